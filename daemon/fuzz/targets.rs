@@ -23,8 +23,8 @@ use soramode_protocol::request::Request;
 use soramode_protocol::sora::{SoraConnection, TARGET_HEADER};
 use soramode_protocol::time::Time;
 use soramoded::config::parse_file;
-use soramoded::http::api::target::Asked;
-use soramoded::http::sora::webhook::{Auth, read_auth, read_told};
+use soramoded::http::api::target::RequestTarget;
+use soramoded::http::sora::webhook::{Auth, read_auth, read_report};
 use soramoded::store::load::load;
 use soramoded::store::schema::migrate;
 
@@ -163,7 +163,7 @@ pub(crate) fn webhooks(bytes: &[u8]) {
             b's' => WebhookSource::Session,
             _ => WebhookSource::Event,
         };
-        if let Ok(input) = read_told(source, body, Time::from_micros(0)) {
+        if let Ok(input) = read_report(source, body, Time::from_micros(0)) {
             world.step(Input::Sora(input));
         }
     }
@@ -177,7 +177,7 @@ pub(crate) fn api_calls(bytes: &[u8]) {
         if let Ok(target) = target.try_into() {
             headers.append(TARGET_HEADER, target);
         }
-        if let Ok(asked) = Asked::read(&headers) {
+        if let Ok(asked) = RequestTarget::read(&headers) {
             asked.with(body).map(drop).unwrap_or_default();
         }
         if let Ok(connections) = serde_json::from_slice::<Vec<SoraConnection>>(body) {

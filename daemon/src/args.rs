@@ -16,8 +16,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-pub use settings::{BothSaid, Settings};
-pub use values::Span;
+pub use settings::{Conflict, Settings};
+pub use values::DurationArg;
 pub(crate) use values::WHOLE_NUMBER;
 
 /// The permission bits a socket can be given.
@@ -104,9 +104,9 @@ impl Args {
             .try_get_matches_from(&words)
             .map_err(|error| of_setting(error, &words))?;
         let mut args = Self::from_arg_matches(&matches)?;
-        args.settings.let_the_command_line_win(&matches);
+        args.settings.prefer_command_line(&matches);
         if args.settings.assume_complete().is_err() {
-            return Err(command().error(ErrorKind::ArgumentConflict, BothSaid));
+            return Err(command().error(ErrorKind::ArgumentConflict, Conflict));
         }
         Ok(args)
     }

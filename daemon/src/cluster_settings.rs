@@ -56,7 +56,7 @@ pub(crate) fn settings(config: &ClusterConfig) -> ClusterSettings {
 
 /// The cluster's edge.
 #[cfg(feature = "cluster")]
-pub(crate) type Cluster = crate::cluster::Edge;
+pub(crate) type Cluster = crate::cluster::ClusterTask;
 
 /// Where it was not built in there is none.
 #[cfg(not(feature = "cluster"))]
@@ -74,7 +74,7 @@ impl Cluster {
         let Some(cluster) = &config.cluster else {
             return Ok(None);
         };
-        tell_operator(cluster);
+        log_membership(cluster);
         warn_of_ephemeral(config);
         build(config, (cluster, log_id), orders, engine, health).map(Some)
     }
@@ -113,7 +113,7 @@ fn build(
     Err(crate::config::ConfigError::WithoutCluster.into())
 }
 
-fn tell_operator(config: &ClusterConfig) {
+fn log_membership(config: &ClusterConfig) {
     let endpoints: Vec<String> = config.endpoints.iter().map(ToString::to_string).collect();
     let (cluster, etcd) = (config.name.as_str(), endpoints.join(","));
     match (&config.no_takeover_reason, config.fence_after) {

@@ -161,10 +161,10 @@ mod tests {
 
     use crate::engine::tests::{ask, connect, engine, request, status};
     use crate::store::check;
-    use crate::store::open::{Newcomer, OpenError, database, open};
+    use crate::store::open::{OpenError, OpenOptions, database, open};
 
-    fn newcomer(log_id: &LogId) -> Newcomer<'_> {
-        Newcomer {
+    fn options(log_id: &LogId) -> OpenOptions<'_> {
+        OpenOptions {
             keep_events: 1,
             log_id,
             boot_id: None,
@@ -172,7 +172,7 @@ mod tests {
     }
 
     fn store(folder: &Path) -> Store {
-        let opened = open(folder, newcomer(&LogId::generate([0; 16]))).unwrap();
+        let opened = open(folder, options(&LogId::generate([0; 16]))).unwrap();
         Store::Disk(opened.disk)
     }
 
@@ -299,12 +299,12 @@ mod tests {
             assert_eq!(committer.retry_at, None, "{what}");
             assert!(check(&state).unwrap().contains("sound"), "{what}");
             assert!(
-                matches!(open(&state, newcomer(&log_id)), Err(OpenError::Held(_))),
+                matches!(open(&state, options(&log_id)), Err(OpenError::AlreadyLocked(_))),
                 "{what}: its lock is held still"
             );
         }
         drop(committer);
-        let stored = open(&state, newcomer(&log_id)).unwrap().stored;
+        let stored = open(&state, options(&log_id)).unwrap().stored;
         assert_eq!(stored.connections.len(), connections, "all are in it");
     }
 

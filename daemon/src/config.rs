@@ -24,10 +24,10 @@ pub use self::cluster::{
 pub use self::http::{
     Admission, ApiConfig, HttpConfig, SoraConfig, UPSTREAM_TIMEOUT_MAX, Upstreams,
 };
-use self::state_dir::StateSurroundings;
+use self::state_dir::StateEnv;
 pub use self::tokens::{Holder, TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, TOKEN_FILE_BYTES_MAX, Tokens};
 pub use self::webhooks::WebhookConfig;
-use crate::args::{Args, BothSaid, LogFormat, LogLevel, Settings, SocketMode, Span};
+use crate::args::{Args, Conflict, DurationArg, LogFormat, LogLevel, Settings, SocketMode};
 
 /// The largest configuration file, in bytes.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -119,7 +119,7 @@ pub enum ConfigError {
     },
     /// Two settings that say the opposite.
     #[error(transparent)]
-    BothSaid(#[from] BothSaid),
+    Conflict(#[from] Conflict),
     /// A setting that does nothing without another.
     #[error("{name} needs {needed}")]
     Needs {
@@ -197,7 +197,7 @@ impl Config {
         let mut warnings = problem::unknown_variables(std::env::vars_os().map(|(name, _)| name));
         let settings = merge(args, &around)?;
         warnings.extend(problem::unused_state_dir(&settings));
-        let config = check(settings, &around, &StateSurroundings::of_process(uid))?;
+        let config = check(settings, &around, &StateEnv::of_process(uid))?;
         warnings.extend(
             file.as_deref()
                 .and_then(|path| problem::readable_secrets(path, &config)),
@@ -233,11 +233,7 @@ impl Config {
     }
 
     #[cfg(test)]
-    fn load_in(
-        args: Args,
-        around: &SocketEnv,
-        state: &StateSurroundings,
-    ) -> Result<Self, ConfigError> {
+    fn load_in(args: Args, around: &SocketEnv, state: &StateEnv) -> Result<Self, ConfigError> {
         check(merge(args, around)?, around, state)
     }
 }
@@ -255,11 +251,7 @@ fn merge(args: Args, around: &SocketEnv) -> Result<Settings, ConfigError> {
     })
 }
 
-fn check(
-    settings: Settings,
-    around: &SocketEnv,
-    state: &StateSurroundings,
-) -> Result<Config, ConfigError> {
+fn check(settings: Settings, around: &SocketEnv, state: &StateEnv) -> Result<Config, ConfigError> {
     let http = http::check(&settings)?;
     let webhooks = webhooks::check(&settings)?;
     own_listeners::check(&http, &webhooks)?;
@@ -344,7 +336,7 @@ pub fn parse_file(path: &Path, text: &str) -> Result<Settings, ConfigError> {
                 .nth(line)
                 .and_then(problem::key)
                 .map(str::to_owned),
-            message: problem::in_plain_words(error.message()),
+            message: problem::plain_message(error.message()),
         }
     })
 }
@@ -373,7 +365,7 @@ fn check_count(name: &'static str, count: u64, max: u64) -> Result<u64, ConfigEr
 
 fn check_duration(
     name: &'static str,
-    said: Option<Span>,
+    said: Option<DurationArg>,
     default: Duration,
 ) -> Result<Duration, ConfigError> {
     match said.map_or(default, Into::into) {

@@ -10,14 +10,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::control::{CLIENTS_MAX, NEWCOMERS_MAX};
+use crate::control::{CLIENTS_MAX, UNIDENTIFIED_CLIENTS_MAX};
 use crate::http::{HTTP_CLIENTS_MAX, REFUSALS_MAX};
 
 /// For the socket itself, its lock, the timer, the log and the like.
 const OTHER_DESCRIPTORS: usize = 64;
 
 /// Descriptors that everything except HTTP uses at most.
-const KEPT_FROM_HTTP: usize = 3 * CLIENTS_MAX + NEWCOMERS_MAX + OTHER_DESCRIPTORS;
+const KEPT_FROM_HTTP: usize = 3 * CLIENTS_MAX + UNIDENTIFIED_CLIENTS_MAX + OTHER_DESCRIPTORS;
 
 /// A client of an HTTP listener, and behind it an upstream or Sora's API.
 const PER_HTTP_CLIENT: usize = 2;

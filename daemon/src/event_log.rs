@@ -11,19 +11,19 @@ use soramode_protocol::subscribe::Gap;
 use tokio::sync::watch;
 
 use crate::rate_limit::log_limited;
-use crate::store::archive::{Archive, Found};
+use crate::store::archive::{Archive, ArchivePage};
 
 /// Events that are kept in memory where an archive has the older ones: who is not further behind than this costs no reading.
-const EVENTS_IN_MEMORY: usize = 8_192;
+const RING_EVENTS: usize = 8_192;
 
 /// An event of the log, and its line on the wire, written once for all who read it.
 #[derive(Debug)]
-struct Logged {
+struct Entry {
     event: Event,
     line: Option<Box<[u8]>>,
 }
 
-impl Logged {
+impl Entry {
     const fn new(event: Event) -> Self {
         Self { event, line: None }
     }
@@ -46,7 +46,7 @@ impl Logged {
 
 /// What a reader gets at once.
 #[derive(Clone, Debug)]
-pub struct Read {
+pub struct EventBatch {
     /// What it asked for and is no longer kept.
     pub gap: Option<Gap>,
     /// The `Event` notifications of what follows, in order, each with its line feed. Who reads the same shares them.
@@ -62,15 +62,15 @@ pub struct Read {
 pub struct EventLog {
     log_id: LogId,
     keep: usize,
-    kept: Mutex<Kept>,
+    ring: Mutex<Ring>,
     next_seq: watch::Sender<u64>,
     /// What is older than what is kept here.
     archive: Option<Archive>,
 }
 
 #[derive(Debug)]
-struct Kept {
-    events: VecDeque<Logged>,
+struct Ring {
+    events: VecDeque<Entry>,
     next_seq: u64,
     /// The seqs of each type: a reader of few finds them without a look at all others.
     by_type: [VecDeque<u64>; EventType::ALL.len()],
@@ -85,10 +85,10 @@ struct LastRead {
     limit: usize,
     /// The seq of the next event then.
     next_seq: u64,
-    read: Read,
+    read: EventBatch,
 }
 
-impl Kept {
+impl Ring {
     const fn new(next_seq: u64) -> Self {
         Self {
             events: VecDeque::new(),
@@ -121,14 +121,14 @@ impl Kept {
             self.events
                 .reserve_exact(self.events.len().clamp(1, keep - self.events.len()));
         }
-        self.events.push_back(Logged::new(event));
+        self.events.push_back(Entry::new(event));
     }
 
     fn seqs_of(&mut self, event: &Event) -> Option<&mut VecDeque<u64>> {
         event
             .kind
             .event_type()
-            .and_then(|event_type| self.by_type.get_mut(event_type.place()))
+            .and_then(|event_type| self.by_type.get_mut(event_type.index()))
     }
 
     /// The seqs of the first of these types from a seq on, in order.
@@ -136,7 +136,7 @@ impl Kept {
         let mut seqs: Vec<u64> = Vec::new();
         for of_type in types
             .iter()
-            .filter_map(|event_type| self.by_type.get(event_type.place()))
+            .filter_map(|event_type| self.by_type.get(event_type.index()))
         {
             seqs.extend(
                 of_type
@@ -149,7 +149,7 @@ impl Kept {
         seqs
     }
 
-    fn read(&mut self, from: u64, types: &[EventType], limit: usize) -> Read {
+    fn read(&mut self, from: u64, types: &[EventType], limit: usize) -> EventBatch {
         let is_same = |last: &&LastRead| {
             (last.from, last.limit, last.next_seq) == (from, limit, self.next_seq)
                 && last.types == types
@@ -161,15 +161,15 @@ impl Kept {
         let seqs = self.find(from.max(oldest), types, limit);
         let mut lines = Vec::new();
         for seq in &seqs {
-            if let Some(logged) = usize::try_from(seq - oldest)
+            if let Some(entry) = usize::try_from(seq - oldest)
                 .ok()
                 .and_then(|place| self.events.get_mut(place))
             {
-                lines.extend_from_slice(logged.line());
+                lines.extend_from_slice(entry.line());
             }
         }
         let has_more = seqs.len() == limit;
-        let read = Read {
+        let read = EventBatch {
             gap: (from < oldest).then(|| Gap {
                 from,
                 to: oldest - 1,
@@ -199,7 +199,7 @@ impl EventLog {
         Self {
             log_id,
             keep: usize::try_from(keep).unwrap_or(usize::MAX).max(1),
-            kept: Mutex::new(Kept::new(1)),
+            ring: Mutex::new(Ring::new(1)),
             next_seq: watch::Sender::new(1),
             archive: None,
         }
@@ -207,11 +207,11 @@ impl EventLog {
 
     /// A log that goes on with this seq, and whose older events an archive has.
     pub fn resumed(log_id: LogId, next_seq: u64, archive: Archive) -> Self {
-        let kept = Mutex::new(Kept::new(next_seq));
+        let ring = Mutex::new(Ring::new(next_seq));
         Self {
             log_id,
-            keep: EVENTS_IN_MEMORY,
-            kept,
+            keep: RING_EVENTS,
+            ring,
             next_seq: watch::Sender::new(next_seq),
             archive: Some(archive),
         }
@@ -224,9 +224,9 @@ impl EventLog {
 
     /// The seq of the next event, and of the oldest that is kept.
     pub fn bounds(&self) -> (u64, u64) {
-        let kept = self.kept();
+        let ring = self.ring();
         let archived = self.archive.as_ref().and_then(Archive::oldest_seq);
-        (kept.next_seq, archived.unwrap_or_else(|| kept.oldest_seq()))
+        (ring.next_seq, archived.unwrap_or_else(|| ring.oldest_seq()))
     }
 
     /// Tells when there are events from a seq on: its value is the seq of the next event.
@@ -241,13 +241,13 @@ impl EventLog {
 
     /// Appends events that were committed.
     pub fn append(&self, events: impl IntoIterator<Item = Event>) {
-        let mut kept = self.kept();
-        let before = kept.next_seq;
+        let mut ring = self.ring();
+        let before = ring.next_seq;
         for event in events {
-            kept.push(event, self.keep);
+            ring.push(event, self.keep);
         }
-        let next_seq = kept.next_seq;
-        drop(kept);
+        let next_seq = ring.next_seq;
+        drop(ring);
         if next_seq != before {
             // To wake nobody costs as much as the rest. Whoever follows from now on finds these events in the log.
             let is_followed = self.next_seq.receiver_count() > 0;
@@ -260,15 +260,15 @@ impl EventLog {
 
     /// At most `limit` events of these types from a seq on; `None` if that is older than what is in memory
     /// ([`read_archive`](Self::read_archive)).
-    pub fn read(&self, from: u64, types: &[EventType], limit: usize) -> Option<Read> {
-        let mut kept = self.kept();
-        let is_archived = from < kept.oldest_seq() && self.archive.is_some();
-        (!is_archived).then(|| kept.read(from, types, limit))
+    pub fn read(&self, from: u64, types: &[EventType], limit: usize) -> Option<EventBatch> {
+        let mut ring = self.ring();
+        let is_archived = from < ring.oldest_seq() && self.archive.is_some();
+        (!is_archived).then(|| ring.read(from, types, limit))
     }
 
     /// Some of the events of these types from a seq on that are older than what is in memory. It waits for the disk.
-    pub fn read_archive(&self, from: u64, types: &[EventType], limit: usize) -> Read {
-        let until = self.kept().oldest_seq();
+    pub fn read_archive(&self, from: u64, types: &[EventType], limit: usize) -> EventBatch {
+        let until = self.ring().oldest_seq();
         let gap = |to| (from <= to).then_some(Gap { from, to });
         let found = match self
             .archive
@@ -278,12 +278,12 @@ impl EventLog {
             Some(Ok(found)) => found,
             Some(Err(error)) => {
                 log_limited!(error, from, until, %error, "stored events cannot be read");
-                Found {
+                ArchivePage {
                     gap: gap(until - 1),
                     events: Vec::new(),
                 }
             }
-            None => Found {
+            None => ArchivePage {
                 gap: gap(until - 1),
                 events: Vec::new(),
             },
@@ -298,9 +298,9 @@ impl EventLog {
         };
         let mut lines = Vec::new();
         for event in found.events.into_iter().filter(wanted) {
-            lines.extend_from_slice(Logged::new(event).line());
+            lines.extend_from_slice(Entry::new(event).line());
         }
-        Read {
+        EventBatch {
             gap: found.gap,
             lines: lines.into_boxed_slice().into(),
             next,
@@ -309,8 +309,8 @@ impl EventLog {
     }
 
     /// A thread that panicked while it held the lock left whole events behind: each is pushed at once.
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -343,7 +343,7 @@ mod tests {
         })
     }
 
-    fn seqs(read: &Read) -> Vec<u64> {
+    fn seqs(read: &EventBatch) -> Vec<u64> {
         let lines = read
             .lines
             .split(|byte| *byte == b'\n')
@@ -411,7 +411,7 @@ mod tests {
     #[test]
     fn a_log_takes_no_more_room_than_it_keeps() {
         let log = log(1_000, 5_000);
-        assert_eq!(log.kept().events.capacity(), 1_000);
+        assert_eq!(log.ring().events.capacity(), 1_000);
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Health {
     }
 
     /// The configuration names others; of those that stay is known what was.
-    pub(crate) fn renew(&self, config: &HttpConfig) {
+    pub(crate) fn reload(&self, config: &HttpConfig) {
         let mut upstreams = self.upstreams();
         let is_same =
             |new: &Upstream, old: &Upstream| (&new.name, &new.url) == (&old.name, &old.url);
@@ -98,7 +98,7 @@ impl Health {
     }
 
     /// The configuration names these receivers, each in its place; of those that stay is known what was.
-    pub(crate) fn renew_receivers(&self, endpoints: impl Iterator<Item = Option<String>>) {
+    pub(crate) fn set_receivers(&self, endpoints: impl Iterator<Item = Option<String>>) {
         let mut receivers = self.receivers();
         let known = std::mem::take(&mut *receivers);
         let mut known = known.into_iter();

@@ -12,7 +12,6 @@ pub mod config;
 pub mod control;
 mod deadlines;
 mod descriptors;
-mod ender;
 mod engine;
 pub mod event_log;
 mod failed_deliveries;
@@ -24,12 +23,13 @@ mod metrics;
 mod mirror;
 pub mod notify;
 mod outputs;
-mod passed;
 mod rate_limit;
 mod reload;
+mod socket_activation;
 pub mod socket_file;
 mod state;
 pub mod store;
+mod terminator;
 mod watchdog;
 mod webhook;
 
@@ -55,24 +55,24 @@ use args::http::{HttpUrl, SoraMode};
 use cluster_settings::Cluster;
 use committer::Committer;
 use config::{Admission, Config, SoraConfig};
-use control::{Budgets, Control, House, Operators};
-use ender::Ender;
+use control::{Budgets, Control, ControlState, Operators};
 use engine::Engine;
 use health::Health;
-use http::{Http, HttpError, Supplies};
+use http::{Http, HttpDeps, HttpError};
 use metrics::Metrics;
-use mirror::{Mirror, Mirroring};
+use mirror::{MirrorHandle, MirrorTask};
 use outputs::OutputDeps;
-use passed::Passed;
-use reload::{Changeable, Reloader};
+use reload::{Reloadable, Reloader};
+use socket_activation::InheritedSockets;
 use socket_file::{SocketError, SocketFile};
 use state::State;
 use store::Store;
-use store::open::Held;
+use store::open::AlreadyLocked;
+use terminator::SessionTerminator;
 use webhook::Receivers;
 
-pub use passed::PassedError;
 pub use reload::{Reading, Reloads};
+pub use socket_activation::InheritedSocketError;
 
 /// How long a stop may take at most, beside what receivers of webhooks are given (`--shutdown-grace`). Each part of it has a shorter limit
 /// of its own; the unit's `TimeoutStopSec` is longer.
@@ -86,7 +86,7 @@ pub enum RunError {
     Socket(#[from] SocketError),
     /// Sockets that were passed to this process cannot be used.
     #[error(transparent)]
-    Passed(#[from] PassedError),
+    InheritedSockets(#[from] InheritedSocketError),
     /// An HTTP door cannot be opened.
     #[error(transparent)]
     Http(#[from] HttpError),
@@ -101,7 +101,7 @@ pub enum RunError {
     Metrics(#[from] prometheus::Error),
     /// Another daemon has the state.
     #[error(transparent)]
-    State(#[from] Held),
+    State(#[from] AlreadyLocked),
     /// The cluster was not built in.
     #[error(transparent)]
     Cluster(#[from] config::ConfigError),
@@ -120,10 +120,10 @@ impl RunError {
     /// Remedy for the operator, where there is one beside the message.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::State(_) => Some(Held::HINT.to_owned()),
+            Self::State(_) => Some(AlreadyLocked::HINT.to_owned()),
             Self::Socket(error) => error.hint(),
             Self::Http(error) => error.hint(),
-            Self::Passed(_)
+            Self::InheritedSockets(_)
             | Self::Webhook(_)
             | Self::SoraApi(_)
             | Self::Metrics(_)
@@ -153,8 +153,8 @@ pub async fn serve(
     reloads: Reloads,
 ) -> Result<(), RunError> {
     let few_descriptors = descriptors::raise_limit(config.http.listeners());
-    let mut passed = Passed::take(&config)?;
-    let socket = control_socket(&mut passed, &config)?;
+    let mut inherited = InheritedSockets::take(&config)?;
+    let socket = control_socket(&mut inherited, &config)?;
     let State {
         store,
         log,
@@ -194,16 +194,16 @@ pub async fn serve(
     );
     let metrics = Arc::new(Metrics::new()?);
     let api = sora_api(&config.http.sora, &outgoing)?;
-    let ender = Ender::new(api.clone(), cluster_settings::on_fence(&config));
+    let terminator = SessionTerminator::new(api.clone(), cluster_settings::on_fence(&config));
     let (cluster_orders, orders) = mpsc::unbounded_channel();
-    let (mirror, mirroring) = mirror(&config.http.sora, api.as_ref()).unzip();
+    let (mirror, mirror_task) = mirror(&config.http.sora, api.as_ref()).unzip();
     let deps = OutputDeps {
         log: Arc::clone(&log),
         health: Arc::clone(&health),
         metrics: Arc::clone(&metrics),
         polls: Arc::clone(&polls),
-        ender: ender.clone(),
-        webhooks: receivers.ways(),
+        terminator: terminator.clone(),
+        webhooks: receivers.senders(),
         mirror,
         cluster: config.cluster.is_some().then_some(cluster_orders),
         log_size: store.log_size(),
@@ -220,9 +220,9 @@ pub async fn serve(
     let receiver_tasks = receivers.tasks().clone();
     let cluster = Cluster::open(&config, log.log_id(), orders, &engine, &health)?;
     let (node_name, operator_group) = (config.node_name.clone(), config.operator_group.clone());
-    let house = House {
+    let control_state = ControlState {
         log: Arc::clone(&log),
-        ender,
+        terminator,
         node_name,
         operator_group,
         budgets: Budgets::new(),
@@ -232,7 +232,7 @@ pub async fn serve(
         config.operator_group.clone(),
         socket.operator_gid(),
     ));
-    let supplies = Supplies {
+    let http_deps = HttpDeps {
         engine: engine.clone(),
         log,
         metrics,
@@ -242,30 +242,30 @@ pub async fn serve(
         outgoing,
         operators: operating.clone(),
         stop,
-        passed,
+        inherited,
     };
-    let http = Http::open(&config, supplies)?;
-    let mirroring = mirror::run(mirroring, shutdown.clone());
+    let http = Http::open(&config, http_deps)?;
+    let mirror_task = mirror::run(mirror_task, shutdown.clone());
     let clustering = cluster_settings::run(cluster, shutdown.clone());
     let (control, api) = (socket.handle()?, http.files()?);
-    let changeable = Changeable {
+    let reloadable = Reloadable {
         receivers,
-        applications: http.applications(),
+        upstream_clients: http.upstream_clients(),
         health,
         operators,
         control,
         api,
     };
     let overdue = overdue(shutdown.clone(), config.webhooks.shutdown_grace);
-    let (node, place) = (config.node_name.clone(), socket.path().to_owned());
+    let (node, socket_path) = (config.node_name.clone(), socket.path().to_owned());
     let reloader = Reloader {
         config,
-        place,
-        changeable,
+        socket_path,
+        reloadable,
         engine: engine.clone(),
         stop: shutdown.clone(),
     };
-    let control = Control::new(house, operating, engine.clone(), shutdown);
+    let control = Control::new(control_state, operating, engine.clone(), shutdown);
 
     tracing::info!(%node, socket = %socket.path().display(), version = soramode_protocol::version::VERSION, "ready");
     notify::ready(&format!("serving {}", socket.path().display()));
@@ -278,7 +278,7 @@ pub async fn serve(
         tokio::join!(
             control.serve(&socket),
             http.serve(),
-            mirroring,
+            mirror_task,
             reloader.run(reloads),
             clustering
         );
@@ -313,9 +313,12 @@ async fn overdue(stop: CancellationToken, shutdown_grace: Duration) {
     tokio::time::sleep(STOP_TIME_MAX + shutdown_grace).await;
 }
 
-fn control_socket(passed: &mut Passed, config: &Config) -> Result<SocketFile, SocketError> {
-    match passed.control() {
-        Some(listener) => SocketFile::passed(listener, config),
+fn control_socket(
+    inherited: &mut InheritedSockets,
+    config: &Config,
+) -> Result<SocketFile, SocketError> {
+    match inherited.control() {
+        Some(listener) => SocketFile::inherited(listener, config),
         None => SocketFile::open(config),
     }
 }
@@ -367,10 +370,10 @@ fn sora_api(sora: &SoraConfig, outgoing: &Outgoing) -> Result<Option<SoraApi>, R
 }
 
 /// The mirror of the mode, where the configuration asks for one.
-fn mirror(sora: &SoraConfig, api: Option<&SoraApi>) -> Option<(Mirror, Mirroring)> {
+fn mirror(sora: &SoraConfig, api: Option<&SoraApi>) -> Option<(MirrorHandle, MirrorTask)> {
     match sora.mode {
         SoraMode::Own => None,
-        SoraMode::Mirror => api.map(|api| Mirror::new(api.clone())),
+        SoraMode::Mirror => api.map(|api| MirrorHandle::new(api.clone())),
     }
 }
 

@@ -120,7 +120,7 @@ impl FormatTime for WallClock {
 }
 
 /// Writes what an operator wants to find in the log afterwards. Sessions and connections come and go too often for that.
-pub(crate) fn tell_operator(kind: &EventKind) {
+pub(crate) fn log_event(kind: &EventKind) {
     match kind {
         EventKind::ModeChanged(change) => {
             let reason = change.reason.as_deref();

@@ -17,16 +17,16 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::WeakEngine;
 
 /// How long Sora may take: whoever changes the mode waits for it.
-const MIRROR_TIME: Duration = Duration::from_secs(4);
+const MIRROR_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// After a failure Sora is told again so often.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
 /// The way to the Sora.
 #[derive(Clone, Debug)]
-pub(crate) struct Mirror {
+pub(crate) struct MirrorHandle {
     api: SoraApi,
-    orders: mpsc::UnboundedSender<Order>,
+    requests: mpsc::UnboundedSender<MirrorRequest>,
     warning: Arc<Mutex<Option<String>>>,
 }
 
@@ -39,45 +39,45 @@ pub(crate) struct MirroredAnswer {
 
 /// What Sora is to be told.
 #[derive(Debug)]
-struct Order {
+struct MirrorRequest {
     mode: SettableMode,
     answer: Option<(MirroredAnswer, ModeChanged)>,
 }
 
-/// The orders, for [`Mirroring::run`].
+/// The orders, for [`MirrorTask::run`].
 #[derive(Debug)]
-pub(crate) struct Mirroring {
+pub(crate) struct MirrorTask {
     api: SoraApi,
-    orders: mpsc::UnboundedReceiver<Order>,
+    requests: mpsc::UnboundedReceiver<MirrorRequest>,
     warning: Arc<Mutex<Option<String>>>,
 }
 
-impl Mirror {
+impl MirrorHandle {
     /// To this Sora.
-    pub(crate) fn new(api: SoraApi) -> (Self, Mirroring) {
-        let (orders, receiver) = mpsc::unbounded_channel();
+    pub(crate) fn new(api: SoraApi) -> (Self, MirrorTask) {
+        let (requests, receiver) = mpsc::unbounded_channel();
         let warning = Arc::default();
-        let mirroring = Mirroring {
+        let mirror_task = MirrorTask {
             api: api.clone(),
-            orders: receiver,
+            requests: receiver,
             warning: Arc::clone(&warning),
         };
         (
             Self {
                 api,
-                orders,
+                requests,
                 warning,
             },
-            mirroring,
+            mirror_task,
         )
     }
 
     /// The mode changed by itself. Nobody can set `initial` on a Sora.
-    pub(crate) fn tell(&self, mode: Mode) {
+    pub(crate) fn set_mode(&self, mode: Mode) {
         if let Ok(mode) = SettableMode::try_from(mode) {
             // If the daemon stops, Sora is told at the next start.
-            self.orders
-                .send(Order { mode, answer: None })
+            self.requests
+                .send(MirrorRequest { mode, answer: None })
                 .unwrap_or_default();
         }
     }
@@ -92,13 +92,14 @@ impl Mirror {
             return Some(changed);
         };
         let answer = Some((pending, changed));
-        let mpsc::error::SendError(order) = self.orders.send(Order { mode, answer }).err()?;
-        order.answer.map(|(_, changed)| changed)
+        let mpsc::error::SendError(request) =
+            self.requests.send(MirrorRequest { mode, answer }).err()?;
+        request.answer.map(|(_, changed)| changed)
     }
 
     /// Answers with Sora's mode where that is the stricter, and with ours where it does not say.
     pub(crate) async fn answer_mode(self, pending: MirroredAnswer, mut state: ModeState) {
-        if let Ok(theirs) = in_time(self.api.get_mode()).await
+        if let Ok(theirs) = with_timeout(self.api.get_mode()).await
             && theirs > state.mode
         {
             state.own_mode = Some(state.mode);
@@ -129,36 +130,36 @@ impl MirroredAnswer {
 }
 
 /// Mirrors where that is asked for.
-pub(crate) async fn run(mirroring: Option<Mirroring>, stop: CancellationToken) {
-    if let Some(mirroring) = mirroring {
-        mirroring.run(stop).await;
+pub(crate) async fn run(mirror_task: Option<MirrorTask>, stop: CancellationToken) {
+    if let Some(mirror_task) = mirror_task {
+        mirror_task.run(stop).await;
     }
 }
 
-impl Mirroring {
+impl MirrorTask {
     /// Tells Sora of one change after the other until the daemon stops. Of changes that wait together only the last counts.
     async fn run(mut self, stop: CancellationToken) {
-        let mut untold = None;
-        while !self.orders.is_closed() {
-            let mut orders = Vec::new();
+        let mut unset = None;
+        while !self.requests.is_closed() {
+            let mut requests = Vec::new();
             tokio::select! {
-                taken = self.orders.recv_many(&mut orders, usize::MAX) => if taken == 0 { return },
-                () = tokio::time::sleep(RETRY_PAUSE), if untold.is_some() => {}
+                taken = self.requests.recv_many(&mut requests, usize::MAX) => if taken == 0 { return },
+                () = tokio::time::sleep(RETRY_PAUSE), if unset.is_some() => {}
                 () = stop.cancelled() => {
-                    self.close(&mut orders);
-                    untold = None;
+                    self.close(&mut requests);
+                    unset = None;
                 }
             }
-            let Some(mode) = orders.last().map(|order| order.mode).or(untold) else {
+            let Some(mode) = requests.last().map(|request| request.mode).or(unset) else {
                 continue;
             };
-            let told = tokio::select! {
+            let outcome = tokio::select! {
                 biased;
                 () = stop.cancelled() => Err(SoraApiError::Unreachable("soramoded is stopping".to_owned())),
-                told = in_time(self.api.change_mode(mode)) => told,
+                outcome = with_timeout(self.api.change_mode(mode)) => outcome,
             };
-            untold = told.is_err().then_some(mode);
-            let warning = told.err().map(|error| {
+            unset = outcome.is_err().then_some(mode);
+            let warning = outcome.err().map(|error| {
                 format!(
                     "cannot set the mode of Sora ({}) to {}: {error}",
                     self.api.url(),
@@ -166,7 +167,7 @@ impl Mirroring {
                 )
             });
             self.warn(warning.clone());
-            for (pending, changed) in orders.into_iter().filter_map(|order| order.answer) {
+            for (pending, changed) in requests.into_iter().filter_map(|request| request.answer) {
                 pending.answer(Reply::ModeChanged(ModeChanged {
                     warning: warning.clone(),
                     ..changed
@@ -176,9 +177,9 @@ impl Mirroring {
     }
 
     /// Takes no more orders: whoever comes now is answered by itself.
-    fn close(&mut self, orders: &mut Vec<Order>) {
-        self.orders.close();
-        orders.extend(std::iter::from_fn(|| self.orders.try_recv().ok()));
+    fn close(&mut self, requests: &mut Vec<MirrorRequest>) {
+        self.requests.close();
+        requests.extend(std::iter::from_fn(|| self.requests.try_recv().ok()));
     }
 
     fn warn(&self, warning: Option<String>) {
@@ -196,10 +197,10 @@ impl Mirroring {
     }
 }
 
-async fn in_time<T>(
+async fn with_timeout<T>(
     asked: impl Future<Output = Result<T, SoraApiError>>,
 ) -> Result<T, SoraApiError> {
-    timeout(MIRROR_TIME, asked)
+    timeout(MIRROR_TIMEOUT, asked)
         .await
         .unwrap_or(Err(SoraApiError::TimedOut))
 }

@@ -4,23 +4,23 @@ use sd_notify::NotifyState;
 
 /// The daemon listens; `status` is shown beside the service.
 pub fn ready(status: &str) {
-    say(&[NotifyState::Ready, NotifyState::Status(status)]);
+    send(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
 /// What is shown beside the service from now on.
 pub fn status(status: &str) {
-    say(&[NotifyState::Status(status)]);
+    send(&[NotifyState::Status(status)]);
 }
 
 /// The daemon is alive.
 pub fn alive() {
-    say(&[NotifyState::Watchdog]);
+    send(&[NotifyState::Watchdog]);
 }
 
 /// The configuration is about to be read again.
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => say(&[NotifyState::Reloading, now]),
+        Ok(now) => send(&[NotifyState::Reloading, now]),
         Err(error) => tracing::warn!(%error, "cannot report the time to systemd"),
     }
 }
@@ -32,10 +32,10 @@ pub fn reloaded(status: &str) {
 
 /// The daemon has been told to stop and is about to.
 pub fn stopping() {
-    say(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+    send(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
 }
 
-fn say(words: &[NotifyState<'_>]) {
+fn send(words: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(words) {
         tracing::warn!(%error, "cannot reach systemd");
     }

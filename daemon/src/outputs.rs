@@ -18,15 +18,15 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
-use crate::ender::Ender;
 use crate::engine::WeakEngine;
 use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::log;
 use crate::metrics::Metrics;
-use crate::mirror::{Mirror, MirroredAnswer};
+use crate::mirror::{MirrorHandle, MirroredAnswer};
 use crate::store::LogSize;
-use crate::webhook::{Errand, Webhooks};
+use crate::terminator::SessionTerminator;
+use crate::webhook::{ReceiverCommand, Webhooks};
 
 /// Stands for all HTTP requests. Clients of the control socket are counted from 1.
 pub(crate) const HTTP_CLIENT: SocketId = SocketId(0);
@@ -66,10 +66,10 @@ pub(crate) struct OutputDeps {
     pub(crate) metrics: Arc<Metrics>,
     /// Wakes the poller of Sora's API.
     pub(crate) polls: Arc<Notify>,
-    pub(crate) ender: Ender,
+    pub(crate) terminator: SessionTerminator,
     pub(crate) webhooks: Webhooks,
     /// A Sora that follows the mode.
-    pub(crate) mirror: Option<Mirror>,
+    pub(crate) mirror: Option<MirrorHandle>,
     /// The cluster's etcd.
     pub(crate) cluster: Option<mpsc::UnboundedSender<EtcdRequest>>,
     /// Size of the state's write-ahead log.
@@ -169,9 +169,14 @@ impl Outputs {
                 Action::Fence { id, of, sessions } => self.fence(id, of, sessions),
                 Action::Poll => self.deps.polls.notify_one(),
                 Action::Deliver(attempt) => {
-                    self.deps.webhooks.say(attempt.place, Errand::Send(attempt));
+                    self.deps
+                        .webhooks
+                        .send(attempt.place, ReceiverCommand::Send(attempt));
                 }
-                Action::OutcomeApplied { place } => self.deps.webhooks.say(place, Errand::Settled),
+                Action::OutcomeApplied { place } => self
+                    .deps
+                    .webhooks
+                    .send(place, ReceiverCommand::OutcomeApplied),
                 Action::End {
                     reply_to,
                     actor,
@@ -218,7 +223,7 @@ impl Outputs {
                 .drain(..)
                 .filter_map(Record::into_event)
                 .inspect(|event| {
-                    log::tell_operator(&event.kind);
+                    log::log_event(&event.kind);
                     failed.note(&event.kind);
                     self.deps.metrics.event(event);
                     self.mirror_automatic(&event.kind);
@@ -242,9 +247,9 @@ impl Outputs {
 
     /// Has sessions ended, in a task of its own.
     fn end(&self, reply_to: ReplyHandle, actor: Arc<str>, sessions: Vec<EndSession>) {
-        let (ender, engine) = (self.deps.ender.clone(), self.engine.clone());
+        let (terminator, engine) = (self.deps.terminator.clone(), self.engine.clone());
         self.tasks.spawn(async move {
-            let answer = ender.end(&actor, sessions).await;
+            let answer = terminator.end(&actor, sessions).await;
             engine.respond(reply_to, answer);
         });
     }
@@ -263,9 +268,9 @@ impl Outputs {
             ?of,
             "fenced: ending sessions, because this node no longer owns their channels"
         );
-        let (ender, engine) = (self.deps.ender.clone(), self.engine.clone());
+        let (terminator, engine) = (self.deps.terminator.clone(), self.engine.clone());
         self.tasks.spawn(async move {
-            let input = ender.fence(id, of, sessions).await;
+            let input = terminator.fence(id, of, sessions).await;
             engine.tell(input);
         });
     }
@@ -275,7 +280,7 @@ impl Outputs {
         if let (Some(mirror), EventKind::ModeChanged(change)) = (&self.deps.mirror, kind)
             && change.actor.starts_with("system:")
         {
-            mirror.tell(change.mode);
+            mirror.set_mode(change.mode);
         }
     }
 
@@ -310,7 +315,7 @@ impl Outputs {
     fn complete_status(&self, status: &mut Status) {
         let deps = &self.deps;
         deps.health.complete(status);
-        status.end_subscribers = deps.ender.subscribers();
+        status.end_subscribers = deps.terminator.subscribers();
         let log_size = || deps.log_size.as_ref().and_then(LogSize::warning);
         status
             .warnings

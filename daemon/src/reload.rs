@@ -12,7 +12,7 @@ use crate::config::{ApiConfig, Config, HttpConfig, SoraConfig, Upstreams, Webhoo
 use crate::control::Operators;
 use crate::engine::Engine;
 use crate::health::Health;
-use crate::http::sora::Applications;
+use crate::http::sora::UpstreamClients;
 use crate::log;
 use crate::notify;
 use crate::socket_file::{self, FileHandle};
@@ -26,11 +26,11 @@ pub type Reloads = mpsc::Receiver<Reading>;
 
 /// What can be changed while the daemon runs.
 #[derive(Debug)]
-pub(crate) struct Changeable {
+pub(crate) struct Reloadable {
     /// Whoever is told of events.
     pub(crate) receivers: Receivers,
     /// The application's own webhooks.
-    pub(crate) applications: Arc<Applications>,
+    pub(crate) upstream_clients: Arc<UpstreamClients>,
     /// How they are.
     pub(crate) health: Arc<Health>,
     /// Who may operate.
@@ -47,8 +47,8 @@ pub(crate) struct Reloader {
     /// What the daemon runs by now.
     pub(crate) config: Config,
     /// Where the control socket is.
-    pub(crate) place: PathBuf,
-    pub(crate) changeable: Changeable,
+    pub(crate) socket_path: PathBuf,
+    pub(crate) reloadable: Reloadable,
     pub(crate) engine: Engine,
     pub(crate) stop: CancellationToken,
 }
@@ -83,58 +83,58 @@ impl Reloader {
             let config = match config {
                 Some(Ok(config)) => config,
                 Some(Err(problem)) => {
-                    self.refuse(&problem);
+                    self.report_failure(&problem);
                     continue;
                 }
                 None => return,
             };
             // The user database may take its time; a stop does not wait for it.
             tokio::select! {
-                () = self.take(*config) => {}
+                () = self.apply(*config) => {}
                 () = stop.cancelled() => return,
             }
         }
     }
 
     /// The next start would fail by it, so it is told until a good one was read.
-    fn refuse(&self, problem: &str) {
+    fn report_failure(&self, problem: &str) {
         tracing::error!("configuration not reloaded, keeping the current one: {problem}");
         let problem = problem.trim_end();
-        self.changeable.health.note_reading(Some(format!(
+        self.reloadable.health.note_reading(Some(format!(
             "the configuration file has an error, and soramoded would not start with it: {problem}. Correct it, then run: systemctl reload \
              soramoded"
         )));
         notify::reloaded("serving; configuration not reloaded, see the log");
     }
 
-    async fn take(&mut self, new: Config) {
-        self.changeable.health.note_reading(None);
+    async fn apply(&mut self, new: Config) {
+        self.reloadable.health.note_reading(None);
         let mut outcome = Outcome::default();
-        self.take_webhooks(&new, &mut outcome);
-        self.take_upstreams(&new, &mut outcome);
+        self.apply_webhooks(&new, &mut outcome);
+        self.apply_upstreams(&new, &mut outcome);
         let asks_sora = self.config.http.sora.api.is_some();
         if !asks_sora {
             self.config.authorities = new.authorities.clone();
         }
-        self.take_log_level(&new, &mut outcome);
-        self.take_operators(&new, &mut outcome).await;
+        self.apply_log_level(&new, &mut outcome);
+        self.apply_operators(&new, &mut outcome).await;
         let needs_restart = needs_restart(&self.config, &new);
         for problem in &outcome.refused {
             tracing::error!("setting not applied: {problem}");
         }
-        let (taken, waits) = (or_nothing(&outcome.taken), or_nothing(&needs_restart));
+        let (taken, waits) = (or_none(&outcome.taken), or_none(&needs_restart));
         tracing::info!("configuration reloaded; applied: {taken}; restart required for: {waits}");
         notify::reloaded(&match needs_restart.as_slice() {
-            [] => format!("serving {}", self.place.display()),
+            [] => format!("serving {}", self.socket_path.display()),
             names => format!(
                 "serving {}; restart required for: {}",
-                self.place.display(),
+                self.socket_path.display(),
                 names.join(", ")
             ),
         });
     }
 
-    fn take_webhooks(&mut self, new: &Config, outcome: &mut Outcome) {
+    fn apply_webhooks(&mut self, new: &Config, outcome: &mut Outcome) {
         let authorities = new.authorities.clone();
         // What needs a restart stays what it was.
         let new = WebhookConfig {
@@ -148,10 +148,10 @@ impl Reloader {
         if changed.is_empty() {
             return;
         }
-        match self.changeable.receivers.renew(&new, authorities) {
-            Ok(ways) => {
-                let webhooks: Vec<Webhook> = self.changeable.receivers.settings(&new);
-                self.engine.replace_receivers(webhooks, ways);
+        match self.reloadable.receivers.reload(&new, authorities) {
+            Ok(senders) => {
+                let webhooks: Vec<Webhook> = self.reloadable.receivers.settings(&new);
+                self.engine.replace_receivers(webhooks, senders);
                 self.config.webhooks = new;
                 outcome.taken.extend(changed);
             }
@@ -159,7 +159,7 @@ impl Reloader {
         }
     }
 
-    fn take_upstreams(&mut self, new: &Config, outcome: &mut Outcome) {
+    fn apply_upstreams(&mut self, new: &Config, outcome: &mut Outcome) {
         let (authorities, are_others) =
             (&new.authorities, self.config.authorities != new.authorities);
         let (old, new) = (
@@ -177,17 +177,17 @@ impl Reloader {
         }
         let before = std::mem::replace(old, new.clone());
         let renewed = self
-            .changeable
-            .applications
-            .renew(&self.config.http.sora, authorities);
+            .reloadable
+            .upstream_clients
+            .reload(&self.config.http.sora, authorities);
         match &renewed {
-            Ok(()) => self.changeable.health.renew(&self.config.http),
+            Ok(()) => self.reloadable.health.reload(&self.config.http),
             Err(_) => self.config.http.sora.upstreams = before,
         }
         outcome.note(&changed, renewed);
     }
 
-    fn take_log_level(&mut self, new: &Config, outcome: &mut Outcome) {
+    fn apply_log_level(&mut self, new: &Config, outcome: &mut Outcome) {
         if self.config.log_level != new.log_level {
             let set = log::set_level(new.log_level);
             if set.is_ok() {
@@ -198,12 +198,12 @@ impl Reloader {
     }
 
     /// Clients that are connected keep the access that they came with.
-    async fn take_operators(&mut self, new: &Config, outcome: &mut Outcome) {
+    async fn apply_operators(&mut self, new: &Config, outcome: &mut Outcome) {
         let group = new.operator_group.clone();
         if self.config.operator_group == group {
             return;
         }
-        let before = self.changeable.operators.borrow().gid();
+        let before = self.reloadable.operators.borrow().gid();
         // The user database may be a server far away.
         let looked_up = tokio::task::spawn_blocking({
             let group = group.clone();
@@ -211,47 +211,47 @@ impl Reloader {
         });
         let admitted = match looked_up.await {
             Ok(Ok(operators)) => {
-                self.admit(operators.gid())
+                self.set_access(operators.gid())
                     .map(|()| operators)
                     .inspect_err(|_| {
                         // As it was before, as far as that can be.
-                        let _ = self.admit(before);
+                        let _ = self.set_access(before);
                     })
             }
             Ok(Err(problem)) => Err(problem.to_string()),
             Err(problem) => Err(problem.to_string()),
         };
         let taken = admitted.map(|operators| {
-            if self.changeable.control.is_none() {
+            if self.reloadable.control.is_none() {
                 tracing::warn!(
                     "the control socket comes from systemd, so its group is not changed here: set SocketGroup= in soramoded.socket"
                 );
             }
-            self.changeable.operators.send_replace(operators);
+            self.reloadable.operators.send_replace(operators);
             self.config.operator_group = group;
         });
         outcome.note(&["operator-group"], taken);
     }
 
-    fn admit(&self, gid: Option<u32>) -> Result<(), String> {
+    fn set_access(&self, gid: Option<u32>) -> Result<(), String> {
         let control = self
-            .changeable
+            .reloadable
             .control
             .iter()
             .map(|file| (file, self.config.socket_mode));
         let api = self
-            .changeable
+            .reloadable
             .api
             .iter()
-            .map(|file| (file, socket_file::operators_bits(gid)));
+            .map(|file| (file, socket_file::operators_mode(gid)));
         control
             .chain(api)
-            .try_for_each(|(file, bits)| file.admit(gid, bits))
+            .try_for_each(|(file, bits)| file.set_access(gid, bits))
             .map_err(|problem| problem.to_string())
     }
 }
 
-fn or_nothing(names: &[&str]) -> String {
+fn or_none(names: &[&str]) -> String {
     if names.is_empty() {
         "nothing".to_owned()
     } else {

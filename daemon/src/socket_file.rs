@@ -22,24 +22,24 @@ use tokio::net::UnixListener;
 
 use self::lock::Lock;
 use crate::config::Config;
-use crate::passed::Lasting;
+use crate::socket_activation::SocketOwner;
 
 /// How many clients may wait to be accepted; the kernel keeps to its `net.core.somaxconn` if that is lower.
 const BACKLOG: i32 = 1024;
 
 /// Permission bits while the socket is not yet its group's.
-const BITS_AT_FIRST: u32 = 0o600;
+const MODE_BEFORE_HANDOVER: u32 = 0o600;
 
 /// Permission bits of a socket through which whoever may open it may operate.
-const BITS_OF_OPERATORS: u32 = 0o660;
+const MODE_FOR_OPERATORS: u32 = 0o660;
 
 /// Which of these bits a socket for operators alone has.
-pub(crate) const fn operators_bits(operator_gid: Option<u32>) -> u32 {
+pub(crate) const fn operators_mode(operator_gid: Option<u32>) -> u32 {
     // Without an operator group the file's group is nobody's in particular.
     if operator_gid.is_some() {
-        BITS_OF_OPERATORS
+        MODE_FOR_OPERATORS
     } else {
-        BITS_AT_FIRST
+        MODE_BEFORE_HANDOVER
     }
 }
 
@@ -62,7 +62,7 @@ pub enum SocketError {
     },
     /// Something is in the socket's place, or its folder's, or its lock file's, that must not be there.
     #[error("{} is {found}: it must be {wanted}", path.display())]
-    InTheWay {
+    PathConflict {
         /// The place.
         path: PathBuf,
         /// What is there.
@@ -98,7 +98,7 @@ impl SocketError {
                     "Give soramoded's user (uid {uid}) write access to the folder, or pass another path"
                 ))
             }
-            Self::InTheWay { .. } | Self::System { .. } => None,
+            Self::PathConflict { .. } | Self::System { .. } => None,
         }
     }
 
@@ -119,7 +119,7 @@ pub struct SocketFile {
     path: PathBuf,
     operator_gid: Option<u32>,
     /// None where the socket was passed to us: then its file is another's.
-    placed: Option<(Placed, Lock)>,
+    bound_file: Option<(BoundFile, Lock)>,
 }
 
 impl SocketFile {
@@ -127,12 +127,12 @@ impl SocketFile {
     pub fn open(config: &Config) -> Result<Self, SocketError> {
         let operator_gid = check(config)?;
         let path = &config.socket;
-        let (listener, placed) = make(path, operator_gid, config.socket_mode)?;
-        Self::listening(listener, placed, (path, operator_gid))
+        let (listener, bound_file) = make(path, operator_gid, config.socket_mode)?;
+        Self::listening(listener, bound_file, (path, operator_gid))
     }
 
     /// A socket that was passed to this process, as it is. Needs a tokio runtime.
-    pub fn passed(listener: StdListener, config: &Config) -> Result<Self, SocketError> {
+    pub fn inherited(listener: StdListener, config: &Config) -> Result<Self, SocketError> {
         let operator_gid = check(config)?;
         let path = listener
             .local_addr()
@@ -146,13 +146,13 @@ impl SocketFile {
     pub fn open_for_operators(path: &Path, config: &Config) -> Result<Self, SocketError> {
         let operator_gid = check(config)?;
         check_length(path)?;
-        let (listener, placed) = make(path, operator_gid, operators_bits(operator_gid))?;
-        Self::listening(listener, placed, (path, operator_gid))
+        let (listener, bound_file) = make(path, operator_gid, operators_mode(operator_gid))?;
+        Self::listening(listener, bound_file, (path, operator_gid))
     }
 
     fn listening(
         listener: StdListener,
-        placed: Option<(Placed, Lock)>,
+        bound_file: Option<(BoundFile, Lock)>,
         site: (&Path, Option<u32>),
     ) -> Result<Self, SocketError> {
         let (path, operator_gid) = site;
@@ -165,7 +165,7 @@ impl SocketFile {
             listener,
             path: path.to_owned(),
             operator_gid,
-            placed,
+            bound_file,
         })
     }
 
@@ -176,18 +176,18 @@ impl SocketFile {
 
     /// A handle by which the file can be given to another group; none where the socket was passed to us.
     pub(crate) fn handle(&self) -> io::Result<Option<FileHandle>> {
-        self.placed
+        self.bound_file
             .as_ref()
-            .map(|(placed, _)| placed.again())
+            .map(|(bound_file, _)| bound_file.try_clone())
             .transpose()
     }
 
     /// Whether it is there for another daemon after this one.
-    pub(crate) const fn lasting(&self) -> Lasting {
-        if self.placed.is_some() {
-            Lasting::OurOwn
+    pub(crate) const fn owner(&self) -> SocketOwner {
+        if self.bound_file.is_some() {
+            SocketOwner::Daemon
         } else {
-            Lasting::Outlives
+            SocketOwner::ServiceManager
         }
     }
 
@@ -222,14 +222,14 @@ fn make(
     path: &Path,
     operator_gid: Option<u32>,
     bits: u32,
-) -> Result<(StdListener, Option<(Placed, Lock)>), SocketError> {
+) -> Result<(StdListener, Option<(BoundFile, Lock)>), SocketError> {
     folder::prepare(path)?;
     let lock = Lock::take(path)?;
-    clear(path)?;
+    remove_stale(path)?;
     let bound = Bound::to(path)?;
-    bound.admit(operator_gid, bits)?;
-    let (socket, placed) = bound.listen()?;
-    Ok((socket.into(), Some((placed, lock))))
+    bound.set_access(operator_gid, bits)?;
+    let (socket, bound_file) = bound.listen()?;
+    Ok((socket.into(), Some((bound_file, lock))))
 }
 
 /// A group's number.
@@ -249,16 +249,16 @@ pub(crate) fn find_group(name: &str) -> Result<u32, SocketError> {
 }
 
 /// Makes room for the socket: a dead one is removed, anything else stays and is an error.
-fn clear(path: &Path) -> Result<(), SocketError> {
+fn remove_stale(path: &Path) -> Result<(), SocketError> {
     let found = match fs::symlink_metadata(path) {
-        Ok(there) if there.file_type().is_socket() => return remove_dead(path),
+        Ok(there) if there.file_type().is_socket() => return remove_if_dead(path),
         Ok(there) if there.is_symlink() => "a symbolic link",
         Ok(there) if there.is_dir() => "a folder",
         Ok(_) => "not a socket",
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(SocketError::on("look at", path)(error)),
     };
-    Err(SocketError::InTheWay {
+    Err(SocketError::PathConflict {
         path: path.to_owned(),
         found: found.to_owned(),
         wanted: "a socket or not there",
@@ -266,7 +266,7 @@ fn clear(path: &Path) -> Result<(), SocketError> {
 }
 
 /// The lock says that no daemon is there, but somebody may have removed a live one's lock file: so the socket itself is asked.
-fn remove_dead(path: &Path) -> Result<(), SocketError> {
+fn remove_if_dead(path: &Path) -> Result<(), SocketError> {
     let probe = stream_socket(path)?;
     let address = address(path)?;
     let running = |pid| {
@@ -294,7 +294,7 @@ fn remove_dead(path: &Path) -> Result<(), SocketError> {
 /// A socket that has its file, but does not listen yet.
 struct Bound {
     socket: OwnedFd,
-    placed: Placed,
+    bound_file: BoundFile,
 }
 
 impl Bound {
@@ -302,28 +302,28 @@ impl Bound {
         let socket = stream_socket(path)?;
         // Linux gives the file the bits of the socket itself, less the umask. To narrow the umask instead would do so for the
         // whole process, and to narrow the file afterwards would be too late.
-        rustix::fs::fchmod(&socket, Mode::from_raw_mode(BITS_AT_FIRST))
+        rustix::fs::fchmod(&socket, Mode::from_raw_mode(MODE_BEFORE_HANDOVER))
             .map_err(SocketError::on("set the permissions of", path))?;
         rustix::net::bind(&socket, &address(path)?).map_err(SocketError::on("create", path))?;
         Ok(Self {
             socket,
-            placed: Placed::find(path)?,
+            bound_file: BoundFile::find(path)?,
         })
     }
 
     /// First the group, then the bits: the other way round the wrong group could open it for a moment.
-    fn admit(&self, operator_gid: Option<u32>, bits: u32) -> Result<(), SocketError> {
-        let file = &self.placed.0;
+    fn set_access(&self, operator_gid: Option<u32>, bits: u32) -> Result<(), SocketError> {
+        let file = &self.bound_file.0;
         if let Some(gid) = operator_gid {
-            file.give_to(gid)?;
+            file.set_group(gid)?;
         }
-        file.set_bits(bits)
+        file.set_mode(bits)
     }
 
-    fn listen(self) -> Result<(OwnedFd, Placed), SocketError> {
+    fn listen(self) -> Result<(OwnedFd, BoundFile), SocketError> {
         rustix::net::listen(&self.socket, BACKLOG)
-            .map_err(SocketError::on("listen on", &self.placed.0.path))?;
-        Ok((self.socket, self.placed))
+            .map_err(SocketError::on("listen on", &self.bound_file.0.path))?;
+        Ok((self.socket, self.bound_file))
     }
 }
 
@@ -336,13 +336,17 @@ pub(crate) struct FileHandle {
 
 impl FileHandle {
     /// Gives the file to another group, or to our own alone. For a moment nobody else can open it.
-    pub(crate) fn admit(&self, operator_gid: Option<u32>, bits: u32) -> Result<(), SocketError> {
-        self.set_bits(BITS_AT_FIRST)?;
-        self.give_to(operator_gid.unwrap_or_else(|| rustix::process::getegid().as_raw()))?;
-        self.set_bits(bits)
+    pub(crate) fn set_access(
+        &self,
+        operator_gid: Option<u32>,
+        bits: u32,
+    ) -> Result<(), SocketError> {
+        self.set_mode(MODE_BEFORE_HANDOVER)?;
+        self.set_group(operator_gid.unwrap_or_else(|| rustix::process::getegid().as_raw()))?;
+        self.set_mode(bits)
     }
 
-    fn give_to(&self, gid: u32) -> Result<(), SocketError> {
+    fn set_group(&self, gid: u32) -> Result<(), SocketError> {
         rustix::fs::chownat(
             &self.handle,
             "",
@@ -356,7 +360,7 @@ impl FileHandle {
         ))
     }
 
-    fn set_bits(&self, bits: u32) -> Result<(), SocketError> {
+    fn set_mode(&self, bits: u32) -> Result<(), SocketError> {
         // Through the handle again, which only /proc offers: a chmod by path could hit what somebody put there meanwhile.
         let through = format!("/proc/self/fd/{}", self.handle.as_raw_fd());
         let set = rustix::fs::chmodat(CWD, through, Mode::from_raw_mode(bits), AtFlags::empty());
@@ -369,26 +373,26 @@ impl FileHandle {
 
 /// A socket file that we made. It is removed with this value, unless another has taken its place.
 #[derive(Debug)]
-struct Placed(FileHandle);
+struct BoundFile(FileHandle);
 
-impl Placed {
+impl BoundFile {
     fn find(path: &Path) -> Result<Self, SocketError> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle =
             rustix::fs::open(path, flags, Mode::empty()).map_err(SocketError::on("open", path))?;
-        let placed = Self(FileHandle {
+        let bound_file = Self(FileHandle {
             path: path.to_owned(),
             handle: handle.into(),
         });
-        let found = placed
+        let found = bound_file
             .0
             .handle
             .metadata()
             .map_err(SocketError::on("look at", path))?;
         if found.file_type().is_socket() && found.uid() == rustix::process::geteuid().as_raw() {
-            return Ok(placed);
+            return Ok(bound_file);
         }
-        Err(SocketError::InTheWay {
+        Err(SocketError::PathConflict {
             path: path.to_owned(),
             found: "no longer the socket that soramoded created".to_owned(),
             wanted: "the new socket",
@@ -396,8 +400,8 @@ impl Placed {
     }
 }
 
-impl Placed {
-    fn again(&self) -> io::Result<FileHandle> {
+impl BoundFile {
+    fn try_clone(&self) -> io::Result<FileHandle> {
         Ok(FileHandle {
             path: self.0.path.clone(),
             handle: self.0.handle.try_clone()?,
@@ -405,7 +409,7 @@ impl Placed {
     }
 }
 
-impl Drop for Placed {
+impl Drop for BoundFile {
     fn drop(&mut self) {
         remove_if_same(&self.0.path, &self.0.handle);
     }

@@ -10,7 +10,7 @@ use soramode_protocol::node::{Storage, StorageState};
 use crate::config::Config;
 use crate::event_log::EventLog;
 use crate::store::Store;
-use crate::store::open::{self, Held, Newcomer, OpenError, Opened};
+use crate::store::open::{self, AlreadyLocked, OpenError, OpenOptions, Opened};
 
 /// The state, and what the gate is told of it first.
 #[derive(Debug)]
@@ -26,18 +26,18 @@ pub(crate) struct State {
 
 impl State {
     /// Opens what is on the disk. `new_log_id` is for a log that begins now.
-    pub(crate) fn open(config: &Config, new_log_id: LogId) -> Result<Self, Held> {
+    pub(crate) fn open(config: &Config, new_log_id: LogId) -> Result<Self, AlreadyLocked> {
         let Some(folder) = &config.state_dir else {
             return Ok(Self::in_memory(config, new_log_id));
         };
         let path = Some(open::database(folder).display().to_string());
         let boot_id = open::boot_id();
-        let newcomer = Newcomer {
+        let options = OpenOptions {
             keep_events: config.keep_events,
             log_id: &new_log_id,
             boot_id: boot_id.as_deref(),
         };
-        match open::open(folder, newcomer).inspect(tell_operator) {
+        match open::open(folder, options).inspect(log_start) {
             Ok(Opened {
                 disk,
                 archive,
@@ -55,7 +55,7 @@ impl State {
                 inputs: vec![Input::Started(host)],
                 warning: None,
             }),
-            Err(OpenError::Held(held)) => Err(held),
+            Err(OpenError::AlreadyLocked(held)) => Err(held),
             Err(OpenError::Unusable(unusable)) => {
                 let warning = format!(
                     "{unusable}. The node is closed and keeps its state in memory only. {}",
@@ -99,7 +99,7 @@ impl State {
 }
 
 /// Writes what was found, for whoever looks at the log after a restart.
-fn tell_operator(opened: &Opened) {
+fn log_start(opened: &Opened) {
     let Opened { stored, host, .. } = opened;
     let (sessions, connections) = (stored.sessions.len(), stored.connections.len());
     if let Some(state) = &stored.mode {

@@ -8,7 +8,7 @@ use soramode_core::input::AttemptResult;
 use soramode_core::snapshot::Webhook as WebhookSettings;
 use soramode_protocol::certificates::Authorities;
 use soramode_protocol::http_client::{self, Outgoing};
-use soramode_protocol::webhook::{self, Answered, Sender};
+use soramode_protocol::webhook::{self, Sender, WebhookResponse};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,23 +22,23 @@ use crate::health::Health;
 
 /// A command to a receiver's task.
 #[derive(Debug)]
-pub(crate) enum Errand {
+pub(crate) enum ReceiverCommand {
     /// Send this.
     Send(Box<Attempt>),
     /// Send in this way from now on.
-    Renew(Box<Manner>),
+    Reload(Box<SendOptions>),
     /// The outcome of what was sent last has been taken in; if more is to be sent now, that was said before.
-    Settled,
+    OutcomeApplied,
 }
 
 /// How a receiver is spoken to.
 #[derive(Debug)]
-pub(crate) struct Manner {
+pub(crate) struct SendOptions {
     sender: Sender,
     label: String,
 }
 
-impl Manner {
+impl SendOptions {
     fn of(
         url: &HttpUrl,
         config: &WebhookConfig,
@@ -54,13 +54,13 @@ impl Manner {
 
 /// Senders to the receivers' tasks, each in its place.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Webhooks(Vec<mpsc::UnboundedSender<Errand>>);
+pub(crate) struct Webhooks(Vec<mpsc::UnboundedSender<ReceiverCommand>>);
 
 impl Webhooks {
     /// Whoever is gone by now, because the daemon stops, is told at the next start.
-    pub(crate) fn say(&self, place: usize, errand: Errand) {
-        if let Some(way) = self.0.get(place) {
-            way.send(errand).unwrap_or_default();
+    pub(crate) fn send(&self, index: usize, command: ReceiverCommand) {
+        if let Some(sender) = self.0.get(index) {
+            sender.send(command).unwrap_or_default();
         }
     }
 }
@@ -70,7 +70,7 @@ impl Webhooks {
 #[derive(Debug)]
 pub(crate) struct Receivers {
     urls: Vec<HttpUrl>,
-    ways: Webhooks,
+    senders: Webhooks,
     outgoing: Outgoing,
     health: Arc<Health>,
     stop: CancellationToken,
@@ -91,7 +91,7 @@ impl Receivers {
         let authorities = outgoing.authorities.clone();
         let mut receivers = Self {
             urls: Vec::new(),
-            ways: Webhooks::default(),
+            senders: Webhooks::default(),
             outgoing,
             health,
             stop,
@@ -99,7 +99,7 @@ impl Receivers {
             engine: None,
             unstarted: Vec::new(),
         };
-        receivers.renew(config, authorities)?;
+        receivers.reload(config, authorities)?;
         Ok(receivers)
     }
 
@@ -118,27 +118,29 @@ impl Receivers {
     }
 
     /// Senders to their tasks.
-    pub(crate) fn ways(&self) -> Webhooks {
-        self.ways.clone()
+    pub(crate) fn senders(&self) -> Webhooks {
+        self.senders.clone()
     }
 
     /// The configuration names others, or says how to speak to them. All or none is taken.
-    pub(crate) fn renew(
+    pub(crate) fn reload(
         &mut self,
         config: &WebhookConfig,
         authorities: Authorities,
     ) -> Result<Webhooks, reqwest::Error> {
         self.outgoing.authorities = authorities;
         let outgoing = &self.outgoing;
-        let manners: Result<Vec<_>, _> = config
+        let options: Result<Vec<_>, _> = config
             .urls
             .iter()
-            .map(|url| Ok((url, Manner::of(url, config, outgoing)?)))
+            .map(|url| Ok((url, SendOptions::of(url, config, outgoing)?)))
             .collect();
-        for (url, manner) in manners? {
+        for (url, options) in options? {
             match self.urls.iter().position(|known| known == url) {
-                Some(place) => self.ways.say(place, Errand::Renew(Box::new(manner))),
-                None => self.add(url, manner, config.shutdown_grace),
+                Some(index) => self
+                    .senders
+                    .send(index, ReceiverCommand::Reload(Box::new(options))),
+                None => self.add(url, options, config.shutdown_grace),
             }
         }
         let endpoint = |url: &HttpUrl| {
@@ -147,8 +149,8 @@ impl Receivers {
                 .contains(url)
                 .then(|| http_client::endpoint(&url.0))
         };
-        self.health.renew_receivers(self.urls.iter().map(endpoint));
-        Ok(self.ways())
+        self.health.set_receivers(self.urls.iter().map(endpoint));
+        Ok(self.senders())
     }
 
     /// What the gate must know of each place.
@@ -165,19 +167,19 @@ impl Receivers {
         self.urls.iter().map(setting).collect()
     }
 
-    fn add(&mut self, url: &HttpUrl, manner: Manner, grace: Duration) {
-        let place = self.urls.len();
+    fn add(&mut self, url: &HttpUrl, options: SendOptions, grace: Duration) {
+        let index = self.urls.len();
         // It holds one attempt and what follows from it: the gate gives the next one when it has heard of the last.
-        let (way, errands) = mpsc::unbounded_channel();
+        let (sender, commands) = mpsc::unbounded_channel();
         self.urls.push(url.clone());
-        self.ways.0.push(way);
+        self.senders.0.push(sender);
         let receiver = Receiver {
-            place,
-            manner,
+            index,
+            options,
             grace,
-            errands,
+            commands,
             health: Arc::clone(&self.health),
-            trouble: Trouble::default(),
+            failure_log: FailureLog::default(),
         };
         match &self.engine {
             Some(engine) => drop(
@@ -197,7 +199,7 @@ const FAILURE_PAUSE: Duration = Duration::from_hours(1);
 
 /// A receiver's failures, as far as the log is concerned: the first is logged, and then one an hour.
 #[derive(Debug, Default)]
-struct Trouble {
+struct FailureLog {
     /// Tries since the last that succeeded.
     failed: u64,
     /// Returns whether one of these was logged.
@@ -205,7 +207,7 @@ struct Trouble {
     last_logged: Option<Instant>,
 }
 
-impl Trouble {
+impl FailureLog {
     /// Notes how a try ended; returns the number of failed tries if there is something to log.
     fn note(&mut self, problem: Option<&str>, now: Instant) -> Option<u64> {
         if problem.is_none() {
@@ -232,56 +234,56 @@ impl Trouble {
 /// A receiver's task.
 #[derive(Debug)]
 struct Receiver {
-    place: usize,
-    manner: Manner,
+    index: usize,
+    options: SendOptions,
     /// How long it goes on when the daemon stops.
     grace: Duration,
-    errands: mpsc::UnboundedReceiver<Errand>,
+    commands: mpsc::UnboundedReceiver<ReceiverCommand>,
     health: Arc<Health>,
-    trouble: Trouble,
+    failure_log: FailureLog,
 }
 
 impl Receiver {
     /// Sends until the daemon stops, and then what can be sent in the grace time.
     async fn run(mut self, engine: Engine, stop: CancellationToken) {
         let grace = self.grace;
-        let mut over = std::pin::pin!(async {
+        let mut grace_over = std::pin::pin!(async {
             stop.cancelled().await;
             tokio::time::sleep(grace).await;
         });
         // Whether the gate is still to say what follows.
-        let mut is_unsettled = false;
+        let mut awaits_outcome = false;
         loop {
-            let errand = tokio::select! {
+            let command = tokio::select! {
                 biased;
-                errand = self.errands.recv() => errand,
-                () = stop.cancelled(), if !is_unsettled => return,
-                () = &mut over => return,
+                command = self.commands.recv() => command,
+                () = stop.cancelled(), if !awaits_outcome => return,
+                () = &mut grace_over => return,
             };
-            let (id, tried) = match errand {
+            let (id, result) = match command {
                 None => return,
-                Some(Errand::Renew(manner)) => {
-                    self.manner = *manner;
+                Some(ReceiverCommand::Reload(options)) => {
+                    self.options = *options;
                     continue;
                 }
-                Some(Errand::Settled) => {
-                    is_unsettled = false;
+                Some(ReceiverCommand::OutcomeApplied) => {
+                    awaits_outcome = false;
                     continue;
                 }
-                Some(Errand::Send(attempt)) => tokio::select! {
-                    tried = self.send(&attempt) => (attempt.id, tried),
-                    () = &mut over => return,
+                Some(ReceiverCommand::Send(attempt)) => tokio::select! {
+                    result = self.send(&attempt) => (attempt.id, result),
+                    () = &mut grace_over => return,
                 },
             };
-            is_unsettled = true;
-            if engine.tell_delivery(self.place, id, tried).is_err() {
+            awaits_outcome = true;
+            if engine.tell_delivery(self.index, id, result).is_err() {
                 return;
             }
         }
     }
 
     async fn send(&mut self, attempt: &Attempt) -> AttemptResult {
-        let tried = match self.try_send(attempt).await {
+        let result = match self.try_send(attempt).await {
             Ok(answered) => AttemptResult {
                 status: Some(answered.status.as_u16()),
                 retry_after: answered.retry_after,
@@ -294,11 +296,12 @@ impl Receiver {
             },
         };
         self.health
-            .note_receiver(self.place, tried.problem.clone().map_or(Ok(()), Err));
-        let endpoint = self.manner.sender.endpoint();
+            .note_receiver(self.index, result.problem.clone().map_or(Ok(()), Err));
+        let endpoint = self.options.sender.endpoint();
         match (
-            self.trouble.note(tried.problem.as_deref(), Instant::now()),
-            &tried.problem,
+            self.failure_log
+                .note(result.problem.as_deref(), Instant::now()),
+            &result.problem,
         ) {
             (Some(failed), Some(problem)) => {
                 let (delivery, attempt) = (attempt.id, attempt.attempt);
@@ -318,13 +321,13 @@ impl Receiver {
             ),
             (None, _) => {}
         }
-        tried
+        result
     }
 
-    async fn try_send(&self, attempt: &Attempt) -> Result<Answered, String> {
-        let body = webhook::body(&attempt.event, &self.manner.label, attempt.generation)
+    async fn try_send(&self, attempt: &Attempt) -> Result<WebhookResponse, String> {
+        let body = webhook::body(&attempt.event, &self.options.label, attempt.generation)
             .map_err(|error| error.to_string())?;
-        self.manner
+        self.options
             .sender
             .send(&attempt.event.id.to_string(), clock::now().wall, body)
             .await
@@ -337,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_receiver_that_fails_is_logged_at_first_and_then_seldom() {
-        let (mut trouble, mut now) = (Trouble::default(), Instant::now());
+        let (mut failure_log, mut now) = (FailureLog::default(), Instant::now());
         let mut logged = Vec::new();
         for (seconds, is_delivered) in [
             (0, true),
@@ -351,7 +354,7 @@ mod tests {
             (1, true),
         ] {
             now += Duration::from_secs(seconds);
-            logged.push(trouble.note((!is_delivered).then_some("500"), now));
+            logged.push(failure_log.note((!is_delivered).then_some("500"), now));
         }
         assert_eq!(
             logged,

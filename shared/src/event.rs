@@ -263,7 +263,7 @@ wire_enum! {
 
 impl EventType {
     /// Its place in [`ALL`](Self::ALL).
-    pub const fn place(self) -> usize {
+    pub const fn index(self) -> usize {
         self as usize
     }
 
@@ -355,7 +355,7 @@ mod tests {
     #[test]
     fn each_type_stands_in_its_place() {
         for (place, event_type) in EventType::ALL.into_iter().enumerate() {
-            assert_eq!(event_type.place(), place, "{}", event_type.name());
+            assert_eq!(event_type.index(), place, "{}", event_type.name());
         }
     }
 }

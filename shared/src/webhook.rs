@@ -266,14 +266,14 @@ pub struct Sender {
 
 /// What a receiver answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answered {
+pub struct WebhookResponse {
     /// The status.
     pub status: StatusCode,
     /// How long it asks to be left alone.
     pub retry_after: Option<Duration>,
 }
 
-impl Answered {
+impl WebhookResponse {
     /// What is wrong with the status, if anything is: success is 2xx.
     pub fn problem(&self) -> Option<String> {
         if self.status.is_success() {
@@ -306,7 +306,12 @@ impl Sender {
     }
 
     /// Sends a body once; what went wrong is told without the URL, which may have a secret in it.
-    pub async fn send(&self, id: &str, now: Time, body: Vec<u8>) -> Result<Answered, String> {
+    pub async fn send(
+        &self,
+        id: &str,
+        now: Time,
+        body: Vec<u8>,
+    ) -> Result<WebhookResponse, String> {
         let secrets = self
             .secrets
             .as_ref()
@@ -321,7 +326,7 @@ impl Sender {
             request.header(name, value)
         });
         let answer = request.body(body).send().await.map_err(told)?;
-        let answered = Answered {
+        let answered = WebhookResponse {
             status: answer.status(),
             retry_after: retry_after(&answer, now),
         };

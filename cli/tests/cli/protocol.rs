@@ -17,9 +17,9 @@ use soramode_protocol::version::PROTOCOL;
 use soramode_protocol::wait::WAITS_MAX;
 use soramoded::config::Config;
 use soramoded::control::{
-    CLIENTS_MAX, IN_FLIGHT_MAX, LINE_TIME, OPERATE_PLACES, PAGE_BYTES_MAX, UNREAD_BYTES_FAIR,
-    UNREAD_BYTES_MAX, VIEW_IN_FLIGHT_MAX, VIEW_PLACES_OF_USER_MAX, VIEW_UNREAD_BYTES_MAX,
-    VIEW_WAITS_MAX,
+    CLIENTS_MAX, IN_FLIGHT_MAX, LINE_TIME, OPERATOR_SLOTS, PAGE_BYTES_MAX, UNREAD_BYTES_FAIR,
+    UNREAD_BYTES_MAX, VIEW_IN_FLIGHT_MAX, VIEW_UNREAD_BYTES_MAX, VIEW_WAITS_MAX,
+    VIEWER_SLOTS_OF_USER_MAX,
 };
 
 use crate::doc_commands::{Machine, blocks, document};
@@ -153,7 +153,7 @@ fn every_limit_is_the_codes() {
             "| a line that was begun | {} s until its end |",
             LINE_TIME.as_secs()
         ),
-        format!("| clients | {CLIENTS_MAX}, of which {OPERATE_PLACES} places"),
+        format!("| clients | {CLIENTS_MAX}, of which {OPERATOR_SLOTS} places"),
         format!(
             "| unanswered requests of one client | {IN_FLIGHT_MAX}, or {VIEW_IN_FLIGHT_MAX} if it may only view;"
         ),
@@ -162,7 +162,7 @@ fn every_limit_is_the_codes() {
         ),
         format!("| waits of all clients that may only view | {VIEW_WAITS_MAX} |"),
         format!("| text of a page | about {PAGE_BYTES_MAX} bytes"),
-        format!("| clients of one user that may only view | {VIEW_PLACES_OF_USER_MAX} |"),
+        format!("| clients of one user that may only view | {VIEWER_SLOTS_OF_USER_MAX} |"),
         format!("| unread answers of one client | {UNREAD_BYTES_MAX} bytes;"),
     ] {
         assert!(page.contains(&said), "the page lacks {said:?}");

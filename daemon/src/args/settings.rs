@@ -14,7 +14,7 @@ use soramode_protocol::mode::SettableMode;
 use super::cluster::{ClusterName, DeadMan, EtcdUrl, FenceAfter, NodeUrl, OnFence};
 use super::http::{CorsOrigin, HostName, HttpUrl, Listen, SoraMode};
 use super::values::{
-    Span, address_from_text, addresses_from_text, first_said, from_text, ip_address,
+    DurationArg, address_from_text, addresses_from_text, first_non_empty, from_text, ip_address,
     list_from_text, settable_mode, socket_address, whole_number,
 };
 use super::{LogFormat, LogLevel, SocketMode};
@@ -103,7 +103,7 @@ pub struct Settings {
         hide_env_values = true
     )]
     #[serde(deserialize_with = "from_text")]
-    pub session_linger: Option<Span>,
+    pub session_linger: Option<DurationArg>,
 
     /// Reject clients above this number of connections, at most 10000000 [default: 1000000]
     #[arg(long, value_name = "COUNT", env = "SORAMODED_MAX_CONNECTIONS", hide_env_values = true, value_parser = whole_number)]
@@ -121,7 +121,7 @@ pub struct Settings {
         hide_env_values = true
     )]
     #[serde(deserialize_with = "from_text")]
-    pub socket_grace: Option<Span>,
+    pub socket_grace: Option<DurationArg>,
 
     /// Assume that the session list is complete at the start, as soramoded starts before the SFU [default: yes; with Sora: no]
     #[arg(long, env = "SORAMODED_ASSUME_COMPLETE", hide_env_values = true)]
@@ -237,7 +237,7 @@ pub struct Settings {
         hide_env_values = true
     )]
     #[serde(deserialize_with = "from_text")]
-    pub pending_timeout: Option<Span>,
+    pub pending_timeout: Option<DurationArg>,
 
     /// End a session this long after Sora's API shows it empty, without waiting longer for session.destroyed [default: 60s]
     #[arg(
@@ -247,7 +247,7 @@ pub struct Settings {
         hide_env_values = true
     )]
     #[serde(deserialize_with = "from_text")]
-    pub session_max_linger: Option<Span>,
+    pub session_max_linger: Option<DurationArg>,
 
     /// URL of the application's own auth webhook, which can also reject a client
     #[arg(
@@ -287,7 +287,7 @@ pub struct Settings {
         hide_env_values = true
     )]
     #[serde(deserialize_with = "from_text")]
-    pub upstream_timeout: Option<Span>,
+    pub upstream_timeout: Option<DurationArg>,
 
     /// Send events to this URL; can be given several times
     ///
@@ -357,7 +357,7 @@ pub struct Settings {
         hide_env_values = true
     )]
     #[serde(deserialize_with = "from_text")]
-    pub shutdown_grace: Option<Span>,
+    pub shutdown_grace: Option<DurationArg>,
 
     /// Join the cluster on the etcd member at this URL; give it once for each member
     ///
@@ -390,7 +390,7 @@ pub struct Settings {
         hide_env_values = true
     )]
     #[serde(deserialize_with = "from_text")]
-    pub cluster_ttl: Option<Span>,
+    pub cluster_ttl: Option<DurationArg>,
 
     /// Interval at which the node reads etcd and renews its ownership lease, 100ms to 1m [default: 2s]
     #[arg(
@@ -400,7 +400,7 @@ pub struct Settings {
         hide_env_values = true
     )]
     #[serde(deserialize_with = "from_text")]
-    pub cluster_heartbeat: Option<Span>,
+    pub cluster_heartbeat: Option<DurationArg>,
 
     /// Isolate the node, which then rejects new clients, after this time without a renewal of its ownership lease [default: 6s]
     #[arg(
@@ -410,7 +410,7 @@ pub struct Settings {
         hide_env_values = true
     )]
     #[serde(deserialize_with = "from_text")]
-    pub isolated_after: Option<Span>,
+    pub isolated_after: Option<DurationArg>,
 
     /// Fence the node (end its sessions) after this time without a renewal of its ownership lease [default: 30s or never]
     ///
@@ -433,7 +433,7 @@ pub struct Settings {
         hide_env_values = true
     )]
     #[serde(deserialize_with = "from_text")]
-    pub fence_budget: Option<Span>,
+    pub fence_budget: Option<DurationArg>,
 
     /// Means of ending sessions after fencing: sora-api, exec:COMMAND, socket or none [default: none]
     #[arg(
@@ -542,7 +542,7 @@ pub struct Settings {
 /// `--assume-complete` and `--assume-incomplete` at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("assume-complete and assume-incomplete exclude each other")]
-pub struct BothSaid;
+pub struct Conflict;
 
 impl Settings {
     /// Takes from `weaker` what is not said here.
@@ -570,14 +570,14 @@ impl Settings {
             socket_grace: self.socket_grace.or(weaker.socket_grace),
             assume_complete,
             assume_incomplete,
-            api_listen: first_said(self.api_listen, weaker.api_listen),
+            api_listen: first_non_empty(self.api_listen, weaker.api_listen),
             sora_listen: self.sora_listen.or(weaker.sora_listen),
             observe_listen: self.observe_listen.or(weaker.observe_listen),
-            cors_origin: first_said(self.cors_origin, weaker.cors_origin),
-            http_host: first_said(self.http_host, weaker.http_host),
+            cors_origin: first_non_empty(self.cors_origin, weaker.cors_origin),
+            http_host: first_non_empty(self.http_host, weaker.http_host),
             http_token_file: self.http_token_file.or(weaker.http_token_file),
             sora_token_file: self.sora_token_file.or(weaker.sora_token_file),
-            sora_peer: first_said(self.sora_peer, weaker.sora_peer),
+            sora_peer: first_non_empty(self.sora_peer, weaker.sora_peer),
             sora_api: self.sora_api.or(weaker.sora_api),
             sora_mode: self.sora_mode.or(weaker.sora_mode),
             shadow: self.shadow.or(weaker.shadow),
@@ -587,13 +587,13 @@ impl Settings {
             session_upstream: self.session_upstream.or(weaker.session_upstream),
             event_upstream: self.event_upstream.or(weaker.event_upstream),
             upstream_timeout: self.upstream_timeout.or(weaker.upstream_timeout),
-            webhook: first_said(self.webhook, weaker.webhook),
-            webhook_events: first_said(self.webhook_events, weaker.webhook_events),
+            webhook: first_non_empty(self.webhook, weaker.webhook),
+            webhook_events: first_non_empty(self.webhook_events, weaker.webhook_events),
             webhook_secret_file: self.webhook_secret_file.or(weaker.webhook_secret_file),
             ca_file: self.ca_file.or(weaker.ca_file),
             label: self.label.or(weaker.label),
             shutdown_grace: self.shutdown_grace.or(weaker.shutdown_grace),
-            cluster: first_said(self.cluster, weaker.cluster),
+            cluster: first_non_empty(self.cluster, weaker.cluster),
             cluster_name: self.cluster_name.or(weaker.cluster_name),
             cluster_ttl: self.cluster_ttl.or(weaker.cluster_ttl),
             cluster_heartbeat: self.cluster_heartbeat.or(weaker.cluster_heartbeat),
@@ -615,16 +615,16 @@ impl Settings {
     }
 
     /// What the two flags say together, if anything.
-    pub fn assume_complete(&self) -> Result<Option<bool>, BothSaid> {
+    pub fn assume_complete(&self) -> Result<Option<bool>, Conflict> {
         match (self.assume_complete, self.assume_incomplete) {
-            (Some(known), Some(unknown)) if known == unknown => Err(BothSaid),
+            (Some(known), Some(unknown)) if known == unknown => Err(Conflict),
             (Some(known), _) => Ok(Some(known)),
             (None, unknown) => Ok(unknown.map(|unknown| !unknown)),
         }
     }
 
     /// A variable that contradicts the command line is not heard.
-    pub(super) fn let_the_command_line_win(&mut self, matches: &ArgMatches) {
+    pub(super) fn prefer_command_line(&mut self, matches: &ArgMatches) {
         let source = |id| matches.value_source(id);
         match (source("assume_complete"), source("assume_incomplete")) {
             (Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable)) => {

@@ -40,9 +40,9 @@ pub(super) fn ip_address(text: &str) -> Result<IpAddr, String> {
 
 /// A length of time as people write it, such as `1h 30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(Duration);
+pub struct DurationArg(Duration);
 
-impl FromStr for Span {
+impl FromStr for DurationArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -53,8 +53,8 @@ impl FromStr for Span {
     }
 }
 
-impl From<Span> for Duration {
-    fn from(span: Span) -> Self {
+impl From<DurationArg> for Duration {
+    fn from(span: DurationArg) -> Self {
         span.0
     }
 }
@@ -118,7 +118,7 @@ fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::E
     })
 }
 
-pub(super) fn first_said<T>(stronger: Vec<T>, weaker: Vec<T>) -> Vec<T> {
+pub(super) fn first_non_empty<T>(stronger: Vec<T>, weaker: Vec<T>) -> Vec<T> {
     if stronger.is_empty() {
         weaker
     } else {

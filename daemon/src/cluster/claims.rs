@@ -18,7 +18,7 @@ const READOPTED_AT_ONCE: usize = 40;
 
 impl Trusted {
     /// Finds out whose a channel is, or makes it this node's.
-    pub(super) async fn ask(
+    pub(super) async fn execute_claim(
         &self,
         channel: &ChannelId,
         by: Incarnation,
@@ -142,16 +142,16 @@ impl Trusted {
     }
 
     /// Writes claims anew, as many at once as etcd takes; where one of them cannot be, each by itself.
-    pub(super) async fn readopt(
+    pub(super) async fn migrate_claims(
         &self,
         by: Incarnation,
         claims: &[(ChannelId, Token)],
         engine: &Engine,
     ) {
         for some in claims.chunks(READOPTED_AT_ONCE) {
-            let replies = match self.readopt_some(by, some).await {
+            let replies = match self.migrate_some(by, some).await {
                 Some(replies) => replies,
-                None => self.readopt_each(by, some).await,
+                None => self.migrate_each(by, some).await,
             };
             let heard = EtcdResponse::ClaimsMigrated {
                 by,
@@ -170,7 +170,7 @@ impl Trusted {
         engine.tell(Input::Etcd(heard)).unwrap_or_default();
     }
 
-    async fn readopt_some(
+    async fn migrate_some(
         &self,
         by: Incarnation,
         claims: &[(ChannelId, Token)],
@@ -213,7 +213,7 @@ impl Trusted {
     }
 
     /// Of a claim that could not be asked for nothing is said.
-    async fn readopt_each(
+    async fn migrate_each(
         &self,
         by: Incarnation,
         claims: &[(ChannelId, Token)],

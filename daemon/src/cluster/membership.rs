@@ -133,7 +133,7 @@ impl Trusted {
     }
 
     /// Tells them how full the node is.
-    pub(super) async fn tell(&self, by: Incarnation, load: Load) -> Result<(), String> {
+    pub(super) async fn publish_load(&self, by: Incarnation, load: Load) -> Result<(), String> {
         let Load {
             connections,
             sessions,

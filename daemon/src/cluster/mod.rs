@@ -2,13 +2,13 @@
 //!
 //! It decides nothing. Whatever it does has its time, so that an etcd that hangs holds up nothing but what needs it.
 
+mod claim_scan;
 mod claims;
 mod keys;
-mod look;
-mod looker;
 mod lost_nodes;
+mod members_read;
 mod membership;
-mod owed;
+mod poller;
 mod pool;
 mod trusted;
 mod watch;
@@ -31,8 +31,8 @@ use crate::config::ClusterConfig;
 use crate::engine::Engine;
 use crate::health::Health;
 use keys::{Keys, TermsValue};
-use looker::Looker;
 use lost_nodes::LostNodes;
+use poller::MembershipPoller;
 use pool::Pool;
 use trusted::{Trust, Trusted};
 
@@ -42,7 +42,7 @@ use pool::TRY_TIME;
 const PROBE_AFTER: Duration = Duration::from_secs(10);
 
 /// How long a stop waits for the gate's word whether to leave.
-const FAREWELL_TIME: Duration = Duration::from_secs(1);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Who this node is.
 #[derive(Clone, Debug)]
@@ -113,20 +113,20 @@ impl Etcd {
 }
 
 /// The edge.
-pub(crate) struct Edge {
+pub(crate) struct ClusterTask {
     etcd: Arc<Etcd>,
     heartbeat: Duration,
-    orders: mpsc::UnboundedReceiver<EtcdRequest>,
+    requests: mpsc::UnboundedReceiver<EtcdRequest>,
     engine: Engine,
     wanted: Arc<Notify>,
     tasks: TaskTracker,
 }
 
-impl Edge {
+impl ClusterTask {
     pub(crate) fn new(
         config: &ClusterConfig,
         identity: Identity,
-        orders: mpsc::UnboundedReceiver<EtcdRequest>,
+        requests: mpsc::UnboundedReceiver<EtcdRequest>,
         engine: Engine,
         health: Arc<Health>,
     ) -> Self {
@@ -147,7 +147,7 @@ impl Edge {
         Self {
             etcd: Arc::new(etcd),
             heartbeat: config.heartbeat,
-            orders,
+            requests,
             engine,
             wanted: Arc::new(Notify::new()),
             tasks: TaskTracker::new(),
@@ -157,7 +157,7 @@ impl Edge {
     /// Works until the daemon stops, and then leaves the cluster if the node has nothing in it.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let beat = CancellationToken::new();
-        self.tasks.spawn(self.looker().run(beat.clone()));
+        self.tasks.spawn(self.poller().run(beat.clone()));
         self.tasks
             .spawn(keep_alive(Arc::clone(&self.etcd), beat.clone()));
         self.tasks
@@ -169,28 +169,28 @@ impl Edge {
         ));
         loop {
             tokio::select! {
-                order = self.orders.recv() => match order {
-                    Some(order) => self.begin(order),
+                request = self.requests.recv() => match request {
+                    Some(request) => self.start(request),
                     None => break,
                 },
                 () = stop.cancelled() => {
-                    self.say_farewell().await;
+                    self.leave_if_idle().await;
                     break;
                 }
             }
         }
         beat.cancel();
         // What is under way is answered; what is ordered from now on is refused at once.
-        self.orders.close();
-        while let Some(order) = self.orders.recv().await {
-            self.begin(order);
+        self.requests.close();
+        while let Some(request) = self.requests.recv().await {
+            self.start(request);
         }
         self.tasks.close();
         self.tasks.wait().await;
     }
 
-    fn looker(&self) -> Looker {
-        Looker {
+    fn poller(&self) -> MembershipPoller {
+        MembershipPoller {
             etcd: Arc::clone(&self.etcd),
             heartbeat: self.heartbeat,
             engine: self.engine.clone(),
@@ -201,13 +201,13 @@ impl Edge {
     }
 
     /// The gate knows whether the node has anything.
-    async fn say_farewell(&mut self) {
+    async fn leave_if_idle(&mut self) {
         if self.engine.tell(Input::Shutdown).is_err() {
             return;
         }
-        let words = async {
-            while let Some(order) = self.orders.recv().await {
-                match order {
+        let leaving = async {
+            while let Some(request) = self.requests.recv().await {
+                match request {
                     EtcdRequest::DeleteMember(incarnation) => return Some(incarnation),
                     EtcdRequest::KeepMember => return None,
                     other @ (EtcdRequest::Trust { .. }
@@ -223,12 +223,12 @@ impl Edge {
                     | EtcdRequest::Publish { .. }
                     | EtcdRequest::PublishLoad { .. }
                     | EtcdRequest::Count
-                    | EtcdRequest::Purge { .. }) => self.begin(other),
+                    | EtcdRequest::Purge { .. }) => self.start(other),
                 }
             }
             None
         };
-        if let Ok(Some(incarnation)) = timeout(FAREWELL_TIME, words).await {
+        if let Ok(Some(incarnation)) = timeout(LEAVE_TIMEOUT, leaving).await {
             let Some(trusted) = self.trusted() else {
                 return;
             };
@@ -243,9 +243,9 @@ impl Edge {
     }
 
     /// Carries an order out beside the others; what came of it goes to the gate.
-    fn begin(&self, order: EtcdRequest) {
+    fn start(&self, request: EtcdRequest) {
         let etcd = Arc::clone(&self.etcd);
-        match order {
+        match request {
             EtcdRequest::ReadMembers => self.wanted.notify_one(),
             EtcdRequest::Trust { configuration_text } => etcd.set_trust(configuration_text),
             EtcdRequest::Distrust(refusal) => {
@@ -263,7 +263,7 @@ impl Edge {
                 let outcome = etcd.init(found.as_deref(), configuration).await;
                 Some(EtcdResponse::Initialized { reply_to, outcome })
             }),
-            order @ (EtcdRequest::Join { .. }
+            request @ (EtcdRequest::Join { .. }
             | EtcdRequest::Claim { .. }
             | EtcdRequest::FindClaim { .. }
             | EtcdRequest::Release(..)
@@ -278,8 +278,8 @@ impl Edge {
                 let (trusted, engine) = (self.trusted(), self.engine.clone());
                 self.spawn(async move {
                     match trusted {
-                        Some(trusted) => carry_out(&trusted, order, &engine).await,
-                        None => order.refused("etcd has not been verified yet"),
+                        Some(trusted) => execute(&trusted, request, &engine).await,
+                        None => request.refused("etcd has not been verified yet"),
                     }
                 });
             }
@@ -289,9 +289,9 @@ impl Edge {
     fn spawn(&self, work: impl Future<Output = Option<EtcdResponse>> + Send + 'static) {
         let engine = self.engine.clone();
         self.tasks.spawn(async move {
-            if let Some(heard) = work.await {
+            if let Some(response) = work.await {
                 // After the stop nothing waits for it.
-                engine.tell(Input::Etcd(heard)).unwrap_or_default();
+                engine.tell(Input::Etcd(response)).unwrap_or_default();
             }
         });
     }
@@ -301,8 +301,8 @@ impl Edge {
     }
 }
 
-async fn carry_out(etcd: &Trusted, order: EtcdRequest, engine: &Engine) -> Option<EtcdResponse> {
-    match order {
+async fn execute(etcd: &Trusted, request: EtcdRequest, engine: &Engine) -> Option<EtcdResponse> {
+    match request {
         EtcdRequest::Join {
             mode,
             give_up,
@@ -311,7 +311,7 @@ async fn carry_out(etcd: &Trusted, order: EtcdRequest, engine: &Engine) -> Optio
             etcd.join(mode, give_up, reads_claims).await,
         )),
         EtcdRequest::Claim { channel_id, by, op } => {
-            let reply = etcd.ask(&channel_id, by, &op).await;
+            let reply = etcd.execute_claim(&channel_id, by, &op).await;
             Some(EtcdResponse::ClaimReplied {
                 channel_id,
                 by,
@@ -319,7 +319,7 @@ async fn carry_out(etcd: &Trusted, order: EtcdRequest, engine: &Engine) -> Optio
             })
         }
         EtcdRequest::FindClaim { channel_id, by } => {
-            let found = match etcd.ask(&channel_id, by, &ClaimOp::Get).await {
+            let found = match etcd.execute_claim(&channel_id, by, &ClaimOp::Get).await {
                 Ok(Reply::Refused(found)) => Ok(found),
                 Ok(Reply::Won(_)) => Err("etcd sent an unreadable answer".to_owned()),
                 Err(why) => Err(why),
@@ -331,7 +331,7 @@ async fn carry_out(etcd: &Trusted, order: EtcdRequest, engine: &Engine) -> Optio
             Some(EtcdResponse::Released(channel_id, token, outcome))
         }
         EtcdRequest::MigrateClaims { by, claims } => {
-            etcd.readopt(by, &claims, engine).await;
+            etcd.migrate_claims(by, &claims, engine).await;
             None
         }
         EtcdRequest::Publish { by, mode } => {
@@ -352,7 +352,7 @@ async fn carry_out(etcd: &Trusted, order: EtcdRequest, engine: &Engine) -> Optio
             })
         }
         EtcdRequest::PublishLoad { by, load } => {
-            if let Err(why) = etcd.tell(by, load).await {
+            if let Err(why) = etcd.publish_load(by, load).await {
                 tracing::debug!(why, "cannot publish this node's load");
             }
             None

@@ -8,7 +8,7 @@ use soramode_core::cluster::history::{Configuration, Fall, Refusal, Writes, fall
 use soramode_core::member::etcd::Init;
 
 use super::keys::ConfigValue;
-use super::look::gets;
+use super::members_read::gets;
 use super::{Etcd, number, revision};
 
 /// The way to etcd for as long as this is its `/cfg`.
@@ -62,7 +62,7 @@ impl Trusted {
 
     /// Reads this.
     pub(super) async fn read(&self, reads: Vec<TxnOp>) -> Result<Vec<GetResponse>, String> {
-        self.carry_out(Vec::new(), (reads.clone(), Writes::Nothing), reads)
+        self.execute(Vec::new(), (reads.clone(), Writes::Nothing), reads)
             .await
             .map(|done| done.gets)
     }
@@ -74,11 +74,11 @@ impl Trusted {
         then: Vec<TxnOp>,
         otherwise: Vec<TxnOp>,
     ) -> Result<Done, String> {
-        self.carry_out(when, (then, Writes::Something), otherwise)
+        self.execute(when, (then, Writes::Something), otherwise)
             .await
     }
 
-    async fn carry_out(
+    async fn execute(
         &self,
         when: Vec<Compare>,
         (then, writes): (Vec<TxnOp>, Writes),

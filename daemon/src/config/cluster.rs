@@ -8,7 +8,7 @@ use soramode_protocol::certificates::{PEM_BYTES_MAX, check_identity};
 
 use super::{ConfigError, check_duration, pem, read_secret};
 use crate::args::cluster::{ClusterName, DeadMan, EtcdUrl, FenceAfter, NodeUrl, OnFence};
-use crate::args::{Settings, Span};
+use crate::args::{DurationArg, Settings};
 
 /// Members of etcd that are named, at most.
 pub const ENDPOINTS_MAX: usize = 9;
@@ -256,7 +256,7 @@ fn check_order(config: &ClusterConfig) -> Result<(), ConfigError> {
 
 fn check_range(
     name: &'static str,
-    said: Option<Span>,
+    said: Option<DurationArg>,
     (default, range): (Duration, (Duration, Duration)),
 ) -> Result<Duration, ConfigError> {
     match check_duration(name, said, default)? {

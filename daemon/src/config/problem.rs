@@ -27,7 +27,7 @@ pub(super) fn key(line: &str) -> Option<&str> {
 }
 
 /// Rewrites a message of the TOML parser for operators.
-pub(super) fn in_plain_words(message: &str) -> String {
+pub(super) fn plain_message(message: &str) -> String {
     if let Some(unknown) = message
         .strip_prefix("unknown field `")
         .and_then(|rest| rest.split_once('`'))
@@ -126,15 +126,15 @@ mod tests {
     #[test]
     fn an_unknown_key_is_told_with_the_one_that_was_meant() {
         assert_eq!(
-            in_plain_words("unknown field `session-lingr`, expected one of `socket`, `x`"),
+            plain_message("unknown field `session-lingr`, expected one of `socket`, `x`"),
             "unknown field `session-lingr`: did you mean session-linger?"
         );
         assert_eq!(
-            in_plain_words("unknown field `node_name`, expected `x`"),
+            plain_message("unknown field `node_name`, expected `x`"),
             "unknown field `node_name`: did you mean node-name?"
         );
         assert_eq!(
-            in_plain_words("unknown field `zzz`, expected `x`"),
+            plain_message("unknown field `zzz`, expected `x`"),
             "unknown field `zzz`: soramoded(8) lists all settings"
         );
     }
@@ -142,11 +142,11 @@ mod tests {
     #[test]
     fn numbers_are_told_in_plain_words_and_texts_not_at_all() {
         assert_eq!(
-            in_plain_words("invalid type: string \"my, \"secret\"\", expected u64"),
+            plain_message("invalid type: string \"my, \"secret\"\", expected u64"),
             "got a text, takes a whole number from 0"
         );
         assert_eq!(
-            in_plain_words("invalid value: integer `-1`, expected u64"),
+            plain_message("invalid value: integer `-1`, expected u64"),
             "got integer `-1`, takes a whole number from 0"
         );
     }

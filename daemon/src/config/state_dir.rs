@@ -9,7 +9,7 @@ const NAME: &str = "soramode";
 
 /// What that depends on.
 #[derive(Clone, Debug, Default)]
-pub(super) struct StateSurroundings {
+pub(super) struct StateEnv {
     /// The user's id.
     pub(super) uid: u32,
     /// `$STATE_DIRECTORY`, which systemd sets for a service.
@@ -20,7 +20,7 @@ pub(super) struct StateSurroundings {
     pub(super) home: Option<OsString>,
 }
 
-impl StateSurroundings {
+impl StateEnv {
     /// Those of this process.
     pub(super) fn of_process(uid: u32) -> Self {
         let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
@@ -63,11 +63,11 @@ mod tests {
 
     #[test]
     fn systemds_folder_comes_first_then_the_systems_then_the_users_own() {
-        let mut around = StateSurroundings {
+        let mut around = StateEnv {
             uid: 1000,
-            ..StateSurroundings::default()
+            ..StateEnv::default()
         };
-        let is = |around: &StateSurroundings, path: &str| {
+        let is = |around: &StateEnv, path: &str| {
             assert_eq!(around.state_dir().as_deref(), Some(Path::new(path)));
         };
         assert_eq!(around.state_dir(), None);

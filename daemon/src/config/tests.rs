@@ -45,10 +45,10 @@ fn load_in(arguments: &str, file: &str, around: &SocketEnv) -> Result<Config, Co
     io::Write::write_all(&mut path, file.as_bytes()).unwrap();
     let mut args = said(arguments);
     args.config = Some(path.path().to_owned());
-    let state = StateSurroundings {
+    let state = StateEnv {
         uid: around.uid,
         home: Some("/home/ops".into()),
-        ..StateSurroundings::default()
+        ..StateEnv::default()
     };
     Config::load_in(args, around, &state)
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use rustix::net::Shutdown;
 use soramode_core::input::SocketId;
 use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
 use soramode_protocol::error::{Error, ErrorType};
@@ -16,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
-use super::House;
+use super::ControlState;
 use super::budget::Budget;
 use super::hangup::HangUp;
 use super::peer::Peer;
@@ -31,7 +30,7 @@ use crate::rate_limit::log_limited;
 pub const LINE_TIME: Duration = Duration::from_secs(30);
 
 /// How long a client that is being closed may take to read what it is pending.
-const FAREWELL_TIME: Duration = Duration::from_secs(2);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A client.
 pub(super) struct Client {
@@ -54,41 +53,46 @@ pub(super) struct Client {
     hang_up: Option<HangUp>,
     is_first_byte_seen: bool,
     /// Until when a stop waits for it.
-    first_word_due: Instant,
-    stopping: Stopping,
+    first_request_deadline: Instant,
+    shutdown: Shutdown,
 }
 
 /// How far a client is when the daemon stops: whatever it could still send is heard and answered, and what it could not, it knows of.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stopping {
+enum Shutdown {
     /// The daemon goes on.
-    NotYet,
+    Running,
     /// It has just come and has not said anything; it may until then.
-    FirstWord(Instant),
+    AwaitFirstRequest(Instant),
     /// It can send no more. What it had sent is heard until then.
-    HearingOut(Instant),
+    Draining(Instant),
 }
 
 /// What a client's task woke up for.
-enum Woken {
+enum Wakeup {
     Response(Response),
     Read(io::Result<usize>),
     Writable,
-    News,
+    EventsAvailable,
     LineOverdue,
-    Gone,
+    Closed,
     Stop,
-    StopOverdue,
+    ShutdownOverdue,
 }
 
 /// Serves a client until it is gone, has been refused, or the daemon stops.
-pub(super) async fn serve(stream: UnixStream, peer: Peer, house: Arc<House>, door: Door) {
-    let Door {
+pub(super) async fn serve(
+    stream: UnixStream,
+    peer: Peer,
+    state: Arc<ControlState>,
+    context: ClientContext,
+) {
+    let ClientContext {
         socket,
         engine,
         stop,
-        first_word_due,
-    } = door;
+        first_request_deadline,
+    } = context;
     let stream = match Stream::new(stream) {
         Ok(stream) => stream,
         Err(error) => {
@@ -99,7 +103,7 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, house: Arc<House>, doo
     let Ok((connected, late)) = engine.connect(socket) else {
         return;
     };
-    let budget = Arc::clone(house.budgets.of(peer.access));
+    let budget = Arc::clone(state.budgets.of(peer.access));
     let mut client = Client {
         connected,
         stream,
@@ -110,35 +114,35 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, house: Arc<House>, doo
         lines: LineBuffer::new(REQUEST_BYTES_MAX),
         turn_bytes: budget.turn_bytes,
         budget,
-        pipeline: RequestPipeline::new(house, peer),
+        pipeline: RequestPipeline::new(state, peer),
         line_due: None,
         hang_up: None,
         is_first_byte_seen: false,
-        first_word_due,
-        stopping: Stopping::NotYet,
+        first_request_deadline,
+        shutdown: Shutdown::Running,
     };
     let ended = client.run(&stop).await;
     tracing::debug!(socket = socket.0, ?ended, "client disconnected");
 }
 
 /// What connects a client's task with the rest of the daemon.
-pub(super) struct Door {
+pub(super) struct ClientContext {
     pub(super) socket: SocketId,
     pub(super) engine: Engine,
     pub(super) stop: CancellationToken,
-    pub(super) first_word_due: Instant,
+    pub(super) first_request_deadline: Instant,
 }
 
 impl Client {
     async fn run(&mut self, stop: &CancellationToken) -> io::Result<()> {
         let mut stopped = pin!(stop.cancelled());
         loop {
-            self.let_others_in(stop).await;
+            self.yield_if_over_budget(stop).await;
             // Responses that are there at once may let the next lines be taken.
             while self.take_lines() {
                 self.ask().await?;
             }
-            if self.is_heard_out() {
+            if self.is_drained() {
                 self.pipeline.close();
             }
             let was_open = self.pipeline.is_open();
@@ -148,25 +152,25 @@ impl Client {
                 continue;
             }
             self.watch_line();
-            if self.is_over() {
-                return self.say_farewell().await;
+            if self.is_finished() {
+                return self.flush_before_close().await;
             }
             match self.wake(stopped.as_mut()).await {
-                Woken::Response(response) => self.take_responses(response).await?,
-                Woken::Read(bytes) => self.take_bytes(bytes?)?,
-                Woken::Writable => {}
-                Woken::News => self.tell_events(),
-                Woken::LineOverdue => self.pipeline.refuse_and_close(line_overdue()),
-                Woken::Gone => return Ok(()),
-                Woken::Stop => self.begin_to_stop()?,
-                Woken::StopOverdue => self.stop_overdue()?,
+                Wakeup::Response(response) => self.take_responses(response).await?,
+                Wakeup::Read(bytes) => self.take_bytes(bytes?)?,
+                Wakeup::Writable => {}
+                Wakeup::EventsAvailable => self.send_events(),
+                Wakeup::LineOverdue => self.pipeline.refuse_and_close(line_overdue()),
+                Wakeup::Closed => return Ok(()),
+                Wakeup::Stop => self.begin_shutdown()?,
+                Wakeup::ShutdownOverdue => self.shutdown_overdue()?,
             }
         }
     }
 
     /// A socket that can be read is never waited for, nor are events that are there: without this a flood of either would hold the thread,
     /// and never hear of a stop.
-    async fn let_others_in(&mut self, stop: &CancellationToken) {
+    async fn yield_if_over_budget(&mut self, stop: &CancellationToken) {
         if self.connected.engine.is_crowded() {
             tokio::select! {
                 () = self.connected.engine.room() => {}
@@ -178,54 +182,54 @@ impl Client {
         }
         self.turn_bytes = self.budget.turn_bytes;
         self.budget.next_turn().await;
-        if stop.is_cancelled() && self.stopping == Stopping::NotYet {
-            self.begin_to_stop()
+        if stop.is_cancelled() && self.shutdown == Shutdown::Running {
+            self.begin_shutdown()
                 .unwrap_or_else(|_| self.pipeline.close());
         }
         // One that has much to say is not waited for to its end.
-        if let Stopping::HearingOut(due) = self.stopping
+        if let Shutdown::Draining(due) = self.shutdown
             && due <= Instant::now()
         {
             self.pipeline.close();
         }
     }
 
-    fn begin_to_stop(&mut self) -> io::Result<()> {
+    fn begin_shutdown(&mut self) -> io::Result<()> {
         if self.is_first_byte_seen
             || self.hang_up.is_some()
-            || self.first_word_due <= Instant::now()
+            || self.first_request_deadline <= Instant::now()
         {
-            return self.hear_out();
+            return self.begin_drain();
         }
-        self.stopping = Stopping::FirstWord(self.first_word_due);
+        self.shutdown = Shutdown::AwaitFirstRequest(self.first_request_deadline);
         Ok(())
     }
 
     /// The client can send no more, which it notices when it tries; what it sent before is still to be read.
-    fn hear_out(&mut self) -> io::Result<()> {
-        rustix::net::shutdown(&self.stream, Shutdown::Read)?;
-        self.stopping = Stopping::HearingOut(Instant::now() + FAREWELL_TIME);
+    fn begin_drain(&mut self) -> io::Result<()> {
+        rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Read)?;
+        self.shutdown = Shutdown::Draining(Instant::now() + DRAIN_TIMEOUT);
         Ok(())
     }
 
-    fn stop_overdue(&mut self) -> io::Result<()> {
-        match self.stopping {
-            Stopping::NotYet => Ok(()),
-            Stopping::FirstWord(_) => self.hear_out(),
-            Stopping::HearingOut(_) => {
+    fn shutdown_overdue(&mut self) -> io::Result<()> {
+        match self.shutdown {
+            Shutdown::Running => Ok(()),
+            Shutdown::AwaitFirstRequest(_) => self.begin_drain(),
+            Shutdown::Draining(_) => {
                 self.pipeline.close();
                 Ok(())
             }
         }
     }
 
-    fn is_heard_out(&self) -> bool {
+    fn is_drained(&self) -> bool {
         // A line that is only here in part was cut off by the stop: it asks for nothing.
         let has_no_line = self.pipeline.is_open() || !self.lines.has_partial();
-        matches!(self.stopping, Stopping::HearingOut(_)) && self.hang_up.is_some() && has_no_line
+        matches!(self.shutdown, Shutdown::Draining(_)) && self.hang_up.is_some() && has_no_line
     }
 
-    async fn wake(&mut self, mut stopped: Pin<&mut WaitForCancellationFuture<'_>>) -> Woken {
+    async fn wake(&mut self, mut stopped: Pin<&mut WaitForCancellationFuture<'_>>) -> Wakeup {
         let Self {
             stream,
             late,
@@ -233,37 +237,37 @@ impl Client {
             pipeline,
             line_due,
             hang_up,
-            stopping,
+            shutdown,
             ..
         } = self;
         let reads = hang_up.is_none() && pipeline.is_open();
         let has_output = !pipeline.out.is_empty();
         let (is_closing, is_full) = (pipeline.is_closing(), pipeline.out.is_full());
-        let stop_due = match *stopping {
-            Stopping::NotYet => None,
-            Stopping::FirstWord(due) | Stopping::HearingOut(due) => Some(due),
+        let stop_due = match *shutdown {
+            Shutdown::Running => None,
+            Shutdown::AwaitFirstRequest(due) | Shutdown::Draining(due) => Some(due),
         };
         // What wakes a busy client is polled by hand: it leaves nothing behind that would have to be taken back each time.
         let usual = poll_fn(|cx| {
             if let Poll::Ready(Some(response)) = late.poll_recv(cx) {
-                return Poll::Ready(Woken::Response(response));
+                return Poll::Ready(Wakeup::Response(response));
             }
             if reads && let Poll::Ready(bytes) = stream.poll_read(cx, lines.space()) {
-                return Poll::Ready(Woken::Read(bytes));
+                return Poll::Ready(Wakeup::Read(bytes));
             }
             if has_output && stream.poll_writable(cx).is_ready() {
-                return Poll::Ready(Woken::Writable);
+                return Poll::Ready(Wakeup::Writable);
             }
             Poll::Pending
         });
         tokio::select! {
             biased;
-            woken = usual => woken,
-            () = news(pipeline.subscription.as_mut()), if pipeline.subscription.is_some() && !is_full => Woken::News,
-            () = overdue(line_due.map(|(_, due)| due)), if line_due.is_some() => Woken::LineOverdue,
-            () = gone(hang_up.as_ref()), if hang_up.is_some() => Woken::Gone,
-            () = stopped.as_mut(), if !is_closing && stop_due.is_none() => Woken::Stop,
-            () = overdue(stop_due), if !is_closing && stop_due.is_some() => Woken::StopOverdue,
+            wakeup = usual => wakeup,
+            () = changed(pipeline.subscription.as_mut()), if pipeline.subscription.is_some() && !is_full => Wakeup::EventsAvailable,
+            () = overdue(line_due.map(|(_, due)| due)), if line_due.is_some() => Wakeup::LineOverdue,
+            () = closed(hang_up.as_ref()), if hang_up.is_some() => Wakeup::Closed,
+            () = stopped.as_mut(), if !is_closing && stop_due.is_none() => Wakeup::Stop,
+            () = overdue(stop_due), if !is_closing && stop_due.is_some() => Wakeup::ShutdownOverdue,
         }
     }
 
@@ -315,16 +319,16 @@ impl Client {
         if bytes == 0 {
             return self.end_of_lines();
         }
-        self.look_at_first_byte();
-        if matches!(self.stopping, Stopping::FirstWord(_)) {
-            self.hear_out()
+        self.check_first_byte();
+        if matches!(self.shutdown, Shutdown::AwaitFirstRequest(_)) {
+            self.begin_drain()
         } else {
             Ok(())
         }
     }
 
-    fn tell_events(&mut self) {
-        if self.pipeline.tell_events() {
+    fn send_events(&mut self) {
+        if self.pipeline.send_events() {
             // That was a turn, however few bytes they had.
             self.turn_bytes = 0;
         }
@@ -332,7 +336,7 @@ impl Client {
 
     /// The client writes no more. It may still read.
     fn end_of_lines(&mut self) -> io::Result<()> {
-        if self.stopping == Stopping::NotYet {
+        if self.shutdown == Shutdown::Running {
             self.lines.end();
         }
         self.hang_up = Some(HangUp::of(&self.stream)?);
@@ -340,7 +344,7 @@ impl Client {
     }
 
     /// Something that is not this protocol at all, an HTTP request say, is told so once.
-    fn look_at_first_byte(&mut self) {
+    fn check_first_byte(&mut self) {
         if self.is_first_byte_seen {
             return;
         }
@@ -365,11 +369,11 @@ impl Client {
             waits_for_line.then(|| begun.unwrap_or_else(|| (line, Instant::now() + LINE_TIME)));
     }
 
-    fn is_over(&self) -> bool {
+    fn is_finished(&self) -> bool {
         // One that only said all it wants to say takes its time to read; who is being closed gets the farewell's.
-        let says_no_more =
+        let is_finishing =
             self.pipeline.is_closing() || self.hang_up.is_some() && self.pipeline.out.is_empty();
-        says_no_more
+        is_finishing
             && self.pipeline.is_answered()
             && !self.pipeline.is_following()
             && !self.has_lines()
@@ -381,21 +385,21 @@ impl Client {
     }
 
     /// Lets the client read what it is pending.
-    async fn say_farewell(&mut self) -> io::Result<()> {
-        let farewell = async {
+    async fn flush_before_close(&mut self) -> io::Result<()> {
+        let flush = async {
             while !self.pipeline.out.is_empty() {
                 poll_fn(|cx| self.stream.poll_writable(cx)).await;
                 self.pipeline.out.send(&mut self.stream)?;
             }
             Ok(())
         };
-        timeout(FAREWELL_TIME, farewell).await.unwrap_or(Ok(()))
+        timeout(DRAIN_TIMEOUT, flush).await.unwrap_or(Ok(()))
     }
 }
 
-async fn news(subscription: Option<&mut Subscription>) {
+async fn changed(subscription: Option<&mut Subscription>) {
     match subscription {
-        Some(subscription) => subscription.news().await,
+        Some(subscription) => subscription.changed().await,
         None => std::future::pending().await,
     }
 }
@@ -407,9 +411,9 @@ async fn overdue(due: Option<Instant>) {
     }
 }
 
-async fn gone(hang_up: Option<&HangUp>) {
+async fn closed(hang_up: Option<&HangUp>) {
     match hang_up {
-        Some(hang_up) => hang_up.gone().await,
+        Some(hang_up) => hang_up.closed().await,
         None => std::future::pending().await,
     }
 }

@@ -20,7 +20,7 @@ impl HangUp {
     }
 
     /// Waits until the other side is gone. Cancel safe.
-    pub(super) async fn gone(&self) {
+    pub(super) async fn closed(&self) {
         loop {
             match self.0.ready(Interest::WRITABLE).await {
                 // Room to write is no news: forget it, so that only the next change wakes us.

@@ -25,11 +25,11 @@ const END: &[u8] = b"]}}\n";
 
 /// A page that is being put together.
 #[derive(Debug)]
-pub(super) struct Listing {
+pub(super) struct PageBuilder {
     pub(super) reply_to: ReplyTo,
     list: ListRequest,
     /// Once a slice of it has come.
-    of: Option<Of>,
+    kind: Option<PageKind>,
     /// The answer as far as it is written: all but its end.
     line: Vec<u8>,
     rows: usize,
@@ -38,25 +38,25 @@ pub(super) struct Listing {
 }
 
 /// What is listed: the kind of list, and whose connections where they are one session's.
-type Of = (Discriminant<Page>, Option<SessionId>);
+type PageKind = (Discriminant<Page>, Option<SessionId>);
 
 /// How a listing goes on.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(super) enum Step {
     /// Ask for one more slice.
     Ask(GateRequest),
     /// This line is the answer.
     Answer(Vec<u8>),
 }
 
-impl Listing {
-    /// `room` is memory for the answer.
-    pub(super) const fn new(list: ListRequest, reply_to: ReplyTo, room: Vec<u8>) -> Self {
+impl PageBuilder {
+    /// `buffer` is memory for the answer.
+    pub(super) const fn new(list: ListRequest, reply_to: ReplyTo, buffer: Vec<u8>) -> Self {
         Self {
             reply_to,
             list,
-            of: None,
-            line: room,
+            kind: None,
+            line: buffer,
             rows: 0,
             cursor: None,
         }
@@ -68,18 +68,18 @@ impl Listing {
     }
 
     /// Takes in a slice. An error is the answer.
-    pub(super) fn take(&mut self, slice: Answer) -> Result<Next, Error> {
-        match (&self.of, slice.and_then(page_of)) {
+    pub(super) fn take(&mut self, slice: Answer) -> Result<Step, Error> {
+        match (&self.kind, slice.and_then(page_of)) {
             (None, first) => self.begin(first?)?,
-            (Some(listed), Ok(slice)) if of(&slice) == *listed => self.append(slice)?,
+            (Some(listed), Ok(slice)) if kind(&slice) == *listed => self.append(slice)?,
             // What was listed has gone between two slices, or another session has come in its place: the page ends there.
             (Some(_), Ok(_) | Err(_)) => self.cursor = None,
         }
         let is_long_enough = self.rows_left() == 0 || self.line.len() >= PAGE_BYTES_MAX;
         if is_long_enough || self.cursor.is_none() {
-            self.end().map(Next::Answer)
+            self.end().map(Step::Answer)
         } else {
-            Ok(Next::Ask(self.slice()))
+            Ok(Step::Ask(self.slice()))
         }
     }
 
@@ -100,7 +100,8 @@ impl Listing {
     }
 
     fn begin(&mut self, mut first: Page) -> Result<(), Error> {
-        (self.of, self.rows, self.cursor) = (Some(of(&first)), first.rows(), first.take_cursor());
+        (self.kind, self.rows, self.cursor) =
+            (Some(kind(&first)), first.rows(), first.take_cursor());
         write_answer(&mut self.line, &self.reply_to, Ok(&first)).map_err(unwritable)?;
         self.line
             .truncate(self.line.len().saturating_sub(END.len()));
@@ -139,7 +140,7 @@ impl Listing {
     }
 }
 
-fn of(page: &Page) -> Of {
+fn kind(page: &Page) -> PageKind {
     let session = match page {
         Page::Session(page) => Some(page.session.session_id.clone()),
         Page::Sessions(_) | Page::Connections(_) => None,

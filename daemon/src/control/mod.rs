@@ -40,13 +40,13 @@ pub use output::{UNREAD_BYTES_FAIR, UNREAD_BYTES_MAX};
 pub use pipeline::IN_FLIGHT_MAX;
 pub use turns::TURNS_PER_PASS;
 
-use crate::ender::Ender;
 use crate::engine::Engine;
 use crate::event_log::EventLog;
 use crate::rate_limit::log_limited;
 use crate::socket_file::{self, SocketError, SocketFile};
+use crate::terminator::SessionTerminator;
 pub(crate) use budget::Budgets;
-use client::Door;
+use client::ClientContext;
 use peer::{Peer, Peers};
 use shares::{Share, Shares};
 
@@ -54,16 +54,16 @@ use shares::{Share, Shares};
 pub const CLIENTS_MAX: usize = 1_024;
 
 /// Places among [`CLIENTS_MAX`] that are kept for clients that may operate.
-pub const OPERATE_PLACES: usize = 16;
+pub const OPERATOR_SLOTS: usize = 16;
 
 /// Places that viewers of one user may have.
-pub const VIEW_PLACES_OF_USER_MAX: usize = 512;
+pub const VIEWER_SLOTS_OF_USER_MAX: usize = 512;
 
 /// Clients whose user is looked up at one time. They have no place; more are turned away.
-pub const NEWCOMERS_MAX: usize = 256;
+pub const UNIDENTIFIED_CLIENTS_MAX: usize = 256;
 
 /// The same of one user.
-pub const NEWCOMERS_OF_USER_MAX: usize = 128;
+pub const UNIDENTIFIED_CLIENTS_OF_USER_MAX: usize = 128;
 
 /// Clients that are accepted before the others have their turn. Most of a flood are turned away, which costs little, and operators wait behind
 /// them in the kernel's queue.
@@ -71,32 +71,35 @@ const ACCEPTS_PER_PASS: usize = 16;
 
 /// How many times all others have their turn before an operator is told that there is no place. Viewers, of whom there may be a flood, are told
 /// after one.
-const TURNS_FOR_THE_GONE: usize = 32;
+const OPERATOR_SLOT_RETRIES: usize = 32;
 
 /// How long no client is taken after the system could not give one, for want of descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What every client may know.
 #[derive(Clone, Debug)]
-pub(crate) struct House {
+pub(crate) struct ControlState {
     pub(crate) log: Arc<EventLog>,
-    pub(crate) ender: Ender,
+    pub(crate) terminator: SessionTerminator,
     pub(crate) node_name: NodeName,
     pub(crate) operator_group: Option<String>,
     pub(crate) budgets: Budgets,
 }
 
 #[cfg(test)]
-impl House {
+impl ControlState {
     /// One where nothing has happened yet.
     fn new() -> Self {
         use soramode_protocol::id::LogId;
         let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000));
         let node_name = NodeName::new("node-01").unwrap();
-        let (ender, budgets) = (Ender::new(None, Default::default()), Budgets::new());
+        let (terminator, budgets) = (
+            SessionTerminator::new(None, Default::default()),
+            Budgets::new(),
+        );
         Self {
             log,
-            ender,
+            terminator,
             node_name,
             operator_group: Some("operators".to_owned()),
             budgets,
@@ -139,31 +142,31 @@ impl Operators {
 
 /// The control socket's door.
 pub(crate) struct Control {
-    pub(crate) house: Arc<House>,
+    pub(crate) state: Arc<ControlState>,
     operators: watch::Receiver<Operators>,
     pub(crate) engine: Engine,
     pub(crate) stop: CancellationToken,
     pub(crate) tracker: TaskTracker,
-    newcomers: Newcomers,
-    places: Arc<Places>,
+    unidentified: UnidentifiedClients,
+    slots: Arc<ClientSlots>,
     last_socket: u64,
 }
 
 impl Control {
     pub(crate) fn new(
-        house: House,
+        state: ControlState,
         operators: watch::Receiver<Operators>,
         engine: Engine,
         stop: CancellationToken,
     ) -> Self {
         Self {
-            house: Arc::new(house),
+            state: Arc::new(state),
             operators,
             engine,
             stop,
             tracker: TaskTracker::new(),
-            newcomers: Newcomers::new(),
-            places: Arc::new(Places::new()),
+            unidentified: UnidentifiedClients::new(),
+            slots: Arc::new(ClientSlots::new()),
             last_socket: 0,
         }
     }
@@ -171,14 +174,14 @@ impl Control {
     /// Takes clients until the daemon stops; returns when the last is gone.
     pub(crate) async fn serve(mut self, socket: &SocketFile) {
         let _turns =
-            AbortOnDropHandle::new(TaskTracker::new().spawn(self.house.budgets.clone().refill()));
+            AbortOnDropHandle::new(TaskTracker::new().spawn(self.state.budgets.clone().refill()));
         for accepted in 1_usize.. {
             let stream = tokio::select! {
                 stream = accept(socket.listener()) => stream,
                 () = self.stop.cancelled() => break,
             };
             match stream {
-                Ok(stream) => self.welcome(stream, socket.lasting().first_word_due()),
+                Ok(stream) => self.accept_client(stream, socket.owner().first_request_deadline()),
                 Err(error) => self.pause(&error).await,
             }
             if accepted.is_multiple_of(ACCEPTS_PER_PASS) {
@@ -189,43 +192,43 @@ impl Control {
         self.tracker.wait().await;
     }
 
-    fn welcome(&mut self, stream: UnixStream, first_word_due: Instant) {
+    fn accept_client(&mut self, stream: UnixStream, first_request_deadline: Instant) {
         self.last_socket += 1;
-        let door = Door {
+        let context = ClientContext {
             socket: SocketId(self.last_socket),
             engine: self.engine.clone(),
             stop: self.stop.clone(),
-            first_word_due,
+            first_request_deadline,
         };
         let operators = self.operators.borrow_and_update().clone();
-        if self.house.operator_group != operators.group {
-            self.house = Arc::new(House {
+        if self.state.operator_group != operators.group {
+            self.state = Arc::new(ControlState {
                 operator_group: operators.group,
-                ..House::clone(&self.house)
+                ..ControlState::clone(&self.state)
             });
         }
-        let (house, peers, places) = (
-            Arc::clone(&self.house),
+        let (state, peers, slots) = (
+            Arc::clone(&self.state),
             operators.peers,
-            Arc::clone(&self.places),
+            Arc::clone(&self.slots),
         );
         // Root and our own user do not wait for other users' look-ups.
-        let stranger = match peers.recognise(&stream) {
+        let unknown = match peers.recognise(&stream) {
             Ok(peer) => {
                 self.tracker
-                    .spawn(take_place((stream, peer), places, house, door));
+                    .spawn(serve_identified((stream, peer), slots, state, context));
                 return;
             }
-            Err(stranger) => stranger,
+            Err(unknown) => unknown,
         };
-        let newcomer = match self.newcomers.take(stranger.uid()) {
-            Ok(newcomer) => newcomer,
-            Err(full) => return turn_away(&stream, full),
+        let permit = match self.unidentified.take(unknown.uid()) {
+            Ok(permit) => permit,
+            Err(full) => return reject(&stream, full),
         };
         self.tracker.spawn(async move {
-            let peer = peers.look_up(&stream, &stranger).await;
-            drop(newcomer);
-            take_place((stream, peer), places, house, door).await;
+            let peer = peers.look_up(&stream, &unknown).await;
+            drop(permit);
+            serve_identified((stream, peer), slots, state, context).await;
         });
     }
 
@@ -243,47 +246,47 @@ async fn accept(listener: &UnixListener) -> io::Result<UnixStream> {
 }
 
 /// Serves a client that is known, if there is a place for it.
-async fn take_place(
+async fn serve_identified(
     (stream, peer): (UnixStream, Peer),
-    places: Arc<Places>,
-    house: Arc<House>,
-    door: Door,
+    slots: Arc<ClientSlots>,
+    state: Arc<ControlState>,
+    context: ClientContext,
 ) {
-    match places.take_in_time(&peer).await {
-        Ok(_place) => {
-            house.budgets.of(peer.access).first_turn().await;
-            client::serve(stream, peer, house, door).await;
+    match slots.take_with_retries(&peer).await {
+        Ok(_slot) => {
+            state.budgets.of(peer.access).first_turn().await;
+            client::serve(stream, peer, state, context).await;
         }
-        Err(full) => turn_away(&stream, full),
+        Err(full) => reject(&stream, full),
     }
 }
 
 /// Clients whose user is looked up.
-struct Newcomers {
+struct UnidentifiedClients {
     all: Arc<Semaphore>,
     of_user: Shares,
 }
 
 /// A client whose user is looked up.
-struct Newcomer {
+struct UnidentifiedClient {
     _any: OwnedSemaphorePermit,
     _share: Share,
 }
 
-impl Newcomers {
+impl UnidentifiedClients {
     fn new() -> Self {
         Self {
-            all: Arc::new(Semaphore::new(NEWCOMERS_MAX)),
-            of_user: Shares::new(NEWCOMERS_OF_USER_MAX),
+            all: Arc::new(Semaphore::new(UNIDENTIFIED_CLIENTS_MAX)),
+            of_user: Shares::new(UNIDENTIFIED_CLIENTS_OF_USER_MAX),
         }
     }
 
-    fn take(&self, uid: u32) -> Result<Newcomer, Full> {
-        let share = self.of_user.take(uid).ok_or(Full::NewcomersOfUser)?;
+    fn take(&self, uid: u32) -> Result<UnidentifiedClient, Full> {
+        let share = self.of_user.take(uid).ok_or(Full::UnidentifiedOfUser)?;
         let any = Arc::clone(&self.all)
             .try_acquire_owned()
-            .map_err(|_| Full::Newcomers)?;
-        Ok(Newcomer {
+            .map_err(|_| Full::Unidentified)?;
+        Ok(UnidentifiedClient {
             _any: any,
             _share: share,
         })
@@ -292,14 +295,14 @@ impl Newcomers {
 
 /// The places there are. Who comes has none before it is known who that is: the surplus of those who may look takes none from those who
 /// may operate, however many come at once.
-struct Places {
+struct ClientSlots {
     all: Arc<Semaphore>,
     view: Arc<Semaphore>,
     view_of_user: Shares,
 }
 
 /// A client's place.
-struct Place {
+struct Slot {
     _any: OwnedSemaphorePermit,
     _view: Option<(OwnedSemaphorePermit, Share)>,
 }
@@ -310,51 +313,51 @@ enum Full {
     Clients,
     Viewers,
     ViewersOfUser,
-    Newcomers,
-    NewcomersOfUser,
+    Unidentified,
+    UnidentifiedOfUser,
 }
 
 impl Full {
     fn error(self) -> Error {
-        let newcomers = |clients| {
+        let unidentified = |clients| {
             let message = format!("too many clients ({clients}) are being identified");
             Error::new(ErrorType::TooManyClients, message).with_hint("Try again")
         };
         match self {
             Self::Clients => Error::too_many_clients(CLIENTS_MAX),
-            Self::Viewers => Error::too_many_clients(CLIENTS_MAX - OPERATE_PLACES),
-            Self::ViewersOfUser => Error::too_many_clients(VIEW_PLACES_OF_USER_MAX),
-            Self::Newcomers => newcomers(NEWCOMERS_MAX),
-            Self::NewcomersOfUser => newcomers(NEWCOMERS_OF_USER_MAX),
+            Self::Viewers => Error::too_many_clients(CLIENTS_MAX - OPERATOR_SLOTS),
+            Self::ViewersOfUser => Error::too_many_clients(VIEWER_SLOTS_OF_USER_MAX),
+            Self::Unidentified => unidentified(UNIDENTIFIED_CLIENTS_MAX),
+            Self::UnidentifiedOfUser => unidentified(UNIDENTIFIED_CLIENTS_OF_USER_MAX),
         }
     }
 }
 
-impl Places {
+impl ClientSlots {
     fn new() -> Self {
         Self {
             all: Arc::new(Semaphore::new(CLIENTS_MAX)),
-            view: Arc::new(Semaphore::new(CLIENTS_MAX - OPERATE_PLACES)),
-            view_of_user: Shares::new(VIEW_PLACES_OF_USER_MAX),
+            view: Arc::new(Semaphore::new(CLIENTS_MAX - OPERATOR_SLOTS)),
+            view_of_user: Shares::new(VIEWER_SLOTS_OF_USER_MAX),
         }
     }
 
     /// The same where the places may be those of clients that have gone, of which nobody has taken notice yet.
-    async fn take_in_time(&self, peer: &Peer) -> Result<Place, Full> {
+    async fn take_with_retries(&self, peer: &Peer) -> Result<Slot, Full> {
         let turns = match peer.access {
-            Access::Operate => TURNS_FOR_THE_GONE,
+            Access::Operate => OPERATOR_SLOT_RETRIES,
             Access::View => 1,
         };
         for _ in 0..turns {
-            if let Ok(place) = self.take(peer.access, peer.uid) {
-                return Ok(place);
+            if let Ok(slot) = self.take(peer.access, peer.uid) {
+                return Ok(slot);
             }
             yield_now().await;
         }
         self.take(peer.access, peer.uid)
     }
 
-    fn take(&self, access: Access, uid: u32) -> Result<Place, Full> {
+    fn take(&self, access: Access, uid: u32) -> Result<Slot, Full> {
         let view = match access {
             Access::Operate => None,
             Access::View => {
@@ -368,7 +371,7 @@ impl Places {
         let any = Arc::clone(&self.all)
             .try_acquire_owned()
             .map_err(|_| Full::Clients)?;
-        Ok(Place {
+        Ok(Slot {
             _any: any,
             _view: view,
         })
@@ -376,7 +379,7 @@ impl Places {
 }
 
 /// Says once that there is no place. A client that was just taken has room for a line; one that has not is told nothing.
-fn turn_away(stream: &UnixStream, full: Full) {
+fn reject(stream: &UnixStream, full: Full) {
     let mut line = Vec::new();
     let error = full.error();
     if write_answer(&mut line, &ReplyTo::Null, Err::<&(), _>(&error)).is_ok() {
@@ -397,32 +400,29 @@ mod tests {
 
     #[test]
     fn who_may_operate_finds_a_place_where_others_do_not() {
-        let places = Places::new();
-        let mut viewers: Vec<Place> = Vec::new();
+        let slots = ClientSlots::new();
+        let mut viewers: Vec<Slot> = Vec::new();
         for uid in 0..2 {
-            while let Ok(place) = places.take(Access::View, uid) {
-                viewers.push(place);
+            while let Ok(slot) = slots.take(Access::View, uid) {
+                viewers.push(slot);
             }
             assert!(
-                viewers.len() <= (1 + usize::try_from(uid).unwrap()) * VIEW_PLACES_OF_USER_MAX,
+                viewers.len() <= (1 + usize::try_from(uid).unwrap()) * VIEWER_SLOTS_OF_USER_MAX,
                 "no user has all places"
             );
         }
-        assert_eq!(viewers.len(), CLIENTS_MAX - OPERATE_PLACES);
-        let operators: Vec<Place> = (0..OPERATE_PLACES)
-            .map_while(|_| places.take(Access::Operate, 0).ok())
+        assert_eq!(viewers.len(), CLIENTS_MAX - OPERATOR_SLOTS);
+        let operators: Vec<Slot> = (0..OPERATOR_SLOTS)
+            .map_while(|_| slots.take(Access::Operate, 0).ok())
             .collect();
-        assert_eq!(operators.len(), OPERATE_PLACES);
-        assert!(matches!(
-            places.take(Access::Operate, 0),
-            Err(Full::Clients)
-        ));
+        assert_eq!(operators.len(), OPERATOR_SLOTS);
+        assert!(matches!(slots.take(Access::Operate, 0), Err(Full::Clients)));
         viewers.pop();
         assert!(
-            places.take(Access::Operate, 0).is_ok(),
+            slots.take(Access::Operate, 0).is_ok(),
             "a place that became free is anybody's"
         );
-        let last = places.take(Access::View, 2);
-        assert!(last.is_ok() && places.take(Access::View, 3).is_err());
+        let last = slots.take(Access::View, 2);
+        assert!(last.is_ok() && slots.take(Access::View, 3).is_err());
     }
 }

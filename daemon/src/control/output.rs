@@ -22,7 +22,7 @@ pub const UNREAD_BYTES_FAIR: usize = 16 * 1024;
 const COUNTED_BYTES: usize = 4 * 1024;
 
 /// Memory that a client's output keeps when everything was read, in bytes; and what was sent is dropped once it is as long.
-const KEPT_BYTES: usize = 64 * 1024;
+const RETAINED_BYTES: usize = 64 * 1024;
 
 /// Lines on their way to a client.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl Output {
     }
 
     /// Whole lines that others are sent as well: where nothing waits before them they are sent from where they are.
-    pub(super) fn share(&mut self, lines: Bytes) {
+    pub(super) fn push_shared(&mut self, lines: Bytes) {
         if self.is_empty() {
             self.shared = lines;
         } else {
@@ -113,7 +113,7 @@ impl Output {
     }
 
     /// Room for a line that is written aside: what was sent has left some, unless something waits there by now.
-    pub(super) fn lend_room(&mut self) -> Vec<u8> {
+    pub(super) fn take_buffer(&mut self) -> Vec<u8> {
         if self.bytes.is_empty() {
             std::mem::take(&mut self.bytes)
         } else {
@@ -122,7 +122,7 @@ impl Output {
     }
 
     /// A whole line that was written aside, in room that was lent.
-    pub(super) fn line(&mut self, line: Vec<u8>) {
+    pub(super) fn push_line(&mut self, line: Vec<u8>) {
         if self.bytes.is_empty() {
             self.bytes = line;
         } else {
@@ -139,7 +139,7 @@ impl Output {
                 // Not only passed over: the memory of what was sent whole is to go.
                 Ok(written) => drop(self.shared.split_to(written)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.forget_sent();
+                    self.compact();
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -151,7 +151,7 @@ impl Output {
         self.bytes.shrink_to(if self.unread.is_used_up() {
             0
         } else {
-            KEPT_BYTES
+            RETAINED_BYTES
         });
         self.sent = 0;
         self.count();
@@ -170,11 +170,11 @@ impl Output {
     }
 
     /// A reader that is always a little behind never has read everything: what it has read goes all the same.
-    fn forget_sent(&mut self) {
-        if self.sent >= KEPT_BYTES && self.sent >= self.bytes.len() / 2 {
+    fn compact(&mut self) {
+        if self.sent >= RETAINED_BYTES && self.sent >= self.bytes.len() / 2 {
             self.bytes.drain(..self.sent);
             self.sent = 0;
-            self.bytes.shrink_to(self.bytes.len().max(KEPT_BYTES));
+            self.bytes.shrink_to(self.bytes.len().max(RETAINED_BYTES));
             self.count();
         }
     }
@@ -189,7 +189,7 @@ impl Drop for Output {
 #[cfg(test)]
 impl Output {
     /// One whose client is alone.
-    pub(super) fn alone() -> Self {
+    pub(super) fn for_test() -> Self {
         Self::new(Arc::new(Unread::new(usize::MAX)))
     }
 }
@@ -208,9 +208,9 @@ mod tests {
 
         let (stream, reader) = UnixStream::pair().unwrap();
         let (mut stream, mut reader) = (Stream::new(stream).unwrap(), reader.into_std().unwrap());
-        let mut out = Output::alone();
+        let mut out = Output::for_test();
         while !out.is_full() {
-            out.share(Bytes::from_static(&LINE));
+            out.push_shared(Bytes::from_static(&LINE));
         }
         let (mut taken, mut said) = (0, out.bytes.len());
         for _ in 0..20_000 {
@@ -219,7 +219,7 @@ mod tests {
             // Lets the runtime see whether the socket takes more.
             tokio::task::yield_now().await;
             let more = usize::from(!out.is_full()) * LINE.len();
-            out.share(Bytes::from_static(&LINE[..more]));
+            out.push_shared(Bytes::from_static(&LINE[..more]));
             said += more;
             assert!(
                 !out.is_empty() && out.bytes.capacity() <= 4 * UNREAD_BYTES_MAX,
@@ -236,7 +236,7 @@ mod tests {
         let (mut stream, mut reader) = (Stream::new(stream).unwrap(), reader.into_std().unwrap());
         reader.set_nonblocking(false).unwrap();
         let block = Bytes::from(vec![b'x'; UNREAD_BYTES_MAX]);
-        let (mut out, mut said) = (Output::alone(), Vec::new());
+        let (mut out, mut said) = (Output::for_test(), Vec::new());
         for piece in [
             Bytes::from_static(b"a"),
             block.clone(),
@@ -244,7 +244,7 @@ mod tests {
             Bytes::from_static(b"c"),
         ] {
             said.extend_from_slice(&piece);
-            out.share(piece);
+            out.push_shared(piece);
             out.message(&said.len());
             said.extend_from_slice(format!("{}\n", said.len()).as_bytes());
             out.send(&mut stream).unwrap();
@@ -264,18 +264,18 @@ mod tests {
     async fn a_line_that_was_written_aside_comes_behind_what_was_said_meanwhile() {
         let (stream, _reader) = UnixStream::pair().unwrap();
         let mut stream = Stream::new(stream).unwrap();
-        let mut out = Output::alone();
+        let mut out = Output::for_test();
         out.message(&1);
         out.send(&mut stream).unwrap();
-        let mut line = out.lend_room();
+        let mut line = out.take_buffer();
         assert!(
             line.is_empty() && line.capacity() > 0,
             "what was sent left its room"
         );
         out.message(&2);
-        assert_eq!(out.lend_room().capacity(), 0, "what waits keeps its room");
+        assert_eq!(out.take_buffer().capacity(), 0, "what waits keeps its room");
         line.extend_from_slice(b"3\n");
-        out.line(line);
+        out.push_line(line);
         assert_eq!(out.lines(), [2, 3]);
     }
 

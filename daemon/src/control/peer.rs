@@ -66,12 +66,12 @@ pub struct Peers {
 
 /// A client whose access takes a look at its process and at the user database.
 #[derive(Debug)]
-pub(super) struct Stranger {
+pub(super) struct UnknownPeer {
     credentials: UCred,
     operator_gid: u32,
 }
 
-impl Stranger {
+impl UnknownPeer {
     pub(super) fn uid(&self) -> u32 {
         self.credentials.uid()
     }
@@ -111,12 +111,12 @@ impl Peers {
     pub(crate) async fn identify(&self, stream: &UnixStream) -> Peer {
         match self.recognise(stream) {
             Ok(peer) => peer,
-            Err(stranger) => self.look_up(stream, &stranger).await,
+            Err(unknown) => self.look_up(stream, &unknown).await,
         }
     }
 
     /// The client, if that takes no look at anything: root, our own user, and members of the operator group that were looked up just now.
-    pub(super) fn recognise(&self, stream: &UnixStream) -> Result<Peer, Stranger> {
+    pub(super) fn recognise(&self, stream: &UnixStream) -> Result<Peer, UnknownPeer> {
         let credentials = match stream.peer_cred() {
             Ok(credentials) => credentials,
             Err(error) => {
@@ -125,7 +125,7 @@ impl Peers {
             }
         };
         self.recognise_user(credentials.uid())
-            .map_err(|operator_gid| Stranger {
+            .map_err(|operator_gid| UnknownPeer {
                 credentials,
                 operator_gid,
             })
@@ -149,11 +149,11 @@ impl Peers {
     }
 
     /// Looks at the client's process, and at the user database: takes at most a few seconds.
-    pub(super) async fn look_up(&self, stream: &UnixStream, stranger: &Stranger) -> Peer {
-        let Stranger {
+    pub(super) async fn look_up(&self, stream: &UnixStream, unknown: &UnknownPeer) -> Peer {
+        let UnknownPeer {
             credentials,
             operator_gid,
-        } = stranger;
+        } = unknown;
         if self.is_group_told && is_member(stream, credentials, *operator_gid) {
             self.name_member(credentials.uid()).await
         } else {

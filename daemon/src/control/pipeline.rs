@@ -21,9 +21,9 @@ use soramode_protocol::version::{PROTOCOL, VERSION};
 use soramode_protocol::wait::Progress;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::House;
+use super::ControlState;
 use super::budget::Budget;
-use super::listing::{Listing, Next};
+use super::listing::{PageBuilder, Step};
 use super::output::Output;
 use super::peer::Peer;
 use super::subscription::Subscription;
@@ -36,18 +36,18 @@ pub const IN_FLIGHT_MAX: usize = 256;
 /// A pipeline.
 #[derive(Debug)]
 pub(super) struct RequestPipeline {
-    house: Arc<House>,
+    state: Arc<ControlState>,
     peer: Peer,
     budget: Arc<Budget>,
     last_serial: u64,
     lines_taken: u64,
     in_flight: VecDeque<PendingResponse>,
-    waits: BTreeMap<u64, Waiting>,
+    waits: BTreeMap<u64, PendingPage>,
     /// Requests that the gate answers later than those behind them may be.
     deferred: BTreeMap<u64, Option<ReplyTo>>,
     /// What waits until everything before it is answered.
     barrier: Option<(Option<ReplyTo>, Barrier)>,
-    listing: Option<Listing>,
+    listing: Option<PageBuilder>,
     pub(super) subscription: Option<Subscription>,
     pub(super) out: Output,
     /// Nothing more is taken from this client.
@@ -56,7 +56,7 @@ pub(super) struct RequestPipeline {
 
 /// A wait that is under way, and its part of what all clients of its kind may have.
 #[derive(Debug)]
-struct Waiting {
+struct PendingPage {
     reply_to: Option<ReplyTo>,
     _part: OwnedSemaphorePermit,
 }
@@ -93,10 +93,10 @@ enum Barrier {
 }
 
 impl RequestPipeline {
-    pub(super) fn new(house: Arc<House>, peer: Peer) -> Self {
-        let budget = Arc::clone(house.budgets.of(peer.access));
+    pub(super) fn new(state: Arc<ControlState>, peer: Peer) -> Self {
+        let budget = Arc::clone(state.budgets.of(peer.access));
         Self {
-            house,
+            state,
             peer,
             last_serial: 0,
             lines_taken: 0,
@@ -219,7 +219,7 @@ impl RequestPipeline {
                     let serial = self.next_serial();
                     self.waits.insert(
                         serial,
-                        Waiting {
+                        PendingPage {
                             reply_to,
                             _part: part,
                         },
@@ -252,7 +252,7 @@ impl RequestPipeline {
         Err(Error::permission_denied(
             what,
             needed,
-            self.house.operator_group.as_deref(),
+            self.state.operator_group.as_deref(),
         ))
     }
 
@@ -273,13 +273,15 @@ impl RequestPipeline {
                 Err(error) => self.out.refuse(to, &error),
                 Ok((subscription, subscribed)) => {
                     self.out.answer(to, Ok(&subscribed));
-                    self.subscription.insert(subscription).tell(&mut self.out);
+                    self.subscription
+                        .insert(subscription)
+                        .send_events(&mut self.out);
                 }
             },
             Barrier::List(list) => {
                 // A list changes nothing: where nobody is to be answered there is nothing to do.
                 let Some(reply_to) = reply_to else { return };
-                let listing = Listing::new(list, reply_to, self.out.lend_room());
+                let listing = PageBuilder::new(list, reply_to, self.out.take_buffer());
                 asks.push((self.next_serial(), listing.slice()));
                 self.listing = Some(listing);
             }
@@ -293,15 +295,15 @@ impl RequestPipeline {
     }
 
     fn subscribe(&self, subscribe: &Subscribe) -> Result<(Subscription, Subscribed), Error> {
-        let House {
+        let ControlState {
             log,
-            ender,
+            terminator,
             budgets,
             ..
-        } = self.house.as_ref();
+        } = self.state.as_ref();
         Subscription::new(
             log,
-            ender,
+            terminator,
             &budgets.of(self.peer.access).readings,
             subscribe,
         )
@@ -312,7 +314,7 @@ impl RequestPipeline {
         match mail {
             Response::Progress(serial, progress) => {
                 // A client that does not read is told how things are when it does.
-                if let Some(Waiting {
+                if let Some(PendingPage {
                     reply_to: Some(ReplyTo::Id(id)),
                     ..
                 }) = self.waits.get(&serial).filter(|_| !self.out.is_full())
@@ -345,7 +347,7 @@ impl RequestPipeline {
     fn take_answer(&mut self, serial: u64, answer: Answer) -> Option<SerialRequest> {
         if let Some(pending) = self.in_flight.pop_front_if(|first| first.serial == serial) {
             self.out.answer(pending.reply_to.as_ref(), answer.as_ref());
-            self.tell_held_back();
+            self.send_held_back();
             return None;
         }
         // Serials rise.
@@ -365,8 +367,8 @@ impl RequestPipeline {
         }
         let listing = self.listing.as_mut()?;
         match listing.take(answer) {
-            Ok(Next::Ask(slice)) => return Some((self.next_serial(), slice)),
-            Ok(Next::Answer(line)) => self.out.line(line),
+            Ok(Step::Ask(slice)) => return Some((self.next_serial(), slice)),
+            Ok(Step::Answer(line)) => self.out.push_line(line),
             Err(error) => self.out.refuse(Some(&listing.reply_to), &error),
         }
         self.listing = None;
@@ -383,12 +385,12 @@ impl RequestPipeline {
         };
         if let Some(pending) = self.in_flight.remove(place) {
             self.deferred.insert(serial, pending.reply_to);
-            self.tell_held_back();
+            self.send_held_back();
         }
     }
 
     /// Gives the answers whose turn has come.
-    fn tell_held_back(&mut self) {
+    fn send_held_back(&mut self) {
         while let Some(pending) = self.in_flight.pop_front_if(|first| first.answer.is_some()) {
             if let Some(answer) = pending.answer {
                 self.out.answer(pending.reply_to.as_ref(), answer.as_ref());
@@ -397,18 +399,18 @@ impl RequestPipeline {
     }
 
     /// Tells some of the events there are; whether it is to go on at once.
-    pub(super) fn tell_events(&mut self) -> bool {
+    pub(super) fn send_events(&mut self) -> bool {
         self.subscription
             .as_mut()
-            .is_some_and(|subscription| subscription.tell(&mut self.out))
+            .is_some_and(|subscription| subscription.send_events(&mut self.out))
     }
 
     fn info(&self) -> Info {
         Info {
             version: VERSION.to_owned(),
             protocol: PROTOCOL,
-            node_name: self.house.node_name.clone(),
-            log_id: self.house.log.log_id().clone(),
+            node_name: self.state.node_name.clone(),
+            log_id: self.state.log.log_id().clone(),
             access: self.peer.access,
             actor: Some(self.peer.actor.to_string()),
             methods: Method::ALL

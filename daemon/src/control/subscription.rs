@@ -17,9 +17,9 @@ use tokio::time::Instant;
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::output::Output;
-use crate::ender::{Ender, Ending};
-use crate::event_log::{EventLog, Read};
+use crate::event_log::{EventBatch, EventLog};
 use crate::rate_limit::log_limited;
+use crate::terminator::{SessionTerminator, Termination};
 
 /// Events that are told in one turn: then whoever waits at a socket has theirs, however many there are to tell.
 pub(super) const TURN_EVENTS: usize = 64;
@@ -32,7 +32,7 @@ const COALESCE: Duration = Duration::from_millis(20);
 
 /// What a client that ends sessions is to be told.
 #[derive(Debug)]
-enum Untold {
+enum PendingEnd {
     End(EndSession),
     Fence(Fence),
 }
@@ -43,30 +43,30 @@ pub(super) struct Subscription {
     log: Arc<EventLog>,
     next: u64,
     types: Vec<EventType>,
-    news: watch::Receiver<u64>,
+    appended: watch::Receiver<u64>,
     /// Of a client that ends sessions: what it is to end.
-    endings: Option<broadcast::Receiver<Ending>>,
+    terminations: Option<broadcast::Receiver<Termination>>,
     /// What it has not been told of yet.
-    untold: VecDeque<Untold>,
+    pending: VecDeque<PendingEnd>,
     /// When it found something new in the log last, whether it was for this client or not.
-    looked: Option<Instant>,
+    last_found: Option<Instant>,
     /// Turns to read from the disk.
     readings: Arc<Semaphore>,
     /// Events that come from the disk, while they are read.
-    reading: Option<ReusableBoxFuture<'static, Option<Read>>>,
+    reading: Option<ReusableBoxFuture<'static, Option<EventBatch>>>,
     /// And once they are.
-    was_read: Option<Read>,
+    was_read: Option<EventBatch>,
 }
 
 impl Subscription {
     /// Begins where the client says.
     pub(super) fn new(
         log: &Arc<EventLog>,
-        ender: &Ender,
+        terminator: &SessionTerminator,
         readings: &Arc<Semaphore>,
         subscribe: &Subscribe,
     ) -> Result<(Self, Subscribed), Error> {
-        let news = log.follow();
+        let appended = log.follow();
         let (next_seq, oldest_seq) = log.bounds();
         let next = match subscribe.from {
             SubscribeFrom::Now => next_seq,
@@ -91,15 +91,15 @@ impl Subscription {
             next_seq,
             oldest_seq,
         };
-        let endings = subscribe.ends.then(|| ender.subscribe());
+        let terminations = subscribe.ends.then(|| terminator.subscribe());
         let subscription = Self {
             log: Arc::clone(log),
             next,
             types,
-            news,
-            endings,
-            untold: VecDeque::new(),
-            looked: None,
+            appended,
+            terminations,
+            pending: VecDeque::new(),
+            last_found: None,
             readings: Arc::clone(readings),
             reading: None,
             was_read: None,
@@ -108,60 +108,60 @@ impl Subscription {
     }
 
     /// Waits until there is something to tell. Cancel safe.
-    pub(super) async fn news(&mut self) {
+    pub(super) async fn changed(&mut self) {
         let Self {
-            news,
-            endings,
-            untold,
-            looked,
+            appended,
+            terminations,
+            pending,
+            last_found,
             reading,
             was_read,
             ..
         } = self;
         tokio::select! {
             read = next_reading(reading.as_mut()) => (*reading, *was_read) = (None, read),
-            () = next_event(news, *looked) => {}
-            ending = next_ending(endings.as_mut()) => match ending {
-                Ending::Sessions(sessions) => untold.extend(sessions.iter().cloned().map(Untold::End)),
-                Ending::Fence(fence) => untold.push_back(Untold::Fence(fence)),
+            () = next_event(appended, *last_found) => {}
+            termination = next_termination(terminations.as_mut()) => match termination {
+                Termination::Sessions(sessions) => pending.extend(sessions.iter().cloned().map(PendingEnd::End)),
+                Termination::Fence(fence) => pending.push_back(PendingEnd::Fence(fence)),
             },
         }
     }
 
     /// Writes some of what there is to tell, unless the client has enough unread; whether it is to go on at once.
-    pub(super) fn tell(&mut self, out: &mut Output) -> bool {
-        self.news.mark_unchanged();
+    pub(super) fn send_events(&mut self, out: &mut Output) -> bool {
+        self.appended.mark_unchanged();
         while !out.is_full()
-            && let Some(untold) = self.untold.pop_front()
+            && let Some(pending) = self.pending.pop_front()
         {
-            match untold {
-                Untold::End(session) => out.message(&NotificationLine::new(&session)),
-                Untold::Fence(fence) => out.message(&NotificationLine::new(&fence)),
+            match pending {
+                PendingEnd::End(session) => out.message(&NotificationLine::new(&session)),
+                PendingEnd::Fence(fence) => out.message(&NotificationLine::new(&fence)),
             }
         }
         let is_full = out.is_full();
-        let goes_on = !is_full && self.tell_some(out);
+        let goes_on = !is_full && self.send_some(out);
         if is_full || goes_on {
             // There may be more, which nobody will announce again.
-            self.news.mark_changed();
+            self.appended.mark_changed();
         }
         goes_on
     }
 
     /// Writes some of the events; whether there may be more.
-    fn tell_some(&mut self, out: &mut Output) -> bool {
+    fn send_some(&mut self, out: &mut Output) -> bool {
         let read = self
             .was_read
             .take()
             .or_else(|| self.log.read(self.next, &self.types, TURN_EVENTS));
-        let Some(Read {
+        let Some(EventBatch {
             gap,
             lines,
             next,
             has_more,
         }) = read
         else {
-            self.begin_to_read();
+            self.start_reading();
             return false;
         };
         if let Some(gap) = gap {
@@ -169,17 +169,17 @@ impl Subscription {
         }
         if has_more {
             // What is there already has gathered long enough.
-            self.looked = None;
+            self.last_found = None;
         } else if next != self.next {
-            self.looked = Some(Instant::now());
+            self.last_found = Some(Instant::now());
         }
         self.next = next;
-        out.share(lines);
+        out.push_shared(lines);
         has_more
     }
 
     /// Has events read that are on the disk alone; that they are there is news.
-    fn begin_to_read(&mut self) {
+    fn start_reading(&mut self) {
         if self.reading.is_none() {
             let reading = read_archive(
                 Arc::clone(&self.log),
@@ -201,7 +201,7 @@ async fn read_archive(
     readings: Arc<Semaphore>,
     from: u64,
     types: Vec<EventType>,
-) -> Option<Read> {
+) -> Option<EventBatch> {
     let turn = readings.acquire_owned().await.ok()?;
     let reading = spawn_blocking(move || {
         let read = log.read_archive(from, &types, ARCHIVE_EVENTS);
@@ -212,31 +212,33 @@ async fn read_archive(
 }
 
 async fn next_reading(
-    reading: Option<&mut ReusableBoxFuture<'static, Option<Read>>>,
-) -> Option<Read> {
+    reading: Option<&mut ReusableBoxFuture<'static, Option<EventBatch>>>,
+) -> Option<EventBatch> {
     match reading {
         Some(reading) => reading.await,
         None => std::future::pending().await,
     }
 }
 
-async fn next_event(news: &mut watch::Receiver<u64>, looked: Option<Instant>) {
-    if let Some(looked) = looked {
-        tokio::time::sleep_until(looked + COALESCE).await;
+async fn next_event(appended: &mut watch::Receiver<u64>, last_found: Option<Instant>) {
+    if let Some(last_found) = last_found {
+        tokio::time::sleep_until(last_found + COALESCE).await;
     }
     // The log outlives its readers: this fails only while the daemon goes down.
-    if news.changed().await.is_err() {
+    if appended.changed().await.is_err() {
         std::future::pending::<()>().await;
     }
 }
 
-async fn next_ending(endings: Option<&mut broadcast::Receiver<Ending>>) -> Ending {
-    let Some(endings) = endings else {
+async fn next_termination(
+    terminations: Option<&mut broadcast::Receiver<Termination>>,
+) -> Termination {
+    let Some(terminations) = terminations else {
         return std::future::pending().await;
     };
     loop {
-        match endings.recv().await {
-            Ok(ending) => return ending,
+        match terminations.recv().await {
+            Ok(termination) => return termination,
             Err(RecvError::Lagged(missed)) => {
                 log_limited!(
                     warn,
@@ -261,8 +263,8 @@ pub(super) mod tests {
     use soramode_protocol::time::Time;
 
     fn subscribed(log: &Arc<EventLog>, subscribe: &Subscribe) -> Subscription {
-        let ender = Ender::new(None, Default::default());
-        Subscription::new(log, &ender, &Arc::new(Semaphore::new(1)), subscribe)
+        let terminator = SessionTerminator::new(None, Default::default());
+        Subscription::new(log, &terminator, &Arc::new(Semaphore::new(1)), subscribe)
             .unwrap()
             .0
     }
@@ -279,13 +281,14 @@ pub(super) mod tests {
         }));
     }
 
-    fn has_news(subscription: &mut Subscription) -> bool {
-        pin!(subscription.news()).poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+    fn has_changed(subscription: &mut Subscription) -> bool {
+        pin!(subscription.changed()).poll(&mut Context::from_waker(Waker::noop()))
+            == Poll::Ready(())
     }
 
     /// Turn by turn until nothing more goes on at once; how many went on.
-    fn tell_all(subscription: &mut Subscription, out: &mut Output) -> usize {
-        std::iter::repeat_with(|| subscription.tell(out))
+    fn send_all(subscription: &mut Subscription, out: &mut Output) -> usize {
+        std::iter::repeat_with(|| subscription.send_events(out))
             .take_while(|goes_on| *goes_on)
             .count()
     }
@@ -303,8 +306,8 @@ pub(super) mod tests {
         );
         let mut told = 0;
         while subscription.next <= 10_000 {
-            let mut out = Output::alone();
-            let turns = tell_all(&mut subscription, &mut out);
+            let mut out = Output::for_test();
+            let turns = send_all(&mut subscription, &mut out);
             assert_eq!(out.is_full(), subscription.next <= 10_000);
             assert!(
                 subscription.next > told
@@ -312,7 +315,7 @@ pub(super) mod tests {
             );
             told = subscription.next;
             tokio::time::advance(COALESCE).await;
-            assert_eq!(has_news(&mut subscription), out.is_full());
+            assert_eq!(has_changed(&mut subscription), out.is_full());
         }
     }
 
@@ -328,12 +331,12 @@ pub(super) mod tests {
             },
         );
         for (lines, goes_on) in [(TURN_EVENTS, true), (TURN_EVENTS, true), (1, false)] {
-            let mut out = Output::alone();
+            let mut out = Output::for_test();
             assert_eq!(
-                (subscription.tell(&mut out), out.lines().len()),
+                (subscription.send_events(&mut out), out.lines().len()),
                 (goes_on, lines)
             );
-            assert_eq!(has_news(&mut subscription), goes_on);
+            assert_eq!(has_changed(&mut subscription), goes_on);
         }
     }
 
@@ -341,15 +344,15 @@ pub(super) mod tests {
     async fn events_gather_for_who_was_told_a_moment_ago_and_for_nobody_else() {
         let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 100));
         let mut subscription = subscribed(&log, &Subscribe::default());
-        let mut out = Output::alone();
+        let mut out = Output::for_test();
         append(&log, [1]);
-        assert!(has_news(&mut subscription), "the first at once");
-        subscription.tell(&mut out);
+        assert!(has_changed(&mut subscription), "the first at once");
+        subscription.send_events(&mut out);
         append(&log, [2, 3]);
-        assert!(!has_news(&mut subscription));
+        assert!(!has_changed(&mut subscription));
         tokio::time::advance(COALESCE).await;
-        assert!(has_news(&mut subscription));
-        subscription.tell(&mut out);
+        assert!(has_changed(&mut subscription));
+        subscription.send_events(&mut out);
         assert_eq!(subscription.next, 4);
     }
 }

@@ -14,10 +14,10 @@ use soramode_protocol::reply::Reply;
 use soramode_protocol::wait::{Wait, WaitFor};
 
 use crate::config::Config;
-use crate::ender::Ender;
 use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::terminator::SessionTerminator;
 
 /// An engine whose gate has just started.
 pub(crate) fn engine(durability: Durability) -> Engine {
@@ -40,7 +40,7 @@ pub(crate) fn engine(durability: Durability) -> Engine {
         health: Arc::new(Health::new(&config, None)),
         metrics: Arc::new(Metrics::new().unwrap()),
         polls: Arc::default(),
-        ender: Ender::new(None, Default::default()),
+        terminator: SessionTerminator::new(None, Default::default()),
         webhooks: Webhooks::default(),
         mirror: None,
         cluster: None,

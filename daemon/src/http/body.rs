@@ -9,8 +9,8 @@ use hyper::StatusCode;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::answer::{Answered, error};
-use super::places::Place;
+use super::connection_limit::Permit;
+use super::response::{HttpResponse, error};
 
 /// The largest body of a request, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -41,7 +41,7 @@ pub(crate) enum BodyProblem {
 }
 
 impl BodyProblem {
-    pub(crate) fn answer(self) -> Answered {
+    pub(crate) fn answer(self) -> HttpResponse {
         let mut answer = match self {
             Self::TooLarge => error(StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge"),
             Self::TooSlow => error(StatusCode::REQUEST_TIMEOUT, "RequestTimeout"),
@@ -62,36 +62,36 @@ impl BodyProblem {
 pub(crate) struct RequestBody {
     incoming: Incoming,
     /// The client may lose it until the body has come.
-    place: Place,
+    permit: Permit,
 }
 
 impl RequestBody {
-    pub(super) fn new(incoming: Incoming, place: &Place) -> Self {
+    pub(super) fn new(incoming: Incoming, permit: &Permit) -> Self {
         if incoming.is_end_stream() {
-            place.answered();
+            permit.set_active();
         } else {
-            place.asking();
+            permit.set_reading_request();
         }
         Self {
             incoming,
-            place: place.clone(),
+            permit: permit.clone(),
         }
     }
 
     /// Reads a body of at most this many bytes.
     pub(crate) async fn read(self, bytes_max: usize) -> Result<Bytes, BodyProblem> {
-        let Self { incoming, place } = self;
+        let Self { incoming, permit } = self;
         if incoming.is_end_stream() {
             return Ok(Bytes::new());
         }
         let read = read(incoming, bytes_max).await;
-        place.answered();
+        permit.set_active();
         read
     }
 
     /// Reads a body that is passed on: one as large as Sora takes, while there is room for it.
     pub(crate) async fn read_passed(self, room: &Room) -> Result<(Bytes, Held), BodyProblem> {
-        let Self { incoming, place } = self;
+        let Self { incoming, permit } = self;
         let is_large = incoming
             .size_hint()
             .upper()
@@ -100,7 +100,7 @@ impl RequestBody {
         let read = tokio::time::timeout(time, read_large(incoming, room))
             .await
             .unwrap_or(Err(BodyProblem::TooSlow));
-        place.answered();
+        permit.set_active();
         read
     }
 }

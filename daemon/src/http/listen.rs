@@ -12,14 +12,14 @@ use super::address::{self, Absent};
 use crate::args::http::Listen;
 use crate::config::Config;
 use crate::control::{Operators, peer::Peer};
-use crate::passed::{Lasting, Passed};
+use crate::socket_activation::{InheritedSockets, SocketOwner};
 use crate::socket_file::{FileHandle, SocketError, SocketFile};
 
 /// Which doors a listener leads to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Doors(u8);
+pub(crate) struct Routes(u8);
 
-impl Doors {
+impl Routes {
     /// Sora's API.
     pub(crate) const API: Self = Self(1);
     /// Sora's webhooks.
@@ -27,8 +27,8 @@ impl Doors {
     /// `/live`, `/ready`, `/metrics`.
     pub(crate) const OBSERVE: Self = Self(4);
 
-    pub(crate) const fn lead_to(self, door: Self) -> bool {
-        self.0 & door.0 != 0
+    pub(crate) const fn contains(self, route: Self) -> bool {
+        self.0 & route.0 != 0
     }
 
     const fn and(self, other: Self) -> Self {
@@ -40,7 +40,7 @@ impl Doors {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
     /// Where the listener leads to.
-    pub(crate) doors: Doors,
+    pub(crate) routes: Routes,
     /// Where the client calls from; `None` over a Unix socket.
     pub(crate) ip: Option<IpAddr>,
     /// Over a Unix socket, the user: by the kernel's word.
@@ -106,8 +106,8 @@ impl ListenError {
 /// A listener.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    doors: Doors,
-    lasting: Lasting,
+    routes: Routes,
+    owner: SocketOwner,
     socket: Socket,
 }
 
@@ -125,22 +125,25 @@ pub(crate) struct Listeners {
 }
 
 /// All that the configuration asks for; equal addresses share one. Needs a tokio runtime.
-pub(crate) fn listeners(config: &Config, passed: &mut Passed) -> Result<Listeners, ListenError> {
+pub(crate) fn listeners(
+    config: &Config,
+    inherited: &mut InheritedSockets,
+) -> Result<Listeners, ListenError> {
     let http = &config.http;
-    let mut addresses: Vec<(SocketAddr, Doors, String)> = Vec::new();
+    let mut addresses: Vec<(SocketAddr, Routes, String)> = Vec::new();
     let mut listeners = Vec::new();
     let mut asked = Vec::new();
     for listen in &http.api.listen {
         match listen {
-            Listen::Tcp(address) => asked.push((*address, Doors::API, "api-listen")),
+            Listen::Tcp(address) => asked.push((*address, Routes::API, "api-listen")),
             Listen::Unix(path) => {
-                let file = match passed.unix(path) {
-                    Some(listener) => SocketFile::passed(listener, config)?,
+                let file = match inherited.unix(path) {
+                    Some(listener) => SocketFile::inherited(listener, config)?,
                     None => SocketFile::open_for_operators(path, config)?,
                 };
                 listeners.push(Listener {
-                    doors: Doors::API,
-                    lasting: file.lasting(),
+                    routes: Routes::API,
+                    owner: file.owner(),
                     socket: Socket::Unix(file),
                 });
             }
@@ -149,35 +152,35 @@ pub(crate) fn listeners(config: &Config, passed: &mut Passed) -> Result<Listener
     asked.extend(
         http.sora
             .listen
-            .map(|address| (address, Doors::SORA, "sora-listen")),
+            .map(|address| (address, Routes::SORA, "sora-listen")),
     );
     asked.extend(
         http.observe_listen
-            .map(|address| (address, Doors::OBSERVE, "observe-listen")),
+            .map(|address| (address, Routes::OBSERVE, "observe-listen")),
     );
-    for (address, door, name) in asked {
+    for (address, route, name) in asked {
         // Port 0 is another port each time.
         match addresses
             .iter_mut()
             .find(|(there, ..)| *there == address && address.port() != 0)
         {
-            Some((_, doors, names)) => {
-                *doors = doors.and(door);
+            Some((_, routes, names)) => {
+                *routes = routes.and(route);
                 *names = format!("{names}, {name}");
             }
-            None => addresses.push((address, door, name.to_owned())),
+            None => addresses.push((address, route, name.to_owned())),
         }
     }
     let mut absents = Vec::new();
-    for (address, doors, names) in addresses {
-        let (lasting, listener) = match passed.tcp(address) {
+    for (address, routes, names) in addresses {
+        let (owner, listener) = match inherited.tcp(address) {
             Some(listener) => (
-                Lasting::Outlives,
+                SocketOwner::ServiceManager,
                 listener
                     .set_nonblocking(true)
                     .and_then(|()| TcpListener::from_std(listener)),
             ),
-            None => (Lasting::OurOwn, address::listen(address)),
+            None => (SocketOwner::Daemon, address::listen(address)),
         };
         let bound = listener.and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
         let (port, listener) = bound.map_err(|error| ListenError::Address {
@@ -195,8 +198,8 @@ pub(crate) fn listeners(config: &Config, passed: &mut Passed) -> Result<Listener
             absents.push(absent);
         }
         listeners.push(Listener {
-            doors,
-            lasting,
+            routes,
+            owner,
             socket: Socket::Tcp(listener),
         });
     }
@@ -213,8 +216,8 @@ impl Listener {
     }
 
     /// Whether it is there for another daemon after this one.
-    pub(crate) const fn lasting(&self) -> Lasting {
-        self.lasting
+    pub(crate) const fn owner(&self) -> SocketOwner {
+        self.owner
     }
 
     pub(crate) async fn accept(&self) -> io::Result<(Stream, Caller)> {
@@ -226,7 +229,7 @@ impl Listener {
                 Ok((
                     Stream::Tcp(stream),
                     Caller {
-                        doors: self.doors,
+                        routes: self.routes,
                         ip: Some(peer.ip().to_canonical()),
                         peer: None,
                     },
@@ -237,7 +240,7 @@ impl Listener {
                 Ok((
                     Stream::Unix(stream),
                     Caller {
-                        doors: self.doors,
+                        routes: self.routes,
                         ip: None,
                         peer: None,
                     },

@@ -2,13 +2,13 @@
 //! into one request to the gate, and the gate's answer back into its own words.
 
 mod address;
-mod answer;
 pub mod api;
 mod body;
+mod connection_limit;
 mod headers;
 mod listen;
 mod observe;
-mod places;
+mod response;
 mod serve;
 pub mod sora;
 mod stall;
@@ -30,7 +30,7 @@ pub use body::{BODY_BYTES_MAX, BODY_TIME, PASSED_BODIES_KIB_MAX, PASSED_BODY_BYT
 pub(crate) use headers::mark;
 pub use listen::ListenError;
 pub use serve::{
-    FAREWELL_TIME, HEAD_BYTES_MAX, HEAD_TIME, HTTP_CLIENTS_MAX, REFUSALS_MAX, STOP_TIME,
+    DRAIN_TIMEOUT, HEAD_BYTES_MAX, HEAD_TIME, HTTP_CLIENTS_MAX, REFUSALS_MAX, STOP_TIME,
 };
 pub use stall::WRITE_TIME;
 
@@ -42,18 +42,18 @@ use crate::engine::Engine;
 use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::passed::Passed;
+use crate::socket_activation::InheritedSockets;
 use crate::socket_file::FileHandle;
-use answer::Answered;
-use api::Pass;
+use api::SoraProxy;
 use body::{RequestBody, Room};
-use listen::{Caller, Doors, Listener, Listeners};
-use serve::{Common, Service, serve};
-use sora::{Applications, Poller, Sora};
+use listen::{Caller, Listener, Listeners, Routes};
+use response::HttpResponse;
+use serve::{ListenerContext, Service, serve};
+use sora::{Poller, Sora, UpstreamClients};
 
 /// What every door may know.
 #[derive(Debug)]
-pub(crate) struct House {
+pub(crate) struct HttpState {
     pub(crate) engine: Engine,
     /// Tasks that go on whether or not the client waits for them.
     pub(crate) tracker: TaskTracker,
@@ -63,7 +63,7 @@ pub(crate) struct House {
     pub(crate) metrics: Arc<Metrics>,
     sora: Arc<Sora>,
     /// The way to Sora's own API.
-    pass: Option<Pass>,
+    proxy: Option<SoraProxy>,
     outgoing: Outgoing,
     /// Memory for large bodies on that way.
     room: Room,
@@ -73,7 +73,7 @@ pub(crate) struct House {
 
 /// What the doors are made of.
 #[derive(Debug)]
-pub(crate) struct Supplies {
+pub(crate) struct HttpDeps {
     pub(crate) engine: Engine,
     pub(crate) log: Arc<EventLog>,
     pub(crate) metrics: Arc<Metrics>,
@@ -88,7 +88,7 @@ pub(crate) struct Supplies {
     /// The users that may operate, over a Unix socket.
     pub(crate) operators: watch::Receiver<Operators>,
     /// Sockets that were passed to this process.
-    pub(crate) passed: Passed,
+    pub(crate) inherited: InheritedSockets,
 }
 
 /// The doors, open.
@@ -96,9 +96,9 @@ pub(crate) struct Supplies {
 pub(crate) struct Http {
     listeners: Vec<Listener>,
     sora: Sora,
-    pass: Option<Pass>,
+    proxy: Option<SoraProxy>,
     config: Config,
-    supplies: Supplies,
+    deps: HttpDeps,
 }
 
 /// Why the doors cannot be opened.
@@ -124,36 +124,32 @@ impl HttpError {
 
 impl Http {
     /// Opens the doors that the configuration asks for. Needs a tokio runtime.
-    pub(crate) fn open(config: &Config, mut supplies: Supplies) -> Result<Self, HttpError> {
-        let sora = Sora::new(
-            &config.http.sora,
-            supplies.outgoing.clone(),
-            &supplies.health,
-        )?;
+    pub(crate) fn open(config: &Config, mut deps: HttpDeps) -> Result<Self, HttpError> {
+        let sora = Sora::new(&config.http.sora, deps.outgoing.clone(), &deps.health)?;
         let timeout = config.http.sora.upstream_timeout;
-        let pass = |url: &HttpUrl| {
-            Pass::new(
+        let proxy = |url: &HttpUrl| {
+            SoraProxy::new(
                 url.0.clone(),
                 timeout,
-                &supplies.outgoing,
-                Arc::clone(&supplies.health),
+                &deps.outgoing,
+                Arc::clone(&deps.health),
             )
         };
-        let pass = config.http.sora.api.as_ref().map(pass).transpose()?;
-        let Listeners { listeners, absents } = listen::listeners(config, &mut supplies.passed)?;
-        supplies.health.note_absent(absents);
+        let proxy = config.http.sora.api.as_ref().map(proxy).transpose()?;
+        let Listeners { listeners, absents } = listen::listeners(config, &mut deps.inherited)?;
+        deps.health.note_absent(absents);
         Ok(Self {
             listeners,
             sora,
-            pass,
+            proxy,
             config: config.clone(),
-            supplies,
+            deps,
         })
     }
 
     /// The application's own webhooks.
-    pub(crate) fn applications(&self) -> Arc<Applications> {
-        self.sora.applications()
+    pub(crate) fn upstream_clients(&self) -> Arc<UpstreamClients> {
+        self.sora.upstream_clients()
     }
 
     /// The files of Unix sockets that are ours.
@@ -167,11 +163,11 @@ impl Http {
         let Self {
             listeners,
             sora,
-            pass,
+            proxy,
             config,
-            supplies,
+            deps,
         } = self;
-        let Supplies {
+        let HttpDeps {
             engine,
             log,
             metrics,
@@ -182,7 +178,7 @@ impl Http {
             operators,
             stop,
             ..
-        } = supplies;
+        } = deps;
         let tracker = TaskTracker::new();
         tracker.spawn(address::look_for_absent(Arc::clone(&health), stop.clone()));
         if let Some(api) = api {
@@ -200,7 +196,7 @@ impl Http {
         }
         let (config, node_name) = (config.http, config.node_name);
         let (sora, room, nameless) = (Arc::new(sora), Room::new(), Arc::from("http"));
-        let house = Arc::new(House {
+        let state = Arc::new(HttpState {
             engine,
             tracker: tracker.clone(),
             config,
@@ -208,12 +204,12 @@ impl Http {
             log,
             metrics,
             sora,
-            pass,
+            proxy,
             outgoing,
             room,
             nameless,
         });
-        let common = Common {
+        let common = ListenerContext {
             operators,
             stop: stop.clone(),
         };
@@ -222,32 +218,32 @@ impl Http {
             tracker.spawn(serve(
                 listener,
                 clients_max,
-                Arc::clone(&house),
+                Arc::clone(&state),
                 common.clone(),
             ));
         }
-        drop(house);
+        drop(state);
         tracker.close();
         stop.cancelled().await;
         tracker.wait().await;
     }
 }
 
-impl Service for House {
+impl Service for HttpState {
     fn answer(
         &self,
         caller: &Caller,
         request: Request<RequestBody>,
-    ) -> impl Future<Output = Answered> + Send {
-        let door = Door::of(self, caller, request);
+    ) -> impl Future<Output = HttpResponse> + Send {
+        let route = Route::of(self, caller, request);
         async move {
             // What is asked seldom, or takes long anyhow, is put aside: a future is moved as a whole.
-            let mut answer = match door {
-                Door::Api(head, body) => api::answer(self, head, body).await,
-                Door::Sora(request) => Box::pin(sora::answer(self, caller, request)).await,
-                Door::Observe(request) => Box::pin(observe::answer(self, &request)).await,
-                Door::Loop => answer::error(StatusCode::LOOP_DETECTED, LOOP_DETECTED),
-                Door::Nowhere => answer::error(StatusCode::NOT_FOUND, "NotFound"),
+            let mut answer = match route {
+                Route::Api(head, body) => api::answer(self, head, body).await,
+                Route::Sora(request) => Box::pin(sora::answer(self, caller, request)).await,
+                Route::Observe(request) => Box::pin(observe::answer(self, &request)).await,
+                Route::Loop => response::error(StatusCode::LOOP_DETECTED, LOOP_DETECTED),
+                Route::NotFound => response::error(StatusCode::NOT_FOUND, "NotFound"),
             };
             answer
                 .headers_mut()
@@ -258,29 +254,29 @@ impl Service for House {
 }
 
 /// Where a request leads to.
-enum Door {
+enum Route {
     Api(api::Head, RequestBody),
     Sora(Request<RequestBody>),
     Observe(Request<RequestBody>),
     /// The request was sent by this process: a URL that it is to ask leads back to it.
     Loop,
-    Nowhere,
+    NotFound,
 }
 
-impl Door {
-    fn of(house: &House, caller: &Caller, request: Request<RequestBody>) -> Self {
-        let (path, doors) = (request.uri().path(), caller.doors);
-        if headers::has_come_back(request.headers(), &house.outgoing) {
+impl Route {
+    fn of(state: &HttpState, caller: &Caller, request: Request<RequestBody>) -> Self {
+        let (path, routes) = (request.uri().path(), caller.routes);
+        if headers::has_come_back(request.headers(), &state.outgoing) {
             Self::Loop
-        } else if path.starts_with("/sora/") && doors.lead_to(Doors::SORA) {
+        } else if path.starts_with("/sora/") && routes.contains(Routes::SORA) {
             Self::Sora(request)
-        } else if observe::is_path(path) && doors.lead_to(Doors::OBSERVE) {
+        } else if observe::is_path(path) && routes.contains(Routes::OBSERVE) {
             Self::Observe(request)
-        } else if path == "/" && doors.lead_to(Doors::API) {
+        } else if path == "/" && routes.contains(Routes::API) {
             let (head, body) = request.into_parts();
-            Self::Api(api::read_head(house, caller, head), body)
+            Self::Api(api::read_head(state, caller, head), body)
         } else {
-            Self::Nowhere
+            Self::NotFound
         }
     }
 }

@@ -16,10 +16,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answer::Answered;
 use super::body::RequestBody;
+use super::connection_limit::{ConnectionLimit, Permit};
 use super::listen::{Caller, Listener, Stream};
-use super::places::{Place, Places};
+use super::response::HttpResponse;
 use super::stall::StallLimited;
 use crate::control::Operators;
 use crate::rate_limit::log_limited;
@@ -43,7 +43,7 @@ pub const REFUSALS_MAX: usize = 32;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a client has, when the daemon stops, to read its answer or to end a request that it has begun.
-pub const FAREWELL_TIME: Duration = Duration::from_secs(2);
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a request that is being answered may go on when the daemon stops.
 pub const STOP_TIME: Duration = Duration::from_secs(30);
@@ -62,14 +62,17 @@ pub(super) trait Service: Send + Sync + 'static {
         &self,
         caller: &Caller,
         request: Request<RequestBody>,
-    ) -> impl Future<Output = Answered> + Send;
+    ) -> impl Future<Output = HttpResponse> + Send;
 }
 
 /// A client that has just come and not asked yet when the daemon stops still may, until then.
-async fn heard_out(asked: &CancellationToken, first_word_due: Instant) {
+async fn first_request_or_deadline(
+    has_request: &CancellationToken,
+    first_request_deadline: Instant,
+) {
     tokio::select! {
-        () = asked.cancelled() => {}
-        () = sleep_until(first_word_due) => {}
+        () = has_request.cancelled() => {}
+        () = sleep_until(first_request_deadline) => {}
     }
 }
 
@@ -78,12 +81,12 @@ pub(super) async fn serve<S: Service>(
     listener: Listener,
     clients_max: usize,
     service: Arc<S>,
-    common: Common,
+    common: ListenerContext,
 ) {
-    let Common { operators, stop } = common;
+    let ListenerContext { operators, stop } = common;
     let tracker = TaskTracker::new();
-    let (places, refusals) = (
-        Places::new(clients_max),
+    let (limit, refusals) = (
+        ConnectionLimit::new(clients_max),
         Arc::new(Semaphore::new(REFUSALS_MAX)),
     );
     loop {
@@ -93,17 +96,17 @@ pub(super) async fn serve<S: Service>(
         };
         match accepted {
             Ok((stream, caller)) => {
-                let first_word_due = listener.lasting().first_word_due();
-                if let Some(place) = places.take(caller.ip).await {
+                let first_request_deadline = listener.owner().first_request_deadline();
+                if let Some(permit) = limit.take(caller.ip).await {
                     let operators = operators.borrow().clone();
                     let client = Client {
                         caller,
                         operators,
                         service: Arc::clone(&service),
                         stop: stop.clone(),
-                        first_word_due,
+                        first_request_deadline,
                     };
-                    tracker.spawn(client.serve(stream, place));
+                    tracker.spawn(client.serve(stream, permit));
                 } else if let Ok(refusal) = Arc::clone(&refusals).try_acquire_owned() {
                     tracker.spawn(refuse(stream, refusal));
                 }
@@ -130,23 +133,23 @@ async fn pause(error: &io::Error, stop: &CancellationToken) {
 
 /// Rejects a client because no slot is free.
 async fn refuse(stream: impl AsyncWrite + Unpin, _refusal: OwnedSemaphorePermit) {
-    turn_away(stream, FULL).await;
+    reject(stream, FULL).await;
 }
 
 /// Says something to a client that is not let in, or not any longer. One that does not want to hear it is not waited for.
-async fn turn_away(mut stream: impl AsyncWrite + Unpin, words: &[u8]) {
-    let saying = async {
-        stream.write_all(words).await?;
+async fn reject(mut stream: impl AsyncWrite + Unpin, response: &[u8]) {
+    let sending = async {
+        stream.write_all(response).await?;
         stream.shutdown().await
     };
-    if let Ok(Err(error)) = timeout(REFUSAL_TIME, saying).await {
+    if let Ok(Err(error)) = timeout(REFUSAL_TIME, sending).await {
         tracing::debug!(%error, "an HTTP client disconnected before it was rejected");
     }
 }
 
 /// State that the clients of all listeners share.
 #[derive(Clone, Debug)]
-pub(super) struct Common {
+pub(super) struct ListenerContext {
     pub(super) operators: watch::Receiver<Operators>,
     pub(super) stop: CancellationToken,
 }
@@ -156,46 +159,46 @@ struct Client<S> {
     operators: Operators,
     service: Arc<S>,
     stop: CancellationToken,
-    first_word_due: Instant,
+    first_request_deadline: Instant,
 }
 
 impl<S: Service> Client<S> {
     /// Serves a client until it is gone, or another has its place, or the daemon stops.
-    async fn serve(self, stream: Stream, place: Place) {
+    async fn serve(self, stream: Stream, permit: Permit) {
         tokio::select! {
             biased;
-            () = place.evicted() => tracing::debug!("closed an HTTP client to admit another"),
-            () = self.identify_and_converse(stream, &place) => {}
+            () = permit.evicted() => tracing::debug!("closed an HTTP client to admit another"),
+            () = self.identify_and_serve(stream, &permit) => {}
         }
     }
 
-    async fn identify_and_converse(mut self, stream: Stream, place: &Place) {
+    async fn identify_and_serve(mut self, stream: Stream, permit: &Permit) {
         self.caller = self.caller.identified(&stream, &self.operators).await;
-        self.converse(StallLimited::new(stream, place.clone()), place)
+        self.serve_requests(StallLimited::new(stream, permit.clone()), permit)
             .await;
     }
 
-    async fn converse(
+    async fn serve_requests(
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        place: &Place,
+        permit: &Permit,
     ) {
         let Self {
             caller,
             service,
             stop,
-            first_word_due,
+            first_request_deadline,
             ..
         } = self;
         let caller = &caller;
-        let asked = &CancellationToken::new();
+        let has_request = &CancellationToken::new();
         let answer = service_fn(|request: Request<Incoming>| {
-            asked.cancel();
+            has_request.cancel();
             let answered =
-                service.answer(caller, request.map(|body| RequestBody::new(body, place)));
+                service.answer(caller, request.map(|body| RequestBody::new(body, permit)));
             async move {
                 let mut answer = answered.await;
-                answer.body_mut().over(place);
+                answer.body_mut().hold_until_sent(permit);
                 Ok::<_, Infallible>(answer)
             }
         });
@@ -207,7 +210,7 @@ impl<S: Service> Client<S> {
         let mut connection = builder.serve_connection(TokioIo::new(stream), answer);
         let leave = async {
             stop.cancelled().await;
-            heard_out(asked, first_word_due).await;
+            first_request_or_deadline(has_request, first_request_deadline).await;
         };
         // What was sent before the stop is read first.
         let ended = tokio::select! {
@@ -218,7 +221,7 @@ impl<S: Service> Client<S> {
                 tokio::select! {
                     biased;
                     ended = &mut connection => ended,
-                    () = no_longer_waited_for(place) => return tracing::debug!("closed an HTTP client that delayed the shutdown"),
+                    () = shutdown_grace_over(permit) => return tracing::debug!("closed an HTTP client that delayed the shutdown"),
                 }
             }
         };
@@ -226,7 +229,7 @@ impl<S: Service> Client<S> {
             Err(error) if error.is_timeout() => {
                 let parts = connection.into_parts();
                 if !parts.read_buf.is_empty() {
-                    turn_away(parts.io.into_inner(), TOO_SLOW).await;
+                    reject(parts.io.into_inner(), TOO_SLOW).await;
                 }
             }
             Err(error) => tracing::debug!(%error, "an HTTP client's connection broke"),
@@ -236,11 +239,11 @@ impl<S: Service> Client<S> {
 }
 
 /// Returns when a stop has waited long enough for a client: one that keeps us waiting has less time than one that we do.
-async fn no_longer_waited_for(place: &Place) {
+async fn shutdown_grace_over(permit: &Permit) {
     let due = Instant::now() + STOP_TIME;
     loop {
-        sleep(FAREWELL_TIME).await;
-        if !place.is_busy() || Instant::now() >= due {
+        sleep(DRAIN_TIMEOUT).await;
+        if !permit.is_busy() || Instant::now() >= due {
             return;
         }
     }

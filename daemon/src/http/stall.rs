@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::places::Place;
+use super::connection_limit::Permit;
 
 /// How long a client may read nothing while there is something for it to read.
 pub const WRITE_TIME: Duration = Duration::from_secs(30);
@@ -17,16 +17,16 @@ pub const WRITE_TIME: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct StallLimited<S> {
     stream: S,
-    place: Place,
+    permit: Permit,
     /// When the write that waits is given up.
     overdue: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> StallLimited<S> {
-    pub(super) const fn new(stream: S, place: Place) -> Self {
+    pub(super) const fn new(stream: S, permit: Permit) -> Self {
         Self {
             stream,
-            place,
+            permit,
             overdue: None,
         }
     }
@@ -38,12 +38,12 @@ impl<S> StallLimited<S> {
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             if self.overdue.take().is_some() {
-                self.place.reading();
+                self.permit.set_unstalled();
             }
             return written;
         }
         if self.overdue.is_none() {
-            self.place.stalled();
+            self.permit.set_stalled();
         }
         let overdue = self
             .overdue
@@ -92,21 +92,24 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
     use tokio::time::{Instant, timeout};
 
-    use crate::http::places::Places;
+    use crate::http::connection_limit::ConnectionLimit;
 
     #[tokio::test(start_paused = true)]
     async fn a_write_that_nobody_reads_is_an_error_in_the_end() {
         let (near, mut far) = duplex(1_024);
-        let place = Places::new(1).take(None).await.unwrap();
-        place.answered();
-        let mut stream = StallLimited::new(near, place.clone());
+        let permit = ConnectionLimit::new(1).take(None).await.unwrap();
+        permit.set_active();
+        let mut stream = StallLimited::new(near, permit.clone());
         stream.write_all(&[0; 1_024]).await.unwrap();
-        assert!(place.is_busy());
+        assert!(permit.is_busy());
         let stalled = timeout(WRITE_TIME / 2, stream.write_all(&[0; 1_024])).await;
-        assert!(stalled.is_err() && !place.is_busy(), "it still may be read");
+        assert!(
+            stalled.is_err() && !permit.is_busy(),
+            "it still may be read"
+        );
         far.read_exact(&mut [0; 1_024]).await.unwrap();
         stream.write_all(&[0; 1_024]).await.unwrap();
-        assert!(place.is_busy());
+        assert!(permit.is_busy());
         let began = Instant::now();
         let error = stream.write_all(&[0; 1_024]).await.unwrap_err();
         assert_eq!(

@@ -38,7 +38,7 @@ pub(super) fn prepare(socket: &Path) -> Result<(), SocketError> {
         Kind::Private => prepare_private(folder, uid),
         Kind::Own => prepare_own(folder),
         Kind::Foreign if folder.is_dir() => Ok(()),
-        Kind::Foreign => Err(in_the_way(
+        Kind::Foreign => Err(path_conflict(
             folder,
             "not a folder that is there",
             "made before the daemon starts",
@@ -84,7 +84,7 @@ fn prepare_private(folder: &Path, uid: u32) -> Result<(), SocketError> {
     } else {
         "not a folder".to_owned()
     };
-    Err(in_the_way(
+    Err(path_conflict(
         folder,
         &found,
         "a folder of the daemon's user with mode 0700",
@@ -98,28 +98,28 @@ fn prepare_own(folder: &Path) -> Result<(), SocketError> {
 /// Makes the folder if it is not there, with these bits: the umask may take some, and the next start would find a folder that nobody made.
 fn make_whatever_the_umask(folder: &Path, bits: u32) -> Result<(), SocketError> {
     match make(folder, bits)? {
-        Made::Now => fs::set_permissions(folder, Permissions::from_mode(bits))
+        Creator::Now => fs::set_permissions(folder, Permissions::from_mode(bits))
             .map_err(SocketError::on("set the permissions of", folder)),
-        Made::Before => Ok(()),
+        Creator::Before => Ok(()),
     }
 }
 
 #[derive(PartialEq, Eq)]
-enum Made {
+enum Creator {
     Now,
     Before,
 }
 
-fn make(folder: &Path, bits: u32) -> Result<Made, SocketError> {
+fn make(folder: &Path, bits: u32) -> Result<Creator, SocketError> {
     match DirBuilder::new().mode(bits).create(folder) {
-        Ok(()) => Ok(Made::Now),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Made::Before),
+        Ok(()) => Ok(Creator::Now),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Creator::Before),
         Err(error) => Err(SocketError::on("make the folder", folder)(error)),
     }
 }
 
-fn in_the_way(folder: &Path, found: &str, wanted: &'static str) -> SocketError {
-    SocketError::InTheWay {
+fn path_conflict(folder: &Path, found: &str, wanted: &'static str) -> SocketError {
+    SocketError::PathConflict {
         path: folder.to_owned(),
         found: found.to_owned(),
         wanted,

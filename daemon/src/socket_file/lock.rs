@@ -61,7 +61,7 @@ pub(super) fn lock_path(socket: &Path) -> PathBuf {
 /// Neither a link to another file is followed nor a second name of one written to.
 fn open(path: &Path) -> Result<File, SocketError> {
     let opened = lock_file::open(path).map_err(SocketError::on("open the lock file", path))?;
-    opened.ok_or_else(|| SocketError::InTheWay {
+    opened.ok_or_else(|| SocketError::PathConflict {
         path: path.to_owned(),
         found: "not a plain file with one name".to_owned(),
         wanted: "a lock file or not there",
@@ -71,7 +71,7 @@ fn open(path: &Path) -> Result<File, SocketError> {
 /// Another process has the lock. That it is a soramoded is believed only where no other user could have made the file.
 fn held(socket: &Path, path: &Path, file: File) -> SocketError {
     match file.metadata() {
-        Ok(metadata) if !lock_file::is_ours(&metadata) => SocketError::InTheWay {
+        Ok(metadata) if !lock_file::is_ours(&metadata) => SocketError::PathConflict {
             path: path.to_owned(),
             found: format!(
                 "locked by another process, and belongs to another user (uid {})",

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::passed::Passed;
+use crate::socket_activation::InheritedSockets;
 
 /// A folder with room for a socket.
 struct Home(TempDir);
@@ -86,7 +86,7 @@ fn nobody_gets_in_before_the_socket_is_its_groups() {
 
     let bound = Bound::to(&path).unwrap();
     assert!(bits(&path) == 0o600 && refused());
-    bound.admit(Some(own_gid), 0o666).unwrap();
+    bound.set_access(Some(own_gid), 0o666).unwrap();
     assert!(bits(&path) == 0o666 && refused());
     assert_eq!(fs::symlink_metadata(&path).unwrap().gid(), own_gid);
     let (_socket, _placed) = bound.listen().unwrap();
@@ -104,7 +104,7 @@ fn bits_go_to_the_socket_that_was_made_and_not_to_what_is_in_its_place() {
     fs::remove_file(home.socket()).unwrap();
     symlink(&victim, home.socket()).unwrap();
     bound
-        .admit(Some(rustix::process::getegid().as_raw()), 0o666)
+        .set_access(Some(rustix::process::getegid().as_raw()), 0o666)
         .unwrap();
     assert_eq!(bits(&victim), 0o600);
     drop(bound);
@@ -323,7 +323,7 @@ async fn child_with_a_passed_socket() {
         ..Config::on_socket(path)
     };
     let file =
-        SocketFile::passed(Passed::take(&config).unwrap().control().unwrap(), &config).unwrap();
+        SocketFile::inherited(InheritedSockets::take(&config).unwrap().control().unwrap(), &config).unwrap();
     let (stream, _) = file.listener().accept().await.unwrap();
     stream.writable().await.unwrap();
     assert_eq!(stream.try_write(b"!").unwrap(), 1);

@@ -7,11 +7,11 @@ use rusqlite::Connection;
 use soramode_protocol::event::Event;
 use soramode_protocol::subscribe::Gap;
 
-use super::lines;
+use super::event_blob;
 
 /// What the archive has from some seq on.
 #[derive(Debug)]
-pub struct Found {
+pub struct ArchivePage {
     /// What is not there any more, before the events.
     pub gap: Option<Gap>,
     /// The events that follow, in order, without a hole.
@@ -20,9 +20,9 @@ pub struct Found {
 
 /// Where the oldest event is that is kept, as whoever writes says.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Oldest(Arc<AtomicU64>);
+pub(super) struct OldestSeq(Arc<AtomicU64>);
 
-impl Oldest {
+impl OldestSeq {
     pub(super) fn set(&self, seq: Option<u64>) {
         // No event has the seq 0.
         self.0.store(seq.unwrap_or(0), Ordering::Relaxed);
@@ -33,11 +33,11 @@ impl Oldest {
 #[derive(Clone, Debug)]
 pub struct Archive {
     connection: Arc<Mutex<Connection>>,
-    oldest: Oldest,
+    oldest: OldestSeq,
 }
 
 impl Archive {
-    pub(super) fn new(connection: Connection, oldest: Oldest) -> Self {
+    pub(super) fn new(connection: Connection, oldest: OldestSeq) -> Self {
         Self {
             connection: Arc::new(Mutex::new(connection)),
             oldest,
@@ -45,7 +45,7 @@ impl Archive {
     }
 
     /// Reads over another connection from now on.
-    pub(super) fn read_over(&self, connection: Connection) {
+    pub(super) fn switch_to(&self, connection: Connection) {
         *self
             .connection
             .lock()
@@ -58,7 +58,7 @@ impl Archive {
     }
 
     /// Events from `from` on and before `until`: `limit` and what was committed with the last of them.
-    pub fn read(&self, from: u64, until: u64, limit: usize) -> rusqlite::Result<Found> {
+    pub fn read(&self, from: u64, until: u64, limit: usize) -> rusqlite::Result<ArchivePage> {
         let connection = self
             .connection
             .lock()
@@ -69,7 +69,7 @@ impl Archive {
              ORDER BY first_seq",
         )?;
         let mut rows = statement.query((from, until))?;
-        let mut found = Found {
+        let mut found = ArchivePage {
             gap: None,
             events: Vec::new(),
         };
@@ -86,7 +86,7 @@ impl Archive {
                     to: first_seq - 1,
                 })
             });
-            let events = lines::unpack(row.get_ref(1)?)?;
+            let events = event_blob::unpack(row.get_ref(1)?)?;
             next = events.last().map_or(next, |last| last.seq + 1);
             found
                 .events

@@ -7,23 +7,23 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 use soramode_core::snapshot::Stored;
 
-use super::facts::Fact;
 use super::files::{self, database};
 use super::load::load;
+use super::meta::MetaKey;
 use super::open::read_only;
-use super::schema::{self, Found, SCHEMA};
-use super::trouble::{Trouble, Unusable};
+use super::problem::{Problem, Unusable};
+use super::schema::{self, SCHEMA, SchemaKind};
 
 /// Reads the whole state in a folder without changing it, and says what it holds, or why soramoded would refuse it.
 pub fn check(folder: &Path) -> Result<String, Unusable> {
-    let unusable = |trouble: Trouble| Unusable {
+    let unusable = |problem: Problem| Unusable {
         folder: folder.to_owned(),
-        trouble: trouble.after_check(),
+        problem: problem.after_check(),
     };
     let path = database(folder);
     match files::inspect(folder).map_err(unusable)? {
-        files::Found::Nothing => Ok(format!("{}: not there yet\n", path.display())),
-        files::Found::DatabaseOf(uid) => {
+        files::Inspection::Nothing => Ok(format!("{}: not there yet\n", path.display())),
+        files::Inspection::DatabaseOf(uid) => {
             let mut told = look(&path).map_err(unusable)?;
             if uid != rustix::process::geteuid().as_raw() {
                 tell(
@@ -42,9 +42,9 @@ fn tell(told: &mut String, name: &str, value: &str) {
     let _ = writeln!(told, "{name:<14}{value}");
 }
 
-fn look(path: &Path) -> Result<String, Trouble> {
-    match look_with(path, read_only) {
-        Err(Trouble::Database(_)) if has_nothing_to_replay(path) => look_with(path, never_written),
+fn look(path: &Path) -> Result<String, Problem> {
+    match check_with(path, read_only) {
+        Err(Problem::Database(_)) if has_nothing_to_replay(path) => check_with(path, never_written),
         looked => looked,
     }
 }
@@ -75,21 +75,21 @@ fn never_written(path: &Path) -> rusqlite::Result<Connection> {
     )
 }
 
-fn look_with(
+fn check_with(
     path: &Path,
     open: fn(&Path) -> rusqlite::Result<Connection>,
-) -> Result<String, Trouble> {
+) -> Result<String, Problem> {
     let connection = open(path)?;
     match schema::find(&connection)? {
-        Found::Empty => return Ok(format!("{}: empty\n", path.display())),
-        Found::Known => {}
-        Found::Newer(schema) => return Err(Trouble::Newer(schema)),
-        Found::Foreign => return Err(Trouble::Foreign),
+        SchemaKind::Empty => return Ok(format!("{}: empty\n", path.display())),
+        SchemaKind::Known => {}
+        SchemaKind::Newer(schema) => return Err(Problem::Newer(schema)),
+        SchemaKind::Foreign => return Err(Problem::Foreign),
     }
     let verdict: String =
         connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {
-        return Err(Trouble::Inconsistent(verdict));
+        return Err(Problem::Inconsistent(verdict));
     }
     // A daemon that writes meanwhile may show the second reader a later moment: then the count of connections is of about now.
     let Stored {
@@ -103,7 +103,7 @@ fn look_with(
     } = load(&connection, &mut open(path)?)?;
     let oldest: Option<u64> =
         connection.query_row("SELECT min(first_seq) FROM log", [], |row| row.get(0))?;
-    let log_id: Option<String> = Fact::LogId.read(&connection)?;
+    let log_id: Option<String> = MetaKey::LogId.read(&connection)?;
     let schema: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let mode = mode.map_or_else(
         || "none".to_owned(),

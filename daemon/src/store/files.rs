@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use rustix::fs::Access;
 
-use super::disk::WriteError;
 use super::open::OpenError;
-use super::trouble::{Held, Trouble, Unusable, on};
+use super::problem::{AlreadyLocked, Problem, Unusable, on};
+use super::writer_thread::WriteError;
 use crate::lock_file;
 
 const DATABASE: &str = "soramode.db";
@@ -32,14 +32,14 @@ pub fn database(folder: &Path) -> PathBuf {
 }
 
 /// Makes the folder if it is not there, and makes sure that no other user can write to it or has made its files.
-pub(super) fn prepare(folder: &Path) -> Result<(), Trouble> {
+pub(super) fn prepare(folder: &Path) -> Result<(), Problem> {
     let made = DirBuilder::new()
         .recursive(true)
         .mode(FOLDER_BITS)
         .create(folder);
     made.map_err(|error| {
         if error.kind() == io::ErrorKind::AlreadyExists {
-            Trouble::NotFolder
+            Problem::NotFolder
         } else {
             on("make the folder")(error)
         }
@@ -51,10 +51,10 @@ pub(super) fn prepare(folder: &Path) -> Result<(), Trouble> {
 }
 
 /// Checks the folder and its files as a start would, and changes nothing. Returns whether there is a database.
-pub(super) fn inspect(folder: &Path) -> Result<Found, Trouble> {
+pub(super) fn inspect(folder: &Path) -> Result<Inspection, Problem> {
     match fs::symlink_metadata(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return may_be_made(folder).map(|()| Found::Nothing);
+            return may_be_made(folder).map(|()| Inspection::Nothing);
         }
         Err(error) => return Err(on("read the folder")(error)),
         Ok(_) => {}
@@ -66,15 +66,15 @@ pub(super) fn inspect(folder: &Path) -> Result<Found, Trouble> {
     }
     let database = fs::symlink_metadata(database(folder));
     Ok(if database.is_ok() {
-        Found::DatabaseOf(uid)
+        Inspection::DatabaseOf(uid)
     } else {
-        Found::Nothing
+        Inspection::Nothing
     })
 }
 
 /// Result of an inspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum Inspection {
     /// No database.
     Nothing,
     /// A database, and the user whose soramoded it belongs to.
@@ -93,7 +93,7 @@ fn presumed_owner(folder: &Path) -> u32 {
 }
 
 /// Checks that the folder can be made where the nearest one above it is.
-fn may_be_made(folder: &Path) -> Result<(), Trouble> {
+fn may_be_made(folder: &Path) -> Result<(), Problem> {
     let above = folder.ancestors().skip(1).map(|above| {
         if above.as_os_str().is_empty() {
             Path::new(".")
@@ -112,26 +112,26 @@ fn own_uid() -> u32 {
 }
 
 /// Checks that the folder is one that only this user, or root, can change. A link to a folder is its owner's to change.
-fn check_folder(folder: &Path, uid: u32) -> Result<(), Trouble> {
+fn check_folder(folder: &Path, uid: u32) -> Result<(), Problem> {
     let (link, there) = (fs::symlink_metadata(folder), fs::metadata(folder));
     let link = link.map_err(on("read the folder"))?;
     let there = there.map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
-            Trouble::NotFolder
+            Problem::NotFolder
         } else {
             on("read the folder")(error)
         }
     })?;
     if !there.is_dir() {
-        return Err(Trouble::NotFolder);
+        return Err(Problem::NotFolder);
     }
     for metadata in [&link, &there] {
         if ![0, uid].contains(&metadata.uid()) {
-            return Err(Trouble::FolderOfAnother(metadata.uid()));
+            return Err(Problem::FolderOfAnother(metadata.uid()));
         }
     }
     if there.mode() & BITS_OF_OTHER_WRITERS != 0 {
-        return Err(Trouble::FolderForOthers(there.mode() & 0o7777));
+        return Err(Problem::FolderForOthers(there.mode() & 0o7777));
     }
     Ok(())
 }
@@ -144,20 +144,20 @@ fn databases(folder: &Path) -> [PathBuf; 3] {
 }
 
 /// Checks that it is a plain file with one name, or not there.
-fn plain(path: &Path) -> Result<Option<Metadata>, Trouble> {
+fn plain(path: &Path) -> Result<Option<Metadata>, Problem> {
     let there = match fs::symlink_metadata(path) {
         Ok(there) => there,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(on("read its files")(error)),
     };
     if !there.is_file() || there.nlink() > 1 {
-        return Err(Trouble::NotPlain(path.to_owned()));
+        return Err(Problem::NotPlain(path.to_owned()));
     }
     Ok(Some(there))
 }
 
 /// Checks that it is a plain file, and closes it to all but its owner.
-fn close_to_others(path: &Path) -> Result<(), Trouble> {
+fn close_to_others(path: &Path) -> Result<(), Problem> {
     let Some(there) = plain(path)? else {
         return Ok(());
     };
@@ -182,20 +182,20 @@ pub(super) fn make_database(path: &Path) -> io::Result<()> {
 /// Takes the state's lock. The kernel gives it back when the process ends, however it ends; the file stays.
 pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
     let path = folder.join(LOCK);
-    let unusable = |trouble| Unusable {
+    let unusable = |problem| Unusable {
         folder: folder.to_owned(),
-        trouble,
+        problem,
     };
     let Some(file) = lock_file::open(&path)
         .map_err(on("open soramode.lock"))
         .map_err(unusable)?
     else {
-        return Err(unusable(Trouble::NotPlain(path)).into());
+        return Err(unusable(Problem::NotPlain(path)).into());
     };
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            return Err(Held {
+            return Err(AlreadyLocked {
                 folder: folder.to_owned(),
                 pid: lock_file::holder(file),
             }
@@ -275,7 +275,7 @@ impl Files {
     }
 
     /// Checks that the files are still there.
-    pub(super) fn look(&self) -> io::Result<Presence> {
+    pub(super) fn presence(&self) -> io::Result<Presence> {
         match Identity::of(&self.database)? {
             None => return Ok(Presence::Lost),
             there if there != self.database_identity => return Ok(Presence::Replaced),
@@ -303,8 +303,8 @@ impl Files {
     }
 
     /// Writes what an open connection still has as a new database in the old one's place. The caller opens that.
-    pub(super) fn write_anew(&mut self, from: &Connection) -> Result<(), WriteError> {
-        prepare(&self.folder).map_err(|trouble| self.lost(trouble.to_string()))?;
+    pub(super) fn rewrite(&mut self, from: &Connection) -> Result<(), WriteError> {
+        prepare(&self.folder).map_err(|problem| self.lost(problem.to_string()))?;
         let lost = |error: io::Error| self.lost(error.to_string());
         let device = fs::metadata(&self.folder).map_err(lost)?.dev();
         if self

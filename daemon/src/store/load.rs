@@ -18,9 +18,9 @@ use soramode_protocol::mode::ModeState;
 use soramode_protocol::session::ConnectionState;
 use soramode_protocol::time::Time;
 
-use super::ends;
-use super::facts::Fact;
-use super::membership::{Kept, KeptEtcd};
+use super::membership::{StoredEtcdJson, StoredMemberJson};
+use super::meta::MetaKey;
+use super::parallel_load;
 
 /// More changes of the mode than any node has seen, and as many as a number in JSON can count for everybody.
 const GENERATION_MAX: u64 = (1 << 53) - 1;
@@ -41,7 +41,7 @@ pub fn load(connection: &Connection, other: &mut Connection) -> rusqlite::Result
     let last_seq: Option<u64> = last_row.optional()?;
     Ok(Stored {
         mode,
-        expires_at_boot: Fact::ExpiresAtBoot
+        expires_at_boot: MetaKey::ExpiresAtBoot
             .read::<i64>(connection)?
             .and_then(|micros| u64::try_from(micros).ok())
             .map(Duration::from_micros),
@@ -52,8 +52,8 @@ pub fn load(connection: &Connection, other: &mut Connection) -> rusqlite::Result
             "SELECT channel_id, session_id, created_at, max_connections, total_connections, is_sora FROM sessions",
             session,
         )?,
-        connections: ends::connections(connection, other)?,
-        vanished_pending: Fact::IsVanishedHeld.read(connection)?.unwrap_or(false),
+        connections: parallel_load::connections(connection, other)?,
+        vanished_pending: MetaKey::IsVanishedHeld.read(connection)?.unwrap_or(false),
         deliveries: all(connection, "SELECT * FROM deliveries ORDER BY id", delivery)?,
         member: member(connection)?,
         etcd: etcd(connection)?,
@@ -62,7 +62,7 @@ pub fn load(connection: &Connection, other: &mut Connection) -> rusqlite::Result
 }
 
 fn mode(connection: &Connection) -> rusqlite::Result<Option<ModeState>> {
-    let Some(json) = Fact::Mode.read::<String>(connection)? else {
+    let Some(json) = MetaKey::Mode.read::<String>(connection)? else {
         return Ok(None);
     };
     let mode: ModeState = read_json(&json, 0)?;
@@ -79,17 +79,17 @@ fn mode(connection: &Connection) -> rusqlite::Result<Option<ModeState>> {
 }
 
 fn member(connection: &Connection) -> rusqlite::Result<Option<StoredMember>> {
-    let json = Fact::Member
+    let json = MetaKey::Member
         .read::<String>(connection)?
         .filter(|json| !json.is_empty());
-    json.map(|json| read_json::<Kept>(&json, 0).map(StoredMember::from))
+    json.map(|json| read_json::<StoredMemberJson>(&json, 0).map(StoredMember::from))
         .transpose()
 }
 
 fn etcd(connection: &Connection) -> rusqlite::Result<Option<Known>> {
-    Fact::Etcd
+    MetaKey::Etcd
         .read::<String>(connection)?
-        .map(|json| read_json::<KeptEtcd>(&json, 0).map(Known::from))
+        .map(|json| read_json::<StoredEtcdJson>(&json, 0).map(Known::from))
         .transpose()
 }
 

@@ -9,7 +9,7 @@ use soramode_core::snapshot::StoredMember;
 use soramode_protocol::id::{ClusterId, HistoryId};
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct Kept {
+pub(super) struct StoredMemberJson {
     incarnation: u64,
     /// Absent: never.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -20,12 +20,12 @@ pub(super) struct Kept {
 
 /// Empty where there is none: the node left in order.
 pub(super) fn to_json(member: Option<StoredMember>) -> String {
-    let kept = member.map(
+    let json = member.map(
         |StoredMember {
              incarnation: Incarnation(incarnation),
              fence_after,
              has_untracked,
-         }| Kept {
+         }| StoredMemberJson {
             incarnation,
             fence_after_ms: match fence_after {
                 FenceAfter::After(time) => {
@@ -37,17 +37,17 @@ pub(super) fn to_json(member: Option<StoredMember>) -> String {
         },
     );
     // A struct of numbers cannot fail to be written.
-    kept.and_then(|kept| serde_json::to_string(&kept).ok())
+    json.and_then(|json| serde_json::to_string(&json).ok())
         .unwrap_or_default()
 }
 
-impl From<Kept> for StoredMember {
+impl From<StoredMemberJson> for StoredMember {
     fn from(
-        Kept {
+        StoredMemberJson {
             incarnation,
             fence_after_ms,
             has_untracked,
-        }: Kept,
+        }: StoredMemberJson,
     ) -> Self {
         let fence_after = fence_after_ms.map_or(FenceAfter::Never, |millis| {
             FenceAfter::After(Duration::from_millis(millis))
@@ -62,7 +62,7 @@ impl From<Kept> for StoredMember {
 
 /// The etcd that it was in, as the fact `etcd` has it.
 #[derive(Serialize, Deserialize)]
-pub(super) struct KeptEtcd {
+pub(super) struct StoredEtcdJson {
     cluster_id: ClusterId,
     history_id: HistoryId,
     epoch: u64,
@@ -79,7 +79,7 @@ pub(super) fn known_to_json(known: &Known) -> String {
         revision,
     } = known.clone();
     // Numbers and texts cannot fail to be written.
-    serde_json::to_string(&KeptEtcd {
+    serde_json::to_string(&StoredEtcdJson {
         cluster_id,
         history_id,
         epoch,
@@ -89,15 +89,15 @@ pub(super) fn known_to_json(known: &Known) -> String {
     .unwrap_or_default()
 }
 
-impl From<KeptEtcd> for Known {
+impl From<StoredEtcdJson> for Known {
     fn from(
-        KeptEtcd {
+        StoredEtcdJson {
             cluster_id,
             history_id,
             epoch,
             etcd_cluster_id,
             revision,
-        }: KeptEtcd,
+        }: StoredEtcdJson,
     ) -> Self {
         Self {
             cluster_id,
@@ -125,7 +125,7 @@ mod tests {
                 has_untracked,
             };
             assert_eq!(
-                serde_json::from_str::<Kept>(&to_json(Some(member)))
+                serde_json::from_str::<StoredMemberJson>(&to_json(Some(member)))
                     .map(StoredMember::from)
                     .unwrap(),
                 member
@@ -144,7 +144,7 @@ mod tests {
             revision: 4_711,
         };
         assert_eq!(
-            serde_json::from_str::<KeptEtcd>(&known_to_json(&known))
+            serde_json::from_str::<StoredEtcdJson>(&known_to_json(&known))
                 .map(Known::from)
                 .unwrap(),
             known

@@ -2,26 +2,26 @@
 
 pub mod archive;
 mod check;
-mod copier;
-mod disk;
-mod ends;
-mod facts;
+mod checkpointer;
+mod event_blob;
 mod files;
-mod lines;
 pub mod load;
 mod membership;
+mod meta;
 pub mod open;
+mod parallel_load;
+mod problem;
 pub mod schema;
-mod tally;
-mod trouble;
+mod session_changes;
 mod write;
+mod writer_thread;
 
 use std::path::Path;
 
 use soramode_core::effect::Record;
 
 pub use self::check::check;
-pub use self::disk::{Disk, LogSize, WriteError};
+pub use self::writer_thread::{Disk, LogSize, WriteError};
 
 /// A store. What it was given is safe once [`commit`](Self::commit) has succeeded.
 #[derive(Debug)]

@@ -10,24 +10,24 @@ use soramode_core::snapshot::Stored;
 use soramode_protocol::id::LogId;
 
 use super::archive::Archive;
-use super::disk::{Disk, Supplies};
-use super::facts::Fact;
 use super::files::{self, Files};
+use super::meta::MetaKey;
+use super::writer_thread::{Disk, WriterDeps};
 
 use super::load::load;
-use super::schema::{self, Found};
-use super::trouble::{Trouble, on};
+use super::problem::{Problem, on};
+use super::schema::{self, SchemaKind};
 use super::write::{BUSY_TIMEOUT, Writer};
 
 pub use super::files::database;
-pub use super::trouble::{Held, Unusable};
+pub use super::problem::{AlreadyLocked, Unusable};
 
 /// Why the state is not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another daemon has it.
     #[error(transparent)]
-    Held(#[from] Held),
+    AlreadyLocked(#[from] AlreadyLocked),
     /// It cannot be used.
     #[error(transparent)]
     Unusable(#[from] Unusable),
@@ -35,7 +35,7 @@ pub enum OpenError {
 
 /// What a daemon brings along.
 #[derive(Clone, Copy, Debug)]
-pub struct Newcomer<'a> {
+pub struct OpenOptions<'a> {
     /// How many events are kept.
     pub keep_events: u64,
     /// The id of a log that begins here.
@@ -60,14 +60,14 @@ pub struct Opened {
 }
 
 /// Opens the state in a folder, which is made if it is not there.
-pub fn open(folder: &Path, newcomer: Newcomer<'_>) -> Result<Opened, OpenError> {
-    let unusable = |trouble| Unusable {
+pub fn open(folder: &Path, options: OpenOptions<'_>) -> Result<Opened, OpenError> {
+    let unusable = |problem| Unusable {
         folder: folder.to_owned(),
-        trouble,
+        problem,
     };
     files::prepare(folder).map_err(unusable)?;
     let lock = files::lock(folder)?;
-    Ok(open_database(folder, newcomer, lock).map_err(unusable)?)
+    Ok(open_database(folder, options, lock).map_err(unusable)?)
 }
 
 /// Which boot of the machine this is. In a container it is its host's.
@@ -77,34 +77,34 @@ pub fn boot_id() -> Option<String> {
         .map(|id| id.trim_end().to_owned())
 }
 
-fn open_database(folder: &Path, newcomer: Newcomer<'_>, lock: File) -> Result<Opened, Trouble> {
+fn open_database(folder: &Path, options: OpenOptions<'_>, lock: File) -> Result<Opened, Problem> {
     let path = &database(folder);
     files::make_database(path).map_err(on("open soramode.db"))?;
     // Open until the end: with the first connection that comes after none the whole write-ahead log is read again.
     let mut reader = read_only(path)?;
     match schema::find(&reader)? {
-        Found::Empty | Found::Known => {}
-        Found::Newer(schema) => return Err(Trouble::Newer(schema)),
-        Found::Foreign => return Err(Trouble::Foreign),
+        SchemaKind::Empty | SchemaKind::Known => {}
+        SchemaKind::Newer(schema) => return Err(Problem::Newer(schema)),
+        SchemaKind::Foreign => return Err(Problem::Foreign),
     }
     let mut connection = writable(path)?;
     // What turns out to be of no use is left as it is, also when it is closed.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     schema::migrate(&mut connection)?;
     let mut stored = load(&connection, &mut reader)?;
-    be_written_ahead(&connection)?;
-    let (log_id, host) = begin(&mut connection, newcomer, &mut stored)?;
+    enable_wal(&connection)?;
+    let (log_id, host) = begin(&mut connection, options, &mut stored)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
-    let writer = Writer::new(connection, stored.next_seq, newcomer.keep_events)?;
+    let writer = Writer::new(connection, stored.next_seq, options.keep_events)?;
     let archive = Archive::new(reader, writer.oldest());
     let files = Files::opened(folder, lock).map_err(on("read its files"))?;
-    let supplies = Supplies {
+    let deps = WriterDeps {
         writer,
-        copies: writable(path)?,
+        checkpoints: writable(path)?,
         archive: archive.clone(),
         files,
     };
-    let disk = Disk::start(supplies).map_err(on("start the writing thread"))?;
+    let disk = Disk::start(deps).map_err(on("start the writing thread"))?;
     Ok(Opened {
         disk,
         archive,
@@ -115,7 +115,7 @@ fn open_database(folder: &Path, newcomer: Newcomer<'_>, lock: File) -> Result<Op
 }
 
 /// The mode of the journal is the file's; what is waited for is the connection's.
-fn be_written_ahead(connection: &Connection) -> rusqlite::Result<()> {
+fn enable_wal(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")
 }
@@ -123,17 +123,17 @@ fn be_written_ahead(connection: &Connection) -> rusqlite::Result<()> {
 /// The connections to an open state.
 pub(super) struct Connections {
     pub(super) writer: Connection,
-    pub(super) copies: Connection,
+    pub(super) checkpoints: Connection,
     pub(super) reader: Connection,
 }
 
 /// Opens a database that was written again, with this version's schema.
 pub(super) fn reopen(path: &Path) -> rusqlite::Result<Connections> {
     let writer = writable(path)?;
-    be_written_ahead(&writer)?;
+    enable_wal(&writer)?;
     Ok(Connections {
         writer,
-        copies: writable(path)?,
+        checkpoints: writable(path)?,
         reader: read_only(path)?,
     })
 }
@@ -160,37 +160,37 @@ pub(super) fn read_only(path: &Path) -> rusqlite::Result<Connection> {
 /// Notes that a daemon has begun to write, and finds out what it must know of the one before.
 fn begin(
     connection: &mut Connection,
-    newcomer: Newcomer<'_>,
+    options: OpenOptions<'_>,
     stored: &mut Stored,
-) -> Result<(LogId, HostState), Trouble> {
+) -> Result<(LogId, HostState), Problem> {
     let transaction = connection.transaction()?;
-    let boot_id: Option<String> = Fact::BootId.read(&transaction)?;
-    let host = match (&boot_id, newcomer.boot_id) {
+    let boot_id: Option<String> = MetaKey::BootId.read(&transaction)?;
+    let host = match (&boot_id, options.boot_id) {
         (Some(before), Some(now)) if before != now => HostState::Rebooted,
         (Some(_) | None, Some(_) | None) => HostState::Running,
     };
-    if boot_id.as_deref() != newcomer.boot_id || newcomer.boot_id.is_none() {
+    if boot_id.as_deref() != options.boot_id || options.boot_id.is_none() {
         // It is from a clock that has restarted since, or may have.
         stored.expires_at_boot = None;
     }
-    let was_closed = Fact::IsClosed.read(&transaction)?.unwrap_or(false);
+    let was_closed = MetaKey::IsClosed.read(&transaction)?.unwrap_or(false);
     if host == HostState::Rebooted && !was_closed {
         // The last events may have been lost with the power, and somebody may have seen them.
-        stored.next_seq = Fact::ReservedSeq
+        stored.next_seq = MetaKey::ReservedSeq
             .read(&transaction)?
             .unwrap_or(0)
             .max(stored.next_seq);
     }
-    if let Some(boot_id) = newcomer.boot_id {
-        Fact::BootId.write(&transaction, boot_id)?;
+    if let Some(boot_id) = options.boot_id {
+        MetaKey::BootId.write(&transaction, boot_id)?;
     }
-    Fact::IsClosed.write(&transaction, false)?;
-    let log_id = match Fact::LogId.read::<String>(&transaction)? {
+    MetaKey::IsClosed.write(&transaction, false)?;
+    let log_id = match MetaKey::LogId.read::<String>(&transaction)? {
         Some(log_id) => LogId::new(&log_id)
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?,
-        None => newcomer.log_id.clone(),
+        None => options.log_id.clone(),
     };
-    Fact::LogId.write(&transaction, log_id.as_str())?;
+    MetaKey::LogId.write(&transaction, log_id.as_str())?;
     transaction.commit()?;
     Ok((log_id, host))
 }

@@ -24,7 +24,7 @@ pub(super) const SCHEMA: i32 = STEPS.len() as i32;
 
 /// What a file is, going by its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum SchemaKind {
     /// Nothing yet.
     Empty,
     /// Ours, of this schema or an older one.
@@ -36,17 +36,17 @@ pub(super) enum Found {
 }
 
 /// Looks at the head of a database.
-pub(super) fn find(connection: &Connection) -> rusqlite::Result<Found> {
+pub(super) fn find(connection: &Connection) -> rusqlite::Result<SchemaKind> {
     let application_id: i32 =
         connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let schema: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     Ok(match (application_id, schema) {
-        (0, 0) if tables == 0 => Found::Empty,
-        (APPLICATION_ID, 1..=SCHEMA) => Found::Known,
-        (APPLICATION_ID, newer) => Found::Newer(newer),
-        _ => Found::Foreign,
+        (0, 0) if tables == 0 => SchemaKind::Empty,
+        (APPLICATION_ID, 1..=SCHEMA) => SchemaKind::Known,
+        (APPLICATION_ID, newer) => SchemaKind::Newer(newer),
+        _ => SchemaKind::Foreign,
     })
 }
 

@@ -23,8 +23,8 @@ use soramode_protocol::subscribe::Gap;
 use soramode_protocol::time::Time;
 use soramode_testkit::ledger::Ledger;
 
-use super::disk::PAGES_MAX;
-use super::open::{Newcomer, OpenError, Opened, database, open};
+use super::open::{OpenError, OpenOptions, Opened, database, open};
+use super::writer_thread::PAGES_MAX;
 use super::*;
 
 const KEEP: u64 = 10_000;
@@ -39,7 +39,7 @@ fn try_open(folder: &Path, boot_id: Option<&str>) -> Result<Opened, OpenError> {
     let log_id = LogId::generate([7; 16]);
     open(
         folder,
-        Newcomer {
+        OpenOptions {
             keep_events: KEEP,
             log_id: &log_id,
             boot_id,

@@ -13,12 +13,12 @@ use soramode_protocol::id::ClientId;
 use soramode_protocol::mode::{DatedModeChange, MODE_CHANGES_KEPT, ModeState};
 use soramode_protocol::time::Time;
 
-use super::archive::Oldest;
-use super::copier::copy_back;
-use super::facts::Fact;
-use super::lines;
+use super::archive::OldestSeq;
+use super::checkpointer::checkpoint;
+use super::event_blob;
 use super::membership;
-use super::tally::Tally;
+use super::meta::MetaKey;
+use super::session_changes::SessionChanges;
 
 /// So many seqs are reserved at once, the more the longer the log has become: what a power cut may make it skip, and how seldom the disk
 /// is waited for.
@@ -47,7 +47,7 @@ fn count_pages(_: &mut Wal, pages: i32) -> rusqlite::Result<()> {
 
 /// Where the writer is in the log.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct LogPosition {
     /// The last event that was written.
     last_seq: u64,
     /// The first seq that is not reserved.
@@ -58,22 +58,22 @@ struct Place {
 
 /// What a commit is safe from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum Durability {
     /// The daemon's end: the file has it.
-    Kill,
+    ProcessCrash,
     /// The machine's: the disk has it, which is waited for.
-    PowerCut,
+    PowerLoss,
 }
 
 /// The one connection that writes.
 #[derive(Debug)]
 pub(super) struct Writer {
     connection: Connection,
-    place: Place,
+    position: LogPosition,
     keep_events: u64,
-    oldest: Oldest,
+    oldest: OldestSeq,
     /// As the connection was told last.
-    safe_from: Fault,
+    durability: Durability,
 }
 
 impl Writer {
@@ -84,28 +84,28 @@ impl Writer {
         keep_events: u64,
     ) -> rusqlite::Result<Self> {
         prepare(&mut connection)?;
-        let reserved_seq = Fact::ReservedSeq.read(&connection)?.unwrap_or(0);
+        let reserved_seq = MetaKey::ReservedSeq.read(&connection)?.unwrap_or(0);
         let oldest_row = oldest_row(&connection)?;
-        let place = Place {
+        let position = LogPosition {
             last_seq: next_seq - 1,
             reserved_seq,
             oldest_row,
         };
         let writer = Self {
             connection,
-            place,
+            position,
             keep_events,
-            oldest: Oldest::default(),
-            safe_from: Fault::PowerCut,
+            oldest: OldestSeq::default(),
+            durability: Durability::PowerLoss,
         };
-        writer.tell_oldest();
+        writer.publish_oldest();
         Ok(writer)
     }
 
     /// Writes over another connection from now on, to a database in which everything is that was committed.
-    pub(super) fn write_over(&mut self, mut connection: Connection) -> rusqlite::Result<()> {
+    pub(super) fn switch_to(&mut self, mut connection: Connection) -> rusqlite::Result<()> {
         prepare(&mut connection)?;
-        (self.connection, self.safe_from) = (connection, Fault::PowerCut);
+        (self.connection, self.durability) = (connection, Durability::PowerLoss);
         Ok(())
     }
 
@@ -115,13 +115,13 @@ impl Writer {
     }
 
     /// What a commit of these must be safe from.
-    pub(super) fn fault(&self, records: &[Record]) -> Fault {
-        let is_for_ever = self.last_seq(records) >= self.place.reserved_seq
-            || records.iter().any(must_reach_the_disk);
-        if is_for_ever {
-            Fault::PowerCut
+    pub(super) fn durability_of(&self, records: &[Record]) -> Durability {
+        let must_sync =
+            self.last_seq(records) >= self.position.reserved_seq || records.iter().any(needs_sync);
+        if must_sync {
+            Durability::PowerLoss
         } else {
-            Fault::Kill
+            Durability::ProcessCrash
         }
     }
 
@@ -130,83 +130,87 @@ impl Writer {
             .iter()
             .filter_map(Record::event)
             .next_back()
-            .map_or(self.place.last_seq, |event| event.seq)
+            .map_or(self.position.last_seq, |event| event.seq)
     }
 
     /// Pages in the write-ahead log, copied or not.
-    pub(super) fn pages_waiting() -> i32 {
+    pub(super) fn log_pages() -> i32 {
         PAGES.get()
     }
 
     /// Copies the write-ahead log into the database, as far as nobody reads it.
-    pub(super) fn copy_back(&self) -> rusqlite::Result<()> {
-        copy_back(&self.connection)
+    pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
+        checkpoint(&self.connection)
     }
 
     /// Notes that the daemon stopped in order. Whoever reads the log may go on a moment longer, and would leave the write-ahead log
     /// behind: so that is copied here.
     pub(super) fn close(mut self) -> rusqlite::Result<()> {
-        self.be_safe_from(Fault::PowerCut)?;
-        Fact::IsClosed.write(&self.connection, true)?;
+        self.set_durability(Durability::PowerLoss)?;
+        MetaKey::IsClosed.write(&self.connection, true)?;
         self.connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     }
 
     /// Commits records, all or none. What must be safe from a power cut waits for the disk, and everything before it with it.
-    pub(super) fn commit(&mut self, records: &[Record], fault: Fault) -> rusqlite::Result<()> {
+    pub(super) fn commit(
+        &mut self,
+        records: &[Record],
+        durability: Durability,
+    ) -> rusqlite::Result<()> {
         let last_seq = self.last_seq(records);
-        let reserves = last_seq >= self.place.reserved_seq;
-        self.be_safe_from(fault)?;
+        let reserves = last_seq >= self.position.reserved_seq;
+        self.set_durability(durability)?;
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut place = Place {
+        let mut position = LogPosition {
             last_seq,
-            ..self.place
+            ..self.position
         };
         if reserves {
-            place.reserved_seq = last_seq + last_seq.clamp(RESERVED_SEQS_MIN, RESERVED_SEQS_MAX);
-            Fact::ReservedSeq.write(&transaction, place.reserved_seq)?;
+            position.reserved_seq = last_seq + last_seq.clamp(RESERVED_SEQS_MIN, RESERVED_SEQS_MAX);
+            MetaKey::ReservedSeq.write(&transaction, position.reserved_seq)?;
         }
-        let mut tally = Tally::default();
+        let mut session_changes = SessionChanges::default();
         for record in records {
-            write(&transaction, record, &mut tally)?;
+            write(&transaction, record, &mut session_changes)?;
         }
-        tally.write(&transaction)?;
+        session_changes.write(&transaction)?;
         write_log(&transaction, records)?;
-        match place.oldest_row {
+        match position.oldest_row {
             Some((_, ends)) if last_seq.saturating_sub(ends) < self.keep_events => {}
             _ => {
-                place.oldest_row =
+                position.oldest_row =
                     remove_oldest(&transaction, last_seq.saturating_sub(self.keep_events))?;
             }
         }
         transaction.commit()?;
-        self.place = place;
-        self.tell_oldest();
+        self.position = position;
+        self.publish_oldest();
         Ok(())
     }
 
     /// What readers of the log look at to know how far back it goes.
-    pub(super) fn oldest(&self) -> Oldest {
+    pub(super) fn oldest(&self) -> OldestSeq {
         self.oldest.clone()
     }
 
-    fn tell_oldest(&self) {
+    fn publish_oldest(&self) {
         self.oldest
-            .set(self.place.oldest_row.map(|(first, _)| first));
+            .set(self.position.oldest_row.map(|(first, _)| first));
     }
 
     /// The setting may change between transactions only.
-    fn be_safe_from(&mut self, fault: Fault) -> rusqlite::Result<()> {
-        if self.safe_from != fault {
-            let synchronous = match fault {
-                Fault::Kill => "NORMAL",
-                Fault::PowerCut => "FULL",
+    fn set_durability(&mut self, durability: Durability) -> rusqlite::Result<()> {
+        if self.durability != durability {
+            let synchronous = match durability {
+                Durability::ProcessCrash => "NORMAL",
+                Durability::PowerLoss => "FULL",
             };
             self.connection
                 .pragma_update(None, "synchronous", synchronous)?;
-            self.safe_from = fault;
+            self.durability = durability;
         }
         Ok(())
     }
@@ -222,7 +226,7 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
 }
 
 /// Whether a power cut must not undo it.
-fn must_reach_the_disk(record: &Record) -> bool {
+fn needs_sync(record: &Record) -> bool {
     match record {
         // Whom the node was in the cluster must be known again: else nobody may have its channels for a long time.
         Record::Mode(_) | Record::ExpiresAtBoot(_) | Record::Member(_) => true,
@@ -246,10 +250,10 @@ fn must_reach_the_disk(record: &Record) -> bool {
 fn write<'a>(
     to: &Transaction<'_>,
     record: &'a Record,
-    tally: &mut Tally<'a>,
+    session_changes: &mut SessionChanges<'a>,
 ) -> rusqlite::Result<()> {
     match record {
-        Record::Event(event) => write_event(to, event, tally),
+        Record::Event(event) => write_event(to, event, session_changes),
         Record::Pending {
             channel_id,
             connection_id,
@@ -286,29 +290,29 @@ fn write<'a>(
             params![connection_id.as_str()],
         ),
         Record::SessionOfSora(channel_id) => {
-            tally.session_is_of_sora(channel_id);
+            session_changes.session_is_of_sora(channel_id);
             Ok(())
         }
         Record::Mode(state) => {
-            let before = Fact::Mode
+            let before = MetaKey::Mode
                 .read::<String>(to)?
                 .and_then(|json| serde_json::from_str::<ModeState>(&json).ok());
             if let Some(change) = before.and_then(|before| start_change(&before, state)) {
                 write_change(to, &change)?;
             }
-            Fact::Mode.write(to, json(state)?)
+            MetaKey::Mode.write(to, json(state)?)
         }
         Record::ExpiresAtBoot(at) => {
             // None as a number that no boot clock reads.
             let micros = at.map_or(-1, |at| i64::try_from(at.as_micros()).unwrap_or(i64::MAX));
-            Fact::ExpiresAtBoot.write(to, micros)
+            MetaKey::ExpiresAtBoot.write(to, micros)
         }
         Record::Delivery(delivery) => write_delivery(to, delivery),
         Record::DeliveryForgotten(id) => {
             run(to, "DELETE FROM deliveries WHERE id = ?1", params![id])
         }
-        Record::Member(member) => Fact::Member.write(to, membership::to_json(*member)),
-        Record::Etcd(known) => Fact::Etcd.write(to, membership::known_to_json(known)),
+        Record::Member(member) => MetaKey::Member.write(to, membership::to_json(*member)),
+        Record::Etcd(known) => MetaKey::Etcd.write(to, membership::known_to_json(known)),
         Record::Claimed { channel_id, token } => run(
             to,
             "INSERT OR REPLACE INTO claims VALUES (?1, ?2)",
@@ -319,14 +323,14 @@ fn write<'a>(
             "DELETE FROM claims WHERE channel_id = ?1",
             params![channel_id.as_str()],
         ),
-        Record::VanishedPending(is_held) => Fact::IsVanishedHeld.write(to, is_held),
+        Record::VanishedPending(is_held) => MetaKey::IsVanishedHeld.write(to, is_held),
     }
 }
 
 fn write_event<'a>(
     to: &Transaction<'_>,
     event: &'a Event,
-    tally: &mut Tally<'a>,
+    session_changes: &mut SessionChanges<'a>,
 ) -> rusqlite::Result<()> {
     match &event.kind {
         EventKind::SessionCreated {
@@ -335,21 +339,21 @@ fn write_event<'a>(
             created_time,
             ..
         } => {
-            tally.session_began(channel_id, session_id, *created_time);
+            session_changes.session_created(channel_id, session_id, *created_time);
             Ok(())
         }
         EventKind::SessionDestroyed {
             channel_id,
             session_id,
             ..
-        } => tally.session_ended(to, channel_id, session_id),
+        } => session_changes.session_destroyed(to, channel_id, session_id),
         EventKind::ConnectionCreated {
             channel_id,
             connection_id,
             client_id,
             ..
         } => {
-            tally.connection_came(channel_id);
+            session_changes.connection_created(channel_id);
             let sql = "INSERT INTO connections VALUES (?1, ?2, ?3, ?4, TRUE, FALSE, FALSE)
                 ON CONFLICT DO UPDATE SET is_live = TRUE, created_at = excluded.created_at";
             let client_id = client_id.as_ref().map(ClientId::as_str);
@@ -371,7 +375,7 @@ fn write_event<'a>(
         } => {
             // Of one that was pending there has been word, and it was not counted.
             if remove_connection(to, connection_id.as_str())? {
-                tally.connection_went(channel_id);
+                session_changes.connection_destroyed(channel_id);
             }
             Ok(())
         }
@@ -380,7 +384,7 @@ fn write_event<'a>(
                 timestamp: event.timestamp,
                 change: change.as_ref().clone(),
             };
-            Fact::Mode.write(to, json(&change.state())?)?;
+            MetaKey::Mode.write(to, json(&change.state())?)?;
             write_change(to, &change)
         }
         EventKind::SessionVanished
@@ -450,7 +454,11 @@ fn write_log(to: &Transaction<'_>, records: &[Record]) -> rusqlite::Result<()> {
             run(
                 to,
                 "INSERT INTO log VALUES (?1, ?2, ?3)",
-                params![first.seq, last.seq, lines::pack(row).map_err(unwritable)?],
+                params![
+                    first.seq,
+                    last.seq,
+                    event_blob::pack(row).map_err(unwritable)?
+                ],
             )?;
         }
     }
@@ -528,7 +536,7 @@ mod tests {
             finished_at: Some(time),
             ..owed.clone()
         };
-        assert!(must_reach_the_disk(&Record::Delivery(Box::new(owed))));
-        assert!(!must_reach_the_disk(&Record::Delivery(Box::new(tried))));
+        assert!(needs_sync(&Record::Delivery(Box::new(owed))));
+        assert!(!needs_sync(&Record::Delivery(Box::new(tried))));
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use soramode_testkit::control_client::Line;
-use soramoded::control::{CLIENTS_MAX, NEWCOMERS_MAX};
+use soramoded::control::{CLIENTS_MAX, UNIDENTIFIED_CLIENTS_MAX};
 
 use crate::process::Process;
 use crate::state::Home;
@@ -41,7 +41,7 @@ const STOP_MAX: Duration = Duration::from_secs(15);
 
 const MEMORY_KIB_MAX: u64 = 256 * 1024;
 const THREADS_MAX: usize = 24;
-const DESCRIPTORS_MAX: usize = 3 * CLIENTS_MAX + NEWCOMERS_MAX + 64;
+const DESCRIPTORS_MAX: usize = 3 * CLIENTS_MAX + UNIDENTIFIED_CLIENTS_MAX + 64;
 
 /// Ends when it is dropped.
 struct Attackers(Child);

@@ -19,7 +19,7 @@ const OTHER: SocketId = SocketId(2);
 
 /// Begins to serve an operator; the client's end of the socket.
 fn welcome(
-    (tasks, house): (&TaskTracker, &Arc<House>),
+    (tasks, state): (&TaskTracker, &Arc<ControlState>),
     socket: SocketId,
     engine: &Engine,
 ) -> StdStream {
@@ -29,13 +29,13 @@ fn welcome(
         access: Access::Operate,
         actor: "uid:1".into(),
     };
-    let door = Door {
+    let context = ClientContext {
         socket,
         engine: engine.clone(),
         stop: CancellationToken::new(),
-        first_word_due: Instant::now(),
+        first_request_deadline: Instant::now(),
     };
-    tasks.spawn(serve(stream, peer, Arc::clone(house), door));
+    tasks.spawn(serve(stream, peer, Arc::clone(state), context));
     client.into_std().unwrap()
 }
 
@@ -62,13 +62,13 @@ fn sent(client: &mut StdStream) -> Vec<u8> {
 
 /// Has a page listed by one while another says something; what the first was sent before that is answered.
 async fn sent_before_the_other(tasks: TaskTracker) -> Vec<u8> {
-    let (engine, house) = (engine(Durability::Ephemeral), Arc::new(House::new()));
+    let (engine, state) = (engine(Durability::Ephemeral), Arc::new(ControlState::new()));
     for channel in 0..1_000 {
         ask(&engine, connect(&format!("channel{channel}")))
             .await
             .unwrap();
     }
-    let place = (&tasks, &house);
+    let place = (&tasks, &state);
     let (mut lister, mut other) = (
         welcome(place, FIRST, &engine),
         welcome(place, OTHER, &engine),
@@ -92,11 +92,11 @@ async fn whoever_speaks_while_a_page_is_put_together_is_heard_between_two_slices
 
 /// Has a client catch up with many events while another says something; how many lines it was sent before that is heard.
 async fn lines_before_the_other(tasks: TaskTracker) -> usize {
-    let (engine, house) = (engine(Durability::Ephemeral), Arc::new(House::new()));
-    append(&house.log, 1..=5_000);
+    let (engine, state) = (engine(Durability::Ephemeral), Arc::new(ControlState::new()));
+    append(&state.log, 1..=5_000);
     let (mut follower, mut other) = (
-        welcome((&tasks, &house), FIRST, &engine),
-        welcome((&tasks, &house), OTHER, &engine),
+        welcome((&tasks, &state), FIRST, &engine),
+        welcome((&tasks, &state), OTHER, &engine),
     );
     follower
         .write_all(b"{\"id\":1,\"method\":\"Subscribe\",\"params\":{\"from\":1}}\n")

@@ -17,7 +17,7 @@ const LIST_CHANGES: &str = "{\"id\":4,\"method\":\"ListModeChanges\"}\n";
 
 fn pipeline(access: Access) -> RequestPipeline {
     RequestPipeline::new(
-        Arc::new(House::new()),
+        Arc::new(ControlState::new()),
         Peer {
             uid: 1,
             access,
@@ -258,10 +258,10 @@ fn lines_past_a_turn_wait_for_the_next() {
 
 #[test]
 fn viewers_share_their_waits_and_operators_have_their_own() {
-    let house = Arc::new(House::new());
+    let state = Arc::new(ControlState::new());
     let client = |access| {
         RequestPipeline::new(
-            Arc::clone(&house),
+            Arc::clone(&state),
             Peer {
                 uid: 1,
                 access,

@@ -17,8 +17,8 @@ use tokio::task::yield_now;
 use super::problem::Problem;
 use crate::clock;
 use crate::engine::Engine;
-use crate::http::House;
-use crate::http::answer::{Answered, BodyError, JSON, coming, typed};
+use crate::http::HttpState;
+use crate::http::response::{BodyError, HttpResponse, JSON, streaming, typed};
 
 /// Rows that the gate is asked for at once.
 const PAGE_ROWS: u32 = 64;
@@ -62,9 +62,9 @@ struct StatsRow {
 }
 
 /// Answers with the whole list. One that fits a page has a length; a longer one comes in chunks.
-pub(super) async fn answer(house: &House, list: List) -> Result<Answered, Problem> {
+pub(super) async fn answer(state: &HttpState, list: List) -> Result<HttpResponse, Problem> {
     let mut pages = Pages {
-        engine: house.engine.clone(),
+        engine: state.engine.clone(),
         list,
         cursor: None,
         separator: b"",
@@ -76,8 +76,8 @@ pub(super) async fn answer(house: &House, list: List) -> Result<Answered, Proble
         return Ok(typed(StatusCode::OK, JSON, text));
     }
     let (sender, body) = Channel::<Bytes, BodyError>::new(PAGES_AHEAD);
-    house.tracker.spawn(pages.send(text, sender));
-    let mut answer = Response::new(coming(body));
+    state.tracker.spawn(pages.send(text, sender));
+    let mut answer = Response::new(streaming(body));
     answer
         .headers_mut()
         .insert(hyper::header::CONTENT_TYPE, JSON);

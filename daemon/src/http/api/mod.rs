@@ -1,10 +1,10 @@
 //! Sora's API: `POST /` with an `x-sora-target`, answered byte for byte as a Sora with the mode feature does.
 
-mod guard;
+mod access;
 mod lists;
 mod nodes;
-mod pass;
 pub mod problem;
+mod proxy;
 mod report;
 pub mod target;
 
@@ -23,78 +23,82 @@ use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::sora::{ModeBody, PUBLISHED_HEADER, Target, WARNING_HEADER};
 
-use super::House;
-use super::answer::{Answered, full, json};
+use super::HttpState;
 use super::body::{BODY_BYTES_MAX, Held, RequestBody};
 use super::listen::Caller;
+use super::response::{HttpResponse, full, json};
 use lists::List;
-pub(crate) use pass::Pass;
 use problem::Problem;
+pub(crate) use proxy::SoraProxy;
 use report::StatsReport;
-use target::{Asked, Call};
+use target::{Call, RequestTarget};
 
 /// What a head came to.
 pub(super) struct Head {
     /// Headers of every answer.
     cors: HeaderMap,
     /// What is asked for; or the answer, where that does not hang on the body.
-    wanted: Result<Wanted, Box<Answered>>,
+    parsed: Result<ParsedHead, Box<HttpResponse>>,
 }
 
 /// What is asked for, but for the body.
-struct Wanted {
+struct ParsedHead {
     actor: Arc<str>,
-    asked: Asked,
+    target: RequestTarget,
     /// Those that a Sora is to have: none, where there is no Sora behind us.
     headers: HeaderMap,
 }
 
 /// Reads a head, and keeps of it only what is wanted of it later.
-pub(super) fn read_head(house: &House, caller: &Caller, head: Parts) -> Head {
-    let config = &house.config.api;
-    let checked = guard::check_host(config, caller, &head.headers)
-        .and_then(|()| guard::check_origin(config, &head.headers));
+pub(super) fn read_head(state: &HttpState, caller: &Caller, head: Parts) -> Head {
+    let config = &state.config.api;
+    let checked = access::check_host(config, caller, &head.headers)
+        .and_then(|()| access::check_origin(config, &head.headers));
     match checked {
         Ok(cors) => Head {
             cors,
-            wanted: wanted(house, caller, head),
+            parsed: parsed(state, caller, head),
         },
         Err(refusal) => Head {
             cors: HeaderMap::new(),
-            wanted: Err(Box::new(refusal.answer())),
+            parsed: Err(Box::new(refusal.answer())),
         },
     }
 }
 
-fn wanted(house: &House, caller: &Caller, head: Parts) -> Result<Wanted, Box<Answered>> {
-    let config = &house.config.api;
+fn parsed(
+    state: &HttpState,
+    caller: &Caller,
+    head: Parts,
+) -> Result<ParsedHead, Box<HttpResponse>> {
+    let config = &state.config.api;
     if head.method == Method::OPTIONS && !config.cors_origins.is_empty() {
-        return Err(Box::new(Answered::new(full(Bytes::new()))));
+        return Err(Box::new(HttpResponse::new(full(Bytes::new()))));
     }
-    let asked = if head.method == Method::POST {
-        Asked::read(&head.headers)
+    let target = if head.method == Method::POST {
+        RequestTarget::read(&head.headers)
     } else {
         Err(Problem::Method)
     };
-    let needed = asked.as_ref().map_or(Access::View, Asked::access);
-    let actor = guard::check_caller(house, caller, &head.headers, needed)
+    let needed = target.as_ref().map_or(Access::View, RequestTarget::access);
+    let actor = access::check_caller(state, caller, &head.headers, needed)
         .map_err(|refusal| Box::new(refusal.answer()))?;
-    let asked = asked.map_err(|problem| Box::new(problem.answer()))?;
-    let headers = if house.pass.is_some() {
+    let target = target.map_err(|problem| Box::new(problem.answer()))?;
+    let headers = if state.proxy.is_some() {
         head.headers
     } else {
         HeaderMap::new()
     };
-    Ok(Wanted {
+    Ok(ParsedHead {
         actor,
-        asked,
+        target,
         headers,
     })
 }
 
-pub(super) async fn answer(house: &House, head: Head, body: RequestBody) -> Answered {
-    let mut answer = match head.wanted {
-        Ok(wanted) => answer_wanted(house, &wanted, body).await,
+pub(super) async fn answer(state: &HttpState, head: Head, body: RequestBody) -> HttpResponse {
+    let mut answer = match head.parsed {
+        Ok(parsed) => answer_parsed(state, &parsed, body).await,
         Err(answer) => *answer,
     };
     if !head.cors.is_empty() {
@@ -103,12 +107,12 @@ pub(super) async fn answer(house: &House, head: Head, body: RequestBody) -> Answ
     answer
 }
 
-async fn answer_wanted(house: &House, wanted: &Wanted, body: RequestBody) -> Answered {
-    let operation = wanted.asked.target().map_or("other", Target::operation);
-    let read = if pass_for(house, &wanted.asked).is_some() {
-        body.read_passed(&house.room).await
+async fn answer_parsed(state: &HttpState, parsed: &ParsedHead, body: RequestBody) -> HttpResponse {
+    let operation = parsed.target.target().map_or("other", Target::operation);
+    let read = if proxy_for(state, &parsed.target).is_some() {
+        body.read_passed(&state.room).await
     } else {
-        house.engine.room().await;
+        state.engine.room().await;
         let read = body.read(BODY_BYTES_MAX).await;
         read.map(|body| (body, Held::default()))
     };
@@ -117,14 +121,14 @@ async fn answer_wanted(house: &House, wanted: &Wanted, body: RequestBody) -> Ans
         Ok(read) => read,
         Err(problem) => return problem.answer(),
     };
-    let answer = dispatch(house, wanted, body).await;
-    house.metrics.api_call(operation, answer.status());
+    let answer = dispatch(state, parsed, body).await;
+    state.metrics.api_call(operation, answer.status());
     answer
 }
 
 /// The way to Sora, for a call that is passed on.
-fn pass_for<'a>(house: &'a House, asked: &Asked) -> Option<&'a Pass> {
-    match asked.target() {
+fn proxy_for<'a>(state: &'a HttpState, target: &RequestTarget) -> Option<&'a SoraProxy> {
+    match target.target() {
         Some(Target::GetMode | Target::ChangeMode | Target::Connect | Target::GetStatus) => None,
         Some(
             Target::ListClusterNodes
@@ -135,44 +139,48 @@ fn pass_for<'a>(house: &'a House, asked: &Asked) -> Option<&'a Pass> {
             | Target::GetStatsReport
             | Target::DisconnectChannel,
         )
-        | None => house.pass.as_ref(),
+        | None => state.proxy.as_ref(),
     }
 }
 
 /// The mode and what soramode alone knows are answered here; everything else is passed on to Sora, where there is one.
-async fn dispatch(house: &House, wanted: &Wanted, body: Bytes) -> Answered {
-    let Wanted {
+async fn dispatch(state: &HttpState, parsed: &ParsedHead, body: Bytes) -> HttpResponse {
+    let ParsedHead {
         actor,
-        asked,
+        target,
         headers,
-    } = wanted;
-    match (pass_for(house, asked), asked.target()) {
+    } = parsed;
+    match (proxy_for(state, target), target.target()) {
         (None, _) => {}
-        (Some(pass), Some(target)) if target == pass::NODES => {
-            return match get_mode(house, actor).await {
+        (Some(proxy), Some(target)) if target == proxy::NODES => {
+            return match get_mode(state, actor).await {
                 Ok(mode) => {
-                    Box::pin(pass.answer_nodes((headers, body), house.node_name.as_str(), mode))
+                    Box::pin(proxy.answer_nodes((headers, body), state.node_name.as_str(), mode))
                         .await
                 }
                 Err(problem) => problem.answer(),
             };
         }
-        (Some(pass), _) => return Box::pin(pass.answer(headers, body)).await,
+        (Some(proxy), _) => return Box::pin(proxy.answer(headers, body)).await,
     }
-    let answered = match asked.with(&body) {
-        Ok(call) => answer_call(house, actor, call).await,
+    let answered = match target.with(&body) {
+        Ok(call) => answer_call(state, actor, call).await,
         Err(problem) => Err(problem),
     };
     answered.unwrap_or_else(Problem::answer)
 }
 
-async fn answer_call(house: &House, actor: &Arc<str>, call: Call) -> Result<Answered, Problem> {
+async fn answer_call(
+    state: &HttpState,
+    actor: &Arc<str>,
+    call: Call,
+) -> Result<HttpResponse, Problem> {
     match call {
-        Call::GetMode => get_mode(house, actor)
+        Call::GetMode => get_mode(state, actor)
             .await
             .map(|mode| ok(&ModeBody { mode })),
-        Call::ChangeMode(mode) => change_mode(house, actor, mode).await,
-        Call::GetStatus => match house
+        Call::ChangeMode(mode) => change_mode(state, actor, mode).await,
+        Call::GetStatus => match state
             .engine
             .ask_one(Arc::clone(actor), GateRequest::GetStatus)
             .await
@@ -181,7 +189,7 @@ async fn answer_call(house: &House, actor: &Arc<str>, call: Call) -> Result<Answ
             other => Err(unexpected(other)),
         },
         Call::ListClusterNodes => {
-            match house
+            match state
                 .engine
                 .ask_one(
                     Arc::clone(actor),
@@ -195,12 +203,12 @@ async fn answer_call(house: &House, actor: &Arc<str>, call: Call) -> Result<Answ
                 other => Err(unexpected(other)),
             }
         }
-        Call::ListConnections => lists::answer(house, List::Connections(None)).await,
+        Call::ListConnections => lists::answer(state, List::Connections(None)).await,
         Call::ListChannelConnections(channel_id) => {
-            lists::answer(house, List::Connections(Some(channel_id))).await
+            lists::answer(state, List::Connections(Some(channel_id))).await
         }
-        Call::ListSessions => lists::answer(house, List::Sessions).await,
-        Call::Connect(connect) => match house
+        Call::ListSessions => lists::answer(state, List::Sessions).await,
+        Call::Connect(connect) => match state
             .engine
             .ask_one(Arc::clone(actor), GateRequest::Connect(*connect))
             .await
@@ -208,20 +216,20 @@ async fn answer_call(house: &House, actor: &Arc<str>, call: Call) -> Result<Answ
             Ok(Reply::Decision(decision)) => Ok(ok(&decision)),
             other => Err(unexpected(other)),
         },
-        Call::GetStatsAllConnections => lists::answer(house, List::Stats).await,
-        Call::GetStatsReport => match house
+        Call::GetStatsAllConnections => lists::answer(state, List::Stats).await,
+        Call::GetStatsReport => match state
             .engine
             .ask_one(Arc::clone(actor), GateRequest::GetStatus)
             .await
         {
-            Ok(Reply::Status(status)) => Ok(ok(&StatsReport::of(house, &status))),
+            Ok(Reply::Status(status)) => Ok(ok(&StatsReport::of(state, &status))),
             other => Err(unexpected(other)),
         },
     }
 }
 
-async fn get_mode(house: &House, actor: &Arc<str>) -> Result<Mode, Problem> {
-    match house
+async fn get_mode(state: &HttpState, actor: &Arc<str>) -> Result<Mode, Problem> {
+    match state
         .engine
         .ask_one(Arc::clone(actor), GateRequest::GetMode)
         .await
@@ -232,16 +240,16 @@ async fn get_mode(house: &House, actor: &Arc<str>) -> Result<Mode, Problem> {
 }
 
 async fn change_mode(
-    house: &House,
+    state: &HttpState,
     actor: &Arc<str>,
     mode: SettableMode,
-) -> Result<Answered, Problem> {
+) -> Result<HttpResponse, Problem> {
     let ModeChanged {
         mode,
         warning,
         published,
         ..
-    } = match house
+    } = match state
         .engine
         .ask_one(
             Arc::clone(actor),
@@ -273,6 +281,6 @@ fn unexpected(answer: soramode_protocol::reply::Answer) -> Problem {
     }
 }
 
-fn ok(value: &impl Serialize) -> Answered {
+fn ok(value: &impl Serialize) -> HttpResponse {
     json(StatusCode::OK, value)
 }

@@ -4,8 +4,8 @@ use hyper::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::target::Asked;
-use crate::http::answer::{self, Answered};
+use super::target::RequestTarget;
+use crate::http::response::{self, HttpResponse};
 
 /// A call that is refused.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,11 +21,11 @@ pub enum Problem {
     /// No body, and nobody knows the target.
     UnknownWithoutBody,
     /// No body, and the target needs one.
-    NoBody(Asked),
+    NoBody(RequestTarget),
     /// The body is not JSON.
     NotJson,
     /// A body, and nobody knows the target.
-    Unknown(Asked),
+    Unknown(RequestTarget),
     /// The body is not what the target takes.
     Schema(Box<Mismatch>),
     /// The gate refused, with its own word for why.
@@ -46,22 +46,22 @@ pub struct Mismatch {
 }
 
 impl Problem {
-    pub(super) fn answer(self) -> Answered {
+    pub(super) fn answer(self) -> HttpResponse {
         let bad = StatusCode::BAD_REQUEST;
         match self {
-            Self::Method => answer::json(bad, &json!({"type": "UnexpectedMethod"})),
-            Self::NoTarget => answer::json(bad, &json!({"type": "MissingHeaderName"})),
-            Self::NotATarget => answer::error(bad, "MissingService"),
-            Self::WrongService => answer::error(bad, "InvalidTarget"),
-            Self::UnknownWithoutBody => answer::error(bad, "MissingTarget"),
-            Self::NoBody(asked) => answer::error_because(bad, "MissingTargetFunction", asked),
+            Self::Method => response::json(bad, &json!({"type": "UnexpectedMethod"})),
+            Self::NoTarget => response::json(bad, &json!({"type": "MissingHeaderName"})),
+            Self::NotATarget => response::error(bad, "MissingService"),
+            Self::WrongService => response::error(bad, "InvalidTarget"),
+            Self::UnknownWithoutBody => response::error(bad, "MissingTarget"),
+            Self::NoBody(asked) => response::error_because(bad, "MissingTargetFunction", asked),
             Self::NotJson => {
-                answer::error_because(bad, "InvalidJSON", [json!({"invalid": "parse"})])
+                response::error_because(bad, "InvalidJSON", [json!({"invalid": "parse"})])
             }
-            Self::Unknown(asked) => answer::error_because(bad, "SchemaNotFound", asked),
-            Self::Schema(mismatch) => answer::error_because(bad, "InvalidJSON", [mismatch]),
-            Self::Gate(error_type) => answer::error(bad, &error_type),
-            Self::Bug => answer::error(StatusCode::INTERNAL_SERVER_ERROR, "HandlerException"),
+            Self::Unknown(asked) => response::error_because(bad, "SchemaNotFound", asked),
+            Self::Schema(mismatch) => response::error_because(bad, "InvalidJSON", [mismatch]),
+            Self::Gate(error_type) => response::error(bad, &error_type),
+            Self::Bug => response::error(StatusCode::INTERNAL_SERVER_ERROR, "HandlerException"),
         }
     }
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use soramode_protocol::event::EventType;
 use soramode_protocol::node::Status;
 
-use crate::http::House;
+use crate::http::HttpState;
 use crate::metrics::WebhookOutcome;
 
 /// The counts since the daemon's start.
@@ -28,10 +28,10 @@ struct AuthWebhooks {
 }
 
 impl StatsReport {
-    pub(super) fn of(house: &House, status: &Status) -> Self {
-        let events = |event_type| house.metrics.events(event_type);
-        let auth = |outcome| house.metrics.webhooks("auth", outcome);
-        let auth_webhooks = house.config.sora.listen.map(|_| AuthWebhooks {
+    pub(super) fn of(state: &HttpState, status: &Status) -> Self {
+        let events = |event_type| state.metrics.events(event_type);
+        let auth = |outcome| state.metrics.webhooks("auth", outcome);
+        let auth_webhooks = state.config.sora.listen.map(|_| AuthWebhooks {
             total_auth_webhook_allowed: auth(WebhookOutcome::Taken),
             total_auth_webhook_denied: auth(WebhookOutcome::Rejected)
                 + auth(WebhookOutcome::Denied)

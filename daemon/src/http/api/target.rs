@@ -25,7 +25,7 @@ const VERSION_DIGITS: usize = 8;
 
 /// A target that is well formed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct RequestTarget {
     /// As it stands in the header.
     name: Cow<'static, str>,
     /// If it is one that soramode knows.
@@ -65,7 +65,7 @@ pub enum Call {
     GetStatus,
 }
 
-impl Asked {
+impl RequestTarget {
     /// Reads the header.
     pub fn read(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut values = headers.get_all(&TARGET).iter();
@@ -156,7 +156,7 @@ impl Asked {
     }
 }
 
-impl Serialize for Asked {
+impl Serialize for RequestTarget {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Parts::of(&self.name).serialize(serializer)
     }

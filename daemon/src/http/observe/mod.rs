@@ -16,9 +16,9 @@ use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
 use tokio::time::timeout;
 
-use super::House;
-use super::answer::{Answered, error, json, typed};
+use super::HttpState;
 use super::body::RequestBody;
+use super::response::{HttpResponse, error, json, typed};
 
 /// How long `/live` waits for the gate.
 const LIVE_PATIENCE: Duration = Duration::from_millis(500);
@@ -58,7 +58,7 @@ pub(super) fn is_path(path: &str) -> bool {
     Question::of(path).is_some()
 }
 
-pub(super) async fn answer(house: &House, request: &Request<RequestBody>) -> Answered {
+pub(super) async fn answer(state: &HttpState, request: &Request<RequestBody>) -> HttpResponse {
     let Some(question) = Question::of(request.uri().path()) else {
         return error(StatusCode::NOT_FOUND, "NotFound");
     };
@@ -69,16 +69,16 @@ pub(super) async fn answer(house: &House, request: &Request<RequestBody>) -> Ans
             .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return answer;
     }
-    let asked = house.engine.ask_one("http".into(), GateRequest::GetStatus);
+    let asked = state.engine.ask_one("http".into(), GateRequest::GetStatus);
     let answered = match question {
         // A slow disk holds up whatever the gate says; that is no reason to start the daemon anew.
         Question::Live => timeout(LIVE_PATIENCE, asked).await.ok(),
         Question::Ready | Question::ReadyForSessions | Question::Metrics => Some(asked.await),
     };
     let mut answer = match (question, answered) {
-        (_, Some(Ok(Reply::Status(status)))) => tell(house, question, &status),
+        (_, Some(Ok(Reply::Status(status)))) => tell(state, question, &status),
         // Whoever still answers is alive; that is all it can say.
-        (Question::Live, _) => typed(StatusCode::OK, super::answer::JSON, &b"{}"[..]),
+        (Question::Live, _) => typed(StatusCode::OK, super::response::JSON, &b"{}"[..]),
         (Question::Ready | Question::ReadyForSessions | Question::Metrics, _) => {
             error(StatusCode::SERVICE_UNAVAILABLE, "Stopping")
         }
@@ -89,10 +89,10 @@ pub(super) async fn answer(house: &House, request: &Request<RequestBody>) -> Ans
     answer
 }
 
-fn tell(house: &House, question: Question, status: &Status) -> Answered {
+fn tell(state: &HttpState, question: Question, status: &Status) -> HttpResponse {
     let mode = status.mode.mode;
     let lets_in = match (question, mode) {
-        (Question::Metrics, _) => return metrics(house, status),
+        (Question::Metrics, _) => return metrics(state, status),
         (Question::Live, _)
         | (Question::Ready | Question::ReadyForSessions, Mode::Normal)
         | (Question::Ready, Mode::BlockNewSession) => true,
@@ -118,12 +118,12 @@ fn tell(house: &House, question: Question, status: &Status) -> Answered {
     )
 }
 
-fn metrics(house: &House, status: &Status) -> Answered {
+fn metrics(state: &HttpState, status: &Status) -> HttpResponse {
     let encoder = TextEncoder::new();
     let mut text = Vec::new();
-    let written = state::gather(status, house.log.followers()).and_then(|state| {
-        encoder.encode(&state, &mut text)?;
-        encoder.encode(&house.metrics.gather(), &mut text)
+    let written = state::gather(status, state.log.followers()).and_then(|gauges| {
+        encoder.encode(&gauges, &mut text)?;
+        encoder.encode(&state.metrics.gather(), &mut text)
     });
     match (written, HeaderValue::from_str(encoder.format_type())) {
         (Ok(()), Ok(content_type)) => typed(StatusCode::OK, content_type, text),

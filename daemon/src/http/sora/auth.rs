@@ -16,13 +16,13 @@ use soramode_protocol::reply::{Answer, Reply};
 use tokio::sync::oneshot;
 
 use super::Sora;
-use super::guests::Ended;
-use super::upstream::Heard;
+use super::pending_auth::AuthOutcome;
+use super::upstream::UpstreamResponse;
 use super::webhook::{Auth, is_object, read_auth};
 use crate::config::Admission;
 use crate::engine::Engine;
-use crate::http::House;
-use crate::http::answer::{Answered, json};
+use crate::http::HttpState;
+use crate::http::response::{HttpResponse, json};
 use crate::metrics::{Metrics, WebhookOutcome};
 use crate::rate_limit::log_limited;
 
@@ -63,45 +63,49 @@ struct Question {
 }
 
 /// What becomes of the question, what is counted, and what Sora is answered.
-type Outcome = (Ended, WebhookOutcome, Answered);
+type Outcome = (AuthOutcome, WebhookOutcome, HttpResponse);
 
-pub(super) async fn answer(house: &House, sora: &Arc<Sora>, said: (HeaderMap, Bytes)) -> Answered {
-    let (headers, body) = said;
+pub(super) async fn answer(
+    state: &HttpState,
+    sora: &Arc<Sora>,
+    request: (HeaderMap, Bytes),
+) -> HttpResponse {
+    let (headers, body) = request;
     let auth = match read_auth(&body) {
         Ok(auth) => auth,
-        Err(problem) => return Sora::unreadable(house, "auth", &problem),
+        Err(problem) => return Sora::unreadable(state, "auth", &problem),
     };
     let (engine, sora, metrics) = (
-        house.engine.clone(),
+        state.engine.clone(),
         Arc::clone(sora),
-        Arc::clone(&house.metrics),
+        Arc::clone(&state.metrics),
     );
     let question = Question {
         engine,
         sora,
         metrics,
-        admission: house.config.sora.admission,
+        admission: state.config.sora.admission,
         headers,
         body,
     };
     let (reply, replied) = oneshot::channel();
-    house.tracker.spawn(question.settle(auth, reply));
+    state.tracker.spawn(question.settle(auth, reply));
     replied.await.unwrap_or_else(|_| deny(UNAVAILABLE))
 }
 
 impl Question {
-    async fn settle(self, auth: Auth, mut reply: oneshot::Sender<Answered>) {
+    async fn settle(self, auth: Auth, mut reply: oneshot::Sender<HttpResponse>) {
         let connection_id = auth.connection_id.clone();
         let Auth {
             channel_id,
-            connection_id: guest,
+            connection_id: pending,
             client_id,
         } = auth;
-        self.sora.guests.begin(connection_id.clone());
+        self.sora.pending_auths.begin(connection_id.clone());
         let answer = self.engine.admit(|reply_to| SoraInput::Admit {
             reply_to,
             channel_id,
-            connection_id: guest,
+            connection_id: pending,
             client_id,
         });
         let answer = answer.answer().await;
@@ -111,7 +115,7 @@ impl Question {
         };
         // Where Sora hung up nobody will tell the client to come.
         let Some((ended, outcome, answer)) = outcome else {
-            return self.end(connection_id, Ended::Refused);
+            return self.end(connection_id, AuthOutcome::Denied);
         };
         // The gate has heard of it before Sora does.
         self.end(connection_id, ended);
@@ -121,8 +125,8 @@ impl Question {
     }
 
     /// Ends the question. Nothing is awaited between this and the gate, which so hears everything about one client in order.
-    fn end(&self, connection_id: ConnectionId, ended: Ended) {
-        if self.sora.guests.end(&connection_id, ended) {
+    fn end(&self, connection_id: ConnectionId, ended: AuthOutcome) {
+        if self.sora.pending_auths.end(&connection_id, ended) {
             let denied = Input::Sora(SoraInput::Denied { connection_id });
             // After the stop the gate waits for no client.
             self.engine.tell(denied).unwrap_or_default();
@@ -143,9 +147,11 @@ impl Question {
             Ok(_) | Err(_) => (UNAVAILABLE, Expected::No),
         };
         match (self.admission, expected) {
-            (Admission::Enforced, (reason, _)) => {
-                (Ended::TurnedAway, WebhookOutcome::Rejected, deny(reason))
-            }
+            (Admission::Enforced, (reason, _)) => (
+                AuthOutcome::Rejected,
+                WebhookOutcome::Rejected,
+                deny(reason),
+            ),
             (Admission::Shadow, (reason, expected)) => {
                 tracing::info!(reason, "shadow mode: would have rejected this client");
                 self.ask_application(expected).await
@@ -154,7 +160,7 @@ impl Question {
     }
 
     async fn ask_application(&self, expected: Expected) -> Outcome {
-        let Some(upstream) = self.sora.applications.auth() else {
+        let Some(upstream) = self.sora.upstreams.auth() else {
             let answer = json(
                 StatusCode::OK,
                 &Verdict {
@@ -162,26 +168,26 @@ impl Question {
                     reason: None,
                 },
             );
-            return (expected.let_in(), WebhookOutcome::Taken, answer);
+            return (expected.admitted(), WebhookOutcome::Taken, answer);
         };
         let problem = match upstream.ask(&self.headers, self.body.clone()).await {
-            Ok(heard) => match read_answer(&heard) {
+            Ok(response) => match read_answer(&response) {
                 Ok(Allowed { allowed: true }) => {
                     return (
-                        expected.let_in(),
+                        expected.admitted(),
                         WebhookOutcome::Taken,
-                        heard.into_answer(),
+                        response.into_response(),
                     );
                 }
                 Ok(Allowed { allowed: false }) => {
                     return (
-                        expected.refused(),
+                        expected.denied(),
                         WebhookOutcome::Denied,
-                        heard.into_answer(),
+                        response.into_response(),
                     );
                 }
                 Err(problem) => {
-                    upstream.lied(&problem);
+                    upstream.mark_invalid(&problem);
                     problem
                 }
             },
@@ -193,7 +199,7 @@ impl Question {
             "the auth upstream failed; new clients are rejected"
         );
         (
-            expected.refused(),
+            expected.denied(),
             WebhookOutcome::UpstreamFailed,
             deny(UPSTREAM_FAILED),
         )
@@ -208,33 +214,33 @@ enum Expected {
 }
 
 impl Expected {
-    const fn let_in(self) -> Ended {
+    const fn admitted(self) -> AuthOutcome {
         match self {
-            Self::Yes => Ended::LetIn,
-            Self::No => Ended::TurnedAway,
+            Self::Yes => AuthOutcome::Admitted,
+            Self::No => AuthOutcome::Rejected,
         }
     }
 
-    const fn refused(self) -> Ended {
+    const fn denied(self) -> AuthOutcome {
         match self {
-            Self::Yes => Ended::Refused,
-            Self::No => Ended::TurnedAway,
+            Self::Yes => AuthOutcome::Denied,
+            Self::No => AuthOutcome::Rejected,
         }
     }
 }
 
 /// Sora answers for its client by this, so it must leave nothing open: another status, or two words about the same, are no answer.
-fn read_answer(heard: &Heard) -> Result<Allowed, String> {
-    if heard.status != StatusCode::OK {
-        return Err(heard.problem());
+fn read_answer(response: &UpstreamResponse) -> Result<Allowed, String> {
+    if response.status != StatusCode::OK {
+        return Err(response.problem());
     }
-    let allowed = serde_json::from_slice(&heard.body)
+    let allowed = serde_json::from_slice(&response.body)
         .ok()
-        .filter(|_| is_object(&heard.body));
+        .filter(|_| is_object(&response.body));
     allowed.ok_or_else(|| "answered without \"allowed\": true or false".to_owned())
 }
 
-fn deny(reason: &str) -> Answered {
+fn deny(reason: &str) -> HttpResponse {
     json(
         StatusCode::OK,
         &Verdict {

@@ -1,11 +1,11 @@
 //! A real Sora's webhooks: `POST /sora/auth`, `/sora/session`, `/sora/event`. soramode stands in front of the application's own.
 
-mod applications;
 mod auth;
-mod guests;
+mod pending_auth;
 mod poll;
-mod told;
+mod report;
 mod upstream;
+mod upstreams;
 pub mod webhook;
 
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use hyper::{Method, Request, StatusCode};
 use soramode_protocol::event::WebhookSource;
 use soramode_protocol::http_client::Outgoing;
 
-pub(crate) use applications::Applications;
 pub use upstream::UPSTREAM_BYTES_MAX;
+pub(crate) use upstreams::UpstreamClients;
 
-use super::House;
-use super::answer::{Answered, error, error_because};
+use super::HttpState;
 use super::body::RequestBody;
 use super::listen::Caller;
+use super::response::{HttpResponse, error, error_because};
 use crate::config::SoraConfig;
 use crate::health::Health;
 use crate::metrics::WebhookOutcome;
 use crate::rate_limit::log_limited;
-use guests::Guests;
+use pending_auth::PendingAuths;
 pub(crate) use poll::Poller;
 use webhook::Unreadable;
 
@@ -36,8 +36,8 @@ pub const WEBHOOK_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What the webhooks' doors share.
 #[derive(Debug)]
 pub(crate) struct Sora {
-    applications: Arc<Applications>,
-    guests: Guests,
+    upstreams: Arc<UpstreamClients>,
+    pending_auths: PendingAuths,
 }
 
 impl Sora {
@@ -46,19 +46,19 @@ impl Sora {
         outgoing: Outgoing,
         health: &Arc<Health>,
     ) -> Result<Self, reqwest::Error> {
-        let applications = Arc::new(Applications::new(config, outgoing, health)?);
+        let upstreams = Arc::new(UpstreamClients::new(config, outgoing, health)?);
         Ok(Self {
-            applications,
-            guests: Guests::default(),
+            upstreams,
+            pending_auths: PendingAuths::default(),
         })
     }
 
-    pub(crate) fn applications(&self) -> Arc<Applications> {
-        Arc::clone(&self.applications)
+    pub(crate) fn upstream_clients(&self) -> Arc<UpstreamClients> {
+        Arc::clone(&self.upstreams)
     }
 
-    fn unreadable(house: &House, kind: &'static str, problem: &Unreadable) -> Answered {
-        house.metrics.webhook(kind, WebhookOutcome::Unreadable);
+    fn unreadable(state: &HttpState, kind: &'static str, problem: &Unreadable) -> HttpResponse {
+        state.metrics.webhook(kind, WebhookOutcome::Unreadable);
         log_limited!(warn, kind, %problem, "cannot read a webhook; rejected");
         error_because(
             StatusCode::BAD_REQUEST,
@@ -72,7 +72,7 @@ impl Sora {
 #[derive(Clone, Copy)]
 enum Kind {
     Auth,
-    Told(WebhookSource),
+    Report(WebhookSource),
 }
 
 impl Kind {
@@ -84,8 +84,8 @@ impl Kind {
             .map_or((rest, None), |(word, token)| (word, Some(token)));
         let kind = match word {
             "auth" => Self::Auth,
-            "session" => Self::Told(WebhookSource::Session),
-            "event" => Self::Told(WebhookSource::Event),
+            "session" => Self::Report(WebhookSource::Session),
+            "event" => Self::Report(WebhookSource::Event),
             _ => return None,
         };
         Some((kind, token))
@@ -94,34 +94,34 @@ impl Kind {
     const fn name(self) -> &'static str {
         match self {
             Self::Auth => "auth",
-            Self::Told(source) => source.name(),
+            Self::Report(source) => source.name(),
         }
     }
 }
 
 pub(super) async fn answer(
-    house: &House,
+    state: &HttpState,
     caller: &Caller,
     request: Request<RequestBody>,
-) -> Answered {
+) -> HttpResponse {
     let Some((kind, token)) = Kind::of(request.uri().path()) else {
         return error(StatusCode::NOT_FOUND, "NotFound");
     };
     // A page in somebody's browser is on the loopback too, but cannot hide where it comes from.
-    if !is_peer(house, caller) || request.headers().contains_key(ORIGIN) {
-        house
+    if !is_peer(state, caller) || request.headers().contains_key(ORIGIN) {
+        state
             .metrics
             .webhook(kind.name(), WebhookOutcome::Forbidden);
         log_limited!(warn, peer = ?caller.ip, "rejected a webhook from an unexpected address or from a browser. If it is Sora's, set --sora-peer");
         return error(StatusCode::FORBIDDEN, "Forbidden");
     }
-    let is_token_right = match (&house.config.sora.tokens, token) {
+    let is_token_right = match (&state.config.sora.tokens, token) {
         (Some(tokens), token) => token.is_some_and(|token| tokens.find(token.as_bytes()).is_some()),
         (None, Some(_)) => return error(StatusCode::NOT_FOUND, "NotFound"),
         (None, None) => true,
     };
     if !is_token_right {
-        house
+        state
             .metrics
             .webhook(kind.name(), WebhookOutcome::Forbidden);
         log_limited!(warn, peer = ?caller.ip, "rejected a webhook without a token of --sora-token-file in its URL. Check the webhook URLs in sora.conf");
@@ -135,25 +135,27 @@ pub(super) async fn answer(
         return answer;
     }
     let (head, body) = request.into_parts();
-    house.engine.room().await;
+    state.engine.room().await;
     let body = match body.read(WEBHOOK_BYTES_MAX).await {
         Ok(body) => body,
         Err(problem) => {
-            house
+            state
                 .metrics
                 .webhook(kind.name(), WebhookOutcome::Unreadable);
             return problem.answer();
         }
     };
     match kind {
-        Kind::Auth => auth::answer(house, &house.sora, (head.headers, body)).await,
-        Kind::Told(source) => told::answer(house, &house.sora, source, (head.headers, body)).await,
+        Kind::Auth => auth::answer(state, &state.sora, (head.headers, body)).await,
+        Kind::Report(source) => {
+            report::answer(state, &state.sora, source, (head.headers, body)).await
+        }
     }
 }
 
-fn is_peer(house: &House, caller: &Caller) -> bool {
+fn is_peer(state: &HttpState, caller: &Caller) -> bool {
     let is_listed = |ip| {
-        house
+        state
             .config
             .sora
             .peers

@@ -10,8 +10,8 @@ use soramode_protocol::http_client::{self, Outgoing, innermost};
 
 use crate::args::http::HttpUrl;
 use crate::health::Health;
-use crate::http::answer::{Answered, full};
 use crate::http::headers::{end_to_end, passed_on};
+use crate::http::response::{HttpResponse, full};
 
 /// The largest answer of an upstream, in bytes.
 pub const UPSTREAM_BYTES_MAX: usize = 1024 * 1024;
@@ -29,7 +29,7 @@ pub(crate) struct Upstream {
 
 /// What an upstream answered.
 #[derive(Debug)]
-pub(crate) struct Heard {
+pub(crate) struct UpstreamResponse {
     pub(crate) status: StatusCode,
     headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -59,25 +59,29 @@ impl Upstream {
     }
 
     /// Passes a body on with its headers, and hears the whole answer.
-    pub(crate) async fn ask(&self, headers: &HeaderMap, body: Bytes) -> Result<Heard, Failed> {
-        let heard = self.send(headers, body).await;
+    pub(crate) async fn ask(
+        &self,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<UpstreamResponse, Failed> {
+        let response = self.send(headers, body).await;
         self.health.note(
             self.name,
-            match &heard {
-                Ok(heard) if heard.status.is_success() => Ok(()),
-                Ok(heard) => Err(heard.problem()),
+            match &response {
+                Ok(response) if response.status.is_success() => Ok(()),
+                Ok(response) => Err(response.problem()),
                 Err(failed) => Err(failed.to_string()),
             },
         );
-        heard
+        response
     }
 
     /// The answer was none: `ask` could not know.
-    pub(crate) fn lied(&self, problem: &str) {
+    pub(crate) fn mark_invalid(&self, problem: &str) {
         self.health.note(self.name, Err(problem.to_owned()));
     }
 
-    async fn send(&self, headers: &HeaderMap, body: Bytes) -> Result<Heard, Failed> {
+    async fn send(&self, headers: &HeaderMap, body: Bytes) -> Result<UpstreamResponse, Failed> {
         let request = self
             .client
             .post(self.url.0.clone())
@@ -110,7 +114,7 @@ impl Upstream {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Heard {
+        Ok(UpstreamResponse {
             status,
             headers,
             body: body.into(),
@@ -128,7 +132,7 @@ impl Upstream {
     }
 }
 
-impl Heard {
+impl UpstreamResponse {
     /// Returns what is wrong with the status.
     pub(crate) fn problem(&self) -> String {
         let more = if self.status == StatusCode::LOOP_DETECTED {
@@ -140,7 +144,7 @@ impl Heard {
     }
 
     /// As it goes back to Sora: byte for byte.
-    pub(crate) fn into_answer(self) -> Answered {
+    pub(crate) fn into_response(self) -> HttpResponse {
         let mut answer = Response::new(full(self.body));
         *answer.status_mut() = self.status;
         *answer.headers_mut() = self.headers;

@@ -189,7 +189,7 @@ pub fn read_auth(body: &[u8]) -> Result<Auth, Unreadable> {
 }
 
 /// Reads a session or an event webhook; `now` stands for times that it does not say.
-pub fn read_told(source: WebhookSource, body: &[u8], now: Time) -> Result<SoraInput, Unreadable> {
+pub fn read_report(source: WebhookSource, body: &[u8], now: Time) -> Result<SoraInput, Unreadable> {
     let fields = Fields::read(body)?;
     let sora_type = fields.sora_type()?;
     match (source, sora_type) {
@@ -236,8 +236,8 @@ mod tests {
 
     const NOW: Time = Time::from_micros(1_748_747_046_000_000);
 
-    fn told(source: WebhookSource, body: &str) -> Result<SoraInput, Unreadable> {
-        read_told(source, body.as_bytes(), NOW)
+    fn report(source: WebhookSource, body: &str) -> Result<SoraInput, Unreadable> {
+        read_report(source, body.as_bytes(), NOW)
     }
 
     #[test]
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn times_are_taken_from_where_they_are_said_best() {
-        let at = |more: &str| match told(
+        let at = |more: &str| match report(
             WebhookSource::Session,
             &format!(r#"{{"type":"session.created","channel_id":"a","session_id":"A"{more}}}"#),
         ) {
@@ -308,7 +308,8 @@ mod tests {
     #[test]
     fn what_is_live_on_sora_is_taken_with_an_id_that_nobody_new_may_choose() {
         let body = r#"{"type":"connection.created","channel_id":"nul\u0000chan","session_id":"A","connection_id":"c"}"#;
-        let Ok(SoraInput::ConnectionCreated { channel_id, .. }) = told(WebhookSource::Event, body)
+        let Ok(SoraInput::ConnectionCreated { channel_id, .. }) =
+            report(WebhookSource::Event, body)
         else {
             panic!("not taken")
         };
@@ -331,7 +332,7 @@ mod tests {
             (WebhookSource::Event, "connection.failed"),
         ] {
             assert_eq!(
-                told(source, &format!(r#"{{"type":"{sora_type}"}}"#)),
+                report(source, &format!(r#"{{"type":"{sora_type}"}}"#)),
                 passed(source, sora_type)
             );
         }
@@ -349,7 +350,7 @@ mod tests {
             (WebhookSource::Event, r#"{"type":"connection.destroyed"}"#.to_owned(), "connection_id"),
             (WebhookSource::Event, r#"{"type":"connection.failed","connection_id":""}"#.to_owned(), "connection_id"),
         ] {
-            assert_eq!(told(source, &body), Err(Unreadable::Field(field)), "{body}");
+            assert_eq!(report(source, &body), Err(Unreadable::Field(field)), "{body}");
         }
     }
 
@@ -361,7 +362,7 @@ mod tests {
             session_id,
             connection_id,
             ..
-        }) = told(WebhookSource::Event, body)
+        }) = report(WebhookSource::Event, body)
         else {
             panic!("{body}")
         };

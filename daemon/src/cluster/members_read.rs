@@ -16,18 +16,18 @@ use super::{Etcd, number};
 use crate::clock;
 
 /// The largest answer to a look, in bytes. Nodes and purged incarnations take a few KiB; what is larger somebody else wrote there.
-const LOOK_BYTES_MAX: usize = 16 * 1024 * 1024;
+const READ_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What one read showed.
-pub(super) struct Look {
-    pub(super) looked: MembershipView,
+pub(super) struct MembershipRead {
+    pub(super) view: MembershipView,
     /// The lease of the node's own key, if this state folder wrote it on this boot of the machine.
     pub(super) lease: Option<i64>,
 }
 
 impl Etcd {
     /// Reads everything but the claims.
-    pub(super) async fn look(&self) -> Result<Look, String> {
+    pub(super) async fn read_members(&self) -> Result<MembershipRead, String> {
         let prefix = |kind| TxnOp::get(self.keys.all(kind), Some(GetOptions::new().with_prefix()));
         let operations = vec![
             TxnOp::get(self.keys.config(), None),
@@ -38,7 +38,7 @@ impl Etcd {
         ];
         let read = |client: Client| {
             let txn = Txn::new().and_then(operations.clone());
-            let mut client = client.kv_client().max_decoding_message_size(LOOK_BYTES_MAX);
+            let mut client = client.kv_client().max_decoding_message_size(READ_BYTES_MAX);
             // The right runs from before this try was sent.
             let sent = clock::now().boot;
             async move { client.txn(txn).await.map(|answer| (sent, answer)) }
@@ -79,8 +79,8 @@ impl Etcd {
         let loads: HashMap<&str, LoadValue> = by_name(self, Kind::Load, loads, |kv| {
             serde_json::from_slice(kv.value()).ok()
         });
-        let mut look = Look {
-            looked: MembershipView {
+        let mut read = MembershipRead {
+            view: MembershipView {
                 sent,
                 received,
                 etcd,
@@ -93,14 +93,14 @@ impl Etcd {
             let Some(name) = self.keys.name(Kind::Member, kv.key()) else {
                 continue;
             };
-            if let Some(node) = self.seen(&mut look, epoch, (name, kv)) {
+            if let Some(node) = self.record_of(&mut read, epoch, (name, kv)) {
                 let mode = modes.get(name).copied();
                 let LoadValue {
                     connections,
                     sessions,
                     limit,
                 } = loads.get(name).copied().unwrap_or(LoadValue::UNPUBLISHED);
-                look.looked.nodes.push(NodeRecord {
+                read.view.nodes.push(NodeRecord {
                     mode,
                     load: Load {
                         connections,
@@ -115,15 +115,15 @@ impl Etcd {
             .kvs()
             .iter()
             .filter_map(|kv| self.keys.name(Kind::Purged, kv.key())?.parse().ok());
-        look.looked.purged = purged.map(Incarnation).collect();
-        Ok(look)
+        read.view.purged = purged.map(Incarnation).collect();
+        Ok(read)
     }
 
     /// A member as its key has it; what is our own is noted apart. A key of another epoch came back with a backup: its node, if it is
     /// there, has lost what happened since, and comes in anew.
-    fn seen(
+    fn record_of(
         &self,
-        look: &mut Look,
+        read: &mut MembershipRead,
         epoch: Option<u64>,
         (name, kv): (&str, &KeyValue),
     ) -> Option<NodeRecord> {
@@ -136,19 +136,19 @@ impl Etcd {
             return None;
         }
         if name == self.identity.node_name.as_str() {
-            look.looked.own = Some(incarnation);
+            read.view.own = Some(incarnation);
             let is_of = |value: &MemberValue| {
                 value.id == self.identity.id && value.boot_id == self.identity.boot_id
             };
             if value.as_ref().is_some_and(is_of) {
-                look.lease = Some(kv.lease());
-                look.looked.own_of_this_boot = Some(incarnation);
+                read.lease = Some(kv.lease());
+                read.view.own_of_this_boot = Some(incarnation);
             }
             if value
                 .as_ref()
                 .is_some_and(|value| value.start == self.identity.start)
             {
-                look.looked.own_of_this_start = Some(incarnation);
+                read.view.own_of_this_start = Some(incarnation);
             }
         }
         // A node that cannot be read is there all the same.

@@ -14,9 +14,9 @@ use soramode_protocol::access::Access;
 
 use crate::args::http::HostName;
 use crate::config::ApiConfig;
-use crate::http::House;
-use crate::http::answer::{Answered, ErrorBody, json};
+use crate::http::HttpState;
 use crate::http::listen::Caller;
+use crate::http::response::{ErrorBody, HttpResponse, json};
 
 const ALLOW_HEADERS: &str = "Origin, X-Requested-With, Content-Type, Accept, x-sora-target";
 const ALLOW_HEADERS_AND_TOKEN: &str =
@@ -41,9 +41,9 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    pub(super) fn answer(self) -> Answered {
+    pub(super) fn answer(self) -> HttpResponse {
         let (status, error_type, (error_reason, hint)) = match self {
-            Self::Host(host) => (StatusCode::FORBIDDEN, "Forbidden", told_of_host(host)),
+            Self::Host(host) => (StatusCode::FORBIDDEN, "Forbidden", invalid_host(host)),
             Self::Origin => {
                 let hint = "Allow the page's origin with --cors-origin";
                 (
@@ -86,7 +86,7 @@ impl Refusal {
     }
 }
 
-fn told_of_host(host: Option<String>) -> (String, String) {
+fn invalid_host(host: Option<String>) -> (String, String) {
     let Some(host) = host else {
         return (
             "the request has no Host header, or several".to_owned(),
@@ -193,12 +193,12 @@ pub(super) fn check_origin(config: &ApiConfig, headers: &HeaderMap) -> Result<He
 /// kernel nor a token says it. Over TCP a token says so, where there are some. Over a Unix socket the kernel does: operators need no token,
 /// and others may look, or with a token what everybody may who has it.
 pub(super) fn check_caller(
-    house: &House,
+    state: &HttpState,
     caller: &Caller,
     headers: &HeaderMap,
     needed: Access,
 ) -> Result<Arc<str>, Refusal> {
-    let tokens = house.config.api.tokens.as_ref();
+    let tokens = state.config.api.tokens.as_ref();
     match (&caller.peer, tokens) {
         (Some(peer), _) if peer.access == Access::Operate => Ok(Arc::clone(&peer.actor)),
         (_, Some(tokens)) => {
@@ -206,13 +206,13 @@ pub(super) fn check_caller(
                 .and_then(|token| tokens.find(token))
                 .ok_or(Refusal::Token)?;
             Ok(holder.name.map_or_else(
-                || Arc::clone(&house.nameless),
+                || Arc::clone(&state.nameless),
                 |name| Arc::from(format!("http({name})")),
             ))
         }
         (Some(peer), None) if needed == Access::View => Ok(Arc::clone(&peer.actor)),
         (Some(_), None) => Err(Refusal::User),
-        (None, None) => Ok(Arc::clone(&house.nameless)),
+        (None, None) => Ok(Arc::clone(&state.nameless)),
     }
 }
 

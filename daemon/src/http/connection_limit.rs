@@ -11,13 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 /// The places of one listener.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct ConnectionLimit {
     free: Arc<Semaphore>,
-    taken: Mutex<Taken>,
+    networks: Mutex<Networks>,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
+struct Networks {
     last_order: u64,
     networks: BTreeMap<Option<IpAddr>, Network>,
 }
@@ -27,11 +27,11 @@ struct Taken {
 struct Network {
     clients: usize,
     /// Clients that may lose their places, in the order in which they do.
-    evictable: BTreeMap<Turn, Arc<CancellationToken>>,
+    evictable: BTreeMap<EvictionKey, Arc<CancellationToken>>,
 }
 
 /// When a client's turn comes among those of its network.
-type Turn = (Rank, u64);
+type EvictionKey = (Rank, u64);
 
 /// Which clients lose their places first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,20 +46,20 @@ enum Rank {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Its request, or its first one, has not come as a whole.
-    Asking,
+    ReadingRequest,
     /// Its request is being answered.
-    Answered,
+    Active,
     /// Every request was answered.
     Idle,
 }
 
 /// A client's place. It is free again when the last clone is dropped.
 #[derive(Clone, Debug)]
-pub(super) struct Place(Arc<Held>);
+pub(super) struct Permit(Arc<Inner>);
 
 #[derive(Debug)]
-struct Held {
-    places: Arc<Places>,
+struct Inner {
+    limit: Arc<ConnectionLimit>,
     network: Option<IpAddr>,
     evicted: Arc<CancellationToken>,
     state: Mutex<State>,
@@ -71,62 +71,62 @@ struct State {
     phase: Phase,
     /// The client does not read what it was sent.
     is_stalled: bool,
-    turn: Option<Turn>,
+    eviction_key: Option<EvictionKey>,
 }
 
 /// Notes that an answer that is sent piece by piece has ended, when dropped.
 #[derive(Debug)]
-pub(super) struct UntilAnswered(Place);
+pub(super) struct IdleOnDrop(Permit);
 
-impl Places {
+impl ConnectionLimit {
     pub(super) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self {
             free: Arc::new(Semaphore::new(max)),
-            taken: Mutex::default(),
+            networks: Mutex::default(),
         })
     }
 
     /// Takes a place for a client from this address (`None`: a Unix socket), if need be from another client: of the network that has most,
     /// and there from the one with nothing finished, and then from the one that has been idle longest. `None` if all are being answered.
-    pub(super) async fn take(self: &Arc<Self>, ip: Option<IpAddr>) -> Option<Place> {
+    pub(super) async fn take(self: &Arc<Self>, ip: Option<IpAddr>) -> Option<Permit> {
         let permit = if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
             permit
         } else {
-            self.taken().next_evicted()?.cancel();
+            self.lock().next_evicted()?.cancel();
             // The evicted client's task ends at its next turn, whatever it was doing.
             Arc::clone(&self.free).acquire_owned().await.ok()?
         };
         let network = ip.map(network_of);
-        self.taken().networks.entry(network).or_default().clients += 1;
+        self.lock().networks.entry(network).or_default().clients += 1;
         let state = Mutex::new(State {
-            phase: Phase::Asking,
+            phase: Phase::ReadingRequest,
             is_stalled: false,
-            turn: None,
+            eviction_key: None,
         });
-        let place = Place(Arc::new(Held {
-            places: Arc::clone(self),
+        let permit = Permit(Arc::new(Inner {
+            limit: Arc::clone(self),
             network,
             evicted: Arc::default(),
             state,
             _permit: permit,
         }));
-        place.change(|_| ());
-        Some(place)
+        permit.change(|_| ());
+        Some(permit)
     }
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Networks> {
+        self.networks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Taken {
+impl Networks {
     /// The client that is to lose its place. It is found once.
     fn next_evicted(&mut self) -> Option<Arc<CancellationToken>> {
         let first = |network: &Network| {
             network
                 .evictable
                 .first_key_value()
-                .map(|(turn, _)| (network.clients, Reverse(*turn)))
+                .map(|(eviction_key, _)| (network.clients, Reverse(*eviction_key)))
         };
         let fullest = self
             .networks
@@ -137,35 +137,35 @@ impl Taken {
     }
 }
 
-impl Place {
+impl Permit {
     /// A request has begun, and its body is still to come.
-    pub(super) fn asking(&self) {
-        self.change(|state| state.phase = Phase::Asking);
+    pub(super) fn set_reading_request(&self) {
+        self.change(|state| state.phase = Phase::ReadingRequest);
     }
 
     /// A whole request is there: the client keeps its place until it is answered.
-    pub(super) fn answered(&self) {
-        self.change(|state| state.phase = Phase::Answered);
+    pub(super) fn set_active(&self) {
+        self.change(|state| state.phase = Phase::Active);
     }
 
     /// The client has its answer.
-    pub(super) fn idle(&self) {
+    pub(super) fn set_idle(&self) {
         self.change(|state| state.phase = Phase::Idle);
     }
 
     /// The client does not read what it is sent.
-    pub(super) fn stalled(&self) {
+    pub(super) fn set_stalled(&self) {
         self.change(|state| state.is_stalled = true);
     }
 
     /// The client reads on.
-    pub(super) fn reading(&self) {
+    pub(super) fn set_unstalled(&self) {
         self.change(|state| state.is_stalled = false);
     }
 
     /// Keeps the client's place until the value is dropped.
-    pub(super) fn until_answered(&self) -> UntilAnswered {
-        UntilAnswered(self.clone())
+    pub(super) fn idle_on_drop(&self) -> IdleOnDrop {
+        IdleOnDrop(self.clone())
     }
 
     /// Whether something is being done for the client, and the client is there for it.
@@ -180,55 +180,57 @@ impl Place {
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
-        let held = &self.0;
-        let mut state = held.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = &self.0;
+        let mut state = inner.state.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut state);
-        let mut taken = held.places.taken();
-        taken.last_order += 1;
-        let turn = rank(&state).map(|rank| (rank, taken.last_order));
-        let before = std::mem::replace(&mut state.turn, turn);
-        let Some(network) = taken.networks.get_mut(&held.network) else {
+        let mut networks = inner.limit.lock();
+        networks.last_order += 1;
+        let eviction_key = rank(&state).map(|rank| (rank, networks.last_order));
+        let before = std::mem::replace(&mut state.eviction_key, eviction_key);
+        let Some(network) = networks.networks.get_mut(&inner.network) else {
             return;
         };
         if let Some(before) = before {
             network.evictable.remove(&before);
         }
         // A client that has lost its place does not get it back.
-        if let Some(turn) = turn
-            && !held.evicted.is_cancelled()
+        if let Some(eviction_key) = eviction_key
+            && !inner.evicted.is_cancelled()
         {
-            network.evictable.insert(turn, Arc::clone(&held.evicted));
+            network
+                .evictable
+                .insert(eviction_key, Arc::clone(&inner.evicted));
         }
     }
 }
 
 fn rank(state: &State) -> Option<Rank> {
     match (state.is_stalled, state.phase) {
-        (true, _) | (false, Phase::Asking) => Some(Rank::Unfinished),
-        (false, Phase::Answered) => None,
+        (true, _) | (false, Phase::ReadingRequest) => Some(Rank::Unfinished),
+        (false, Phase::Active) => None,
         (false, Phase::Idle) => Some(Rank::Idle),
     }
 }
 
-impl Drop for UntilAnswered {
+impl Drop for IdleOnDrop {
     fn drop(&mut self) {
-        self.0.idle();
+        self.0.set_idle();
     }
 }
 
-impl Drop for Held {
+impl Drop for Inner {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let mut taken = self.places.taken();
-        let Some(network) = taken.networks.get_mut(&self.network) else {
+        let mut networks = self.limit.lock();
+        let Some(network) = networks.networks.get_mut(&self.network) else {
             return;
         };
-        if let Some(turn) = state.turn.take() {
-            network.evictable.remove(&turn);
+        if let Some(eviction_key) = state.eviction_key.take() {
+            network.evictable.remove(&eviction_key);
         }
         network.clients -= 1;
         if network.clients == 0 {
-            taken.networks.remove(&self.network);
+            networks.networks.remove(&self.network);
         }
     }
 }
@@ -256,34 +258,34 @@ mod tests {
 
     /// Clients by name, as their tasks hold them: until they are evicted.
     #[derive(Default)]
-    struct Clients(Vec<(&'static str, Place)>);
+    struct Clients(Vec<(&'static str, Permit)>);
 
     impl Clients {
         /// A client comes; says which one has lost its place to it.
-        async fn come(
+        async fn connect(
             &mut self,
-            places: &Arc<Places>,
+            limit: &Arc<ConnectionLimit>,
             name: &'static str,
             ip: Option<IpAddr>,
         ) -> Option<&'static str> {
-            let (mut evicted, mut taking) = (None, std::pin::pin!(places.take(ip)));
-            let place = loop {
+            let (mut evicted, mut taking) = (None, std::pin::pin!(limit.take(ip)));
+            let permit = loop {
                 tokio::select! {
                     biased;
-                    place = &mut taking => break place,
+                    permit = &mut taking => break permit,
                     () = yield_now() => {}
                 }
                 let at = self
                     .0
                     .iter()
-                    .position(|(_, place)| place.0.evicted.is_cancelled());
+                    .position(|(_, permit)| permit.0.evicted.is_cancelled());
                 evicted = at.map(|at| self.0.remove(at).0);
             };
-            self.0.push((name, place?));
+            self.0.push((name, permit?));
             evicted
         }
 
-        fn place(&self, name: &str) -> &Place {
+        fn permit(&self, name: &str) -> &Permit {
             &self.0.iter().find(|(other, _)| *other == name).unwrap().1
         }
     }
@@ -291,7 +293,7 @@ mod tests {
     #[tokio::test]
     async fn clients_with_nothing_finished_make_room_before_idle_ones_and_those_being_answered_never()
      {
-        let (places, mut clients) = (Places::new(5), Clients::default());
+        let (limit, mut clients) = (ConnectionLimit::new(5), Clients::default());
         for name in [
             "idle",
             "answered",
@@ -299,42 +301,42 @@ mod tests {
             "nothing",
             "reads nothing",
         ] {
-            assert_eq!(clients.come(&places, name, NEAR).await, None);
+            assert_eq!(clients.connect(&limit, name, NEAR).await, None);
         }
         for name in ["idle", "answered", "reads nothing"] {
-            clients.place(name).answered();
+            clients.permit(name).set_active();
         }
-        clients.place("idle").idle();
-        clients.place("half a body").asking();
-        clients.place("reads nothing").stalled();
+        clients.permit("idle").set_idle();
+        clients.permit("half a body").set_reading_request();
+        clients.permit("reads nothing").set_stalled();
         for evicted in ["nothing", "half a body", "reads nothing", "idle"] {
-            assert_eq!(clients.come(&places, "new", NEAR).await, Some(evicted));
-            clients.0.last().unwrap().1.answered();
+            assert_eq!(clients.connect(&limit, "new", NEAR).await, Some(evicted));
+            clients.0.last().unwrap().1.set_active();
         }
-        assert!(places.take(NEAR).await.is_none(), "all are being answered");
-        drop(clients.place("answered").until_answered());
-        assert_eq!(clients.come(&places, "new", NEAR).await, Some("answered"));
+        assert!(limit.take(NEAR).await.is_none(), "all are being answered");
+        drop(clients.permit("answered").idle_on_drop());
+        assert_eq!(clients.connect(&limit, "new", NEAR).await, Some("answered"));
         drop(clients);
-        assert!(places.taken().networks.is_empty());
+        assert!(limit.lock().networks.is_empty());
     }
 
     #[tokio::test]
     async fn the_address_with_most_clients_makes_room() {
-        let (places, mut clients) = (Places::new(4), Clients::default());
+        let (limit, mut clients) = (ConnectionLimit::new(4), Clients::default());
         for (name, ip) in [
             ("sora", far(1)),
             ("first", far(2)),
             ("second", far(2)),
             ("third", far(2)),
         ] {
-            clients.come(&places, name, Some(ip)).await;
+            clients.connect(&limit, name, Some(ip)).await;
         }
         for name in ["first", "second", "third"] {
-            clients.place(name).answered();
-            clients.place(name).idle();
+            clients.permit(name).set_active();
+            clients.permit(name).set_idle();
         }
         assert_eq!(
-            clients.come(&places, "new", Some(far(3))).await,
+            clients.connect(&limit, "new", Some(far(3))).await,
             Some("first"),
             "though the one of Sora's has nothing finished"
         );

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 /// A fact that the database holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fact {
+pub(super) enum MetaKey {
     /// The log's id.
     LogId,
     /// Which boot of the machine wrote last.
@@ -26,7 +26,7 @@ pub(super) enum Fact {
     Etcd,
 }
 
-impl Fact {
+impl MetaKey {
     const fn name(self) -> &'static str {
         match self {
             Self::LogId => "log_id",

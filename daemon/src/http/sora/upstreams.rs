@@ -12,34 +12,34 @@ use crate::health::Health;
 
 /// The way to each of them. Whoever has asked for one keeps it until that is answered, whatever it is renewed to.
 #[derive(Debug)]
-pub(crate) struct Applications {
-    ways: RwLock<Ways>,
+pub(crate) struct UpstreamClients {
+    clients: RwLock<Clients>,
     outgoing: Outgoing,
     health: Arc<Health>,
 }
 
 #[derive(Debug, Default)]
-struct Ways {
+struct Clients {
     auth: Option<Arc<Upstream>>,
     session: Option<Arc<Upstream>>,
     event: Option<Arc<Upstream>>,
 }
 
-impl Applications {
+impl UpstreamClients {
     pub(crate) fn new(
         config: &SoraConfig,
         outgoing: Outgoing,
         health: &Arc<Health>,
     ) -> Result<Self, reqwest::Error> {
         Ok(Self {
-            ways: RwLock::new(ways(config, &outgoing, health)?),
+            clients: RwLock::new(clients(config, &outgoing, health)?),
             outgoing,
             health: Arc::clone(health),
         })
     }
 
     /// Asks these from now on.
-    pub(crate) fn renew(
+    pub(crate) fn reload(
         &self,
         config: &SoraConfig,
         authorities: &Authorities,
@@ -48,35 +48,35 @@ impl Applications {
             authorities: authorities.clone(),
             ..self.outgoing.clone()
         };
-        let ways = ways(config, &outgoing, &self.health)?;
-        *self.ways.write().unwrap_or_else(PoisonError::into_inner) = ways;
+        let clients = clients(config, &outgoing, &self.health)?;
+        *self.clients.write().unwrap_or_else(PoisonError::into_inner) = clients;
         Ok(())
     }
 
     pub(super) fn auth(&self) -> Option<Arc<Upstream>> {
-        self.way(|ways| &ways.auth)
+        self.client(|clients| &clients.auth)
     }
 
     pub(super) fn session(&self) -> Option<Arc<Upstream>> {
-        self.way(|ways| &ways.session)
+        self.client(|clients| &clients.session)
     }
 
     pub(super) fn event(&self) -> Option<Arc<Upstream>> {
-        self.way(|ways| &ways.event)
+        self.client(|clients| &clients.event)
     }
 
-    fn way(&self, of: impl Fn(&Ways) -> &Option<Arc<Upstream>>) -> Option<Arc<Upstream>> {
-        of(&self.ways.read().unwrap_or_else(PoisonError::into_inner)).clone()
+    fn client(&self, of: impl Fn(&Clients) -> &Option<Arc<Upstream>>) -> Option<Arc<Upstream>> {
+        of(&self.clients.read().unwrap_or_else(PoisonError::into_inner)).clone()
     }
 }
 
-fn ways(
+fn clients(
     config: &SoraConfig,
     outgoing: &Outgoing,
     health: &Arc<Health>,
-) -> Result<Ways, reqwest::Error> {
-    let way = |name, url: &Option<HttpUrl>| {
-        let way = |url: &HttpUrl| {
+) -> Result<Clients, reqwest::Error> {
+    let client = |name, url: &Option<HttpUrl>| {
+        let client = |url: &HttpUrl| {
             Upstream::new(
                 (name, url.clone()),
                 config.upstream_timeout,
@@ -85,12 +85,12 @@ fn ways(
             )
             .map(Arc::new)
         };
-        url.as_ref().map(way).transpose()
+        url.as_ref().map(client).transpose()
     };
     let urls = &config.upstreams;
-    Ok(Ways {
-        auth: way("auth", &urls.auth)?,
-        session: way("session", &urls.session)?,
-        event: way("event", &urls.event)?,
+    Ok(Clients {
+        auth: client("auth", &urls.auth)?,
+        session: client("session", &urls.session)?,
+        event: client("event", &urls.event)?,
     })
 }

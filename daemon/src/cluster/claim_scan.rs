@@ -41,7 +41,7 @@ impl Trusted {
             }
         };
         self.read_claims(PURGE_TIME, &mut count_in).await?;
-        self.write_off(node, &incarnations, actor).await?;
+        self.write_purged(node, &incarnations, actor).await?;
         if channels > 0 {
             tracing::warn!(%node, actor, channels, "purged: the node's orphaned channels may now open on any node");
         }
@@ -118,7 +118,7 @@ impl Trusted {
         self.etcd.pool.call(read).await
     }
 
-    async fn write_off(
+    async fn write_purged(
         &self,
         node: &NodeName,
         incarnations: &BTreeSet<Incarnation>,
@@ -130,14 +130,14 @@ impl Trusted {
         };
         let json = serde_json::to_vec(&value).map_err(|error| error.to_string())?;
         for &incarnation in incarnations {
-            let is_gone = Compare::create_revision(
+            let is_not_member = Compare::create_revision(
                 self.etcd.keys.member_of(node),
                 CompareOp::NotEqual,
                 revision(incarnation.0),
             );
             let put = TxnOp::put(self.etcd.keys.purged(incarnation), json.clone(), None);
             if !self
-                .txn(vec![is_gone], vec![put], Vec::new())
+                .txn(vec![is_not_member], vec![put], Vec::new())
                 .await?
                 .succeeded
             {

@@ -15,20 +15,20 @@ use soramode_core::effect::Record;
 use tokio::sync::oneshot;
 
 use super::archive::Archive;
-use super::copier::Copier;
+use super::checkpointer::Checkpointer;
 use super::files::{Files, Presence};
 use super::open::{Connections, reopen};
-use super::write::{Fault, Writer};
+use super::write::{Durability, Writer};
 
 /// So many pages (of 4 KiB) may wait to be copied from the write-ahead log into the database.
-const PAGES_WAITING_MAX: i32 = 8_192;
+const CHECKPOINT_AFTER_PAGES: i32 = 8_192;
 
 /// And so many before the writer waits until they are: a start after a kill reads them all.
-pub(super) const PAGES_MAX: i32 = 2 * PAGES_WAITING_MAX;
+pub(super) const PAGES_MAX: i32 = 2 * CHECKPOINT_AFTER_PAGES;
 
 /// With so many pages (256 MiB) in the write-ahead log an operator is told of it: another process reads the database and does not end, so
 /// that the log cannot begin anew.
-const PAGES_WARNED_OF: i32 = 65_536;
+const WARNING_PAGES: i32 = 65_536;
 
 /// Bytes in a page.
 const PAGE_BYTES: i32 = 4_096;
@@ -39,7 +39,7 @@ const BYTES_IN_A_MIB: i32 = 1_048_576;
 const FEW_PAGES: i32 = 256;
 
 /// What was written waits no longer than this to be copied.
-const COPIED_AFTER: Duration = Duration::from_secs(30);
+const CHECKPOINT_AFTER: Duration = Duration::from_secs(30);
 
 /// Why records were not committed: none of them was.
 #[derive(Debug, thiserror::Error)]
@@ -99,17 +99,17 @@ impl WriteError {
 /// Records, and what became of them.
 type Written = (Vec<Record>, Result<(), WriteError>);
 
-enum Order {
+enum WriterCommand {
     Commit(Vec<Record>, oneshot::Sender<Written>),
     /// The write-ahead log was copied into the database, up to where it was then.
-    Copied(rusqlite::Result<()>),
+    Checkpointed(rusqlite::Result<()>),
     Close,
 }
 
 /// The writing thread, as the committer sees it.
 #[derive(Debug)]
 pub struct Disk {
-    orders: Sender<Order>,
+    commands: Sender<WriterCommand>,
     thread: Option<JoinHandle<()>>,
     log_size: LogSize,
 }
@@ -125,16 +125,16 @@ impl LogSize {
     /// Returns a warning for the operator, if it is too long.
     pub fn warning(&self) -> Option<String> {
         let pages = self.pages.load(Ordering::Relaxed);
-        (pages >= PAGES_WARNED_OF).then(|| long_log(pages, &self.database))
+        (pages >= WARNING_PAGES).then(|| long_log(pages, &self.database))
     }
 }
 
 /// Context of the writing thread.
 #[derive(Debug)]
-pub(super) struct Supplies {
+pub(super) struct WriterDeps {
     pub(super) writer: Writer,
     /// For copying.
-    pub(super) copies: Connection,
+    pub(super) checkpoints: Connection,
     /// What reads the events, beside the thread.
     pub(super) archive: Archive,
     pub(super) files: Files,
@@ -142,32 +142,32 @@ pub(super) struct Supplies {
 
 impl Disk {
     /// Writes until it is dropped, and holds the lock as long.
-    pub(super) fn start(supplies: Supplies) -> io::Result<Self> {
-        let (orders, inbox) = channel();
-        let Supplies {
+    pub(super) fn start(deps: WriterDeps) -> io::Result<Self> {
+        let (commands, receiver) = channel();
+        let WriterDeps {
             writer,
-            copies,
+            checkpoints,
             archive,
             files,
-        } = supplies;
+        } = deps;
         let (pages, database) = (Arc::default(), files.database().to_owned());
-        let desk = Desk {
+        let writer_thread = WriterThread {
             writer,
-            copier: Copier::start(copies, tell_copied(orders.clone()))?,
-            orders: orders.clone(),
+            checkpointer: Checkpointer::start(checkpoints, report_checkpoint(commands.clone()))?,
+            commands: commands.clone(),
             archive,
             files,
             pages: Arc::clone(&pages),
-            copied_from: None,
-            copied_pages: 0,
-            copy_at: None,
+            checkpoint_from: None,
+            checkpointed_pages: 0,
+            checkpoint_at: None,
             held: VecDeque::new(),
         };
         let thread = thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || desk.run(&inbox))?;
+            .spawn(move || writer_thread.run(&receiver))?;
         Ok(Self {
-            orders,
+            commands,
             thread: Some(thread),
             log_size: LogSize { pages, database },
         })
@@ -187,7 +187,7 @@ impl Disk {
     pub(super) async fn commit(&self, records: Vec<Record>) -> Written {
         let (done, outcome) = oneshot::channel();
         // Where it fails, so does the wait.
-        let _ = self.orders.send(Order::Commit(records, done));
+        let _ = self.commands.send(WriterCommand::Commit(records, done));
         let Ok(written) = outcome.await else {
             unreachable!("the thread that writes the state has ended");
         };
@@ -198,9 +198,9 @@ impl Disk {
 impl Drop for Disk {
     /// Waits until everything is on the disk.
     fn drop(&mut self) {
-        let is_asked = self.orders.send(Order::Close).is_ok();
+        let is_sent = self.commands.send(WriterCommand::Close).is_ok();
         if let Some(thread) = self.thread.take()
-            && (thread.join().is_err() || !is_asked)
+            && (thread.join().is_err() || !is_sent)
         {
             tracing::error!(
                 "the thread that writes the state ended early: the last changes may be lost"
@@ -218,152 +218,169 @@ fn long_log(pages: i32, database: &Path) -> String {
     )
 }
 
-fn tell_copied(orders: Sender<Order>) -> impl Fn(rusqlite::Result<()>) + Send {
+fn report_checkpoint(commands: Sender<WriterCommand>) -> impl Fn(rusqlite::Result<()>) + Send {
     // Once nobody writes any more, nobody needs to know.
-    move |outcome| orders.send(Order::Copied(outcome)).unwrap_or_default()
+    move |outcome| {
+        commands
+            .send(WriterCommand::Checkpointed(outcome))
+            .unwrap_or_default()
+    }
 }
 
 /// Where the thread that writes is.
-struct Desk {
+struct WriterThread {
     writer: Writer,
-    copier: Copier,
+    checkpointer: Checkpointer,
     /// For copiers.
-    orders: Sender<Order>,
+    commands: Sender<WriterCommand>,
     archive: Archive,
     files: Files,
     /// Pages in the write-ahead log, for the others.
     pages: Arc<AtomicI32>,
     /// Pages in the write-ahead log when the copy began that is under way.
-    copied_from: Option<i32>,
+    checkpoint_from: Option<i32>,
     /// Pages in the write-ahead log when it was copied last; a reader may have kept it from beginning anew since.
-    copied_pages: i32,
+    checkpointed_pages: i32,
     /// When what was written has waited long enough to be copied.
-    copy_at: Option<Instant>,
+    checkpoint_at: Option<Instant>,
     /// Orders that came while it waited for a copy.
-    held: VecDeque<Order>,
+    held: VecDeque<WriterCommand>,
 }
 
-impl Desk {
-    fn run(mut self, orders: &Receiver<Order>) {
+impl WriterThread {
+    fn run(mut self, commands: &Receiver<WriterCommand>) {
         loop {
-            match self.next(orders) {
-                Ok(Order::Commit(records, done)) => {
+            match self.next(commands) {
+                Ok(WriterCommand::Commit(records, done)) => {
                     let outcome = self.commit(&records);
                     // The caller may be gone; its records are written all the same.
                     let _ = done.send((records, outcome));
-                    self.look_at_pages(orders);
+                    self.check_pages(commands);
                 }
-                Ok(Order::Copied(outcome)) => self.copied(outcome),
-                Err(RecvTimeoutError::Timeout) => self.copy(),
-                Ok(Order::Close) | Err(RecvTimeoutError::Disconnected) => return self.close(),
+                Ok(WriterCommand::Checkpointed(outcome)) => self.checkpointed(outcome),
+                Err(RecvTimeoutError::Timeout) => self.start_checkpoint(),
+                Ok(WriterCommand::Close) | Err(RecvTimeoutError::Disconnected) => {
+                    return self.close();
+                }
             }
         }
     }
 
     /// What must outlive a power cut is not promised on the word of a file that was deleted.
     fn commit(&mut self, records: &[Record]) -> Result<(), WriteError> {
-        let fault = self.writer.fault(records);
-        if fault == Fault::PowerCut || records.is_empty() {
-            self.find_files()?;
+        let durability = self.writer.durability_of(records);
+        if durability == Durability::PowerLoss || records.is_empty() {
+            self.check_files()?;
         }
         if !records.is_empty() {
-            self.writer.commit(records, fault)?;
+            self.writer.commit(records, durability)?;
         }
         Ok(())
     }
 
     /// Makes sure that the database is where it was opened: one that was deleted is written anew, from what is still open.
-    fn find_files(&mut self) -> Result<(), WriteError> {
+    fn check_files(&mut self) -> Result<(), WriteError> {
         let path = self.files.database().to_owned();
-        match self.files.look() {
+        match self.files.presence() {
             Ok(Presence::Same) => return Ok(()),
             Ok(Presence::Lost) => {}
             Ok(Presence::Replaced) => return Err(WriteError::Replaced(path)),
             Err(error) => return Err(WriteError::Unseen { path, error }),
         }
-        self.files.write_anew(self.writer.connection())?;
+        self.files.rewrite(self.writer.connection())?;
         let Connections {
             writer,
-            copies,
+            checkpoints,
             reader,
         } = reopen(&path)?;
         let lost = |error: io::Error| WriteError::Lost {
             path: path.clone(),
             problem: error.to_string(),
         };
-        self.copier = Copier::start(copies, tell_copied(self.orders.clone())).map_err(lost)?;
-        self.writer.write_over(writer)?;
-        self.archive.read_over(reader);
-        (self.copied_from, self.copied_pages, self.copy_at) = (None, 0, None);
+        self.checkpointer =
+            Checkpointer::start(checkpoints, report_checkpoint(self.commands.clone()))
+                .map_err(lost)?;
+        self.writer.switch_to(writer)?;
+        self.archive.switch_to(reader);
+        (
+            self.checkpoint_from,
+            self.checkpointed_pages,
+            self.checkpoint_at,
+        ) = (None, 0, None);
         self.files.reopened().map_err(lost)?;
         tracing::error!(path = %path.display(), "the state was deleted or moved while soramoded was running; it was written again");
         Ok(())
     }
 
-    fn next(&mut self, orders: &Receiver<Order>) -> Result<Order, RecvTimeoutError> {
-        if let Some(order) = self.held.pop_front() {
-            return Ok(order);
+    fn next(
+        &mut self,
+        commands: &Receiver<WriterCommand>,
+    ) -> Result<WriterCommand, RecvTimeoutError> {
+        if let Some(command) = self.held.pop_front() {
+            return Ok(command);
         }
-        match self.copy_at {
-            Some(at) => orders.recv_timeout(at.saturating_duration_since(Instant::now())),
-            None => orders.recv().map_err(RecvTimeoutError::from),
+        match self.checkpoint_at {
+            Some(at) => commands.recv_timeout(at.saturating_duration_since(Instant::now())),
+            None => commands.recv().map_err(RecvTimeoutError::from),
         }
     }
 
-    fn look_at_pages(&mut self, orders: &Receiver<Order>) {
-        let pages = Writer::pages_waiting();
-        if pages >= PAGES_WARNED_OF && self.pages.load(Ordering::Relaxed) < PAGES_WARNED_OF {
+    fn check_pages(&mut self, commands: &Receiver<WriterCommand>) {
+        let pages = Writer::log_pages();
+        if pages >= WARNING_PAGES && self.pages.load(Ordering::Relaxed) < WARNING_PAGES {
             tracing::warn!("{}", long_log(pages, self.files.database()));
         }
         self.pages.store(pages, Ordering::Relaxed);
-        if pages < self.copied_pages {
-            self.copied_pages = 0;
+        if pages < self.checkpointed_pages {
+            self.checkpointed_pages = 0;
         }
-        if self.copied_from.is_some() {
-            if pages - self.copied_pages >= PAGES_MAX {
-                self.wait_for_copy(orders);
+        if self.checkpoint_from.is_some() {
+            if pages - self.checkpointed_pages >= PAGES_MAX {
+                self.wait_for_checkpoint(commands);
             }
             return;
         }
-        self.copy_at = self.copy_at.or_else(|| Some(Instant::now() + COPIED_AFTER));
-        if pages - self.copied_pages >= PAGES_WAITING_MAX {
-            self.copy();
+        self.checkpoint_at = self
+            .checkpoint_at
+            .or_else(|| Some(Instant::now() + CHECKPOINT_AFTER));
+        if pages - self.checkpointed_pages >= CHECKPOINT_AFTER_PAGES {
+            self.start_checkpoint();
         }
     }
 
-    fn wait_for_copy(&mut self, orders: &Receiver<Order>) {
-        while self.copied_from.is_some() {
-            match orders.recv() {
-                Ok(Order::Copied(outcome)) => self.copied(outcome),
-                Ok(order) => self.held.push_back(order),
+    fn wait_for_checkpoint(&mut self, commands: &Receiver<WriterCommand>) {
+        while self.checkpoint_from.is_some() {
+            match commands.recv() {
+                Ok(WriterCommand::Checkpointed(outcome)) => self.checkpointed(outcome),
+                Ok(command) => self.held.push_back(command),
                 Err(_) => return,
             }
         }
     }
 
-    fn copy(&mut self) {
-        self.copy_at = None;
-        self.copied_from = self.copier.copy().then(Writer::pages_waiting);
+    fn start_checkpoint(&mut self) {
+        self.checkpoint_at = None;
+        self.checkpoint_from = self.checkpointer.start_checkpoint().then(Writer::log_pages);
     }
 
     /// What was written meanwhile is copied too, in the same way while it is much. The little that is left is copied here: so the next
     /// commit finds the log copied whole, and begins it anew.
-    fn copied(&mut self, outcome: rusqlite::Result<()>) {
-        let pages = Writer::pages_waiting();
-        let from = self.copied_from.take().unwrap_or(pages);
+    fn checkpointed(&mut self, outcome: rusqlite::Result<()>) {
+        let pages = Writer::log_pages();
+        let from = self.checkpoint_from.take().unwrap_or(pages);
         if outcome.is_ok() && pages - from > FEW_PAGES {
-            return self.copy();
+            return self.start_checkpoint();
         }
-        if let Err(error) = outcome.and_then(|()| self.writer.copy_back()) {
+        if let Err(error) = outcome.and_then(|()| self.writer.checkpoint()) {
             // Nothing is lost by it: the write-ahead log only grows.
             tracing::warn!(%error, "cannot copy the state's write-ahead log into the database; trying again in 30 s");
-            self.copy_at = Some(Instant::now() + COPIED_AFTER);
+            self.checkpoint_at = Some(Instant::now() + CHECKPOINT_AFTER);
         }
-        self.copied_pages = pages;
+        self.checkpointed_pages = pages;
     }
 
     fn close(self) {
-        drop(self.copier);
+        drop(self.checkpointer);
         if let Err(error) = self.writer.close() {
             tracing::error!(%error, "cannot close the state cleanly; the next start reads it from its write-ahead log");
         }

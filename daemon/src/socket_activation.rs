@@ -27,33 +27,33 @@ const HTTP: [(&str, &str); 3] = [
 ];
 
 /// How long a client of a socket that outlives the daemon has for its first word, from when it came, also if the daemon stops meanwhile.
-const FIRST_WORD_TIME: Duration = Duration::from_secs(2);
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a listening socket is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lasting {
+pub(crate) enum SocketOwner {
     /// It ends with the daemon, so who comes while that stops is refused anyway.
-    OurOwn,
+    Daemon,
     /// It was passed, and is there for the next daemon: nobody who connects to it is to notice that there is another.
-    Outlives,
+    ServiceManager,
 }
 
-impl Lasting {
+impl SocketOwner {
     /// Until when a stop waits for the first word of a client that has come now.
-    pub(crate) fn first_word_due(self) -> Instant {
+    pub(crate) fn first_request_deadline(self) -> Instant {
         match self {
-            Self::OurOwn => Instant::now(),
-            Self::Outlives => Instant::now() + FIRST_WORD_TIME,
+            Self::Daemon => Instant::now(),
+            Self::ServiceManager => Instant::now() + FIRST_REQUEST_TIMEOUT,
         }
     }
 }
 
 /// Why sockets that were passed cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum PassedError {
+pub enum InheritedSocketError {
     /// It is no socket that takes clients.
     #[error("LISTEN_FDS socket #{number} ({name}) is not a listening TCP or Unix stream socket")]
-    Useless {
+    NotListening {
         /// Which, from 1.
         number: usize,
         /// Its name.
@@ -63,7 +63,7 @@ pub enum PassedError {
     #[error(
         "inherited socket {name:?} listens on {place}, which is not configured in {settings}: add it there, or disable the socket unit"
     )]
-    Unasked {
+    NotConfigured {
         /// Its name.
         name: String,
         /// Where it listens.
@@ -88,37 +88,37 @@ pub enum PassedError {
 
 /// What was passed, until its door takes it.
 #[derive(Debug, Default)]
-pub(crate) struct Passed {
+pub(crate) struct InheritedSockets {
     control: Option<UnixListener>,
     tcp: Vec<(SocketAddr, TcpListener)>,
     unix: Vec<(PathBuf, UnixListener)>,
 }
 
-impl Passed {
+impl InheritedSockets {
     /// All that was passed to this process. Another call finds nothing.
-    pub(crate) fn take(config: &Config) -> Result<Self, PassedError> {
+    pub(crate) fn take(config: &Config) -> Result<Self, InheritedSocketError> {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let names: Vec<&str> = names.split(':').collect();
         let mut descriptors = ListenFd::from_env();
-        let mut passed = Self::default();
+        let mut inherited = Self::default();
         for index in 0..descriptors.len() {
             let name = names.get(index).copied().unwrap_or_default();
             if let Ok(Some(listener)) = descriptors.take_unix_listener(index)
                 && listens(&listener)
             {
-                passed.sort_unix(listener, name, config)?;
+                inherited.add_unix(listener, name, config)?;
             } else if let Ok(Some(listener)) = descriptors.take_tcp_listener(index)
                 && listens(&listener)
             {
-                passed.sort_tcp(listener, name, config)?;
+                inherited.add_tcp(listener, name, config)?;
             } else {
-                return Err(PassedError::Useless {
+                return Err(InheritedSocketError::NotListening {
                     number: index + 1,
                     name: name.to_owned(),
                 });
             }
         }
-        Ok(passed)
+        Ok(inherited)
     }
 
     /// The control socket.
@@ -138,16 +138,18 @@ impl Passed {
         Some(self.unix.swap_remove(at).1)
     }
 
-    fn sort_unix(
+    fn add_unix(
         &mut self,
         listener: UnixListener,
         name: &str,
         config: &Config,
-    ) -> Result<(), PassedError> {
-        let address = listener.local_addr().map_err(|error| PassedError::System {
-            name: name.to_owned(),
-            error,
-        })?;
+    ) -> Result<(), InheritedSocketError> {
+        let address = listener
+            .local_addr()
+            .map_err(|error| InheritedSocketError::System {
+                name: name.to_owned(),
+                error,
+            })?;
         let path = address.as_pathname().unwrap_or(Path::new("")).to_owned();
         let is_api = config.http.api.listen.contains(&Listen::Unix(path.clone()));
         if name != CONTROL && is_api {
@@ -156,7 +158,7 @@ impl Passed {
         }
         if HTTP.iter().any(|(known, _)| *known == name) {
             let place = Listen::Unix(path).to_string();
-            return Err(PassedError::Unasked {
+            return Err(InheritedSocketError::NotConfigured {
                 name: name.to_owned(),
                 place,
                 settings: "api-listen",
@@ -164,20 +166,22 @@ impl Passed {
         }
         match self.control.replace(listener) {
             None => Ok(()),
-            Some(_) => Err(PassedError::TwoControls),
+            Some(_) => Err(InheritedSocketError::TwoControls),
         }
     }
 
-    fn sort_tcp(
+    fn add_tcp(
         &mut self,
         listener: TcpListener,
         name: &str,
         config: &Config,
-    ) -> Result<(), PassedError> {
-        let address = listener.local_addr().map_err(|error| PassedError::System {
-            name: name.to_owned(),
-            error,
-        })?;
+    ) -> Result<(), InheritedSocketError> {
+        let address = listener
+            .local_addr()
+            .map_err(|error| InheritedSocketError::System {
+                name: name.to_owned(),
+                error,
+            })?;
         let http = &config.http;
         let says = |setting: &str| match setting {
             "api-listen" => http.api.listen.contains(&Listen::Tcp(address)),
@@ -188,10 +192,11 @@ impl Passed {
             .iter()
             .find(|(known, _)| *known == name)
             .map(|(_, setting)| *setting);
-        let is_asked = named.map_or_else(|| HTTP.iter().any(|(_, setting)| says(setting)), says);
-        if !is_asked {
+        let is_configured =
+            named.map_or_else(|| HTTP.iter().any(|(_, setting)| says(setting)), says);
+        if !is_configured {
             let settings = named.unwrap_or("api-listen, sora-listen or observe-listen");
-            return Err(PassedError::Unasked {
+            return Err(InheritedSocketError::NotConfigured {
                 name: name.to_owned(),
                 place: address.to_string(),
                 settings,

@@ -12,23 +12,23 @@ use tokio_util::task::TaskTracker;
 
 use super::lost_nodes::{self, LostNodes};
 use super::trusted::Trusted;
-use super::{Etcd, look};
+use super::{Etcd, members_read};
 use crate::engine::{Engine, Stopped};
 
 /// After a look that failed the next begins so soon, if the heartbeat is not sooner.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// Looks that are asked for wait so long for more to be asked for.
-const LOOK_GATHER: Duration = Duration::from_millis(5);
+const GATHER_TIME: Duration = Duration::from_millis(5);
 
 /// Looks begin at least so far apart, however often they are asked for: whatever is written under the watched keys asks for one.
-const LOOK_PAUSE: Duration = Duration::from_millis(50);
+const READ_PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// A heartbeat comes up to so many parts of 256 early, so that many nodes do not ask at the same moment.
 const JITTER: u32 = 51;
 
 /// Reads the members at each heartbeat, and when that is wanted.
-pub(super) struct Looker {
+pub(super) struct MembershipPoller {
     pub(super) etcd: Arc<Etcd>,
     pub(super) heartbeat: Duration,
     pub(super) engine: Engine,
@@ -37,27 +37,27 @@ pub(super) struct Looker {
     pub(super) tasks: TaskTracker,
 }
 
-impl Looker {
+impl MembershipPoller {
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut beats: u32 = 0;
         loop {
             let began = Instant::now();
-            let looked = tokio::select! {
-                looked = self.etcd.look() => looked,
+            let view = tokio::select! {
+                view = self.etcd.read_members() => view,
                 () = stop.cancelled() => return,
             };
             beats = beats.wrapping_add(1);
-            let pause = if looked.is_ok() {
+            let pause = if view.is_ok() {
                 self.pause(beats)
             } else {
-                self.heartbeat.min(LOOK_AGAIN)
+                self.heartbeat.min(RETRY_PAUSE)
             };
-            if self.tell(looked).is_err() {
+            if self.tell(view).is_err() {
                 return;
             }
             tokio::select! {
                 () = sleep_until(began + pause) => {}
-                () = self.wanted.notified() => sleep_until((began + LOOK_PAUSE).max(Instant::now() + LOOK_GATHER)).await,
+                () = self.wanted.notified() => sleep_until((began + READ_PAUSE_MIN).max(Instant::now() + GATHER_TIME)).await,
                 () = stop.cancelled() => return,
             }
         }
@@ -73,8 +73,8 @@ impl Looker {
     }
 
     /// Counts the channels of nodes that are gone beside the reads, which renew the ownership lease.
-    fn warn_of_lost_nodes(&mut self, looked: &MembershipView) {
-        let gone = self.lost_nodes.update(&looked.nodes);
+    fn warn_of_lost_nodes(&mut self, view: &MembershipView) {
+        let gone = self.lost_nodes.update(&view.nodes);
         let trusted = Trusted::new(&self.etcd);
         if let Some(trusted) = trusted.filter(|_| !gone.is_empty()) {
             self.tasks.spawn(lost_nodes::warn(trusted, gone));
@@ -82,20 +82,20 @@ impl Looker {
     }
 
     /// Gives a read to the gate.
-    fn tell(&mut self, looked: Result<look::Look, String>) -> Result<(), Stopped> {
-        let heard = match looked {
-            Ok(look::Look { looked, lease }) => {
+    fn tell(&mut self, view: Result<members_read::MembershipRead, String>) -> Result<(), Stopped> {
+        let response = match view {
+            Ok(members_read::MembershipRead { view, lease }) => {
                 if lease.is_some() {
                     self.etcd.set_lease(lease);
                 }
-                self.warn_of_lost_nodes(&looked);
-                EtcdResponse::MembersRead(Box::new(looked))
+                self.warn_of_lost_nodes(&view);
+                EtcdResponse::MembersRead(Box::new(view))
             }
             Err(why) => {
                 tracing::debug!(why, "cannot read the members from etcd");
                 EtcdResponse::MembersReadFailed(why)
             }
         };
-        self.engine.tell(Input::Etcd(heard))
+        self.engine.tell(Input::Etcd(response))
     }
 }

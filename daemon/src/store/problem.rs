@@ -12,38 +12,38 @@ use super::schema::SCHEMA;
 /// Another daemon writes to this state.
 #[derive(Debug, thiserror::Error)]
 #[error("the state in {} is in use by a running soramoded{}", folder.display(), pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
-pub struct Held {
+pub struct AlreadyLocked {
     /// The folder.
     pub folder: PathBuf,
     /// Its process, where it could be told.
     pub pid: Option<i32>,
 }
 
-impl Held {
+impl AlreadyLocked {
     /// Remedy for the operator.
     pub const HINT: &str = "Pass a --state-dir of its own to this soramoded, or --ephemeral";
 }
 
 /// A state that cannot be used. Nothing was changed in it.
 #[derive(Debug, thiserror::Error)]
-#[error("the state in {} cannot be used: {trouble}", folder.display())]
+#[error("the state in {} cannot be used: {problem}", folder.display())]
 pub struct Unusable {
     /// The state's folder.
     pub folder: PathBuf,
     /// The problem.
-    pub trouble: Trouble,
+    pub problem: Problem,
 }
 
 impl Unusable {
     /// Remedy for the operator.
     pub fn hint(&self) -> String {
-        self.trouble.hint(&self.folder)
+        self.problem.hint(&self.folder)
     }
 }
 
 /// Problem with a state.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum Problem {
     /// A later version wrote it.
     #[error("a newer soramoded wrote it (schema {0}, this one knows up to {SCHEMA})")]
     Newer(i32),
@@ -87,7 +87,7 @@ pub enum Trouble {
     },
 }
 
-impl Trouble {
+impl Problem {
     fn hint(&self, folder: &Path) -> String {
         let quoted = folder.maybe_quote();
         let files = format!(
@@ -170,7 +170,7 @@ fn accessible() -> String {
     )
 }
 
-impl From<rusqlite::Error> for Trouble {
+impl From<rusqlite::Error> for Problem {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             // None: a value that is no mode, no id or no JSON.
@@ -185,13 +185,13 @@ impl From<rusqlite::Error> for Trouble {
 }
 
 /// Makes a problem of the system's error; a file where a folder must be has a problem of its own.
-pub(super) fn on<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> Trouble {
+pub(super) fn on<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> Problem {
     move |error| {
         let error = error.into();
         if error.kind() == io::ErrorKind::NotADirectory {
-            Trouble::NotFolder
+            Problem::NotFolder
         } else {
-            Trouble::System { what, error }
+            Problem::System { what, error }
         }
     }
 }

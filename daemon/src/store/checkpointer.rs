@@ -14,38 +14,38 @@ const NICENESS: i32 = 5;
 
 /// Dropping it waits for its end.
 #[derive(Debug)]
-pub(super) struct Copier {
-    wishes: Option<Sender<()>>,
+pub(super) struct Checkpointer {
+    requests: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Copier {
+impl Checkpointer {
     /// Copies over a connection of its own, each time that it is asked, and says what came of it.
     pub(super) fn start(
         connection: Connection,
-        tell: impl Fn(rusqlite::Result<()>) + Send + 'static,
+        report: impl Fn(rusqlite::Result<()>) + Send + 'static,
     ) -> io::Result<Self> {
-        let (wishes, orders) = channel();
+        let (requests, receiver) = channel();
         let thread = thread::Builder::new()
             .name("copier".to_owned())
-            .spawn(move || run(&connection, &orders, tell))?;
+            .spawn(move || run(&connection, &receiver, report))?;
         Ok(Self {
-            wishes: Some(wishes),
+            requests: Some(requests),
             thread: Some(thread),
         })
     }
 
     /// Asks for a copy; whether it will come.
-    pub(super) fn copy(&self) -> bool {
-        self.wishes
+    pub(super) fn start_checkpoint(&self) -> bool {
+        self.requests
             .as_ref()
-            .is_some_and(|wishes| wishes.send(()).is_ok())
+            .is_some_and(|requests| requests.send(()).is_ok())
     }
 }
 
-impl Drop for Copier {
+impl Drop for Checkpointer {
     fn drop(&mut self) {
-        self.wishes = None;
+        self.requests = None;
         if self
             .thread
             .take()
@@ -58,17 +58,17 @@ impl Drop for Copier {
     }
 }
 
-fn run(connection: &Connection, orders: &Receiver<()>, tell: impl Fn(rusqlite::Result<()>)) {
+fn run(connection: &Connection, receiver: &Receiver<()>, report: impl Fn(rusqlite::Result<()>)) {
     // Of this thread alone, on Linux. Where it is refused the copy only takes its turn like everything else.
     if let Err(error) = setpriority_process(None, NICENESS) {
         tracing::debug!(%error, "cannot lower the priority of copying the write-ahead log");
     }
-    while orders.recv().is_ok() {
-        tell(copy_back(connection));
+    while receiver.recv().is_ok() {
+        report(checkpoint(connection));
     }
 }
 
 /// Copies the write-ahead log into the database, as far as nobody reads it.
-pub(super) fn copy_back(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
 }

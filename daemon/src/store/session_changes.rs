@@ -10,24 +10,24 @@ use super::write::run;
 
 /// By their channels.
 #[derive(Debug, Default)]
-pub(super) struct Tally<'a>(BTreeMap<&'a ChannelId, Change<'a>>);
+pub(super) struct SessionChanges<'a>(BTreeMap<&'a ChannelId, Change<'a>>);
 
 /// What became of a session since the commit began.
 #[derive(Debug, Default)]
 struct Change<'a> {
     /// It began in it.
-    begun: Option<(&'a SessionId, Time)>,
+    created: Option<(&'a SessionId, Time)>,
     is_sora: bool,
     /// Live connections that are more now.
-    more: i64,
+    live_change: i64,
     /// The most that were more at one time.
-    most: i64,
-    came: u64,
+    live_peak: i64,
+    connections_created: u64,
 }
 
-impl<'a> Tally<'a> {
+impl<'a> SessionChanges<'a> {
     /// In the place of whatever session its channel had.
-    pub(super) fn session_began(
+    pub(super) fn session_created(
         &mut self,
         channel_id: &'a ChannelId,
         session_id: &'a SessionId,
@@ -36,7 +36,7 @@ impl<'a> Tally<'a> {
         self.0.insert(
             channel_id,
             Change {
-                begun: Some((session_id, created_at)),
+                created: Some((session_id, created_at)),
                 ..Change::default()
             },
         );
@@ -47,29 +47,29 @@ impl<'a> Tally<'a> {
         self.of(channel_id).is_sora = true;
     }
 
-    pub(super) fn connection_came(&mut self, channel_id: &'a ChannelId) {
+    pub(super) fn connection_created(&mut self, channel_id: &'a ChannelId) {
         let change = self.of(channel_id);
-        change.came += 1;
-        change.more += 1;
-        change.most = change.most.max(change.more);
+        change.connections_created += 1;
+        change.live_change += 1;
+        change.live_peak = change.live_peak.max(change.live_change);
     }
 
-    pub(super) fn connection_went(&mut self, channel_id: &'a ChannelId) {
-        self.of(channel_id).more -= 1;
+    pub(super) fn connection_destroyed(&mut self, channel_id: &'a ChannelId) {
+        self.of(channel_id).live_change -= 1;
     }
 
     /// The channel may have its next session already: only this one goes.
-    pub(super) fn session_ended(
+    pub(super) fn session_destroyed(
         &mut self,
         to: &Transaction<'_>,
         channel_id: &'a ChannelId,
         session_id: &SessionId,
     ) -> rusqlite::Result<()> {
-        if self
-            .0
-            .get(channel_id)
-            .is_some_and(|change| change.begun.is_none_or(|(begun, _)| begun == session_id))
-        {
+        if self.0.get(channel_id).is_some_and(|change| {
+            change
+                .created
+                .is_none_or(|(created, _)| created == session_id)
+        }) {
             self.0.remove(channel_id);
         }
         run(
@@ -84,16 +84,16 @@ impl<'a> Tally<'a> {
         for (
             channel_id,
             Change {
-                begun,
+                created,
                 is_sora,
-                more,
-                most,
-                came,
+                live_change,
+                live_peak,
+                connections_created,
             },
         ) in self.0
         {
             let channel_id = channel_id.as_str();
-            if let Some((session_id, created_at)) = begun {
+            if let Some((session_id, created_at)) = created {
                 let sql = "INSERT OR REPLACE INTO sessions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
                 run(
                     to,
@@ -102,16 +102,26 @@ impl<'a> Tally<'a> {
                         channel_id,
                         session_id.as_str(),
                         created_at.as_micros(),
-                        more,
-                        most,
-                        came,
+                        live_change,
+                        live_peak,
+                        connections_created,
                         is_sora
                     ],
                 )?;
             } else {
                 let sql = "UPDATE sessions SET max_connections = max(max_connections, live + ?2), live = live + ?3,
                     total_connections = total_connections + ?4, is_sora = is_sora OR ?5 WHERE channel_id = ?1";
-                run(to, sql, params![channel_id, most, more, came, is_sora])?;
+                run(
+                    to,
+                    sql,
+                    params![
+                        channel_id,
+                        live_peak,
+                        live_change,
+                        connections_created,
+                        is_sora
+                    ],
+                )?;
             }
         }
         Ok(())

@@ -8,33 +8,33 @@ use soramode_protocol::id::ConnectionId;
 
 /// Clients that are being asked about.
 #[derive(Debug, Default)]
-pub(crate) struct Guests {
-    by_id: Mutex<HashMap<ConnectionId, Guest>>,
+pub(crate) struct PendingAuths {
+    by_id: Mutex<HashMap<ConnectionId, PendingAuth>>,
 }
 
 /// What is known of a client so far.
 #[derive(Debug, Default)]
-struct Guest {
+struct PendingAuth {
     /// Questions that are not over.
     questions: u32,
     /// The gate waits for it.
     is_expected: bool,
     /// Sora was told to let it in.
-    is_let_in: bool,
+    is_admitted: bool,
 }
 
 /// How a question ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum AuthOutcome {
     /// The gate did not let it in: it waits for nobody.
-    TurnedAway,
+    Rejected,
     /// The gate waits for it, and it may come.
-    LetIn,
+    Admitted,
     /// The gate waits for it in vain.
-    Refused,
+    Denied,
 }
 
-impl Guests {
+impl PendingAuths {
     /// Begins a question. Must be followed by [`end`](Self::end).
     pub(crate) fn begin(&self, connection_id: ConnectionId) {
         self.lock().entry(connection_id).or_default().questions += 1;
@@ -42,26 +42,26 @@ impl Guests {
 
     /// Ends a question. Returns whether the gate waits for the client in vain.
     #[must_use]
-    pub(crate) fn end(&self, connection_id: &ConnectionId, ended: Ended) -> bool {
+    pub(crate) fn end(&self, connection_id: &ConnectionId, ended: AuthOutcome) -> bool {
         let mut by_id = self.lock();
-        let Some(guest) = by_id.get_mut(connection_id) else {
+        let Some(pending) = by_id.get_mut(connection_id) else {
             return false;
         };
-        guest.questions -= 1;
+        pending.questions -= 1;
         match ended {
-            Ended::TurnedAway => {}
-            Ended::LetIn => (guest.is_expected, guest.is_let_in) = (true, true),
-            Ended::Refused => guest.is_expected = true,
+            AuthOutcome::Rejected => {}
+            AuthOutcome::Admitted => (pending.is_expected, pending.is_admitted) = (true, true),
+            AuthOutcome::Denied => pending.is_expected = true,
         }
-        if guest.questions > 0 {
+        if pending.questions > 0 {
             return false;
         }
-        let is_in_vain = guest.is_expected && !guest.is_let_in;
+        let is_denied = pending.is_expected && !pending.is_admitted;
         by_id.remove(connection_id);
-        is_in_vain
+        is_denied
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, Guest>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, PendingAuth>> {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -71,38 +71,34 @@ mod tests {
     use super::*;
 
     /// Inputs of the gate for two questions about one client that end in this way.
-    fn heard_of(ends: [Ended; 2]) -> Vec<&'static str> {
-        let guests = Guests::default();
+    fn inputs(ends: [AuthOutcome; 2]) -> Vec<&'static str> {
+        let pending_auths = PendingAuths::default();
         let connection_id = ConnectionId::new("c").unwrap();
         for _ in ends {
-            guests.begin(connection_id.clone());
+            pending_auths.begin(connection_id.clone());
         }
-        let mut heard = vec!["admit"; ends.len()];
+        let mut sent = vec!["admit"; ends.len()];
         for ended in ends {
-            heard.extend(guests.end(&connection_id, ended).then_some("denied"));
+            sent.extend(pending_auths.end(&connection_id, ended).then_some("denied"));
         }
-        assert!(guests.lock().is_empty());
-        heard
+        assert!(pending_auths.lock().is_empty());
+        sent
     }
 
     #[test]
     fn who_is_asked_about_twice_is_given_up_once_and_only_if_nobody_let_it_in() {
-        use Ended::{LetIn, Refused, TurnedAway};
-        for ends in [
-            [Refused, Refused],
-            [TurnedAway, Refused],
-            [Refused, TurnedAway],
-        ] {
-            assert_eq!(heard_of(ends), ["admit", "admit", "denied"], "{ends:?}");
+        use AuthOutcome::{Admitted, Denied, Rejected};
+        for ends in [[Denied, Denied], [Rejected, Denied], [Denied, Rejected]] {
+            assert_eq!(inputs(ends), ["admit", "admit", "denied"], "{ends:?}");
         }
         for ends in [
-            [LetIn, Refused],
-            [Refused, LetIn],
-            [LetIn, LetIn],
-            [TurnedAway, TurnedAway],
-            [TurnedAway, LetIn],
+            [Admitted, Denied],
+            [Denied, Admitted],
+            [Admitted, Admitted],
+            [Rejected, Rejected],
+            [Rejected, Admitted],
         ] {
-            assert_eq!(heard_of(ends), ["admit", "admit"], "{ends:?}");
+            assert_eq!(inputs(ends), ["admit", "admit"], "{ends:?}");
         }
     }
 }

@@ -16,15 +16,15 @@ use tokio::time::timeout;
 
 use super::nodes::with_mode;
 use crate::health::{Health, SORA_API};
-use crate::http::answer::{Answered, Body, coming, error_because, full};
 use crate::http::headers::{end_to_end, passed_on};
+use crate::http::response::{Body, HttpResponse, error_because, full, streaming};
 
 /// The largest answer that is changed on its way, in bytes: a cluster has few nodes.
 const NODES_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The way to Sora's API.
 #[derive(Debug)]
-pub(crate) struct Pass {
+pub(crate) struct SoraProxy {
     client: Client,
     url: Url,
     outgoing: Outgoing,
@@ -32,7 +32,7 @@ pub(crate) struct Pass {
     health: Arc<Health>,
 }
 
-impl Pass {
+impl SoraProxy {
     /// Each step of a call may take that long; the whole answer may take longer.
     pub(crate) fn new(
         url: Url,
@@ -49,7 +49,7 @@ impl Pass {
         })
     }
 
-    pub(super) async fn answer(&self, headers: &HeaderMap, body: Bytes) -> Answered {
+    pub(super) async fn answer(&self, headers: &HeaderMap, body: Bytes) -> HttpResponse {
         let mut headers = passed_on(headers, &self.outgoing);
         // It is for us, and Sora has no use for it.
         headers.remove(AUTHORIZATION);
@@ -94,11 +94,11 @@ impl Pass {
     /// Passes a list of nodes on, with our own mode in it: its body must be there in a bounded time, however it comes.
     pub(super) async fn answer_nodes(
         &self,
-        asked: (&HeaderMap, Bytes),
+        request_target: (&HeaderMap, Bytes),
         node_name: &str,
         mode: Mode,
-    ) -> Answered {
-        let (headers, body) = asked;
+    ) -> HttpResponse {
+        let (headers, body) = request_target;
         let answer = self.answer(headers, body).await;
         if answer.status() != StatusCode::OK {
             return answer;
@@ -150,7 +150,7 @@ async fn whole(mut body: Body) -> Result<Bytes, (StatusCode, String)> {
 pub(super) const NODES: Target = Target::ListClusterNodes;
 
 /// An answer of Sora's as ours: if it breaks off, so does this.
-fn back(response: Response<reqwest::Body>) -> Answered {
+fn back(response: Response<reqwest::Body>) -> HttpResponse {
     let (head, body) = response.into_parts();
     let mut headers = end_to_end(&head.headers);
     // A length that was said is kept to, unless the answer came in chunks: then it says nothing (RFC 9112, 6.3).
@@ -171,7 +171,7 @@ fn back(response: Response<reqwest::Body>) -> Answered {
         headers.remove(name);
     }
     headers.remove(VARY);
-    let mut answer = Response::new(coming(body));
+    let mut answer = Response::new(streaming(body));
     *answer.status_mut() = head.status;
     *answer.headers_mut() = headers;
     answer

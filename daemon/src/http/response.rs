@@ -11,7 +11,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-use super::places::{Place, UntilAnswered};
+use super::connection_limit::{IdleOnDrop, Permit};
 
 /// What an answer's body may fail with while it is sent: only what is passed through from another server can.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -21,21 +21,21 @@ pub(crate) enum Body {
     /// It is there.
     Whole(Full<Bytes>),
     /// It is sent as it comes.
-    Coming(UnsyncBoxBody<Bytes, BodyError>, Option<UntilAnswered>),
+    Coming(UnsyncBoxBody<Bytes, BodyError>, Option<IdleOnDrop>),
 }
 
 impl Body {
     /// Notes when the answer is over: one that is there as a whole is so at once.
-    pub(super) fn over(&mut self, place: &Place) {
+    pub(super) fn hold_until_sent(&mut self, permit: &Permit) {
         match self {
-            Self::Whole(_) => place.idle(),
-            Self::Coming(_, over) => *over = Some(place.until_answered()),
+            Self::Whole(_) => permit.set_idle(),
+            Self::Coming(_, over) => *over = Some(permit.idle_on_drop()),
         }
     }
 }
 
 /// An answer.
-pub(crate) type Answered = Response<Body>;
+pub(crate) type HttpResponse = Response<Body>;
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -45,7 +45,7 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
 }
 
 /// A body that is sent as it comes.
-pub(crate) fn coming(
+pub(crate) fn streaming(
     body: impl HttpBody<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
 ) -> Body {
     Body::Coming(body.map_err(Into::into).boxed_unsync(), None)
@@ -83,7 +83,7 @@ impl HttpBody for Body {
 }
 
 /// A value as compact JSON.
-pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Answered {
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> HttpResponse {
     match serde_json::to_vec(value) {
         Ok(bytes) => typed(status, JSON, bytes),
         // Nothing that is answered can fail to be written.
@@ -103,7 +103,7 @@ pub(crate) fn typed(
     status: StatusCode,
     content_type: HeaderValue,
     bytes: impl Into<Bytes>,
-) -> Answered {
+) -> HttpResponse {
     let mut answer = Response::new(full(bytes));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, content_type);
@@ -121,7 +121,7 @@ pub(crate) struct ErrorBody<'a, R> {
 }
 
 /// Returns `{"error_type":…}`.
-pub(crate) fn error(status: StatusCode, error_type: &str) -> Answered {
+pub(crate) fn error(status: StatusCode, error_type: &str) -> HttpResponse {
     let body = ErrorBody {
         error_type,
         error_reason: None::<()>,
@@ -135,7 +135,7 @@ pub(crate) fn error_because(
     status: StatusCode,
     error_type: &str,
     reason: impl Serialize,
-) -> Answered {
+) -> HttpResponse {
     let body = ErrorBody {
         error_type,
         error_reason: Some(reason),

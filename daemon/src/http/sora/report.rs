@@ -5,28 +5,28 @@ use hyper::{HeaderMap, StatusCode};
 use soramode_protocol::event::WebhookSource;
 
 use super::Sora;
-use super::webhook::read_told;
+use super::webhook::read_report;
 use crate::clock;
 use crate::engine::Refusal;
-use crate::http::House;
-use crate::http::answer::{Answered, JSON, error, typed};
+use crate::http::HttpState;
+use crate::http::response::{HttpResponse, JSON, error, typed};
 use crate::metrics::WebhookOutcome;
 use crate::rate_limit::log_limited;
 
 pub(super) async fn answer(
-    house: &House,
+    state: &HttpState,
     sora: &Sora,
     source: WebhookSource,
-    said: (HeaderMap, Bytes),
-) -> Answered {
-    let (headers, body) = said;
+    request: (HeaderMap, Bytes),
+) -> HttpResponse {
+    let (headers, body) = request;
     let upstream = match source {
-        WebhookSource::Session => sora.applications.session(),
-        WebhookSource::Event => sora.applications.event(),
+        WebhookSource::Session => sora.upstreams.session(),
+        WebhookSource::Event => sora.upstreams.event(),
     };
-    let outcome = match (read_told(source, &body, clock::now().wall), &upstream) {
+    let outcome = match (read_report(source, &body, clock::now().wall), &upstream) {
         // Nothing is awaited between the body and this: Sora may hang up, and what it reported is taken in all the same.
-        (Ok(input), _) => match house.engine.tell_sora(input) {
+        (Ok(input), _) => match state.engine.tell_sora(input) {
             Ok(()) => WebhookOutcome::Taken,
             Err(Refusal::Stopped) => return error(StatusCode::SERVICE_UNAVAILABLE, "Stopping"),
             Err(Refusal::Full) => {
@@ -38,7 +38,7 @@ pub(super) async fn answer(
                 return error(StatusCode::SERVICE_UNAVAILABLE, "StorageUnavailable");
             }
         },
-        (Err(problem), None) => return Sora::unreadable(house, source.name(), &problem),
+        (Err(problem), None) => return Sora::unreadable(state, source.name(), &problem),
         // The application may make more of it.
         (Err(problem), Some(_)) => {
             log_limited!(warn, kind = source.name(), %problem, "cannot read a webhook; forwarded to the application, but not recorded");
@@ -46,16 +46,16 @@ pub(super) async fn answer(
         }
     };
     let Some(upstream) = upstream else {
-        house.metrics.webhook(source.name(), outcome);
+        state.metrics.webhook(source.name(), outcome);
         return typed(StatusCode::OK, JSON, &b"{}"[..]);
     };
     match upstream.ask(&headers, body).await {
-        Ok(heard) => {
-            house.metrics.webhook(source.name(), outcome);
-            heard.into_answer()
+        Ok(response) => {
+            state.metrics.webhook(source.name(), outcome);
+            response.into_response()
         }
         Err(failed) => {
-            house
+            state
                 .metrics
                 .webhook(source.name(), WebhookOutcome::UpstreamFailed);
             match source {

@@ -24,10 +24,10 @@ use crate::args::cluster::OnFence;
 const END_TIME: Duration = Duration::from_secs(8);
 
 /// Sessions that Sora is asked to end at one time.
-const END_AT_ONCE: usize = 8;
+const ENDS_IN_FLIGHT_MAX: usize = 8;
 
 /// Fences that a command or Sora's API carries out at one time: the others wait, and their budget begins when they begin.
-const FENCES_AT_ONCE: usize = 8;
+const FENCES_IN_FLIGHT_MAX: usize = 8;
 
 /// Requests to end sessions that a subscriber may have unread.
 const UNREAD_REQUESTS_MAX: usize = 64;
@@ -37,7 +37,7 @@ const EXEC_TIME_MIN: Duration = Duration::from_secs(1);
 
 /// What each subscriber that ends sessions is told.
 #[derive(Clone, Debug)]
-pub(crate) enum Ending {
+pub(crate) enum Termination {
     /// These are to end: somebody asked for it.
     Sessions(Arc<[EndSession]>),
     /// The right to them is over; it says so when they have ended.
@@ -46,15 +46,15 @@ pub(crate) enum Ending {
 
 /// Whoever can end sessions.
 #[derive(Clone, Debug)]
-pub(crate) struct Ender {
+pub(crate) struct SessionTerminator {
     api: Option<SoraApi>,
-    subscribers: broadcast::Sender<Ending>,
+    subscribers: broadcast::Sender<Termination>,
     on_fence: OnFence,
     budget: Duration,
-    places: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
 }
 
-impl Ender {
+impl SessionTerminator {
     /// By Sora's API, where that is known, and by whoever subscribes; at a fence by its own means, which may take so long.
     pub(crate) fn new(api: Option<SoraApi>, (on_fence, budget): (OnFence, Duration)) -> Self {
         Self {
@@ -62,12 +62,12 @@ impl Ender {
             subscribers: broadcast::Sender::new(UNREAD_REQUESTS_MAX),
             on_fence,
             budget,
-            places: Arc::new(Semaphore::new(FENCES_AT_ONCE)),
+            slots: Arc::new(Semaphore::new(FENCES_IN_FLIGHT_MAX)),
         }
     }
 
     /// For a client that ends sessions: what it is to end.
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Ending> {
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Termination> {
         self.subscribers.subscribe()
     }
 
@@ -79,7 +79,7 @@ impl Ender {
     /// Has these sessions ended, in a bounded time, and logs what came of it.
     pub(crate) async fn end(self, actor: &str, sessions: Vec<EndSession>) -> Answer {
         let asked = sessions.len();
-        let answer = self.have_ended(sessions).await;
+        let answer = self.request_end(sessions).await;
         match &answer {
             Ok(_) => tracing::warn!(actor, sessions = asked, "ended sessions, as requested"),
             Err(refused) => tracing::info!(
@@ -92,15 +92,15 @@ impl Ender {
         answer
     }
 
-    async fn have_ended(self, sessions: Vec<EndSession>) -> Answer {
+    async fn request_end(self, sessions: Vec<EndSession>) -> Answer {
         let asked = u64::try_from(sessions.len()).unwrap_or(u64::MAX);
         // Subscribers hear of it also where Sora is asked: the session may be theirs.
-        let heard = self
+        let input = self
             .subscribers
-            .send(Ending::Sessions(sessions.as_slice().into()));
+            .send(Termination::Sessions(sessions.as_slice().into()));
         match self.api {
-            Some(api) => Ok(Reply::Ended(by_sora(api, sessions, END_TIME).await)),
-            None => match heard {
+            Some(api) => Ok(Reply::Ended(end_by_api(api, sessions, END_TIME).await)),
+            None => match input {
                 Ok(_) => Ok(Reply::Ended(Ended {
                     sessions: asked,
                     via: EndMethod::Subscribers,
@@ -118,7 +118,7 @@ impl Ender {
             let channel_id = channel_of(&of).cloned();
             let clients = self
                 .subscribers
-                .send(Ending::Fence(Fence { id, channel_id }))
+                .send(Termination::Fence(Fence { id, channel_id }))
                 .unwrap_or(0);
             return Input::FenceNotified {
                 id,
@@ -126,11 +126,11 @@ impl Ender {
             };
         }
         // Nothing closes the semaphore.
-        let _place = self.places.acquire().await.ok();
+        let _slot = self.slots.acquire().await.ok();
         let outcome = match (&self.on_fence, &self.api) {
-            (OnFence::SoraApi, Some(api)) => self.fence_by_sora(api, &of, sessions).await,
+            (OnFence::SoraApi, Some(api)) => self.fence_by_api(api, &of, sessions).await,
             (OnFence::Exec(command), _) => {
-                by_command(command, &of, self.budget.max(EXEC_TIME_MIN)).await
+                run_command(command, &of, self.budget.max(EXEC_TIME_MIN)).await
             }
             (OnFence::None | OnFence::Socket, _) | (OnFence::SoraApi, None) => {
                 Err("no means of ending sessions is configured".to_owned())
@@ -140,7 +140,7 @@ impl Ender {
     }
 
     /// What Sora has may be more than what it told of.
-    async fn fence_by_sora(
+    async fn fence_by_api(
         &self,
         api: &SoraApi,
         of: &FenceScope,
@@ -169,7 +169,7 @@ impl Ender {
             };
             sessions.extend(unknown.into_iter().map(session));
         }
-        match by_sora(api.clone(), sessions, END_TIME).await {
+        match end_by_api(api.clone(), sessions, END_TIME).await {
             Ended { failed: 0, .. } => Ok(()),
             Ended {
                 failed, problem, ..
@@ -191,7 +191,7 @@ const fn channel_of(of: &FenceScope) -> Option<&ChannelId> {
 /// Runs the command in a shell; it has ended everything, or `$SORAMODE_CHANNEL_ID`'s session, when it exits with 0.
 ///
 /// An id that no variable can carry is left out: then everything ends, which is more than was wanted and never less.
-async fn by_command(command: &str, of: &FenceScope, time: Duration) -> Result<(), String> {
+async fn run_command(command: &str, of: &FenceScope, time: Duration) -> Result<(), String> {
     let mut shell = Command::new("/bin/sh");
     shell
         .arg("-c")
@@ -205,7 +205,7 @@ async fn by_command(command: &str, of: &FenceScope, time: Duration) -> Result<()
     };
     let cannot_run = |error| format!("cannot run the --on-fence command: {error}");
     let mut child = shell.spawn().map_err(cannot_run)?;
-    let group = Group(
+    let group = ProcessGroup(
         child
             .id()
             .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)),
@@ -228,16 +228,16 @@ async fn by_command(command: &str, of: &FenceScope, time: Duration) -> Result<()
 }
 
 /// The process group of a command that is running. Dropped before it has ended, at its timeout or when the daemon stops, it is killed whole.
-struct Group(Option<Pid>);
+struct ProcessGroup(Option<Pid>);
 
-impl Group {
+impl ProcessGroup {
     /// The shell was waited for: its number may be another process's from now on.
     fn has_ended(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
             // One that is gone by itself needs nothing more.
@@ -246,7 +246,7 @@ impl Drop for Group {
     }
 }
 
-async fn by_sora(api: SoraApi, sessions: Vec<EndSession>, time: Duration) -> Ended {
+async fn end_by_api(api: SoraApi, sessions: Vec<EndSession>, time: Duration) -> Ended {
     let mut ended = Ended {
         sessions: 0,
         via: EndMethod::SoraApi,
@@ -258,7 +258,8 @@ async fn by_sora(api: SoraApi, sessions: Vec<EndSession>, time: Duration) -> End
     let mut asking = JoinSet::new();
     loop {
         // What fails once is likely to fail again: then no more are tried.
-        while asking.len() < END_AT_ONCE && ended.problem.is_none() && Instant::now() < until {
+        while asking.len() < ENDS_IN_FLIGHT_MAX && ended.problem.is_none() && Instant::now() < until
+        {
             let Some(session) = left.next() else { break };
             let api = api.clone();
             asking.spawn(async move {
@@ -304,8 +305,8 @@ mod tests {
         FenceScope::Channel(ChannelId::new(id).unwrap())
     }
 
-    fn ender(command: &str, budget: Duration) -> Ender {
-        Ender::new(None, (OnFence::Exec(command.to_owned()), budget))
+    fn terminator(command: &str, budget: Duration) -> SessionTerminator {
+        SessionTerminator::new(None, (OnFence::Exec(command.to_owned()), budget))
     }
 
     /// A command that tells its shell's number in this file and then hangs, in a process of its own.
@@ -334,7 +335,7 @@ mod tests {
     }
 
     /// Whether it is gone: a killed child of nobody's may be seen as a zombie until init has waited for it.
-    fn is_gone(pid: Pid) -> bool {
+    fn has_exited(pid: Pid) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()))
             .unwrap_or_default();
         stat.rsplit(')')
@@ -342,9 +343,9 @@ mod tests {
             .is_none_or(|rest| rest.is_empty() || rest.trim_start().starts_with(['Z', 'X']))
     }
 
-    async fn goes(pid: Pid) {
+    async fn exits(pid: Pid) {
         let gone = async {
-            while !is_gone(pid) {
+            while !has_exited(pid) {
                 tokio::task::yield_now().await;
             }
         };
@@ -355,25 +356,25 @@ mod tests {
     async fn a_command_that_takes_too_long_leaves_no_process_behind() {
         let folder = tempfile::tempdir().unwrap();
         let (command, file) = hangs(folder.path());
-        let heard = ender(&command, Duration::ZERO)
+        let input = terminator(&command, Duration::ZERO)
             .fence(1, FenceScope::All, Vec::new())
             .await;
         assert!(
-            matches!(heard, Input::FenceFinished { outcome: Err(ref why), .. } if why.contains("longer than 1 s")),
-            "{heard:?}"
+            matches!(input, Input::FenceFinished { outcome: Err(ref why), .. } if why.contains("longer than 1 s")),
+            "{input:?}"
         );
-        goes(pid_in(&file).await).await;
+        exits(pid_in(&file).await).await;
     }
 
     #[tokio::test]
     async fn a_command_under_way_ends_with_the_daemon() {
         let folder = tempfile::tempdir().unwrap();
         let (command, file) = hangs(folder.path());
-        let mut errands = JoinSet::new();
-        errands.spawn(ender(&command, PATIENCE).fence(1, FenceScope::All, Vec::new()));
+        let mut fences = JoinSet::new();
+        fences.spawn(terminator(&command, PATIENCE).fence(1, FenceScope::All, Vec::new()));
         let pid = pid_in(&file).await;
-        errands.shutdown().await;
-        goes(pid).await;
+        fences.shutdown().await;
+        exits(pid).await;
     }
 
     #[tokio::test]
@@ -385,11 +386,11 @@ mod tests {
             file.display()
         );
         for id in ["plain", "$(touch x)", "new\nline", "nul\0chan"] {
-            let heard = ender(&command, PATIENCE)
+            let input = terminator(&command, PATIENCE)
                 .fence(1, channel(id), Vec::new())
                 .await;
             assert_eq!(
-                heard,
+                input,
                 Input::FenceFinished {
                     id: 1,
                     outcome: Ok(())
@@ -414,27 +415,30 @@ mod tests {
             running.display(),
             most.display()
         );
-        let ender = ender(&command, PATIENCE);
+        let terminator = terminator(&command, PATIENCE);
         let mut fences = JoinSet::new();
-        for id in 0..4 * FENCES_AT_ONCE as u64 {
-            fences.spawn(ender.clone().fence(id, channel("spam"), Vec::new()));
+        for id in 0..4 * FENCES_IN_FLIGHT_MAX as u64 {
+            fences.spawn(terminator.clone().fence(id, channel("spam"), Vec::new()));
         }
-        let heard = timeout(PATIENCE, fences.join_all()).await.unwrap();
+        let input = timeout(PATIENCE, fences.join_all()).await.unwrap();
         assert!(
-            heard.iter().all(|heard| matches!(
-                heard,
+            input.iter().all(|input| matches!(
+                input,
                 Input::FenceFinished {
                     outcome: Ok(()),
                     ..
                 }
             )),
-            "{heard:?}"
+            "{input:?}"
         );
         let counts = std::fs::read_to_string(most).unwrap();
         let most = counts
             .lines()
             .map(|line| line.trim().parse::<usize>().unwrap())
             .max();
-        assert!(most.is_some_and(|most| most <= FENCES_AT_ONCE), "{most:?}");
+        assert!(
+            most.is_some_and(|most| most <= FENCES_IN_FLIGHT_MAX),
+            "{most:?}"
+        );
     }
 }
