@@ -13,7 +13,7 @@ use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use serde::Deserialize;
 use soramode_protocol::access::Access;
-use soramode_protocol::client::{Client, ClientError, Message, ask, read_answer};
+use soramode_protocol::client::{Client, ClientError, Message, call_blocking, read_answer};
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::node::GetInfo;
 use soramode_protocol::request::{Call, Method};
@@ -157,7 +157,7 @@ impl Socket {
                 .map(|credentials| credentials.uid.as_raw())
                 .map_err(Into::into),
         )?;
-        ask(stream, params, answer_max(C::METHOD))
+        call_blocking(stream, params, answer_max(C::METHOD))
             .and_then(read_answer::<C>)
             .map_err(|error| self.explain(C::METHOD, error))
     }
@@ -312,7 +312,7 @@ impl Socket {
 
     /// Reads the version on a new connection, since the other may be in any state. Reads only fields that every version has.
     fn versions(&self) -> Option<Versions> {
-        let info = ask(self.open().ok()?, &GetInfo {}, VERSIONS_MAX)
+        let info = call_blocking(self.open().ok()?, &GetInfo {}, VERSIONS_MAX)
             .ok()?
             .ok()?;
         serde_json::from_str(info.get()).ok()

@@ -15,7 +15,7 @@ use soramode_core::snapshot::{
     Clustering, Seed, Settings, SoraAdmission, SoraFeed, SoraSettings, StartParams, Stored,
 };
 use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
-use soramode_protocol::envelope::{read_carefully, read_request, write_answer};
+use soramode_protocol::envelope::{parse_strict, read_request, write_answer};
 use soramode_protocol::event::WebhookSource;
 use soramode_protocol::id::NodeName;
 use soramode_protocol::node::{Storage, StorageState};
@@ -109,13 +109,13 @@ fn settings() -> Settings {
 pub(crate) fn socket_lines(bytes: &[u8]) {
     let mut world = World::new();
     let mut lines = LineBuffer::new(REQUEST_BYTES_MAX);
-    lines.space().extend_from_slice(bytes);
+    lines.read_buf().extend_from_slice(bytes);
     lines.end();
     while let Ok(Some(line)) = lines.next_line() {
         let incoming = read_request(line);
         assert_eq!(
             incoming,
-            read_carefully(line),
+            parse_strict(line),
             "a line that is read at once is read as any other"
         );
         if let Ok((_, Request::Gate(request))) = incoming.request {

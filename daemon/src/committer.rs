@@ -299,7 +299,10 @@ mod tests {
             assert_eq!(committer.retry_at, None, "{what}");
             assert!(check(&state).unwrap().contains("sound"), "{what}");
             assert!(
-                matches!(open(&state, options(&log_id)), Err(OpenError::AlreadyLocked(_))),
+                matches!(
+                    open(&state, options(&log_id)),
+                    Err(OpenError::AlreadyLocked(_))
+                ),
                 "{what}: its lock is held still"
             );
         }

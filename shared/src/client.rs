@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::codec::{ANSWER_BYTES_MAX, LineBuffer, LineTooLong};
-use crate::envelope::{FromDaemon, Notification, Outgoing, read_from_daemon, write_line};
+use crate::envelope::{Notification, Outgoing, ServerMessage, read_server_message, write_line};
 use crate::error::Error;
 use crate::request::{Call, RequestId};
 use serde_json::value::RawValue;
@@ -142,7 +142,7 @@ impl Client {
             if let Some(message) = next_message(&mut self.lines)? {
                 return Ok(message);
             }
-            if self.stream.read_buf(self.lines.space()).await? == 0 {
+            if self.stream.read_buf(self.lines.read_buf()).await? == 0 {
                 return Err(ClientError::Closed);
             }
         }
@@ -151,7 +151,7 @@ impl Client {
 
 /// Asks one thing, on a connection that is over with that, and waits for the answer. Where it takes longer than `limit`, what
 /// broke has [`ErrorKind::TimedOut`].
-pub fn ask<C: Call>(
+pub fn call_blocking<C: Call>(
     mut stream: net::UnixStream,
     params: &C,
     limit: Duration,
@@ -177,7 +177,7 @@ pub fn ask<C: Call>(
         match stream.read(&mut read) {
             Ok(0) => return Err(ClientError::Closed),
             Ok(bytes) => lines
-                .space()
+                .read_buf()
                 .extend_from_slice(read.get(..bytes).unwrap_or_default()),
             // A read with a limit of time ends too when the process was stopped and goes on.
             Err(problem) if problem.kind() == ErrorKind::Interrupted => {}
@@ -197,16 +197,16 @@ fn timed_out(problem: io::Error) -> io::Error {
 
 fn next_message(lines: &mut LineBuffer) -> Result<Option<Message>, ClientError> {
     while let Some(line) = lines.next_line()? {
-        match read_from_daemon(line)? {
-            FromDaemon::Answer(Some(RequestId::Number(id)), answer) => {
+        match read_server_message(line)? {
+            ServerMessage::Answer(Some(RequestId::Number(id)), answer) => {
                 return Ok(Some(Message::Answer(id, answer)));
             }
             // An error without an id of ours speaks of the connection as a whole.
-            FromDaemon::Answer(_, Err(error)) => return Err(ClientError::Refused(error)),
-            FromDaemon::Notification(Some(notification)) => {
+            ServerMessage::Answer(_, Err(error)) => return Err(ClientError::Refused(error)),
+            ServerMessage::Notification(Some(notification)) => {
                 return Ok(Some(Message::Notification(notification)));
             }
-            FromDaemon::Answer(_, Ok(_)) | FromDaemon::Notification(None) => {}
+            ServerMessage::Answer(_, Ok(_)) | ServerMessage::Notification(None) => {}
         }
     }
     Ok(None)

@@ -25,7 +25,7 @@ pub struct LineTooLong {
 pub struct LineBuffer {
     bytes: Vec<u8>,
     /// How many of `bytes` were given out.
-    given: usize,
+    read_buf: usize,
     /// Up to where `bytes` are known to have no more line feeds.
     searched: usize,
     limit: usize,
@@ -36,17 +36,17 @@ impl LineBuffer {
     pub fn new(limit: usize) -> Self {
         Self {
             bytes: Vec::new(),
-            given: 0,
+            read_buf: 0,
             searched: 0,
             limit,
         }
     }
 
     /// Where to read to: has room for more.
-    pub fn space(&mut self) -> &mut Vec<u8> {
-        self.bytes.drain(..self.given);
-        self.searched -= self.given;
-        self.given = 0;
+    pub fn read_buf(&mut self) -> &mut Vec<u8> {
+        self.bytes.drain(..self.read_buf);
+        self.searched -= self.read_buf;
+        self.read_buf = 0;
         self.bytes.reserve(READ_BYTES);
         &mut self.bytes
     }
@@ -56,14 +56,14 @@ impl LineBuffer {
         let unsearched = self.bytes.get(self.searched..).unwrap_or_default();
         let Some(found) = One::new(b'\n').find(unsearched) else {
             self.searched = self.bytes.len();
-            return if self.searched - self.given > self.limit {
+            return if self.searched - self.read_buf > self.limit {
                 Err(LineTooLong { limit: self.limit })
             } else {
                 Ok(None)
             };
         };
-        let (begin, end) = (self.given, self.searched + found);
-        (self.given, self.searched) = (end + 1, end + 1);
+        let (begin, end) = (self.read_buf, self.searched + found);
+        (self.read_buf, self.searched) = (end + 1, end + 1);
         let line = self.bytes.get(begin..end).unwrap_or_default();
         if line.len() > self.limit {
             return Err(LineTooLong { limit: self.limit });
@@ -73,7 +73,7 @@ impl LineBuffer {
 
     /// The first byte that was not given out yet.
     pub fn first_byte(&self) -> Option<u8> {
-        self.bytes.get(self.given).copied()
+        self.bytes.get(self.read_buf).copied()
     }
 
     /// The stream has ended: a last line may end with it in place of a line feed.
@@ -85,7 +85,7 @@ impl LineBuffer {
 
     /// Whether the beginning of a line waits for its end.
     pub fn has_partial(&self) -> bool {
-        self.bytes.len() > self.given
+        self.bytes.len() > self.read_buf
     }
 }
 
@@ -106,9 +106,9 @@ mod tests {
         let text = b"one\ntwo\r\n\nfour";
         for cut in 0..text.len() {
             let mut buffer = LineBuffer::new(8);
-            buffer.space().extend_from_slice(&text[..cut]);
+            buffer.read_buf().extend_from_slice(&text[..cut]);
             let mut got = lines(&mut buffer);
-            buffer.space().extend_from_slice(&text[cut..]);
+            buffer.read_buf().extend_from_slice(&text[cut..]);
             got.extend(lines(&mut buffer));
             assert_eq!(got, ["one", "two", ""], "cut at {cut}");
             assert!(buffer.has_partial());
@@ -119,11 +119,11 @@ mod tests {
     fn a_line_of_the_limit_passes_and_one_byte_more_does_not() {
         for (bytes, passes) in [(REQUEST_BYTES_MAX, true), (REQUEST_BYTES_MAX + 1, false)] {
             let mut whole = LineBuffer::new(REQUEST_BYTES_MAX);
-            whole.space().extend_from_slice(&vec![b'x'; bytes]);
-            whole.space().extend_from_slice(b"\n");
+            whole.read_buf().extend_from_slice(&vec![b'x'; bytes]);
+            whole.read_buf().extend_from_slice(b"\n");
             assert_eq!(whole.next_line().is_ok(), passes);
             let mut partial = LineBuffer::new(REQUEST_BYTES_MAX);
-            partial.space().extend_from_slice(&vec![b'x'; bytes]);
+            partial.read_buf().extend_from_slice(&vec![b'x'; bytes]);
             assert_eq!(partial.next_line().is_ok(), passes);
         }
     }

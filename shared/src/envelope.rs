@@ -40,14 +40,14 @@ impl Serialize for ReplyTo {
     }
 }
 
-mod at_once;
-mod carefully;
+mod fast;
+mod strict;
 
-pub use carefully::read_carefully;
+pub use strict::parse_strict;
 
 /// Reads one line, without its line feed. What nothing is wrong with is read in one pass; anything else once more, to say what is.
 pub fn read_request(line: &[u8]) -> Incoming {
-    at_once::read(line).unwrap_or_else(|| read_carefully(line))
+    fast::read(line).unwrap_or_else(|| parse_strict(line))
 }
 
 /// A request as a client writes it.
@@ -134,7 +134,7 @@ impl<'a, P: NotificationBody> NotificationLine<'a, P> {
 
 /// A line that a client reads.
 #[derive(Debug)]
-pub enum FromDaemon {
+pub enum ServerMessage {
     /// The answer to the request of this id; the result still as JSON, since only the asker knows its type.
     Answer(Option<RequestId>, Result<Box<RawValue>, Error>),
     /// What was said unasked. A method that this version does not know is left out.
@@ -142,7 +142,7 @@ pub enum FromDaemon {
 }
 
 /// Reads a line from the daemon.
-pub fn read_from_daemon(line: &[u8]) -> Result<FromDaemon, serde_json::Error> {
+pub fn read_server_message(line: &[u8]) -> Result<ServerMessage, serde_json::Error> {
     #[derive(Deserialize)]
     struct Members<'a> {
         id: Option<RequestId>,
@@ -155,11 +155,11 @@ pub fn read_from_daemon(line: &[u8]) -> Result<FromDaemon, serde_json::Error> {
     let members: Members<'_> = serde_json::from_slice(line)?;
     match (members.method.as_deref(), members.result, members.error) {
         (Some("Event" | "Gap" | "Progress" | "End" | "Fence"), _, _) => {
-            serde_json::from_slice(line).map(|it| FromDaemon::Notification(Some(it)))
+            serde_json::from_slice(line).map(|it| ServerMessage::Notification(Some(it)))
         }
-        (Some(_), _, _) => Ok(FromDaemon::Notification(None)),
-        (None, _, Some(error)) => Ok(FromDaemon::Answer(members.id, Err(error))),
-        (None, Some(result), None) => Ok(FromDaemon::Answer(members.id, Ok(result))),
+        (Some(_), _, _) => Ok(ServerMessage::Notification(None)),
+        (None, _, Some(error)) => Ok(ServerMessage::Answer(members.id, Err(error))),
+        (None, Some(result), None) => Ok(ServerMessage::Answer(members.id, Ok(result))),
         (None, None, None) => Err(serde::de::Error::custom(
             "neither an answer nor a notification",
         )),

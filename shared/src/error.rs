@@ -313,7 +313,7 @@ impl Error {
     }
 
     /// Who asked to come in has been said to be gone before that was decided.
-    pub fn gone_meanwhile(connection_id: &ConnectionId) -> Self {
+    pub fn disconnected_during_claim(connection_id: &ConnectionId) -> Self {
         let message = format!(
             "connection {:?} was disconnected before it was admitted",
             connection_id.as_str()
@@ -372,7 +372,7 @@ impl Error {
     }
 
     /// The node that is to be written off is there.
-    pub fn node_is_there(node_name: &NodeName) -> Self {
+    pub fn node_is_member(node_name: &NodeName) -> Self {
         let message = format!(
             "node {:?} still counts as a member of the cluster, and has no orphaned channels",
             node_name.as_str()

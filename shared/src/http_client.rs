@@ -63,7 +63,7 @@ pub fn shown_text(text: &str) -> String {
 }
 
 /// Returns the URL without user, password, query and fragment, which may be secrets.
-pub fn without_secrets(url: &Url) -> String {
+pub fn redacted(url: &Url) -> String {
     let mut shown = url.clone();
     shown.set_query(None);
     shown.set_fragment(None);
@@ -90,7 +90,7 @@ pub fn endpoint(url: &Url) -> String {
         ""
     };
     shown.set_path(&format!("/{beginning}{cut}{more}"));
-    without_secrets(&shown)
+    redacted(&shown)
 }
 
 /// Returns a client for this server. A call fails if connecting, asking and hearing the whole answer take longer than `timeout`.
@@ -145,7 +145,7 @@ pub(crate) fn install_crypto() {
 }
 
 /// Returns why a request failed: the cause of all causes, because those around it repeat the URL.
-pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+pub fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     let text = causes
         .last()
@@ -191,7 +191,7 @@ mod tests {
         ] {
             let url = read_url(url).unwrap();
             assert_eq!(
-                (without_secrets(&url).as_str(), endpoint(&url).as_str()),
+                (redacted(&url).as_str(), endpoint(&url).as_str()),
                 (plain, hook)
             );
         }

@@ -9,7 +9,7 @@ use data_encoding_macro::new_encoding;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, Serializer};
 
-use crate::text::read_text;
+use crate::text::deserialize_via;
 
 /// The longest id, in bytes of UTF-8.
 pub const ID_BYTES_MAX: usize = 255;
@@ -71,7 +71,7 @@ pub fn chosen_if_any<'de, D: Deserializer<'de>, T: Deserialize<'de> + ClientChos
 
 /// Text of 1 to [`ID_BYTES_MAX`] bytes in 32 bytes of memory, on the heap only where it is long.
 #[derive(Clone)]
-enum Text {
+enum InlineStr {
     /// UTF-8 in the first `len` bytes.
     Short {
         len: u8,
@@ -80,7 +80,7 @@ enum Text {
     Long(Box<str>),
 }
 
-impl Text {
+impl InlineStr {
     fn new(text: &str) -> Result<Self, InvalidId> {
         match text.len() {
             0 => Err(InvalidId::Empty),
@@ -128,17 +128,17 @@ macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident, $word:literal) => {
         $(#[$doc])*
         #[derive(Clone)]
-        pub struct $name(Text);
+        pub struct $name(InlineStr);
 
         impl $name {
             /// Checks the length.
             pub fn new(text: &str) -> Result<Self, InvalidId> {
-                Text::new(text).map(Self)
+                InlineStr::new(text).map(Self)
             }
 
             /// A new one: a `UUIDv4` of these random bytes in Clockwork Base32, 26 characters, as Sora's are.
             pub fn generate(random: [u8; 16]) -> Self {
-                Self(Text::generate(random))
+                Self(InlineStr::generate(random))
             }
 
             /// The text.
@@ -215,7 +215,7 @@ macro_rules! id_type {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let expected = format_args!("a {}, a string of 1 to {ID_BYTES_MAX} bytes", $word);
-                read_text(deserializer, expected, |text| Self::new(text).map_err(|invalid| format!("{} {invalid}", $word)))
+                deserialize_via(deserializer, expected, |text| Self::new(text).map_err(|invalid| format!("{} {invalid}", $word)))
             }
         }
     };
@@ -311,7 +311,7 @@ impl Serialize for EventId {
 
 impl<'de> Deserialize<'de> for EventId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read_text(deserializer, format_args!("a string"), str::parse)
+        deserialize_via(deserializer, format_args!("a string"), str::parse)
     }
 }
 

@@ -6,7 +6,7 @@ use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::text::read_text;
+use crate::text::deserialize_via;
 use crate::time::Time;
 use crate::wire_enum::wire_enum;
 
@@ -112,7 +112,7 @@ impl TryFrom<Mode> for SettableMode {
 
 impl<'de> Deserialize<'de> for SettableMode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read_text(deserializer, format_args!("a string"), |word| {
+        deserialize_via(deserializer, format_args!("a string"), |word| {
             match word.parse::<Mode>().map(Self::try_from) {
                 Ok(settable) => settable.map_err(|initial| initial.to_string()),
                 Err(unknown) => Err(format!(

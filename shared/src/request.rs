@@ -254,7 +254,7 @@ impl Params for &str {
         serde_json::from_str(self).or_else(|_| {
             let mut deserializer = serde_json::Deserializer::from_str(self);
             serde_path_to_error::deserialize(&mut deserializer)
-                .map_err(|error| name_the_field(&error))
+                .map_err(|error| locate_field(&error))
         })
     }
 }
@@ -298,10 +298,10 @@ impl GateRequest {
 /// The longest account of what is wrong with a request, in characters: a caller's own text is not sent back whole.
 const PROBLEM_CHARS_MAX: usize = 400;
 
-fn name_the_field(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
+fn locate_field(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
     let place = error.path().to_string();
     let place = if place == "." { "" } else { place.as_str() };
-    let problem = in_words(error.inner());
+    let problem = humanize(error.inner());
     // A field that is missing is told of by the object that lacks it; one that is unknown or given twice at the top by the params.
     let missing = problem
         .strip_prefix("missing field `")
@@ -324,7 +324,7 @@ fn name_the_field(error: &serde_path_to_error::Error<serde_json::Error>) -> Erro
 }
 
 /// What `serde_json` says of a value, in the words of JSON instead of Rust's, and without the place in the line.
-pub(crate) fn in_words(error: &serde_json::Error) -> String {
+pub(crate) fn humanize(error: &serde_json::Error) -> String {
     const ENDS: [(&str, &str); 6] = [
         ("expected u64", "expected a whole number from 0"),
         ("expected u32", "expected a whole number from 0"),
@@ -350,11 +350,11 @@ pub(crate) fn in_words(error: &serde_json::Error) -> String {
         .into_iter()
         .find_map(|(theirs, ours)| Some((ours, text.strip_prefix(theirs)?)));
     let (beginning, text) = beginning.unwrap_or(("", text));
-    shorten(&format!("{beginning}{text}{end}"))
+    truncate_middle(&format!("{beginning}{text}{end}"))
 }
 
 /// Leaves out the middle of a text that is too long: what was got stands at its beginning, what is taken at its end.
-fn shorten(text: &str) -> String {
+fn truncate_middle(text: &str) -> String {
     let chars = text.chars().count();
     if chars <= PROBLEM_CHARS_MAX {
         return text.to_owned();

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::decision::{Connect, Decision};
-use crate::http_client::{self, Outgoing, PEER_TEXT_BYTES_MAX, innermost};
+use crate::http_client::{self, Outgoing, PEER_TEXT_BYTES_MAX, root_cause};
 use crate::id::ChannelId;
 use crate::mode::{Mode, SettableMode};
 use crate::node::{ClusterNode, Status};
@@ -101,13 +101,13 @@ impl SoraApi {
         outgoing: &Outgoing,
     ) -> Result<Self, SoraApiError> {
         let client = http_client::client(&url, timeout, outgoing)
-            .map_err(|error| SoraApiError::Unreachable(innermost(&error)))?;
+            .map_err(|error| SoraApiError::Unreachable(root_cause(&error)))?;
         Ok(Self { client, url, token })
     }
 
     /// Returns where it is, without secrets that the URL may have.
     pub fn url(&self) -> String {
-        http_client::without_secrets(&self.url)
+        http_client::redacted(&self.url)
     }
 
     /// `GetMode`
@@ -284,6 +284,6 @@ fn failed(error: &reqwest::Error) -> SoraApiError {
     if error.is_timeout() {
         SoraApiError::TimedOut
     } else {
-        SoraApiError::Unreachable(innermost(error))
+        SoraApiError::Unreachable(root_cause(error))
     }
 }

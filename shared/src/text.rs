@@ -18,7 +18,7 @@ const ELLIPSIS: &str = "...";
 
 /// Reads a string through `parse`, without a copy of it where it has no escapes. `expected` says what it should have been, where it is
 /// no string at all.
-pub(crate) fn read_text<'de, D: Deserializer<'de>, T, E: Display>(
+pub(crate) fn deserialize_via<'de, D: Deserializer<'de>, T, E: Display>(
     deserializer: D,
     expected: fmt::Arguments<'_>,
     parse: impl FnOnce(&str) -> Result<T, E>,

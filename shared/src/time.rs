@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
 
-use crate::text::read_text;
+use crate::text::deserialize_via;
 
 /// Microseconds since 1970-01-01T00:00:00Z. A label for people: deadlines go by the boot clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,7 +66,7 @@ impl Serialize for Time {
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read_text(deserializer, format_args!("a string"), str::parse)
+        deserialize_via(deserializer, format_args!("a string"), str::parse)
     }
 }
 

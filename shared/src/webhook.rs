@@ -15,7 +15,7 @@ use standardwebhooks::{
 };
 
 use crate::event::Event;
-use crate::http_client::{self, Outgoing, Url, innermost};
+use crate::http_client::{self, Outgoing, Url, root_cause};
 use crate::time::Time;
 use crate::version::VERSION;
 
@@ -325,7 +325,7 @@ impl Sender {
         let request = headers.into_iter().fold(request, |request, (name, value)| {
             request.header(name, value)
         });
-        let answer = request.body(body).send().await.map_err(told)?;
+        let answer = request.body(body).send().await.map_err(describe_error)?;
         let answered = WebhookResponse {
             status: answer.status(),
             retry_after: retry_after(&answer, now),
@@ -340,14 +340,14 @@ impl Sender {
     }
 }
 
-fn told(error: reqwest::Error) -> String {
+fn describe_error(error: reqwest::Error) -> String {
     if error.is_timeout() {
         return format!(
             "timed out: no answer within {} s",
             WEBHOOK_TIMEOUT.as_secs()
         );
     }
-    innermost(&error.without_url())
+    root_cause(&error.without_url())
 }
 
 /// The answer is in the status; some of what follows is read so that the connection can be used again.

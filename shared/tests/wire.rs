@@ -19,8 +19,8 @@ use soramode_protocol::decision::{Connect, Decision, Disconnect, Explain, Reject
 use soramode_protocol::delivery::{ListDeliveries, ResendDelivery};
 use soramode_protocol::end::End;
 use soramode_protocol::envelope::{
-    FromDaemon, Notification, NotificationLine, Outgoing, ReplyTo, read_from_daemon, read_request,
-    write_answer,
+    Notification, NotificationLine, Outgoing, ReplyTo, ServerMessage, read_request,
+    read_server_message, write_answer,
 };
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::event::{EndReason, Event, EventKind, EventType};
@@ -98,8 +98,8 @@ fn rewrite_request<C: Call>(line: &str) -> String {
 }
 
 fn rewrite_result<C: Call>(line: &str) -> String {
-    match read_from_daemon(line.as_bytes()) {
-        Ok(FromDaemon::Answer(Some(id), Ok(result))) => {
+    match read_server_message(line.as_bytes()) {
+        Ok(ServerMessage::Answer(Some(id), Ok(result))) => {
             let reply: C::Reply = read(result.get());
             answered(&ReplyTo::Id(id), Ok(&reply))
         }
@@ -231,20 +231,20 @@ fn every_event_reads_and_writes_its_golden_lines() {
 fn notifications_read_and_write_their_golden_lines() {
     let mut kinds = BTreeSet::new();
     for line in golden("notifications") {
-        let (kind, again) = match read_from_daemon(line.as_bytes()) {
-            Ok(FromDaemon::Notification(Some(Notification::Event(event)))) => {
+        let (kind, again) = match read_server_message(line.as_bytes()) {
+            Ok(ServerMessage::Notification(Some(Notification::Event(event)))) => {
                 ("Event", written(&NotificationLine::new(&event)))
             }
-            Ok(FromDaemon::Notification(Some(Notification::Gap(gap)))) => {
+            Ok(ServerMessage::Notification(Some(Notification::Gap(gap)))) => {
                 ("Gap", written(&NotificationLine::new(&gap)))
             }
-            Ok(FromDaemon::Notification(Some(Notification::Progress(it)))) => {
+            Ok(ServerMessage::Notification(Some(Notification::Progress(it)))) => {
                 ("Progress", written(&NotificationLine::new(&it)))
             }
-            Ok(FromDaemon::Notification(Some(Notification::End(it)))) => {
+            Ok(ServerMessage::Notification(Some(Notification::End(it)))) => {
                 ("End", written(&NotificationLine::new(&it)))
             }
-            Ok(FromDaemon::Notification(Some(Notification::Fence(it)))) => {
+            Ok(ServerMessage::Notification(Some(Notification::Fence(it)))) => {
                 ("Fence", written(&NotificationLine::new(&it)))
             }
             other => panic!("not a notification: {other:?}\n{line}"),
@@ -264,8 +264,8 @@ fn every_error_reads_and_writes_its_golden_lines() {
     let lines = golden("errors");
     let mut types = Vec::new();
     for line in &lines {
-        let (id, error) = match read_from_daemon(line.as_bytes()) {
-            Ok(FromDaemon::Answer(id, Err(error))) => {
+        let (id, error) = match read_server_message(line.as_bytes()) {
+            Ok(ServerMessage::Answer(id, Err(error))) => {
                 (id.map_or(ReplyTo::Null, ReplyTo::Id), error)
             }
             other => panic!("not an error: {other:?}\n{line}"),
@@ -306,8 +306,8 @@ fn what_a_newer_daemon_says_can_be_read() {
     assert!(matches!(decision, Decision::Offer { created: true, .. }));
     let line = br#"{"jsonrpc":"2.0","method":"Moonrise","params":{}}"#;
     assert!(matches!(
-        read_from_daemon(line),
-        Ok(FromDaemon::Notification(None))
+        read_server_message(line),
+        Ok(ServerMessage::Notification(None))
     ));
 }
 
@@ -359,7 +359,7 @@ fn a_carriage_return_before_the_line_feed_is_tolerated() {
 
     let mut lines = LineBuffer::new(REQUEST_BYTES_MAX);
     lines
-        .space()
+        .read_buf()
         .extend_from_slice(b"{\"id\":1,\"method\":\"GetMode\"}\r\n");
     let line = lines.next_line().unwrap().unwrap();
     assert!(matches!(

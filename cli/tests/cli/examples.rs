@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use soramode::examples;
-use soramode_testkit::receiver::{Manner, Receiver};
+use soramode_testkit::receiver::{Receiver, ReceiverBehaviour};
 #[cfg(feature = "cluster")]
 use soramoded::{args::Args, config::Config};
 
@@ -48,12 +48,12 @@ struct Place {
 impl Place {
     /// Prepares the sessions, deliveries and files for an example.
     fn of(line: &str) -> Self {
-        let receiver = Receiver::start(|_| Manner::ok());
+        let receiver = Receiver::start(|_| ReceiverBehaviour::ok());
         let daemon = telling(&receiver);
         let folder = tempfile::tempdir().unwrap();
         if line.contains(" deliveries ") || line.contains(" webhook ") {
             drained(&daemon);
-            let told = receiver.hear();
+            let told = receiver.recv();
             fs::write(
                 folder.path().join("request"),
                 format!("{}{}", told.head, told.text),

@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use serde_json::json;
 use soramode_protocol::webhook::Secrets;
-use soramode_testkit::receiver::{Manner, Receiver, Told};
+use soramode_testkit::receiver::{ReceivedWebhook, Receiver, ReceiverBehaviour};
 use soramoded::config::WebhookConfig;
 
 use crate::support::{Daemon, Run, program};
@@ -46,7 +46,7 @@ pub(crate) fn drained(daemon: &Daemon) {
 
 #[test]
 fn deliveries_are_listed_shown_and_sent_again() {
-    let mut answers = vec![Manner::ok(), Manner::status(410)];
+    let mut answers = vec![ReceiverBehaviour::ok(), ReceiverBehaviour::status(410)];
     let receiver = Receiver::start(move |_| answers.pop().unwrap());
     let daemon = telling(&receiver);
     assert_eq!(daemon.run(&["deliveries"]).stderr, "no deliveries\n");
@@ -90,8 +90,8 @@ fn deliveries_are_listed_shown_and_sent_again() {
         sent.starts_with("delivery 1 (session.vanished) is queued for http://127.0.0.1:"),
         "{sent}"
     );
-    receiver.hear();
-    receiver.hear();
+    receiver.recv();
+    receiver.recv();
     assert_eq!(
         daemon.run(&["deliveries", "list", "--state", "lost"]).code,
         2
@@ -101,14 +101,14 @@ fn deliveries_are_listed_shown_and_sent_again() {
 
 #[test]
 fn a_receiver_that_fails_is_named_before_it_is_given_up() {
-    let receiver = Receiver::start(|_| Manner::status(500));
+    let receiver = Receiver::start(|_| ReceiverBehaviour::status(500));
     let daemon = telling(&receiver);
     daemon.connect("spam", "one");
     daemon.ok(&["set", "block_new_session"]);
     daemon.disconnect("one");
     // When it is told the second time, what came of the first is known.
-    receiver.hear();
-    receiver.hear();
+    receiver.recv();
+    receiver.recv();
     let (_, found) = daemon.json(&["doctor"]);
     let check = found["checks"]
         .as_array()
@@ -133,7 +133,7 @@ fn a_receiver_that_fails_is_named_before_it_is_given_up() {
 
 #[test]
 fn obsolete_deliveries_are_not_sent_again() {
-    let receiver = Receiver::start(|_| Manner::status(410));
+    let receiver = Receiver::start(|_| ReceiverBehaviour::status(410));
     let daemon = telling(&receiver);
     drained(&daemon);
     daemon.ok(&["set", "normal"]);
@@ -155,10 +155,10 @@ fn a_test_reports_the_answer_of_the_receiver() {
     let nobody = folder.path().join("no.sock");
     let run = |args: &[&str]| program(&nobody).args(args).ended();
     let mut answers = vec![
-        Manner::status(301),
-        Manner::status(500),
-        Manner::ok(),
-        Manner::ok(),
+        ReceiverBehaviour::status(301),
+        ReceiverBehaviour::status(500),
+        ReceiverBehaviour::ok(),
+        ReceiverBehaviour::ok(),
     ];
     let receiver = Receiver::start(move |_| answers.pop().unwrap());
     let (url, secret) = (receiver.url(), secret.to_str().unwrap());
@@ -170,7 +170,7 @@ fn a_test_reports_the_answer_of_the_receiver() {
             .contains("/hook accepted a sample session.vanished: 200 OK, in "),
         "{signed:?}"
     );
-    let told = receiver.hear();
+    let told = receiver.recv();
     assert_eq!(
         (
             told.event_type(),
@@ -183,7 +183,7 @@ fn a_test_reports_the_answer_of_the_receiver() {
         (&plain["delivered"], &plain["status"]),
         (&json!(true), &json!(200))
     );
-    assert_eq!(receiver.hear().header("webhook-signature"), None);
+    assert_eq!(receiver.recv().header("webhook-signature"), None);
     for problem in [
         "500 Internal Server Error",
         "301 Moved Permanently: redirects are not followed",
@@ -227,10 +227,10 @@ fn verified(folder: &Path, request: &str, secret: &str) -> (i32, String) {
 
 #[test]
 fn a_request_is_verified_and_a_forged_one_is_refused_with_a_reason() {
-    let receiver = Receiver::start(|_| Manner::ok());
+    let receiver = Receiver::start(|_| ReceiverBehaviour::ok());
     let daemon = telling(&receiver);
     drained(&daemon);
-    let Told { head, text, .. } = receiver.hear();
+    let ReceivedWebhook { head, text, .. } = receiver.recv();
     let folder = tempfile::tempdir().unwrap();
     let verified = |request: &str, secret: &str| verified(folder.path(), request, secret);
     let request = format!("{head}{text}");

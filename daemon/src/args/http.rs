@@ -59,7 +59,7 @@ impl FromStr for HttpUrl {
 impl fmt::Display for HttpUrl {
     /// Shows the URL without secrets that it may have.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&http_client::without_secrets(&self.0))
+        f.write_str(&http_client::redacted(&self.0))
     }
 }
 

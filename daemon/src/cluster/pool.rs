@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
-use soramode_protocol::http_client::{PEER_TEXT_BYTES_MAX, innermost};
+use soramode_protocol::http_client::{PEER_TEXT_BYTES_MAX, root_cause};
 use soramode_protocol::text::shorten;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -243,12 +243,12 @@ fn is_final(error: &Error) -> bool {
 fn words(error: &Error) -> String {
     let text = if let Error::GRpcStatus(status) = error {
         if status.source().is_some() {
-            innermost(status)
+            root_cause(status)
         } else {
             shorten(status.message(), PEER_TEXT_BYTES_MAX)
         }
     } else if let Error::TransportError(error) = error {
-        innermost(error)
+        root_cause(error)
     } else {
         error.to_string()
     };

@@ -252,7 +252,7 @@ impl Client {
             if let Poll::Ready(Some(response)) = late.poll_recv(cx) {
                 return Poll::Ready(Wakeup::Response(response));
             }
-            if reads && let Poll::Ready(bytes) = stream.poll_read(cx, lines.space()) {
+            if reads && let Poll::Ready(bytes) = stream.poll_read(cx, lines.read_buf()) {
                 return Poll::Ready(Wakeup::Read(bytes));
             }
             if has_output && stream.poll_writable(cx).is_ready() {

@@ -322,8 +322,11 @@ async fn child_with_a_passed_socket() {
         socket_mode: 0o777,
         ..Config::on_socket(path)
     };
-    let file =
-        SocketFile::inherited(InheritedSockets::take(&config).unwrap().control().unwrap(), &config).unwrap();
+    let file = SocketFile::inherited(
+        InheritedSockets::take(&config).unwrap().control().unwrap(),
+        &config,
+    )
+    .unwrap();
     let (stream, _) = file.listener().accept().await.unwrap();
     stream.writable().await.unwrap();
     assert_eq!(stream.try_write(b"!").unwrap(), 1);

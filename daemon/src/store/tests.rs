@@ -21,7 +21,7 @@ use soramode_protocol::node::{Storage, StorageState};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::subscribe::Gap;
 use soramode_protocol::time::Time;
-use soramode_testkit::ledger::Ledger;
+use soramode_testkit::record_store::RecordStore;
 
 use super::open::{OpenError, OpenOptions, Opened, database, open};
 use super::writer_thread::PAGES_MAX;
@@ -160,7 +160,7 @@ fn sorted(mut stored: Stored) -> Stored {
 /// A database, and beside it the same records folded in memory.
 struct Both {
     folder: tempfile::TempDir,
-    ledger: Ledger,
+    record_store: RecordStore,
     rng: Rng,
     now: Timestamp,
 }
@@ -173,7 +173,7 @@ impl Both {
         } = opened(self.folder.path(), BOOT);
         assert_eq!(
             (sorted(stored.clone()), host),
-            (sorted(self.ledger.stored()), HostState::Running),
+            (sorted(self.record_store.stored()), HostState::Running),
             "start {start}"
         );
         let mut gate = Gate::restore(
@@ -197,7 +197,7 @@ impl Both {
 
     async fn keep(&mut self, disk: &Disk, records: Vec<Record>) {
         for record in &records {
-            self.ledger.read(record);
+            self.record_store.read(record);
         }
         disk.commit(records).await.1.unwrap();
     }
@@ -206,14 +206,17 @@ impl Both {
 #[tokio::test]
 async fn the_database_holds_what_the_records_say_over_many_restarts() {
     for seed in 0..20 {
-        let (folder, ledger) = (tempfile::tempdir().unwrap(), Ledger::new(Stored::default()));
+        let (folder, record_store) = (
+            tempfile::tempdir().unwrap(),
+            RecordStore::new(Stored::default()),
+        );
         let now = Timestamp {
             wall: Time::from_micros(1_795_377_600_000_000),
             boot: Duration::from_secs(1_000),
         };
         let mut both = Both {
             folder,
-            ledger,
+            record_store,
             rng: Rng::with_seed(seed),
             now,
         };

@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use crate::PATIENCE;
 
 /// A client. Every read has a time limit.
-pub struct Line {
+pub struct TestClient {
     stream: UnixStream,
     reader: BufReader<UnixStream>,
     last_id: i64,
 }
 
-impl Line {
+impl TestClient {
     pub fn to(socket: &Path) -> Self {
         Self::over(UnixStream::connect(socket).unwrap())
     }
@@ -38,12 +38,12 @@ impl Line {
 
     /// Sends from a thread of its own: the daemon reads no further than its client does.
     pub fn send_meanwhile(&self, bytes: impl AsRef<[u8]> + Send + 'static) -> JoinHandle<()> {
-        let mut stream = self.second();
+        let mut stream = self.try_clone();
         std::thread::spawn(move || stream.write_all(bytes.as_ref()).unwrap())
     }
 
     /// The same socket once more.
-    pub fn second(&self) -> UnixStream {
+    pub fn try_clone(&self) -> UnixStream {
         self.stream.try_clone().unwrap()
     }
 
@@ -60,7 +60,7 @@ impl Line {
     }
 
     /// Sends what the daemon may not want to read to its end.
-    pub fn send_in_vain(&mut self, bytes: impl AsRef<[u8]>) {
+    pub fn send_allowing_close(&mut self, bytes: impl AsRef<[u8]>) {
         if let Err(error) = self.stream.write_all(bytes.as_ref()) {
             assert!(
                 matches!(
@@ -84,7 +84,7 @@ impl Line {
         }
     }
 
-    pub fn hear(&mut self) -> Value {
+    pub fn recv(&mut self) -> Value {
         let line = self
             .line()
             .unwrap_or_else(|| panic!("the daemon closed the socket"));
@@ -94,8 +94,8 @@ impl Line {
     }
 
     /// The next line is an answer to `id`, an error of this type.
-    pub fn hear_error(&mut self, id: impl Into<Value>, error_type: &str) -> Value {
-        let message = self.hear();
+    pub fn recv_error(&mut self, id: impl Into<Value>, error_type: &str) -> Value {
+        let message = self.recv();
         assert_eq!(
             (&message["id"], &message["error"]["data"]["error_type"]),
             (&id.into(), &error_type.into()),
@@ -104,7 +104,7 @@ impl Line {
         message["error"].clone()
     }
 
-    pub fn hear_end(&mut self) {
+    pub fn recv_end(&mut self) {
         assert_eq!(self.line(), None);
     }
 
@@ -116,17 +116,17 @@ impl Line {
         (self.last_id, format!("{request}\n"))
     }
 
-    pub fn say(&mut self, method: &str, params: &Value) -> i64 {
+    pub fn send_request(&mut self, method: &str, params: &Value) -> i64 {
         let (id, line) = self.request(method, params);
         self.send(line);
         id
     }
 
     /// Asks, and passes over notifications until the answer is there.
-    pub fn ask(&mut self, method: &str, params: &Value) -> Value {
-        let id = self.say(method, params);
+    pub fn call(&mut self, method: &str, params: &Value) -> Value {
+        let id = self.send_request(method, params);
         loop {
-            let message = self.hear();
+            let message = self.recv();
             if message["id"] == id {
                 return message;
             }
@@ -136,14 +136,14 @@ impl Line {
 
     /// Asks what is answered with a result.
     pub fn get(&mut self, method: &str, params: &Value) -> Value {
-        let answer = self.ask(method, params);
+        let answer = self.call(method, params);
         assert!(answer.get("error").is_none(), "{method} {params}: {answer}");
         answer["result"].clone()
     }
 
     /// Asks what is answered with an error, and gives its type.
-    pub fn refused(&mut self, method: &str, params: &Value) -> String {
-        let answer = self.ask(method, params);
+    pub fn error_type_of(&mut self, method: &str, params: &Value) -> String {
+        let answer = self.call(method, params);
         answer["error"]["data"]["error_type"]
             .as_str()
             .unwrap_or_else(|| panic!("{method} {params}: {answer}"))
@@ -166,9 +166,9 @@ impl Line {
     }
 
     /// The next `Event` of this type; others are passed over.
-    pub fn hear_event(&mut self, event_type: &str) -> Value {
+    pub fn recv_event(&mut self, event_type: &str) -> Value {
         loop {
-            let message = self.hear();
+            let message = self.recv();
             if message["method"] == "Event" && message["params"]["type"] == event_type {
                 return message["params"].clone();
             }
@@ -182,14 +182,14 @@ impl Line {
 }
 
 /// A report that these are live in the channel `a`, and that more follow.
-pub fn part_of_report<S: Into<String>>(connection_ids: impl IntoIterator<Item = S>) -> Value {
+pub fn partial_report<S: Into<String>>(connection_ids: impl IntoIterator<Item = S>) -> Value {
     let row = |id: S| json!({"channel_id": "a", "connection_id": id.into()});
     json!({"connections": connection_ids.into_iter().map(row).collect::<Vec<Value>>()})
 }
 
 /// A report that these are live, and with what was reported before all that are.
-pub fn whole_report<S: Into<String>>(connection_ids: impl IntoIterator<Item = S>) -> Value {
-    let mut report = part_of_report(connection_ids);
+pub fn complete_report<S: Into<String>>(connection_ids: impl IntoIterator<Item = S>) -> Value {
+    let mut report = partial_report(connection_ids);
     report["complete"] = true.into();
     report
 }

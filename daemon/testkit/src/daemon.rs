@@ -13,7 +13,7 @@ use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
 use crate::PATIENCE;
-use crate::control_client::Line;
+use crate::control_client::TestClient;
 
 /// A daemon on a thread and a runtime of its own. Dropping it stops it, and fails the test if it does not stop in order.
 pub struct DaemonThread {
@@ -43,7 +43,7 @@ impl DaemonThread {
     }
 
     /// Begins the stop; dropping it waits for the end.
-    pub fn ask_to_stop(&self) {
+    pub fn request_stop(&self) {
         self.stop.cancel();
     }
 }
@@ -84,13 +84,13 @@ impl Daemon {
         }
     }
 
-    pub fn client(&self) -> Line {
-        Line::to(&self.socket)
+    pub fn client(&self) -> TestClient {
+        TestClient::to(&self.socket)
     }
 
     /// Begins the stop; dropping it waits for the end.
-    pub fn ask_to_stop(&self) {
-        self.thread.ask_to_stop();
+    pub fn request_stop(&self) {
+        self.thread.request_stop();
     }
 }
 

@@ -17,9 +17,9 @@ pub mod control_client;
 pub mod daemon;
 #[cfg(feature = "daemon")]
 pub mod fake_sora;
-pub mod ledger;
 #[cfg(feature = "daemon")]
 pub mod receiver;
+pub mod record_store;
 
 /// How long anything in a test may take before the test fails. Nothing comes near it but a program that hangs.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(90);

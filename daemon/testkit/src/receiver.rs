@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver as Heard, Sender, channel};
+use std::sync::mpsc::{Receiver as ReceivedWebhooks, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
@@ -11,7 +11,7 @@ use crate::PATIENCE;
 
 /// How a request is answered.
 #[derive(Clone, Debug)]
-pub enum Manner {
+pub enum ReceiverBehaviour {
     /// With this status and these header lines.
     Status(u16, String),
     /// With 200, and a body of so many bytes.
@@ -24,7 +24,7 @@ pub enum Manner {
     Hang,
 }
 
-impl Manner {
+impl ReceiverBehaviour {
     pub fn ok() -> Self {
         Self::status(200)
     }
@@ -41,14 +41,14 @@ impl Manner {
 
 /// A request.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct ReceivedWebhook {
     pub head: String,
     pub body: Value,
     /// The body as it came.
     pub text: String,
 }
 
-impl Told {
+impl ReceivedWebhook {
     pub fn event_type(&self) -> &str {
         self.body["type"].as_str().unwrap()
     }
@@ -62,29 +62,31 @@ impl Told {
     }
 }
 
-type Manners = dyn FnMut(&Told) -> Manner + Send;
+type Behaviour = dyn FnMut(&ReceivedWebhook) -> ReceiverBehaviour + Send;
 
 /// The receiver: it takes as many connections as come.
 pub struct Receiver {
     pub address: SocketAddr,
-    told: Heard<Told>,
+    requests: ReceivedWebhooks<ReceivedWebhook>,
 }
 
 impl Receiver {
     /// Answers each request as it is told.
-    pub fn start(manners: impl FnMut(&Told) -> Manner + Send + 'static) -> Self {
+    pub fn start(
+        behaviour: impl FnMut(&ReceivedWebhook) -> ReceiverBehaviour + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (tell, told) = channel();
-        let manners: Arc<Mutex<Manners>> = Arc::new(Mutex::new(manners));
+        let (sender, requests) = channel();
+        let behaviour: Arc<Mutex<Behaviour>> = Arc::new(Mutex::new(behaviour));
         std::thread::spawn(move || {
             // It ends with the test's process: whoever tells it of something may come at any time.
             for stream in listener.incoming().map_while(Result::ok) {
-                let (manners, tell) = (Arc::clone(&manners), tell.clone());
-                std::thread::spawn(move || serve(&stream, &manners, &tell));
+                let (behaviour, sender) = (Arc::clone(&behaviour), sender.clone());
+                std::thread::spawn(move || serve(&stream, &behaviour, &sender));
             }
         });
-        Self { address, told }
+        Self { address, requests }
     }
 
     pub fn url(&self) -> String {
@@ -92,29 +94,29 @@ impl Receiver {
     }
 
     /// What it was told next.
-    pub fn hear(&self) -> Told {
-        self.told.recv_timeout(PATIENCE).unwrap()
+    pub fn recv(&self) -> ReceivedWebhook {
+        self.requests.recv_timeout(PATIENCE).unwrap()
     }
 
     /// What it was told until now.
-    pub fn heard(&self) -> Vec<Told> {
-        self.told.try_iter().collect()
+    pub fn received(&self) -> Vec<ReceivedWebhook> {
+        self.requests.try_iter().collect()
     }
 }
 
-fn serve(stream: &TcpStream, manners: &Mutex<Manners>, tell: &Sender<Told>) {
+fn serve(stream: &TcpStream, behaviour: &Mutex<Behaviour>, sender: &Sender<ReceivedWebhook>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
-    while let Some(told) = read(&mut reader) {
+    while let Some(requests) = read(&mut reader) {
         // The test may be over.
-        let _ = tell.send(told.clone());
-        let manner = manners.lock().unwrap()(&told);
-        if answer(stream, manner).is_none() {
+        let _ = sender.send(requests.clone());
+        let behaviour = behaviour.lock().unwrap()(&requests);
+        if answer(stream, behaviour).is_none() {
             return;
         }
     }
 }
 
-fn read(reader: &mut BufReader<TcpStream>) -> Option<Told> {
+fn read(reader: &mut BufReader<TcpStream>) -> Option<ReceivedWebhook> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if reader.read_line(&mut head).ok()? == 0 {
@@ -129,7 +131,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Told> {
     let mut body = vec![0; length.unwrap().parse().unwrap()];
     reader.read_exact(&mut body).ok()?;
     let text = String::from_utf8(body).unwrap();
-    Some(Told {
+    Some(ReceivedWebhook {
         head,
         body: serde_json::from_str(&text).unwrap(),
         text,
@@ -137,25 +139,25 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Told> {
 }
 
 /// Answers; `None` if the connection is over then.
-fn answer(mut stream: &TcpStream, manner: Manner) -> Option<()> {
-    match manner {
-        Manner::Status(status, headers) => stream
+fn answer(mut stream: &TcpStream, behaviour: ReceiverBehaviour) -> Option<()> {
+    match behaviour {
+        ReceiverBehaviour::Status(status, headers) => stream
             .write_all(
                 format!("HTTP/1.1 {status} X\r\n{headers}content-length: 0\r\n\r\n").as_bytes(),
             )
             .ok(),
-        Manner::Body(bytes) => {
+        ReceiverBehaviour::Body(bytes) => {
             stream
                 .write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n").as_bytes())
                 .ok()?;
             stream.write_all(&vec![b'x'; bytes]).ok()
         }
-        Manner::Half => stream
+        ReceiverBehaviour::Half => stream
             .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
             .ok()
             .filter(|()| false),
-        Manner::Close => None,
-        Manner::Hang => {
+        ReceiverBehaviour::Close => None,
+        ReceiverBehaviour::Hang => {
             let mut byte = [0];
             stream.read(&mut byte).ok().filter(|_| false).map(drop)
         }

@@ -104,7 +104,7 @@ impl Net {
 
     /// A namespace with one interface, on the bridge.
     pub(crate) fn add(&mut self, machine: &str, host: u8) {
-        let (space, outside) = (self.space(machine), self.outside(machine));
+        let (space, outside) = (self.read_buf(machine), self.outside(machine));
         try_run(Command::new("ip").args(["link", "del", &outside]));
         try_run(Command::new("ip").args(["netns", "del", &space]));
         ip(&["netns", "add", &space]);
@@ -129,7 +129,7 @@ impl Net {
     /// A command that runs on a machine: `ip` becomes it, so that its process id is the command's.
     pub(crate) fn on(&self, machine: &str, program: &str) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.space(machine), program]);
+        command.args(["netns", "exec", &self.read_buf(machine), program]);
         command
     }
 
@@ -150,7 +150,7 @@ impl Net {
 
     /// Loses this share of a machine's packets, in percent.
     pub(crate) fn lose(&self, machine: &str, way: Way, percent: u8) {
-        let (space, table) = (self.space(machine), way.table());
+        let (space, table) = (self.read_buf(machine), way.table());
         let (hook, interface) = (way.hook(), way.interface());
         let chance = if percent < 100 {
             format!("numgen random mod 100 < {percent}")
@@ -167,7 +167,7 @@ impl Net {
         run(Command::new("ip").args([
             "netns",
             "exec",
-            &self.space(machine),
+            &self.read_buf(machine),
             "nft",
             "delete",
             "table",
@@ -180,7 +180,7 @@ impl Net {
         format!("{}-b", self.tag)
     }
 
-    fn space(&self, machine: &str) -> String {
+    fn read_buf(&self, machine: &str) -> String {
         format!("{}-{machine}", self.tag)
     }
 
@@ -194,7 +194,7 @@ impl Drop for Net {
         for machine in &self.machines {
             // Sockets that nobody answers any more keep the namespace, and its interface, for minutes.
             try_run(Command::new("ip").args(["link", "del", &self.outside(machine)]));
-            try_run(Command::new("ip").args(["netns", "del", &self.space(machine)]));
+            try_run(Command::new("ip").args(["netns", "del", &self.read_buf(machine)]));
         }
         try_run(Command::new("ip").args(["link", "del", &self.bridge()]));
     }

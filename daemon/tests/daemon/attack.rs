@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use soramode_testkit::control_client::Line;
+use soramode_testkit::control_client::TestClient;
 use soramoded::control::{CLIENTS_MAX, UNIDENTIFIED_CLIENTS_MAX};
 
 use crate::process::Process;
@@ -109,7 +109,7 @@ impl Most {
 }
 
 /// Connects and disconnects; how long each `Connect` took.
-fn connects(client: &mut Line, number: usize) -> Vec<Duration> {
+fn connects(client: &mut TestClient, number: usize) -> Vec<Duration> {
     let mut times = Vec::new();
     for _ in 0..number {
         let began = Instant::now();

@@ -1,27 +1,27 @@
 //! Subscriptions: from where, of what, without a gap or a repeat.
 
 use serde_json::{Value, json};
-use soramode_testkit::control_client::Line;
+use soramode_testkit::control_client::TestClient;
 use soramode_testkit::daemon::Daemon;
 
 /// Each makes four events.
-fn come_and_go(client: &mut Line, times: usize) {
+fn come_and_go(client: &mut TestClient, times: usize) {
     for number in 0..times {
         client.connect("a", &number.to_string());
         client.disconnect(&number.to_string());
     }
 }
 
-fn next_seq(client: &mut Line) -> u64 {
+fn next_seq(client: &mut TestClient) -> u64 {
     client.get("Subscribe", &json!({}))["next_seq"]
         .as_u64()
         .unwrap()
 }
 
 /// Hears events until this one, which must come without a gap or a repeat.
-fn hear_until(client: &mut Line, first: u64, last: u64) {
+fn hear_until(client: &mut TestClient, first: u64, last: u64) {
     for seq in first..=last {
-        assert_eq!(client.hear()["params"]["seq"], seq);
+        assert_eq!(client.recv()["params"]["seq"], seq);
     }
 }
 
@@ -60,12 +60,12 @@ fn from_now_on_and_from_any_event_that_is_kept() {
     }
     let next_seq = next_seq(&mut other);
     assert_eq!(
-        other.refused("Subscribe", &json!({"from": next_seq + 1})),
+        other.error_type_of("Subscribe", &json!({"from": next_seq + 1})),
         "InvalidParams"
     );
     for from in [json!(0), json!(-1), json!("then"), json!(1.5)] {
         assert_eq!(
-            other.refused("Subscribe", &json!({"from": from})),
+            other.error_type_of("Subscribe", &json!({"from": from})),
             "InvalidParams"
         );
     }
@@ -84,13 +84,13 @@ fn what_is_no_longer_kept_is_said() {
         (&subscribed["oldest_seq"], &subscribed["next_seq"]),
         (&31.into(), &41.into())
     );
-    let gap = client.hear();
+    let gap = client.recv();
     assert_eq!(
         (&gap["method"], &gap["params"]),
         (&"Gap".into(), &json!({"from": 5, "to": 30}))
     );
     for seq in [32, 36, 40] {
-        assert_eq!(client.hear()["params"]["seq"], seq);
+        assert_eq!(client.recv()["params"]["seq"], seq);
     }
 }
 
@@ -112,10 +112,10 @@ fn only_the_types_asked_for() {
         let mut client = daemon.client();
         client.get("Subscribe", &json!({"from": 1, "types": types}));
         for seq in seqs {
-            assert_eq!(client.hear()["params"]["seq"], seq, "{types}");
+            assert_eq!(client.recv()["params"]["seq"], seq, "{types}");
         }
-        let asked = client.say("GetMode", &json!({}));
-        assert_eq!(client.hear()["id"], asked, "nothing else of {types}");
+        let asked = client.send_request("GetMode", &json!({}));
+        assert_eq!(client.recv()["id"], asked, "nothing else of {types}");
     }
     for types in [
         json!([]),
@@ -125,7 +125,7 @@ fn only_the_types_asked_for() {
         json!(vec!["*"; 33]),
     ] {
         assert_eq!(
-            other.refused("Subscribe", &json!({"types": types})),
+            other.error_type_of("Subscribe", &json!({"types": types})),
             "InvalidParams"
         );
     }
@@ -138,24 +138,24 @@ fn a_client_has_one_subscription_and_may_change_or_end_it() {
     assert_eq!(client.get("Unsubscribe", &json!({}))["found"], false);
     client.get("Subscribe", &json!({"types": ["mode.*"]}));
     assert_eq!(
-        client.refused("Subscribe", &json!({"from": 99})),
+        client.error_type_of("Subscribe", &json!({"from": 99})),
         "InvalidParams"
     );
     // The one before goes on.
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
-    assert_eq!(client.hear_event("mode.changed")["seq"], 1);
+    assert_eq!(client.recv_event("mode.changed")["seq"], 1);
     client.get("Subscribe", &json!({"types": ["session.vanished"]}));
     client.get("ChangeMode", &json!({"mode": "normal"}));
     assert_eq!(client.get("Unsubscribe", &json!({}))["found"], true);
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
-    let asked = client.say("GetMode", &json!({}));
-    assert_eq!(client.hear()["id"], asked);
+    let asked = client.send_request("GetMode", &json!({}));
+    assert_eq!(client.recv()["id"], asked);
 }
 
 #[test]
 fn events_that_come_in_a_storm_all_come() {
     let daemon = Daemon::with(|config| config.keep_events = 100_000);
-    let mut readers: Vec<Line> = (0..5).map(|_| daemon.client()).collect();
+    let mut readers: Vec<TestClient> = (0..5).map(|_| daemon.client()).collect();
     for reader in &mut readers {
         reader.get("Subscribe", &json!({}));
     }

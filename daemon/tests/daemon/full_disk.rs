@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 
 use rustix::io::Errno;
 use serde_json::{Value, json};
-use soramode_testkit::control_client::{Line, part_of_report};
-use soramode_testkit::receiver::{Manner, Receiver};
+use soramode_testkit::control_client::{TestClient, partial_report};
+use soramode_testkit::receiver::{Receiver, ReceiverBehaviour};
 
 use crate::process::Process;
 use crate::state::Home;
@@ -55,7 +55,7 @@ impl OnSmallDisk {
             .arg(set("LD_PRELOAD", &faults_library(home.folder())))
             .arg(set("FAULTS", &home.faults()));
         command.arg(env!("CARGO_BIN_EXE_soramoded"));
-        let receiver = Receiver::start(|_| Manner::ok());
+        let receiver = Receiver::start(|_| ReceiverBehaviour::ok());
         let process = home.start_with(
             command,
             &["--node-name", "node-01", "--webhook", &receiver.url()],
@@ -138,11 +138,11 @@ fn faults_library(folder: &Path) -> PathBuf {
 }
 
 /// Lets connections in until one is refused; gives those that were offered, and the one that was not.
-fn connect_until_refused(client: &mut Line) -> (Vec<String>, String) {
+fn connect_until_refused(client: &mut TestClient) -> (Vec<String>, String) {
     let mut offered = Vec::new();
     for number in 0.. {
         let connection_id = format!("c{number}");
-        let answer = client.ask(
+        let answer = client.call(
             "Connect",
             &json!({"channel_id": "a", "connection_id": connection_id}),
         );
@@ -159,7 +159,7 @@ fn connect_until_refused(client: &mut Line) -> (Vec<String>, String) {
     unreachable!("a disk is full some time")
 }
 
-fn ids(client: &mut Line) -> Vec<String> {
+fn ids(client: &mut TestClient) -> Vec<String> {
     let (mut ids, mut cursor) = (Vec::new(), Value::Null);
     loop {
         let mut params = json!({"limit": 1_000});
@@ -216,7 +216,7 @@ fn fails_and_recovers(
         "BLOCK-NEW-CONNECTION"
     );
     for mode in ["normal", "block_new_session"] {
-        let refusal = client.ask("ChangeMode", &json!({"mode": mode}))["error"].clone();
+        let refusal = client.call("ChangeMode", &json!({"mode": mode}))["error"].clone();
         assert_eq!(
             refusal["data"]["error_type"], "StorageUnavailable",
             "{refusal}"
@@ -245,7 +245,7 @@ fn fails_and_recovers(
         (0, "node-01".into())
     );
     assert!(
-        disk.receiver.heard().is_empty(),
+        disk.receiver.received().is_empty(),
         "told of what is not written"
     );
     mend_it(&disk);
@@ -253,7 +253,7 @@ fn fails_and_recovers(
         .read_log_until("the state can be written again");
     let mut seqs = Vec::new();
     let vanished = loop {
-        let event = reader.hear()["params"].clone();
+        let event = reader.recv()["params"].clone();
         seqs.push(event["seq"].as_u64().unwrap());
         if event["type"] == "session.vanished" {
             break event;
@@ -263,7 +263,7 @@ fn fails_and_recovers(
         seqs,
         (next_seq..=vanished["seq"].as_u64().unwrap()).collect::<Vec<u64>>()
     );
-    assert_eq!(disk.receiver.hear().body["id"], vanished["id"]);
+    assert_eq!(disk.receiver.recv().body["id"], vanished["id"]);
     // It stays closed until somebody opens it.
     let status = client.status();
     assert_eq!(
@@ -373,7 +373,7 @@ fn requests_decided_while_a_write_fails_are_refused_with_it_and_events_keep_thei
     let Some(mut disk) = OnSmallDisk::start() else {
         return;
     };
-    let mut clients: Vec<Line> = (0..8).map(|_| disk.process.client()).collect();
+    let mut clients: Vec<TestClient> = (0..8).map(|_| disk.process.client()).collect();
     clients[0].connect("spam", "before");
     let next_seq = clients[0].get("Subscribe", &json!({}))["next_seq"]
         .as_u64()
@@ -384,33 +384,33 @@ fn requests_decided_while_a_write_fails_are_refused_with_it_and_events_keep_thei
     for (number, client) in clients.iter_mut().enumerate() {
         let connection_id = format!("c{number}");
         let params = json!({"channel_id": "a", "connection_id": connection_id});
-        client.say("Connect", &params);
-        client.say("Disconnect", &json!({"connection_id": connection_id}));
-        client.say("Report", &part_of_report([format!("r{number}")]));
+        client.send_request("Connect", &params);
+        client.send_request("Disconnect", &json!({"connection_id": connection_id}));
+        client.send_request("Report", &partial_report([format!("r{number}")]));
         // Nothing of all this is read before it is written or has failed.
-        client.say("GetMode", &json!({}));
+        client.send_request("GetMode", &json!({}));
     }
     for client in &mut clients {
-        let refused = client.hear();
+        let refused = client.recv();
         assert_eq!(
             refused["error"]["data"]["error_type"], "StorageUnavailable",
             "{refused}"
         );
-        let gone = client.hear();
+        let gone = client.recv();
         assert_eq!(
             (&gone["result"]["found"], &gone["result"]["durable"]),
             (&true.into(), &false.into()),
             "{gone}"
         );
-        assert!(client.hear()["result"].is_object());
-        assert!(client.hear()["result"]["mode"].is_string());
+        assert!(client.recv()["result"].is_object());
+        assert!(client.recv()["result"]["mode"].is_string());
     }
     let mut expected: Vec<String> = (0..8).map(|number| format!("r{number}")).collect();
     expected.insert(0, "before".to_owned());
     assert_eq!(ids(&mut clients[0]), expected);
     // Retries fail while more is reported.
     for round in 0..3 {
-        clients[1].get("Report", &part_of_report([format!("later{round}")]));
+        clients[1].get("Report", &partial_report([format!("later{round}")]));
     }
     disk.heal();
     disk.process
@@ -421,7 +421,7 @@ fn requests_decided_while_a_write_fails_are_refused_with_it_and_events_keep_thei
     let subscribed = reader.get("Subscribe", &json!({"from": next_seq}));
     let mut seqs = Vec::new();
     while seqs.last().map_or(next_seq, |seq| seq + 1) < subscribed["next_seq"].as_u64().unwrap() {
-        seqs.push(reader.hear()["params"]["seq"].as_u64().unwrap());
+        seqs.push(reader.recv()["params"]["seq"].as_u64().unwrap());
     }
     assert_eq!(
         seqs,
@@ -439,7 +439,7 @@ fn a_mode_that_is_not_safe_from_a_power_cut_is_not_promised() {
     client.connect("spam", "first");
     disk.fail(SYNCS, Errno::IO);
     assert_eq!(
-        client.refused("ChangeMode", &json!({"mode": "block_new_session"})),
+        client.error_type_of("ChangeMode", &json!({"mode": "block_new_session"})),
         "StorageUnavailable"
     );
     let status = client.status();
@@ -449,7 +449,7 @@ fn a_mode_that_is_not_safe_from_a_power_cut_is_not_promised() {
         "{status}"
     );
     assert_eq!(
-        client.refused("ChangeMode", &json!({"mode": "normal"})),
+        client.error_type_of("ChangeMode", &json!({"mode": "normal"})),
         "StorageUnavailable"
     );
     disk.heal();
@@ -482,7 +482,10 @@ fn a_change_to_the_mode_of_a_broken_disk_is_taken_back_with_its_expiry() {
     let mut client = disk.process.client();
     disk.fail(SYNCS, Errno::IO);
     let change = json!({"mode": "block_new_connection", "expires_in_seconds": 3_600});
-    assert_eq!(client.refused("ChangeMode", &change), "StorageUnavailable");
+    assert_eq!(
+        client.error_type_of("ChangeMode", &change),
+        "StorageUnavailable"
+    );
     disk.heal();
     disk.process
         .read_log_until("the state can be written again");

@@ -1,7 +1,7 @@
 //! Who has said all it wants to say is answered all the same, and followed until it is wholly gone.
 
 use serde_json::json;
-use soramode_testkit::control_client::Line;
+use soramode_testkit::control_client::TestClient;
 use soramode_testkit::daemon::Daemon;
 
 const WAIT: &str = "{\"id\":\"w\",\"method\":\"Wait\",\"params\":{\"for\":\"mode\",\"mode\":\"block_new_session\"}}";
@@ -17,12 +17,12 @@ fn a_last_line_needs_no_line_feed() {
         let mut client = daemon.client();
         client.send(line);
         client.half_close();
-        assert_eq!(client.hear()["id"], 1, "{line:?}");
-        client.hear_end();
+        assert_eq!(client.recv()["id"], 1, "{line:?}");
+        client.recv_end();
     }
     let mut silent = daemon.client();
     silent.half_close();
-    silent.hear_end();
+    silent.recv_end();
 }
 
 #[test]
@@ -34,16 +34,16 @@ fn everything_is_answered_before_the_end() {
     }
     // More than the socket holds, of every kind, before the first answer is read.
     for _ in 0..40 {
-        client.say("ListConnections", &json!({"limit": 150}));
-        client.say("GetStatus", &json!({}));
-        client.say("NoSuch", &json!({}));
-        client.say("GetInfo", &json!({}));
+        client.send_request("ListConnections", &json!({"limit": 150}));
+        client.send_request("GetStatus", &json!({}));
+        client.send_request("NoSuch", &json!({}));
+        client.send_request("GetInfo", &json!({}));
     }
     client.half_close();
     for id in 151..=310 {
-        assert_eq!(client.hear()["id"], id);
+        assert_eq!(client.recv()["id"], id);
     }
-    client.hear_end();
+    client.recv_end();
 }
 
 #[test]
@@ -54,12 +54,12 @@ fn a_wait_goes_on_until_it_ends() {
     waiter.half_close();
     other.get("GetMode", &json!({}));
     other.get("ChangeMode", &json!({"mode": "block_new_session"}));
-    let ended = waiter.hear();
+    let ended = waiter.recv();
     assert_eq!(
         (&ended["id"], &ended["result"]["outcome"]),
         (&"w".into(), &"reached".into())
     );
-    waiter.hear_end();
+    waiter.recv_end();
 }
 
 #[test]
@@ -68,18 +68,18 @@ fn a_subscription_goes_on() {
     let (mut reader, mut other) = (daemon.client(), daemon.client());
     reader.send("{\"id\":1,\"method\":\"Subscribe\",\"params\":{\"types\":[\"session.created\"]}}");
     reader.half_close();
-    assert_eq!(reader.hear()["id"], 1);
+    assert_eq!(reader.recv()["id"], 1);
     for number in 0..3 {
         other.connect(&format!("channel {number}"), &number.to_string());
         assert_eq!(
-            reader.hear_event("session.created")["channel_id"],
+            reader.recv_event("session.created")["channel_id"],
             format!("channel {number}")
         );
     }
 }
 
 /// A connection that hangs on the socket tells when the daemon has let go of the client: with no grace it ends then.
-fn leave_behind(client: &mut Line) {
+fn leave_behind(client: &mut TestClient) {
     client.get(
         "Connect",
         &json!({"channel_id": "a", "connection_id": "1", "lifetime": "socket"}),
@@ -112,7 +112,7 @@ fn whoever_is_wholly_gone_is_dropped_whatever_it_follows() {
         }
         drop(client);
         assert_eq!(
-            watcher.hear_event("connection.destroyed")["reason"],
+            watcher.recv_event("connection.destroyed")["reason"],
             "socket_closed",
             "{line} {closes_first}"
         );

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use serde_json::json;
-use soramode_testkit::control_client::Line;
+use soramode_testkit::control_client::TestClient;
 use soramoded::http::{HTTP_CLIENTS_MAX, REFUSALS_MAX};
 
 use crate::process::{Process, soramoded};
@@ -102,7 +102,7 @@ impl Attack {
 
     fn run(mut self, clients: usize) {
         let before = self.process.resident_kib();
-        let deaf: Vec<Line> = (0..DEAF_OPERATORS)
+        let deaf: Vec<TestClient> = (0..DEAF_OPERATORS)
             .flat_map(|_| self.deaf_operators())
             .collect();
         for number in 0..clients {
@@ -150,24 +150,24 @@ impl Attack {
             ("/ready", ""),
         ][listener];
         match number / self.addresses.len() % 4 {
-            0 => say(&mut stream, b"G"),
-            1 => say(&mut stream, format!("POST {path} HTTP/1.1\r\nhost: localhost\r\n{target}content-length: 1000\r\n\r\n{{").as_bytes()),
+            0 => send_request(&mut stream, b"G"),
+            1 => send_request(&mut stream, format!("POST {path} HTTP/1.1\r\nhost: localhost\r\n{target}content-length: 1000\r\n\r\n{{").as_bytes()),
             2 => {
                 rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 2_048).unwrap();
                 let path = if listener == OBSERVE { "/metrics" } else { path };
                 let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{target}\r\n").repeat(20);
-                (0..100).for_each(|_| say(&mut stream, request.as_bytes()));
+                (0..100).for_each(|_| send_request(&mut stream, request.as_bytes()));
             }
             _ => {}
         }
         self.hostile.push(stream);
     }
 
-    fn deaf_operators(&self) -> [Line; 2] {
+    fn deaf_operators(&self) -> [TestClient; 2] {
         let mut of_the_control_socket = self.process.client();
         of_the_control_socket
             .send_until_full(&b"{\"id\":1,\"method\":\"GetStatus\"}\n".repeat(100));
-        let mut of_the_api = Line::to(&self.api_socket);
+        let mut of_the_api = TestClient::to(&self.api_socket);
         of_the_api.send_until_full(
             &b"POST / HTTP/1.1\r\nx-sora-target: Sora_20211215.GetMode\r\n\r\n".repeat(100),
         );
@@ -225,7 +225,7 @@ impl Attack {
 }
 
 /// Sends what there is room for, also where the daemon has closed by now.
-fn say(stream: &mut TcpStream, bytes: &[u8]) {
+fn send_request(stream: &mut TcpStream, bytes: &[u8]) {
     if let Err(error) = stream.write(bytes) {
         assert!(
             matches!(

@@ -16,8 +16,8 @@ use fastrand::Rng;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use soramode_testkit::PATIENCE;
-use soramode_testkit::control_client::Line;
-use soramode_testkit::receiver::{Manner, Receiver};
+use soramode_testkit::control_client::TestClient;
+use soramode_testkit::receiver::{Receiver, ReceiverBehaviour};
 
 use crate::process::Process;
 use crate::state::Home;
@@ -35,7 +35,7 @@ const IDS_PER_CLIENT: u64 = 6;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Here,
-    Gone,
+    Ended,
     /// Asked for, and not answered.
     Unknown,
 }
@@ -54,7 +54,7 @@ struct Promises {
 impl Promises {
     fn new(client: u64, seed: u64) -> Self {
         let ids = (0..IDS_PER_CLIENT)
-            .map(|number| (format!("{client}-{number}"), Fate::Gone))
+            .map(|number| (format!("{client}-{number}"), Fate::Ended))
             .collect();
         Self {
             client,
@@ -128,7 +128,7 @@ impl Promises {
         };
         let fate = match (result["type"].as_str(), result["found"].as_bool()) {
             (Some("offer"), _) => Fate::Here,
-            (Some("reject"), _) | (_, Some(_)) => Fate::Gone,
+            (Some("reject"), _) | (_, Some(_)) => Fate::Ended,
             _ => panic!("{answer}"),
         };
         self.fates.insert(connection_id.to_owned(), fate);
@@ -209,14 +209,14 @@ impl World {
         ])
     }
 
-    fn check(&mut self, client: &mut Line) {
+    fn check(&mut self, client: &mut TestClient) {
         self.check_log(client);
         self.check_connections(client);
         self.check_mode(client);
     }
 
     /// The log goes on without a gap or a repeat, and tells what the tables tell.
-    fn check_log(&mut self, client: &mut Line) {
+    fn check_log(&mut self, client: &mut TestClient) {
         let subscribed = client.get("Subscribe", &json!({"from": self.last_seq + 1}));
         let log_id = self
             .log_id
@@ -224,7 +224,7 @@ impl World {
         assert_eq!(*log_id, subscribed["log_id"]);
         let next_seq = subscribed["next_seq"].as_u64().unwrap();
         while self.last_seq + 1 < next_seq {
-            let message = client.hear();
+            let message = client.recv();
             let event = &message["params"];
             assert_eq!(
                 (&message["method"], &event["seq"]),
@@ -254,7 +254,7 @@ impl World {
     }
 
     /// Who was promised to be in is in, who was promised to be gone is gone, and nobody else is there.
-    fn check_connections(&mut self, client: &mut Line) {
+    fn check_connections(&mut self, client: &mut TestClient) {
         let page = client.get("ListConnections", &json!({"limit": 1_000}));
         let here: BTreeSet<String> = page["connections"]
             .as_array()
@@ -274,8 +274,8 @@ impl World {
             self.checks += 1;
             match *fate {
                 Fate::Here => assert!(is_here, "{connection_id} was let in, and is lost"),
-                Fate::Gone => assert!(!is_here, "{connection_id} had gone, and is back"),
-                Fate::Unknown => *fate = if is_here { Fate::Here } else { Fate::Gone },
+                Fate::Ended => assert!(!is_here, "{connection_id} had gone, and is back"),
+                Fate::Unknown => *fate = if is_here { Fate::Here } else { Fate::Ended },
             }
         }
         assert!(
@@ -286,13 +286,13 @@ impl World {
 
     /// The receiver was told of everything, in the order in which it happened. That the node was empty may have been left out: if it
     /// was open again by then.
-    fn check_receiver(&mut self, client: &mut Line) {
+    fn check_receiver(&mut self, client: &mut TestClient) {
         client.get("Subscribe", &json!({"types": ["delivery.succeeded"]}));
         while client.status()["deliveries"]["pending"] != 0 {
-            client.hear_event("delivery.succeeded");
+            client.recv_event("delivery.succeeded");
         }
         let (mut seen, mut told) = (BTreeSet::new(), Vec::new());
-        for request in self.receiver.heard() {
+        for request in self.receiver.received() {
             let id = request.body["id"].as_str().unwrap().to_owned();
             if seen.insert(id.clone()) {
                 told.push((id, request.event_type().to_owned()));
@@ -309,7 +309,7 @@ impl World {
         self.checks += told.len() as u64;
     }
 
-    fn check_mode(&mut self, client: &mut Line) {
+    fn check_mode(&mut self, client: &mut TestClient) {
         let mode = client.get("GetMode", &json!({}));
         let generation = mode["generation"].as_u64().unwrap();
         let operator = &mut self.promises[0];
@@ -340,7 +340,10 @@ fn nothing_promised_is_lost_and_nothing_is_invented() {
     let promises = (0..CLIENTS)
         .map(|client| Promises::new(client, seed))
         .collect();
-    let (live, receiver) = (BTreeSet::new(), Receiver::start(|_| Manner::ok()));
+    let (live, receiver) = (
+        BTreeSet::new(),
+        Receiver::start(|_| ReceiverBehaviour::ok()),
+    );
     let mut world = World {
         home: Home::new(),
         promises,

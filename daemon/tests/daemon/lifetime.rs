@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use soramode_testkit::control_client::{Line, part_of_report, whole_report};
+use soramode_testkit::control_client::{TestClient, complete_report, partial_report};
 use soramode_testkit::daemon::Daemon;
 
-fn connect_for_socket(client: &mut Line, connection_id: &str) {
+fn connect_for_socket(client: &mut TestClient, connection_id: &str) {
     let offer = client.get(
         "Connect",
         &json!({"channel_id": "a", "connection_id": connection_id, "lifetime": "socket"}),
@@ -14,7 +14,7 @@ fn connect_for_socket(client: &mut Line, connection_id: &str) {
     assert_eq!(offer["type"], "offer");
 }
 
-fn ids(client: &mut Line) -> Vec<String> {
+fn ids(client: &mut TestClient) -> Vec<String> {
     let list = client.get("ListConnections", &json!({"limit": 1000}));
     list["connections"]
         .as_array()
@@ -40,7 +40,7 @@ fn they_end_when_their_socket_has_been_gone_for_the_grace() {
     let broke = std::time::Instant::now();
     drop(first);
     for id in ["1", "2"] {
-        let event = other.hear_event("connection.destroyed");
+        let event = other.recv_event("connection.destroyed");
         assert_eq!(
             (&event["connection_id"], &event["reason"]),
             (&id.into(), &"socket_closed".into())
@@ -63,10 +63,10 @@ fn whoever_takes_them_over_in_time_keeps_them() {
     connect_for_socket(&mut second, "connected");
     assert_eq!(second.connect("a", "explicit")["created"], false);
     assert_eq!(
-        second.get("Report", &part_of_report(["reported"])),
+        second.get("Report", &partial_report(["reported"])),
         json!({"added": 0, "removed": 0})
     );
-    let event = second.hear_event("connection.destroyed");
+    let event = second.recv_event("connection.destroyed");
     assert_eq!(event["connection_id"], "left");
     let mut left = ids(&mut second);
     left.sort();
@@ -77,7 +77,7 @@ fn whoever_takes_them_over_in_time_keeps_them() {
     drop(second);
     for _ in 0..3 {
         assert_eq!(
-            third.hear_event("connection.destroyed")["reason"],
+            third.recv_event("connection.destroyed")["reason"],
             "socket_closed"
         );
     }
@@ -94,21 +94,21 @@ fn a_report_may_come_in_parts_and_is_the_whole_truth_with_the_last() {
     client.get("ChangeMode", &json!({"mode": "block_new_connection"}));
     let part = |from: usize| (from..from + 300).map(|number| format!("live {number}"));
     assert_eq!(
-        client.get("Report", &part_of_report(part(0))),
+        client.get("Report", &partial_report(part(0))),
         json!({"added": 300, "removed": 0})
     );
     // Another's report is another report, and whoever it names while this one is under way is there.
     assert_eq!(
-        other.get("Report", &part_of_report(["old 0"])),
+        other.get("Report", &partial_report(["old 0"])),
         json!({"added": 0, "removed": 0})
     );
     assert_eq!(
-        client.get("Report", &part_of_report(part(300))),
+        client.get("Report", &partial_report(part(300))),
         json!({"added": 300, "removed": 0})
     );
     let last = part(600).chain(["old 7".to_owned()]);
     assert_eq!(
-        client.get("Report", &whole_report(last)),
+        client.get("Report", &complete_report(last)),
         json!({"added": 300, "removed": 18})
     );
     let status = client.status();
@@ -118,11 +118,11 @@ fn a_report_may_come_in_parts_and_is_the_whole_truth_with_the_last() {
     );
     // With the report the parts are over: the next one stands for itself.
     assert_eq!(
-        client.get("Report", &whole_report(["live 5"])),
+        client.get("Report", &complete_report(["live 5"])),
         json!({"added": 0, "removed": 901})
     );
     assert_eq!(
-        client.refused("Report", &json!({"connections": [["a", "b"]]})),
+        client.error_type_of("Report", &json!({"connections": [["a", "b"]]})),
         "InvalidParams"
     );
 }

@@ -28,16 +28,16 @@ fn a_line_of_64_kib_is_taken_and_a_longer_one_ends_the_conversation() {
     let mut client = daemon.client();
     client.send(padded(REQUEST_BYTES_MAX) + "\n" + &padded(REQUEST_BYTES_MAX) + "\n");
     for _ in 0..2 {
-        assert_eq!(client.hear()["id"], 7);
+        assert_eq!(client.recv()["id"], 7);
     }
     let endings = ["\n", "", &" ".repeat(1_000_000)];
     for ending in endings {
         let mut client = daemon.client();
         client.send(format!("{GET_MODE}\n"));
-        client.send_in_vain(padded(REQUEST_BYTES_MAX + 1) + ending);
-        assert_eq!(client.hear()["id"], 7);
-        client.hear_error(Value::Null, "InvalidRequest");
-        client.hear_end();
+        client.send_allowing_close(padded(REQUEST_BYTES_MAX + 1) + ending);
+        assert_eq!(client.recv()["id"], 7);
+        client.recv_error(Value::Null, "InvalidRequest");
+        client.recv_end();
     }
     assert_eq!(daemon.client().get("GetMode", &json!({}))["mode"], "normal");
 }
@@ -55,9 +55,9 @@ fn what_is_not_this_protocol_at_all_is_told_so_once() {
     ];
     for bytes in strangers {
         let mut client = daemon.client();
-        client.send_in_vain(bytes);
-        client.hear_error(Value::Null, "ParseError");
-        client.hear_end();
+        client.send_allowing_close(bytes);
+        client.recv_error(Value::Null, "ParseError");
+        client.recv_end();
     }
 }
 
@@ -66,16 +66,20 @@ fn a_client_has_64_waits() {
     let daemon = Daemon::start();
     let mut client = daemon.client();
     let wait = json!({"for": "mode", "mode": "block_new_session"});
-    let waits: Vec<i64> = (0..64).map(|_| client.say("Wait", &wait)).collect();
-    assert_eq!(client.refused("Wait", &wait), "InvalidRequest");
+    let waits: Vec<i64> = (0..64)
+        .map(|_| client.send_request("Wait", &wait))
+        .collect();
+    assert_eq!(client.error_type_of("Wait", &wait), "InvalidRequest");
     assert_eq!(
-        daemon.client().refused("Wait", &json!({"for": "joined"})),
+        daemon
+            .client()
+            .error_type_of("Wait", &json!({"for": "joined"})),
         "ConditionImpossible"
     );
-    client.say("ChangeMode", &json!({"mode": "block_new_session"}));
+    client.send_request("ChangeMode", &json!({"mode": "block_new_session"}));
     let mut ended: Vec<i64> = Vec::new();
     while ended.len() < waits.len() {
-        let message = client.hear();
+        let message = client.recv();
         if message["result"]["outcome"] == "reached" {
             ended.push(message["id"].as_i64().unwrap());
         }
@@ -109,7 +113,7 @@ fn pages_have_1_to_1000_rows() {
                 assert!(client.get(method, &params)[rows].is_array());
             } else {
                 assert_eq!(
-                    client.refused(method, &params),
+                    client.error_type_of(method, &params),
                     "InvalidParams",
                     "{method} {params}"
                 );
@@ -127,7 +131,7 @@ fn pages_have_1_to_1000_rows() {
             let mut params = params.clone();
             params["cursor"] = cursor.into();
             assert_eq!(
-                client.refused(method, &params),
+                client.error_type_of(method, &params),
                 "InvalidParams",
                 "{method} {params}"
             );

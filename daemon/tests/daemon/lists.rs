@@ -1,7 +1,7 @@
 //! Pages: whatever is there all the time comes exactly once, in the same order, whoever comes and goes meanwhile.
 
 use serde_json::{Value, json};
-use soramode_testkit::control_client::Line;
+use soramode_testkit::control_client::TestClient;
 use soramode_testkit::daemon::Daemon;
 
 const ROWS: usize = 2_500;
@@ -17,7 +17,7 @@ struct List {
 
 /// Each row that stays has one that goes beside it. They come in one piece, so that many have the same time of creation, and to places
 /// that others have left, so that these stand in no order.
-fn fill(client: &mut Line, channel_of: impl Fn(usize) -> String) {
+fn fill(client: &mut TestClient, channel_of: impl Fn(usize) -> String) {
     for number in 0..2 * ROWS {
         client.connect("before", &format!("before {number}"));
     }
@@ -36,7 +36,7 @@ fn fill(client: &mut Line, channel_of: impl Fn(usize) -> String) {
         .collect();
     let sender = client.send_meanwhile(lines);
     for _ in 0..2 * ROWS {
-        assert_eq!(client.hear()["result"]["type"], "offer");
+        assert_eq!(client.recv()["result"]["type"], "offer");
     }
     sender.join().unwrap();
 }
@@ -52,7 +52,7 @@ fn name(number: usize) -> String {
 
 /// Reads a list to its end in pages of this size. Meanwhile the last row of a page goes if it is not one that stays, and comes again as
 /// long as there is something left to see.
-fn read(client: &mut Line, list: &List, page: usize) -> Vec<String> {
+fn read(client: &mut TestClient, list: &List, page: usize) -> Vec<String> {
     let (mut params, mut seen, mut gone) =
         (list.params.clone(), Vec::new(), None::<(String, String)>);
     params["limit"] = page.into();
@@ -181,7 +181,7 @@ fn a_session_that_ends_between_two_pages_ends_the_list() {
         client.disconnect(&number.to_string());
     }
     assert_eq!(
-        client.refused(
+        client.error_type_of(
             "GetSession",
             &json!({"channel_id": "a", "limit": 5, "cursor": page["cursor"]})
         ),
@@ -200,13 +200,13 @@ fn long_pages_hold_up_nobody() {
     let (mut reader, mut other) = (daemon.client(), daemon.client());
     fill(&mut other, |number| format!("channel {number}"));
     for _ in 0..25 {
-        reader.say("ListSessions", &json!({"limit": 1000}));
+        reader.send_request("ListSessions", &json!({"limit": 1000}));
     }
     let mut answered = 0;
     for number in 0..200 {
         other.connect("b", &format!("other {number}"));
         if number % 8 == 0 {
-            let page = reader.hear()["result"].clone();
+            let page = reader.recv()["result"].clone();
             assert!(page["cursor"].is_string(), "{page}");
             answered += page["sessions"].as_array().unwrap().len();
         }

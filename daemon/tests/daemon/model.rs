@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
 use serde_json::{Value, json};
-use soramode_testkit::control_client::Line;
+use soramode_testkit::control_client::TestClient;
 use soramode_testkit::daemon::Daemon;
 
 const OPERATIONS: usize = 20_000;
@@ -131,7 +131,7 @@ fn batch(
     random: &mut Rng,
     client: usize,
     lines: &mut String,
-    line: &mut Line,
+    line: &mut TestClient,
 ) -> Vec<(i64, Operation)> {
     let mut operations = Vec::new();
     for _ in 0..=below(random, BATCH_MAX) {
@@ -155,7 +155,7 @@ fn batch(
     operations
 }
 
-fn change_mode(random: &mut Rng, line: &mut Line, model: &mut Model) {
+fn change_mode(random: &mut Rng, line: &mut TestClient, model: &mut Model) {
     let mode = ["normal", "block_new_session", "block_new_connection"][below(random, 3)];
     let changed = line.get("ChangeMode", &json!({"mode": mode}));
     let channels: BTreeSet<&String> = model.connections.values().collect();
@@ -193,7 +193,7 @@ fn every_decision_count_and_event_is_the_models() {
         mode: "normal".to_owned(),
         ..Model::default()
     };
-    let mut clients: Vec<Line> = (0..CLIENTS).map(|_| daemon.client()).collect();
+    let mut clients: Vec<TestClient> = (0..CLIENTS).map(|_| daemon.client()).collect();
     let mut done = 0;
     while done < OPERATIONS {
         let teller = below(&mut random, CLIENTS);
@@ -208,7 +208,7 @@ fn every_decision_count_and_event_is_the_models() {
         for (client, operations) in clients.iter_mut().zip(asked) {
             done += operations.len();
             for (id, operation) in operations {
-                let answer = client.hear();
+                let answer = client.recv();
                 assert_eq!(answer["id"], id);
                 match operation {
                     Operation::Connect(channel_id, connection_id) => {
@@ -232,7 +232,7 @@ fn every_decision_count_and_event_is_the_models() {
     check_events(&mut daemon.client(), &model);
 }
 
-fn check_events(reader: &mut Line, model: &Model) {
+fn check_events(reader: &mut TestClient, model: &Model) {
     let subscribed = reader.get("Subscribe", &json!({"from": 1}));
     let mut replayed = Model {
         mode: "normal".to_owned(),
@@ -240,7 +240,7 @@ fn check_events(reader: &mut Line, model: &Model) {
     };
     let mut must_vanish = false;
     for seq in 1..subscribed["next_seq"].as_u64().unwrap() {
-        let message = reader.hear();
+        let message = reader.recv();
         let event = &message["params"];
         assert_eq!(
             (&message["method"], &event["seq"]),

@@ -61,7 +61,7 @@ fn answers_come_in_the_order_asked() {
     }
     let sender = client.send_meanwhile(lines);
     for (id, answer) in expected {
-        check(&client.hear(), id, answer);
+        check(&client.recv(), id, answer);
     }
     sender.join().unwrap();
     assert_eq!(client.status()["connections"], 100);
@@ -71,19 +71,19 @@ fn answers_come_in_the_order_asked() {
 fn waits_answer_when_they_are_over_and_hold_nothing_up() {
     let daemon = Daemon::start();
     let (mut client, mut other) = (daemon.client(), daemon.client());
-    let first = client.say(
+    let first = client.send_request(
         "Wait",
         &json!({"for": "mode", "mode": "block_new_connection"}),
     );
-    let second = client.say("Wait", &json!({"for": "mode", "mode": "block_new_session"}));
+    let second = client.send_request("Wait", &json!({"for": "mode", "mode": "block_new_session"}));
     for (method, params, answer) in mix(0) {
-        let id = client.say(method, &params);
-        check(&client.hear(), id, answer);
+        let id = client.send_request(method, &params);
+        check(&client.recv(), id, answer);
     }
     other.get("ChangeMode", &json!({"mode": "block_new_session"}));
-    check(&client.hear(), second, "outcome");
+    check(&client.recv(), second, "outcome");
     other.get("ChangeMode", &json!({"mode": "block_new_connection"}));
-    check(&client.hear(), first, "outcome");
-    let asked = client.say("GetMode", &json!({}));
-    check(&client.hear(), asked, "mode");
+    check(&client.recv(), first, "outcome");
+    let asked = client.send_request("GetMode", &json!({}));
+    check(&client.recv(), asked, "mode");
 }

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::json;
 use soramode_testkit::PATIENCE;
-use soramode_testkit::control_client::Line;
+use soramode_testkit::control_client::TestClient;
 use tempfile::TempDir;
 
 pub(crate) fn soramoded() -> Command {
@@ -84,8 +84,8 @@ impl Process {
         !self.log.buffer().is_empty() || poll(&mut log, Some(&limit)).unwrap() > 0
     }
 
-    pub(crate) fn client(&self) -> Line {
-        Line::to(&self.socket)
+    pub(crate) fn client(&self) -> TestClient {
+        TestClient::to(&self.socket)
     }
 
     pub(crate) fn kill(&self, signal: Signal) {
@@ -157,7 +157,7 @@ fn the_log_says_of_each_request_to_end_sessions_whether_it_was_carried_out() {
     let mut process = Process::start(&[]);
     let mut client = process.client();
     client.connect("spam", "1");
-    client.ask("End", &json!({"all": true}));
+    client.call("End", &json!({"all": true}));
     let log = process.read_log_until(" end sessions");
     assert!(
         log.contains(" INFO request to end sessions refused: cannot end sessions: ")
@@ -196,15 +196,15 @@ fn a_signal_stops_it_in_order() {
             "the socket and its lock"
         );
         let (mut client, mut waiter) = (process.client(), process.client());
-        waiter.say("Wait", &json!({"for": "mode", "mode": "block_new_session"}));
-        let asked = client.say("Subscribe", &json!({}));
-        assert_eq!(client.hear()["id"], asked);
+        waiter.send_request("Wait", &json!({"for": "mode", "mode": "block_new_session"}));
+        let asked = client.send_request("Subscribe", &json!({}));
+        assert_eq!(client.recv()["id"], asked);
         process.kill(Signal::HUP);
         process.read_log_until("SIGHUP");
         assert_eq!(client.get("GetMode", &json!({}))["mode"], "normal");
         process.kill(signal);
-        client.hear_end();
-        waiter.hear_end();
+        client.recv_end();
+        waiter.recv_end();
         let (status, log, folder) = process.end();
         assert_eq!(status, Some(0), "{log}");
         assert!(log.contains("stopped"), "{log}");
@@ -227,7 +227,7 @@ fn what_was_taken_is_answered_before_the_stop() {
         })
         .collect();
     let speaker = std::thread::spawn({
-        let mut stream = client.second();
+        let mut stream = client.try_clone();
         // It may be closed in the middle.
         move || std::io::Write::write_all(&mut stream, lines.as_bytes()).unwrap_or_default()
     });
@@ -236,7 +236,7 @@ fn what_was_taken_is_answered_before_the_stop() {
         "Subscribe",
         &json!({"from": 1, "types": ["connection.created"]}),
     );
-    reader.hear_event("connection.created");
+    reader.recv_event("connection.created");
     process.kill(Signal::TERM);
     // What came to pass is answered, all of it and in its order, and each line is whole.
     let mut last = 0;
@@ -273,7 +273,7 @@ fn the_socket_of_one_that_was_killed_is_taken_over() {
     let mut client = first.client();
     client.get("GetMode", &json!({}));
     first.kill(Signal::KILL);
-    client.hear_end();
+    client.recv_end();
     let (status, _, folder) = first.end();
     assert_eq!(
         (status, files(folder.path()).len()),
@@ -474,7 +474,7 @@ fn a_socket_that_was_passed_to_it_is_taken_as_it_is() {
     let mut client = process.client();
     assert_eq!(client.get("GetMode", &json!({}))["mode"], "normal");
     process.kill(Signal::TERM);
-    client.hear_end();
+    client.recv_end();
     let (status, log, folder) = process.end();
     assert_eq!(status, Some(0), "{log}");
     assert_eq!(

@@ -9,11 +9,11 @@ use std::path::PathBuf;
 
 use rustix::process::Signal;
 use serde_json::json;
-use soramode_testkit::control_client::Line;
-use soramode_testkit::receiver::{Manner, Receiver};
+use soramode_testkit::control_client::TestClient;
+use soramode_testkit::receiver::{Receiver, ReceiverBehaviour};
 
-use crate::handed::Hands;
 use crate::process::{Process, soramoded};
+use crate::socket_activation::Hands;
 
 /// A daemon with a configuration file.
 struct Home {
@@ -71,10 +71,10 @@ fn what_was_taken_and_what_needs_a_restart_is_said() {
         "{log}"
     );
     // It is taken: who comes and goes is logged now.
-    Line::to(&home.socket).get("GetMode", &json!({}));
+    TestClient::to(&home.socket).get("GetMode", &json!({}));
     home.process.read_log_until("client disconnected");
     assert_eq!(
-        Line::to(&home.socket).get("GetMode", &json!({}))["mode"],
+        TestClient::to(&home.socket).get("GetMode", &json!({}))["mode"],
         "normal"
     );
 }
@@ -91,11 +91,11 @@ fn a_configuration_that_is_wrong_changes_nothing() {
         "{log}"
     );
     assert_eq!(
-        Line::to(&home.socket).get("GetMode", &json!({}))["mode"],
+        TestClient::to(&home.socket).get("GetMode", &json!({}))["mode"],
         "normal"
     );
     let warning = |home: &Home| {
-        Line::to(&home.socket)
+        TestClient::to(&home.socket)
             .status()
             .get("warnings")
             .map(ToString::to_string)
@@ -129,7 +129,7 @@ fn a_wrong_file_shows_no_secret() {
         "max-connections = \"HOOKPASS QSECRET\"\n",
     ] {
         let log = home.reload(wrong, "configuration not reloaded");
-        let told = Line::to(&home.socket).status()["warnings"].to_string();
+        let told = TestClient::to(&home.socket).status()["warnings"].to_string();
         for secret in ["HOOKPASS", "QSECRET"] {
             assert!(
                 !log.contains(secret) && !told.contains(secret),
@@ -142,8 +142,8 @@ fn a_wrong_file_shows_no_secret() {
 #[test]
 fn other_receivers_and_other_secrets_are_taken() {
     let (one, other) = (
-        Receiver::start(|_| Manner::ok()),
-        Receiver::start(|_| Manner::ok()),
+        Receiver::start(|_| ReceiverBehaviour::ok()),
+        Receiver::start(|_| ReceiverBehaviour::ok()),
     );
     let telling = |receiver: &Receiver| {
         format!(
@@ -152,10 +152,11 @@ fn other_receivers_and_other_secrets_are_taken() {
         )
     };
     let mut home = Home::start(&telling(&one));
-    let change =
-        |home: &Home, mode: &str| Line::to(&home.socket).get("ChangeMode", &json!({"mode": mode}));
+    let change = |home: &Home, mode: &str| {
+        TestClient::to(&home.socket).get("ChangeMode", &json!({"mode": mode}))
+    };
     change(&home, "block_new_session");
-    assert_eq!(one.hear().header("webhook-signature"), None);
+    assert_eq!(one.recv().header("webhook-signature"), None);
     let secrets = home.file.with_file_name("secrets");
     fs::write(&secrets, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
     fs::set_permissions(&secrets, fs::Permissions::from_mode(0o600)).unwrap();
@@ -165,7 +166,7 @@ fn other_receivers_and_other_secrets_are_taken() {
     assert!(log.contains("applied: webhook-secret-file;"), "{log}");
     change(&home, "normal");
     assert!(
-        one.hear()
+        one.recv()
             .header("webhook-signature")
             .unwrap()
             .starts_with("v1,")
@@ -176,7 +177,7 @@ fn other_receivers_and_other_secrets_are_taken() {
         "{log}"
     );
     change(&home, "block_new_connection");
-    let told = other.hear();
+    let told = other.recv();
     assert_eq!(
         (told.body["mode"].as_str(), told.header("webhook-signature")),
         (Some("block_new_connection"), None)
@@ -184,9 +185,9 @@ fn other_receivers_and_other_secrets_are_taken() {
     // And back to the first, which keeps its place.
     home.reload(&telling(&one), READ);
     change(&home, "normal");
-    assert_eq!(one.hear().body["mode"], "normal");
+    assert_eq!(one.recv().body["mode"], "normal");
     assert_eq!(
-        (one.heard().len(), other.heard().len()),
+        (one.received().len(), other.received().len()),
         (0, 0),
         "nobody was told what is another's"
     );
@@ -194,7 +195,7 @@ fn other_receivers_and_other_secrets_are_taken() {
 
 #[test]
 fn other_certificates_are_taken_if_they_are_some() {
-    let receiver = Receiver::start(|_| Manner::ok());
+    let receiver = Receiver::start(|_| ReceiverBehaviour::ok());
     let telling = format!("webhook = \"{}\"\n", receiver.url());
     let mut home = Home::start(&telling);
     let certificates = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/tests/identity.pem");
@@ -215,8 +216,8 @@ fn other_certificates_are_taken_if_they_are_some() {
 #[test]
 fn other_upstreams_are_taken() {
     let (one, other) = (
-        Receiver::start(|_| Manner::ok()),
-        Receiver::start(|_| Manner::ok()),
+        Receiver::start(|_| ReceiverBehaviour::ok()),
+        Receiver::start(|_| ReceiverBehaviour::ok()),
     );
     let hands = Hands::new();
     let file = hands.folder.path().join("soramoded.toml");
@@ -229,7 +230,7 @@ fn other_upstreams_are_taken() {
     };
     fs::write(&file, config(&one)).unwrap();
     let mut process = hands.start("sora", &["--config", file.to_str().unwrap()]);
-    let say = || {
+    let send_request = || {
         let body = json!({"type": "session.created", "channel_id": "spam", "session_id": "s", "created_time": 1}).to_string();
         let mut stream = TcpStream::connect(hands.address()).unwrap();
         let head = format!(
@@ -241,8 +242,8 @@ fn other_upstreams_are_taken() {
         stream.read_to_string(&mut answer).unwrap();
         answer
     };
-    assert!(say().starts_with("HTTP/1.1 200"));
-    one.hear();
+    assert!(send_request().starts_with("HTTP/1.1 200"));
+    one.recv();
     fs::write(&file, config(&other)).unwrap();
     process.kill(Signal::HUP);
     let log = process.read_log_until(READ);
@@ -250,10 +251,10 @@ fn other_upstreams_are_taken() {
         log.contains("applied: session-upstream; restart required for: nothing\n"),
         "{log}"
     );
-    assert!(say().starts_with("HTTP/1.1 200"));
-    other.hear();
-    assert_eq!(one.heard().len(), 0);
-    let upstreams = Line::to(&hands.socket()).status()["upstreams"].clone();
+    assert!(send_request().starts_with("HTTP/1.1 200"));
+    other.recv();
+    assert_eq!(one.received().len(), 0);
+    let upstreams = TestClient::to(&hands.socket()).status()["upstreams"].clone();
     assert!(
         upstreams[0]["url"]
             .as_str()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
-use soramode_testkit::control_client::Line;
+use soramode_testkit::control_client::TestClient;
 use soramode_testkit::daemon::Daemon;
 
 use crate::process::Process;
@@ -14,7 +14,7 @@ use crate::process::Process;
 const GROWTH_KIB_MAX: u64 = 24 * 1024;
 
 /// Each makes four events; they are asked for in pieces.
-fn come_and_go(client: &mut Line, times: usize) {
+fn come_and_go(client: &mut TestClient, times: usize) {
     for first in (0..times).step_by(100) {
         let mut lines = String::new();
         for number in first..first + 100 {
@@ -31,16 +31,16 @@ fn come_and_go(client: &mut Line, times: usize) {
         }
         client.send(lines);
         for _ in 0..200 {
-            assert!(client.hear()["result"].is_object());
+            assert!(client.recv()["result"].is_object());
         }
     }
 }
 
 /// Reads on to this event; gives how many were missed, as gaps say. Nothing may be missed without a word, nor come twice.
-fn read_on(reader: &mut Line, mut next: u64, last: u64) -> u64 {
+fn read_on(reader: &mut TestClient, mut next: u64, last: u64) -> u64 {
     let mut missed = 0;
     while next <= last {
-        let message = reader.hear();
+        let message = reader.recv();
         let params = &message["params"];
         if message["method"] == "Gap" {
             assert_eq!(params["from"], next, "{message}");
@@ -59,7 +59,7 @@ fn who_does_not_read_costs_bounded_memory_and_reads_on_with_a_gap() {
     let daemon = Process::start(&["--keep-events", "1000"]);
     let mut other = daemon.client();
     come_and_go(&mut other, 2_000);
-    let mut readers: Vec<Line> = (0..3).map(|_| daemon.client()).collect();
+    let mut readers: Vec<TestClient> = (0..3).map(|_| daemon.client()).collect();
     let mut next_seq = Vec::new();
     for reader in &mut readers {
         next_seq.push(
@@ -69,7 +69,7 @@ fn who_does_not_read_costs_bounded_memory_and_reads_on_with_a_gap() {
         );
     }
     let before = daemon.resident_kib();
-    let mut talkers: Vec<Line> = (0..3).map(|_| daemon.client()).collect();
+    let mut talkers: Vec<TestClient> = (0..3).map(|_| daemon.client()).collect();
     let requests = [
         "{\"id\":1,\"method\":\"GetStatus\"}\n",
         "{\"id\":1,\"method\":\"GetInfo\"}\n",
@@ -98,7 +98,7 @@ fn who_does_not_read_costs_bounded_memory_and_reads_on_with_a_gap() {
         );
     }
     for talker in &mut talkers {
-        assert_eq!(talker.hear()["id"], 1);
+        assert_eq!(talker.recv()["id"], 1);
     }
 }
 
@@ -123,8 +123,8 @@ fn flood<T>(daemon: &Daemon, line: &str, meanwhile: impl FnOnce() -> T) -> T {
     let client = daemon.client();
     let is_over = Arc::new(AtomicBool::new(false));
     // Whoever says nothing that is answered hears nothing until the end.
-    client.second().set_read_timeout(None).unwrap();
-    let (mut hears, over) = (client.second(), Arc::clone(&is_over));
+    client.try_clone().set_read_timeout(None).unwrap();
+    let (mut hears, over) = (client.try_clone(), Arc::clone(&is_over));
     let text = line.repeat(64 * 1024 / line.len());
     let speaker = std::thread::spawn(move || {
         let mut client = client;
@@ -188,14 +188,14 @@ fn a_stop_does_not_wait_for_those_who_never_stop() {
     let mut half = daemon.client();
     half.send("{\"id\":1,");
     let mut waiter = daemon.client();
-    waiter.say("Wait", &json!({"for": "mode", "mode": "block_new_session"}));
+    waiter.send_request("Wait", &json!({"for": "mode", "mode": "block_new_session"}));
     waiter.get("GetMode", &json!({}));
-    let mut talker = daemon.client().second();
+    let mut talker = daemon.client().try_clone();
     let talking =
         std::thread::spawn(move || while talker.write_all(&[b'\n'; 16 * 1024]).is_ok() {});
-    daemon.ask_to_stop();
-    half.hear_end();
-    waiter.hear_end();
+    daemon.request_stop();
+    half.recv_end();
+    waiter.recv_end();
     drop(daemon);
     talking.join().unwrap();
 }

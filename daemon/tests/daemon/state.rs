@@ -7,7 +7,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use soramode_testkit::control_client::Line;
+use soramode_testkit::control_client::TestClient;
 use tempfile::TempDir;
 
 use crate::process::{Process, soramoded};
@@ -76,7 +76,7 @@ impl Home {
 }
 
 /// The seqs and types of the events from a seq on, and whether there was a gap before them.
-fn events(client: &mut Line, from: u64) -> (Vec<(u64, String)>, bool) {
+fn events(client: &mut TestClient, from: u64) -> (Vec<(u64, String)>, bool) {
     let subscribed = client.get("Subscribe", &json!({"from": from}));
     let (mut events, mut had_gap) = (Vec::new(), false);
     while events
@@ -84,7 +84,7 @@ fn events(client: &mut Line, from: u64) -> (Vec<(u64, String)>, bool) {
         .map_or(from, |(seq, _): &(u64, String)| seq + 1)
         < subscribed["next_seq"].as_u64().unwrap()
     {
-        let message = client.hear();
+        let message = client.recv();
         match message["method"].as_str() {
             Some("Event") => {
                 events.push((
@@ -100,7 +100,7 @@ fn events(client: &mut Line, from: u64) -> (Vec<(u64, String)>, bool) {
     (events, had_gap)
 }
 
-fn rows(client: &mut Line, method: &str, list: &str) -> Vec<Value> {
+fn rows(client: &mut TestClient, method: &str, list: &str) -> Vec<Value> {
     client.get(method, &json!({"limit": 1_000}))[list]
         .as_array()
         .unwrap()
@@ -131,7 +131,7 @@ fn a_kill_loses_nothing_that_was_answered() {
     );
     let mode = client.get("GetMode", &json!({}));
     first.kill(Signal::KILL);
-    client.hear_end();
+    client.recv_end();
     // Its sockets are closed before its locks are given back.
     let (status, ..) = first.end();
     assert_eq!(status, None);
@@ -294,11 +294,11 @@ fn is_closed(process: &Process, why: &str) {
         "BLOCK-NEW-CONNECTION"
     );
     assert_eq!(
-        client.refused("ChangeMode", &json!({"mode": "normal"})),
+        client.error_type_of("ChangeMode", &json!({"mode": "normal"})),
         "StorageUnavailable"
     );
     assert_eq!(
-        client.refused("Wait", &json!({"for": "drained"})),
+        client.error_type_of("Wait", &json!({"for": "drained"})),
         "SessionsIncomplete"
     );
     // What the signalling server says is taken in all the same.
@@ -435,7 +435,7 @@ fn another_database_in_its_place_closes_the_node_which_says_what_to_do() {
     fs::write(home.folder().join("backup"), "of another day").unwrap();
     fs::rename(home.folder().join("backup"), &path).unwrap();
     assert_eq!(
-        client.refused("ChangeMode", &json!({"mode": "block_new_session"})),
+        client.error_type_of("ChangeMode", &json!({"mode": "block_new_session"})),
         "StorageUnavailable"
     );
     let status = client.status();

@@ -37,7 +37,7 @@ fn subscriptions_begun_in_a_loop_read_one_at_a_time() {
     let speaker = client.send_meanwhile(request.repeat(SUBSCRIPTIONS));
     let mut most_threads = 0;
     for answer in 0..SUBSCRIPTIONS {
-        while client.hear()["id"] != 1 {}
+        while client.recv()["id"] != 1 {}
         if answer % 500 == 0 {
             most_threads = most_threads.max(threads(&process));
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use soramode_testkit::control_client::Line;
+use soramode_testkit::control_client::TestClient;
 use soramoded::log::WAITING_BYTES_MAX;
 
 use crate::process::{Process, wait_in_time};
@@ -21,7 +21,7 @@ const REASON_BYTES: usize = 250;
 const STOP_TIME: Duration = Duration::from_secs(10);
 
 /// Changes the mode again and again.
-fn change_modes(client: &mut Line, times: usize) {
+fn change_modes(client: &mut TestClient, times: usize) {
     let reason = "x".repeat(REASON_BYTES);
     for number in 0..times {
         let mode = ["block_new_session", "normal"][number % 2];
@@ -38,7 +38,7 @@ fn a_pipe_that_is_not_read_stops_neither_answers_nor_the_end() {
     let mut client = process.client();
     change_modes(&mut client, CHANGES);
     process.kill(Signal::TERM);
-    client.hear_end();
+    client.recv_end();
     assert_eq!(process.end_unread(STOP_TIME), Some(0));
 }
 
@@ -76,7 +76,7 @@ fn a_terminal_that_takes_no_more_stops_neither_answers_nor_the_end() {
     while !log.contains("ready") {
         assert!(shown.read_line(&mut log).unwrap() > 0, "ended: {log}");
     }
-    let mut client = Line::to(&socket);
+    let mut client = TestClient::to(&socket);
     change_modes(&mut client, CHANGES);
     let pid = std::fs::read_to_string(folder.path().join("gate.sock.lock")).unwrap();
     kill_process(
@@ -84,7 +84,7 @@ fn a_terminal_that_takes_no_more_stops_neither_answers_nor_the_end() {
         Signal::TERM,
     )
     .unwrap();
-    client.hear_end();
+    client.recv_end();
     // Its end frees the terminal, and with it `script`, once that is read.
     std::thread::spawn(move || std::io::copy(&mut shown, &mut std::io::sink()).unwrap());
     assert!(wait_in_time(&mut terminal, STOP_TIME).is_some_and(|status| status.success()));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 use soramode_testkit::PATIENCE;
-use soramode_testkit::control_client::Line;
+use soramode_testkit::control_client::TestClient;
 
 use crate::process::{Process, soramoded};
 use crate::state::Home;
@@ -53,8 +53,8 @@ fn a_daemon_whose_disk_hangs_gives_no_signs_of_life() {
     // The disk does not answer: the committer waits, while the rest of the daemon goes on.
     let disk = rusqlite::Connection::open(state.join("soramode.db")).unwrap();
     disk.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let mut client = Line::to(&socket);
-    client.say("ChangeMode", &json!({"mode": "block_new_session"}));
+    let mut client = TestClient::to(&socket);
+    client.send_request("ChangeMode", &json!({"mode": "block_new_session"}));
     manager.set_read_timeout(Some(SILENCE)).unwrap();
     let given = (0..SIGNS_MAX)
         .take_while(|_| hear(&manager).is_ok())
@@ -64,7 +64,7 @@ fn a_daemon_whose_disk_hangs_gives_no_signs_of_life() {
         "a daemon whose disk hangs goes on giving signs"
     );
     disk.execute_batch("ROLLBACK").unwrap();
-    client.hear();
+    client.recv();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     while !hear(&manager).unwrap().contains("WATCHDOG=1") {}
     drop(process);
@@ -114,25 +114,25 @@ fn while_the_disk_hangs_a_written_mode_is_read_and_an_unwritten_one_is_not() {
     operator.connect("spam", "first");
     let disk = rusqlite::Connection::open(home.state().join("soramode.db")).unwrap();
     disk.execute_batch("BEGIN IMMEDIATE").unwrap();
-    operator.say("Connect", &json!({"channel_id": "spam"}));
+    operator.send_request("Connect", &json!({"channel_id": "spam"}));
     assert_eq!(reader.get("GetMode", &json!({}))["mode"], "normal");
-    operator.say("ChangeMode", &json!({"mode": "block_new_session"}));
+    operator.send_request("ChangeMode", &json!({"mode": "block_new_session"}));
     // Its answer waits for the same write as the change's, and so does what shows connections.
-    operator.say("GetMode", &json!({}));
-    reader.say("GetStatus", &json!({}));
-    let silent = |client: &Line| {
+    operator.send_request("GetMode", &json!({}));
+    reader.send_request("GetStatus", &json!({}));
+    let silent = |client: &TestClient| {
         let limit = Timespec {
             tv_sec: 0,
             tv_nsec: 300_000_000,
         };
-        let stream = client.second();
+        let stream = client.try_clone();
         let mut socket = [PollFd::new(&stream, PollFlags::IN)];
         poll(&mut socket, Some(&limit)).unwrap() == 0
     };
     assert!(silent(&operator) && silent(&reader));
     disk.execute_batch("ROLLBACK").unwrap();
-    assert_eq!(operator.hear()["result"]["type"], "offer");
-    assert_eq!(operator.hear()["result"]["changed"], true);
-    assert_eq!(operator.hear()["result"]["mode"], "block_new_session");
-    assert_eq!(reader.hear()["result"]["mode"], "block_new_session");
+    assert_eq!(operator.recv()["result"]["type"], "offer");
+    assert_eq!(operator.recv()["result"]["changed"], true);
+    assert_eq!(operator.recv()["result"]["mode"], "block_new_session");
+    assert_eq!(reader.recv()["result"]["mode"], "block_new_session");
 }

@@ -7,9 +7,9 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use soramode_protocol::event::EventType;
 use soramode_protocol::webhook::{Secrets, read_request};
-use soramode_testkit::control_client::Line;
+use soramode_testkit::control_client::TestClient;
 use soramode_testkit::daemon::Daemon;
-use soramode_testkit::receiver::{Manner, Receiver, Told};
+use soramode_testkit::receiver::{ReceivedWebhook, Receiver, ReceiverBehaviour};
 use soramoded::config::{Config, WebhookConfig};
 
 use crate::state::Home;
@@ -36,13 +36,13 @@ const SESSIONS: [EventType; 3] = [
 ];
 
 /// A session that comes and goes in a node that is closed meanwhile.
-fn one_drain(client: &mut Line) {
+fn one_drain(client: &mut TestClient) {
     client.connect("spam", "one");
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
     client.disconnect("one");
 }
 
-fn deliveries(client: &mut Line) -> Vec<Value> {
+fn deliveries(client: &mut TestClient) -> Vec<Value> {
     client.get("ListDeliveries", &json!({}))["deliveries"]
         .as_array()
         .unwrap()
@@ -50,7 +50,7 @@ fn deliveries(client: &mut Line) -> Vec<Value> {
 }
 
 /// Follows the log from its beginning, for the events that tell how deliveries ended.
-fn follow(daemon: &Daemon) -> Line {
+fn follow(daemon: &Daemon) -> TestClient {
     let mut line = daemon.client();
     line.get("Subscribe", &json!({"from": 1, "types": ["delivery.*"]}));
     line
@@ -62,28 +62,28 @@ fn each_receiver_has_each_event_in_order_and_none_waits_for_another() {
     let slow = Receiver::start(move |_| {
         refusals -= 1;
         if refusals >= 0 {
-            Manner::busy()
+            ReceiverBehaviour::busy()
         } else {
-            Manner::ok()
+            ReceiverBehaviour::ok()
         }
     });
-    let good = Receiver::start(|_| Manner::ok());
+    let good = Receiver::start(|_| ReceiverBehaviour::ok());
     let daemon = Daemon::with(|config| telling(config, &[&slow, &good], &SESSIONS));
     let mut ended = follow(&daemon);
     one_drain(&mut daemon.client());
     for _ in 0..6 {
-        ended.hear_event("delivery.succeeded");
+        ended.recv_event("delivery.succeeded");
     }
-    let types = |told: Vec<Told>| {
+    let types = |told: Vec<ReceivedWebhook>| {
         told.iter()
             .map(|told| told.event_type().to_owned())
             .collect::<Vec<String>>()
     };
     assert_eq!(
-        types(good.heard()),
+        types(good.received()),
         ["session.created", "session.destroyed", "session.vanished"]
     );
-    let heard = slow.heard();
+    let heard = slow.received();
     assert_eq!(
         heard[0].header("webhook-id"),
         heard[1].header("webhook-id"),
@@ -102,14 +102,14 @@ fn each_receiver_has_each_event_in_order_and_none_waits_for_another() {
 
 #[test]
 fn what_is_said_has_soras_names_and_no_secret_is_shown() {
-    let receiver = Receiver::start(|_| Manner::ok());
+    let receiver = Receiver::start(|_| ReceiverBehaviour::ok());
     let daemon = Daemon::with(|config| {
         telling(config, &[&receiver], &[EventType::SessionVanished]);
         config.webhooks.label = "rack 7".to_owned();
     });
     let mut ended = follow(&daemon);
     one_drain(&mut daemon.client());
-    let told = receiver.hear();
+    let told = receiver.recv();
     assert_eq!(
         (&told.body["label"], &told.body["generation"]),
         (&json!("rack 7"), &json!(2)),
@@ -124,7 +124,7 @@ fn what_is_said_has_soras_names_and_no_secret_is_shown() {
         (Some("application/json"), told.body["id"].as_str())
     );
     assert_eq!(told.header("webhook-signature"), None);
-    let event = ended.hear_event("delivery.succeeded");
+    let event = ended.recv_event("delivery.succeeded");
     let endpoint = json!(format!("http://{}/hook", receiver.address));
     assert_eq!(
         (&event["endpoint"], &event["event_id"], &event["attempts"]),
@@ -134,52 +134,57 @@ fn what_is_said_has_soras_names_and_no_secret_is_shown() {
 }
 
 /// What is known of a delivery to a receiver of such manners while it is told the second time.
-fn after(manner: &Manner) -> Value {
-    let mut bad = Some(manner.clone());
-    let receiver = Receiver::start(move |_| bad.take().unwrap_or(Manner::Hang));
-    let good = Receiver::start(|_| Manner::ok());
+fn after(behaviour: &ReceiverBehaviour) -> Value {
+    let mut bad = Some(behaviour.clone());
+    let receiver = Receiver::start(move |_| bad.take().unwrap_or(ReceiverBehaviour::Hang));
+    let good = Receiver::start(|_| ReceiverBehaviour::ok());
     let daemon =
         Daemon::with(|config| telling(config, &[&receiver, &good], &[EventType::SessionCreated]));
     let mut client = daemon.client();
     client.connect("spam", "one");
-    good.hear();
-    receiver.hear();
-    receiver.hear();
+    good.recv();
+    receiver.recv();
+    receiver.recv();
     deliveries(&mut client)[1].clone()
 }
 
 #[test]
 fn whoever_does_not_say_2xx_is_told_again() {
-    let elsewhere = Receiver::start(|_| Manner::ok());
-    let redirect = Manner::Status(302, format!("location: http://{}/\r\n", elsewhere.address));
-    for (manner, status, problem) in [
+    let elsewhere = Receiver::start(|_| ReceiverBehaviour::ok());
+    let redirect =
+        ReceiverBehaviour::Status(302, format!("location: http://{}/\r\n", elsewhere.address));
+    for (behaviour, status, problem) in [
         (redirect, json!(302), "redirects are not followed"),
-        (Manner::status(500), json!(500), "500 Internal Server Error"),
-        (Manner::status(404), json!(404), "404 Not Found"),
         (
-            Manner::Close,
+            ReceiverBehaviour::status(500),
+            json!(500),
+            "500 Internal Server Error",
+        ),
+        (ReceiverBehaviour::status(404), json!(404), "404 Not Found"),
+        (
+            ReceiverBehaviour::Close,
             Value::Null,
             "connection closed before message completed",
         ),
     ] {
-        let known = after(&manner);
+        let known = after(&behaviour);
         assert_eq!(
             (&known["attempts"], &known["status"]),
             (&json!(1), &status),
-            "{manner:?}: {known}"
+            "{behaviour:?}: {known}"
         );
         assert!(
             known["problem"].as_str().unwrap().contains(problem),
-            "{manner:?}: {known}"
+            "{behaviour:?}: {known}"
         );
     }
-    assert!(elsewhere.heard().is_empty(), "a redirect was followed");
+    assert!(elsewhere.received().is_empty(), "a redirect was followed");
 }
 
 #[test]
 fn the_first_failure_is_in_the_log_and_a_removed_receiver_is_one_line() {
     let home = Home::new();
-    let receiver = Receiver::start(|_| Manner::status(500));
+    let receiver = Receiver::start(|_| ReceiverBehaviour::status(500));
     let process = home.start(&[
         "--webhook",
         &receiver.url(),
@@ -192,8 +197,8 @@ fn the_first_failure_is_in_the_log_and_a_removed_receiver_is_one_line() {
     client.connect("spam", "one");
     client.disconnect("one");
     // When it is told the second time, what came of the first is known.
-    receiver.hear();
-    receiver.hear();
+    receiver.recv();
+    receiver.recv();
     process.kill(Signal::TERM);
     let (_, log, _) = process.end();
     assert_eq!(
@@ -221,7 +226,7 @@ fn the_first_failure_is_in_the_log_and_a_removed_receiver_is_one_line() {
 #[test]
 fn whoever_hangs_is_given_ten_seconds() {
     let began = Instant::now();
-    let known = after(&Manner::Hang);
+    let known = after(&ReceiverBehaviour::Hang);
     assert!(
         known["problem"].as_str().unwrap().starts_with("timed out"),
         "{known}"
@@ -231,25 +236,28 @@ fn whoever_hangs_is_given_ten_seconds() {
 
 #[test]
 fn what_follows_the_status_matters_to_nobody() {
-    for manner in [Manner::Half, Manner::Body(10 * 1024 * 1024)] {
-        let receiver = Receiver::start(move |_| manner.clone());
+    for behaviour in [
+        ReceiverBehaviour::Half,
+        ReceiverBehaviour::Body(10 * 1024 * 1024),
+    ] {
+        let receiver = Receiver::start(move |_| behaviour.clone());
         let daemon = Daemon::with(|config| telling(config, &[&receiver], &SESSIONS));
         let mut ended = follow(&daemon);
         one_drain(&mut daemon.client());
         for _ in 0..3 {
-            assert_eq!(ended.hear_event("delivery.succeeded")["attempts"], 1);
+            assert_eq!(ended.recv_event("delivery.succeeded")["attempts"], 1);
         }
     }
 }
 
 #[test]
 fn gone_is_gone_until_somebody_sends_it_again() {
-    let mut answers = vec![Manner::ok(), Manner::status(410)];
+    let mut answers = vec![ReceiverBehaviour::ok(), ReceiverBehaviour::status(410)];
     let receiver = Receiver::start(move |_| answers.pop().unwrap());
     let daemon = Daemon::with(|config| telling(config, &[&receiver], &[EventType::SessionCreated]));
     let (mut ended, mut client) = (follow(&daemon), daemon.client());
     client.connect("spam", "one");
-    let failed = ended.hear_event("delivery.failed");
+    let failed = ended.recv_event("delivery.failed");
     assert_eq!(
         (&failed["status"], &failed["problem"]),
         (&json!(410), &json!("410 Gone"))
@@ -263,22 +271,22 @@ fn gone_is_gone_until_somebody_sends_it_again() {
         (&sent["state"], &sent["attempts"]),
         (&json!("pending"), &json!(0))
     );
-    ended.hear_event("delivery.succeeded");
+    ended.recv_event("delivery.succeeded");
     assert_eq!(
-        client.refused("ResendDelivery", &json!({"id": 99})),
+        client.error_type_of("ResendDelivery", &json!({"id": 99})),
         "NotFound"
     );
 }
 
 #[test]
 fn an_empty_node_that_was_opened_again_is_told_to_nobody() {
-    let receiver = Receiver::start(|_| Manner::status(500));
+    let receiver = Receiver::start(|_| ReceiverBehaviour::status(500));
     let daemon =
         Daemon::with(|config| telling(config, &[&receiver], &[EventType::SessionVanished]));
     let mut client = daemon.client();
     one_drain(&mut client);
-    receiver.hear();
-    receiver.hear();
+    receiver.recv();
+    receiver.recv();
     client.get("ChangeMode", &json!({"mode": "normal"}));
     let known = deliveries(&mut client)[0].clone();
     assert_eq!(
@@ -290,14 +298,14 @@ fn an_empty_node_that_was_opened_again_is_told_to_nobody() {
 
 #[test]
 fn a_signature_is_genuine_to_us_and_to_an_implementation_of_others() {
-    let receiver = Receiver::start(|_| Manner::ok());
+    let receiver = Receiver::start(|_| ReceiverBehaviour::ok());
     let daemon = Daemon::with(|config| {
         telling(config, &[&receiver], &[EventType::SessionCreated]);
         config.webhooks.secrets =
             Some(Secrets::parse(&format!("{SECRET}\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n")).unwrap());
     });
     daemon.client().connect("スパム", "one");
-    let told = receiver.hear();
+    let told = receiver.recv();
     let request = format!("{}{}", told.head, told.text);
     let (headers, body) = read_request(request.as_bytes()).unwrap();
     Secrets::parse(SECRET)
@@ -315,7 +323,7 @@ fn a_signature_is_genuine_to_us_and_to_an_implementation_of_others() {
     assert!(verifies(&told, SECRET));
     assert!(!verifies(&told, "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB"));
     assert!(!verifies(
-        &Told {
+        &ReceivedWebhook {
             text: told.text.replace("one", "two").replace("spam", "egg") + " ",
             ..told
         },
@@ -332,7 +340,7 @@ fn has_standardwebhooks() -> bool {
 }
 
 /// Whether the Python package of the people who made Standard Webhooks takes it for genuine.
-fn verifies(told: &Told, secret: &str) -> bool {
+fn verifies(told: &ReceivedWebhook, secret: &str) -> bool {
     let script = "import sys, json; from standardwebhooks import Webhook\n\
         Webhook(sys.argv[1]).verify(sys.argv[2].encode(), json.loads(sys.argv[3]))";
     let names = ["webhook-id", "webhook-timestamp", "webhook-signature"];
@@ -354,7 +362,7 @@ fn a_stop_goes_on_for_a_while_and_the_next_start_does_the_rest() {
     let receiver = Receiver::start(move |_| {
         may_go
             .recv()
-            .map_or_else(|_| Manner::Hang, |()| Manner::ok())
+            .map_or_else(|_| ReceiverBehaviour::Hang, |()| ReceiverBehaviour::ok())
     });
     let url = receiver.url();
     let flags = [
@@ -370,12 +378,12 @@ fn a_stop_goes_on_for_a_while_and_the_next_start_does_the_rest() {
     client.connect("spam", "one");
     client.disconnect("one");
     process.kill(Signal::TERM);
-    client.hear_end();
+    client.recv_end();
     // Two are owed, and both are delivered before it ends.
     let_go.send(()).unwrap();
     let_go.send(()).unwrap();
     let (status, log, _) = process.end();
-    assert_eq!((status, receiver.heard().len()), (Some(0), 2), "{log}");
+    assert_eq!((status, receiver.received().len()), (Some(0), 2), "{log}");
     // Without a grace it ends at once, and what is owed is delivered after the next start.
     let process = home.start(&[
         "--webhook",
@@ -386,13 +394,13 @@ fn a_stop_goes_on_for_a_while_and_the_next_start_does_the_rest() {
         "0s",
     ]);
     process.client().connect("spam", "two");
-    receiver.hear();
+    receiver.recv();
     process.kill(Signal::TERM);
     assert_eq!(process.end().0, Some(0));
     let_go.send(()).unwrap();
     let process = home.start(&flags);
     let_go.send(()).unwrap();
-    let again = receiver.hear();
+    let again = receiver.recv();
     assert_eq!(again.event_type(), "session.created");
     let mut ended = process.client();
     ended.get(
@@ -401,7 +409,7 @@ fn a_stop_goes_on_for_a_while_and_the_next_start_does_the_rest() {
     );
     for expected in 1..=3 {
         assert_eq!(
-            ended.hear_event("delivery.succeeded")["delivery_id"],
+            ended.recv_event("delivery.succeeded")["delivery_id"],
             expected
         );
     }

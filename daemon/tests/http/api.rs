@@ -510,10 +510,10 @@ fn one_connection_is_asked_again_and_again() {
             &[("x-sora-target", CHANGE_MODE)],
             &json!({"mode": mode}).to_string(),
         ));
-        assert_eq!(wire.hear().unwrap().json(), json!({"mode": mode}));
+        assert_eq!(wire.recv().unwrap().json(), json!({"mode": mode}));
         // A mistake does not end it.
         wire.send(request("/", &[("x-sora-target", CHANGE_MODE)], "{"));
-        assert_eq!(wire.hear().unwrap().status, 400);
+        assert_eq!(wire.recv().unwrap().status, 400);
     }
     let other = exchange(
         node.at(API_PORT),

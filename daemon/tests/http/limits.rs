@@ -20,7 +20,7 @@ fn a_request_in_single_bytes_is_a_request() {
         wire.send([byte]);
     }
     assert_eq!(
-        wire.hear().unwrap().json(),
+        wire.recv().unwrap().json(),
         json!({"mode": "block_new_session"})
     );
 }
@@ -42,14 +42,14 @@ fn a_body_that_does_not_come_is_not_waited_for() {
     let began = Instant::now();
     let mut wire = Wire::to(node.at(API_PORT));
     wire.send(request("/", &[CHANGE_MODE], r#"{"mode":"normal"}"#).trim_end_matches('}'));
-    let said = wire.hear().unwrap();
+    let said = wire.recv().unwrap();
     assert_eq!(
         (said.status, said.text()),
         (408, r#"{"error_type":"RequestTimeout"}"#)
     );
     assert!(began.elapsed() >= BODY_TIME, "it was given its time");
     assert!(
-        wire.hear().is_none(),
+        wire.recv().is_none(),
         "what comes later of the body is no request"
     );
 }
@@ -60,13 +60,13 @@ fn a_head_that_does_not_end_is_not_waited_for() {
     let began = Instant::now();
     let mut wire = Wire::to(node.at(API_PORT));
     wire.send("POST / HTTP/1.1\r\nhost: localhost:3000\r\nx-sora-");
-    let said = wire.hear().unwrap();
+    let said = wire.recv().unwrap();
     assert_eq!(
         (said.status, said.text()),
         (408, r#"{"error_type":"RequestTimeout"}"#)
     );
     assert!(began.elapsed() >= HEAD_TIME && began.elapsed() < PATIENCE);
-    assert!(wire.hear().is_none());
+    assert!(wire.recv().is_none());
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn what_is_not_http_is_refused() {
     ] {
         let mut wire = Wire::to(node.at(API_PORT));
         wire.send(noise);
-        let said = wire.hear();
+        let said = wire.recv();
         assert!(said.is_none_or(|said| said.status == 400), "{noise:?}");
     }
     // A request within a request: two lengths, or a length and chunks.
@@ -146,12 +146,12 @@ fn what_is_not_http_is_refused() {
     ] {
         let mut wire = Wire::to(node.at(API_PORT));
         wire.send(format!("POST / HTTP/1.1\r\nhost: localhost:3000\r\nx-sora-target: Sora_20211215.GetMode\r\n{smuggled}\r\n0\r\n\r\n"));
-        let said = wire.hear();
+        let said = wire.recv();
         // One that could be read in two ways is the last on its connection, where it is answered at all.
         let is_last = said
             .as_ref()
             .is_none_or(|said| said.status == 400 || said.header("connection") == Some("close"));
-        assert!(is_last && wire.hear().is_none(), "{smuggled:?}: {said:?}");
+        assert!(is_last && wire.recv().is_none(), "{smuggled:?}: {said:?}");
     }
 }
 
@@ -218,7 +218,7 @@ fn a_client_that_is_being_answered_keeps_its_place_and_one_too_many_is_told() {
         busy.push(wire);
     }
     slow.wait_for(HTTP_CLIENTS_MAX);
-    let said = Wire::to(node.at(SORA_PORT)).hear().unwrap();
+    let said = Wire::to(node.at(SORA_PORT)).recv().unwrap();
     assert_eq!(
         (said.status, said.text()),
         (503, r#"{"error_type":"TooManyClients"}"#)
@@ -246,13 +246,13 @@ fn half_a_request_makes_room_for_a_whole_one() {
         }
     }
     assert!(
-        halves.first_mut().unwrap().hear().is_none(),
+        halves.first_mut().unwrap().recv().is_none(),
         "the oldest lost its place"
     );
     let last = halves.last_mut().unwrap();
     last.send("}");
     assert_eq!(
-        last.hear().unwrap().status,
+        last.recv().unwrap().status,
         200,
         "the latest keeps its place"
     );
@@ -267,9 +267,9 @@ fn a_stop_answers_who_asked_and_waits_for_nobody_who_does_not() {
     asked.send(begun.trim_end_matches('}'));
     // Answered, so the daemon has them all.
     assert_eq!(node.ask("Sora_20211215.GetMode", "").status, 200);
-    node.daemon.ask_to_stop();
+    node.daemon.request_stop();
     let mut idle = idle;
-    assert!(idle.hear().is_none());
+    assert!(idle.recv().is_none());
     asked.send("}");
-    assert_eq!(asked.hear().map(|said| said.status), Some(200));
+    assert_eq!(asked.recv().map(|said| said.status), Some(200));
 }

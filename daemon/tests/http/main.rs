@@ -13,7 +13,7 @@
 
 mod api;
 mod browsers;
-mod ends;
+mod commit_failure;
 mod fake;
 mod limits;
 mod mirror;
@@ -21,8 +21,8 @@ mod observe;
 mod passing;
 mod proxies;
 mod standin;
+mod terminate;
 mod tools;
 mod unix;
-mod unkept;
 mod webhooks;
 mod wire;

@@ -181,17 +181,17 @@ fn answers_come_in_their_order_though_some_wait_for_sora() {
     let mut client = node.daemon.client();
     let asked: Vec<i64> = (0..200)
         .map(|number| match number % 3 {
-            0 => client.say(
+            0 => client.send_request(
                 "ChangeMode",
                 &json!({"mode": if number % 2 == 0 { "block_new_session" } else { "normal" }}),
             ),
-            1 => client.say("GetMode", &json!({})),
-            _ => client.say("GetStatus", &json!({})),
+            1 => client.send_request("GetMode", &json!({})),
+            _ => client.send_request("GetStatus", &json!({})),
         })
         .collect();
     let heard: Vec<i64> = asked
         .iter()
-        .map(|_| client.hear()["id"].as_i64().unwrap())
+        .map(|_| client.recv()["id"].as_i64().unwrap())
         .collect();
     assert_eq!(heard, asked);
 }
@@ -204,12 +204,12 @@ fn a_stop_leaves_no_answer_owed() {
         config.http.sora.mode = SoraMode::Mirror;
     });
     let mut client = node.daemon.client();
-    let asked = client.say("ChangeMode", &json!({"mode": "block_new_session"}));
+    let asked = client.send_request("ChangeMode", &json!({"mode": "block_new_session"}));
     while told(&sora).is_empty() {
         std::thread::yield_now();
     }
-    node.daemon.ask_to_stop();
-    let answer = client.hear();
+    node.daemon.request_stop();
+    let answer = client.recv();
     assert_eq!(
         (&answer["id"], &answer["result"]["mode"]),
         (&json!(asked), &json!("block_new_session"))

@@ -91,14 +91,14 @@ fn a_slow_disk_holds_up_answers_and_no_life() {
     // As slow as can be: somebody else writes, and does not end.
     let other = rusqlite::Connection::open(folder.path().join("soramode.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let asked = client.say(
+    let asked = client.send_request(
         "Connect",
         &json!({"channel_id": "spam", "connection_id": "one"}),
     );
     let live = node.look("/live");
     assert_eq!((live.status, live.text()), (200, "{}"));
     other.execute_batch("COMMIT").unwrap();
-    assert_eq!(client.hear()["id"], asked);
+    assert_eq!(client.recv()["id"], asked);
     assert_eq!(node.look("/ready").status, 200);
 }
 

@@ -366,7 +366,7 @@ fn large_calls_share_a_bounded_memory() {
     let head = call.find('{').unwrap();
     let mut refused = Wire::to(node.at(API_PORT));
     refused.send(&call.as_bytes()[..=head + BODY_BYTES_MAX + left * 1024]);
-    let said = refused.hear().unwrap();
+    let said = refused.recv().unwrap();
     assert_eq!(
         (said.status, said.text()),
         (503, r#"{"error_type":"TooManyLargeRequests"}"#)

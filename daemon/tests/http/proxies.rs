@@ -81,7 +81,7 @@ fn start(
 fn ask(wire: &mut Wire, host: &str, target: &str, body: &str) -> Said {
     let length = body.len();
     wire.send(format!("POST / HTTP/1.1\r\nhost: {host}\r\nx-sora-target: {target}\r\ncontent-length: {length}\r\n\r\n{body}"));
-    wire.hear().unwrap()
+    wire.recv().unwrap()
 }
 
 /// The proxy's clients get through by the name that the daemon knows, and by no other.

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use soramode_testkit::control_client::Line;
+use soramode_testkit::control_client::TestClient;
 use soramode_testkit::fake_sora::{Chaos, FakeSora, Fault};
 
 use crate::wire::{Node, SORA_PORT, own_address};
@@ -59,7 +59,7 @@ impl Beside {
 }
 
 /// Channel, session and connection of everybody whom the gate has.
-fn table(client: &mut Line) -> Vec<[String; 3]> {
+fn table(client: &mut TestClient) -> Vec<[String; 3]> {
     let mut rows = Vec::new();
     let mut cursor = Value::Null;
     loop {
@@ -96,7 +96,7 @@ fn until_equal(node: &Node, sora: &FakeSora) {
     events.get("Subscribe", &json!({}));
     let mut client = node.daemon.client();
     while table(&mut client) != sora.table() {
-        events.hear();
+        events.recv();
     }
 }
 
@@ -154,18 +154,18 @@ fn a_day_of_a_thousand_clients_with_lost_and_late_webhooks_ends_with_the_truth()
             &json!({"from": 1, "types": ["session.vanished"]}),
         );
         thread::spawn(move || {
-            events.hear_event("session.vanished");
+            events.recv_event("session.vanished");
             assert!(is_empty(), "session.vanished while somebody is there");
         })
     };
     let mut operator = node.daemon.client();
-    let asked = operator.say("Wait", &json!({"for": "drained", "timeout_seconds": 60}));
+    let asked = operator.send_request("Wait", &json!({"for": "drained", "timeout_seconds": 60}));
     for id in there {
         sora.disconnect(&id);
     }
     sora.settle();
     let is_empty = sora.watch_empty();
-    let answer = operator.hear();
+    let answer = operator.recv();
     assert_eq!(
         (&answer["id"], &answer["result"]["outcome"]),
         (&json!(asked), &json!("reached")),
@@ -178,14 +178,14 @@ fn a_day_of_a_thousand_clients_with_lost_and_late_webhooks_ends_with_the_truth()
         &json!({"from": 1, "types": ["session.vanished", "mode.changed"]}),
     );
     assert_eq!(
-        client.hear_event("mode.changed")["seq"]
+        client.recv_event("mode.changed")["seq"]
             .as_u64()
             .map(|seq| seq > 0),
         Some(true)
     );
-    assert!(client.hear_event("session.vanished").is_object());
+    assert!(client.recv_event("session.vanished").is_object());
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
-    let next = client.hear();
+    let next = client.recv();
     assert_eq!(
         next["params"]["type"], "mode.changed",
         "session.vanished came once: {next}"
@@ -209,11 +209,11 @@ fn of_a_thousand_starts_none_takes_a_sora_with_clients_for_drained() {
             there.pop().map(|id| beside.sora.disconnect(&id));
         }
         client.get("ChangeMode", &json!({"mode": "block_new_session"}));
-        let asked = client.say("Wait", &json!({"for": "drained", "timeout_seconds": 60}));
+        let asked = client.send_request("Wait", &json!({"for": "drained", "timeout_seconds": 60}));
         let waiter = {
             let is_empty = beside.sora.watch_empty();
             thread::spawn(move || {
-                let answer = client.hear();
+                let answer = client.recv();
                 assert_eq!(
                     (&answer["id"], &answer["result"]["outcome"]),
                     (&json!(asked), &json!("reached")),
@@ -238,7 +238,7 @@ fn without_its_api_nobody_says_that_a_sora_is_drained() {
     let mut client = node.daemon.client();
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
     assert_eq!(
-        client.refused("Wait", &json!({"for": "drained"})),
+        client.error_type_of("Wait", &json!({"for": "drained"})),
         "SessionsIncomplete"
     );
     assert_eq!(client.status()["sessions_complete"], false);

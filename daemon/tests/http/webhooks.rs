@@ -331,9 +331,9 @@ fn a_stop_brings_every_question_to_its_end() {
     while application.got().is_empty() {
         std::thread::yield_now();
     }
-    node.daemon.ask_to_stop();
+    node.daemon.request_stop();
     assert_eq!(
-        wire.hear().map(|said| said.text().to_owned()).as_deref(),
+        wire.recv().map(|said| said.text().to_owned()).as_deref(),
         Some(FAILED)
     );
 }

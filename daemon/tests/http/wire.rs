@@ -143,7 +143,7 @@ impl Wire {
     }
 
     /// The next answer; `None` where the server closed the connection.
-    pub(crate) fn hear(&mut self) -> Option<Said> {
+    pub(crate) fn recv(&mut self) -> Option<Said> {
         let (first, headers) = read_head(&mut self.0)?;
         let status = first.split(' ').nth(1).unwrap().parse().unwrap();
         let body = read_body(&mut self.0, &headers, Ending::Close);
@@ -165,7 +165,7 @@ impl Wire {
 pub(crate) fn exchange(address: SocketAddr, request: &str) -> Said {
     let mut wire = Wire::to(address);
     wire.send(request);
-    wire.hear()
+    wire.recv()
         .unwrap_or_else(|| panic!("no answer to {request:?}"))
 }
 

@@ -151,7 +151,7 @@ impl Gate {
             Ok((incarnations, _))
                 if incarnations.is_empty() && member.nodes.contains_key(&node_name) =>
             {
-                Err(Error::node_is_there(&node_name))
+                Err(Error::node_is_member(&node_name))
             }
             Ok((incarnations, _)) if incarnations.is_empty() => {
                 Err(Error::no_orphaned_channels(&node_name))

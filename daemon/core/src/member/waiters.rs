@@ -181,7 +181,7 @@ impl Gate {
         for reply_to in reply_handles {
             ctx.effects.actions.push(Action::Answer(
                 reply_to,
-                Err(Error::gone_meanwhile(connection_id)),
+                Err(Error::disconnected_during_claim(connection_id)),
             ));
         }
     }

@@ -20,7 +20,7 @@ use soramode_protocol::mode::{ChangeMode, SettableMode};
 use soramode_protocol::node::{Storage, StorageState};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
-use soramode_testkit::ledger::Ledger;
+use soramode_testkit::record_store::RecordStore;
 
 use crate::dice::Dice;
 
@@ -30,7 +30,7 @@ const STEPS: u64 = 80;
 struct World {
     dice: Dice,
     gate: Gate,
-    ledger: Ledger,
+    ledger: RecordStore,
     now: Timestamp,
     starts: u8,
     /// What each receiver is asked now.
@@ -93,7 +93,7 @@ impl World {
             Seed([1; 32]),
         );
         let (ledger, deliveries, had) = (
-            Ledger::new(Stored::default()),
+            RecordStore::new(Stored::default()),
             BTreeMap::new(),
             BTreeMap::new(),
         );

@@ -28,7 +28,7 @@ fn pipeline(access: Access) -> RequestPipeline {
 
 fn lines(text: &str) -> LineBuffer {
     let mut lines = LineBuffer::new(REQUEST_BYTES_MAX);
-    lines.space().extend_from_slice(text.as_bytes());
+    lines.read_buf().extend_from_slice(text.as_bytes());
     lines
 }
 

@@ -9,7 +9,7 @@ use hyper::header::HeaderName;
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING, VARY};
 use hyper::{HeaderMap, Response, StatusCode};
 use reqwest::{Client, Url};
-use soramode_protocol::http_client::{self, Outgoing, innermost};
+use soramode_protocol::http_client::{self, Outgoing, root_cause};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::sora::Target;
 use tokio::time::timeout;
@@ -83,7 +83,7 @@ impl SoraProxy {
                 let problem = if error.is_timeout() {
                     "no answer in time".to_owned()
                 } else {
-                    innermost(&error)
+                    root_cause(&error)
                 };
                 self.health.note(SORA_API, Err(problem.clone()));
                 error_because(status, error_type, &problem)

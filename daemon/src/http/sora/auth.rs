@@ -170,7 +170,10 @@ impl Question {
             );
             return (expected.admitted(), WebhookOutcome::Taken, answer);
         };
-        let problem = match upstream.ask(&self.headers, self.body.clone()).await {
+        let problem = match upstream
+            .send_request(&self.headers, self.body.clone())
+            .await
+        {
             Ok(response) => match read_answer(&response) {
                 Ok(Allowed { allowed: true }) => {
                     return (

@@ -49,7 +49,7 @@ pub(super) async fn answer(
         state.metrics.webhook(source.name(), outcome);
         return typed(StatusCode::OK, JSON, &b"{}"[..]);
     };
-    match upstream.ask(&headers, body).await {
+    match upstream.send_request(&headers, body).await {
         Ok(response) => {
             state.metrics.webhook(source.name(), outcome);
             response.into_response()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::{HeaderMap, Response, StatusCode};
 use reqwest::Client;
-use soramode_protocol::http_client::{self, Outgoing, innermost};
+use soramode_protocol::http_client::{self, Outgoing, root_cause};
 
 use crate::args::http::HttpUrl;
 use crate::health::Health;
@@ -59,7 +59,7 @@ impl Upstream {
     }
 
     /// Passes a body on with its headers, and hears the whole answer.
-    pub(crate) async fn ask(
+    pub(crate) async fn send_request(
         &self,
         headers: &HeaderMap,
         body: Bytes,
@@ -128,7 +128,7 @@ impl Upstream {
                 humantime::format_duration(self.timeout)
             ));
         }
-        Failed(innermost(error))
+        Failed(root_cause(error))
     }
 }
 

@@ -19,7 +19,7 @@ use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::time::Time;
 
 use super::etcd::{Caller, Etcd, TTL};
-use soramode_testkit::ledger::Ledger;
+use soramode_testkit::record_store::RecordStore;
 
 const START: Time = Time::from_micros(1_795_377_600_000_000);
 
@@ -40,7 +40,7 @@ pub(super) struct Node {
     settings: Settings,
     /// Nothing while the daemon is down.
     pub(super) gate: Option<Gate>,
-    ledger: Ledger,
+    ledger: RecordStore,
     booted_at: Duration,
     /// Its clock's rate, per mille.
     rate: u32,
@@ -74,7 +74,7 @@ impl Node {
                 terms,
             },
             gate: None,
-            ledger: Ledger::new(Stored::default()),
+            ledger: RecordStore::new(Stored::default()),
             booted_at: Duration::ZERO,
             rate,
             is_machine_up: true,

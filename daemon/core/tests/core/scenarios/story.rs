@@ -34,7 +34,7 @@ use soramode_protocol::mode::{DatedModeChange, Mode, ModeChange, ModeState, Sett
 use soramode_protocol::node::{Storage, StorageState};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::time::Time;
-use soramode_testkit::ledger::Ledger;
+use soramode_testkit::record_store::RecordStore;
 
 use super::etcd::fence_after;
 use super::read::{Problem, Speakers, Words, duration, words};
@@ -96,7 +96,7 @@ pub(super) fn tell(text: &str) -> Result<String, Problem> {
 struct Story {
     gate: Gate,
     /// What a store would keep.
-    ledger: Ledger,
+    ledger: RecordStore,
     starts: u8,
     show: Show,
     speakers: Speakers,
@@ -114,7 +114,7 @@ impl Story {
             boot: BOOTED,
         };
         let snapshot = snapshot(line, now)?;
-        let mut ledger = Ledger::new(snapshot.stored.clone());
+        let mut ledger = RecordStore::new(snapshot.stored.clone());
         let mut gate = Gate::restore(snapshot, Seed([7; 32]));
         for record in gate.step(now, Input::Started(HostState::Running)).records {
             ledger.read(&record);

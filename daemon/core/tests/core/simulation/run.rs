@@ -16,7 +16,7 @@ use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::{
     Connection, GetSession, ListConnections, ListRequest, ListSessions, Page, Session,
 };
-use soramode_testkit::ledger::Ledger;
+use soramode_testkit::record_store::RecordStore;
 
 use super::inputs::{START, Turn};
 use super::invariants;
@@ -43,7 +43,7 @@ pub(super) struct Run {
     model: Model,
     replay: Replay,
     /// What a store would keep.
-    ledger: Ledger,
+    ledger: RecordStore,
     /// Another one at each start.
     seed: u8,
     tables: Tables,
@@ -57,7 +57,7 @@ impl Run {
         let tables = look(&mut gate, snapshot.started);
         let model = Model::start(snapshot.clone());
         let replay = Replay::new(snapshot.stored.next_seq, model.mode.clone());
-        let mut ledger = Ledger::new(snapshot.stored.clone());
+        let mut ledger = RecordStore::new(snapshot.stored.clone());
         for record in gate
             .step(snapshot.started, Input::Started(HostState::Running))
             .records
@@ -106,7 +106,7 @@ impl Run {
     ) -> Result<Vec<String>, String> {
         let stored = self.ledger.stored();
         // Whoever starts twice from the same begins with the same.
-        if Ledger::new(stored.clone()).stored() != stored {
+        if RecordStore::new(stored.clone()).stored() != stored {
             return Err(format!(
                 "what was stored is read as something else: {stored:?}"
             ));

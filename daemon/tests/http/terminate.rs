@@ -12,7 +12,7 @@ fn without_means_nothing_is_ended() {
     let mut client = daemon.client();
     client.connect("spam", "1");
     for end in [json!({"channel_id": "spam"}), json!({"all": true})] {
-        let refused = client.ask("End", &end);
+        let refused = client.call("End", &end);
         assert_eq!(
             (
                 &refused["error"]["data"]["error_type"],
@@ -22,7 +22,7 @@ fn without_means_nothing_is_ended() {
             "{refused}"
         );
     }
-    let refused = client.ask("End", &json!({"channel_id": "ham"}));
+    let refused = client.call("End", &json!({"channel_id": "ham"}));
     assert_eq!(refused["error"]["data"]["error_type"], "NotFound");
     for neither in [
         json!({}),
@@ -30,7 +30,7 @@ fn without_means_nothing_is_ended() {
         json!({"all": true, "channel_id": "spam"}),
     ] {
         assert_eq!(
-            client.ask("End", &neither)["error"]["data"]["error_type"],
+            client.call("End", &neither)["error"]["data"]["error_type"],
             "InvalidParams"
         );
     }
@@ -64,7 +64,7 @@ fn a_signalling_server_that_ends_sessions_is_told_which() {
     let end = |it: &Value| json!({"channel_id": it["channel_id"], "session_id": it["session_id"]});
     for other in &mut others {
         for wanted in [&spam, &spam, &ham] {
-            let told = other.hear();
+            let told = other.recv();
             assert_eq!(
                 (&told["method"], &told["params"]),
                 (&json!("End"), &end(wanted))
@@ -73,7 +73,7 @@ fn a_signalling_server_that_ends_sessions_is_told_which() {
     }
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
     assert_eq!(
-        reader.hear_event("mode.changed")["mode"],
+        reader.recv_event("mode.changed")["mode"],
         "block_new_session",
         "it was told nothing before"
     );
@@ -81,7 +81,7 @@ fn a_signalling_server_that_ends_sessions_is_told_which() {
         other.get("Unsubscribe", &json!({}));
     }
     assert_eq!(
-        client.ask("End", &json!({"all": true}))["error"]["data"]["error_type"],
+        client.call("End", &json!({"all": true}))["error"]["data"]["error_type"],
         "CannotEndSessions",
         "nobody is left who would"
     );
@@ -107,7 +107,7 @@ fn more_sessions_than_a_client_reads_at_once_are_all_told() {
         sessions
     );
     for number in 0..sessions {
-        let channel = other.hear()["params"]["channel_id"]
+        let channel = other.recv()["params"]["channel_id"]
             .as_str()
             .unwrap()
             .to_owned();

@@ -17,7 +17,7 @@ fn jsonrpc_carriage_return_and_white_space_are_free() {
     ];
     for line in lines {
         client.send(line);
-        let answer = client.hear();
+        let answer = client.recv();
         assert_eq!(
             (&answer["id"], &answer["result"]["mode"]),
             (&7.into(), &"normal".into()),
@@ -33,10 +33,10 @@ fn a_line_may_come_byte_by_byte_and_many_in_one_piece() {
     for byte in GET_MODE.bytes().chain([b'\n']) {
         client.send([byte]);
     }
-    assert_eq!(client.hear()["id"], 7);
+    assert_eq!(client.recv()["id"], 7);
     client.send(format!("{GET_MODE}\n").repeat(1_000));
     for _ in 0..1_000 {
-        assert_eq!(client.hear()["result"]["generation"], 1);
+        assert_eq!(client.recv()["result"]["generation"], 1);
     }
 }
 
@@ -55,7 +55,7 @@ fn an_id_comes_back_as_it_was() {
         json!("x".repeat(255)),
     ] {
         client.send(format!("{}\n", json!({"id": id, "method": "GetMode"})));
-        assert_eq!(client.hear()["id"], id);
+        assert_eq!(client.recv()["id"], id);
     }
     for id in [
         json!(1.5),
@@ -65,10 +65,10 @@ fn an_id_comes_back_as_it_was() {
         json!(true),
     ] {
         client.send(format!("{}\n", json!({"id": id, "method": "GetMode"})));
-        client.hear_error(Value::Null, "InvalidRequest");
+        client.recv_error(Value::Null, "InvalidRequest");
     }
     client.send("{\"id\":null,\"method\":\"GetMode\"}\n");
-    client.hear_error(Value::Null, "ParseError");
+    client.recv_error(Value::Null, "ParseError");
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn notifications_are_done_and_not_answered() {
     client.send("{\"method\":\"Wait\",\"params\":{\"for\":\"mode\",\"mode\":\"normal\"}}\n{\"method\":\"Unsubscribe\"}\n");
     assert_eq!(client.status()["connections"], 1);
     client.send("{\"method\":\"Subscribe\",\"params\":{\"from\":1,\"types\":[\"session.*\"]}}\n");
-    let event = client.hear();
+    let event = client.recv();
     assert_eq!(
         (&event["method"], &event["params"]["seq"]),
         (&"Event".into(), &1.into())
@@ -116,14 +116,14 @@ fn what_is_no_request_is_refused_and_the_next_one_answered() {
         client.send(format!(
             "{{\"id\":1,\"method\":\"GetMode\"}}\n{line}\n{GET_MODE}\n"
         ));
-        assert_eq!(client.hear()["id"], 1);
-        client.hear_error(Value::Null, error_type);
-        assert_eq!(client.hear()["id"], 7, "after {line:.60}");
+        assert_eq!(client.recv()["id"], 1);
+        client.recv_error(Value::Null, error_type);
+        assert_eq!(client.recv()["id"], 7, "after {line:.60}");
     }
     client.send(b"{\"id\":1,\"method\":\"GetMode\",\"params\":{\"\xff\":1}}\n");
-    assert!(client.hear()["error"].is_object());
+    assert!(client.recv()["error"].is_object());
     client.send("[{\"id\":1,\"method\":\"GetMode\"}]\n");
-    let error = client.hear_error(Value::Null, "InvalidRequest");
+    let error = client.recv_error(Value::Null, "InvalidRequest");
     assert!(
         error["message"]
             .as_str()
@@ -138,19 +138,19 @@ fn errors_name_what_is_wrong() {
     let daemon = Daemon::start();
     let mut client = daemon.client();
     let error =
-        client.ask("ChangeMode", &json!({"mode": "normal", "if_genration": 1}))["error"].clone();
+        client.call("ChangeMode", &json!({"mode": "normal", "if_genration": 1}))["error"].clone();
     assert_eq!(
         (&error["code"], &error["data"]["field"]),
         (&(-32602).into(), &"if_genration".into()),
         "{error}"
     );
-    let error = client.ask("ChangeMode", &json!({"mode": "initial"}))["error"].clone();
+    let error = client.call("ChangeMode", &json!({"mode": "initial"}))["error"].clone();
     assert_eq!(
         (&error["code"], &error["data"]["field"]),
         (&(-32602).into(), &"mode".into()),
         "{error}"
     );
-    let error = client.ask("NoSuch", &json!({}))["error"].clone();
+    let error = client.call("NoSuch", &json!({}))["error"].clone();
     assert_eq!(error["code"], -32601);
     let info = client.get("GetInfo", &json!({}));
     assert_eq!(error["data"]["methods"], info["methods"]);
@@ -158,22 +158,25 @@ fn errors_name_what_is_wrong() {
         (&info["access"], &info["protocol"]),
         (&"operate".into(), &1.into())
     );
-    assert_eq!(client.refused("GetMode", &json!([1])), "InvalidParams");
     assert_eq!(
-        client.refused("GetSession", &json!({"channel_id": "none"})),
+        client.error_type_of("GetMode", &json!([1])),
+        "InvalidParams"
+    );
+    assert_eq!(
+        client.error_type_of("GetSession", &json!({"channel_id": "none"})),
         "NotFound"
     );
     client.connect("a", "1");
     assert_eq!(
-        client.refused("Connect", &json!({"channel_id": "b", "connection_id": "1"})),
+        client.error_type_of("Connect", &json!({"channel_id": "b", "connection_id": "1"})),
         "ConnectionIdInUse"
     );
     assert_eq!(
-        client.refused("Wait", &json!({"for": "drained"})),
+        client.error_type_of("Wait", &json!({"for": "drained"})),
         "ConditionImpossible"
     );
     assert_eq!(
-        client.refused("ChangeMode", &json!({"mode": "normal", "if_generation": 9})),
+        client.error_type_of("ChangeMode", &json!({"mode": "normal", "if_generation": 9})),
         "Superseded"
     );
 }

@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
-use soramode_testkit::control_client::Line;
+use soramode_testkit::control_client::TestClient;
 use soramode_testkit::daemon::Daemon;
 use soramoded::control::CLIENTS_MAX;
 
@@ -19,15 +19,15 @@ fn the_surplus_is_turned_away_and_a_place_that_is_free_is_given_again() {
         return;
     }
     let daemon = Daemon::start();
-    let mut clients: Vec<Line> = (0..CLIENTS_MAX).map(|_| daemon.client()).collect();
+    let mut clients: Vec<TestClient> = (0..CLIENTS_MAX).map(|_| daemon.client()).collect();
     for client in &mut clients {
         assert_eq!(client.get("GetMode", &json!({}))["generation"], 1);
     }
     for _ in 0..76 {
         let mut surplus = daemon.client();
-        let error = surplus.hear_error(Value::Null, "TooManyClients");
+        let error = surplus.recv_error(Value::Null, "TooManyClients");
         assert_eq!(error["code"], -32017);
-        surplus.hear_end();
+        surplus.recv_end();
     }
     clients[0].get("ChangeMode", &json!({"mode": "block_new_session"}));
     for client in &mut clients {
@@ -35,13 +35,13 @@ fn the_surplus_is_turned_away_and_a_place_that_is_free_is_given_again() {
     }
     // Half of them only listen from now on: that takes another descriptor each.
     for client in clients.iter_mut().step_by(2) {
-        client.say("Wait", &json!({"for": "mode", "mode": "normal"}));
+        client.send_request("Wait", &json!({"for": "mode", "mode": "normal"}));
         client.half_close();
     }
     clients[1].get("ChangeMode", &json!({"mode": "normal"}));
     for client in clients.iter_mut().step_by(2) {
-        assert_eq!(client.hear()["result"]["outcome"], "reached");
-        client.hear_end();
+        assert_eq!(client.recv()["result"]["outcome"], "reached");
+        client.recv_end();
     }
     for _ in 0..CLIENTS_MAX / 2 {
         assert_eq!(daemon.client().get("GetMode", &json!({}))["generation"], 3);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use super::{Incoming, ReplyTo};
 use crate::error::{Error, ErrorType};
 use crate::request::{Method, Params, Request, RequestId};
-use crate::text::read_text;
+use crate::text::deserialize_via;
 
 /// Gives nothing where a careful reader may have something to say, or another order to follow.
 pub(super) fn read(line: &[u8]) -> Option<Incoming> {
@@ -46,9 +46,9 @@ impl<'de> Visitor<'de> for Line {
                     is_versioned = map.next_value::<Version>().map(|Version| true)?;
                 }
                 (Member::Id, _) if id.is_none() => id = Some(map.next_value::<RequestId>()?),
-                (Member::Method, None) => method = Some(map.next_value::<Named>()?.0),
+                (Member::Method, None) => method = Some(map.next_value::<MethodName>()?.0),
                 (Member::Params, Some(method)) if request.is_none() => {
-                    request = Some(map.next_value_seed(ParamsOf(method))?);
+                    request = Some(map.next_value_seed(ParamsSeed(method))?);
                 }
                 (Member::Jsonrpc | Member::Id | Member::Method | Member::Params, _) => {
                     return Err(A::Error::custom("twice, or too early"));
@@ -72,7 +72,7 @@ struct Version;
 
 impl<'de> Deserialize<'de> for Version {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read_text(deserializer, format_args!("2.0"), |text| {
+        deserialize_via(deserializer, format_args!("2.0"), |text| {
             if text == "2.0" {
                 Ok(Self)
             } else {
@@ -82,30 +82,30 @@ impl<'de> Deserialize<'de> for Version {
     }
 }
 
-struct Named(Method);
+struct MethodName(Method);
 
-impl<'de> Deserialize<'de> for Named {
+impl<'de> Deserialize<'de> for MethodName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read_text(deserializer, format_args!("a method"), |text| {
+        deserialize_via(deserializer, format_args!("a method"), |text| {
             Method::from_name(text).map(Self).ok_or("an unknown method")
         })
     }
 }
 
 /// The params of this method, in place.
-struct ParamsOf(Method);
+struct ParamsSeed(Method);
 
-impl<'de> DeserializeSeed<'de> for ParamsOf {
+impl<'de> DeserializeSeed<'de> for ParamsSeed {
     type Value = Request;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Request, D::Error> {
-        Request::read(self.0, InPlace(deserializer)).map_err(D::Error::custom)
+        Request::read(self.0, StreamedParams(deserializer)).map_err(D::Error::custom)
     }
 }
 
-struct InPlace<D>(D);
+struct StreamedParams<D>(D);
 
-impl<'de, D: Deserializer<'de>> Params for InPlace<D> {
+impl<'de, D: Deserializer<'de>> Params for StreamedParams<D> {
     fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
         // Nobody reads it: the careful reader says what is wrong.
         self.0

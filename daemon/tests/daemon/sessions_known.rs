@@ -1,7 +1,7 @@
 //! "No session" and "nobody told me of any" are two things.
 
 use serde_json::json;
-use soramode_testkit::control_client::{part_of_report, whole_report};
+use soramode_testkit::control_client::{complete_report, partial_report};
 use soramode_testkit::daemon::Daemon;
 
 #[test]
@@ -13,7 +13,7 @@ fn nothing_counts_as_drained_before_a_complete_report() {
         &json!({"types": ["session.vanished", "mode.*"]}),
     );
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
-    watcher.hear_event("mode.changed");
+    watcher.recv_event("mode.changed");
     let status = client.status();
     assert_eq!(
         (
@@ -24,24 +24,24 @@ fn nothing_counts_as_drained_before_a_complete_report() {
     );
     assert!(status["sources"][0]["incomplete_reason"].is_string());
     assert_eq!(
-        client.refused("Wait", &json!({"for": "drained"})),
+        client.error_type_of("Wait", &json!({"for": "drained"})),
         "SessionsIncomplete"
     );
     let ended = client.get("Wait", &json!({"for": "drained", "assume_complete": true}));
     assert_eq!(ended["outcome"], "reached");
 
     // The last session that is known of leaves: nobody is told that the node is empty.
-    client.get("Report", &part_of_report(["1"]));
+    client.get("Report", &partial_report(["1"]));
     client.disconnect("1");
     assert_eq!(
-        client.refused("Wait", &json!({"for": "drained"})),
+        client.error_type_of("Wait", &json!({"for": "drained"})),
         "SessionsIncomplete"
     );
-    let asked = watcher.say("GetMode", &json!({}));
-    assert_eq!(watcher.hear()["id"], asked);
+    let asked = watcher.send_request("GetMode", &json!({}));
+    assert_eq!(watcher.recv()["id"], asked);
 
-    client.get("Report", &whole_report(Vec::<String>::new()));
-    assert_eq!(watcher.hear()["params"]["type"], "session.vanished");
+    client.get("Report", &complete_report(Vec::<String>::new()));
+    assert_eq!(watcher.recv()["params"]["type"], "session.vanished");
     assert_eq!(client.status()["sessions_complete"], true);
     assert_eq!(
         client.get("Wait", &json!({"for": "drained"}))["outcome"],
@@ -55,8 +55,8 @@ fn a_wait_follows_the_last_session_out() {
     let (mut client, mut waiter) = (daemon.client(), daemon.client());
     client.connect("a", "1");
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
-    let wait = waiter.say("Wait", &json!({"for": "drained", "progress_seconds": 3600}));
-    let progress = waiter.hear();
+    let wait = waiter.send_request("Wait", &json!({"for": "drained", "progress_seconds": 3600}));
+    let progress = waiter.recv();
     assert_eq!(
         (&progress["method"], &progress["params"]["id"]),
         (&"Progress".into(), &wait.into())
@@ -69,7 +69,7 @@ fn a_wait_follows_the_last_session_out() {
         (&1.into(), &"a".into())
     );
     client.disconnect("1");
-    assert_eq!(waiter.hear()["result"]["outcome"], "reached");
+    assert_eq!(waiter.recv()["result"]["outcome"], "reached");
 }
 
 #[test]
@@ -89,14 +89,14 @@ fn a_wait_that_gives_up_names_what_is_left_and_one_whose_gate_opens_is_supersede
         (&"timeout".into(), 10)
     );
     assert_eq!(ended["oldest_sessions"][0]["channel_id"], "channel 0");
-    let wait = waiter.say("Wait", &json!({"for": "drained"}));
+    let wait = waiter.send_request("Wait", &json!({"for": "drained"}));
     assert_eq!(
         waiter.get("GetMode", &json!({}))["mode"],
         "block_new_session"
     );
     client.get("ChangeMode", &json!({"mode": "block_new_connection"}));
     client.get("ChangeMode", &json!({"mode": "normal"}));
-    let ended = waiter.hear();
+    let ended = waiter.recv();
     assert_eq!(
         (&ended["id"], &ended["result"]["outcome"]),
         (&wait.into(), &"superseded".into())

@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use soramode_testkit::PATIENCE;
-use soramode_testkit::control_client::Line;
+use soramode_testkit::control_client::TestClient;
 use tempfile::TempDir;
 
 use crate::process::Process;
@@ -265,7 +265,7 @@ fn each_socket_is_for_the_door_of_its_name_or_of_its_address() {
         let hands = Hands::new();
         let address = hands.address().to_string();
         let mut process = hands.start(name, &["--observe-listen", &address]);
-        let mut client = Line::to(&hands.socket());
+        let mut client = TestClient::to(&hands.socket());
         assert_eq!(client.get("GetMode", &json!({}))["mode"], "normal");
         let mut stream = TcpStream::connect(hands.address()).unwrap();
         stream

@@ -19,7 +19,7 @@ use soramode_protocol::time::Time;
 
 /// The records so far.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger {
+pub struct RecordStore {
     mode: Option<ModeState>,
     expires_at_boot: Option<Duration>,
     mode_changes: Vec<DatedModeChange>,
@@ -34,7 +34,7 @@ pub struct Ledger {
     claims: BTreeMap<ChannelId, Token>,
 }
 
-impl Ledger {
+impl RecordStore {
     /// Begins with what was stored.
     pub fn new(stored: Stored) -> Self {
         let Stored {
@@ -50,7 +50,7 @@ impl Ledger {
             etcd,
             claims,
         } = stored;
-        let mut ledger = Self {
+        let mut record_store = Self {
             mode,
             expires_at_boot,
             mode_changes,
@@ -58,25 +58,26 @@ impl Ledger {
             vanished_pending,
             ..Self::default()
         };
-        ledger.deliveries = deliveries
+        record_store.deliveries = deliveries
             .into_iter()
             .map(|delivery| (delivery.id, delivery))
             .collect();
-        (ledger.member, ledger.etcd, ledger.claims) = (member, etcd, claims.into_iter().collect());
-        ledger.sessions = sessions
+        (record_store.member, record_store.etcd, record_store.claims) =
+            (member, etcd, claims.into_iter().collect());
+        record_store.sessions = sessions
             .into_iter()
             .map(|session| (session.channel_id.clone(), session))
             .collect();
         for connection in connections {
             if connection.state == ConnectionState::Live {
-                *ledger
+                *record_store
                     .live
                     .entry(connection.channel_id.clone())
                     .or_default() += 1;
             }
-            ledger.add(connection);
+            record_store.add(connection);
         }
-        ledger
+        record_store
     }
 
     /// Takes a record in.

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{Incoming, ReplyTo};
 use crate::error::{Error, ErrorType};
-use crate::request::{Method, Request, RequestId, in_words};
+use crate::request::{Method, Request, RequestId, humanize};
 
 /// A request's members as they stand in the line. A member that is none of these is a typo, and refused.
 #[derive(Deserialize)]
@@ -42,7 +42,7 @@ impl<'de> Deserialize<'de> for Id {
 }
 
 /// Reads one line, step by step, so that whatever is wrong with it can be said.
-pub fn read_carefully(line: &[u8]) -> Incoming {
+pub fn parse_strict(line: &[u8]) -> Incoming {
     // Checked as UTF-8 once as a whole, and not string by string.
     let members = std::str::from_utf8(line)
         .map_or_else(|_| serde_json::from_slice(line), serde_json::from_str);
@@ -116,7 +116,7 @@ fn refuse_line(line: &[u8], problem: &serde_json::Error) -> Incoming {
         .and_then(|OnlyId { id }| id);
     let error = Error::new(
         ErrorType::InvalidRequest,
-        format!("not a request: {}", in_words(problem)),
+        format!("not a request: {}", humanize(problem)),
     );
     Incoming {
         reply_to: Some(id.map_or(ReplyTo::Null, ReplyTo::Id)),

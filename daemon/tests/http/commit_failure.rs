@@ -160,7 +160,7 @@ fn each_event_is_delivered_at_the_first_try() {
                 "normal"
             };
             client.get("ChangeMode", &json!({"mode": mode}));
-            let event: Value = ended.hear_event("delivery.succeeded");
+            let event: Value = ended.recv_event("delivery.succeeded");
             assert_eq!(event["attempts"], 1, "{closes:?}: {event}");
         }
     }
