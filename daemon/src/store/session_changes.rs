@@ -19,9 +19,9 @@ struct Change<'a> {
     created: Option<(&'a SessionId, Time)>,
     is_sora: bool,
     /// Live connections that are more now.
-    live_change: i64,
+    net_live: i64,
     /// The most that were more at one time.
-    live_peak: i64,
+    peak_live: i64,
     connections_created: u64,
 }
 
@@ -50,12 +50,12 @@ impl<'a> SessionChanges<'a> {
     pub(super) fn connection_created(&mut self, channel_id: &'a ChannelId) {
         let change = self.of(channel_id);
         change.connections_created += 1;
-        change.live_change += 1;
-        change.live_peak = change.live_peak.max(change.live_change);
+        change.net_live += 1;
+        change.peak_live = change.peak_live.max(change.net_live);
     }
 
     pub(super) fn connection_destroyed(&mut self, channel_id: &'a ChannelId) {
-        self.of(channel_id).live_change -= 1;
+        self.of(channel_id).net_live -= 1;
     }
 
     /// The channel may have its next session already: only this one goes.
@@ -86,8 +86,8 @@ impl<'a> SessionChanges<'a> {
             Change {
                 created,
                 is_sora,
-                live_change,
-                live_peak,
+                net_live,
+                peak_live,
                 connections_created,
             },
         ) in self.0
@@ -102,8 +102,8 @@ impl<'a> SessionChanges<'a> {
                         channel_id,
                         session_id.as_str(),
                         created_at.as_micros(),
-                        live_change,
-                        live_peak,
+                        net_live,
+                        peak_live,
                         connections_created,
                         is_sora
                     ],
@@ -116,8 +116,8 @@ impl<'a> SessionChanges<'a> {
                     sql,
                     params![
                         channel_id,
-                        live_peak,
-                        live_change,
+                        peak_live,
+                        net_live,
                         connections_created,
                         is_sora
                     ],

@@ -223,7 +223,7 @@ fn report_checkpoint(commands: Sender<WriterCommand>) -> impl Fn(rusqlite::Resul
     move |outcome| {
         commands
             .send(WriterCommand::Checkpointed(outcome))
-            .unwrap_or_default()
+            .unwrap_or_default();
     }
 }
 
