@@ -1,13 +1,13 @@
-//! What a client may do.
+//! Access levels of a client.
 
 use crate::wire_enum::wire_enum;
 
 wire_enum! {
-    /// What a client may do, from the kernel's word on who it is. Unknown means `view`.
+    /// Access level of a client, derived from its kernel credentials. `view` if they are unknown.
     pub enum Access {
-        /// Look.
+        /// Allows reading only.
         View = "view",
-        /// Look and change.
+        /// Allows reading and changing.
         Operate = "operate",
     }
 }

@@ -1,4 +1,5 @@
-//! Certificates and keys in PEM, as the operator names them in files: what cannot be used is found when they are read.
+//! Certificates and keys in PEM files that the operator names. Reading a file finds the problems in
+//! it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::http_client::install_crypto;
 /// The largest file of certificates or of a key, in bytes.
 pub const PEM_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Certificates of authorities that are trusted beside the system's.
+/// Certificate authorities that are trusted in addition to the system's.
 #[derive(Clone, Default)]
 pub struct Authorities {
     pem: Arc<[u8]>,
@@ -22,11 +23,11 @@ pub struct Authorities {
 }
 
 impl Authorities {
-    /// Reads a file's bytes; the error says what is wrong with them.
+    /// Parses the bytes of a PEM file. The error describes the problem.
     pub fn from_pem(pem: &[u8]) -> Result<Self, String> {
         check_certificates(pem)?;
         let certificates = Certificate::from_pem_bundle(pem).map_err(|_| UNUSABLE.to_owned())?;
-        // What is no certificate inside its PEM is found when a client is made of it.
+        // Building a client finds bytes inside the PEM that are no certificate.
         install_crypto();
         Client::builder()
             .tls_certs_only(certificates.iter().cloned())

@@ -1,4 +1,5 @@
-//! An async client: one socket, many requests in flight, subscriptions. And [`ask`], for who has one question and no runtime.
+//! Async client: one socket, many requests in flight, subscriptions. [`call_blocking`] sends one
+//! request without a runtime.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -21,21 +22,21 @@ pub enum ClientError {
     /// The socket cannot be opened.
     #[error("cannot open {path}")]
     Connect {
-        /// The socket.
+        /// Path of the socket.
         path: PathBuf,
-        /// Why.
+        /// Cause of the failure.
         source: io::Error,
     },
     /// The daemon has closed the socket.
     #[error("soramoded closed the connection")]
     Closed,
-    /// The socket broke.
+    /// Connection to the socket was lost.
     #[error("the connection to soramoded was lost")]
     Io(#[from] io::Error),
-    /// What came is not of this protocol.
+    /// Received a message that is not of this protocol.
     #[error("soramoded sent an answer that this version cannot read")]
     Unreadable(#[from] serde_json::Error),
-    /// What came is longer than any answer.
+    /// Received a line longer than any valid answer.
     #[error("soramoded sent an invalid answer")]
     TooLong(#[from] LineTooLong),
     /// The daemon answered with an error.
@@ -43,19 +44,20 @@ pub enum ClientError {
     Refused(Error),
 }
 
-/// What came from the daemon.
+/// Message received from the daemon.
 #[derive(Debug)]
 pub enum Message {
     /// The answer to the request of this number, still as JSON.
     Answer(i64, Result<Box<RawValue>, Error>),
-    /// What was said unasked.
+    /// Notification that no request asked for.
     Notification(Notification),
 }
 
-/// One connection to the daemon.
+/// Connection to the daemon.
 ///
-/// [`call`](Self::call) asks and waits. To have many requests in flight, [`send`](Self::send) each and [`receive`](Self::receive) the
-/// answers. Every method can be dropped while it waits without losing what was read; a `send` that was dropped goes on with the next.
+/// [`call`](Self::call) sends a request and waits for its answer. For many requests in flight,
+/// [`send`](Self::send) each and [`receive`](Self::receive) the answers. Every method is cancel
+/// safe: no input is lost, and the next `send` completes one that was dropped.
 #[derive(Debug)]
 pub struct Client {
     stream: UnixStream,
@@ -66,7 +68,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects.
+    /// Connects to the socket at `path`.
     pub async fn connect(path: &Path) -> Result<Self, ClientError> {
         let stream = UnixStream::connect(path)
             .await
@@ -83,12 +85,13 @@ impl Client {
         })
     }
 
-    /// The user that the server runs as, by the kernel's word.
+    /// Returns the user that the server runs as, as the kernel reports it.
     pub fn server_uid(&self) -> io::Result<u32> {
         self.stream.peer_cred().map(|credentials| credentials.uid())
     }
 
-    /// Asks and waits for the answer. What else comes meanwhile waits for [`receive`](Self::receive).
+    /// Sends a request and waits for its answer. Other messages that arrive meanwhile are kept for
+    /// [`receive`](Self::receive).
     pub async fn call<C: Call>(&mut self, params: &C) -> Result<C::Reply, ClientError> {
         let id = self.send(params).await?;
         loop {
@@ -113,7 +116,7 @@ impl Client {
         Ok(self.last_id)
     }
 
-    /// Sends what was enqueued.
+    /// Sends the requests that were enqueued.
     pub async fn flush(&mut self) -> Result<(), ClientError> {
         while !self.unsent.is_empty() {
             let written = self.stream.write(&self.unsent).await?;
@@ -149,14 +152,14 @@ impl Client {
     }
 }
 
-/// Asks one thing, on a connection that is over with that, and waits for the answer. Where it takes longer than `limit`, what
-/// broke has [`ErrorKind::TimedOut`].
+/// Sends one request on a connection of its own and waits for the answer. After `limit` the I/O
+/// error is [`ErrorKind::TimedOut`].
 pub fn call_blocking<C: Call>(
     mut stream: net::UnixStream,
     params: &C,
     limit: Duration,
 ) -> Result<Result<Box<RawValue>, Error>, ClientError> {
-    /// How much is read at once, in bytes.
+    /// Bytes to read per system call.
     const READ_BYTES: usize = 4 * 1024;
     let began = Instant::now();
     let mut request = Vec::new();
@@ -179,14 +182,14 @@ pub fn call_blocking<C: Call>(
             Ok(bytes) => lines
                 .read_buf()
                 .extend_from_slice(read.get(..bytes).unwrap_or_default()),
-            // A read with a limit of time ends too when the process was stopped and goes on.
+            // A read with a timeout is also interrupted when the process is stopped and continued.
             Err(problem) if problem.kind() == ErrorKind::Interrupted => {}
             Err(problem) => return Err(timed_out(problem).into()),
         }
     }
 }
 
-/// A socket whose time is over says that it would block.
+/// Maps an expired socket timeout, which reads as `WouldBlock`, to `TimedOut`.
 fn timed_out(problem: io::Error) -> io::Error {
     if problem.kind() == ErrorKind::WouldBlock {
         ErrorKind::TimedOut.into()
@@ -212,7 +215,7 @@ fn next_message(lines: &mut LineBuffer) -> Result<Option<Message>, ClientError> 
     Ok(None)
 }
 
-/// Reads an answer as what `C` is answered with.
+/// Parses an answer as the reply to `C`.
 pub fn read_answer<C: Call>(answer: Result<Box<RawValue>, Error>) -> Result<C::Reply, ClientError> {
     let result = answer.map_err(ClientError::Refused)?;
     Ok(serde_json::from_str(result.get())?)

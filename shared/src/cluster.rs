@@ -1,4 +1,5 @@
-//! The cluster: `Grant`, `Acknowledge`, `PurgeClusterNode`, `InitCluster`, the notification `Fence`, and what a status says of it.
+//! Cluster methods (`Grant`, `Acknowledge`, `PurgeClusterNode`, `InitCluster`), the notification
+//! `Fence`, and the cluster part of a status.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +8,8 @@ use crate::id::{ChannelId, ClusterId, HistoryId, NodeName};
 use crate::node::Membership;
 use crate::time::Time;
 
-/// What whoever purges a node must say: that the node is off, or that the risk that it is not is theirs.
+/// Required `accept_risk` of a purge: the operator confirms that the node is off, or accepts the
+/// risk that it is not.
 pub const RISK_OF_PURGE: &str = "still-running";
 
 /// The risk of making a cluster go on in an etcd that was refused.
@@ -16,17 +18,19 @@ pub const RISK_OF_INIT: &str = "lost-claims";
 /// A node's right to a channel, as it goes out with an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
-    /// The fencing token: grows with every change of owner. Whoever keeps the highest can refuse what a stale node still says.
+    /// Fencing token: grows with every change of owner. A receiver that keeps the highest one can
+    /// refuse messages of a stale node.
     pub token: u64,
     /// The cluster's epoch, which an operator raises when its etcd was restored from a backup: tokens grow within one epoch.
     #[serde(default)]
     pub epoch: u64,
-    /// How long the right still runs, from when it was asked for; absent if without end.
+    /// Milliseconds that the ownership lease still lasts, counted from the request; absent if it
+    /// does not expire.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub valid_for_ms: Option<u64>,
 }
 
-/// `Grant`'s params: none.
+/// Parameters of `Grant`; there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {}
@@ -36,34 +40,35 @@ pub struct Grant {}
 pub struct Granted {
     /// The node's place in the cluster.
     pub membership: Membership,
-    /// From when the SFU asked; 0 when the right is over, absent if it is without end.
+    /// Milliseconds from the SFU's request; 0 once the lease has expired, absent if it does not
+    /// expire.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub valid_for_ms: Option<u64>,
 }
 
-/// The notification `Fence`: the right to the channels is over, so whoever ends sessions ends them now, and then says so with
-/// [`Acknowledge`]. It comes again until everybody has.
+/// Notification `Fence`: the ownership lease has expired. The receiver ends the sessions and then
+/// sends [`Acknowledge`]. Repeated until every receiver has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fence {
-    /// What to acknowledge.
+    /// Number of the fence, to be acknowledged.
     pub id: u64,
-    /// The channel whose session ends; all of them if absent.
+    /// Channel whose session must end; absent for all channels.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub channel_id: Option<ChannelId>,
 }
 
-/// `Acknowledge`'s params: what this fence named has ended on the SFU.
+/// Parameters of `Acknowledge`: the sessions of this fence have ended on the SFU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Acknowledge {
-    /// The fence.
+    /// Number of the fence.
     pub id: u64,
 }
 
-/// `Acknowledge`'s result.
+/// Result of the method `Acknowledge`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledged {
-    /// Whether that fence was waited for.
+    /// `true` if that fence was awaiting acknowledgement.
     pub found: bool,
 }
 
@@ -71,7 +76,7 @@ pub struct Acknowledged {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PurgeClusterNode {
-    /// The node.
+    /// Name of the node to purge.
     pub node_name: NodeName,
     /// Must be [`RISK_OF_PURGE`]: if the node still serves, its channels are served twice.
     #[serde(default)]
@@ -92,22 +97,24 @@ impl PurgeClusterNode {
     }
 }
 
-/// `PurgeClusterNode`'s result.
+/// Result of the method `PurgeClusterNode`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purged {
-    /// The node.
+    /// Name of the purged node.
     pub node_name: NodeName,
-    /// Its incarnations that are written off now.
+    /// Incarnations that this call purged.
     pub incarnations: Vec<u64>,
-    /// The channels that they owed.
+    /// Number of channels that the purge released.
     pub channels: u64,
 }
 
-/// `InitCluster`'s params: the cluster is made in etcd, once; or it goes on in an etcd that has lost claims.
+/// Parameters of `InitCluster`: create the cluster in etcd, once, or continue it in an etcd that
+/// has lost claims.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InitCluster {
-    /// [`RISK_OF_INIT`] where this node refuses the etcd: channels whose claims were lost may still be served by nodes that are not reached.
+    /// [`RISK_OF_INIT`], required if this node refuses the etcd: unreachable nodes may still serve
+    /// channels whose claims were lost.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub accept_risk: Option<String>,
 }
@@ -125,64 +132,66 @@ impl InitCluster {
     }
 }
 
-/// `InitCluster`'s result: what `/cfg` says now.
+/// Result of `InitCluster`: the present contents of `/cfg`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Initialized {
-    /// The cluster: made with it, and kept whichever etcd it goes on in.
+    /// Identifier of the cluster: created with it, and kept in any etcd that it continues in.
     pub cluster_id: ClusterId,
     /// The number of its histories.
     pub epoch: u64,
-    /// The present one.
+    /// Identifier of the present history.
     pub history_id: HistoryId,
     /// etcd's own id, in decimal.
     pub etcd_cluster_id: String,
 }
 
-/// What a status says of the cluster.
+/// Cluster part of a node's status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterStatus {
-    /// Its name.
+    /// Name of the cluster.
     pub name: String,
-    /// Where etcd is.
+    /// URLs of the etcd endpoints.
     pub endpoints: Vec<String>,
-    /// Since when the node has its membership; absent since the start.
+    /// Time since which the node has its membership; absent since the start.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub membership_since: Option<Time>,
-    /// What the others tell of its API; absent where it tells nothing.
+    /// URL of this node's API, as published to the other nodes; absent if not configured.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub api_url: Option<String>,
-    /// What they send clients to; absent where they cannot say.
+    /// URL to which other nodes redirect clients; absent if not configured.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub signaling_url: Option<String>,
-    /// Which stay of the node in the cluster this is; absent while it is not in.
+    /// Incarnation of the node; absent while it has not joined.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub incarnation: Option<u64>,
     /// The cluster's epoch, once it is known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub epoch: Option<u64>,
-    /// When the right was renewed last.
+    /// Time of the ownership lease's last renewal.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub renewed_at: Option<Time>,
-    /// How long the right still runs; absent if without end, or if there is none.
+    /// Milliseconds that the ownership lease still lasts; absent if it does not expire or there is
+    /// none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub valid_for_ms: Option<u64>,
-    /// How long without a renewal the right lasts; absent if without end.
+    /// Milliseconds that the ownership lease lasts without renewal; absent if it does not expire.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fence_after_ms: Option<u64>,
     /// Why no other node ever takes the channels over: the right is without end.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub no_takeover_reason: Option<String>,
-    /// By what sessions are ended when the right is over: `sora-api`, `exec`, `socket` or `none`.
+    /// Means of ending sessions when the ownership lease expires: `sora-api`, `exec`, `socket` or
+    /// `none`.
     pub on_fence: String,
-    /// What ends them when the daemon is dead: `grant` or `none`.
+    /// Means of ending sessions if the daemon is dead: `grant` or `none`.
     pub dead_man: String,
     /// Channels that are this node's.
     pub channels: u64,
-    /// Claims under way.
+    /// Number of claims in flight.
     pub claims_in_flight: u64,
-    /// Whether the other nodes know of the present mode.
+    /// `true` if the other nodes know the present mode.
     pub published: bool,
-    /// What is wrong.
+    /// Description of the problem, if any.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub problem: Option<String>,
 }

@@ -1,6 +1,7 @@
 //! Lines out of a stream of bytes, with a limit.
 
-// Not the one that fits the processor: to ask a virtual machine's what it can costs more than all that a command searches.
+// The portable searcher: runtime CPU detection (`CPUID` traps in virtual machines) costs more than
+// the search.
 use memchr::arch::all::memchr::One;
 
 /// The longest request, in bytes without its line feed.
@@ -9,7 +10,7 @@ pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// The longest line that a client takes from the daemon, in bytes: a full page of the longest ids, each character escaped.
 pub const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// How much room is made for one read, in bytes.
+/// Bytes of free space that each read gets.
 const READ_BYTES: usize = 16 * 1024;
 
 /// A line is longer than the limit.
@@ -20,11 +21,11 @@ pub struct LineTooLong {
     pub limit: usize,
 }
 
-/// Collects what was read and gives it back in lines. Holds at most the limit and one read.
+/// Buffer that splits input into lines. Holds at most the limit and one read.
 #[derive(Debug)]
 pub struct LineBuffer {
     bytes: Vec<u8>,
-    /// How many of `bytes` were given out.
+    /// Number of `bytes` that were already returned as lines.
     read_buf: usize,
     /// Up to where `bytes` are known to have no more line feeds.
     searched: usize,
@@ -42,7 +43,7 @@ impl LineBuffer {
         }
     }
 
-    /// Where to read to: has room for more.
+    /// Returns the buffer to read into, with free space.
     pub fn read_buf(&mut self) -> &mut Vec<u8> {
         self.bytes.drain(..self.read_buf);
         self.searched -= self.read_buf;
@@ -83,7 +84,7 @@ impl LineBuffer {
         }
     }
 
-    /// Whether the beginning of a line waits for its end.
+    /// Returns true if an incomplete line is buffered.
     pub fn has_partial(&self) -> bool {
         self.bytes.len() > self.read_buf
     }

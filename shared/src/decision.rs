@@ -11,21 +11,22 @@ use crate::id::{ChannelId, ClientId, ConnectionId, NodeName, SessionId, chosen, 
 use crate::mode::Mode;
 use crate::wire_enum::wire_enum;
 
-/// Redirects that a client follows. After so many a node that may claim the channel does so, wherever that would be better.
+/// Maximum number of redirects a client follows. The node after that claims the channel if it may,
+/// even if another node would suit better.
 pub const HOPS_MAX: u8 = 3;
 
-/// How long a connection is held.
+/// Lifetime of a connection's entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lifetime {
-    /// Until `Disconnect`.
+    /// Ends with `Disconnect` only.
     #[default]
     Explicit,
-    /// Until `Disconnect`, or until the socket it was asked on has been gone for the daemon's `--socket-grace`.
+    /// Ends with `Disconnect`, or `--socket-grace` after the requesting socket closed.
     Socket,
 }
 
-/// `Connect`'s params: may this client come in?
+/// Parameters of `Connect`, the request to admit a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Connect {
@@ -39,17 +40,17 @@ pub struct Connect {
         deserialize_with = "chosen_if_any"
     )]
     pub connection_id: Option<ConnectionId>,
-    /// Whose it is.
+    /// Client that owns the connection.
     #[serde(
         skip_serializing_if = "Option::is_none",
         default,
         deserialize_with = "chosen_if_any"
     )]
     pub client_id: Option<ClientId>,
-    /// How long it is held.
+    /// Lifetime of the entry.
     #[serde(skip_serializing_if = "is_explicit", default)]
     pub lifetime: Lifetime,
-    /// How many redirects the client followed to get here.
+    /// Number of redirects the client followed to get here.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub hops: u8,
 }
@@ -84,17 +85,17 @@ const fn is_zero(hops: &u8) -> bool {
 }
 
 wire_enum! {
-    /// Why a connection is not let in.
+    /// Reason for rejecting a connection.
     pub enum RejectReason {
         /// The node is not in its cluster.
         Initial = "INITIAL",
         /// The mode is `block_new_connection`.
         BlockNewConnection = "BLOCK-NEW-CONNECTION",
-        /// The mode is `block_new_session`, and nobody is in the channel's session.
+        /// The mode is `block_new_session`, and the channel has no session with a connection.
         BlockNewSession = "BLOCK-NEW-SESSION",
         /// The node holds as many connections as it may, or has as many claims under way.
         AtCapacity = "AT-CAPACITY",
-        /// The channel's node is gone, and its right to the channel may still run.
+        /// The channel's owner is gone, and its ownership lease may still run.
         OwnerLost = "OWNER-LOST",
     }
 }
@@ -103,52 +104,52 @@ wire_enum! {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Decision {
-    /// Come in.
+    /// Admits the connection to the session.
     Offer {
-        /// The channel.
+        /// Name of the channel.
         channel_id: ChannelId,
         /// The connection, made by the gate if the caller named none.
         connection_id: ConnectionId,
         /// The session it is in.
         session_id: SessionId,
-        /// Whether this call made that session.
+        /// `true` if this request created the session.
         created: bool,
-        /// In a cluster: the node's right to the channel.
+        /// Claim of this node on the channel; only in a cluster.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         claim: Option<Claim>,
     },
-    /// Stay out.
+    /// Rejects the connection.
     Reject {
-        /// Why.
+        /// Reason for the rejection.
         reason: RejectReason,
         /// The mode that is so.
         mode: Mode,
-        /// When it may be worth asking again, where that can be said.
+        /// Milliseconds after which a retry may succeed, if known.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         retry_after_ms: Option<u64>,
     },
-    /// Ask another node.
+    /// Sends the client to another node.
     Redirect {
-        /// Which.
+        /// Name of the node to try.
         node_name: NodeName,
-        /// Its signalling URL.
+        /// Signaling URL of that node.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         location: Option<String>,
     },
 }
 
-/// `Disconnect`'s params: this connection is gone.
+/// Parameters of `Disconnect`: the connection has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Disconnect {
-    /// The connection.
+    /// Identifier of the connection.
     pub connection_id: ConnectionId,
 }
 
-/// `Disconnect`'s result.
+/// Result of the method `Disconnect`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disconnected {
-    /// Whether it was there.
+    /// `true` if the connection was in the table.
     pub found: bool,
     /// The channel it was in.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -156,7 +157,8 @@ pub struct Disconnected {
     /// The session it was in.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub session_id: Option<SessionId>,
-    /// Whether it will still be gone if the daemon ends now; absent if so. Not while the state cannot be written.
+    /// `true`, and absent then, if the removal survives a crash of the daemon. False while the
+    /// state cannot be written.
     #[serde(skip_serializing_if = "std::clone::Clone::clone", default = "durable")]
     pub durable: bool,
 }
@@ -165,15 +167,15 @@ const fn durable() -> bool {
     true
 }
 
-/// A connection that is live on the SFU, as its signalling server says.
+/// Connection that is live on the SFU, as its signaling server reports it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReportedConnection {
-    /// Its channel.
+    /// Channel of the connection.
     pub channel_id: ChannelId,
-    /// The connection.
+    /// Identifier of the connection.
     pub connection_id: ConnectionId,
-    /// Whose it is.
+    /// Client that owns the connection.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub client_id: Option<ClientId>,
     /// The SFU's id for the session: taken where the gate has no session for the channel yet.
@@ -181,14 +183,16 @@ pub struct ReportedConnection {
     pub session_id: Option<SessionId>,
 }
 
-/// `Report`'s params: what is live on the SFU already. Bookkeeping, not admission.
+/// Parameters of `Report`: the connections that are live on the SFU. Bookkeeping, not admission.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Report {
-    /// As many as fit in a request; a longer report goes in several, the last with `complete`.
+    /// Rows, as many as fit in one request. A longer report takes several requests, the last one
+    /// with `complete`.
     #[serde(deserialize_with = "objects")]
     pub connections: Vec<ReportedConnection>,
-    /// That was all: end whatever else came from the socket door and was not seen since this report began.
+    /// Completes the report: ends all connections of the control socket that were not reported
+    /// since it began.
     #[serde(default)]
     pub complete: bool,
 }
@@ -223,7 +227,7 @@ fn objects<'de, D: Deserializer<'de>>(
         .map(|objects| objects.into_iter().map(|Object(it)| it).collect())
 }
 
-/// `Report`'s result.
+/// Result of the method `Report`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reported {
     /// Connections the gate did not have.
@@ -232,38 +236,38 @@ pub struct Reported {
     pub removed: u64,
 }
 
-/// `Explain`'s params.
+/// Parameters of the method `Explain`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Explain {
-    /// The channel somebody new would ask for.
+    /// Channel that the new connection would join.
     pub channel_id: ChannelId,
 }
 
-/// What a new connection would be answered.
+/// Kind of answer to a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// [`Decision::Offer`]
+    /// Stands for the decision [`Decision::Offer`].
     Offer,
-    /// [`Decision::Reject`]
+    /// Stands for the decision [`Decision::Reject`].
     Reject,
-    /// [`Decision::Redirect`]
+    /// Stands for the decision [`Decision::Redirect`].
     Redirect,
-    /// The error `ClusterUnavailable`.
+    /// Stands for the error `ClusterUnavailable`.
     Unavailable,
 }
 
-/// What a new connection would be answered, and the decision rule that says so.
+/// Answer to a new connection, and the decision rule behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// The answer.
+    /// Kind of the answer.
     #[serde(rename = "type")]
     pub answer: Answer,
     /// Why it would be rejected.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<RejectReason>,
-    /// When it may be worth asking again, where that can be said.
+    /// Milliseconds after which a retry may succeed, if known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_after_ms: Option<u64>,
     /// The node it would be redirected to.
@@ -274,32 +278,32 @@ pub struct Verdict {
     pub session_id: Option<SessionId>,
     /// The number of the first decision rule that matches, 3 to 8.
     pub rule: u8,
-    /// That rule in words.
+    /// Explanation of the rule for people.
     pub explanation: String,
 }
 
-/// `Explain`'s result.
+/// Result of the method `Explain`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     /// The channel asked about.
     pub channel_id: ChannelId,
-    /// The mode now.
+    /// Present mode of the node.
     pub mode: Mode,
-    /// What would be answered now.
+    /// Verdict under the present mode.
     pub now: Verdict,
-    /// What would be answered under each mode.
+    /// Verdicts under each of the modes.
     pub modes: Verdicts,
 }
 
-/// One verdict a mode.
+/// Verdicts of one request under each mode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdicts {
-    /// Under `normal`.
+    /// Verdict under the mode `normal`.
     pub normal: Verdict,
-    /// Under `block_new_session`.
+    /// Verdict under the mode `block_new_session`.
     pub block_new_session: Verdict,
-    /// Under `block_new_connection`.
+    /// Verdict under the mode `block_new_connection`.
     pub block_new_connection: Verdict,
-    /// Under `initial`.
+    /// Verdict under the mode `initial`.
     pub initial: Verdict,
 }

@@ -10,15 +10,16 @@ use crate::time::Time;
 use crate::wire_enum::wire_enum;
 
 wire_enum! {
-    /// What became of a delivery.
+    /// State of a delivery.
     pub enum DeliveryState {
-        /// Still to be delivered.
+        /// Deliveries that are still pending.
         Pending = "pending",
         /// The receiver has it.
         Succeeded = "succeeded",
-        /// Given up.
+        /// Failed for good after its retries.
         Failed = "failed",
-        /// A `session.vanished` that was not delivered before the node was opened again: whoever acted on it now would stop a node that serves.
+        /// Obsolete `session.vanished`: not delivered before the node was opened again. Acting on
+        /// it now would stop a node that serves.
         Obsolete = "obsolete",
     }
 }
@@ -34,30 +35,30 @@ impl FromStr for DeliveryState {
     }
 }
 
-/// One event on its way to one receiver.
+/// Delivery of one event to one receiver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
     /// Counts the node's deliveries.
     pub id: u64,
-    /// What became of it.
+    /// State of the delivery.
     pub state: DeliveryState,
     /// The receiver's URL, without a password and a query that it may have.
     pub endpoint: String,
-    /// The event's type.
+    /// Type of the delivered event.
     #[serde(rename = "type")]
     pub event_type: EventType,
-    /// The event.
+    /// Identifier of the delivered event.
     pub event_id: EventId,
-    /// Its place in the log.
+    /// Sequence number of the event in the log.
     pub seq: u64,
-    /// How often it was tried.
+    /// Number of delivery attempts so far.
     pub attempts: u32,
-    /// Since when it is owed.
+    /// Time since which the delivery is pending.
     pub created_at: Time,
-    /// When it is tried again, while it waits for that.
+    /// Time of the next attempt, while the delivery waits for it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next_attempt_at: Option<Time>,
-    /// When it succeeded or was given up.
+    /// Time at which the delivery succeeded or failed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub finished_at: Option<Time>,
     /// The HTTP status of the last answer, if there was one.
@@ -68,17 +69,17 @@ pub struct Delivery {
     pub problem: Option<String>,
 }
 
-/// `ListDeliveries`' params.
+/// Parameters of the method `ListDeliveries`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListDeliveries {
-    /// Only these.
+    /// Limits the list to deliveries in this state.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub state: Option<DeliveryState>,
     /// Rows at most: 1 to [`LIST_LIMIT_MAX`](crate::session::LIST_LIMIT_MAX), as for the other lists.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub limit: Option<u32>,
-    /// Where the page before ended.
+    /// Cursor that the previous page returned.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cursor: Option<String>,
 }
@@ -86,17 +87,18 @@ pub struct ListDeliveries {
 /// `ListDeliveries`' result: newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deliveries {
-    /// One page.
+    /// Rows of this page.
     pub deliveries: Vec<Delivery>,
-    /// Where the next page begins; absent after the last.
+    /// Cursor of the next page; absent after the last.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cursor: Option<String>,
 }
 
-/// `ResendDelivery`'s params: deliver it once more, behind what its receiver is owed already. One that is pending is tried at once.
+/// Parameters of `ResendDelivery`: send the delivery again, behind those pending for its receiver.
+/// A pending one is retried at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResendDelivery {
-    /// Which.
+    /// Number of the delivery to resend.
     pub id: u64,
 }

@@ -1,4 +1,4 @@
-//! Sessions that the SFU is to end: `End`. The only thing that soramode does that cuts anybody off.
+//! The method `End`: sessions for the SFU to end. It is the only method that disconnects clients.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::id::{ChannelId, SessionId};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct End {
-    /// The channel whose session is to end.
+    /// Channel whose session must end.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub channel_id: Option<ChannelId>,
     /// Every session is to end.
@@ -18,7 +18,7 @@ pub struct End {
 }
 
 impl End {
-    /// Checks that it says which.
+    /// Checks that the request names what to end.
     pub fn check(&self) -> Result<(), Error> {
         match (&self.channel_id, self.all) {
             (Some(_), false) | (None, true) => Ok(()),
@@ -34,22 +34,22 @@ impl End {
     }
 }
 
-/// How sessions are ended.
+/// Means of ending sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndMethod {
-    /// Sora's `DisconnectChannel`.
+    /// Calls `DisconnectChannel` of Sora's API.
     SoraApi,
-    /// The notification `End` to each subscriber that said `ends: true`.
+    /// Sends the notification `End` to each subscriber with `ends: true`.
     Subscribers,
 }
 
-/// `End`'s result: what was asked for. The sessions are over when their connections have left.
+/// Result of `End`: the requests that were made. A session ends when its connections have left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     /// Sessions that the SFU was asked to end.
     pub sessions: u64,
-    /// How they are ended.
+    /// Means by which they are ended.
     pub via: EndMethod,
     /// Sessions that it could not be asked for.
     #[serde(skip_serializing_if = "is_zero", default)]
@@ -62,9 +62,9 @@ pub struct Ended {
 /// The notification `End`: the SFU shall end this session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndSession {
-    /// Its channel.
+    /// Channel of the session.
     pub channel_id: ChannelId,
-    /// The session.
+    /// Identifier of the session.
     pub session_id: SessionId,
 }
 

@@ -13,21 +13,21 @@ use crate::request::{Method, Request, RequestId};
 use crate::subscribe::Gap;
 use crate::wait::Progress;
 
-/// A line that was read: who is to be answered, and what was asked.
+/// Request line that was parsed: the recipient of the answer, and the request.
 #[derive(Debug, PartialEq)]
 pub struct Incoming {
-    /// Whom to answer; `None` for a notification, which gets no answer.
+    /// Recipient of the answer; `None` for a notification, which gets no answer.
     pub reply_to: Option<ReplyTo>,
-    /// What was asked, with its method; or why it cannot be.
+    /// Method and request, or the error that prevents it.
     pub request: Result<(Method, Request), Error>,
 }
 
-/// Whom to answer.
+/// Recipient of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyTo {
     /// The request of this id.
     Id(RequestId),
-    /// A line whose id could not be read: `"id":null`.
+    /// Answers with `"id":null`, because the id could not be read.
     Null,
 }
 
@@ -45,7 +45,8 @@ mod strict;
 
 pub use strict::parse_strict;
 
-/// Reads one line, without its line feed. What nothing is wrong with is read in one pass; anything else once more, to say what is.
+/// Parses one line, without its line feed. Valid requests take one pass; anything else is parsed
+/// again for a precise error.
 pub fn read_request(line: &[u8]) -> Incoming {
     fast::read(line).unwrap_or_else(|| parse_strict(line))
 }
@@ -71,7 +72,7 @@ impl<'a, P> Outgoing<'a, P> {
     }
 }
 
-/// What the daemon says unasked.
+/// Notification from the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "method", content = "params")]
 pub enum Notification {
@@ -79,11 +80,12 @@ pub enum Notification {
     Event(Event),
     /// Events of the subscription that are no longer kept.
     Gap(Gap),
-    /// How a wait is going.
+    /// Progress of a wait that is in flight.
     Progress(Progress),
     /// A session that this client is to end.
     End(EndSession),
-    /// The right to the channels is over: this client is to end what it names, and to acknowledge that.
+    /// Expiry of the ownership lease: the client ends the sessions that it names, and acknowledges
+    /// that.
     Fence(Fence),
 }
 
@@ -97,7 +99,7 @@ pub struct NotificationLine<'a, P> {
 
 /// The params of a notification, with the method that they go with.
 pub trait NotificationBody: Serialize {
-    /// The method.
+    /// Method name of the notification.
     const METHOD: &'static str;
 }
 
@@ -137,7 +139,7 @@ impl<'a, P: NotificationBody> NotificationLine<'a, P> {
 pub enum ServerMessage {
     /// The answer to the request of this id; the result still as JSON, since only the asker knows its type.
     Answer(Option<RequestId>, Result<Box<RawValue>, Error>),
-    /// What was said unasked. A method that this version does not know is left out.
+    /// Notification from the daemon; `None` for a method that this version does not know.
     Notification(Option<Notification>),
 }
 
@@ -166,7 +168,8 @@ pub fn read_server_message(line: &[u8]) -> Result<ServerMessage, serde_json::Err
     }
 }
 
-/// Appends an answer and its line feed. What is the same in every answer is not put together anew: that costs a quarter of the whole.
+/// Appends an answer and its line feed. Writes the parts common to all answers as constants, which
+/// saves a quarter of the time.
 pub fn write_answer(
     line: &mut Vec<u8>,
     to: &ReplyTo,

@@ -1,4 +1,5 @@
-//! Errors: a closed list of types with codes that are never reused, and one place that words them.
+//! Errors: a closed list of types with codes that are never reused, and the one module with their
+//! texts.
 
 use std::fmt;
 
@@ -9,40 +10,40 @@ use crate::id::{ChannelId, ConnectionId, NodeName};
 use crate::mode::{Mode, ModeState};
 use crate::node::Membership;
 
-/// What kind of error.
+/// Type of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ErrorType {
-    /// Not JSON, or an `id` that is null.
+    /// Line is not JSON, or its `id` is null.
     ParseError,
-    /// Not a request, a batch, or a line too long.
+    /// Line is not a request, is a batch, or is too long.
     InvalidRequest,
-    /// No such method.
+    /// Method does not exist.
     MethodNotFound,
     /// A param is missing, unknown or not as it must be.
     InvalidParams,
     /// A bug in the daemon.
     Internal,
-    /// The mode has been changed meanwhile.
+    /// Mode was changed in the meantime.
     Superseded,
     /// `normal` cannot be set while the node has not joined its cluster.
     NotJoined,
     /// The connection is there already, in another channel.
     ConnectionIdInUse,
-    /// What is asked cannot be done in this state, or what is waited for cannot come true.
+    /// Request is impossible in this state, or its condition can never become true.
     ConditionImpossible,
-    /// It is not there.
+    /// Requested object does not exist.
     NotFound,
     /// The client may look, not change.
     PermissionDenied,
     /// A promise that needs the disk cannot be given.
     StorageUnavailable,
-    /// No place for one more client.
+    /// Limit of clients is reached.
     TooManyClients,
     /// The cluster did not answer in time.
     ClusterUnavailable,
-    /// Not every session on the SFU is known.
+    /// Session list may lack sessions of the SFU.
     SessionsIncomplete,
-    /// Neither Sora's API nor a subscriber is there to end a session.
+    /// No means of ending a session: neither Sora's API nor a subscriber with `ends: true`.
     CannotEndSessions,
     /// The cluster to be created exists already.
     AlreadyExists,
@@ -104,35 +105,36 @@ impl ErrorType {
 /// An error as it is answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {
-    /// [`ErrorType::code`]
+    /// JSON-RPC code: [`ErrorType::code`] of the type.
     pub code: i32,
-    /// What is wrong, in a sentence.
+    /// Description of the problem in one sentence.
     pub message: String,
-    /// What a program goes by.
+    /// Machine-readable part of the error.
     pub data: Box<ErrorData>,
 }
 
 /// The part of an error that a program goes by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorData {
-    /// What kind of error.
+    /// Type of the error.
     pub error_type: ErrorType,
-    /// The remedy.
+    /// Remedy for the problem, if known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub hint: Option<String>,
     /// The param that is wrong.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub field: Option<String>,
-    /// With `Superseded`: the mode now.
+    /// Present mode, with `Superseded`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub current_mode: Option<ModeState>,
-    /// With `PermissionDenied`: whose members may. Absent where only root and the daemon's own user may.
+    /// Group that has the access, with `PermissionDenied`. Absent if only root and the daemon's own
+    /// user have it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub group: Option<String>,
-    /// With `ConnectionIdInUse`: where it is.
+    /// Channel of the existing connection, with `ConnectionIdInUse`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub channel_id: Option<ChannelId>,
-    /// With `MethodNotFound`: the methods there are.
+    /// Methods of this daemon, with `MethodNotFound`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub methods: Option<Vec<String>>,
 }
@@ -150,7 +152,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Error {
-    /// One of this type that says this.
+    /// Creates an error with this type and message.
     pub fn new(error_type: ErrorType, message: impl Into<String>) -> Self {
         Self {
             code: error_type.code(),
@@ -167,14 +169,14 @@ impl Error {
         }
     }
 
-    /// The same, with what to do about it.
+    /// Adds a hint that describes the remedy.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.data.hint = Some(hint.into());
         self
     }
 
-    /// A param is not as it must be. `problem` says what it got and what it takes.
+    /// Invalid value of a parameter. `problem` says which value it got and which it takes.
     pub fn invalid_params(field: &str, problem: impl fmt::Display) -> Self {
         let mut error = Self::new(ErrorType::InvalidParams, format!("{field}: {problem}"));
         error.data.field = Some(field.to_owned());
@@ -243,7 +245,7 @@ impl Error {
         )
     }
 
-    /// No session on this channel.
+    /// The channel has no session.
     pub fn no_session(channel_id: &ChannelId) -> Self {
         Self::new(
             ErrorType::NotFound,
@@ -251,21 +253,21 @@ impl Error {
         )
     }
 
-    /// A delivery that says the node is drained, to be sent again after the node was opened.
+    /// A delivery that reports the node as drained cannot be resent after the node was opened.
     pub fn obsolete_delivery(id: u64) -> Self {
         let message = format!("delivery {id} is obsolete: the node was opened after it");
         Self::new(ErrorType::ConditionImpossible, message)
             .with_hint("It is not resent, because its receiver would stop a node that is open")
     }
 
-    /// A delivery whose receiver was removed.
+    /// The receiver of the delivery was removed.
     pub fn no_receiver(id: u64) -> Self {
         let message = format!("the receiver of delivery {id} is no longer configured");
         Self::new(ErrorType::ConditionImpossible, message)
             .with_hint("Add it to --webhook again, restart soramoded, and retry")
     }
 
-    /// No delivery of this number, or none any more.
+    /// The delivery does not exist, or no longer.
     pub fn no_delivery(id: u64) -> Self {
         Self::new(ErrorType::NotFound, format!("no delivery {id}"))
             .with_hint("soramode deliveries lists all that are kept")
@@ -306,13 +308,13 @@ impl Error {
         )
     }
 
-    /// Nothing is there that could end a session.
+    /// There is no means of ending a session.
     pub fn cannot_end_sessions() -> Self {
         Self::new(ErrorType::CannotEndSessions, "cannot end sessions: --sora-api is not set, and no client has subscribed with ends: true")
             .with_hint("Set --sora-api, or have the signalling server subscribe with ends: true")
     }
 
-    /// Who asked to come in has been said to be gone before that was decided.
+    /// The connection was disconnected before its `Connect` was decided.
     pub fn disconnected_during_claim(connection_id: &ConnectionId) -> Self {
         let message = format!(
             "connection {:?} was disconnected before it was admitted",
@@ -321,7 +323,7 @@ impl Error {
         Self::new(ErrorType::NotFound, message)
     }
 
-    /// What needs the cluster's etcd cannot be done, or not in time.
+    /// The request needs the cluster's etcd, which did not answer in time.
     pub fn cluster_unavailable(problem: impl fmt::Display) -> Self {
         Self::new(
             ErrorType::ClusterUnavailable,
@@ -330,7 +332,7 @@ impl Error {
         .with_hint("Retry; soramode doctor shows the cause")
     }
 
-    /// Asked of a node that has no cluster: what is asked can never be.
+    /// The node has no cluster, so the request can never succeed.
     pub fn no_cluster() -> Self {
         Self::new(
             ErrorType::ConditionImpossible,
@@ -348,7 +350,7 @@ impl Error {
         .with_hint("Run it on a node that is joined, or wait until etcd answers; soramode doctor says what is wrong")
     }
 
-    /// There is a cluster already.
+    /// The cluster exists already.
     pub fn cluster_exists(epoch: u64) -> Self {
         Self::new(
             ErrorType::AlreadyExists,
@@ -357,7 +359,7 @@ impl Error {
         .with_hint("Nothing to do: nodes join automatically")
     }
 
-    /// The etcd has lost claims: an operator must accept what follows from that.
+    /// The etcd has lost claims: an operator must accept the consequences.
     pub fn needs_risk_of_init(problem: impl fmt::Display) -> Self {
         let risk = crate::cluster::RISK_OF_INIT;
         Self::invalid_params("accept_risk", format_args!("takes {risk:?} here: {problem}")).with_hint(
@@ -381,7 +383,7 @@ impl Error {
             .with_hint("To purge the node itself, stop it. If it is stopped, retry after its --cluster-ttl (default: 10s)")
     }
 
-    /// No channel waits for this node.
+    /// The node has no orphaned channels.
     pub fn no_orphaned_channels(node_name: &NodeName) -> Self {
         Self::new(
             ErrorType::NotFound,
@@ -389,7 +391,7 @@ impl Error {
         )
     }
 
-    /// No place for one more client.
+    /// The limit of clients is reached.
     pub fn too_many_clients(clients: usize) -> Self {
         Self::new(
             ErrorType::TooManyClients,

@@ -1,4 +1,4 @@
-//! Events: what happened, in order.
+//! Events of the log, in their order.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,19 +14,19 @@ use crate::node::Membership;
 use crate::time::Time;
 use crate::wire_enum::wire_enum;
 
-/// One event of the log.
+/// Event of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// Its place in the log: 1, 2, 3, … without a gap.
+    /// Sequence number in the log: 1, 2, 3, … without a gap.
     pub seq: u64,
-    /// Its id, the same wherever it is told.
+    /// Identifier of the event, the same on every interface.
     pub id: EventId,
-    /// What happened: `type` and the fields that go with it.
+    /// Type of the event, and the fields that belong to it.
     #[serde(flatten)]
     pub kind: EventKind,
-    /// When.
+    /// Time of the event.
     pub timestamp: Time,
-    /// Where.
+    /// Node on which it happened.
     #[serde(
         serialize_with = "serialize_shared",
         deserialize_with = "deserialize_shared"
@@ -48,65 +48,65 @@ fn deserialize_shared<'de, D: Deserializer<'de>>(
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
-    /// It left.
+    /// Client disconnected from the SFU.
     Disconnected,
-    /// It was let in by the gate and refused by the application.
+    /// Admitted by soramode and denied by the application.
     Denied,
-    /// It was let in and did not come.
+    /// Admitted, but never seen connected.
     Timeout,
-    /// The socket it hung on was gone for the grace time.
+    /// Requesting socket was closed for longer than the grace time.
     SocketClosed,
-    /// The SFU says that it is not there.
+    /// SFU reports that the connection does not exist.
     Reconciled,
     /// The SFU ended its session.
     SessionDestroyed,
 }
 
 wire_enum! {
-    /// Which of Sora's webhooks.
+    /// Kind of Sora's webhook.
     pub enum WebhookSource {
-        /// `session_webhook_url`
+        /// Webhook configured by `session_webhook_url`.
         Session = "session",
-        /// `event_webhook_url`
+        /// Webhook configured by `event_webhook_url`.
         Event = "event",
     }
 }
 
-/// What happened.
+/// Type and fields of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum EventKind {
-    /// A channel came to life.
+    /// Session of a channel was created.
     #[serde(rename = "session.created")]
     SessionCreated {
-        /// The channel.
+        /// Name of the channel.
         channel_id: ChannelId,
-        /// This life of it.
+        /// Identifier of the session.
         session_id: SessionId,
-        /// When it began.
+        /// Time of the session's start.
         created_time: Time,
-        /// In a cluster: the fencing token of the node's right to the channel.
+        /// Fencing token of the node's claim on the channel; only in a cluster.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         token: Option<u64>,
     },
     /// A channel's life ended.
     #[serde(rename = "session.destroyed")]
     SessionDestroyed {
-        /// The channel.
+        /// Name of the channel.
         channel_id: ChannelId,
         /// The life that ended.
         session_id: SessionId,
-        /// When it began.
+        /// Time of the session's start.
         created_time: Time,
-        /// When it ended.
+        /// Time of the session's end.
         destroyed_time: Time,
-        /// The most live connections it had at one time.
+        /// Highest number of live connections at any one time.
         max_connections: u64,
         /// Live connections it had in all.
         total_connections: u64,
         /// Why its last connection ended.
         reason: EndReason,
-        /// In a cluster: the fencing token of the node's right to the channel.
+        /// Fencing token of the node's claim on the channel; only in a cluster.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         token: Option<u64>,
     },
@@ -116,29 +116,29 @@ pub enum EventKind {
     /// A connection is live.
     #[serde(rename = "connection.created")]
     ConnectionCreated {
-        /// Its channel.
+        /// Channel of the connection.
         channel_id: ChannelId,
-        /// Its session.
+        /// Session of the connection.
         session_id: SessionId,
-        /// The connection.
+        /// Identifier of the connection.
         connection_id: ConnectionId,
-        /// Whose it is.
+        /// Client that owns the connection.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         client_id: Option<ClientId>,
     },
-    /// A connection ended.
+    /// Connection has ended.
     #[serde(rename = "connection.destroyed")]
     ConnectionDestroyed {
-        /// Its channel.
+        /// Channel of the connection.
         channel_id: ChannelId,
-        /// Its session.
+        /// Session of the connection.
         session_id: SessionId,
-        /// The connection.
+        /// Identifier of the connection.
         connection_id: ConnectionId,
-        /// Whose it was.
+        /// Client that owned the connection.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         client_id: Option<ClientId>,
-        /// Why.
+        /// Reason for the end.
         reason: EndReason,
     },
     /// The mode, its reason or its expiry changed.
@@ -147,34 +147,34 @@ pub enum EventKind {
     /// The node joined its cluster.
     #[serde(rename = "node.joined")]
     NodeJoined {
-        /// Its membership now.
+        /// Membership after the change.
         #[serde(alias = "standing")] // In states up to schema 4.
         membership: Membership,
-        /// Its mode now.
+        /// Mode after the change.
         mode: Mode,
     },
     /// The node lost contact with its cluster.
     #[serde(rename = "node.isolated")]
     NodeIsolated {
-        /// Its membership now.
+        /// Membership after the change.
         #[serde(alias = "standing")] // In states up to schema 4.
         membership: Membership,
-        /// Its mode now.
+        /// Mode after the change.
         mode: Mode,
     },
-    /// The node's right to its channels is over.
+    /// The node's ownership lease has expired.
     #[serde(rename = "node.fenced")]
     NodeFenced {
-        /// Its membership now.
+        /// Membership after the change.
         #[serde(alias = "standing")] // In states up to schema 4.
         membership: Membership,
-        /// Its mode now.
+        /// Mode after the change.
         mode: Mode,
     },
     /// A webhook of Sora's passed through that is not about sessions or connections. Its body is not kept.
     #[serde(rename = "webhook.received")]
     WebhookReceived {
-        /// By which door.
+        /// Kind of the webhook.
         source: WebhookSource,
         /// Sora's own type for it, such as `recording.started`.
         sora_type: String,
@@ -191,7 +191,7 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// Its type; `None` where this version does not know it.
+    /// Returns the type; `None` if this version does not know it.
     pub const fn event_type(&self) -> Option<EventType> {
         match self {
             Self::SessionCreated { .. } => Some(EventType::SessionCreated),
@@ -211,21 +211,21 @@ impl EventKind {
     }
 }
 
-/// How a delivery ended.
+/// Outcome of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryEnded {
-    /// The delivery.
+    /// Number of the delivery.
     pub delivery_id: u64,
     /// The event that was to be delivered.
     pub event_id: EventId,
     /// The receiver's URL, without a password and a query that it may have.
     pub endpoint: String,
-    /// How often it was tried.
+    /// Number of delivery attempts so far.
     pub attempts: u32,
     /// The HTTP status of the last answer, if there was one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub status: Option<u16>,
-    /// Why it failed.
+    /// Reason for the failure.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub problem: Option<String>,
 }
@@ -234,40 +234,41 @@ wire_enum! {
     /// The types of events.
     #[serde(try_from = "String")]
     pub enum EventType {
-        /// `session.created`
+        /// The event type `session.created`.
         SessionCreated = "session.created",
-        /// `session.destroyed`
+        /// The event type `session.destroyed`.
         SessionDestroyed = "session.destroyed",
-        /// `session.vanished`
+        /// The event type `session.vanished`.
         SessionVanished = "session.vanished",
-        /// `connection.created`
+        /// The event type `connection.created`.
         ConnectionCreated = "connection.created",
-        /// `connection.destroyed`
+        /// The event type `connection.destroyed`.
         ConnectionDestroyed = "connection.destroyed",
-        /// `mode.changed`
+        /// The event type `mode.changed`.
         ModeChanged = "mode.changed",
-        /// `node.joined`
+        /// The event type `node.joined`.
         NodeJoined = "node.joined",
-        /// `node.isolated`
+        /// The event type `node.isolated`.
         NodeIsolated = "node.isolated",
-        /// `node.fenced`
+        /// The event type `node.fenced`.
         NodeFenced = "node.fenced",
-        /// `webhook.received`
+        /// The event type `webhook.received`.
         WebhookReceived = "webhook.received",
-        /// `delivery.succeeded`
+        /// The event type `delivery.succeeded`.
         DeliverySucceeded = "delivery.succeeded",
-        /// `delivery.failed`
+        /// The event type `delivery.failed`.
         DeliveryFailed = "delivery.failed",
     }
 }
 
 impl EventType {
-    /// Its place in [`ALL`](Self::ALL).
+    /// Returns the index in [`ALL`](Self::ALL).
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// Whether it can be delivered by webhook: what tells of deliveries would feed itself, and so might what came by one.
+    /// Returns true if webhooks deliver it. Delivery events would trigger more deliveries, and
+    /// forwarded webhooks could loop.
     pub const fn is_deliverable(self) -> bool {
         !matches!(
             self,
@@ -292,7 +293,7 @@ impl TryFrom<String> for EventType {
     }
 }
 
-/// Which events: a type's name, or its beginning and a `*`.
+/// Pattern of event types: the name of a type, or its beginning and a `*`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct EventPattern(String);
@@ -303,7 +304,7 @@ pub struct EventPattern(String);
 pub struct NoSuchEvent(String);
 
 impl EventPattern {
-    /// Whether this type matches.
+    /// Returns true if the type matches.
     pub fn matches(&self, event_type: EventType) -> bool {
         match self.0.strip_suffix('*') {
             Some(start) => event_type.name().starts_with(start),

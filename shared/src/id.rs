@@ -28,10 +28,10 @@ const CLOCKWORK_BASE32: Encoding = new_encoding! {
 /// Why a text is not an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
-    /// Nothing between the quotes.
+    /// Id with no characters.
     #[error("is empty, takes 1 to {ID_BYTES_MAX} bytes")]
     Empty,
-    /// More than [`ID_BYTES_MAX`] bytes.
+    /// Id longer than [`ID_BYTES_MAX`] bytes.
     #[error("has {0} bytes, takes 1 to {ID_BYTES_MAX}")]
     TooLong(usize),
     /// A NUL in an id that a client chooses.
@@ -39,14 +39,15 @@ pub enum InvalidId {
     Nul,
 }
 
-/// Ids that a client chooses for itself, with the rule that is checked where it does.
+/// Ids that clients choose, with the check for a new one.
 ///
-/// What a Sora tells of and what was stored exists already: such an id is read as it is, and its session can be listed and ended.
+/// An id from a Sora or from the state exists already: it is accepted as it is, so that its session
+/// can be listed and ended.
 pub trait ClientChosen: Sized {
     /// The name of its field.
     const WORD: &'static str;
 
-    /// Refuses NUL.
+    /// Refuses ids that contain NUL.
     fn check_chosen(self) -> Result<Self, InvalidId>;
 }
 
@@ -131,7 +132,7 @@ macro_rules! id_type {
         pub struct $name(InlineStr);
 
         impl $name {
-            /// Checks the length.
+            /// Creates an id, checking its length.
             pub fn new(text: &str) -> Result<Self, InvalidId> {
                 InlineStr::new(text).map(Self)
             }
@@ -141,12 +142,12 @@ macro_rules! id_type {
                 Self(InlineStr::generate(random))
             }
 
-            /// The text.
+            /// Returns the id as text.
             pub fn as_str(&self) -> &str {
                 self.0.as_str()
             }
 
-            /// The text's bytes: what ids are compared and hashed by.
+            /// Returns the bytes of the text, by which ids are compared and hashed.
             pub fn as_bytes(&self) -> &[u8] {
                 self.0.as_bytes()
             }
@@ -222,19 +223,19 @@ macro_rules! id_type {
 }
 
 id_type!(
-    /// What clients name to meet each other; Sora's `channel_id`.
+    /// Name that clients use to meet each other; Sora's `channel_id`.
     ChannelId, "channel_id"
 );
 id_type!(
-    /// One client in one channel; Sora's `connection_id`, unique on the node.
+    /// Identifier of one client in one channel; Sora's `connection_id`, unique on the node.
     ConnectionId, "connection_id"
 );
 id_type!(
-    /// Whom a connection belongs to, as the client or the application says; Sora's `client_id`.
+    /// Owner of a connection, as the client or the application names it; Sora's `client_id`.
     ClientId, "client_id"
 );
 id_type!(
-    /// One life of a channel; Sora's `session_id`.
+    /// Identifier of one life of a channel; Sora's `session_id`.
     SessionId, "session_id"
 );
 id_type!(
@@ -250,11 +251,12 @@ id_type!(
     ClusterId, "cluster_id"
 );
 id_type!(
-    /// One history of a cluster in etcd: a new one begins where claims may have been lost.
+    /// Identifier of one history of a cluster in etcd. A new history begins where claims may have
+    /// been lost.
     HistoryId, "history_id"
 );
 
-/// An event's id: a `UUIDv4`, written in Clockwork Base32 only when somebody reads it.
+/// Identifier of an event: a `UUIDv4`, encoded as Clockwork Base32 only when it is displayed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId([u8; 16]);
 
@@ -343,7 +345,7 @@ mod tests {
             serde_json::from_str::<ChannelId>(r#""nul\u0000chan""#).unwrap(),
             id
         );
-        // What a shell would act on, and a line break, are text like any other.
+        // Shell metacharacters and line breaks are text like any other.
         for text in [
             "$(touch x)",
             "`x`",

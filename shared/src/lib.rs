@@ -1,7 +1,8 @@
-//! The words on soramode's control socket: JSON-RPC 2.0, one message a line.
+//! Types of soramode's control socket: JSON-RPC 2.0, one message per line.
 //!
-//! Types alone, without I/O. Ids and limits are checked while a line is read, so that what has been read can be relied on.
-//! The feature `codec` adds the line codec and an async client, the feature `sora-api` a client of Sora's HTTP API.
+//! No I/O by default. Ids and limits are checked while a line is parsed, so parsed values can be
+//! relied on. The feature `codec` adds the line codec and an async client, the feature `sora-api` a
+//! client of Sora's HTTP API.
 
 pub mod access;
 #[cfg(feature = "sora-api")]

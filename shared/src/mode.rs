@@ -1,4 +1,4 @@
-//! The mode: what a node lets in. `GetMode`, `ChangeMode`, `ListModeChanges`.
+//! The mode, which decides what a node admits. `GetMode`, `ChangeMode`, `ListModeChanges`.
 
 use std::str::FromStr;
 
@@ -16,28 +16,29 @@ pub const REASON_BYTES_MAX: usize = 1_024;
 /// The longest `on_behalf_of`, in bytes of UTF-8.
 pub const ON_BEHALF_OF_BYTES_MAX: usize = 255;
 
-/// The longest time after which a mode can be told to end by itself, in seconds: 366 days.
+/// Longest expiry of a mode, in seconds: 366 days.
 pub const EXPIRES_IN_SECONDS_MAX: u64 = 366 * 24 * 60 * 60;
 
-/// How many changes of the mode are kept for `ListModeChanges`.
+/// Number of mode changes retained for `ListModeChanges`.
 pub const MODE_CHANGES_KEPT: usize = 1_000;
 
 wire_enum! {
-    /// What a node lets in. The names are Sora's (`Sora_20211215`).
+    /// Mode of a node, which decides what it admits. The names are Sora's (`Sora_20211215`).
     pub enum Mode {
-        /// Everybody.
+        /// Admits all connections.
         Normal = "normal",
-        /// Only connections to sessions that somebody is in.
+        /// Admits connections to sessions that have a connection.
         BlockNewSession = "block_new_session",
-        /// No new connection.
+        /// Admits no new connection.
         BlockNewConnection = "block_new_connection",
-        /// No new connection, because the node has not joined its cluster. Set by the system alone.
+        /// Admits no new connection, because the node has not joined its cluster. Only the system
+        /// sets it.
         Initial = "initial",
     }
 }
 
 impl Mode {
-    /// Whether an operator closed the node: the modes in which it drains.
+    /// Returns true if an operator closed the node: the modes in which it drains.
     pub const fn is_block(self) -> bool {
         match self {
             Self::BlockNewSession | Self::BlockNewConnection => true,
@@ -46,7 +47,7 @@ impl Mode {
     }
 }
 
-/// A word that is no mode.
+/// Text that names no mode.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown mode {0:?}")]
 pub struct UnknownMode(pub String);
@@ -59,15 +60,15 @@ impl FromStr for Mode {
     }
 }
 
-/// A mode that an operator can ask for: `initial` cannot be said with this type.
+/// Mode that an operator can request. This type cannot express `initial`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(into = "Mode")]
 pub enum SettableMode {
-    /// [`Mode::Normal`]
+    /// Stands for the mode [`Mode::Normal`].
     Normal,
-    /// [`Mode::BlockNewSession`]
+    /// Stands for the mode [`Mode::BlockNewSession`].
     BlockNewSession,
-    /// [`Mode::BlockNewConnection`]
+    /// Stands for the mode [`Mode::BlockNewConnection`].
     BlockNewConnection,
 }
 
@@ -90,7 +91,7 @@ impl From<SettableMode> for Mode {
     }
 }
 
-/// Somebody asked for `initial`.
+/// Error: the mode `initial` cannot be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "initial cannot be set: a cluster node enters it at its start or when isolated, and leaves it by joining"
@@ -124,7 +125,7 @@ impl<'de> Deserialize<'de> for SettableMode {
     }
 }
 
-/// `GetMode`'s params: none.
+/// Parameters of `GetMode`; there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GetMode {}
@@ -132,27 +133,27 @@ pub struct GetMode {}
 /// `GetMode`'s result: the mode now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModeState {
-    /// The mode.
+    /// Mode of the node.
     pub mode: Mode,
     /// Counts the mode's changes, from 1.
     pub generation: u64,
-    /// When it was entered, or its reason or expiry last changed.
+    /// Time at which the mode was entered, or its reason or expiry last changed.
     pub since: Time,
-    /// Who did that: `uid:1000(ops)`, `system:<cause>`.
+    /// Actor of the change: `uid:1000(ops)`, `system:<cause>`.
     pub actor: String,
-    /// Why, as the actor said.
+    /// Reason that the actor gave.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
-    /// When the mode ends by itself.
+    /// Time at which the mode expires and returns to `normal`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires_at: Option<Time>,
-    /// In the answer to `GetMode` of a node that mirrors its mode to a Sora: the node's own mode, where `mode` is that Sora's because it
-    /// is the stricter. The other fields are about the own mode.
+    /// The node's own mode, in the answer to `GetMode` of a node that mirrors its mode to a Sora
+    /// whose mode is stricter and so shown in `mode`. The other fields describe the own mode.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub own_mode: Option<Mode>,
 }
 
-/// `ChangeMode`'s params.
+/// Parameters of the method `ChangeMode`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeMode {
@@ -161,7 +162,8 @@ pub struct ChangeMode {
     /// Why: kept with the change. At most [`REASON_BYTES_MAX`] bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
-    /// After how many seconds a `block_*` mode ends by itself: 1 to [`EXPIRES_IN_SECONDS_MAX`], or 0 to take a running expiry away.
+    /// Seconds until a `block_*` mode expires: 1 to [`EXPIRES_IN_SECONDS_MAX`], or 0 to cancel a
+    /// pending expiry.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires_in_seconds: Option<u64>,
     /// Change only if the mode is this one.
@@ -170,13 +172,14 @@ pub struct ChangeMode {
     /// Change only if the generation is this one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub if_generation: Option<u64>,
-    /// For whom the caller acts; recorded, not verified. At most [`ON_BEHALF_OF_BYTES_MAX`] bytes.
+    /// Person for whom the caller acts; recorded, not verified. At most [`ON_BEHALF_OF_BYTES_MAX`]
+    /// bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub on_behalf_of: Option<String>,
 }
 
 impl ChangeMode {
-    /// To this mode, without a reason, an expiry or a condition.
+    /// Changes to this mode, without a reason, an expiry or a condition.
     pub const fn to(mode: SettableMode) -> Self {
         Self {
             mode,
@@ -188,7 +191,7 @@ impl ChangeMode {
         }
     }
 
-    /// Checks the limits.
+    /// Checks the limits of the parameters.
     pub fn check(&self) -> Result<(), Error> {
         check_length("reason", self.reason.as_deref(), REASON_BYTES_MAX)?;
         check_length(
@@ -220,42 +223,44 @@ fn check_length(field: &str, text: Option<&str>, max: usize) -> Result<(), Error
     }
 }
 
-/// `ChangeMode`'s result.
+/// Result of the method `ChangeMode`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModeChanged {
-    /// The mode now.
+    /// Mode after the change.
     pub mode: Mode,
-    /// The mode before.
+    /// Mode before the change.
     pub previous_mode: Mode,
-    /// Whether this call changed anything.
+    /// `true` if this call changed anything.
     pub changed: bool,
-    /// The generation now.
+    /// Generation after the change.
     pub generation: u64,
     /// Sessions that are there, untouched.
     pub sessions: u64,
     /// Connections that are there, untouched; pending ones count.
     pub connections: u64,
-    /// When the mode ends by itself.
+    /// Time at which the mode expires and returns to `normal`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires_at: Option<Time>,
-    /// What did not go with it: a Sora that mirrors the mode was not told, say. The change is done all the same.
+    /// Warning about a partial failure, such as a mirrored Sora that could not be set. The change
+    /// holds nevertheless.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub warning: Option<String>,
-    /// In a cluster: whether the other nodes know of it. A node that closed does what it says all the same.
+    /// `true` if the other nodes know the change; only in a cluster. A node that closed stays
+    /// closed in either case.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub published: Option<bool>,
 }
 
-/// `ListModeChanges`' params.
+/// Parameters of the method `ListModeChanges`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListModeChanges {
-    /// How many at most: 1 to 1,000, 100 if not said.
+    /// Maximum number of changes: 1 to 1,000; default 100.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub limit: Option<u32>,
 }
 
-/// One change of the mode, as `ListModeChanges` and the event `mode.changed` tell it.
+/// Change of the mode, as `ListModeChanges` and the event `mode.changed` show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModeChange {
     /// The mode from then on.
@@ -264,15 +269,15 @@ pub struct ModeChange {
     pub previous_mode: Mode,
     /// The generation from then on.
     pub generation: u64,
-    /// Who changed it.
+    /// Actor of the change.
     pub actor: String,
-    /// For whom, as the caller said; not verified.
+    /// Person for whom the actor acted, as the caller said; not verified.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub on_behalf_of: Option<String>,
-    /// Why, as the actor said.
+    /// Reason that the actor gave.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
-    /// When the mode ends by itself.
+    /// Time at which the mode expires and returns to `normal`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires_at: Option<Time>,
 }
@@ -280,9 +285,9 @@ pub struct ModeChange {
 /// A change and its time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatedModeChange {
-    /// When.
+    /// Time of the change.
     pub timestamp: Time,
-    /// What.
+    /// Details of the change.
     #[serde(flatten)]
     pub change: ModeChange,
 }
@@ -310,9 +315,9 @@ impl DatedModeChange {
     }
 }
 
-/// `ListModeChanges`' result.
+/// Result of the method `ListModeChanges`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModeChanges {
-    /// Newest first.
+    /// Mode changes, newest first.
     pub changes: Vec<DatedModeChange>,
 }

@@ -18,35 +18,35 @@ use crate::wire_enum::wire_enum;
 wire_enum! {
     /// A node's place in the cluster.
     pub enum Membership {
-        /// There is no cluster.
+        /// Node has no cluster.
         Standalone = "standalone",
-        /// In the cluster.
+        /// Node is a member of the cluster.
         Joined = "joined",
-        /// No contact with the cluster, but the right to its channels still runs.
+        /// No contact with the cluster, but the ownership lease still runs.
         Isolated = "isolated",
-        /// Not in the cluster, and without a right to any channel.
+        /// Not a member of the cluster, and without an ownership lease.
         Fenced = "fenced",
     }
 }
 
-/// Where the gate learns of connections, and whether it has learned of all of them.
+/// Source of connections, and the state of its synchronization.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// `socket` for the control socket, or `sora` for a real Sora.
     pub name: String,
-    /// Whether it has reported every session on the SFU.
+    /// `true` if it has reported every session on the SFU.
     pub complete: bool,
-    /// Why not.
+    /// Reason for being incomplete.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub incomplete_reason: Option<String>,
-    /// How to complete it.
+    /// Remedy that completes it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub hint: Option<String>,
-    /// When Sora last sent a webhook or answered on its API, or when a client of the control socket last sent `Connect`, `Disconnect` or
-    /// `Report`. Absent if that was not since the daemon started.
+    /// Time of the last webhook or API answer of Sora, or of the last `Connect`, `Disconnect` or
+    /// `Report` of a control socket client. Absent if there was none since the daemon started.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_contact: Option<Time>,
-    /// Why Sora's API was not heard when it was asked last.
+    /// Reason for the failure of the last poll of Sora's API.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub problem: Option<String>,
 }
@@ -57,12 +57,12 @@ pub struct Upstream {
     /// `auth`, `session` or `event` for the application's webhooks, `sora-api` for Sora's API, `etcd` for a member of the cluster's etcd,
     /// `webhook` for a receiver of events.
     pub name: String,
-    /// Where it is, without a password that the URL may have.
+    /// URL of the server, without a password in it.
     pub url: String,
-    /// When it answered last.
+    /// Time of the last answer.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_success: Option<Time>,
-    /// When it failed last.
+    /// Time of the last failure.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_failure: Option<Time>,
     /// Why it failed when it was asked last.
@@ -70,70 +70,70 @@ pub struct Upstream {
     pub problem: Option<String>,
 }
 
-/// Webhook deliveries that are owed.
+/// Numbers of webhook deliveries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryCounts {
-    /// Still to be delivered.
+    /// Deliveries that are still pending.
     pub pending: u64,
-    /// Given up.
+    /// Deliveries that have failed for good.
     pub failed: u64,
 }
 
-/// Where the state is kept and whether it can be written.
+/// Storage of the state, and its health.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Storage {
-    /// How it is.
+    /// Health of the storage.
     pub state: StorageState,
     /// The database; absent where the state is in memory.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub path: Option<String>,
 }
 
-/// Whether the state can be kept.
+/// Health of the storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StorageState {
-    /// In memory: it ends with the daemon.
+    /// Kept in memory only: lost when the daemon ends.
     Memory,
-    /// On disk, and writes succeed.
+    /// Kept on disk, and writes succeed.
     Ok,
-    /// It can no longer be written.
+    /// Writes to the disk fail.
     Failed,
 }
 
-/// `GetStatus`' params: none.
+/// Parameters of `GetStatus`; there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GetStatus {}
 
-/// `GetInfo`'s params: none.
+/// Parameters of `GetInfo`; there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GetInfo {}
 
-/// `ListClusterNodes`' params.
+/// Parameters of the method `ListClusterNodes`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListClusterNodes {
-    /// Whether to count the orphaned channels: all claims of the cluster are read for that.
+    /// `true` to count the orphaned channels, which reads all claims of the cluster.
     #[serde(skip_serializing_if = "is_false", default)]
     pub count_orphaned: bool,
 }
 
-/// A node of the cluster, with the field names of Sora's `ListClusterNodes`. Of a node that is gone there is its name alone.
-/// What a Sora says in another way is left out.
+/// Node of the cluster, with the field names of Sora's `ListClusterNodes`. A lost node has only its
+/// name. Fields that a Sora writes differently are omitted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterNode {
-    /// The node.
+    /// Name of the node.
     pub node_name: NodeName,
-    /// Its mode.
+    /// Mode that the node published.
     #[serde(
         skip_serializing_if = "Option::is_none",
         default,
         deserialize_with = "lenient"
     )]
     pub mode: Option<Mode>,
-    /// Whether it is there.
+    /// `true` if the node is connected.
     #[serde(default)]
     pub connected: bool,
     /// The cluster's epoch in which it joined; absent without a cluster.
@@ -143,21 +143,21 @@ pub struct ClusterNode {
         deserialize_with = "lenient"
     )]
     pub epoch: Option<u64>,
-    /// Since when it has been there.
+    /// Time since which the node is connected.
     #[serde(
         skip_serializing_if = "Option::is_none",
         default,
         deserialize_with = "lenient"
     )]
     pub member_since: Option<Time>,
-    /// Where clients are redirected to.
+    /// Signaling URL for redirected clients.
     #[serde(
         skip_serializing_if = "Option::is_none",
         default,
         deserialize_with = "lenient"
     )]
     pub cluster_signaling_url: Option<String>,
-    /// Where its API is.
+    /// URL of the node's API.
     #[serde(
         skip_serializing_if = "Option::is_none",
         default,
@@ -185,14 +185,14 @@ pub struct ClusterNode {
         deserialize_with = "lenient"
     )]
     pub membership: Option<Membership>,
-    /// Beyond Sora's names: its connections, as it told the others last.
+    /// Connections as last published by the node; not a field of Sora's.
     #[serde(
         skip_serializing_if = "Option::is_none",
         default,
         deserialize_with = "lenient"
     )]
     pub connections: Option<u64>,
-    /// Beyond Sora's names: its sessions, as it told the others last.
+    /// Sessions as last published by the node; not a field of Sora's.
     #[serde(
         skip_serializing_if = "Option::is_none",
         default,
@@ -206,7 +206,8 @@ pub struct ClusterNode {
         deserialize_with = "lenient"
     )]
     pub version: Option<String>,
-    /// Beyond Sora's names, with `count_orphaned`: channels whose owner is a former incarnation of this node.
+    /// Channels whose owner is a former incarnation of this node, with `count_orphaned`; not a
+    /// field of Sora's.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub orphaned_channels: Option<OrphanedChannels>,
 }
@@ -214,66 +215,67 @@ pub struct ClusterNode {
 /// Channels whose owner is gone, and which no other node may take over yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrphanedChannels {
-    /// All of them.
+    /// Number of orphaned channels.
     pub total: u64,
-    /// Those that are not released after a time: they wait for the node, or for an operator's `PurgeClusterNode`.
+    /// Number of those that are not released after a time: they wait for the node, or for an
+    /// operator's `PurgeClusterNode`.
     pub held_until_purge: u64,
 }
 
 /// `ListClusterNodes`' result. Without a cluster: the node itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterNodes {
-    /// The nodes.
+    /// Nodes of the cluster.
     pub nodes: Vec<ClusterNode>,
-    /// When the channels were counted, where they were to be: a count is the answer for a few seconds.
+    /// Time of the count of orphaned channels, if requested. A count is reused for a few seconds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub counted_at: Option<Time>,
-    /// Why what they owe could not be counted.
+    /// Reason why the orphaned channels could not be counted.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub problem: Option<String>,
 }
 
-/// `GetStatus`' result.
+/// Result of the method `GetStatus`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// The mode, with its generation, time, actor and reason.
     #[serde(flatten)]
     pub mode: ModeState,
-    /// This node.
+    /// Name of this node.
     pub node_name: NodeName,
-    /// Its place in the cluster.
+    /// Membership of the node in its cluster.
     pub membership: Membership,
     /// Sessions, those with only pending connections too.
     pub sessions: u64,
     /// Connections, pending ones too.
     pub connections: u64,
-    /// Connections that were let in and not yet seen.
+    /// Connections that were admitted and not yet seen connected.
     pub pending: u64,
-    /// Whether soramoded knows every session on the SFU.
+    /// `true` if soramoded knows every session on the SFU.
     pub sessions_complete: bool,
-    /// Who tells of connections.
+    /// Sources of connections.
     pub sources: Vec<Source>,
-    /// The oldest session.
+    /// Oldest session of the node.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub oldest_session: Option<Session>,
     /// Connections rejected since the start, by reason.
     pub rejected: BTreeMap<RejectReason, u64>,
-    /// Webhook deliveries.
+    /// Numbers of webhook deliveries.
     pub deliveries: DeliveryCounts,
     /// Clients that accept end requests: they are subscribed with `ends: true` at this moment.
     #[serde(default)]
     pub end_subscribers: u64,
-    /// Where the state is kept.
+    /// Storage of the state, and its health.
     pub storage: Storage,
-    /// The daemon's version.
+    /// Version of the daemon.
     pub version: String,
     /// The protocol it speaks.
     pub protocol: u32,
     /// Whole seconds since it started, by the boot clock.
     pub uptime_seconds: u64,
-    /// When it started.
+    /// Time of the daemon's start.
     pub started_at: Time,
-    /// Whether a Sora's clients get in whatever is decided (`--shadow`).
+    /// `true` in shadow mode: rejections are only logged (`--shadow`).
     #[serde(skip_serializing_if = "is_false", default)]
     pub shadow: bool,
     /// The servers that the daemon asks.
@@ -285,7 +287,7 @@ pub struct Status {
     /// The cluster, where there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cluster: Option<Box<ClusterStatus>>,
-    /// What an operator should know of.
+    /// Warnings for the operator.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub warnings: Vec<String>,
 }
@@ -301,7 +303,7 @@ impl Status {
         self.mode.mode.is_block() && self.sessions == 0 && self.sessions_complete
     }
 
-    /// Whether the sessions are complete, or will be with the next answer of Sora's API.
+    /// Returns true if the sessions are complete, or will be with the next answer of Sora's API.
     pub fn is_complete_soon(&self) -> bool {
         let asks_sora = self
             .upstreams
@@ -313,7 +315,7 @@ impl Status {
         self.sessions_complete || self.sources.iter().all(is_soon)
     }
 
-    /// Whether a Sora is one of the sources.
+    /// Returns true if a Sora is one of the sources.
     pub fn has_sora(&self) -> bool {
         self.sources.iter().any(|source| source.name == "sora")
     }
@@ -339,22 +341,22 @@ impl Status {
     }
 }
 
-/// `GetInfo`'s result.
+/// Result of the method `GetInfo`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Info {
-    /// The daemon's version.
+    /// Version of the daemon.
     pub version: String,
     /// The protocol it speaks.
     pub protocol: u32,
-    /// This node.
+    /// Name of this node.
     pub node_name: NodeName,
     /// The event log that `seq` counts in.
     pub log_id: LogId,
-    /// What this client may do.
+    /// Access level of this client.
     pub access: Access,
     /// The actor that this client's changes are recorded under.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub actor: Option<String>,
-    /// What this daemon can be asked.
+    /// Methods that this daemon supports.
     pub methods: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! What the gate answers.
+//! Replies of the gate.
 
 use serde::Serialize;
 
@@ -16,41 +16,41 @@ use crate::wait::WaitEnded;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Reply {
-    /// To `GetMode`.
+    /// Answer to the method `GetMode`.
     Mode(Box<ModeState>),
-    /// To `ChangeMode`.
+    /// Answer to the method `ChangeMode`.
     ModeChanged(ModeChanged),
-    /// To `GetStatus`.
+    /// Answer to the method `GetStatus`.
     Status(Box<Status>),
-    /// To `ListClusterNodes`.
+    /// Answer to the method `ListClusterNodes`.
     ClusterNodes(ClusterNodes),
-    /// To `ListModeChanges`.
+    /// Answer to the method `ListModeChanges`.
     ModeChanges(ModeChanges),
-    /// To `Connect`.
+    /// Answer to the method `Connect`.
     Decision(Decision),
-    /// To `Report`.
+    /// Answer to the method `Report`.
     Reported(Reported),
-    /// To `Disconnect`.
+    /// Answer to the method `Disconnect`.
     Disconnected(Disconnected),
-    /// To `End`.
+    /// Answer to the method `End`.
     Ended(Ended),
-    /// To `Explain`.
+    /// Answer to the method `Explain`.
     Explanation(Box<Explanation>),
-    /// To `ListSessions`, `GetSession` and `ListConnections`.
+    /// Answer to `ListSessions`, `GetSession` and `ListConnections`.
     Page(Page),
-    /// To `ListDeliveries`.
+    /// Answer to the method `ListDeliveries`.
     Deliveries(Deliveries),
-    /// To `ResendDelivery`.
+    /// Answer to the method `ResendDelivery`.
     Delivery(Box<Delivery>),
-    /// To `Grant`.
+    /// Answer to the method `Grant`.
     Granted(Granted),
-    /// To `Acknowledge`.
+    /// Answer to the method `Acknowledge`.
     Acknowledged(Acknowledged),
-    /// To `PurgeClusterNode`.
+    /// Answer to the method `PurgeClusterNode`.
     Purged(Purged),
-    /// To `InitCluster`.
+    /// Answer to the method `InitCluster`.
     Initialized(Initialized),
-    /// To `Wait`.
+    /// Answer to the method `Wait`.
     WaitEnded(Box<WaitEnded>),
 }
 

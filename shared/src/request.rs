@@ -1,4 +1,4 @@
-//! Requests: every method, what it takes, what it answers and what access it needs, in one table.
+//! Requests: a table of every method, its parameters, its reply and the access it needs.
 
 use std::fmt;
 
@@ -31,7 +31,7 @@ pub const REQUEST_ID_BYTES_MAX: usize = 255;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(untagged)]
 pub enum RequestId {
-    /// A whole number.
+    /// Id that is a whole number.
     Number(i64),
     /// A whole number past `i64::MAX`.
     LargeNumber(u64),
@@ -81,24 +81,24 @@ impl<'de> Deserialize<'de> for RequestId {
     }
 }
 
-/// A method's params, with the method they go with and what it answers.
+/// Parameters of a method, with the method and its reply.
 pub trait Call: Serialize + DeserializeOwned {
-    /// The method.
+    /// Method that takes these parameters.
     const METHOD: Method;
-    /// What is answered.
+    /// Type of the reply.
     type Reply: DeserializeOwned + Serialize;
 }
 
 macro_rules! methods {
     ($($method:ident($access:ident) -> $reply:ty, $params:pat => $request:expr;)*) => {
-        /// What the daemon can be asked.
+        /// Methods of the daemon.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Method {
             $(#[doc = concat!("`", stringify!($method), "`")] $method,)*
         }
 
         impl Method {
-            /// All of them.
+            /// Methods in the order of the table.
             pub const ALL: &[Self] = &[$(Self::$method),*];
 
             /// The name on the wire.
@@ -171,64 +171,64 @@ methods! {
 /// A request that has been read and checked.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
-    /// For the gate.
+    /// Request for the gate.
     Gate(GateRequest),
-    /// For the event log.
+    /// Subscription to the event log.
     Subscribe(Subscribe),
-    /// For the event log.
+    /// End of the subscription to the event log.
     Unsubscribe,
-    /// For whoever holds the socket.
+    /// Request that the socket's task answers.
     GetInfo,
 }
 
-/// What the gate answers.
+/// Requests that the gate answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GateRequest {
-    /// The mode.
+    /// Returns the mode of the node.
     GetMode,
-    /// Another mode.
+    /// Changes the mode of the node.
     ChangeMode(Box<ChangeMode>),
-    /// The node.
+    /// Returns the node's status.
     GetStatus,
-    /// The cluster's nodes.
+    /// Lists the cluster's nodes.
     ListClusterNodes(ListClusterNodes),
-    /// The mode's history.
+    /// Lists changes of the mode.
     ListModeChanges(ListModeChanges),
-    /// Admission.
+    /// Requests admission of a connection.
     Connect(Connect),
-    /// What is live on the SFU.
+    /// Reports connections that are live on the SFU.
     Report(Report),
-    /// A connection is gone.
+    /// Reports that a connection has ended.
     Disconnect(Disconnect),
     /// Sessions that the SFU is to end.
     End(End),
-    /// What admission would say.
+    /// Explains how admission would decide.
     Explain(Explain),
     /// A page of a list.
     List(ListRequest),
     /// Answer when it is so.
     Wait(Box<Wait>),
-    /// Webhook deliveries.
+    /// Lists the webhook deliveries.
     ListDeliveries(ListDeliveries),
-    /// Deliver once more.
+    /// Resends a delivery.
     ResendDelivery(ResendDelivery),
     /// A node is off for good.
     PurgeClusterNode(PurgeClusterNode),
     /// The cluster is made in etcd.
     InitCluster(InitCluster),
-    /// How long the SFU may go on.
+    /// Returns how long the SFU may go on serving.
     Grant,
-    /// What a fence named has ended.
+    /// Acknowledges a fence: its sessions have ended.
     Acknowledge(Acknowledge),
 }
 
-/// Where a method's params are read from.
+/// Source of a method's parameters.
 pub trait Params {
-    /// Reads them; what is not an object is refused.
+    /// Parses them; anything but an object is an error.
     fn read<T: DeserializeOwned>(self) -> Result<T, Error>;
 }
 
-/// Without params there are those that a method has by default.
+/// Stands for absent parameters: the method's defaults apply.
 impl<P: Params> Params for Option<P> {
     fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
         match self {
@@ -238,9 +238,10 @@ impl<P: Params> Params for Option<P> {
     }
 }
 
-/// As JSON.
+/// Parses parameters from JSON text.
 impl Params for &str {
-    /// Reads them once more where that fails, to name the field. Generic JSON-RPC clients send an empty array for no params.
+    /// Parses them again after an error, to name the field. Generic JSON-RPC clients send an empty
+    /// array for no parameters.
     fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
         if self
             .strip_prefix('[')
@@ -295,14 +296,16 @@ impl GateRequest {
     }
 }
 
-/// The longest account of what is wrong with a request, in characters: a caller's own text is not sent back whole.
+/// Longest description of a problem with a request, in characters: a caller's own text is not sent
+/// back whole.
 const PROBLEM_CHARS_MAX: usize = 400;
 
 fn locate_field(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
     let place = error.path().to_string();
     let place = if place == "." { "" } else { place.as_str() };
     let problem = humanize(error.inner());
-    // A field that is missing is told of by the object that lacks it; one that is unknown or given twice at the top by the params.
+    // A missing field is reported by the object that lacks it; an unknown or repeated one at the
+    // top by the parameters.
     let missing = problem
         .strip_prefix("missing field `")
         .and_then(|it| it.strip_suffix('`'));
@@ -323,7 +326,8 @@ fn locate_field(error: &serde_path_to_error::Error<serde_json::Error>) -> Error 
     }
 }
 
-/// What `serde_json` says of a value, in the words of JSON instead of Rust's, and without the place in the line.
+/// Rewrites an error of `serde_json` in the terms of JSON instead of Rust's, and without the
+/// position in the line.
 pub(crate) fn humanize(error: &serde_json::Error) -> String {
     const ENDS: [(&str, &str); 6] = [
         ("expected u64", "expected a whole number from 0"),
@@ -353,7 +357,8 @@ pub(crate) fn humanize(error: &serde_json::Error) -> String {
     truncate_middle(&format!("{beginning}{text}{end}"))
 }
 
-/// Leaves out the middle of a text that is too long: what was got stands at its beginning, what is taken at its end.
+/// Shortens a text in its middle: the actual value is at its beginning, the expected one at its
+/// end.
 fn truncate_middle(text: &str) -> String {
     let chars = text.chars().count();
     if chars <= PROBLEM_CHARS_MAX {

@@ -6,13 +6,13 @@ use crate::error::Error;
 use crate::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use crate::time::Time;
 
-/// Rows in a page when the caller does not say.
+/// Default number of rows in a page.
 pub const LIST_LIMIT_DEFAULT: u32 = 100;
 
 /// Rows in a page at most.
 pub const LIST_LIMIT_MAX: u32 = 1_000;
 
-/// How many rows a caller asks for, if that is within the limits.
+/// Checks the number of rows that a caller requests.
 pub fn page_limit(limit: Option<u32>) -> Result<u32, Error> {
     match limit {
         None => Ok(LIST_LIMIT_DEFAULT),
@@ -24,62 +24,62 @@ pub fn page_limit(limit: Option<u32>) -> Result<u32, Error> {
     }
 }
 
-/// One life of a channel, from its first connection until it is destroyed.
+/// Session: one life of a channel, from its first connection until it is destroyed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
-    /// The channel.
+    /// Name of the channel.
     pub channel_id: ChannelId,
-    /// This life of it.
+    /// Identifier of the session.
     pub session_id: SessionId,
-    /// When it was created.
+    /// Time of the session's creation.
     pub created_at: Time,
     /// Connections now; pending ones count.
     pub connections: u64,
-    /// The most live connections it had at one time.
+    /// Highest number of live connections at any one time.
     pub max_connections: u64,
     /// Live connections it has had in all.
     pub total_connections: u64,
 }
 
-/// Whether a connection has been seen on the SFU.
+/// State of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectionState {
-    /// Let in, not yet seen connected.
+    /// Admitted, but not yet seen connected.
     Pending,
-    /// Connected.
+    /// Seen connected on the SFU.
     Live,
 }
 
-/// One client in one channel.
+/// Connection: one client in one channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
-    /// The connection.
+    /// Identifier of the connection.
     pub connection_id: ConnectionId,
-    /// Its channel.
+    /// Channel of the connection.
     pub channel_id: ChannelId,
     /// The session it is in.
     pub session_id: SessionId,
-    /// Whose it is, where that was said.
+    /// Client that owns the connection, if named.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub client_id: Option<ClientId>,
-    /// Pending or live.
+    /// State: pending or live.
     pub state: ConnectionState,
-    /// When it was let in; once it is live, when it was seen.
+    /// Time of admission; once live, the time when it was first seen connected.
     pub created_at: Time,
 }
 
-/// `ListSessions`' params.
+/// Parameters of the method `ListSessions`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListSessions {
-    /// Only this channel's.
+    /// Limits the list to this channel.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub channel_id: Option<ChannelId>,
-    /// Rows at most: 1 to [`LIST_LIMIT_MAX`], [`LIST_LIMIT_DEFAULT`] if not said.
+    /// Maximum number of rows: 1 to [`LIST_LIMIT_MAX`]; default [`LIST_LIMIT_DEFAULT`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub limit: Option<u32>,
-    /// Where the page before ended.
+    /// Cursor that the previous page returned.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cursor: Option<String>,
 }
@@ -87,50 +87,50 @@ pub struct ListSessions {
 /// `ListSessions`' result: oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sessions {
-    /// One page.
+    /// Rows of this page.
     pub sessions: Vec<Session>,
-    /// Where the next page begins; absent after the last.
+    /// Cursor of the next page; absent after the last.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cursor: Option<String>,
 }
 
-/// `GetSession`'s params.
+/// Parameters of the method `GetSession`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GetSession {
-    /// The session's channel.
+    /// Channel of the session.
     pub channel_id: ChannelId,
-    /// Connections at most: 1 to [`LIST_LIMIT_MAX`], [`LIST_LIMIT_DEFAULT`] if not said.
+    /// Maximum number of connections: 1 to [`LIST_LIMIT_MAX`]; default [`LIST_LIMIT_DEFAULT`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub limit: Option<u32>,
-    /// Where the page before ended.
+    /// Cursor that the previous page returned.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cursor: Option<String>,
 }
 
-/// `GetSession`'s result.
+/// Result of the method `GetSession`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionDetail {
-    /// The session.
+    /// Session of the channel.
     pub session: Session,
-    /// One page of its connections.
+    /// Connections of this page.
     pub connections: Vec<Connection>,
-    /// Where the next page begins; absent after the last.
+    /// Cursor of the next page; absent after the last.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cursor: Option<String>,
 }
 
-/// `ListConnections`' params.
+/// Parameters of the method `ListConnections`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListConnections {
-    /// Only this channel's.
+    /// Limits the list to this channel.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub channel_id: Option<ChannelId>,
-    /// Rows at most: 1 to [`LIST_LIMIT_MAX`], [`LIST_LIMIT_DEFAULT`] if not said.
+    /// Maximum number of rows: 1 to [`LIST_LIMIT_MAX`]; default [`LIST_LIMIT_DEFAULT`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub limit: Option<u32>,
-    /// Where the page before ended.
+    /// Cursor that the previous page returned.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cursor: Option<String>,
 }
@@ -138,9 +138,9 @@ pub struct ListConnections {
 /// `ListConnections`' result, in a stable order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connections {
-    /// One page.
+    /// Rows of this page.
     pub connections: Vec<Connection>,
-    /// Where the next page begins; absent after the last.
+    /// Cursor of the next page; absent after the last.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cursor: Option<String>,
 }
@@ -148,16 +148,16 @@ pub struct Connections {
 /// A request for a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListRequest {
-    /// `ListSessions`
+    /// Request of the method `ListSessions`.
     Sessions(ListSessions),
-    /// `GetSession`
+    /// Request of the method `GetSession`.
     Session(GetSession),
-    /// `ListConnections`
+    /// Request of the method `ListConnections`.
     Connections(ListConnections),
 }
 
 impl ListRequest {
-    /// Rows at most, as the caller said.
+    /// Returns the maximum number of rows that the caller requested.
     pub const fn limit(&self) -> Option<u32> {
         match self {
             Self::Sessions(list) => list.limit,
@@ -166,7 +166,7 @@ impl ListRequest {
         }
     }
 
-    /// The same list, but this many rows, and from another place on.
+    /// Returns the same list with another number of rows and another cursor.
     #[must_use]
     pub fn slice(&self, limit: u32, from: Option<&str>) -> Self {
         let mut slice = self.clone();
@@ -183,20 +183,20 @@ impl ListRequest {
     }
 }
 
-/// A page.
+/// Page of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Page {
-    /// To `ListSessions`.
+    /// Answer to the method `ListSessions`.
     Sessions(Sessions),
-    /// To `GetSession`.
+    /// Answer to the method `GetSession`.
     Session(Box<SessionDetail>),
-    /// To `ListConnections`.
+    /// Answer to the method `ListConnections`.
     Connections(Connections),
 }
 
 impl Page {
-    /// Rows in it.
+    /// Returns the number of rows.
     pub const fn rows(&self) -> usize {
         match self {
             Self::Sessions(page) => page.sessions.len(),
@@ -205,7 +205,7 @@ impl Page {
         }
     }
 
-    /// Where the next one begins; `None` after the last.
+    /// Returns the cursor of the next page; `None` after the last.
     pub fn cursor(&self) -> Option<&str> {
         match self {
             Self::Sessions(page) => page.cursor.as_deref(),
@@ -214,7 +214,7 @@ impl Page {
         }
     }
 
-    /// The same, and takes it away.
+    /// Takes the cursor of the next page out of the page.
     pub const fn take_cursor(&mut self) -> Option<String> {
         match self {
             Self::Sessions(page) => page.cursor.take(),

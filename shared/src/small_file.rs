@@ -22,22 +22,25 @@ const BIT_OF_ANY_WRITER: u32 = 0o002;
 /// Checks that a file must pass before its content is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
-    /// It has a secret: it belongs to this user or to root, and no other user may read or write it.
+    /// File with a secret: must belong to this user or to root, and no other user may read or write
+    /// it.
     Owner {
         /// The user that reads.
         uid: u32,
     },
-    /// It has a secret that its group shares. A pipe is taken too: `--secret-file <(pass show …)`.
+    /// File with a secret that its group shares. A pipe is accepted too: `--secret-file <(pass show
+    /// …)`.
     Group {
         /// The user that reads.
         uid: u32,
     },
-    /// It says what the program does: it belongs to this user or to root, and not every user may write it.
+    /// File that configures the program: must belong to this user or to root, and not be writable
+    /// by every user.
     Writers {
         /// The user that reads.
         uid: u32,
     },
-    /// Only that it is a file.
+    /// Checks only that it is a file.
     Nothing,
 }
 
@@ -75,7 +78,7 @@ impl Guard {
     }
 }
 
-/// Reads a file of at most this many bytes; otherwise says what is wrong with it.
+/// Reads a file of at most `bytes_max` bytes. The error describes the problem.
 pub fn read(path: &Path, bytes_max: u64, guard: Guard) -> Result<Vec<u8>, String> {
     let unreadable = |error: io::Error| format!("cannot be read: {error}");
     // Before it is opened: that alone would wait for the other end of a named pipe.

@@ -15,9 +15,9 @@ const SYSTEM_DIRECTORY: &str = "/run/soramode";
 /// The environment that the path of the socket depends on.
 #[derive(Clone, Debug, Default)]
 pub struct SocketEnv {
-    /// The user's id.
+    /// Id of the user.
     pub uid: u32,
-    /// `$SORAMODE_SOCKET`
+    /// Value of the variable `$SORAMODE_SOCKET`.
     pub socket: Option<OsString>,
     /// `$RUNTIME_DIRECTORY`, which systemd sets for a service.
     pub runtime_directory: Option<OsString>,
@@ -37,7 +37,7 @@ impl SocketEnv {
         }
     }
 
-    /// Where the daemon puts the socket if no flag says so.
+    /// Returns the daemon's default path of the socket.
     pub fn daemon_socket(&self) -> PathBuf {
         if let Some(socket) = &self.socket {
             return socket.into();
@@ -54,8 +54,8 @@ impl SocketEnv {
         }
     }
 
-    /// Where the CLI looks if no flag says so, in this order. Root looks in the system's folder alone: its daemon is nowhere else, and any
-    /// user can make a folder in `/tmp`.
+    /// Returns the CLI's default paths, in the order of search. Root searches only the system's
+    /// folder: its daemon is nowhere else, and any user can create a folder in `/tmp`.
     pub fn client_sockets(&self) -> Vec<PathBuf> {
         let system = Path::new(SYSTEM_DIRECTORY).join(FILE_NAME);
         match &self.socket {

@@ -1,6 +1,7 @@
-//! The words of Sora's HTTP API, as far as soramode speaks it: `POST /` with an `x-sora-target`.
+//! Types of Sora's HTTP API, as far as soramode uses it: `POST /` with an `x-sora-target`.
 //!
-//! Facts from Shiguredo's documentation of `Sora_20211215` and from what a real Sora answers. What is read is read leniently: Sora grows.
+//! Based on Shiguredo's documentation of `Sora_20211215` and on the answers of a real Sora. Parsing
+//! is lenient: Sora grows.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -9,23 +10,24 @@ use crate::mode::Mode;
 use crate::time::Time;
 use crate::wire_enum::wire_enum;
 
-/// The header that names what is asked for.
+/// Name of the header that selects the operation.
 pub const TARGET_HEADER: &str = "x-sora-target";
 
-/// The header in which soramode says what did not go with a change of the mode: the body is Sora's, and has no place for it.
+/// Name of the header for soramode's warnings about a change of the mode: the body is Sora's, and
+/// has no field for them.
 pub const WARNING_HEADER: &str = "x-soramode-warning";
 
-/// The header in which soramode says whether the other nodes of its cluster know of the mode: `true` or `false`.
+/// Name of the header that says if the other nodes of the cluster know the mode: `true` or `false`.
 pub const PUBLISHED_HEADER: &str = "x-soramode-published";
 
 wire_enum! {
-    /// What soramode asks a Sora, or answers in its place.
+    /// Operations of Sora's API that soramode calls or answers.
     pub enum Target {
-        /// The mode.
+        /// Returns the mode of the node.
         GetMode = "Sora_20211215.GetMode",
-        /// Another mode.
+        /// Changes the mode of the node.
         ChangeMode = "Sora_20211215.ChangeMode",
-        /// The cluster's nodes.
+        /// Lists the cluster's nodes.
         ListClusterNodes = "Sora_20211215.ListClusterNodes",
         /// All connections of the node.
         ListConnections = "Sora_20201013.ListConnections",
@@ -41,7 +43,7 @@ wire_enum! {
         DisconnectChannel = "Sora_20151104.DisconnectChannel",
         /// Asks soramode's gate to let a connection in. No Sora knows it.
         Connect = "Soramode_20261125.Connect",
-        /// soramoded's own status, as its socket tells it. No Sora knows it.
+        /// Returns soramoded's own status, as on its socket. No Sora knows it.
         GetStatus = "Soramode_20261201.GetStatus",
     }
 }
@@ -54,52 +56,52 @@ impl Target {
     }
 }
 
-/// The body of `ChangeMode` and of what `GetMode` and `ChangeMode` answer.
+/// Body of `ChangeMode`, and of the answers to `GetMode` and `ChangeMode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModeBody {
-    /// The mode.
+    /// Mode of the node.
     pub mode: Mode,
 }
 
 /// The body of `ListConnections` that asks for this node's alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct LocalBody {
-    /// Always true.
+    /// Always `true`: only this node.
     pub local: bool,
 }
 
-/// The body of whatever is about one channel.
+/// Body of operations on one channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelBody {
-    /// The channel.
+    /// Name of the channel.
     pub channel_id: ChannelId,
 }
 
 /// A connection as `ListConnections` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SoraConnection {
-    /// Its channel.
+    /// Channel of the connection.
     pub channel_id: ChannelId,
-    /// Its session; older Soras do not say.
+    /// Session of the connection; older Soras omit it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub session_id: Option<SessionId>,
-    /// Whose it is.
+    /// Client that owns the connection.
     #[serde(
         skip_serializing_if = "Option::is_none",
         default,
         deserialize_with = "lenient"
     )]
     pub client_id: Option<ClientId>,
-    /// The connection.
+    /// Identifier of the connection.
     pub connection_id: ConnectionId,
-    /// When it came, in microseconds since the epoch.
+    /// Time of connecting, in microseconds since the epoch.
     #[serde(
         skip_serializing_if = "Option::is_none",
         default,
         deserialize_with = "lenient"
     )]
     pub created_time: Option<i64>,
-    /// The same as RFC 3339.
+    /// Same time in RFC 3339 format.
     #[serde(
         skip_serializing_if = "Option::is_none",
         default,
@@ -111,27 +113,27 @@ pub struct SoraConnection {
 /// A session as `ListSessions` shows it, as far as it is read.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct SoraSession {
-    /// Its channel.
+    /// Channel of the session.
     pub channel_id: ChannelId,
-    /// The session.
+    /// Identifier of the session.
     pub session_id: SessionId,
-    /// When it began, in microseconds since the epoch.
+    /// Time of the session's start, in microseconds since the epoch.
     #[serde(default, deserialize_with = "lenient")]
     pub created_time: Option<i64>,
-    /// The same as RFC 3339.
+    /// Same time in RFC 3339 format.
     #[serde(default, deserialize_with = "lenient")]
     pub created_timestamp: Option<Time>,
 }
 
-/// An error's body.
+/// Body of an error.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct SoraProblem {
-    /// Its type.
+    /// Type of the error.
     #[serde(default)]
     pub error_type: Option<String>,
 }
 
-/// What cannot be read is left out: it only decorates.
+/// Omits values that cannot be parsed: they are only informative.
 pub(crate) fn lenient<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {

@@ -20,7 +20,7 @@ use crate::text::shorten;
 /// The largest answer that is read, in bytes.
 pub const SORA_API_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// The error's type of a soramoded that is asked by itself.
+/// Error type of a soramoded that received its own request.
 pub const LOOP_DETECTED: &str = "LoopDetected";
 
 /// The most that is read of the body of an error, in bytes.
@@ -37,35 +37,35 @@ pub struct SoraApi {
 /// A mode that was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModeSet {
-    /// The mode now.
+    /// Mode after the change.
     pub mode: Mode,
-    /// What did not go with it, if soramode answered.
+    /// Warning about a partial failure, if soramode answered.
     pub warning: Option<String>,
-    /// Whether the other nodes of soramode's cluster know of it, where there is one.
+    /// `true` if the other nodes of soramode's cluster know the mode, if there is a cluster.
     pub published: Option<bool>,
 }
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SoraApiError {
-    /// It cannot be reached, or broke off.
+    /// Server cannot be reached, or broke the connection.
     #[error("{0}")]
     Unreachable(String),
-    /// It did not answer in time.
+    /// Server did not answer in time.
     #[error("no answer in time")]
     TimedOut,
-    /// It answered with an error.
+    /// Server answered with an error.
     #[error("answered {status}{}", refusal_words(error_type.as_deref()))]
     Refused {
-        /// The HTTP status.
+        /// HTTP status of the answer.
         status: u16,
-        /// The error's type, if the body says one.
+        /// Error type in the body, if any.
         error_type: Option<String>,
     },
-    /// Its answer is not what the API says.
+    /// Answer is not as the API specifies.
     #[error("sent an unreadable answer: {0}")]
     Unreadable(String),
-    /// Its answer has more than [`SORA_API_BYTES_MAX`] bytes.
+    /// Answer is longer than [`SORA_API_BYTES_MAX`] bytes.
     #[error("answered more than {SORA_API_BYTES_MAX} bytes")]
     TooLarge,
 }
@@ -79,7 +79,7 @@ fn refusal_words(error_type: Option<&str>) -> String {
 }
 
 impl SoraApiError {
-    /// Whether the server does not know what it was asked.
+    /// Returns true if the server does not know the operation.
     pub fn is_unknown_target(&self) -> bool {
         let unknown = [
             "MissingTarget",
@@ -110,14 +110,14 @@ impl SoraApi {
         http_client::redacted(&self.url)
     }
 
-    /// `GetMode`
+    /// Calls the operation `GetMode`.
     pub async fn get_mode(&self) -> Result<Mode, SoraApiError> {
         self.call::<ModeBody>(Target::GetMode, None::<&()>)
             .await
             .map(|body| body.mode)
     }
 
-    /// `ChangeMode`
+    /// Calls the operation `ChangeMode`.
     pub async fn change_mode(&self, mode: SettableMode) -> Result<ModeSet, SoraApiError> {
         let response = self
             .send(Target::ChangeMode, Some(&ModeBody { mode: mode.into() }))
@@ -178,7 +178,7 @@ impl SoraApi {
         }
     }
 
-    /// `ListClusterNodes`
+    /// Calls the operation `ListClusterNodes`.
     pub async fn list_cluster_nodes(&self) -> Result<Vec<ClusterNode>, SoraApiError> {
         self.call(Target::ListClusterNodes, None::<&()>).await
     }
@@ -244,7 +244,7 @@ async fn read_answer<R: DeserializeOwned>(response: Response) -> Result<R, SoraA
     let bytes = read(response, SORA_API_BYTES_MAX)
         .await?
         .ok_or(SoraApiError::TooLarge)?;
-    // Where nothing is to be said nothing may be.
+    // An empty body stands for an empty result.
     let bytes = if bytes.is_empty() {
         b"{}"
     } else {
@@ -268,7 +268,7 @@ async fn refusal(response: Response) -> SoraApiError {
     SoraApiError::Refused { status, error_type }
 }
 
-/// Reads a body; `None`: it has more than so many bytes.
+/// Reads a body; `None` if it is longer than `bytes_max`.
 async fn read(mut response: Response, bytes_max: usize) -> Result<Option<Vec<u8>>, SoraApiError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {

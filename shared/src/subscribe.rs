@@ -13,13 +13,13 @@ use crate::id::LogId;
 /// Type patterns in one subscription at most.
 pub const EVENT_PATTERNS_MAX: usize = 32;
 
-/// Where a subscription begins.
+/// Start of a subscription.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SubscribeFrom {
-    /// With what happens next.
+    /// Starts with the next event.
     #[default]
     Now,
-    /// With this event, and everything after it.
+    /// Starts with this event, followed by all after it.
     Seq(u64),
 }
 
@@ -69,23 +69,24 @@ impl<'de> Deserialize<'de> for SubscribeFrom {
     }
 }
 
-/// `Subscribe`'s params.
+/// Parameters of the method `Subscribe`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subscribe {
-    /// Where to begin.
+    /// Start of the subscription.
     #[serde(skip_serializing_if = "SubscribeFrom::is_now", default)]
     pub from: SubscribeFrom,
-    /// Only these types; all if absent. At most [`EVENT_PATTERNS_MAX`].
+    /// Event types to send; all if absent. At most [`EVENT_PATTERNS_MAX`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub types: Option<Vec<EventPattern>>,
-    /// Whether this client ends sessions when it is told to (`End`): then it is sent the notification `End`. Needs the access `operate`.
+    /// `true` if this client ends sessions on request: it then receives the notification `End`.
+    /// Needs the access `operate`.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub ends: bool,
 }
 
 impl Subscribe {
-    /// Checks the limits.
+    /// Checks the limits of the parameters.
     pub fn check(&self) -> Result<(), Error> {
         match self.types.as_ref().map(Vec::len) {
             Some(0) => Err(Error::invalid_params(
@@ -112,15 +113,15 @@ pub struct Subscribed {
     pub oldest_seq: u64,
 }
 
-/// `Unsubscribe`'s params: none.
+/// Parameters of `Unsubscribe`; there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unsubscribe {}
 
-/// `Unsubscribe`'s result.
+/// Result of the method `Unsubscribe`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unsubscribed {
-    /// Whether there was a subscription.
+    /// `true` if there was a subscription.
     pub found: bool,
 }
 

@@ -16,8 +16,8 @@ pub fn shorten(text: &str, bytes_max: usize) -> String {
 
 const ELLIPSIS: &str = "...";
 
-/// Reads a string through `parse`, without a copy of it where it has no escapes. `expected` says what it should have been, where it is
-/// no string at all.
+/// Deserializes a string through `parse`, without a copy if it has no escapes. `expected` describes
+/// the valid values in the error.
 pub(crate) fn deserialize_via<'de, D: Deserializer<'de>, T, E: Display>(
     deserializer: D,
     expected: fmt::Arguments<'_>,

@@ -14,7 +14,7 @@ use crate::text::deserialize_via;
 pub struct Time(i64);
 
 impl Time {
-    /// From microseconds since the epoch.
+    /// Converts from microseconds since the epoch.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
@@ -24,7 +24,7 @@ impl Time {
         self.0
     }
 
-    /// How long ago `earlier` was; zero if it lies ahead (a clock was set back).
+    /// Returns the time since `earlier`; zero if that lies ahead (the clock was set back).
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }

@@ -14,17 +14,17 @@ pub const WAIT_SECONDS_MAX: f64 = 366.0 * 24.0 * 60.0 * 60.0;
 /// The shortest pause between progress notes, in seconds.
 pub const PROGRESS_SECONDS_MIN: f64 = 0.5;
 
-/// How many of the oldest sessions an answer names.
+/// Number of the oldest sessions that an answer names.
 pub const OLDEST_SESSIONS_MAX: usize = 10;
 
-/// How many waits one client may have under way at once.
+/// Maximum number of waits in flight per client.
 pub const WAITS_MAX: usize = 64;
 
-/// What is waited for.
+/// Condition of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitFor {
-    /// No session is left (or at most `max_sessions`).
+    /// No session is left, or at most `max_sessions`.
     Drained,
     /// The mode is `mode`.
     Mode,
@@ -32,38 +32,38 @@ pub enum WaitFor {
     Joined,
 }
 
-/// `Wait`'s params.
+/// Parameters of the method `Wait`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wait {
-    /// What is waited for.
+    /// Condition to wait for.
     #[serde(rename = "for")]
     pub wait_for: WaitFor,
-    /// With `for: mode`: which.
+    /// Mode to wait for, with `for: mode`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mode: Option<Mode>,
     /// The last change the caller knows of: a later one that leads elsewhere ends the wait as superseded.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub generation: Option<u64>,
-    /// With `for: drained`: how many sessions may be left.
+    /// Number of sessions that may be left, with `for: drained`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub max_sessions: Option<u64>,
-    /// With `for: drained`: for how long it must stay so.
+    /// Seconds for which the node must stay drained, with `for: drained`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub settle_seconds: Option<f64>,
-    /// When to give up; never if absent.
+    /// Seconds after which the wait times out; never if absent.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub timeout_seconds: Option<f64>,
-    /// How often to send `Progress`; the first comes at once.
+    /// Seconds between `Progress` notifications; the first is sent at once.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub progress_seconds: Option<f64>,
-    /// With `for: drained`: assume that every session is known.
+    /// Assumes that every session is known, with `for: drained`.
     #[serde(default)]
     pub assume_complete: bool,
 }
 
 impl Wait {
-    /// For this, without a limit.
+    /// Waits for this condition, without a timeout.
     pub const fn new(wait_for: WaitFor) -> Self {
         Self {
             wait_for,
@@ -79,7 +79,7 @@ impl Wait {
 }
 
 impl Wait {
-    /// Checks the limits, and that each param goes with what is waited for.
+    /// Checks the limits, and that each parameter belongs to the condition.
     pub fn check(&self) -> Result<(), Error> {
         self.check_seconds()?;
         let drained = self.wait_for == WaitFor::Drained;
@@ -131,24 +131,24 @@ impl Wait {
     }
 }
 
-/// How a wait ended.
+/// Outcome of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// What was waited for is so.
+    /// The condition became true.
     Reached,
-    /// It was not so in time.
+    /// The condition did not become true in time.
     Timeout,
-    /// Somebody changed the mode to another than was waited in or for.
+    /// Mode was changed to one that is not awaited.
     Superseded,
 }
 
-/// `Wait`'s result.
+/// Result of the method `Wait`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitEnded {
-    /// How it ended.
+    /// Outcome of the wait.
     pub outcome: Outcome,
-    /// The node then.
+    /// Status of the node at that time.
     pub status: Status,
     /// The oldest sessions left, at most [`OLDEST_SESSIONS_MAX`].
     pub oldest_sessions: Vec<Session>,
@@ -157,11 +157,11 @@ pub struct WaitEnded {
 /// The notification `Progress`: how a wait is going.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// The wait's request.
+    /// Request id of the wait.
     pub id: RequestId,
-    /// Sessions left.
+    /// Number of sessions left.
     pub sessions: u64,
-    /// Connections left.
+    /// Number of connections left.
     pub connections: u64,
     /// The oldest session left.
     #[serde(skip_serializing_if = "Option::is_none", default)]

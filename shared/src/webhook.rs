@@ -1,4 +1,4 @@
-//! Webhooks out: what a receiver is sent, and how that is signed and verified, as Standard Webhooks has it.
+//! Outgoing webhooks: their body, and their signature as in Standard Webhooks.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::http_client::{self, Outgoing, Url, root_cause};
 use crate::time::Time;
 use crate::version::VERSION;
 
-/// How long a receiver may take, with connecting to it.
+/// Timeout of a delivery attempt, including the connection.
 pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most that is read of a receiver's answer, in bytes.
@@ -36,7 +36,7 @@ pub const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
 /// The shortest secret, in bytes once its Base64 is decoded. Standard Webhooks recommends 24 to 64.
 pub const SECRET_BYTES_MIN: usize = 16;
 
-/// How many secrets a file has at most: each one is a signature in every request.
+/// Maximum number of secrets in a file: each one adds a signature to every request.
 pub const SECRETS_MAX: usize = 8;
 
 /// The secrets that requests are signed with: several while they are changed for others.
@@ -44,8 +44,9 @@ pub const SECRETS_MAX: usize = 8;
 pub struct Secrets(Arc<[String]>);
 
 impl Secrets {
-    /// Reads a file's text: a secret a line, Base64 with or without `whsec_` before it, padded or not, also in the alphabet of URLs. Empty
-    /// lines and those that begin with `#` do not count. The error does not repeat a secret.
+    /// Parses a file's text: one secret per line, in Base64 with or without the prefix `whsec_`,
+    /// padded or not, also in the URL alphabet. Empty lines and those that begin with `#` are
+    /// ignored. The error does not repeat a secret.
     pub fn parse(text: &str) -> Result<Self, String> {
         let lines = text
             .trim_start_matches(BYTE_ORDER_MARK)
@@ -86,7 +87,7 @@ impl Secrets {
         Ok(signatures.join(" "))
     }
 
-    /// Whether one of the secrets signed this, not more than five minutes ago.
+    /// Verifies that one of the secrets signed this, not more than five minutes ago.
     pub fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), WebhookError> {
         let mut refusal = Err(WebhookError::InvalidSignature);
         for signer in self.signers() {
@@ -151,7 +152,7 @@ fn parse_secret(number: usize, line: &str) -> Result<String, String> {
 
 const MAKE_SECRET: &str = "make one with: echo whsec_$(head -c 32 /dev/urandom | base64)";
 
-/// What a receiver is sent, with Sora's names.
+/// Body of a delivery, with Sora's field names.
 #[derive(Serialize)]
 struct Body<'a> {
     r#type: &'a Value,
@@ -165,8 +166,9 @@ struct Body<'a> {
     more: Map<String, Value>,
 }
 
-/// The body of the request that tells of an event: Sora's names, and times as Sora's session webhook has them (`created_time` in seconds,
-/// `created_timestamp` as text). `generation` is the mode's when it happened.
+/// Creates the body of a delivery: Sora's field names, and times as in Sora's session webhook
+/// (`created_time` in seconds, `created_timestamp` as text). `generation` is the mode's at the time
+/// of the event.
 pub fn body(event: &Event, label: &str, generation: u64) -> serde_json::Result<Vec<u8>> {
     let Value::Object(mut more) = serde_json::to_value(&event.kind)? else {
         return Ok(Vec::new());
@@ -218,13 +220,13 @@ pub fn headers(
     Ok(headers)
 }
 
-/// Takes a request apart that was written down as it came: a request line or none, headers, an empty line, the body.
+/// Splits a recorded request: a request line or none, headers, an empty line, the body.
 pub fn read_request(bytes: &[u8]) -> Result<(HeaderMap, &[u8]), String> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let (head, headers) = match request.parse(bytes) {
         Ok(httparse::Status::Complete(head)) => (head, &*request.headers),
-        // Perhaps somebody noted the headers alone.
+        // The recording may have the headers only.
         Ok(httparse::Status::Partial) | Err(_) => {
             match httparse::parse_headers(bytes, request.headers) {
                 Ok(httparse::Status::Complete((head, headers))) => (head, headers),
@@ -246,7 +248,7 @@ pub fn read_request(bytes: &[u8]) -> Result<(HeaderMap, &[u8]), String> {
         map.append(name, value);
     }
     let body = bytes.get(head..).unwrap_or_default();
-    // What is behind the body, a line feed of an editor's, is not the body.
+    // Bytes after the body, such as an editor's line feed, are not part of it.
     let length = map
         .get(CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse().ok());
@@ -264,17 +266,17 @@ pub struct Sender {
     secrets: Option<Secrets>,
 }
 
-/// What a receiver answered.
+/// Response of a receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookResponse {
-    /// The status.
+    /// HTTP status of the response.
     pub status: StatusCode,
-    /// How long it asks to be left alone.
+    /// Pause that the receiver asks for.
     pub retry_after: Option<Duration>,
 }
 
 impl WebhookResponse {
-    /// What is wrong with the status, if anything is: success is 2xx.
+    /// Returns the problem with the status, unless it is 2xx.
     pub fn problem(&self) -> Option<String> {
         if self.status.is_success() {
             return None;
@@ -305,7 +307,7 @@ impl Sender {
         })
     }
 
-    /// Sends a body once; what went wrong is told without the URL, which may have a secret in it.
+    /// Sends a body once. The error omits the URL, which may contain a secret.
     pub async fn send(
         &self,
         id: &str,
@@ -350,7 +352,7 @@ fn describe_error(error: reqwest::Error) -> String {
     root_cause(&error.without_url())
 }
 
-/// The answer is in the status; some of what follows is read so that the connection can be used again.
+/// Reads some of the body, so that the connection ends cleanly. The status is the answer.
 async fn read_some(mut answer: Response) {
     let mut bytes = 0;
     while let Ok(Some(chunk)) = answer.chunk().await {
@@ -361,7 +363,7 @@ async fn read_some(mut answer: Response) {
     }
 }
 
-/// In seconds, or until a time of day.
+/// Parses seconds, or a date.
 fn retry_after(answer: &Response, now: Time) -> Option<Duration> {
     let text = answer.headers().get(RETRY_AFTER)?.to_str().ok()?;
     let seconds = text.trim().parse().ok().map(Duration::from_secs);

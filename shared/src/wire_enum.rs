@@ -1,6 +1,7 @@
 //! Enums that have one name on the wire for each variant.
 
-/// Declares such an enum, with each name written once: `ALL`, `name`, `from_name`, `Display` and serde's names come from it.
+/// Declares an enum whose names stand once: `ALL`, `name`, `from_name`, `Display` and serde's names
+/// come from them.
 macro_rules! wire_enum {
     ($(#[$attribute:meta])* pub enum $enum:ident {
         $($(#[$doc:meta])* $variant:ident = $name:literal,)*

@@ -1,4 +1,4 @@
-//! Small files: what is read of them, and which are refused.
+//! Tests for small files: which are read, and which are refused.
 #![cfg(feature = "codec")]
 #![expect(
     clippy::unwrap_used,

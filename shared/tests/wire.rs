@@ -1,5 +1,6 @@
-//! The words on the wire, held against lines that never change: `wire/v1/*.jsonl` (lines are added, never edited), and
-//! against `wire/reading.txt`, which shows how each way of writing a request is taken. `SORAMODE_REWRITE=1` writes the latter anew.
+//! Tests for the wire format: lines that never change in `wire/v1/*.jsonl` (lines are added, never
+//! edited), and all forms of a request in `wire/reading.txt`. `SORAMODE_REWRITE=1` rewrites the
+//! latter.
 
 #![expect(
     clippy::unwrap_used,
@@ -287,7 +288,8 @@ fn every_error_reads_and_writes_its_golden_lines() {
     assert_eq!(codes.len(), ErrorType::ALL.len(), "two types have one code");
 }
 
-/// A newer daemon may say more than this version knows: nothing of it may stop an older reader.
+/// A newer daemon may send fields that this version does not know; they must not break an older
+/// reader.
 #[test]
 fn what_a_newer_daemon_says_can_be_read() {
     let event: Event = read(
@@ -311,7 +313,7 @@ fn what_a_newer_daemon_says_can_be_read() {
     ));
 }
 
-/// How a line is taken: its answer where it is refused, else what it asks and whom it is answered to.
+/// Describes how a line is read: the error, or the request and the recipient of the answer.
 fn taken(line: &str) -> String {
     let incoming = read_request(line.as_bytes());
     match (incoming.request, incoming.reply_to) {

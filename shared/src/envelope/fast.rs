@@ -12,7 +12,8 @@ use crate::error::{Error, ErrorType};
 use crate::request::{Method, Params, Request, RequestId};
 use crate::text::deserialize_via;
 
-/// Gives nothing where a careful reader may have something to say, or another order to follow.
+/// Parses a valid line; returns `None` if the strict parser may have to report something, or
+/// another order applies.
 pub(super) fn read(line: &[u8]) -> Option<Incoming> {
     let mut deserializer = serde_json::Deserializer::from_str(std::str::from_utf8(line).ok()?);
     let incoming = deserializer.deserialize_map(Line).ok()?;
@@ -67,7 +68,7 @@ impl<'de> Visitor<'de> for Line {
     }
 }
 
-/// `"2.0"`.
+/// Checks that the version is `"2.0"`.
 struct Version;
 
 impl<'de> Deserialize<'de> for Version {
@@ -107,7 +108,7 @@ struct StreamedParams<D>(D);
 
 impl<'de, D: Deserializer<'de>> Params for StreamedParams<D> {
     fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
-        // Nobody reads it: the careful reader says what is wrong.
+        // Never shown: the strict parser describes the problem.
         self.0
             .deserialize_map(Object(PhantomData))
             .map_err(|_| Error::new(ErrorType::InvalidParams, ""))

@@ -1,4 +1,4 @@
-//! Reading a request so that whatever is wrong with it can be said.
+//! Strict parser of a request, which describes every problem.
 
 use std::borrow::Cow;
 
@@ -41,7 +41,7 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-/// Reads one line, step by step, so that whatever is wrong with it can be said.
+/// Parses one line step by step, so that any problem can be described.
 pub fn parse_strict(line: &[u8]) -> Incoming {
     // Checked as UTF-8 once as a whole, and not string by string.
     let members = std::str::from_utf8(line)
@@ -94,7 +94,7 @@ fn read_method(jsonrpc: Option<&str>, name: &str) -> Result<Method, Error> {
     })
 }
 
-/// Says what is wrong with a line that is no request, to its id if that can be read.
+/// Describes the problem of a line that is no request, addressed to its id if that can be read.
 fn refuse_line(line: &[u8], problem: &serde_json::Error) -> Incoming {
     #[derive(Deserialize)]
     struct OnlyId {
