@@ -18,10 +18,11 @@ use crate::descriptors::watch;
 const MICROS_IN_A_SECOND: i64 = 1_000_000;
 const NANOS_IN_A_MICRO: i64 = 1_000;
 
-/// How many bytes the kernel gives for a timer that fired: the number of times.
+/// Size of what the kernel returns for a timer that fired: the number of expirations.
 const FIRED_BYTES: usize = 8;
 
-/// The wall clock, cut to microseconds, and the time since boot, with what the machine was suspended.
+/// Returns the wall clock, truncated to microseconds, and the time since boot, including
+/// suspension.
 pub fn now() -> Timestamp {
     let wall = clock_gettime(ClockId::Realtime);
     let boot = clock_gettime(ClockId::Boottime);
@@ -53,7 +54,8 @@ impl BootTimer {
         watch(timer, Interest::READABLE).map(Self)
     }
 
-    /// Fires once, when the boot clock reads `deadline`: at once if that is over, never for `None`. What was set before is forgotten.
+    /// Sets the timer to fire once, when the boot clock reads `deadline`: at once if that has
+    /// passed, never for `None`. Replaces the previous deadline.
     pub fn set(&self, deadline: Option<Duration>) -> io::Result<()> {
         // All zeroes would stop the timer, so a deadline at boot itself comes a nanosecond later.
         let it_value = deadline.map_or(timespec(Duration::ZERO), |at| {
@@ -67,12 +69,13 @@ impl BootTimer {
         Ok(())
     }
 
-    /// Waits until the deadline has come, and takes it: the next call waits for the next one. Cancel safe.
+    /// Waits for the deadline and consumes it: the next call waits for the next one. Cancel safe.
     pub async fn fired(&self) -> io::Result<()> {
         loop {
             let mut ready = self.0.readable().await?;
             let mut times = [0; FIRED_BYTES];
-            // A timer that was set anew after it fired has nothing to read: then this was the old deadline.
+            // A timer that was set again after it fired has nothing to read: the readiness was of
+            // the old deadline.
             if let Ok(taken) = ready.try_io(|timer| Ok(rustix::io::read(timer, &mut times)?)) {
                 return taken.map(drop);
             }
@@ -97,7 +100,7 @@ mod tests {
 
     const LATER: Duration = Duration::from_hours(1);
 
-    /// One look, without a wait.
+    /// Polls once, without waiting.
     fn is_fired(timer: &BootTimer) -> bool {
         matches!(
             pin!(timer.fired()).poll(&mut Context::from_waker(Waker::noop())),
@@ -135,7 +138,7 @@ mod tests {
     async fn a_new_deadline_replaces_one_that_fired_unheard() {
         let timer = BootTimer::new().unwrap();
         timer.set(Some(Duration::ZERO)).unwrap();
-        // Tokio has seen it before it is set anew.
+        // Tokio sees the readiness before the timer is set again.
         timer.0.readable().await.unwrap().retain_ready();
         for deadline in [None, Some(now().boot + LATER), Some(Duration::MAX)] {
             timer.set(deadline).unwrap();

@@ -16,7 +16,7 @@ use crate::config::{ClusterConfig, Config, TakeoverWait};
 use crate::engine::Engine;
 use crate::health::Health;
 
-/// What ends sessions at the fence, and how long that may take.
+/// Returns the means of ending sessions at a fence, and its time budget.
 pub(crate) fn on_fence(config: &Config) -> (OnFence, Duration) {
     config
         .cluster
@@ -54,16 +54,17 @@ pub(crate) fn settings(config: &ClusterConfig) -> ClusterSettings {
     }
 }
 
-/// The cluster's edge.
+/// Cluster task of the daemon.
 #[cfg(feature = "cluster")]
 pub(crate) type Cluster = crate::cluster::ClusterTask;
 
-/// Where it was not built in there is none.
+/// Never built without the feature.
 #[cfg(not(feature = "cluster"))]
 pub(crate) enum Cluster {}
 
 impl Cluster {
-    /// The edge, if the node joins a cluster. What that means for its sessions is said in the log.
+    /// Opens the cluster task if the node joins a cluster, and logs the consequences for its
+    /// sessions.
     pub(crate) fn open(
         config: &Config,
         log_id: &LogId,
@@ -144,12 +145,12 @@ fn warn_of_ephemeral(config: &Config) {
 #[cfg(feature = "cluster")]
 pub(crate) async fn run(cluster: Option<Cluster>, stop: CancellationToken) {
     if let Some(cluster) = cluster {
-        // Large, and there once: it is not to lie in what runs the whole daemon.
+        // Boxed, because it is large and exists once.
         Box::pin(cluster.run(stop)).await;
     }
 }
 
-/// There is none.
+/// Does nothing without the feature.
 #[cfg(not(feature = "cluster"))]
 pub(crate) fn run(_: Option<Cluster>, _: CancellationToken) -> std::future::Ready<()> {
     std::future::ready(())

@@ -1,4 +1,4 @@
-//! Writes the engine's records: one batch after the other, and after a failure all that wait, again and again.
+//! Writes the engine's records, one batch after another, and retries all of them after a failure.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -117,7 +117,7 @@ impl Committer {
         }
     }
 
-    /// Logs a failure, and tells clients and operators about it.
+    /// Logs a failure, and describes it for clients and operators.
     fn failure(&self, error: &WriteError) -> WriteFailure {
         let remedy = error.remedy(self.store.database().unwrap_or(Path::new("")));
         tracing::error!(%error, "the state cannot be written; node set to block_new_connection. {remedy}. {OPEN_IT}");
@@ -222,7 +222,7 @@ mod tests {
         let failed = status(&engine).await;
         assert_eq!(failed.storage.state, StorageState::Failed);
         assert!(failed.warnings[0].contains("no such table"), "{failed:?}");
-        // What is reported is taken, and waits.
+        // Reports are accepted, and their records wait.
         assert!(ask(&engine, report("c1")).await.is_ok());
         let retry_at = committer.retry_at.unwrap();
         assert_eq!(retry_at.duration_since(Instant::now()), RETRY_PAUSE);

@@ -1,4 +1,5 @@
-//! What the daemon runs by: flags, variables, file and defaults made into one checked set of values.
+//! Configuration of the daemon: flags, variables, file and defaults, merged into one checked set of
+//! values.
 
 mod cluster;
 mod http;
@@ -32,10 +33,10 @@ use crate::args::{Args, Conflict, DurationArg, LogFormat, LogLevel, Settings, So
 /// The largest configuration file, in bytes.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// The highest `--max-connections`.
+/// Highest value of `--max-connections`.
 pub const MAX_CONNECTIONS_MAX: u64 = 10_000_000;
 
-/// The highest `--keep-events`.
+/// Highest value of `--keep-events`.
 pub const KEEP_EVENTS_MAX: u64 = 10_000_000;
 
 /// The longest `--session-linger` and `--socket-grace`: 366 days.
@@ -45,66 +46,67 @@ const MAX_CONNECTIONS_DEFAULT: u64 = 1_000_000;
 const KEEP_EVENTS_DEFAULT: u64 = 100_000;
 const SOCKET_GRACE_DEFAULT: Duration = Duration::from_secs(30);
 
-/// Everything the daemon is told, checked.
+/// Settings of the daemon, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// What the node is called.
+    /// Name of the node.
     pub node_name: NodeName,
-    /// Where the control socket is put.
+    /// Path of the control socket.
     pub socket: PathBuf,
     /// The control socket's permission bits.
     pub socket_mode: u32,
-    /// The group whose members may change things.
+    /// Group whose members have the access `operate`.
     pub operator_group: Option<String>,
-    /// The mode to start in, if the operator said one.
+    /// Mode at the first start, if set.
     pub mode: Option<SettableMode>,
-    /// How long a session stays after its last connection.
+    /// Time that a session stays after its last connection.
     pub session_linger: Duration,
-    /// How many connections the node holds: 1 to [`MAX_CONNECTIONS_MAX`].
+    /// Maximum number of connections: 1 to [`MAX_CONNECTIONS_MAX`].
     pub max_connections: u64,
-    /// How many events are kept: 1 to [`KEEP_EVENTS_MAX`].
+    /// Number of events to retain: 1 to [`KEEP_EVENTS_MAX`].
     pub keep_events: u64,
-    /// How long a connection of lifetime `socket` outlives its socket.
+    /// Time that a connection of lifetime `socket` outlives its socket.
     pub socket_grace: Duration,
-    /// Whether the sessions are known from the start.
+    /// `true` if the sessions are assumed to be complete from the start.
     pub assume_complete: bool,
-    /// Where the state is kept; `None` if it may end with the daemon.
+    /// Folder of the state; `None` if it may end with the daemon.
     pub state_dir: Option<PathBuf>,
-    /// The HTTP doors.
+    /// Settings of the HTTP listeners.
     pub http: HttpConfig,
     /// The cluster, if the node joins one.
     pub cluster: Option<ClusterConfig>,
-    /// Who is told of events.
+    /// Settings of outgoing webhooks.
     pub webhooks: WebhookConfig,
-    /// Certificates that are trusted beside the system's, of every server but etcd.
+    /// Certificate authorities that are trusted in addition to the system's, for every server but
+    /// etcd.
     pub authorities: Authorities,
-    /// How the log is written.
+    /// Format of the log lines.
     pub log_format: LogFormat,
-    /// How much is logged.
+    /// Level of the log.
     pub log_level: LogLevel,
 }
 
-/// What is wrong with what the operator said.
+/// Problem of the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read, is too large, or could have been written by any user.
     #[error("{}: {problem}", path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Description of the problem.
         problem: String,
     },
     /// The file is not TOML, or has a key or a value that is not known.
     #[error("{}:{line}: {message}{}", path.display(), key.as_ref().map(|key| format!(" (at {key})")).unwrap_or_default())]
     WrongFile {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Where in it, from 1.
+        /// Line of the problem, from 1.
         line: usize,
-        /// The key on that line, if one is: what follows may be a secret.
+        /// Key on that line, if there is one: its value may be a secret.
         key: Option<String>,
-        /// What is wrong with it.
+        /// Description of the problem.
         message: String,
     },
     /// A value outside its limits.
@@ -112,28 +114,28 @@ pub enum ConfigError {
     OutOfRange {
         /// The flag, without its dashes, or the key.
         name: &'static str,
-        /// What it got.
+        /// Value that was given.
         got: String,
-        /// What it takes.
+        /// Description of the valid values.
         takes: String,
     },
-    /// Two settings that say the opposite.
+    /// Two settings contradict each other.
     #[error(transparent)]
     Conflict(#[from] Conflict),
     /// A setting that does nothing without another.
     #[error("{name} needs {needed}")]
     Needs {
-        /// What was said.
+        /// Setting that was given.
         name: &'static str,
-        /// What is missing.
+        /// Setting that is missing.
         needed: &'static str,
     },
     /// Two settings that cannot both hold.
     #[error("{name} cannot go with {other}")]
     Excludes {
-        /// What was said.
+        /// Setting that was given.
         name: &'static str,
-        /// And what else.
+        /// Setting that it excludes.
         other: &'static str,
     },
     /// A URL to be asked that is the daemon's own.
@@ -143,7 +145,7 @@ pub enum ConfigError {
     OwnListener {
         /// The flag, without its dashes.
         name: &'static str,
-        /// Its URL, without secrets.
+        /// URL of the server, without secrets.
         url: String,
         /// The flag of the listener.
         listener: &'static str,
@@ -159,23 +161,23 @@ pub enum ConfigError {
     SecretFile {
         /// The flag, without its dashes.
         name: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the problem.
         problem: String,
     },
-    /// Nothing says where the state is kept.
+    /// No setting or variable names the folder of the state.
     #[error("state-dir: $HOME is not set; pass --state-dir or --ephemeral")]
     NoStateDir,
-    /// The node has no name of its own.
+    /// The host name is no valid name of a node.
     #[error("node-name: the host name is not text of 1 to 255 bytes; pass --node-name")]
     NoHostName,
 }
 
-/// A configuration, and what an operator should know of where it comes from.
+/// Configuration, and warnings about its sources.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The settings.
+    /// Settings of the daemon.
     pub config: Config,
     /// The file that was read.
     pub file: Option<PathBuf>,
@@ -184,12 +186,12 @@ pub struct Loaded {
 }
 
 impl Config {
-    /// From the command line and the variables, and the file if they name one.
+    /// Loads the settings from the command line, the variables, and the file if they name one.
     pub fn load(args: Args) -> Result<Self, ConfigError> {
         Self::load_with_warnings(args).map(|loaded| loaded.config)
     }
 
-    /// The same, with where it comes from.
+    /// Loads the settings, with warnings about their sources.
     pub fn load_with_warnings(args: Args) -> Result<Loaded, ConfigError> {
         let file = args.config.clone();
         let uid = own_uid();
@@ -261,7 +263,7 @@ fn check(settings: Settings, around: &SocketEnv, state: &StateEnv) -> Result<Con
         .map(|path| pem::read_authorities("ca-file", path))
         .transpose()?;
     let cluster = cluster::check(&settings)?;
-    // A Sora may have been running before us, and nobody has asked it yet.
+    // A Sora may have been running before the daemon, and has not been polled yet.
     let assume_complete = settings.assume_complete()?.unwrap_or(!http.sora.is_there());
     let state_dir = match settings.ephemeral {
         Some(true) => None,
@@ -314,12 +316,12 @@ fn read_file(path: &Path) -> Result<Settings, ConfigError> {
     parse_file(path, &text)
 }
 
-/// Reads a file with secrets, of at most this many bytes; otherwise says what is wrong with it.
+/// Reads a file with secrets, of at most `bytes_max` bytes. The error describes the problem.
 fn read_secret(path: &Path, bytes_max: u64) -> Result<String, String> {
     small_file::read_text(path, bytes_max, Guard::Owner { uid: own_uid() })
 }
 
-/// Reads the text of a configuration file; `path` is what an error calls it.
+/// Parses the text of a configuration file. Errors name it as `path`.
 pub fn parse_file(path: &Path, text: &str) -> Result<Settings, ConfigError> {
     toml::from_str(text).map_err(|error: toml::de::Error| {
         let start = error.span().map_or(0, |span| span.start);

@@ -1,11 +1,11 @@
-//! Wakes the gate for its deadlines. A task of its own, so that they come in time also while a write takes long.
+//! Wakes the gate for its deadlines, in a task of its own: on time even during a slow write.
 
 use std::convert::Infallible;
 use std::io;
 
 use crate::engine::Engine;
 
-/// Steps deadlines as they come; returns only if the timer fails.
+/// Steps the gate at each deadline; returns only if the timer fails.
 pub(crate) async fn run(engine: Engine) -> io::Result<Infallible> {
     loop {
         engine.deadline().await?;

@@ -13,7 +13,7 @@ use tokio::io::unix::AsyncFd;
 use crate::control::{CLIENTS_MAX, UNIDENTIFIED_CLIENTS_MAX};
 use crate::http::{HTTP_CLIENTS_MAX, REFUSALS_MAX};
 
-/// For the socket itself, its lock, the timer, the log and the like.
+/// Descriptors for the socket, its lock, the timer, the log and the like.
 const OTHER_DESCRIPTORS: usize = 64;
 
 /// Descriptors that everything except HTTP uses at most.
@@ -27,8 +27,8 @@ const fn needed(http_listeners: usize) -> usize {
     KEPT_FROM_HTTP + http_listeners * (PER_HTTP_CLIENT * HTTP_CLIENTS_MAX + REFUSALS_MAX)
 }
 
-/// Clients that each HTTP listener may have at one time: what leaves the control socket its descriptors, and half of all where even it
-/// could have too few.
+/// Returns the maximum number of clients per HTTP listener, which leaves the control socket its
+/// descriptors; half of all if there are too few for that.
 pub(crate) fn http_clients_max(listeners: usize) -> usize {
     let limit = getrlimit(Resource::Nofile)
         .current
@@ -51,7 +51,8 @@ pub(crate) fn watch(file: OwnedFd, interest: Interest) -> io::Result<AsyncFd<Own
     AsyncFd::with_interest(file, interest)
 }
 
-/// The same through a descriptor of its own: what is cleared of its readiness is missed by nobody who watches the file itself.
+/// Watches a file through a duplicate descriptor: clearing its readiness does not affect other
+/// watchers.
 pub(crate) fn watch_beside(file: &impl AsFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     watch(file.as_fd().try_clone_to_owned()?, interest)
 }

@@ -1,7 +1,8 @@
-//! The gate, the commits of its effects, and its outputs. A request is decided by the task that received it; what needs no commit is
-//! answered at once, the rest when its commit is safe.
+//! The gate, the commits of its effects, and its outputs, behind one lock. The task that received a
+//! request has it decided; responses that need no commit return at once, the others when their
+//! commit is safe.
 //!
-//! The only file that steps the gate.
+//! The only file that steps the gate. It waits for nothing. A panic inside a step ends the daemon.
 
 mod handles;
 
@@ -74,9 +75,9 @@ pub(crate) struct Stopped;
 /// Why Sora's input is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// As for any other input.
+    /// The daemon is stopping.
     Stopped,
-    /// So many records wait for the disk that no more are taken.
+    /// The limit of records that wait for the disk is reached.
     Full,
 }
 
@@ -118,7 +119,8 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Decides all requests of one turn of a client. Adds responses that may leave at once to `responses`; the others are sent.
+    /// Decides all requests of one turn of a client. Adds responses that may leave at once to
+    /// `responses`; the others are sent.
     pub(crate) fn ask(
         &self,
         socket: SocketId,
@@ -162,7 +164,7 @@ impl Engine {
         })
     }
 
-    /// Takes in what a Sora reports.
+    /// Applies a report from a Sora.
     pub(crate) fn tell_sora(&self, input: SoraInput) -> Result<(), Refusal> {
         self.with(|state, now| {
             if state.commits.is_full() {
@@ -180,7 +182,7 @@ impl Engine {
             .ok_or(Stopped)
     }
 
-    /// Takes in the outcome of a delivery. The receiver hears of it behind whatever follows.
+    /// Applies the outcome of a delivery. The receiver is notified after any follow-up delivery.
     pub(crate) fn tell_delivery(
         &self,
         place: usize,
@@ -236,7 +238,7 @@ impl Engine {
         self.0.broken.cancelled().await;
     }
 
-    /// Has the committer write what is open, and end.
+    /// Closes the engine: the committer writes the open records, and ends.
     pub(crate) fn close(&self) {
         self.0.closing.cancel();
     }
@@ -312,7 +314,7 @@ impl Engine {
     }
 }
 
-/// For the committer.
+/// Interface of the committer.
 impl Engine {
     /// Waits until a write can begin. Cancel safe.
     pub(crate) async fn work(&self) {
@@ -350,7 +352,7 @@ impl Engine {
         });
     }
 
-    /// Ends a retry.
+    /// Finishes a retry.
     pub(crate) fn finish_retry(&self, records: Vec<Record>, is_written: bool) {
         self.with(|state, now| {
             if !is_written {
@@ -378,14 +380,14 @@ impl Engine {
     }
 }
 
-/// For the task that waits for deadlines.
+/// Interface of the task that waits for deadlines.
 impl Engine {
     /// Waits until the timer fires.
     pub(crate) async fn deadline(&self) -> std::io::Result<()> {
         self.0.timer.fired().await
     }
 
-    /// Steps the deadlines that have come.
+    /// Steps the gate for deadlines that have passed.
     pub(crate) fn tick(&self) {
         self.with(|state, now| {
             state.armed = None;
@@ -431,7 +433,7 @@ impl State {
         }
     }
 
-    /// Returns an error where so many records wait for the disk that no more are taken.
+    /// Returns an error if the limit of records that wait for the disk is reached.
     fn full(&self) -> Option<Error> {
         let problem = format_args!("{UNWRITTEN_RECORDS_MAX} changes already wait for the disk");
         self.commits
@@ -466,7 +468,8 @@ impl State {
     }
 }
 
-/// Notes a panic, so that the daemon ends: nothing leaves an engine whose step was not finished.
+/// Records a panic, so that the daemon ends: no effect leaves an engine whose step was not
+/// finished.
 struct BreakOnPanic<'a> {
     broken: &'a CancellationToken,
     is_done: bool,

@@ -1,4 +1,4 @@
-//! The events that were committed, for whoever follows them: readers keep their own place, and nobody waits for a reader.
+//! Committed events for readers, each with its own position. Nothing waits for a reader.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,10 +13,11 @@ use tokio::sync::watch;
 use crate::rate_limit::log_limited;
 use crate::store::archive::{Archive, ArchivePage};
 
-/// Events that are kept in memory where an archive has the older ones: who is not further behind than this costs no reading.
+/// Number of events in memory if an archive has the older ones: readers that are less behind cause
+/// no disk reads.
 const RING_EVENTS: usize = 8_192;
 
-/// An event of the log, and its line on the wire, written once for all who read it.
+/// Event of the log, and its line on the wire, written once for all readers.
 #[derive(Debug)]
 struct Entry {
     event: Event,
@@ -34,7 +35,8 @@ impl Entry {
             let mut line = Vec::new();
             match write_line(&mut line, &NotificationLine::new(&self.event)) {
                 Ok(()) => line.into(),
-                // Nothing in an event can fail to be written; a reader would rather miss one than read half a line.
+                // Serializing an event cannot fail. If it does, a missing event is better than half
+                // a line.
                 Err(error) => {
                     tracing::error!(seq = self.event.seq, %error, "cannot write an event");
                     Box::default()
@@ -44,16 +46,17 @@ impl Entry {
     }
 }
 
-/// What a reader gets at once.
+/// Batch of events for a reader.
 #[derive(Clone, Debug)]
 pub struct EventBatch {
-    /// What it asked for and is no longer kept.
+    /// Requested events that are no longer retained.
     pub gap: Option<Gap>,
-    /// The `Event` notifications of what follows, in order, each with its line feed. Who reads the same shares them.
+    /// `Event` notifications that follow, in order, each with its line feed. Readers of the same
+    /// range share them.
     pub lines: Bytes,
-    /// Where to read on.
+    /// Sequence number for the next read.
     pub next: u64,
-    /// Whether there may be more already.
+    /// `true` if more events may be available already.
     pub has_more: bool,
 }
 
@@ -64,7 +67,7 @@ pub struct EventLog {
     keep: usize,
     ring: Mutex<Ring>,
     next_seq: watch::Sender<u64>,
-    /// What is older than what is kept here.
+    /// Archive of the events that are no longer in memory.
     archive: Option<Archive>,
 }
 
@@ -72,12 +75,12 @@ pub struct EventLog {
 struct Ring {
     events: VecDeque<Entry>,
     next_seq: u64,
-    /// The seqs of each type: a reader of few finds them without a look at all others.
+    /// Sequence numbers of each type: a reader of few types need not scan all others.
     by_type: [VecDeque<u64>; EventType::ALL.len()],
     last_read: Option<LastRead>,
 }
 
-/// What was read last: of many who are told of the same, all but the first find it here.
+/// Last batch that was read: of many readers of the same range, all but the first reuse it.
 #[derive(Debug)]
 struct LastRead {
     from: u64,
@@ -205,7 +208,8 @@ impl EventLog {
         }
     }
 
-    /// A log that goes on with this seq, and whose older events an archive has.
+    /// Creates a log that continues with this sequence number, and whose older events are in an
+    /// archive.
     pub fn resumed(log_id: LogId, next_seq: u64, archive: Archive) -> Self {
         let ring = Mutex::new(Ring::new(next_seq));
         Self {
@@ -217,7 +221,7 @@ impl EventLog {
         }
     }
 
-    /// Which log this is.
+    /// Returns the identifier of the log.
     pub const fn log_id(&self) -> &LogId {
         &self.log_id
     }
@@ -229,12 +233,12 @@ impl EventLog {
         (ring.next_seq, archived.unwrap_or_else(|| ring.oldest_seq()))
     }
 
-    /// Tells when there are events from a seq on: its value is the seq of the next event.
+    /// Returns a watch on the sequence number of the next event.
     pub fn follow(&self) -> watch::Receiver<u64> {
         self.next_seq.subscribe()
     }
 
-    /// How many readers follow.
+    /// Returns the number of followers.
     pub fn followers(&self) -> usize {
         self.next_seq.receiver_count()
     }
@@ -249,7 +253,8 @@ impl EventLog {
         let next_seq = ring.next_seq;
         drop(ring);
         if next_seq != before {
-            // To wake nobody costs as much as the rest. Whoever follows from now on finds these events in the log.
+            // Waking no follower costs as much as the rest. A later follower finds these events in
+            // the log.
             let is_followed = self.next_seq.receiver_count() > 0;
             self.next_seq.send_if_modified(|value| {
                 *value = next_seq;
@@ -258,15 +263,16 @@ impl EventLog {
         }
     }
 
-    /// At most `limit` events of these types from a seq on; `None` if that is older than what is in memory
-    /// ([`read_archive`](Self::read_archive)).
+    /// Returns at most `limit` events of these types from a sequence number on; `None` if that is
+    /// older than the events in memory ([`read_archive`](Self::read_archive)).
     pub fn read(&self, from: u64, types: &[EventType], limit: usize) -> Option<EventBatch> {
         let mut ring = self.ring();
         let is_archived = from < ring.oldest_seq() && self.archive.is_some();
         (!is_archived).then(|| ring.read(from, types, limit))
     }
 
-    /// Some of the events of these types from a seq on that are older than what is in memory. It waits for the disk.
+    /// Reads events of these types from a sequence number on that are older than the events in
+    /// memory. Waits for the disk.
     pub fn read_archive(&self, from: u64, types: &[EventType], limit: usize) -> EventBatch {
         let until = self.ring().oldest_seq();
         let gap = |to| (from <= to).then_some(Gap { from, to });
@@ -308,7 +314,8 @@ impl EventLog {
         }
     }
 
-    /// A thread that panicked while it held the lock left whole events behind: each is pushed at once.
+    /// A thread that panicked while it held the lock left only whole events: each is pushed at
+    /// once.
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! Deliveries that failed, for the log: a line for all that failed at once for the same reason, and not one for each.
+//! Failed deliveries in the log: one line for all that failed at once for the same reason.
 
 use soramode_core::deliveries::{DELIVERIES_FAILED_KEPT, OVERFLOW, REMOVED};
 use soramode_protocol::event::{DeliveryEnded, EventKind};

@@ -1,4 +1,5 @@
-//! How the servers are that the daemon asks (upstreams, Sora's API, receivers of events), for `status` and `doctor`.
+//! Health of the servers that the daemon calls (upstreams, Sora's API, receivers of events), for
+//! `status` and `doctor`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 #[cfg(feature = "cluster")]
@@ -19,7 +20,7 @@ const ETCD: &str = "etcd";
 /// A receiver of events among the servers.
 const RECEIVER: &str = "webhook";
 
-/// How each server is.
+/// Health of all servers.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     upstreams: Mutex<Vec<Upstream>>,
@@ -38,7 +39,7 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Of all servers that the configuration names; none has been asked.
+    /// Starts with all servers that the configuration names; none was called yet.
     pub(crate) fn new(config: &Config, few_descriptors: Option<String>) -> Self {
         let endpoints = config.cluster.iter().flat_map(|cluster| &cluster.endpoints);
         let etcd = endpoints.map(|url| unasked(ETCD, url.as_str())).collect();
@@ -53,7 +54,7 @@ impl Health {
         }
     }
 
-    /// The configuration names others; of those that stay is known what was.
+    /// Replaces the servers by those of the configuration; the health of those that stay is kept.
     pub(crate) fn reload(&self, config: &HttpConfig) {
         let mut upstreams = self.upstreams();
         let is_same =
@@ -79,7 +80,7 @@ impl Health {
         }
     }
 
-    /// The same of a member of etcd, by its place among them.
+    /// Notes an outcome of a member of etcd, by its index.
     #[cfg(feature = "cluster")]
     pub(crate) fn note_etcd(&self, place: usize, outcome: Result<(), String>) {
         if let Some(member) = self.etcd().get_mut(place) {
@@ -87,7 +88,7 @@ impl Health {
         }
     }
 
-    /// Whether a member of etcd answered within this time.
+    /// Returns true if a member of etcd answered within this time.
     #[cfg(feature = "cluster")]
     pub(crate) fn has_etcd_answered(&self, place: usize, within: Duration) -> bool {
         let success = self
@@ -97,7 +98,8 @@ impl Health {
         success.is_some_and(|success| clock::now().wall.since(success) <= within)
     }
 
-    /// The configuration names these receivers, each in its place; of those that stay is known what was.
+    /// Sets the receivers of the configuration, by their index; the health of those that stay is
+    /// kept.
     pub(crate) fn set_receivers(&self, endpoints: impl Iterator<Item = Option<String>>) {
         let mut receivers = self.receivers();
         let known = std::mem::take(&mut *receivers);
@@ -115,7 +117,7 @@ impl Health {
         }
     }
 
-    /// Says in a status what the gate cannot know.
+    /// Adds to a status what the gate cannot know.
     pub(crate) fn complete(&self, status: &mut Status) {
         let receivers = self.receivers();
         status.upstreams = self
@@ -135,7 +137,7 @@ impl Health {
         status.warnings.extend(self.few_descriptors.clone());
     }
 
-    /// A configuration was read again, with what is wrong with it.
+    /// Notes a reload, with its problem if it failed.
     pub(crate) fn note_reading(&self, problem: Option<String>) {
         *self.reading() = problem;
     }
@@ -144,12 +146,12 @@ impl Health {
         self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// These addresses are listened on before the machine has them.
+    /// Notes addresses on which the daemon listens before the machine has them.
     pub(crate) fn note_absent(&self, absent: Vec<Absent>) {
         *self.absent() = absent;
     }
 
-    /// Forgets the absent addresses that have come; returns the number of the others.
+    /// Removes absent addresses that the machine has now; returns the number of the others.
     pub(crate) fn look_for_absent(&self, is_there: impl Fn(&Absent) -> bool) -> usize {
         let mut absent = self.absent();
         for Absent { address, names } in absent.extract_if(.., |absent| is_there(absent)) {

@@ -117,7 +117,7 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Remedy for the operator, where there is one beside the message.
+    /// Returns the remedy for the operator, if there is one in addition to the message.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::State(_) => Some(AlreadyLocked::HINT.to_owned()),

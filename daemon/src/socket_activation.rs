@@ -56,7 +56,7 @@ pub enum InheritedSocketError {
     NotListening {
         /// Which, from 1.
         number: usize,
-        /// Its name.
+        /// Name of the item.
         name: String,
     },
     /// No setting speaks of it.
@@ -64,7 +64,7 @@ pub enum InheritedSocketError {
         "inherited socket {name:?} listens on {place}, which is not configured in {settings}: add it there, or disable the socket unit"
     )]
     NotConfigured {
-        /// Its name.
+        /// Name of the item.
         name: String,
         /// Where it listens.
         place: String,
@@ -76,12 +76,12 @@ pub enum InheritedSocketError {
         "two inherited sockets could be the control socket: name one of them {CONTROL} (FileDescriptorName=)"
     )]
     TwoControls,
-    /// The system refused.
+    /// A system call failed.
     #[error("cannot read the address of the inherited socket {name:?}: {error}")]
     System {
-        /// Its name.
+        /// Name of the item.
         name: String,
-        /// The system's word.
+        /// Error that the system returned.
         error: io::Error,
     },
 }

@@ -70,20 +70,20 @@ pub enum SocketError {
         /// What may be there.
         wanted: &'static str,
     },
-    /// The system refused.
+    /// A system call failed.
     #[error("cannot {what} {}: {error}", path.display())]
     System {
-        /// What was tried.
+        /// Operation that failed.
         what: &'static str,
         /// With which file.
         path: PathBuf,
-        /// The system's word.
+        /// Error that the system returned.
         error: io::Error,
     },
 }
 
 impl SocketError {
-    /// Remedy for the operator, where there is one beside the message.
+    /// Returns the remedy for the operator, if there is one in addition to the message.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::PathTooLong(_) => Some("Pass a shorter path".to_owned()),

@@ -1,4 +1,5 @@
-//! All claims of the cluster, read page by page: who owns how many, and an operator's word that an owner is off.
+//! Scans of all claims of the cluster, page by page: counts per owner, and the purge of a node that
+//! an operator confirms to be off.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,13 +18,13 @@ use super::revision;
 use super::trusted::Trusted;
 use crate::clock;
 
-/// Claims that are read at once.
+/// Number of claims per page.
 const PAGE: i64 = 1_000;
 
-/// How long reading all of them may take when a node is purged.
+/// Timeout of the scan when a node is purged.
 const PURGE_TIME: Duration = Duration::from_secs(30);
 
-/// The same where they are only counted.
+/// Timeout of the scan when claims are only counted.
 const COUNT_TIME: Duration = Duration::from_secs(5);
 
 impl Trusted {
@@ -148,7 +149,7 @@ impl Trusted {
     }
 }
 
-/// The first key behind all that begin so. Ours end with a slash.
+/// Returns the first key after all keys with this prefix. Ours end with a slash.
 fn successor(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();
     if let Some(last) = end.last_mut() {

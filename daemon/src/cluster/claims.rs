@@ -1,4 +1,4 @@
-//! Claims: each write is one transaction that compares what it rests on.
+//! Claims in etcd. Each write is one transaction that compares its preconditions.
 
 use etcd_client::{Compare, CompareOp, GetResponse, KeyValue, TxnOp};
 use soramode_core::cluster::claim::{Claim, Found, Reply};
@@ -13,11 +13,12 @@ use super::trusted::{Done, Trusted};
 use super::{number, revision};
 use crate::engine::Engine;
 
-/// Claims that one transaction writes anew: etcd takes 128 comparisons in each, and each claim has three.
+/// Claims that one transaction rewrites: etcd takes 128 comparisons in each, and each claim has
+/// three.
 const READOPTED_AT_ONCE: usize = 40;
 
 impl Trusted {
-    /// Finds out whose a channel is, or makes it this node's.
+    /// Reads the owner of a channel, or claims the channel for this node.
     pub(super) async fn execute_claim(
         &self,
         channel: &ChannelId,
@@ -91,7 +92,8 @@ impl Trusted {
         }
     }
 
-    /// This state folder wrote the claim: a revision alone may be that of another history.
+    /// Compares that this state folder wrote the claim: a revision alone may be that of another
+    /// history.
     fn is_own(&self, key: &[u8]) -> impl Iterator<Item = Compare> + use<> {
         let (from, to) = self.etcd.own_claims.clone();
         [
@@ -101,7 +103,7 @@ impl Trusted {
         .into_iter()
     }
 
-    /// The channel's claim, and what this node is in etcd: what a comparison may have failed by.
+    /// Reads the channel's claim and this node's membership, to tell why a comparison failed.
     fn reads(&self, channel: &ChannelId) -> Vec<TxnOp> {
         [
             self.etcd.keys.claim(channel),
@@ -141,7 +143,8 @@ impl Trusted {
         .map(drop)
     }
 
-    /// Writes claims anew, as many at once as etcd takes; where one of them cannot be, each by itself.
+    /// Rewrites claims, as many per transaction as etcd takes. If one of them fails, rewrites each
+    /// on its own.
     pub(super) async fn migrate_claims(
         &self,
         by: Incarnation,
@@ -212,7 +215,7 @@ impl Trusted {
         self.is_own(&key).chain([is_still])
     }
 
-    /// Of a claim that could not be asked for nothing is said.
+    /// Rewrites each claim on its own. Claims whose request failed are left out of the report.
     async fn migrate_each(
         &self,
         by: Incarnation,
@@ -236,8 +239,9 @@ impl Trusted {
         replies
     }
 
-    /// A claim that waits for its node for ever, and is not there, was lost with what a restore from a backup lost: where the channel
-    /// is still nobody's, it is the node's that serves it.
+    /// Creates a claim that was lost in a restore from a backup. A claim that is held until its
+    /// node returns cannot expire, so if the channel has no owner, it belongs to the node that
+    /// serves it.
     async fn claim_again(
         &self,
         by: Incarnation,

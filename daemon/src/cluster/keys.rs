@@ -1,4 +1,4 @@
-//! The cluster's keys in etcd, and what stands under them. Fields that are not known are left alone: later versions may add some.
+//! Keys and values of the cluster in etcd. Unknown fields are ignored: later versions may add some.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::args::cluster::ClusterName;
 /// The protocol that nodes of one cluster speak with each other through etcd.
 pub(super) const CLUSTER_PROTOCOL: u32 = 1;
 
-/// Where each key is.
+/// Names of the cluster's keys.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     prefix: String,
@@ -38,7 +38,7 @@ impl Keys {
         self.key("/cfg", b"")
     }
 
-    /// This node's member key: its creation is the incarnation.
+    /// Returns this node's member key. Its creation revision is the incarnation.
     pub(super) fn member(&self) -> Vec<u8> {
         self.member_of(&self.node_name)
     }
@@ -47,22 +47,22 @@ impl Keys {
         self.key("/n/", node.as_bytes())
     }
 
-    /// This node's published mode, bare.
+    /// Returns the key of this node's published mode, a bare name.
     pub(super) fn mode(&self) -> Vec<u8> {
         self.key("/m/", self.node_name.as_bytes())
     }
 
-    /// How full it is.
+    /// Returns the key of this node's load.
     pub(super) fn load(&self) -> Vec<u8> {
         self.key("/s/", self.node_name.as_bytes())
     }
 
-    /// A channel's claim.
+    /// Returns the key of a channel's claim.
     pub(super) fn claim(&self, channel: &ChannelId) -> Vec<u8> {
         self.key("/c/", channel.as_bytes())
     }
 
-    /// An operator's word that an incarnation is off.
+    /// Returns the key that marks an incarnation as purged by an operator.
     pub(super) fn purged(&self, Incarnation(incarnation): Incarnation) -> Vec<u8> {
         self.key("/d/", incarnation.to_string().as_bytes())
     }
@@ -77,12 +77,13 @@ impl Keys {
         self.key(kind.path(), b"")
     }
 
-    /// From the purged incarnations over the modes to the members, and no claim among them.
+    /// Returns the watched range: from the purged incarnations over the modes to the members,
+    /// without the claims.
     pub(super) fn watched(&self) -> (Vec<u8>, Vec<u8>) {
         (self.key("/d/", b""), self.key("/n0", b""))
     }
 
-    /// What a key of this kind names.
+    /// Returns the name in a key of this kind.
     pub(super) fn name<'a>(&self, kind: Kind, key: &'a [u8]) -> Option<&'a str> {
         key.strip_prefix(self.all(kind).as_slice())
             .and_then(|name| std::str::from_utf8(name).ok())
@@ -111,7 +112,7 @@ impl Kind {
     }
 }
 
-/// `/cfg`
+/// Value of the key `/cfg`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ConfigValue {
     pub(super) protocol_min: u32,
@@ -180,7 +181,7 @@ impl From<Configuration> for ConfigValue {
     }
 }
 
-/// `/n/<node>`
+/// Value of the key `/n/<node>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct MemberValue {
     /// The node's state folder.
@@ -188,7 +189,7 @@ pub(super) struct MemberValue {
     /// The boot of its machine.
     #[serde(default)]
     pub(super) boot_id: String,
-    /// The epoch in which it was written: a key that came back with a backup is nobody's.
+    /// Epoch in which it was written. A key that a restored backup brought back belongs to no node.
     #[serde(default)]
     pub(super) epoch: u64,
     /// The start of its daemon that wrote this.
@@ -208,10 +209,10 @@ pub(super) struct MemberValue {
     pub(super) started_at: Option<Time>,
 }
 
-/// What a node promises, in milliseconds.
+/// Fencing terms that a node promises, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TermsValue {
-    /// Absent: never.
+    /// Absent if the node never fences.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) fence_after_ms: Option<u64>,
     pub(super) fence_budget_ms: u64,
@@ -228,11 +229,12 @@ pub(super) struct ClaimValue {
     pub(super) terms: TermsValue,
 }
 
-/// What the JSON of every claim of one state folder begins with, and the first text behind all of them.
+/// Returns the range of the values of one state folder's claims: their common JSON prefix, and the
+/// first text after them.
 pub(super) fn own_claims(node: &NodeName, id: &str) -> (Vec<u8>, Vec<u8>) {
     let word = |text: &str| serde_json::Value::from(text).to_string();
     let fields = format!("{{\"node\":{},\"id\":{}", word(node.as_str()), word(id));
-    // A comma follows, and behind all that go on with a comma comes a minus.
+    // A comma follows the prefix, and a minus sorts directly after a comma.
     (
         format!("{fields},").into_bytes(),
         format!("{fields}-").into_bytes(),
@@ -258,7 +260,7 @@ impl ClaimValue {
     }
 }
 
-/// `/s/<node>`
+/// Value of the key `/s/<node>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LoadValue {
     #[serde(default)]
@@ -278,7 +280,7 @@ impl LoadValue {
     };
 }
 
-/// `/d/<incarnation>`
+/// Value of the key `/d/<incarnation>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PurgedValue {
     pub(super) by: String,

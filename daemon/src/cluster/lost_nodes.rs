@@ -1,4 +1,4 @@
-//! Logs each node that is no longer registered although it owns channels: nobody else would say so before an operator asks.
+//! Logs each node that is no longer registered although it owns channels, before an operator asks.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! A read of all members at once, linearizable: the only thing that renews the node's right.
+//! Linearizable read of all members. It alone renews the node's ownership lease.
 
 use std::collections::HashMap;
 
@@ -15,10 +15,11 @@ use super::keys::{ConfigValue, Kind, LoadValue, MemberValue};
 use super::{Etcd, number};
 use crate::clock;
 
-/// The largest answer to a look, in bytes. Nodes and purged incarnations take a few KiB; what is larger somebody else wrote there.
+/// Largest response of a read, in bytes. Nodes and purged incarnations take a few KiB; anything
+/// larger was written by another program.
 const READ_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// What one read showed.
+/// Result of one read.
 pub(super) struct MembershipRead {
     pub(super) view: MembershipView,
     /// The lease of the node's own key, if this state folder wrote it on this boot of the machine.
@@ -119,8 +120,8 @@ impl Etcd {
         Ok(read)
     }
 
-    /// A member as its key has it; what is our own is noted apart. A key of another epoch came back with a backup: its node, if it is
-    /// there, has lost what happened since, and comes in anew.
+    /// Parses a member key, and notes this node's own separately. A key of another epoch came back
+    /// with a backup: its node, if connected, has lost what happened since, and joins again.
     fn record_of(
         &self,
         read: &mut MembershipRead,

@@ -65,7 +65,7 @@ impl Trusted {
         })
     }
 
-    /// Deletes a key of this state folder's that came back with a backup.
+    /// Deletes a member key of this state folder that came back with a backup.
     async fn give_up_restored(&self) -> Result<(), String> {
         let key = self.etcd.keys.member();
         let found = self.read(vec![TxnOp::get(key, None)]).await?;
@@ -126,13 +126,13 @@ impl Trusted {
             .ok_or_else(|| "this node's name is registered by another incarnation".to_owned())
     }
 
-    /// Tells the others of the mode, as this incarnation alone.
+    /// Publishes the mode of this incarnation.
     pub(super) async fn publish(&self, by: Incarnation, mode: Mode) -> Result<(), String> {
         let put = TxnOp::put(self.etcd.keys.mode(), mode.name(), self.leased());
         self.write_as(by, put).await
     }
 
-    /// Tells them how full the node is.
+    /// Publishes the load of this incarnation.
     pub(super) async fn publish_load(&self, by: Incarnation, load: Load) -> Result<(), String> {
         let Load {
             connections,
@@ -186,7 +186,8 @@ impl Trusted {
 }
 
 impl Etcd {
-    /// Keeps the lease of the node's keys. What etcd says to that prolongs nothing: only a look does.
+    /// Keeps the etcd lease of the node's keys alive. It renews no ownership lease: only a read
+    /// does.
     pub(super) async fn keep_alive(&self) {
         let Some(lease) = self.lease() else { return };
         let kept = self

@@ -1,6 +1,8 @@
-//! The cluster's edge: carries the gate's orders out in etcd, reads the members at each heartbeat, and says what it heard.
+//! Cluster task: executes the gate's requests in etcd, reads the members at each heartbeat, and
+//! reports the results.
 //!
-//! It decides nothing. Whatever it does has its time, so that an etcd that hangs holds up nothing but what needs it.
+//! It decides nothing. Each operation has a timeout, so that a hanging etcd delays only the
+//! requests that need it.
 
 mod claim_scan;
 mod claims;
@@ -38,20 +40,20 @@ use trusted::{Trust, Trusted};
 
 use pool::TRY_TIME;
 
-/// Members of etcd that were not heard for so long are asked, so that it is known how they are.
+/// Time without an answer after which a member of etcd is probed, to know its health.
 const PROBE_AFTER: Duration = Duration::from_secs(10);
 
-/// How long a stop waits for the gate's word whether to leave.
+/// Time that a shutdown waits for the gate to decide about leaving.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Who this node is.
+/// Identity of this node.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     node_name: NodeName,
     /// The state folder, by its log's id: an ephemeral one is another with each start.
     id: String,
     boot_id: String,
-    /// This start of the daemon.
+    /// Identifier of this start of the daemon.
     start: String,
     terms: TermsValue,
     signaling_url: Option<String>,
@@ -89,16 +91,16 @@ struct Etcd {
     keys: Keys,
     identity: Identity,
     ttl: Duration,
-    /// What the values of this state folder's claims lie between.
+    /// Range of the values of this state folder's claims.
     own_claims: (Vec<u8>, Vec<u8>),
     lease: Mutex<Option<i64>>,
-    /// Which etcd the gate trusts.
+    /// The etcd that the gate trusts.
     trust: Mutex<Option<Arc<Trust>>>,
     /// The text that was trusted last.
     trusted_text: Mutex<Option<Vec<u8>>>,
     /// The highest revision that any answer of it has shown.
     revision: AtomicU64,
-    /// It went back, and that is not noted in etcd yet.
+    /// The etcd went back, and that is not yet noted in it.
     fall: Mutex<Option<Fall>>,
 }
 
@@ -112,7 +114,7 @@ impl Etcd {
     }
 }
 
-/// The edge.
+/// Task that executes requests in etcd.
 pub(crate) struct ClusterTask {
     etcd: Arc<Etcd>,
     heartbeat: Duration,
@@ -180,7 +182,7 @@ impl ClusterTask {
             }
         }
         beat.cancel();
-        // What is under way is answered; what is ordered from now on is refused at once.
+        // Requests in flight get their response; later ones are refused at once.
         self.requests.close();
         while let Some(request) = self.requests.recv().await {
             self.start(request);
@@ -242,7 +244,7 @@ impl ClusterTask {
         }
     }
 
-    /// Carries an order out beside the others; what came of it goes to the gate.
+    /// Executes a request concurrently; its response goes to the gate.
     fn start(&self, request: EtcdRequest) {
         let etcd = Arc::clone(&self.etcd);
         match request {
@@ -274,7 +276,8 @@ impl ClusterTask {
             | EtcdRequest::Purge { .. }
             | EtcdRequest::DeleteMember(_)
             | EtcdRequest::KeepMember) => {
-                // In the etcd that is trusted now, whatever is trusted when it is sent.
+                // Uses the etcd that is trusted now, even if another is trusted when the request is
+                // sent.
                 let (trusted, engine) = (self.trusted(), self.engine.clone());
                 self.spawn(async move {
                     match trusted {
@@ -377,7 +380,8 @@ async fn keep_alive(etcd: Arc<Etcd>, stop: CancellationToken) {
     }
 }
 
-/// Whoever answered last is asked first: how the others are would be known only when they are needed.
+/// Probes the members that were not asked recently: the one that answered last is preferred, so the
+/// health of the others would be known only when they are needed.
 async fn probe(etcd: Arc<Etcd>, stop: CancellationToken) {
     let key = etcd.keys.config();
     loop {

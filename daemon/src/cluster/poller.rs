@@ -1,4 +1,5 @@
-//! Reads all members at each heartbeat, and when that is wanted, and gives it to the gate before anything else can come.
+//! Poller that reads all members at each heartbeat and on request, and gives the result to the gate
+//! before any later input.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +16,17 @@ use super::trusted::Trusted;
 use super::{Etcd, members_read};
 use crate::engine::{Engine, Stopped};
 
-/// After a look that failed the next begins so soon, if the heartbeat is not sooner.
+/// Pause after a failed read, if the heartbeat is not shorter.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// Looks that are asked for wait so long for more to be asked for.
+/// Time in which further requests for a read are merged.
 const GATHER_TIME: Duration = Duration::from_millis(5);
 
-/// Looks begin at least so far apart, however often they are asked for: whatever is written under the watched keys asks for one.
+/// Minimum pause between reads: every write under the watched keys requests one.
 const READ_PAUSE_MIN: Duration = Duration::from_millis(50);
 
-/// A heartbeat comes up to so many parts of 256 early, so that many nodes do not ask at the same moment.
+/// Maximum jitter of a heartbeat, in 1/256 of the interval, so that many nodes do not read at the
+/// same moment.
 const JITTER: u32 = 51;
 
 /// Reads the members at each heartbeat, and when that is wanted.
@@ -72,7 +74,8 @@ impl MembershipPoller {
             .saturating_sub(self.heartbeat * (spread % JITTER) / 256)
     }
 
-    /// Counts the channels of nodes that are gone beside the reads, which renew the ownership lease.
+    /// Counts the channels of lost nodes in a task of its own: the reads renew the ownership lease
+    /// and must not wait.
     fn warn_of_lost_nodes(&mut self, view: &MembershipView) {
         let gone = self.lost_nodes.update(&view.nodes);
         let trusted = Trusted::new(&self.etcd);

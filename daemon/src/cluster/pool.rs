@@ -1,6 +1,8 @@
-//! The members of etcd, each with a client of its own: the client that etcd-client makes for several goes on asking one that is frozen.
+//! Members of etcd, each with a client of its own: etcd-client's client for several members keeps
+//! asking one that is frozen.
 //!
-//! A try has its time, an operation has its own, and a client that timed out is thrown away: its connection may be dead for minutes.
+//! Each attempt and each operation has a timeout. A client that timed out is dropped: its
+//! connection may be dead for minutes.
 
 use std::error::Error as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,29 +16,30 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::config::{ClusterConfig, Login, Tls};
 use crate::health::Health;
 
-/// How long one member may take.
+/// Timeout of an attempt at one member.
 pub(super) const TRY_TIME: Duration = Duration::from_secs(1);
 
-/// How long one operation may take, whichever members are asked.
+/// Timeout of an operation, over all members.
 const OPERATION_TIME: Duration = Duration::from_secs(2);
 
-/// How long a connection may take to come about.
+/// Timeout for opening a connection.
 const CONNECT_TIME: Duration = Duration::from_millis(500);
 
-/// How often a connection is probed, and how long an answer may take. etcd ends connections that are probed more often than every 5 s.
+/// Interval and timeout of keep-alive probes. etcd closes connections that are probed more often
+/// than every 5 s.
 const PROBE_PAUSE: Duration = Duration::from_secs(7);
 const PROBE_TIME: Duration = Duration::from_secs(2);
 
-/// After all members were asked in vain they are asked again so soon.
+/// Pause after all members have failed, before they are asked again.
 const ROUND_PAUSE: Duration = Duration::from_millis(100);
 
-/// The members.
+/// Pool of clients, one per member.
 pub(super) struct Pool {
     endpoints: Vec<Endpoint>,
     options: ConnectOptions,
-    /// Whoever answered last is asked first.
+    /// Index of the member that answered last, which is asked first.
     preferred: Mutex<usize>,
-    /// Where it is told how each of them is.
+    /// Receiver of the members' health.
     health: Arc<Health>,
 }
 
@@ -77,7 +80,8 @@ impl Pool {
         }
     }
 
-    /// Does something with whichever member can, in a bounded time. It may have been done more than once, and though it failed.
+    /// Runs an operation on any member that can, within a timeout. It may have been executed more
+    /// than once, or although it failed.
     pub(super) async fn call<T, F: Future<Output = Result<T, Error>>>(
         &self,
         operation: impl Fn(Client) -> F,
@@ -143,7 +147,7 @@ impl Pool {
         Err(failure)
     }
 
-    /// Whoever did this is asked first from now on.
+    /// Prefers this member from now on.
     fn prefer<T>(&self, place: usize, done: T) -> T {
         *self
             .preferred
@@ -152,18 +156,18 @@ impl Pool {
         done
     }
 
-    /// Reads a key of each member that was not heard for so long.
+    /// Reads a key of each member that was not heard for `unheard`.
     pub(super) async fn probe(&self, key: &[u8], unheard: Duration) {
         let read = |mut client: Client| async move { client.get(key, None).await };
         for place in 0..self.endpoints.len() {
             if !self.health.has_etcd_answered(place, unheard) {
-                // What comes of it is noted; that is all it is for.
+                // Only the effect on the member's health matters.
                 drop(self.attempt(place, &read, TRY_TIME).await);
             }
         }
     }
 
-    /// A client of whoever answered last, for a stream.
+    /// Returns a client of the preferred member, for a stream.
     pub(super) async fn any(&self) -> Result<Client, String> {
         let first = *self
             .preferred
@@ -198,7 +202,7 @@ impl Endpoint {
         Ok((kept.0, client))
     }
 
-    /// That client is of no use any more, if it has not been replaced yet.
+    /// Drops the client of a failed attempt, unless it was replaced already.
     fn throw_away(&self, number: u64) {
         let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.0 == number {
@@ -210,11 +214,11 @@ impl Endpoint {
 enum Failure {
     /// Another member may do better.
     Here(String),
-    /// All of them would say the same.
+    /// Failure that every member would return.
     Final(String),
 }
 
-/// gRPC's codes for what is wrong with the question and not with whoever was asked.
+/// gRPC codes that concern the request, not the member.
 const FINAL_CODES: [i32; 5] = [
     INVALID_ARGUMENT,
     NOT_FOUND,
@@ -228,8 +232,8 @@ const PERMISSION_DENIED: i32 = 7;
 const RESOURCE_EXHAUSTED: i32 = 8;
 const FAILED_PRECONDITION: i32 = 9;
 
-/// What etcd says of a login that is over because its users were changed; a client that is made anew logs in again. Of one that has expired
-/// it says so by a code that is not final.
+/// etcd's message for a login that ended because its users changed; a new client logs in again. An
+/// expired login has a code that is not final.
 const LOGIN_OVER: &str = "revision of auth store is old";
 
 fn is_final(error: &Error) -> bool {
@@ -239,7 +243,7 @@ fn is_final(error: &Error) -> bool {
     FINAL_CODES.contains(&(status.code() as i32)) && !status.message().contains(LOGIN_OVER)
 }
 
-/// Why a member could not do what it was asked, and what to do where that is known.
+/// Describes a failure, with the remedy if known.
 fn words(error: &Error) -> String {
     let text = if let Error::GRpcStatus(status) = error {
         if status.source().is_some() {
@@ -258,7 +262,7 @@ fn words(error: &Error) -> String {
     }
 }
 
-/// What etcd and its TLS say, and what is meant.
+/// Messages of etcd and its TLS, and their meaning.
 const REMEDIES: [(&str, &str); 11] = [
     (
         "user name is empty",

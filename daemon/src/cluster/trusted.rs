@@ -26,7 +26,7 @@ pub(super) struct Trust {
     pub(super) epoch: u64,
 }
 
-/// Whether `/cfg` was written, and if not what it is.
+/// Outcome of writing `/cfg`: written, or its actual contents.
 #[derive(Debug, PartialEq, Eq)]
 enum Written {
     Yes,
@@ -44,7 +44,7 @@ const NEWER: &str = "etcd has something newer than what showed that; nothing was
 
 /// Result of a transaction.
 pub(super) struct Done {
-    /// All that it compared was so.
+    /// `true` if all comparisons held.
     pub(super) succeeded: bool,
     pub(super) revision: u64,
     pub(super) gets: Vec<GetResponse>,
@@ -60,7 +60,7 @@ impl Trusted {
         })
     }
 
-    /// Reads this.
+    /// Reads these keys.
     pub(super) async fn read(&self, reads: Vec<TxnOp>) -> Result<Vec<GetResponse>, String> {
         self.execute(Vec::new(), (reads.clone(), Writes::Nothing), reads)
             .await
@@ -178,12 +178,12 @@ impl Etcd {
         *self.fall.lock().unwrap_or_else(PoisonError::into_inner) = fall;
     }
 
-    /// Once a read has failed, etcd may be another.
+    /// Forgets the rollback: after a failed read, etcd may be another.
     pub(super) fn forget_fall(&self) {
         self.note_fall(None);
     }
 
-    /// What the gate is to know of the etcd that was read, until that says it itself.
+    /// Returns the rollback that the gate must know of, until the etcd itself says so.
     pub(super) fn fall(&self, found: Option<&Configuration>) -> Option<Fall> {
         if found.is_some_and(|it| it.set_back.is_some()) {
             self.forget_fall();
@@ -198,7 +198,7 @@ impl Etcd {
             .clone()
     }
 
-    /// From now on the etcd with this `/cfg` is the one that is worked in.
+    /// Trusts the etcd with this `/cfg` from now on.
     pub(super) fn set_trust(&self, text: Vec<u8>) {
         let Ok(Configuration {
             etcd_cluster_id,
@@ -216,7 +216,7 @@ impl Etcd {
             .as_ref()
             != Some(&text)
         {
-            // Revisions of another history say nothing of this one.
+            // Revisions of another history do not compare with those of this one.
             self.revision.store(0, Ordering::Relaxed);
         }
         *self.trust.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Trust {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Etcd, TRY_TIME, number, revision};
 
-/// After a watch has ended the next is opened so late.
+/// Pause before a watch is opened again.
 const PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(etcd: Arc<Etcd>, wanted: Arc<Notify>, stop: CancellationToken) {
@@ -20,7 +20,7 @@ pub(super) async fn run(etcd: Arc<Etcd>, wanted: Arc<Notify>, stop: Cancellation
             why = watch(&etcd, &wanted, &mut next) => tracing::debug!(why, "the watch ended"),
             () = stop.cancelled() => return,
         }
-        // What happened meanwhile is worth a look too.
+        // Changes during the pause need a read too.
         wanted.notify_one();
         tokio::select! {
             () = sleep(PAUSE) => {}
@@ -29,7 +29,7 @@ pub(super) async fn run(etcd: Arc<Etcd>, wanted: Arc<Notify>, stop: Cancellation
     }
 }
 
-/// Watches from `next` on, and says why it ended.
+/// Watches from the revision `next`, and returns the reason for its end.
 async fn watch(etcd: &Etcd, wanted: &Notify, next: &mut u64) -> String {
     let mut client = match etcd.pool.any().await {
         Ok(client) => client,
@@ -51,7 +51,8 @@ async fn watch(etcd: &Etcd, wanted: &Notify, next: &mut u64) -> String {
             Err(error) => return error.to_string(),
         };
         if message.canceled() {
-            // What lies before is compacted: the look lists everything anew, and the watch begins with what comes.
+            // Earlier revisions are compacted: the read lists everything, and the watch starts with
+            // later changes.
             *next = 0;
             return message.cancel_reason().to_owned();
         }

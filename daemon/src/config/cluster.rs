@@ -1,4 +1,4 @@
-//! The cluster that the node joins, and what of its settings does not fit together.
+//! Settings of the cluster that the node joins, and checks of their combinations.
 
 use std::fmt;
 use std::path::Path;
@@ -13,7 +13,8 @@ use crate::args::{DurationArg, Settings};
 /// Members of etcd that are named, at most.
 pub const ENDPOINTS_MAX: usize = 9;
 
-/// The shortest and the longest `--cluster-ttl`: etcd's own limit with its usual election timeout, and what nobody waits for.
+/// Range of `--cluster-ttl`: etcd's own minimum with its default election timeout, and a maximum
+/// that is still useful.
 pub const TTL_RANGE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(10));
 
 /// The shortest and the longest `--cluster-heartbeat`.
@@ -32,57 +33,58 @@ const ISOLATED_AFTER_DEFAULT: Duration = Duration::from_secs(6);
 const FENCE_AFTER_DEFAULT: Duration = Duration::from_secs(30);
 const FENCE_BUDGET_DEFAULT: Duration = Duration::from_secs(5);
 
-/// The cluster, checked.
+/// Settings of the cluster, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterConfig {
     /// The members of etcd.
     pub endpoints: Vec<EtcdUrl>,
-    /// The cluster's name.
+    /// Name of the cluster.
     pub name: ClusterName,
     /// The lease of the node's keys, in whole seconds.
     pub ttl: Duration,
-    /// How often the right is renewed.
+    /// Interval of the ownership lease's renewal.
     pub heartbeat: Duration,
-    /// Without a renewal for so long: isolated.
+    /// Time without a renewal after which the node is isolated.
     pub isolated_after: Duration,
-    /// Without a renewal for so long: fenced; `None` if the right is without end.
+    /// Time without a renewal after which the node is fenced; `None` if the ownership lease does
+    /// not expire.
     pub fence_after: Option<Duration>,
     /// Why it is without end.
     pub no_takeover_reason: Option<String>,
-    /// How long ending all sessions may take.
+    /// Time budget for ending all sessions at a fence.
     pub fence_budget: Duration,
-    /// What ends sessions at the fence.
+    /// Means of ending sessions at a fence.
     pub on_fence: OnFence,
-    /// What ends them when the daemon is dead.
+    /// Means of ending sessions if the daemon is dead.
     pub dead_man: DeadMan,
-    /// Where clients are redirected to.
+    /// URL to which other nodes redirect clients.
     pub signaling_url: Option<NodeUrl>,
-    /// Where the node's API is.
+    /// URL of the node's API.
     pub api_url: Option<NodeUrl>,
-    /// How etcd is trusted.
+    /// TLS settings for etcd.
     pub tls: Tls,
     /// The user that it is asked as, if it wants one.
     pub login: Option<Login>,
-    /// How long whoever takes a channel over waits. No setting says it: only a test of the tests makes it less than it must be.
+    /// Time that a node waits before it takes a channel over. A test hook; not configurable.
     pub takeover_wait: TakeoverWait,
 }
 
-/// How long whoever takes a channel over waits.
+/// Time that a node waits before it takes a channel over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TakeoverWait {
-    /// As long as the owner's right may run.
+    /// Waits as long as the owner's lease may run.
     #[default]
     Owed,
-    /// Not at all, which serves channels twice: to show that this is noticed.
+    /// Does not wait, which serves channels twice: shows that tests notice it.
     None,
 }
 
 /// The user that etcd knows the node as.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
-    /// Its name.
+    /// Name of the etcd user.
     pub user: String,
-    /// Its password.
+    /// Password of the etcd user.
     pub password: String,
 }
 
@@ -94,10 +96,10 @@ impl fmt::Debug for Login {
     }
 }
 
-/// How etcd is trusted, and how the node shows who it is: PEM.
+/// TLS settings for etcd, in PEM: trusted authorities, and this node's certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// Whom etcd's certificates are of.
+    /// Authorities that may sign etcd's certificates.
     pub authorities: Option<Vec<u8>>,
     /// The node's own certificate and its key.
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
@@ -119,7 +121,7 @@ pub(super) fn check(settings: &Settings) -> Result<Option<ClusterConfig>, Config
         });
     }
     if settings.shadow == Some(true) {
-        // Whoever lets everybody in lets them into channels of other nodes.
+        // A node in shadow mode would admit clients to channels of other nodes.
         return Err(ConfigError::Excludes {
             name: "shadow",
             other: "cluster",
@@ -164,7 +166,7 @@ pub(super) fn check(settings: &Settings) -> Result<Option<ClusterConfig>, Config
     Ok(Some(config))
 }
 
-/// A setting of the cluster without a cluster would do nothing, and nobody would be told.
+/// Refuses settings of the cluster without a cluster: they would have no effect.
 fn check_absent(settings: &Settings) -> Result<(), ConfigError> {
     let said = [
         ("cluster-name", settings.cluster_name.is_some()),
@@ -195,7 +197,8 @@ fn check_absent(settings: &Settings) -> Result<(), ConfigError> {
     }
 }
 
-/// When the right ends, or why it does not: a node that could not keep its side of it must not let others take over by themselves.
+/// Checks the fencing settings and returns the lease's length, or the reason why it does not
+/// expire: a node that cannot end its sessions in time must not let others take over automatically.
 fn check_fence(settings: &Settings) -> Result<(Option<Duration>, Option<String>), ConfigError> {
     let on_fence = settings.on_fence.clone().unwrap_or_default();
     if on_fence == OnFence::SoraApi && settings.sora_api.is_none() {

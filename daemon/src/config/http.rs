@@ -1,4 +1,4 @@
-//! What the HTTP doors run by, and what of it does not fit together.
+//! Settings of the HTTP listeners, and checks of their combinations.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -8,79 +8,79 @@ use super::{ConfigError, check_duration};
 use crate::args::Settings;
 use crate::args::http::{CorsOrigin, HostName, HttpUrl, Listen, SoraMode};
 
-/// How long an upstream may take, if no setting says otherwise.
+/// Default timeout of an upstream.
 const UPSTREAM_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 
-/// The longest `--upstream-timeout`: nobody waits longer to be let in.
+/// Longest `--upstream-timeout`: no client waits longer to be admitted.
 pub const UPSTREAM_TIMEOUT_MAX: Duration = Duration::from_mins(5);
 
-/// The HTTP doors, checked. Those that nobody asked for are absent.
+/// Settings of the HTTP listeners, checked. Listeners that are not configured are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpConfig {
-    /// Sora's API.
+    /// Settings of the Sora-compatible API.
     pub api: ApiConfig,
-    /// A real Sora.
+    /// Settings of a real Sora.
     pub sora: SoraConfig,
-    /// Where `/live`, `/ready` and `/metrics` are served.
+    /// Address of `/live`, `/ready` and `/metrics`.
     pub observe_listen: Option<SocketAddr>,
 }
 
-/// The API shim.
+/// Settings of the Sora-compatible API.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiConfig {
-    /// Where it is served.
+    /// Addresses and sockets of the API.
     pub listen: Vec<Listen>,
-    /// Whose pages may use it.
+    /// Origins whose pages may use the API.
     pub cors_origins: Vec<CorsOrigin>,
-    /// Names by which it is asked for, beside those of the loopback.
+    /// Accepted host names, in addition to those of the loopback.
     pub hosts: Vec<HostName>,
-    /// One of these is needed, if there are any.
+    /// Accepted tokens; required if there are any.
     pub tokens: Option<Tokens>,
 }
 
 /// A real Sora: its webhooks in, where they go on to, and its API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SoraConfig {
-    /// Where its webhooks come in.
+    /// Address of the listener for its webhooks.
     pub listen: Option<SocketAddr>,
-    /// From where they may come, beside the loopback.
+    /// Addresses that may send webhooks, in addition to the loopback.
     pub peers: Vec<IpAddr>,
-    /// One of these is needed in the webhooks' URLs, if there are any.
+    /// Accepted tokens in the webhooks' URLs; required if there are any.
     pub tokens: Option<Tokens>,
-    /// Its API.
+    /// URL of Sora's API.
     pub api: Option<HttpUrl>,
-    /// Whose the mode is.
+    /// Owner of the mode: soramode alone, or mirrored to Sora.
     pub mode: SoraMode,
-    /// Whether the decisions are kept to.
+    /// Enforcement of the decisions.
     pub admission: Admission,
     /// The application's own webhooks.
     pub upstreams: Upstreams,
-    /// How long an upstream, and Sora's API, may take.
+    /// Timeout of upstreams and of Sora's API.
     pub upstream_timeout: Duration,
-    /// How long who was let in may take to come.
+    /// Time in which an admitted client must connect.
     pub pending_timeout: Duration,
-    /// How long an empty session may go on without its `session.destroyed`.
+    /// Time that an empty session may last without its `session.destroyed`.
     pub session_max_linger: Duration,
 }
 
-/// Whether decisions about a Sora's clients are kept to.
+/// Enforcement of decisions about a Sora's clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Admission {
-    /// Yes.
+    /// Decisions are enforced on the clients.
     #[default]
     Enforced,
-    /// They are made, counted and logged, and everybody gets in.
+    /// Decisions are made, counted and logged, but all clients are admitted.
     Shadow,
 }
 
-/// Where each kind of webhook goes on to.
+/// URLs of the application's own webhooks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Upstreams {
     /// `auth_webhook_url` of the application.
     pub auth: Option<HttpUrl>,
-    /// Its `session_webhook_url`.
+    /// URL of its `session_webhook_url`.
     pub session: Option<HttpUrl>,
-    /// Its `event_webhook_url`.
+    /// URL of its `event_webhook_url`.
     pub event: Option<HttpUrl>,
 }
 
@@ -129,7 +129,7 @@ impl HttpConfig {
 }
 
 impl SoraConfig {
-    /// Whether a Sora feeds the gate.
+    /// Returns true if a Sora feeds the gate.
     pub const fn is_there(&self) -> bool {
         self.listen.is_some() || self.api.is_some()
     }
@@ -206,7 +206,7 @@ fn check_sora(settings: &Settings) -> Result<SoraConfig, ConfigError> {
     Ok(config)
 }
 
-/// A setting without the one that it works through would do nothing, and nobody would be told.
+/// Refuses a setting without the one it depends on: it would have no effect.
 fn check_needs(sora: &SoraConfig) -> Result<(), ConfigError> {
     let Upstreams {
         auth,
@@ -238,7 +238,8 @@ fn check_needs(sora: &SoraConfig) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Who reaches the API may close the node: from afar only with a token.
+/// Checks that the API is reachable from other hosts only with a token: its callers can close the
+/// node.
 fn check_exposure(api: &ApiConfig) -> Result<(), ConfigError> {
     let exposed = api
         .listen

@@ -7,8 +7,8 @@ use soramode_protocol::http_client::Url;
 use super::{ConfigError, HttpConfig, WebhookConfig};
 use crate::args::http::{HttpUrl, Listen};
 
-/// Checks that no server that is to be asked is a listener of the daemon's. What a name stands for is not known here; requests that come
-/// back are refused then (508).
+/// Checks that no URL of another server leads to a listener of the daemon itself. Names are not
+/// resolved here; requests that come back are refused later (508).
 pub(super) fn check(http: &HttpConfig, webhooks: &WebhookConfig) -> Result<(), ConfigError> {
     let sora = &http.sora;
     let asked = [

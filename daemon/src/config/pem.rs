@@ -1,4 +1,4 @@
-//! Files of certificates: what cannot be used is refused when it is read, and not a day and a half later.
+//! Files of certificates. Unusable ones are refused when they are read, not at their first use.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What is told of a configuration that is wrong, or that should be looked at. It repeats no value: that may be a secret.
+//! Messages about an invalid or doubtful configuration. They repeat no value: that may be a secret.
 
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
@@ -7,7 +7,7 @@ use std::path::Path;
 use super::Config;
 use crate::args::{self, Settings, WHOLE_NUMBER};
 
-/// How near a word must be to a known one to be taken for it, from 0 to 1.
+/// Minimum similarity of a misspelled name to a known one, from 0 to 1.
 const NEAR: f64 = 0.85;
 
 /// Prefix of the settings' environment variables.
@@ -55,7 +55,7 @@ pub(super) fn plain_message(message: &str) -> String {
     }
 }
 
-/// Variables that no setting has: a typo would be obeyed by nobody.
+/// Returns warnings for variables that match no setting, such as typos.
 pub(super) fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<String> {
     let known: Vec<String> = settings()
         .map(|name| name.replace('-', "_").to_uppercase())
@@ -110,7 +110,7 @@ fn settings() -> impl Iterator<Item = String> {
         .into_iter()
 }
 
-/// The known word that was meant, if one is near.
+/// Returns the most similar known name, if one is near.
 fn nearest(word: &str, known: impl Iterator<Item = String>) -> Option<String> {
     let near = known
         .map(|known| (strsim::jaro_winkler(word, &known), known))

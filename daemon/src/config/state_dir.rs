@@ -1,4 +1,4 @@
-//! Where the state is kept if nothing else is said.
+//! Default folder of the state.
 
 use std::env;
 use std::ffi::OsString;
@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 const SYSTEM_DIRECTORY: &str = "/var/lib/soramode";
 const NAME: &str = "soramode";
 
-/// What that depends on.
+/// Environment that determines the folder.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StateEnv {
-    /// The user's id.
+    /// Id of the user.
     pub(super) uid: u32,
     /// `$STATE_DIRECTORY`, which systemd sets for a service.
     pub(super) state_directory: Option<OsString>,
-    /// `$XDG_STATE_HOME`
+    /// Value of the variable `$XDG_STATE_HOME`.
     pub(super) xdg_state_home: Option<OsString>,
-    /// `$HOME`
+    /// Value of the variable `$HOME`.
     pub(super) home: Option<OsString>,
 }
 
 impl StateEnv {
-    /// Those of this process.
+    /// Reads the environment of this process.
     pub(super) fn of_process(uid: u32) -> Self {
         let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
         Self {
@@ -42,7 +42,7 @@ impl StateEnv {
         if self.uid == 0 {
             return Some(SYSTEM_DIRECTORY.into());
         }
-        // The XDG specification: a relative path is not heard.
+        // The XDG specification says to ignore relative paths.
         let xdg = self
             .xdg_state_home
             .as_ref()

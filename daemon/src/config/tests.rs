@@ -1,4 +1,4 @@
-//! Tests of the configuration: what wins over what, and each thing that is refused.
+//! Tests of the configuration: precedence of its sources, and each refusal.
 
 mod cluster;
 mod outgoing;
@@ -16,7 +16,7 @@ use soramode_protocol::certificates::Authorities;
 use soramode_protocol::event::EventType;
 use soramode_protocol::webhook::Secrets;
 
-/// As after `soramoded ARGUMENTS`, where every variable that clap reads is unset.
+/// Parses the arguments of `soramoded`, with all variables that clap reads unset.
 fn said(arguments: &str) -> Args {
     try_said(arguments).unwrap()
 }

@@ -1,4 +1,5 @@
-//! The tokens that a listener wants: read from a file that nobody else may read, compared in constant time, never shown.
+//! Tokens of a listener: read from a file that no other user may read, compared in constant time,
+//! never shown.
 
 use std::fmt;
 use std::path::Path;
@@ -27,7 +28,7 @@ struct Token {
     secret: String,
 }
 
-/// Which token was shown.
+/// Token that a request presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder<'a> {
     /// The token's name, if it has one.
@@ -35,8 +36,8 @@ pub struct Holder<'a> {
 }
 
 impl Tokens {
-    /// Reads a file: a token a line, as `TOKEN` or `NAME TOKEN`; empty lines and those that begin with `#` do not count.
-    /// `name` is the setting that names the file.
+    /// Reads a file: one token per line, as `TOKEN` or `NAME TOKEN`; empty lines and those that
+    /// begin with `#` are ignored. `name` is the setting that names the file.
     pub fn read(name: &'static str, path: &Path) -> Result<Self, ConfigError> {
         let wrong = |problem: String| ConfigError::SecretFile {
             name,
@@ -59,7 +60,8 @@ impl Tokens {
         Ok(Self(tokens.into()))
     }
 
-    /// Whose this is, if it is one of them. Takes as long for a wrong one as for a right one of its length.
+    /// Returns the holder of a token, if it is one of these. The time does not depend on the
+    /// contents of a token, only on its length.
     pub fn find(&self, shown: &[u8]) -> Option<Holder<'_>> {
         let mut found = None;
         for token in self.0.iter() {
@@ -86,7 +88,7 @@ fn parse_line(number: usize, line: &str) -> Result<Token, String> {
         (Some(name), Some(secret), None) => (Some(name.to_owned()), secret),
         _ => return Err(format!("line {number}: takes TOKEN or NAME TOKEN")),
     };
-    // What it says is not repeated: it may be the secret.
+    // The message does not repeat the line: it may be the secret.
     let is_plain = secret.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_plain || !(TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&secret.len()) {
         return Err(format!(

@@ -1,4 +1,4 @@
-//! Who is told of events, and how.
+//! Settings of outgoing webhooks.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,21 +10,21 @@ use super::{ConfigError, check_duration, read_secret};
 use crate::args::Settings;
 use crate::args::http::HttpUrl;
 
-/// How long the daemon goes on delivering when it stops, if no setting says otherwise.
+/// Default time to keep delivering on shutdown.
 const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(5);
 
-/// Receivers of events, and what they are sent.
+/// Receivers of events, and the options of their requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookConfig {
-    /// Each is told of each of the events.
+    /// URLs of the receivers; each gets every event.
     pub urls: Vec<HttpUrl>,
-    /// Which events.
+    /// Types of the delivered events.
     pub types: Vec<EventType>,
-    /// What requests are signed with.
+    /// Secrets for signing requests.
     pub secrets: Option<Secrets>,
-    /// What Sora's webhooks call `label`.
+    /// Value of the field `label`, as in Sora's webhooks.
     pub label: String,
-    /// How long the daemon goes on delivering when it stops.
+    /// Time to keep delivering on shutdown.
     pub shutdown_grace: Duration,
 }
 
@@ -78,7 +78,7 @@ pub(super) fn check(settings: &Settings) -> Result<WebhookConfig, ConfigError> {
     })
 }
 
-/// The types that match; what can be delivered of them.
+/// Returns the matching types that can be delivered.
 fn types(patterns: &[EventPattern]) -> Result<Vec<EventType>, ConfigError> {
     let deliverable = || {
         EventType::ALL

@@ -1,4 +1,5 @@
-//! What all clients of one kind may use together at one time. Operators have a budget of their own, so that viewers cannot use up theirs.
+//! Limits that all clients of one access level share. Operators have a budget of their own, so that
+//! viewers cannot use it up.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use tokio::task::yield_now;
 use super::pipeline::IN_FLIGHT_MAX;
 use super::turns::Turns;
 
-/// Readings of stored events at one time by clients of one kind: each has a thread.
+/// Concurrent reads of stored events by clients of one level: each has a thread.
 pub const READINGS_MAX: usize = 1;
 
 /// Waits of all viewers together.
@@ -20,7 +21,8 @@ pub const VIEW_WAITS_MAX: usize = 1_024;
 /// Waits of all operators together.
 pub const OPERATE_WAITS_MAX: usize = 16_384;
 
-/// Memory for unread answers of all viewers together, in bytes. Past it, a viewer with some of its own is not read any more.
+/// Memory for unread answers of all viewers together, in bytes. Past it, no more lines are read
+/// from a viewer with unread answers.
 pub const VIEW_UNREAD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Memory for unread answers of all operators together, in bytes.
@@ -32,8 +34,7 @@ pub const VIEW_IN_FLIGHT_MAX: usize = 32;
 /// Lines of a viewer that are read in one of its turns, in bytes.
 const VIEW_TURN_BYTES: usize = 4 * 1024;
 
-/// Lines of an operator that are read before the others have their turn, in bytes: one that always has something to say keeps nobody
-/// waiting.
+/// Bytes of an operator's lines per turn: an operator with many requests delays no other client.
 const OPERATE_TURN_BYTES: usize = 16 * 1024;
 
 /// The budget of each kind of client.
@@ -55,7 +56,7 @@ pub(super) struct Budget {
     pub(super) in_flight_max: usize,
     /// Lines of one client that are read in one turn, in bytes.
     pub(super) turn_bytes: usize,
-    /// Turns to be heard; operators need none.
+    /// Turns for reading lines; operators need none.
     turns: Option<Turns>,
 }
 
@@ -108,7 +109,7 @@ impl Budget {
         self.first_turn().await;
     }
 
-    /// Waits for the first turn of a client that has just come.
+    /// Waits for the first turn of a new client.
     pub(super) async fn first_turn(&self) {
         if let Some(turns) = &self.turns {
             turns.take().await;

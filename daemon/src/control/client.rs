@@ -1,4 +1,4 @@
-//! One client's task: its socket on one side, the engine on the other.
+//! Task of one client: its socket on one side, the engine on the other.
 
 use std::future::poll_fn;
 use std::io;
@@ -26,18 +26,18 @@ use crate::engine::{Connected, Engine, SerialRequest, Stopped};
 use crate::outputs::Response;
 use crate::rate_limit::log_limited;
 
-/// How long a line may take from its first byte to its line feed.
+/// Timeout of a line, from its first byte to its line feed.
 pub const LINE_TIME: Duration = Duration::from_secs(30);
 
-/// How long a client that is being closed may take to read what it is pending.
+/// Time in which a client that is being closed may read its pending answers.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A client.
+/// Client of the control socket.
 pub(super) struct Client {
     connected: Connected,
     stream: Stream,
     actor: Arc<str>,
-    /// Responses that were not there at once.
+    /// Receiver of responses that were not ready at once.
     late: mpsc::UnboundedReceiver<Response>,
     /// Requests and responses of a turn. Kept allocated.
     requests: Vec<SerialRequest>,
@@ -45,30 +45,31 @@ pub(super) struct Client {
     lines: LineBuffer,
     pipeline: RequestPipeline,
     budget: Arc<Budget>,
-    /// Which line has begun, and until when it may take.
+    /// Number and deadline of the line that has begun.
     line_due: Option<(u64, Instant)>,
-    /// What of its lines may be read before the others have their turn, in bytes; nothing once it was told a turn's events.
+    /// Bytes of its lines that may still be read in this turn; 0 after a turn's events were sent.
     turn_bytes: usize,
-    /// Set once the client has said all it wants to say.
+    /// Set once the client has closed its sending side.
     hang_up: Option<HangUp>,
     is_first_byte_seen: bool,
-    /// Until when a stop waits for it.
+    /// Deadline until which a shutdown waits for the first request.
     first_request_deadline: Instant,
     shutdown: Shutdown,
 }
 
-/// How far a client is when the daemon stops: whatever it could still send is heard and answered, and what it could not, it knows of.
+/// State of a client during a shutdown. Every request that the client could send is answered;
+/// requests it could not send fail visibly.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shutdown {
-    /// The daemon goes on.
+    /// The daemon is running.
     Running,
-    /// It has just come and has not said anything; it may until then.
+    /// The client has just connected and sent nothing yet; it may until then.
     AwaitFirstRequest(Instant),
-    /// It can send no more. What it had sent is heard until then.
+    /// The client can send no more. Its earlier requests are read until then.
     Draining(Instant),
 }
 
-/// What a client's task woke up for.
+/// Reason for waking the client's task.
 enum Wakeup {
     Response(Response),
     Read(io::Result<usize>),
@@ -80,7 +81,7 @@ enum Wakeup {
     ShutdownOverdue,
 }
 
-/// Serves a client until it is gone, has been refused, or the daemon stops.
+/// Serves a client until it disconnects, is refused, or the daemon stops.
 pub(super) async fn serve(
     stream: UnixStream,
     peer: Peer,
@@ -125,7 +126,7 @@ pub(super) async fn serve(
     tracing::debug!(socket = socket.0, ?ended, "client disconnected");
 }
 
-/// What connects a client's task with the rest of the daemon.
+/// Connections of a client's task to the rest of the daemon.
 pub(super) struct ClientContext {
     pub(super) socket: SocketId,
     pub(super) engine: Engine,
@@ -138,7 +139,7 @@ impl Client {
         let mut stopped = pin!(stop.cancelled());
         loop {
             self.yield_if_over_budget(stop).await;
-            // Responses that are there at once may let the next lines be taken.
+            // Responses that are ready at once may unblock the next lines.
             while self.take_lines() {
                 self.ask().await?;
             }
@@ -168,8 +169,8 @@ impl Client {
         }
     }
 
-    /// A socket that can be read is never waited for, nor are events that are there: without this a flood of either would hold the thread,
-    /// and never hear of a stop.
+    /// Yields to other tasks once the turn is used up. Readable sockets and available events never
+    /// make the task wait, so a flood of either would hold the thread and delay a shutdown.
     async fn yield_if_over_budget(&mut self, stop: &CancellationToken) {
         if self.connected.engine.is_crowded() {
             tokio::select! {
@@ -186,7 +187,7 @@ impl Client {
             self.begin_shutdown()
                 .unwrap_or_else(|_| self.pipeline.close());
         }
-        // One that has much to say is not waited for to its end.
+        // A client that keeps sending is not drained past its deadline.
         if let Shutdown::Draining(due) = self.shutdown
             && due <= Instant::now()
         {
@@ -205,7 +206,8 @@ impl Client {
         Ok(())
     }
 
-    /// The client can send no more, which it notices when it tries; what it sent before is still to be read.
+    /// Shuts down the receiving side: the client notices at its next write. Earlier input is still
+    /// read.
     fn begin_drain(&mut self) -> io::Result<()> {
         rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Read)?;
         self.shutdown = Shutdown::Draining(Instant::now() + DRAIN_TIMEOUT);
@@ -247,7 +249,8 @@ impl Client {
             Shutdown::Running => None,
             Shutdown::AwaitFirstRequest(due) | Shutdown::Draining(due) => Some(due),
         };
-        // What wakes a busy client is polled by hand: it leaves nothing behind that would have to be taken back each time.
+        // The usual wakeups of a busy client are polled by hand: registering and dropping a future
+        // for each costs more.
         let usual = poll_fn(|cx| {
             if let Poll::Ready(Some(response)) = late.poll_recv(cx) {
                 return Poll::Ready(Wakeup::Response(response));
@@ -278,7 +281,7 @@ impl Client {
         !self.requests.is_empty()
     }
 
-    /// Takes in responses that were not there at once.
+    /// Takes in responses that were not ready at once.
     async fn take_responses(&mut self, first: Response) -> io::Result<()> {
         let mut next = Some(first);
         while let Some(response) = next {
@@ -292,7 +295,7 @@ impl Client {
         Ok(())
     }
 
-    /// Has the turn's requests decided, and takes in the responses that are there at once.
+    /// Submits the turn's requests, and takes in the responses that are ready at once.
     async fn ask(&mut self) -> io::Result<()> {
         while !self.requests.is_empty() {
             let Connected { engine, socket } = &self.connected;
@@ -308,7 +311,8 @@ impl Client {
                 self.requests.extend(self.pipeline.take_response(response));
             }
             if !self.requests.is_empty() {
-                // A list goes on, but clients whose sockets can be read by now come first: the runtime looks there once nothing else goes on.
+                // A list continues, but clients with readable sockets come first: the runtime polls
+                // sockets once no task is ready.
                 self.budget.next_turn().await;
             }
         }
@@ -343,7 +347,7 @@ impl Client {
         Ok(())
     }
 
-    /// Something that is not this protocol at all, an HTTP request say, is told so once.
+    /// Reports input of another protocol, such as an HTTP request, once.
     fn check_first_byte(&mut self) {
         if self.is_first_byte_seen {
             return;
@@ -370,7 +374,8 @@ impl Client {
     }
 
     fn is_finished(&self) -> bool {
-        // One that only said all it wants to say takes its time to read; who is being closed gets the farewell's.
+        // A client that closed its sending side has unlimited time to read; a client that is being
+        // closed has the drain timeout.
         let is_finishing =
             self.pipeline.is_closing() || self.hang_up.is_some() && self.pipeline.out.is_empty();
         is_finishing
@@ -379,12 +384,12 @@ impl Client {
             && !self.has_lines()
     }
 
-    /// Whether lines wait that have not been looked at.
+    /// Returns true if unparsed lines are buffered.
     fn has_lines(&self) -> bool {
         self.lines.has_partial() && !self.pipeline.is_closing()
     }
 
-    /// Lets the client read what it is pending.
+    /// Lets the client read its pending answers.
     async fn flush_before_close(&mut self) -> io::Result<()> {
         let flush = async {
             while !self.pipeline.out.is_empty() {

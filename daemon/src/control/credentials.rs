@@ -1,9 +1,10 @@
 //! Credentials of the connected process, from the kernel: its user and its groups.
 //!
-//! The effective group was noted by the kernel when the process connected. No safe call gives the supplementary groups of that moment
-//! (`SO_PEERGROUPS`), so they are read from the process itself, which a descriptor holds meanwhile: a process that took the number of one
-//! that has ended is not taken for it. They count only while the process still runs as the user that connected: one that has become another
-//! user since, by a program with the set-user-ID bit, may have got groups that its client has not.
+//! The kernel recorded the effective group when the process connected. No safe call returns the
+//! supplementary groups of that moment (`SO_PEERGROUPS`), so they are read from the process itself,
+//! held by a pidfd: a process with a reused pid is not taken for it. They count only while the
+//! process still runs as the user that connected: after a set-user-ID program it may have other
+//! groups than its client.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -18,7 +19,7 @@ use tokio::net::unix::UCred;
 /// The longest status of a process that is read, in bytes: one with all the groups that a process can have.
 const STATUS_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Where the kernel says which number stands for users, and for groups, that this process's user namespace does not have.
+/// Files that name the ids that stand for users and groups outside this process's user namespace.
 const OVERFLOW_UID: &str = "/proc/sys/kernel/overflowuid";
 const OVERFLOW_GID: &str = "/proc/sys/kernel/overflowgid";
 
@@ -62,12 +63,12 @@ fn groups_in(status: &str, uid: u32) -> Option<Vec<u32>> {
     (uids.len() == 4 && uids.iter().all(|it| *it == uid)).then(|| numbers("Groups:"))?
 }
 
-/// Whether this number may stand for users that this process's user namespace does not have.
+/// Returns true if this id may stand for users that this process's user namespace does not have.
 pub(super) fn is_shared_user(uid: u32) -> bool {
     stands_for_many(uid, OVERFLOW_UID, "/proc/self/uid_map")
 }
 
-/// Whether this number may stand for groups that this process's user namespace does not have.
+/// Returns true if this id may stand for groups that this process's user namespace does not have.
 pub(super) fn is_shared_group(gid: u32) -> bool {
     stands_for_many(gid, OVERFLOW_GID, "/proc/self/gid_map")
 }
@@ -77,7 +78,7 @@ fn stands_for_many(id: u32, overflow: &str, map: &str) -> bool {
     read(overflow).trim().parse() == Ok(id) && !maps_all(&read(map))
 }
 
-/// Whether a namespace has all ids. The last, `u32::MAX`, is nobody's.
+/// Returns true if a namespace maps all ids. The last one, `u32::MAX`, is never used.
 fn maps_all(map: &str) -> bool {
     let count = |line: &str| {
         line.split_ascii_whitespace()

@@ -1,4 +1,4 @@
-//! Whether a client that has said all it wants to say still listens.
+//! Detects when a half-closed client closes its socket.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,9 +8,10 @@ use tokio::io::unix::AsyncFd;
 
 use crate::descriptors::watch_beside;
 
-/// Tells when the other side of a socket is wholly gone (`EPOLLHUP`), and not just done with writing.
+/// Detects that the other side has closed its socket (`EPOLLHUP`), not only its sending side.
 ///
-/// Has a descriptor of its own: readiness that is cleared here would be missed by whoever writes to the socket.
+/// Uses a duplicate descriptor, so that clearing its readiness does not affect the task that writes
+/// to the socket.
 #[derive(Debug)]
 pub(super) struct HangUp(AsyncFd<OwnedFd>);
 
@@ -19,7 +20,7 @@ impl HangUp {
         watch_beside(stream, Interest::WRITABLE).map(Self)
     }
 
-    /// Waits until the other side is gone. Cancel safe.
+    /// Waits until the other side has closed. Cancel safe.
     pub(super) async fn closed(&self) {
         loop {
             match self.0.ready(Interest::WRITABLE).await {

@@ -1,4 +1,5 @@
-//! A page of a list, asked of the gate in slices and written slice by slice, so that a long page holds up nobody else.
+//! Page of a list, requested from the gate in slices and written slice by slice, so that a long
+//! page delays no other client.
 
 use std::mem::{Discriminant, discriminant};
 
@@ -10,17 +11,17 @@ use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::{LIST_LIMIT_DEFAULT, ListRequest, Page};
 
-/// Rows that the gate is asked for at once.
+/// Maximum number of rows per request to the gate.
 pub const SLICE_ROWS_MAX: u32 = 64;
 
-/// Rows that the gate is asked for first: how long they are says how many more fit.
+/// Rows of the first request: their length determines how many more fit.
 const FIRST_ROWS: u32 = 16;
 
 /// The text of a page at which it ends, with a cursor, however many rows were asked for, in bytes. A page has at most `FIRST_ROWS` of the
 /// longest rows more.
 pub const PAGE_BYTES_MAX: usize = 64 * 1024;
 
-/// How an answer ends with the last of all rows.
+/// End of an answer with the last of all rows.
 const END: &[u8] = b"]}}\n";
 
 /// A page that is being put together.
@@ -28,24 +29,24 @@ const END: &[u8] = b"]}}\n";
 pub(super) struct PageBuilder {
     pub(super) reply_to: ReplyTo,
     list: ListRequest,
-    /// Once a slice of it has come.
+    /// Kind of the list, once its first slice has arrived.
     kind: Option<PageKind>,
     /// The answer as far as it is written: all but its end.
     line: Vec<u8>,
     rows: usize,
-    /// Where the next slice begins; nothing after the last.
+    /// Cursor of the next slice; `None` after the last.
     cursor: Option<String>,
 }
 
-/// What is listed: the kind of list, and whose connections where they are one session's.
+/// Kind of a list, with the session whose connections it has.
 type PageKind = (Discriminant<Page>, Option<SessionId>);
 
-/// How a listing goes on.
+/// Next step of a listing.
 #[derive(Debug)]
 pub(super) enum Step {
     /// Ask for one more slice.
     Ask(GateRequest),
-    /// This line is the answer.
+    /// Send this line as the answer.
     Answer(Vec<u8>),
 }
 
@@ -72,7 +73,8 @@ impl PageBuilder {
         match (&self.kind, slice.and_then(page_of)) {
             (None, first) => self.begin(first?)?,
             (Some(listed), Ok(slice)) if kind(&slice) == *listed => self.append(slice)?,
-            // What was listed has gone between two slices, or another session has come in its place: the page ends there.
+            // The listed object ended between two slices, or another session took its channel: the
+            // page ends here.
             (Some(_), Ok(_) | Err(_)) => self.cursor = None,
         }
         let is_long_enough = self.rows_left() == 0 || self.line.len() >= PAGE_BYTES_MAX;

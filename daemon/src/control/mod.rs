@@ -1,4 +1,4 @@
-//! The control socket: who may come in, and a task for each who did.
+//! The control socket: access of its clients, and a task for each.
 
 mod budget;
 mod client;
@@ -50,7 +50,7 @@ use client::ClientContext;
 use peer::{Peer, Peers};
 use shares::{Share, Shares};
 
-/// Clients at one time.
+/// Maximum number of clients.
 pub const CLIENTS_MAX: usize = 1_024;
 
 /// Places among [`CLIENTS_MAX`] that are kept for clients that may operate.
@@ -59,24 +59,24 @@ pub const OPERATOR_SLOTS: usize = 16;
 /// Places that viewers of one user may have.
 pub const VIEWER_SLOTS_OF_USER_MAX: usize = 512;
 
-/// Clients whose user is looked up at one time. They have no place; more are turned away.
+/// Maximum number of clients whose user is being looked up. They have no slot; more are rejected.
 pub const UNIDENTIFIED_CLIENTS_MAX: usize = 256;
 
-/// The same of one user.
+/// Maximum number of clients of one user that are being looked up.
 pub const UNIDENTIFIED_CLIENTS_OF_USER_MAX: usize = 128;
 
-/// Clients that are accepted before the others have their turn. Most of a flood are turned away, which costs little, and operators wait behind
-/// them in the kernel's queue.
+/// Clients to accept before other tasks run. Most of a flood are rejected, which costs little, and
+/// operators wait behind them in the kernel's queue.
 const ACCEPTS_PER_PASS: usize = 16;
 
-/// How many times all others have their turn before an operator is told that there is no place. Viewers, of whom there may be a flood, are told
-/// after one.
+/// Passes of the runtime before an operator is rejected for want of a slot. Viewers, which may come
+/// in a flood, are rejected after one.
 const OPERATOR_SLOT_RETRIES: usize = 32;
 
-/// How long no client is taken after the system could not give one, for want of descriptors say.
+/// Pause after a failed `accept`, for example without free descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What every client may know.
+/// State that all clients share.
 #[derive(Clone, Debug)]
 pub(crate) struct ControlState {
     pub(crate) log: Arc<EventLog>,
@@ -88,7 +88,7 @@ pub(crate) struct ControlState {
 
 #[cfg(test)]
 impl ControlState {
-    /// One where nothing has happened yet.
+    /// Creates a state without events.
     fn new() -> Self {
         use soramode_protocol::id::LogId;
         let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000));
@@ -107,7 +107,8 @@ impl ControlState {
     }
 }
 
-/// Who may operate, beside root and the daemon's own user. Holds for whoever comes from now on.
+/// Users with the access `operate`, in addition to root and the daemon's own user. A change applies
+/// to new clients.
 #[derive(Clone, Debug)]
 pub(crate) struct Operators {
     group: Option<String>,
@@ -121,7 +122,7 @@ impl Operators {
         Ok(Self::of(group, gid))
     }
 
-    /// The members of a group that was looked up.
+    /// Takes the members of a group that was looked up.
     pub(crate) fn of(group: Option<String>, gid: Option<u32>) -> Self {
         Self {
             group,
@@ -134,13 +135,13 @@ impl Operators {
         self.peers.identify(stream).await
     }
 
-    /// The group's number.
+    /// Returns the id of the group.
     pub(crate) fn gid(&self) -> Option<u32> {
         self.peers.operator_gid()
     }
 }
 
-/// The control socket's door.
+/// Server of the control socket.
 pub(crate) struct Control {
     pub(crate) state: Arc<ControlState>,
     operators: watch::Receiver<Operators>,
@@ -171,7 +172,7 @@ impl Control {
         }
     }
 
-    /// Takes clients until the daemon stops; returns when the last is gone.
+    /// Serves clients until the daemon stops; returns when the last has disconnected.
     pub(crate) async fn serve(mut self, socket: &SocketFile) {
         let _turns =
             AbortOnDropHandle::new(TaskTracker::new().spawn(self.state.budgets.clone().refill()));
@@ -261,13 +262,13 @@ async fn serve_identified(
     }
 }
 
-/// Clients whose user is looked up.
+/// Clients whose user is being looked up.
 struct UnidentifiedClients {
     all: Arc<Semaphore>,
     of_user: Shares,
 }
 
-/// A client whose user is looked up.
+/// Permit of a client whose user is being looked up.
 struct UnidentifiedClient {
     _any: OwnedSemaphorePermit,
     _share: Share,
@@ -293,15 +294,15 @@ impl UnidentifiedClients {
     }
 }
 
-/// The places there are. Who comes has none before it is known who that is: the surplus of those who may look takes none from those who
-/// may operate, however many come at once.
+/// Slots for identified clients. A client has none before its user is known: a surplus of viewers
+/// takes no slot from operators.
 struct ClientSlots {
     all: Arc<Semaphore>,
     view: Arc<Semaphore>,
     view_of_user: Shares,
 }
 
-/// A client's place.
+/// Slot of one client.
 struct Slot {
     _any: OwnedSemaphorePermit,
     _view: Option<(OwnedSemaphorePermit, Share)>,
@@ -342,7 +343,7 @@ impl ClientSlots {
         }
     }
 
-    /// The same where the places may be those of clients that have gone, of which nobody has taken notice yet.
+    /// Takes a slot, giving the tasks of disconnected clients time to release theirs.
     async fn take_with_retries(&self, peer: &Peer) -> Result<Slot, Full> {
         let turns = match peer.access {
             Access::Operate => OPERATOR_SLOT_RETRIES,
@@ -378,7 +379,8 @@ impl ClientSlots {
     }
 }
 
-/// Says once that there is no place. A client that was just taken has room for a line; one that has not is told nothing.
+/// Rejects a client with an error line. A new client has room for one line in its buffer; nothing
+/// is sent otherwise.
 fn reject(stream: &UnixStream, full: Full) {
     let mut line = Vec::new();
     let error = full.error();

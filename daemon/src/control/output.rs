@@ -1,4 +1,4 @@
-//! What a client has not read yet.
+//! Output that a client has not read yet.
 
 use std::io;
 use std::sync::Arc;
@@ -18,16 +18,17 @@ pub const UNREAD_BYTES_MAX: usize = 1024 * 1024;
 /// kind is used up.
 pub const UNREAD_BYTES_FAIR: usize = 16 * 1024;
 
-/// Memory is counted in steps of so many bytes: small answers that are sent at once are not counted.
+/// Step of counting memory, in bytes: small answers that are sent at once are not counted.
 const COUNTED_BYTES: usize = 4 * 1024;
 
-/// Memory that a client's output keeps when everything was read, in bytes; and what was sent is dropped once it is as long.
+/// Memory that an output retains when everything was read, in bytes. Sent bytes are dropped when
+/// they reach this length.
 const RETAINED_BYTES: usize = 64 * 1024;
 
 /// Lines on their way to a client.
 #[derive(Debug)]
 pub(super) struct Output {
-    /// What others are sent as well, and comes before all that follows.
+    /// Bytes that other clients are sent as well; they precede all others.
     shared: Bytes,
     bytes: Vec<u8>,
     sent: usize,
@@ -47,7 +48,7 @@ impl Output {
         }
     }
 
-    /// What is unread, for tests.
+    /// Returns the unread lines, for tests.
     #[cfg(test)]
     pub(super) fn lines(&self) -> Vec<serde_json::Value> {
         let all = [self.shared.as_ref(), self.bytes.as_slice()].concat();
@@ -95,7 +96,7 @@ impl Output {
     fn write(&mut self, message: impl FnOnce(&mut Vec<u8>) -> Result<(), serde_json::Error>) {
         let before = self.bytes.len();
         if let Err(error) = message(&mut self.bytes) {
-            // Nothing that is said here can fail to be written. If it does, no half line may stand in what follows.
+            // Serializing cannot fail. If it does, no half line may remain.
             self.bytes.truncate(before);
             tracing::error!(%error, "cannot write a message");
         }
@@ -112,7 +113,8 @@ impl Output {
         self.count();
     }
 
-    /// Room for a line that is written aside: what was sent has left some, unless something waits there by now.
+    /// Takes a buffer for a line that is written elsewhere: the one that sent bytes have left, if
+    /// it is empty.
     pub(super) fn take_buffer(&mut self) -> Vec<u8> {
         if self.bytes.is_empty() {
             std::mem::take(&mut self.bytes)
@@ -131,12 +133,12 @@ impl Output {
         self.count();
     }
 
-    /// Sends what the socket takes now.
+    /// Sends as many bytes as the socket takes now.
     pub(super) fn send(&mut self, stream: &mut Stream) -> io::Result<()> {
         while let Some(unsent) = self.unsent() {
             match stream.try_write(unsent) {
                 Ok(written) if self.shared.is_empty() => self.sent += written,
-                // Not only passed over: the memory of what was sent whole is to go.
+                // Dropped, not skipped: memory of sent bytes must be released.
                 Ok(written) => drop(self.shared.split_to(written)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.compact();
@@ -158,7 +160,7 @@ impl Output {
         Ok(())
     }
 
-    /// What is to be sent next.
+    /// Returns the next bytes to send.
     fn unsent(&self) -> Option<&[u8]> {
         let own = self.bytes.get(self.sent..).unwrap_or_default();
         let next = if self.shared.is_empty() {
@@ -169,7 +171,8 @@ impl Output {
         (!next.is_empty()).then_some(next)
     }
 
-    /// A reader that is always a little behind never has read everything: what it has read goes all the same.
+    /// Drops the bytes that were sent. A reader that is always a little behind never has read
+    /// everything.
     fn compact(&mut self) {
         if self.sent >= RETAINED_BYTES && self.sent >= self.bytes.len() / 2 {
             self.bytes.drain(..self.sent);
@@ -188,7 +191,7 @@ impl Drop for Output {
 
 #[cfg(test)]
 impl Output {
-    /// One whose client is alone.
+    /// Creates an output without other clients.
     pub(super) fn for_test() -> Self {
         Self::new(Arc::new(Unread::new(usize::MAX)))
     }

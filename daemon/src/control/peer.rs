@@ -1,4 +1,4 @@
-//! Who is at the other end of a control connection and what they may do: from the kernel's word, once, when they connect.
+//! Identity and access of a control client, from its kernel credentials when it connects.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use crate::rate_limit::log_limited;
 /// Time limit of a client's look-up in the user database. After it the client may only view.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long the user database may take over the name of a client that may operate by the kernel's word. Then it is recorded without one.
+/// Time to wait for the user database for the name of an operator that the kernel credentials
+/// identify. After that, the name is omitted.
 const NAME_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The longest user name that is recorded, in characters.
@@ -23,17 +24,17 @@ const NAME_CHARACTERS_MAX: usize = 64;
 
 const ROOT: u32 = 0;
 
-/// The kernel's own number for nobody at all.
+/// User id that the kernel uses for no user.
 const UNKNOWN_UID: u32 = u32::MAX;
 
-/// Who is at the other end.
+/// Identity of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// The user that connected; `u32::MAX` if the kernel did not say.
+    /// User that connected; `u32::MAX` if the kernel did not say.
     pub uid: u32,
-    /// What they may do.
+    /// Access level of the client.
     pub access: Access,
-    /// How they are recorded: `uid:1000(name)`, or `uid:1000` where the name is not known.
+    /// Name in records: `uid:1000(name)`, or `uid:1000` if the name is unknown.
     pub actor: Arc<str>,
 }
 
@@ -52,19 +53,19 @@ impl Peer {
     }
 }
 
-/// Tells what clients may do.
+/// Determines the access of clients.
 #[derive(Debug)]
 pub struct Peers {
     operator_gid: Option<u32>,
-    /// Whether the kernel's word on the group counts. Not where its number stands for many groups.
+    /// `true` if group credentials count: not if the group's id may stand for several groups.
     is_group_told: bool,
-    /// Root and our own user: they may always operate, whatever state the user database is in.
+    /// Root and our own user, which always may operate, even if the user database fails.
     always: Vec<Peer>,
     users: Users,
     timeout: Duration,
 }
 
-/// A client whose access takes a look at its process and at the user database.
+/// Client whose access needs a look-up of its process and of the user database.
 #[derive(Debug)]
 pub(super) struct UnknownPeer {
     credentials: UCred,
@@ -78,7 +79,8 @@ impl UnknownPeer {
 }
 
 impl Peers {
-    /// Lets members of this group operate, beside root and the user that runs this process, whose names are looked up now.
+    /// Gives members of this group the access `operate`, in addition to root and the user of this
+    /// process, whose names are looked up now.
     pub fn new(operator_gid: Option<u32>) -> Self {
         let own = rustix::process::geteuid().as_raw();
         // In a user namespace the daemon's own number may be that of all users of other namespaces.
@@ -102,12 +104,12 @@ impl Peers {
         }
     }
 
-    /// The group whose members may operate.
+    /// Returns the group whose members may operate.
     pub fn operator_gid(&self) -> Option<u32> {
         self.operator_gid
     }
 
-    /// Who has connected there. Takes at most a few seconds, and for root and our own user no time.
+    /// Identifies a client. Takes at most a few seconds, and no time for root and our own user.
     pub(crate) async fn identify(&self, stream: &UnixStream) -> Peer {
         match self.recognise(stream) {
             Ok(peer) => peer,
@@ -115,7 +117,8 @@ impl Peers {
         }
     }
 
-    /// The client, if that takes no look at anything: root, our own user, and members of the operator group that were looked up just now.
+    /// Identifies a client without a look-up: root, our own user, and members of the operator group
+    /// that are cached.
     pub(super) fn recognise(&self, stream: &UnixStream) -> Result<Peer, UnknownPeer> {
         let credentials = match stream.peer_cred() {
             Ok(credentials) => credentials,
@@ -136,7 +139,8 @@ impl Peers {
         if let Some(peer) = self.always.iter().find(|peer| peer.uid == uid) {
             return Ok(peer.clone());
         }
-        // Without a group nobody else can operate, and a client that only views is not recorded: nothing to ask.
+        // Without a group no other user can operate, and viewers are not recorded: no look-up is
+        // needed.
         let Some(operator_gid) = self.operator_gid else {
             return Ok(Peer::new(uid, Access::View, None));
         };
@@ -148,7 +152,7 @@ impl Peers {
             .ok_or(operator_gid)
     }
 
-    /// Looks at the client's process, and at the user database: takes at most a few seconds.
+    /// Looks up the client's process, and the user database: takes at most a few seconds.
     pub(super) async fn look_up(&self, stream: &UnixStream, unknown: &UnknownPeer) -> Peer {
         let UnknownPeer {
             credentials,
@@ -161,7 +165,8 @@ impl Peers {
         }
     }
 
-    /// A member of the operator group by the kernel's word: the database is asked for the name alone.
+    /// Identifies a member of the operator group by kernel credentials; the database only provides
+    /// the name.
     async fn name_member(&self, uid: u32) -> Peer {
         let user = timeout(NAME_TIMEOUT, self.users.look_up(uid))
             .await
@@ -194,7 +199,8 @@ fn operator(uid: u32, user: Option<&KnownUser>) -> Peer {
     Peer::new(uid, Access::Operate, user.map(|user| user.name.as_str()))
 }
 
-/// The name without what could pass for something else in a log or an actor: only letters, digits and what names have between them.
+/// Returns the name without characters that could imitate other text in a log or an actor: only
+/// letters, digits and usual punctuation of names.
 fn plain(name: &str) -> String {
     let keep = |character: char| character.is_alphanumeric() || "-_.@$+\\".contains(character);
     name.chars()
@@ -237,7 +243,7 @@ mod tests {
         }
     }
 
-    /// A client of this user, whose process has no group that counts.
+    /// Creates a client of this user whose process has no group that counts.
     async fn of_user(peers: &Peers, uid: u32) -> Peer {
         match peers.recognise_user(uid) {
             Ok(peer) => peer,
@@ -313,7 +319,7 @@ mod tests {
         );
     }
 
-    /// What the stuck look-ups wait for.
+    /// Channel that the stuck look-ups wait for.
     static STUCK: Mutex<Option<Receiver<()>>> = Mutex::new(None);
 
     fn stuck_user(uid: u32) -> Option<KnownUser> {

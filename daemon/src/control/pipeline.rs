@@ -1,8 +1,12 @@
-//! What a client and the daemon say to each other, without the socket: lines become requests, mail becomes lines.
+//! Protocol of a client without its socket: lines become requests, responses become lines.
 //!
-//! Requests go to the gate at once and are answered in their order: an answer that comes before its turn is held back. What the gate does
-//! not answer in one piece (errors, lists, subscriptions) waits until everything before it was answered, and holds back what comes after
-//! it. Waits stand outside this order.
+//! Requests go to the gate at once and are answered in their order: an early answer is held back.
+//! Errors, lists and subscriptions wait until all earlier requests were answered, and hold back the
+//! later ones (a barrier). Waits are outside this order.
+//!
+//! A page of a list is requested in slices of 64 rows, and before each the runtime polls the
+//! sockets, so that it delays no other client. Two tasks that wake each other make the runtime poll
+//! only after 61 turns, which is too late: a page of 1,000 rows ends before.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -33,7 +37,7 @@ use crate::outputs::Response;
 /// Requests of one client that may be in flight; past that it is not read until some are answered.
 pub const IN_FLIGHT_MAX: usize = 256;
 
-/// A pipeline.
+/// Pipeline of one client.
 #[derive(Debug)]
 pub(super) struct RequestPipeline {
     state: Arc<ControlState>,
@@ -45,16 +49,16 @@ pub(super) struct RequestPipeline {
     waits: BTreeMap<u64, PendingPage>,
     /// Requests that the gate answers later than those behind them may be.
     deferred: BTreeMap<u64, Option<ReplyTo>>,
-    /// What waits until everything before it is answered.
+    /// Request that waits until all earlier ones are answered.
     barrier: Option<(Option<ReplyTo>, Barrier)>,
     listing: Option<PageBuilder>,
     pub(super) subscription: Option<Subscription>,
     pub(super) out: Output,
-    /// Nothing more is taken from this client.
+    /// `true` if no more input is accepted.
     is_closing: bool,
 }
 
-/// A wait that is under way, and its part of what all clients of its kind may have.
+/// Wait in flight, and its share of the limit of its access level.
 #[derive(Debug)]
 struct PendingPage {
     reply_to: Option<ReplyTo>,
@@ -66,7 +70,7 @@ struct PendingPage {
 struct PendingResponse {
     serial: u64,
     reply_to: Option<ReplyTo>,
-    /// It came before its turn.
+    /// Answer that came before its turn.
     answer: Option<Answer>,
 }
 
@@ -80,7 +84,7 @@ impl PendingResponse {
     }
 }
 
-/// What is not handed to the gate in one piece.
+/// Request that the gate does not answer in one piece.
 #[derive(Debug)]
 enum Barrier {
     Refuse(Error),
@@ -112,7 +116,7 @@ impl RequestPipeline {
         }
     }
 
-    /// Whether another line would be taken.
+    /// Returns true if another line would be accepted.
     pub(super) fn is_open(&self) -> bool {
         let undecided = self.in_flight.len() + self.deferred.len();
         let has_room = undecided < self.budget.in_flight_max
@@ -121,7 +125,7 @@ impl RequestPipeline {
         has_room && self.barrier.is_none() && self.listing.is_none() && !self.is_closing
     }
 
-    /// Whether nothing is pending but what a wait or a subscription may bring.
+    /// Returns true if nothing is pending except waits and the subscription.
     pub(super) fn is_answered(&self) -> bool {
         self.in_flight.is_empty()
             && self.deferred.is_empty()
@@ -129,12 +133,12 @@ impl RequestPipeline {
             && self.listing.is_none()
     }
 
-    /// Whether a wait or a subscription goes on.
+    /// Returns true if a wait or a subscription is active.
     pub(super) fn is_following(&self) -> bool {
         !self.is_closing && (!self.waits.is_empty() || self.subscription.is_some())
     }
 
-    /// Lines that were taken so far: tells one line from the next.
+    /// Returns the number of lines so far, which identifies a line.
     pub(super) const fn lines_taken(&self) -> u64 {
         self.lines_taken
     }
@@ -143,12 +147,12 @@ impl RequestPipeline {
         self.is_closing
     }
 
-    /// Takes nothing more.
+    /// Stops accepting input.
     pub(super) fn close(&mut self) {
         self.is_closing = true;
     }
 
-    /// Refuses what came, and takes nothing more.
+    /// Refuses the input, and stops accepting more.
     pub(super) fn refuse_and_close(&mut self, error: Error) {
         self.barrier = Some((Some(ReplyTo::Null), Barrier::Refuse(error)));
         self.is_closing = true;
@@ -177,7 +181,8 @@ impl RequestPipeline {
         }
     }
 
-    /// Takes a line, and gives what is left of the turn: nothing after a subscription, which is told a turn's events at once.
+    /// Takes a line, and returns the rest of the turn: nothing after a subscription, which sends a
+    /// turn's events at once.
     fn take_line_of_turn(
         &mut self,
         line: &[u8],
@@ -239,7 +244,8 @@ impl RequestPipeline {
     }
 
     fn permit(&self, method: Method, request: &Request) -> Result<(), Error> {
-        // Who only looks ends no sessions, and must not stand for somebody who does.
+        // A viewer must not subscribe with `ends: true`: it cannot end sessions, and would stand in
+        // for a client that can.
         let ends = matches!(request, Request::Subscribe(Subscribe { ends: true, .. }));
         let (what, needed) = if ends {
             ("Subscribe with ends", Access::Operate)
@@ -256,7 +262,7 @@ impl RequestPipeline {
         ))
     }
 
-    /// Does what had to wait for its turn, if that has come.
+    /// Processes the barrier, if its turn has come.
     fn take_turn(&mut self, asks: &mut Vec<SerialRequest>) {
         let Some((reply_to, barrier)) = self.barrier.take_if(|_| self.in_flight.is_empty()) else {
             return;
@@ -279,7 +285,7 @@ impl RequestPipeline {
                 }
             },
             Barrier::List(list) => {
-                // A list changes nothing: where nobody is to be answered there is nothing to do.
+                // A list changes nothing: without a recipient there is nothing to do.
                 let Some(reply_to) = reply_to else { return };
                 let listing = PageBuilder::new(list, reply_to, self.out.take_buffer());
                 asks.push((self.next_serial(), listing.slice()));
@@ -309,11 +315,11 @@ impl RequestPipeline {
         )
     }
 
-    /// Takes in what the gate answered, and gives what it is to be asked next.
+    /// Takes in a response, and returns the next request for the gate.
     pub(super) fn take_response(&mut self, mail: Response) -> Option<SerialRequest> {
         match mail {
             Response::Progress(serial, progress) => {
-                // A client that does not read is told how things are when it does.
+                // A client that does not read gets progress only when it does.
                 if let Some(PendingPage {
                     reply_to: Some(ReplyTo::Id(id)),
                     ..
@@ -375,7 +381,7 @@ impl RequestPipeline {
         None
     }
 
-    /// The request's turn is over: its answer goes by its id.
+    /// Ends the request's turn: its answer is sent by its id when it comes.
     fn defer(&mut self, serial: u64) {
         let Ok(place) = self
             .in_flight
@@ -389,7 +395,7 @@ impl RequestPipeline {
         }
     }
 
-    /// Gives the answers whose turn has come.
+    /// Sends the answers whose turn has come.
     fn send_held_back(&mut self) {
         while let Some(pending) = self.in_flight.pop_front_if(|first| first.answer.is_some()) {
             if let Some(answer) = pending.answer {
@@ -398,7 +404,7 @@ impl RequestPipeline {
         }
     }
 
-    /// Tells some of the events there are; whether it is to go on at once.
+    /// Sends some of the available events. Returns true if more can be sent at once.
     pub(super) fn send_events(&mut self) -> bool {
         self.subscription
             .as_mut()

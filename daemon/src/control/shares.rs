@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Counts what users have.
+/// Counts shares per user.
 #[derive(Clone, Debug)]
 pub(super) struct Shares {
     max: usize,
     taken: Arc<Mutex<BTreeMap<u32, usize>>>,
 }
 
-/// One that a user has, until it is dropped.
+/// Share of a user, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Share {
     uid: u32,
@@ -26,7 +26,7 @@ impl Shares {
         }
     }
 
-    /// One more for this user, unless it has as many as it may.
+    /// Takes a share for this user, unless the limit is reached.
     pub(super) fn take(&self, uid: u32) -> Option<Share> {
         let mut taken = self.taken();
         let count = taken.entry(uid).or_default();

@@ -1,7 +1,7 @@
-//! A client's socket, watched for what is waited for and nothing else.
+//! Socket of a client, watched only for the awaited events.
 //!
-//! tokio's own stream also hears whenever there is room to write: on a Unix socket that is each time that the other side has read. A
-//! client that asks and reads by turns would wake the daemon twice for each answer.
+//! tokio's own stream is also woken by room to write: on a Unix socket that is each time the other
+//! side reads. A client that alternates requests and reads would wake the daemon twice per answer.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 
 use crate::descriptors::{watch, watch_beside};
 
-/// The socket.
+/// Socket of the client.
 #[derive(Debug)]
 pub(super) struct Stream {
     reading: AsyncFd<OwnedFd>,
@@ -59,8 +59,8 @@ impl Stream {
         }
     }
 
-    /// Writes what the socket takes now: `WouldBlock` where that is nothing, and then [`poll_writable`](Self::poll_writable) tells when it
-    /// takes more.
+    /// Writes as many bytes as the socket takes now; `WouldBlock` if none, after which
+    /// [`poll_writable`](Self::poll_writable) waits for room.
     pub(super) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let send = |socket: &OwnedFd| Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?);
         if let Some(writing) = &self.writing {
@@ -81,7 +81,7 @@ impl Stream {
         self.writing = None;
     }
 
-    /// Ready once the socket takes more, or is gone.
+    /// Completes once the socket takes more, or is closed.
     pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
         match &self.writing {
             Some(writing) => writing.poll_write_ready(cx).map(drop),
@@ -178,7 +178,7 @@ mod tests {
         );
     }
 
-    /// What the kernel is to tell of this file: `EPOLLIN` is 1, `EPOLLOUT` is 4.
+    /// Returns the events that epoll watches on this file: `EPOLLIN` is 1, `EPOLLOUT` is 4.
     fn watched_for(file: &impl AsFd) -> u32 {
         let number = file.as_fd().as_raw_fd().to_string();
         let files = std::fs::read_dir("/proc/self/fdinfo")

@@ -1,4 +1,4 @@
-//! One client's place in the event log.
+//! Subscription of one client: its position in the event log.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,45 +21,46 @@ use crate::event_log::{EventBatch, EventLog};
 use crate::rate_limit::log_limited;
 use crate::terminator::{SessionTerminator, Termination};
 
-/// Events that are told in one turn: then whoever waits at a socket has theirs, however many there are to tell.
+/// Maximum number of events per turn, after which other clients are served.
 pub(super) const TURN_EVENTS: usize = 64;
 
-/// Events that are read from the disk at once, beside everything else.
+/// Maximum number of events per read from the disk, which runs in a thread of its own.
 const ARCHIVE_EVENTS: usize = 256;
 
-/// How long events gather for a client that has looked a moment ago, so that many clients and many events are no storm of small writes.
+/// Time in which events gather for a client that was just served, so that many clients and many
+/// events do not cause many small writes.
 const COALESCE: Duration = Duration::from_millis(20);
 
-/// What a client that ends sessions is to be told.
+/// Notification for a client that ends sessions.
 #[derive(Debug)]
 enum PendingEnd {
     End(EndSession),
     Fence(Fence),
 }
 
-/// A subscription.
+/// Subscription of one client.
 #[derive(Debug)]
 pub(super) struct Subscription {
     log: Arc<EventLog>,
     next: u64,
     types: Vec<EventType>,
     appended: watch::Receiver<u64>,
-    /// Of a client that ends sessions: what it is to end.
+    /// Terminations to send, for a client that ends sessions.
     terminations: Option<broadcast::Receiver<Termination>>,
-    /// What it has not been told of yet.
+    /// Terminations that were not sent yet.
     pending: VecDeque<PendingEnd>,
-    /// When it found something new in the log last, whether it was for this client or not.
+    /// Time at which new events were last found, for this client or not.
     last_found: Option<Instant>,
     /// Turns to read from the disk.
     readings: Arc<Semaphore>,
-    /// Events that come from the disk, while they are read.
+    /// Read of events from the disk, while in progress.
     reading: Option<ReusableBoxFuture<'static, Option<EventBatch>>>,
-    /// And once they are.
+    /// Result of that read, until it is sent.
     was_read: Option<EventBatch>,
 }
 
 impl Subscription {
-    /// Begins where the client says.
+    /// Starts at the position that the client requests.
     pub(super) fn new(
         log: &Arc<EventLog>,
         terminator: &SessionTerminator,
@@ -107,7 +108,7 @@ impl Subscription {
         Ok((subscription, subscribed))
     }
 
-    /// Waits until there is something to tell. Cancel safe.
+    /// Waits until there is something to send. Cancel safe.
     pub(super) async fn changed(&mut self) {
         let Self {
             appended,
@@ -128,7 +129,8 @@ impl Subscription {
         }
     }
 
-    /// Writes some of what there is to tell, unless the client has enough unread; whether it is to go on at once.
+    /// Sends some of the pending events, unless the client has too much unread. Returns true if
+    /// more can be sent at once.
     pub(super) fn send_events(&mut self, out: &mut Output) -> bool {
         self.appended.mark_unchanged();
         while !out.is_full()
@@ -142,7 +144,7 @@ impl Subscription {
         let is_full = out.is_full();
         let goes_on = !is_full && self.send_some(out);
         if is_full || goes_on {
-            // There may be more, which nobody will announce again.
+            // There may be more events, for which no further notification comes.
             self.appended.mark_changed();
         }
         goes_on
@@ -168,7 +170,7 @@ impl Subscription {
             out.message(&NotificationLine::new(&gap));
         }
         if has_more {
-            // What is there already has gathered long enough.
+            // Events that exist already have gathered long enough.
             self.last_found = None;
         } else if next != self.next {
             self.last_found = Some(Instant::now());
@@ -286,7 +288,8 @@ pub(super) mod tests {
             == Poll::Ready(())
     }
 
-    /// Turn by turn until nothing more goes on at once; how many went on.
+    /// Sends turn by turn until no more can be sent at once; returns the number of turns that
+    /// continued.
     fn send_all(subscription: &mut Subscription, out: &mut Output) -> usize {
         std::iter::repeat_with(|| subscription.send_events(out))
             .take_while(|goes_on| *goes_on)

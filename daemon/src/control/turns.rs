@@ -1,7 +1,8 @@
-//! Turns for clients that share the daemon with others: a few in each pass of the runtime, first come, first served.
+//! Turns for clients that share the daemon: a few in each pass of the runtime, first come, first
+//! served.
 //!
-//! In each pass the runtime looks at all sockets, so a client that needs no turn is heard between any two passes, however many clients wait
-//! for theirs.
+//! In each pass the runtime polls all sockets, so a client that needs no turn is served between any
+//! two passes, however many clients wait for theirs.
 
 use std::convert::Infallible;
 

@@ -1,5 +1,5 @@
-//! Users and their groups by the system's database, which may be a server far away: each user is looked up once and remembered for some
-//! seconds, however many clients of this user come.
+//! Users and their groups in the system's database, which may be a remote server: each user is
+//! looked up once and cached for some seconds, however many clients of this user connect.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,33 +13,34 @@ use tokio_util::task::TaskTracker;
 
 use crate::rate_limit::log_limited;
 
-/// How long a user is cached. A change of groups takes effect after that.
+/// Time for which a user is cached. A change of groups takes effect after that.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// Users that are remembered at most.
 pub(super) const USERS_MAX: usize = 1_024;
 
-/// How many look-ups go on at once: each holds a thread, perhaps for as long as a directory server does not answer.
+/// Maximum number of concurrent look-ups: each holds a thread, possibly for as long as a directory
+/// server does not answer.
 pub(super) const LOOKUPS_MAX: usize = 4;
 
-/// Where users are looked up.
+/// Source of users.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Database {
     pub(super) user: fn(u32) -> Option<KnownUser>,
 }
 
-/// The system's database.
+/// Database of the system.
 pub(super) const SYSTEM: Database = Database { user: system_user };
 
 /// Entry of a uid in the user database.
 #[derive(Clone, Debug)]
 pub(super) struct KnownUser {
     pub(super) name: String,
-    /// Primary and supplementary.
+    /// Ids of the primary and supplementary groups.
     pub(super) groups: Vec<u32>,
 }
 
-/// Users that were looked up, and look-ups under way.
+/// Users that were looked up, and look-ups in flight.
 #[derive(Debug)]
 pub(super) struct Users {
     database: Database,
@@ -61,7 +62,7 @@ struct Answer {
 }
 
 impl Lookup {
-    /// Whether it was answered, and then long ago; or never will be.
+    /// Returns true if the result has expired, or will never come.
     fn is_over(&self) -> bool {
         let answered = self.answer.borrow().as_ref().map(|answer| answer.at);
         answered.map_or_else(
@@ -82,7 +83,7 @@ impl Users {
         }
     }
 
-    /// The user, if one was looked up in the last seconds.
+    /// Returns the user, if cached.
     pub(super) fn remembered(&self, uid: u32) -> Option<Arc<KnownUser>> {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let lookup = asked.get(&uid).filter(|lookup| !lookup.is_over())?;
@@ -93,7 +94,7 @@ impl Users {
             .and_then(|answer| answer.user.clone())
     }
 
-    /// The user. Waits for the database, together with all that want to know of the same user.
+    /// Looks up the user. Concurrent look-ups of one user share a query.
     pub(super) async fn look_up(&self, uid: u32) -> Option<Arc<KnownUser>> {
         let mut answer = self.lookup(uid).answer;
         let answer = answer.wait_for(Option::is_some).await.ok()?;
@@ -128,7 +129,7 @@ impl Users {
     }
 }
 
-/// Asks the database in a thread of its own: no other blocking work may hold this up.
+/// Queries the database in a thread of its own, so that other blocking work cannot delay it.
 async fn ask(
     database: Database,
     lookups: Arc<Semaphore>,
@@ -144,13 +145,13 @@ async fn ask(
         .spawn(move || {
             let user = (database.user)(uid);
             drop(turn);
-            // The client may have left meanwhile.
+            // The client may have disconnected.
             let _ = found.send(user);
         });
     if let Err(error) = thread {
         log_limited!(warn, uid, %error, "cannot start a thread to look up a user");
     }
-    // Where the thread did not start or panicked, the next client of this user has it looked up again.
+    // If the thread did not start or panicked, the next client of this user starts another look-up.
     if let Ok(user) = is_found.await {
         tell.send_replace(Some(Answer {
             at: Instant::now(),

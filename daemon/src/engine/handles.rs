@@ -22,7 +22,7 @@ pub(crate) struct WriteFailure {
 #[derive(Clone, Debug)]
 pub(crate) struct WeakEngine(pub(super) Weak<Shared>);
 
-/// An answer that is there, or still to come.
+/// Answer that is ready, or pending.
 #[derive(Debug)]
 pub(crate) enum PendingAnswer {
     Ready(Answer),

@@ -1,4 +1,4 @@
-//! Tests of the engine, and an engine for the tests of what calls it.
+//! Tests of the engine, and an engine for the tests of its callers.
 
 use super::*;
 
@@ -19,7 +19,7 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::terminator::SessionTerminator;
 
-/// An engine whose gate has just started.
+/// Creates an engine whose gate has just started.
 pub(crate) fn engine(durability: Durability) -> Engine {
     let config = Config::on_socket("/nowhere/gate.sock");
     let state = match durability {

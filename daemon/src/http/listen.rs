@@ -70,7 +70,7 @@ pub enum ListenError {
         address: SocketAddr,
         /// The settings that say so.
         names: String,
-        /// The system's word.
+        /// Error that the system returned.
         error: io::Error,
     },
     /// A Unix socket.
@@ -79,7 +79,7 @@ pub enum ListenError {
 }
 
 impl ListenError {
-    /// Remedy for the operator, where there is one beside the message.
+    /// Returns the remedy for the operator, if there is one in addition to the message.
     pub(super) fn hint(&self) -> Option<String> {
         match self {
             Self::Address {

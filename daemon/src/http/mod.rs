@@ -113,7 +113,7 @@ pub enum HttpError {
 }
 
 impl HttpError {
-    /// Remedy for the operator, where there is one beside the message.
+    /// Returns the remedy for the operator, if there is one in addition to the message.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Listen(error) => error.hint(),

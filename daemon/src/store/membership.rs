@@ -11,7 +11,7 @@ use soramode_protocol::id::{ClusterId, HistoryId};
 #[derive(Serialize, Deserialize)]
 pub(super) struct StoredMemberJson {
     incarnation: u64,
-    /// Absent: never.
+    /// Absent if it never expires.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     fence_after_ms: Option<u64>,
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]

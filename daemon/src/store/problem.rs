@@ -77,12 +77,12 @@ pub enum Problem {
     /// A link, or something else that no soramoded has made.
     #[error("{} is a link, or not a regular file with one name", .0.display())]
     NotPlain(PathBuf),
-    /// The system refused.
+    /// A system call failed.
     #[error("cannot {what}: {error}")]
     System {
-        /// What was tried.
+        /// Operation that failed.
         what: &'static str,
-        /// The system's word.
+        /// Error that the system returned.
         error: io::Error,
     },
 }

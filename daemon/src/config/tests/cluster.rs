@@ -1,4 +1,4 @@
-//! The cluster's settings: what goes together, and what is refused.
+//! Tests of the cluster's settings: valid combinations, and refusals.
 
 use super::*;
 

@@ -41,7 +41,7 @@ fn files_that_have_no_certificate_are_refused() {
     );
 }
 
-/// What listens on the daemon's own address would be asked by the daemon for ever.
+/// A URL of the daemon's own listener would make it send requests to itself without end.
 #[test]
 fn a_url_that_leads_back_to_the_daemon_is_refused() {
     for (listen, asked, problem) in [

@@ -39,7 +39,7 @@ fn welcome(
     client.into_std().unwrap()
 }
 
-/// Says something, and waits for the answer.
+/// Sends a request, and waits for the answer.
 async fn hear(client: &mut StdStream, request: &[u8]) {
     client.write_all(request).unwrap();
     let mut line = [0; 4_096];
@@ -52,7 +52,7 @@ async fn hear(client: &mut StdStream, request: &[u8]) {
     }
 }
 
-/// What a client has been sent.
+/// Reads everything that was sent to a client.
 fn sent(client: &mut StdStream) -> Vec<u8> {
     let mut sent = Vec::new();
     let problem = client.read_to_end(&mut sent).unwrap_err();
@@ -60,7 +60,8 @@ fn sent(client: &mut StdStream) -> Vec<u8> {
     sent
 }
 
-/// Has a page listed by one while another says something; what the first was sent before that is answered.
+/// Requests a page from one client while another sends a request; returns the output to the first
+/// before the second's answer.
 async fn sent_before_the_other(tasks: TaskTracker) -> Vec<u8> {
     let (engine, state) = (engine(Durability::Ephemeral), Arc::new(ControlState::new()));
     for channel in 0..1_000 {
@@ -90,7 +91,8 @@ async fn whoever_speaks_while_a_page_is_put_together_is_heard_between_two_slices
     assert_eq!(sent, b"", "the page was put together before");
 }
 
-/// Has a client catch up with many events while another says something; how many lines it was sent before that is heard.
+/// Lets a client catch up with many events while another sends a request; returns the number of
+/// lines before the answer.
 async fn lines_before_the_other(tasks: TaskTracker) -> usize {
     let (engine, state) = (engine(Durability::Ephemeral), Arc::new(ControlState::new()));
     append(&state.log, 1..=5_000);

@@ -1,4 +1,4 @@
-//! Tests of listings: slices, and what is written of them.
+//! Tests of listings: slices and their output.
 
 use super::*;
 
@@ -62,7 +62,7 @@ fn connections(rows: usize) -> Vec<Connection> {
     vec![connection; rows]
 }
 
-/// A slice of so many rows.
+/// Creates a slice with this number of rows.
 pub(in super::super) fn slice(rows: u32, cursor: Option<String>) -> Reply {
     Reply::Page(sessions(rows, cursor))
 }
@@ -81,7 +81,7 @@ fn answer(next: Result<Step, Error>) -> String {
     String::from_utf8(line).unwrap()
 }
 
-/// Puts a page together of so many rows out of so many, and gives the sizes of its slices and the answer.
+/// Builds a page from `there` rows; returns the sizes of its slices and the answer.
 fn put_together(limit: Option<u32>, there: u32) -> (Vec<u32>, String) {
     let mut listing = listing(limit);
     let (mut request, mut slices, mut given) = (listing.slice(), Vec::new(), 0);

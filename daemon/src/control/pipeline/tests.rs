@@ -1,4 +1,4 @@
-//! Tests of the pipeline: order, what is held back, and limits.
+//! Tests of the pipeline: order, barriers and limits.
 
 use super::*;
 

@@ -173,7 +173,7 @@ impl Pages {
         text.extend_from_slice(self.separator);
         match serde_json::to_writer(&mut *text, row) {
             Ok(()) => self.separator = b",",
-            // Nothing in a row can fail to be written.
+            // Serializing a row cannot fail.
             Err(error) => {
                 tracing::error!(%error, "cannot write a row");
                 text.truncate(length);
