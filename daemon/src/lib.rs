@@ -1,6 +1,6 @@
-//! soramode's daemon: its listeners, and the engine that keeps what the gate promises.
+//! soramode's daemon: its listeners, and the engine that keeps the gate's promises.
 //!
-//! The listeners never know one another. Each calls the engine, which alone has the gate.
+//! The listeners are independent of each other. Each calls the engine, which alone has the gate.
 
 pub mod args;
 pub mod clock;
@@ -74,8 +74,8 @@ use webhook::Receivers;
 pub use reload::{Reading, Reloads};
 pub use socket_activation::InheritedSocketError;
 
-/// How long a stop may take at most, beside what receivers of webhooks are given (`--shutdown-grace`). Each part of it has a shorter limit
-/// of its own; the unit's `TimeoutStopSec` is longer.
+/// Longest shutdown, in addition to the grace time of webhook receivers (`--shutdown-grace`). Each
+/// part of it has a shorter limit of its own; the unit's `TimeoutStopSec` is longer.
 const STOP_TIME_MAX: Duration = Duration::from_secs(40);
 
 /// Why the daemon could not start or go on.
@@ -87,13 +87,13 @@ pub enum RunError {
     /// Sockets that were passed to this process cannot be used.
     #[error(transparent)]
     InheritedSockets(#[from] InheritedSocketError),
-    /// An HTTP door cannot be opened.
+    /// Opening an HTTP listener failed.
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// What a receiver is sent with cannot be made.
+    /// Creating the HTTP client for webhooks failed.
     #[error("cannot send webhooks: {0}")]
     Webhook(reqwest::Error),
-    /// What Sora's API is asked with cannot be made.
+    /// Creating the client of Sora's API failed.
     #[error("cannot ask Sora's API: {0}")]
     SoraApi(SoraApiError),
     /// The metrics cannot be counted: a bug.
@@ -135,14 +135,15 @@ impl RunError {
     }
 }
 
-/// Runs the daemon until `shutdown` is cancelled, and then stops it in order: the doors close, what was asked is answered, and the socket's
-/// file is removed. Needs a tokio runtime with I/O and time.
+/// Runs the daemon until `shutdown` is cancelled, then stops it in order: listeners close, requests
+/// in flight are answered, and the socket's file is removed. Needs a tokio runtime with I/O and
+/// time.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
     let (_nobody, reloads) = mpsc::channel(1);
     Box::pin(serve(config, shutdown, reloads)).await
 }
 
-/// The same, and takes in what `reloads` brings of a configuration that was read again.
+/// Runs the daemon like [`run`], and applies the configurations that `reloads` brings.
 #[expect(
     clippy::too_many_lines,
     reason = "starts every part of the daemon, in order"
@@ -213,7 +214,7 @@ pub async fn serve(
         Store::Memory => Durability::Ephemeral,
         Store::Disk(_) => Durability::Durable,
     };
-    // Before any listener: the gate's start precedes every request.
+    // Started before any listener: the gate's start precedes every request.
     let engine = Engine::start(gate, durability, deps, inputs)?;
     let writer = Committer::new(engine.clone(), store, Arc::clone(&metrics));
     receivers.start(engine.clone());

@@ -29,12 +29,13 @@ pub(crate) fn open(path: &Path) -> io::Result<Option<File>> {
     Ok((metadata.is_file() && metadata.nlink() <= 1).then_some(file))
 }
 
-/// Whether nobody but this process's user, or root, could have written the file.
+/// Returns true if only this process's user or root can have written the file.
 pub(crate) fn is_ours(metadata: &Metadata) -> bool {
     [0, rustix::process::geteuid().as_raw()].contains(&metadata.uid())
 }
 
-/// Returns the process that holds the lock, where the file says so and nobody else could have written it.
+/// Returns the process that holds the lock, if the file names it and no other user can have written
+/// the file.
 pub(crate) fn holder(file: File) -> Option<i32> {
     if !is_ours(&file.metadata().ok()?) {
         return None;

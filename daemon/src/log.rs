@@ -37,7 +37,7 @@ static LEVEL: OnceLock<Handle<Targets, Registry>> = OnceLock::new();
 pub fn start(format: LogFormat, level: LogLevel) -> io::Result<()> {
     let queue = Queue::of_process()?;
     let (filter, handle) = reload::Layer::new(filter(level));
-    // Taken by whoever came first: with the daemon run inside a test, the test's own.
+    // The first subscriber wins: if the daemon runs inside a test, the test's own.
     if Registry::default()
         .with(lines(format, filter, queue))
         .try_init()
@@ -119,7 +119,8 @@ impl FormatTime for WallClock {
     }
 }
 
-/// Writes what an operator wants to find in the log afterwards. Sessions and connections come and go too often for that.
+/// Logs an event that operators look for afterwards. Sessions and connections are too frequent for
+/// that.
 pub(crate) fn log_event(kind: &EventKind) {
     match kind {
         EventKind::ModeChanged(change) => {
@@ -150,7 +151,7 @@ mod tests {
 
     use soramode_protocol::time::Time;
 
-    /// What is logged by `say`.
+    /// Returns the log output of `say`.
     fn logged(format: LogFormat, level: LogLevel, say: impl FnOnce()) -> String {
         #[derive(Clone, Default)]
         struct Page(Arc<Mutex<Vec<u8>>>);

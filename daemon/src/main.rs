@@ -1,4 +1,4 @@
-//! soramode's daemon as a process: flags, log, signals and exit status. What it does is in the library.
+//! soramode's daemon as a process: flags, log, signals and exit status. The library does the rest.
 
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// It could not start, or not go on.
+/// Exit status of a start or a run that failed.
 const FAILED: u8 = 1;
 
 /// The file that `--check-config` reads where no other is named: the unit of the package names it.
@@ -45,10 +45,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Shows help, the version or what is wrong with the command line.
+/// Prints help, the version, or the problem with the command line.
 fn tell(told: &clap::Error) -> ExitCode {
     let status = u8::try_from(told.exit_code()).unwrap_or(MISUSED);
-    // Where nobody hears it there is nobody to tell: the status speaks.
+    // If the output is closed, the exit status is all that can be reported.
     if told.print().is_ok() {
         ExitCode::from(status)
     } else {
@@ -120,7 +120,7 @@ fn run(loaded: Loaded) -> ExitCode {
 }
 
 fn serve(config: Config) -> anyhow::Result<()> {
-    // One thread for all that is decided: what takes longer has threads of its own.
+    // One thread decides; slow work has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -150,7 +150,8 @@ struct Signals {
     hang_up: Signal,
     reload: mpsc::Sender<Reading>,
     readings: TaskTracker,
-    /// Is heard, so that it does not kill: a write past a limit (`ulimit -f`) fails then, and that is dealt with where it is written.
+    /// Handled, so that it does not kill the process: a write past a limit (`ulimit -f`) then fails
+    /// and is handled by the writer.
     _file_size: Signal,
 }
 
@@ -166,14 +167,14 @@ impl Signals {
         })
     }
 
-    /// Asks for a stop when a signal says so. The stop itself is `run`'s, so this never returns.
+    /// Requests a shutdown on a signal. Never returns: `run` performs the shutdown.
     async fn obey(&mut self, shutdown: &CancellationToken) -> Infallible {
         loop {
             let name = tokio::select! {
                 _ = self.terminate.recv() => "SIGTERM",
                 _ = self.interrupt.recv() => "SIGINT",
                 _ = self.hang_up.recv() => {
-                    // Beside this, so that a stop is heard whatever becomes of it.
+                    // In a task of its own, so that a shutdown signal is never delayed.
                     self.readings.spawn(read_again(self.reload.clone()));
                     continue;
                 }
@@ -189,7 +190,7 @@ impl Signals {
     }
 }
 
-/// Reads flags, variables and file once more. What is wrong is said, and changes nothing.
+/// Loads flags, variables and file again. Errors are reported, and change nothing.
 async fn read_again(reload: mpsc::Sender<Reading>) {
     tracing::info!("SIGHUP: reloading the configuration");
     notify::reloading();

@@ -1,4 +1,5 @@
-//! What is counted while the daemon runs, for `/metrics`. Adding to a counter costs a few nanoseconds: each is looked up once, at the start.
+//! Counters for `/metrics`. Incrementing one costs a few nanoseconds: each is looked up once, at
+//! the start.
 
 use std::time::Duration;
 
@@ -51,20 +52,20 @@ pub(crate) struct Metrics {
     log_lines_dropped: IntCounter,
 }
 
-/// What became of one of Sora's webhooks.
+/// Outcome of one of Sora's webhooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WebhookOutcome {
-    /// Taken in (for auth: let in), and passed on where there is an upstream.
+    /// Recorded (for auth: admitted), and forwarded if there is an upstream.
     Taken,
     /// auth: rejected by the gate.
     Rejected,
-    /// auth: the application said no.
+    /// The application denied an auth request.
     Denied,
     /// The upstream failed or was too slow.
     UpstreamFailed,
-    /// It could not be read.
+    /// Webhook could not be parsed.
     Unreadable,
-    /// It came from an address that is not listed.
+    /// Sender's address is not listed.
     Forbidden,
 }
 
@@ -91,7 +92,7 @@ impl WebhookOutcome {
 }
 
 impl Metrics {
-    /// All at zero.
+    /// Creates all counters, at zero.
     pub(crate) fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let decisions = counters(
@@ -223,12 +224,12 @@ impl Metrics {
             .get()
     }
 
-    /// Records were committed.
+    /// Counts a commit of records.
     pub(crate) fn committed(&self, took: Duration) {
         self.commit_seconds.observe(took.as_secs_f64());
     }
 
-    /// One of Sora's webhooks: `kind` is `auth`, `session` or `event`.
+    /// Counts a webhook of Sora: `kind` is `auth`, `session` or `event`.
     pub(crate) fn webhook(&self, kind: &'static str, outcome: WebhookOutcome) {
         self.webhooks
             .with_label_values(&[kind, outcome.name()])
@@ -255,7 +256,7 @@ impl Metrics {
         }
     }
 
-    /// As it is now.
+    /// Returns the present values.
     pub(crate) fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
         self.log_lines_dropped
             .inc_by(log::dropped().saturating_sub(self.log_lines_dropped.get()));

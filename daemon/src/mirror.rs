@@ -1,6 +1,7 @@
-//! Tells a Sora of each change of the mode, and asks it for its own (`--sora-mode mirror`).
+//! Mirror of the mode to a Sora (`--sora-mode mirror`): sets each change there, and reads Sora's
+//! own mode.
 //!
-//! A change of ours is done before that Sora hears of it, and stays done whatever it says.
+//! A change here is complete before Sora is called, and stands whatever Sora answers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::WeakEngine;
 
-/// How long Sora may take: whoever changes the mode waits for it.
+/// Timeout of a call to Sora: the client that changes the mode waits for it.
 const MIRROR_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// After a failure Sora is told again so often.
+/// Pause before a failed change is retried.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
 /// The way to the Sora.
@@ -37,7 +38,7 @@ pub(crate) struct MirroredAnswer {
     reply_to: ReplyHandle,
 }
 
-/// What Sora is to be told.
+/// Request to set Sora's mode.
 #[derive(Debug)]
 struct MirrorRequest {
     mode: SettableMode,
@@ -53,7 +54,7 @@ pub(crate) struct MirrorTask {
 }
 
 impl MirrorHandle {
-    /// To this Sora.
+    /// Creates a mirror to this Sora.
     pub(crate) fn new(api: SoraApi) -> (Self, MirrorTask) {
         let (requests, receiver) = mpsc::unbounded_channel();
         let warning = Arc::default();
@@ -72,17 +73,18 @@ impl MirrorHandle {
         )
     }
 
-    /// The mode changed by itself. Nobody can set `initial` on a Sora.
+    /// Mirrors a change that no client requested. `initial` cannot be set on a Sora.
     pub(crate) fn set_mode(&self, mode: Mode) {
         if let Ok(mode) = SettableMode::try_from(mode) {
-            // If the daemon stops, Sora is told at the next start.
+            // If the daemon is stopping, Sora is set at the next start.
             self.requests
                 .send(MirrorRequest { mode, answer: None })
                 .unwrap_or_default();
         }
     }
 
-    /// Sets the mode that was requested, and answers once Sora has. Returns the change where that is the answer by itself.
+    /// Mirrors a change, and answers once Sora has. Returns the change if the caller must answer at
+    /// once.
     pub(crate) fn answer_change(
         &self,
         pending: MirroredAnswer,
@@ -97,7 +99,7 @@ impl MirrorHandle {
         request.answer.map(|(_, changed)| changed)
     }
 
-    /// Answers with Sora's mode where that is the stricter, and with ours where it does not say.
+    /// Answers with Sora's mode if that is stricter, and with ours if Sora does not answer.
     pub(crate) async fn answer_mode(self, pending: MirroredAnswer, mut state: ModeState) {
         if let Ok(theirs) = with_timeout(self.api.get_mode()).await
             && theirs > state.mode
@@ -108,7 +110,7 @@ impl MirrorHandle {
         pending.answer(Reply::Mode(Box::new(state)));
     }
 
-    /// Says in a status what Sora was not told.
+    /// Adds a warning to a status if Sora's mode could not be set.
     pub(crate) fn complete(&self, status: &mut Status) {
         status.warnings.extend(
             self.warning
@@ -137,7 +139,8 @@ pub(crate) async fn run(mirror_task: Option<MirrorTask>, stop: CancellationToken
 }
 
 impl MirrorTask {
-    /// Tells Sora of one change after the other until the daemon stops. Of changes that wait together only the last counts.
+    /// Sets one change after another until the daemon stops. Of several waiting changes only the
+    /// last counts.
     async fn run(mut self, stop: CancellationToken) {
         let mut unset = None;
         while !self.requests.is_closed() {
@@ -176,7 +179,7 @@ impl MirrorTask {
         }
     }
 
-    /// Takes no more orders: whoever comes now is answered by itself.
+    /// Accepts no more requests: later changes are answered without Sora.
     fn close(&mut self, requests: &mut Vec<MirrorRequest>) {
         self.requests.close();
         requests.extend(std::iter::from_fn(|| self.requests.try_recv().ok()));

@@ -1,13 +1,13 @@
-//! Words to the service manager that started the daemon. Where there is none, nobody hears them.
+//! Notifications to the service manager that started the daemon; without one they have no effect.
 
 use sd_notify::NotifyState;
 
-/// The daemon listens; `status` is shown beside the service.
+/// Notifies that the daemon listens; `status` is shown with the service.
 pub fn ready(status: &str) {
     send(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// What is shown beside the service from now on.
+/// Sets the status that is shown with the service.
 pub fn status(status: &str) {
     send(&[NotifyState::Status(status)]);
 }
@@ -25,12 +25,12 @@ pub fn reloading() {
     }
 }
 
-/// It was read; `status` is shown beside the service.
+/// Notifies that a reload is complete; `status` is shown with the service.
 pub fn reloaded(status: &str) {
     ready(status);
 }
 
-/// The daemon has been told to stop and is about to.
+/// Notifies that the daemon is stopping.
 pub fn stopping() {
     send(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
 }

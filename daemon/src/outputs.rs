@@ -1,6 +1,8 @@
-//! Performs effects that may leave: publishes events, sends responses and deliveries, orders what other tasks carry out.
+//! Performs effects that may leave: publishes events, sends responses and deliveries, passes
+//! requests to other tasks.
 //!
-//! The only file that performs actions. It runs inside the engine: it waits for nothing, and never calls the engine itself.
+//! The only file that performs actions. It runs inside the engine: it waits for nothing, and never
+//! calls the engine itself.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,7 +39,7 @@ const KEPT_EFFECTS: usize = 4_096;
 /// A message to a client, about its request of this number.
 #[derive(Debug)]
 pub(crate) enum Response {
-    /// The answer.
+    /// Answer to the request with this serial.
     Answer(u64, Answer),
     /// The answer comes later than those to the requests behind it may.
     Deferred(u64),
@@ -48,7 +50,7 @@ pub(crate) enum Response {
 /// Sends a client its responses. Never waits; bounded by the requests that the client may have in flight.
 pub(crate) type ResponseSender = mpsc::UnboundedSender<Response>;
 
-/// A client whose requests were decided just now: responses to them are returned, not sent.
+/// Client whose requests were decided in this call: responses to them are returned, not sent.
 #[derive(Debug)]
 pub(crate) struct Caller<'a> {
     pub(crate) socket: SocketId,
@@ -70,7 +72,7 @@ pub(crate) struct OutputDeps {
     pub(crate) webhooks: Webhooks,
     /// A Sora that follows the mode.
     pub(crate) mirror: Option<MirrorHandle>,
-    /// The cluster's etcd.
+    /// Channel to the cluster task.
     pub(crate) cluster: Option<mpsc::UnboundedSender<EtcdRequest>>,
     /// Size of the state's write-ahead log.
     pub(crate) log_size: Option<LogSize>,
@@ -82,10 +84,11 @@ pub(crate) struct OutputDeps {
 #[derive(Debug)]
 pub(crate) struct Outputs {
     pub(crate) deps: OutputDeps,
-    /// For tasks that report back.
+    /// Engine handle for tasks that report back.
     engine: WeakEngine,
     clients: HashMap<SocketId, ResponseSender, FixedState>,
-    /// HTTP requests whose answer was not there at once. Their numbers are made here, so that no client chooses a hash.
+    /// HTTP requests whose answer is still pending. The serials are assigned here, so no client can
+    /// choose a hash.
     late: HashMap<u64, oneshot::Sender<Answer>, FixedState>,
     tasks: TaskTracker,
 }
@@ -245,7 +248,7 @@ impl Outputs {
         }
     }
 
-    /// Has sessions ended, in a task of its own.
+    /// Ends sessions on request, in a task of its own.
     fn end(&self, reply_to: ReplyHandle, actor: Arc<str>, sessions: Vec<EndSession>) {
         let (terminator, engine) = (self.deps.terminator.clone(), self.engine.clone());
         self.tasks.spawn(async move {
@@ -261,7 +264,7 @@ impl Outputs {
         order.refused("soramoded is stopping")
     }
 
-    /// Has sessions ended that the node no longer owns, in a task of its own.
+    /// Ends sessions that the node no longer owns, in a task of its own.
     fn fence(&self, id: u64, of: FenceScope, sessions: Vec<EndSession>) {
         tracing::error!(
             sessions = sessions.len(),

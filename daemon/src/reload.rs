@@ -1,4 +1,5 @@
-//! A configuration that was read again: what of it can be taken while the daemon runs, and what must wait for a restart.
+//! Reload of the configuration: applies what can change at run time, and reports what needs a
+//! restart. Every setting is in one of the two groups.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -18,42 +19,42 @@ use crate::notify;
 use crate::socket_file::{self, FileHandle};
 use crate::webhook::Receivers;
 
-/// A configuration that was read again, or what is wrong with it.
+/// Result of loading the configuration again.
 pub type Reading = Result<Box<Config>, String>;
 
 /// Configurations that were read again, for [`serve`](crate::serve).
 pub type Reloads = mpsc::Receiver<Reading>;
 
-/// What can be changed while the daemon runs.
+/// Parts of the daemon that a reload can change.
 #[derive(Debug)]
 pub(crate) struct Reloadable {
-    /// Whoever is told of events.
+    /// Receivers of events.
     pub(crate) receivers: Receivers,
     /// The application's own webhooks.
     pub(crate) upstream_clients: Arc<UpstreamClients>,
-    /// How they are.
+    /// Health of the servers.
     pub(crate) health: Arc<Health>,
-    /// Who may operate.
+    /// Users that may operate.
     pub(crate) operators: watch::Sender<Operators>,
     /// The control socket's file, if it is ours.
     pub(crate) control: Option<FileHandle>,
-    /// Those of Unix sockets of the API.
+    /// Files of the API's Unix sockets.
     pub(crate) api: Vec<FileHandle>,
 }
 
-/// Takes configurations in.
+/// Task that applies configurations.
 #[derive(Debug)]
 pub(crate) struct Reloader {
-    /// What the daemon runs by now.
+    /// Configuration in effect.
     pub(crate) config: Config,
-    /// Where the control socket is.
+    /// Path of the control socket.
     pub(crate) socket_path: PathBuf,
     pub(crate) reloadable: Reloadable,
     pub(crate) engine: Engine,
     pub(crate) stop: CancellationToken,
 }
 
-/// What became of a configuration.
+/// Outcome of a reload.
 #[derive(Debug, Default)]
 struct Outcome {
     taken: Vec<&'static str>,
@@ -72,7 +73,7 @@ impl Outcome {
 }
 
 impl Reloader {
-    /// Takes in what comes until the daemon stops.
+    /// Applies configurations until the daemon stops.
     pub(crate) async fn run(mut self, mut reloads: Reloads) {
         let stop = self.stop.clone();
         loop {
@@ -96,7 +97,7 @@ impl Reloader {
         }
     }
 
-    /// The next start would fail by it, so it is told until a good one was read.
+    /// Reports a failed reload until one succeeds, because the next start would fail too.
     fn report_failure(&self, problem: &str) {
         tracing::error!("configuration not reloaded, keeping the current one: {problem}");
         let problem = problem.trim_end();
@@ -136,7 +137,7 @@ impl Reloader {
 
     fn apply_webhooks(&mut self, new: &Config, outcome: &mut Outcome) {
         let authorities = new.authorities.clone();
-        // What needs a restart stays what it was.
+        // Settings that need a restart keep their values.
         let new = WebhookConfig {
             shutdown_grace: self.config.webhooks.shutdown_grace,
             ..new.webhooks.clone()
@@ -197,7 +198,7 @@ impl Reloader {
         }
     }
 
-    /// Clients that are connected keep the access that they came with.
+    /// Changes the operator group. Connected clients keep their access.
     async fn apply_operators(&mut self, new: &Config, outcome: &mut Outcome) {
         let group = new.operator_group.clone();
         if self.config.operator_group == group {
@@ -214,7 +215,7 @@ impl Reloader {
                 self.set_access(operators.gid())
                     .map(|()| operators)
                     .inspect_err(|_| {
-                        // As it was before, as far as that can be.
+                        // Restores the previous access as far as possible.
                         let _ = self.set_access(before);
                     })
             }
@@ -283,7 +284,7 @@ fn webhooks_changed(old: &WebhookConfig, new: &WebhookConfig) -> Vec<&'static st
     ])
 }
 
-/// What differs and is only heard at a start. A setting that is added to the daemon is placed here, or above.
+/// Returns the changed settings that only a start applies. A new setting belongs here or above.
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let Config {
         node_name,

@@ -1,7 +1,7 @@
-//! Sockets that systemd, or whoever started the daemon, opened before and passed on (`LISTEN_FDS`): each for the door of its name
-//! (`FileDescriptorName=`), or else of its address.
+//! Sockets inherited from systemd or another starter (`LISTEN_FDS`): each is matched to a listener
+//! by its name (`FileDescriptorName=`), or else by its address.
 //!
-//! What the doors are is the settings' to say: a socket that they do not speak of is refused, so that no door is open unawares.
+//! A socket that is not configured is refused, so that no listener is open unintentionally.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -19,27 +19,30 @@ use crate::config::Config;
 /// The name of the control socket.
 const CONTROL: &str = "control";
 
-/// Names of HTTP listeners, and the settings that say where each is.
+/// Names of HTTP listeners, and the settings with their addresses.
 const HTTP: [(&str, &str); 3] = [
     ("api", "api-listen"),
     ("sora", "sora-listen"),
     ("observe", "observe-listen"),
 ];
 
-/// How long a client of a socket that outlives the daemon has for its first word, from when it came, also if the daemon stops meanwhile.
+/// Time that a client of a socket that outlives the daemon has for its first request, from its
+/// connection, even during a shutdown.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a listening socket is there.
+/// Owner of a listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SocketOwner {
-    /// It ends with the daemon, so who comes while that stops is refused anyway.
+    /// The daemon: clients that connect during a shutdown are refused anyway.
     Daemon,
-    /// It was passed, and is there for the next daemon: nobody who connects to it is to notice that there is another.
+    /// The service manager, which keeps it for the next daemon: clients that connect must not
+    /// notice the restart.
     ServiceManager,
 }
 
 impl SocketOwner {
-    /// Until when a stop waits for the first word of a client that has come now.
+    /// Returns the time until which a shutdown waits for the first request of a client that
+    /// connects now.
     pub(crate) fn first_request_deadline(self) -> Instant {
         match self {
             Self::Daemon => Instant::now(),
@@ -51,22 +54,22 @@ impl SocketOwner {
 /// Why sockets that were passed cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InheritedSocketError {
-    /// It is no socket that takes clients.
+    /// It is not a listening socket.
     #[error("LISTEN_FDS socket #{number} ({name}) is not a listening TCP or Unix stream socket")]
     NotListening {
-        /// Which, from 1.
+        /// Number of the socket, from 1.
         number: usize,
-        /// Name of the item.
+        /// Name of the socket.
         name: String,
     },
-    /// No setting speaks of it.
+    /// No setting names it.
     #[error(
         "inherited socket {name:?} listens on {place}, which is not configured in {settings}: add it there, or disable the socket unit"
     )]
     NotConfigured {
-        /// Name of the item.
+        /// Name of the socket.
         name: String,
-        /// Where it listens.
+        /// Address of the socket.
         place: String,
         /// The settings that could speak of it.
         settings: &'static str,
@@ -79,14 +82,14 @@ pub enum InheritedSocketError {
     /// A system call failed.
     #[error("cannot read the address of the inherited socket {name:?}: {error}")]
     System {
-        /// Name of the item.
+        /// Name of the socket.
         name: String,
         /// Error that the system returned.
         error: io::Error,
     },
 }
 
-/// What was passed, until its door takes it.
+/// Inherited sockets, until their listeners take them.
 #[derive(Debug, Default)]
 pub(crate) struct InheritedSockets {
     control: Option<UnixListener>,
@@ -95,7 +98,7 @@ pub(crate) struct InheritedSockets {
 }
 
 impl InheritedSockets {
-    /// All that was passed to this process. Another call finds nothing.
+    /// Takes all inherited sockets of this process. A second call finds none.
     pub(crate) fn take(config: &Config) -> Result<Self, InheritedSocketError> {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let names: Vec<&str> = names.split(':').collect();
@@ -121,7 +124,7 @@ impl InheritedSockets {
         Ok(inherited)
     }
 
-    /// The control socket.
+    /// Takes the control socket.
     pub(crate) fn control(&mut self) -> Option<UnixListener> {
         self.control.take()
     }

@@ -1,4 +1,5 @@
-//! A Unix socket's file: nobody can open it before it is theirs to open, no live daemon loses its own, and a clean stop leaves none.
+//! File of a Unix socket: not accessible before its permissions are set, never taken from a live
+//! daemon, and removed by a clean stop.
 
 mod folder;
 mod lock;
@@ -24,18 +25,19 @@ use self::lock::Lock;
 use crate::config::Config;
 use crate::socket_activation::SocketOwner;
 
-/// How many clients may wait to be accepted; the kernel keeps to its `net.core.somaxconn` if that is lower.
+/// Number of clients that may wait to be accepted; the kernel uses `net.core.somaxconn` if that is
+/// lower.
 const BACKLOG: i32 = 1024;
 
 /// Permission bits while the socket is not yet its group's.
 const MODE_BEFORE_HANDOVER: u32 = 0o600;
 
-/// Permission bits of a socket through which whoever may open it may operate.
+/// Permission bits of a socket whose every client may operate.
 const MODE_FOR_OPERATORS: u32 = 0o660;
 
-/// Which of these bits a socket for operators alone has.
+/// Returns the permission bits of a socket for operators only.
 pub(crate) const fn operators_mode(operator_gid: Option<u32>) -> u32 {
-    // Without an operator group the file's group is nobody's in particular.
+    // Without an operator group, the file's group is arbitrary.
     if operator_gid.is_some() {
         MODE_FOR_OPERATORS
     } else {
@@ -55,19 +57,19 @@ pub enum SocketError {
     /// Another daemon has the socket.
     #[error("{} is in use by a running soramoded{}", path.display(), pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
     Running {
-        /// The socket.
+        /// Path of the socket.
         path: PathBuf,
-        /// The other daemon's process, where it could be told.
+        /// Process of the other daemon, if known.
         pid: Option<i32>,
     },
     /// Something is in the socket's place, or its folder's, or its lock file's, that must not be there.
     #[error("{} is {found}: it must be {wanted}", path.display())]
     PathConflict {
-        /// The place.
+        /// Path of the conflict.
         path: PathBuf,
-        /// What is there.
+        /// Description of the existing file.
         found: String,
-        /// What may be there.
+        /// Description of an acceptable file.
         wanted: &'static str,
     },
     /// A system call failed.
@@ -75,7 +77,7 @@ pub enum SocketError {
     System {
         /// Operation that failed.
         what: &'static str,
-        /// With which file.
+        /// Path of the file.
         path: PathBuf,
         /// Error that the system returned.
         error: io::Error,
@@ -102,7 +104,7 @@ impl SocketError {
         }
     }
 
-    /// For `map_err`: what was tried, and with which file.
+    /// Creates the error of an operation on a file, for `map_err`.
     fn on<E: Into<io::Error>>(what: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
         move |error| Self::System {
             what,
@@ -123,7 +125,7 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
-    /// Makes the control socket where `config` says. Needs a tokio runtime.
+    /// Creates the control socket at the path in `config`. Needs a tokio runtime.
     pub fn open(config: &Config) -> Result<Self, SocketError> {
         let operator_gid = check(config)?;
         let path = &config.socket;
@@ -169,7 +171,7 @@ impl SocketFile {
         })
     }
 
-    /// Where it is.
+    /// Returns the path of the socket.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -182,7 +184,7 @@ impl SocketFile {
             .transpose()
     }
 
-    /// Whether it is there for another daemon after this one.
+    /// Returns the owner of the listening socket.
     pub(crate) const fn owner(&self) -> SocketOwner {
         if self.bound_file.is_some() {
             SocketOwner::Daemon
@@ -191,7 +193,7 @@ impl SocketFile {
         }
     }
 
-    /// Where clients come in.
+    /// Returns the listening socket.
     pub fn listener(&self) -> &UnixListener {
         &self.listener
     }
@@ -201,11 +203,11 @@ impl SocketFile {
         self.operator_gid
     }
 
-    /// Stops listening and removes what was made. Dropping it does the same.
+    /// Stops listening and removes the file, as dropping does.
     pub fn close(self) {}
 }
 
-/// What can be known to be wrong without touching anything; gives the operator group's number.
+/// Checks the settings without touching any file, and returns the operator group's id.
 pub fn check(config: &Config) -> Result<Option<u32>, SocketError> {
     check_length(&config.socket)?;
     config.operator_group.as_deref().map(find_group).transpose()
@@ -232,7 +234,7 @@ fn make(
     Ok((socket.into(), Some((bound_file, lock))))
 }
 
-/// A group's number.
+/// Returns the id of a group.
 pub(crate) fn find_group(name: &str) -> Result<u32, SocketError> {
     match Group::from_name(name) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
@@ -265,7 +267,8 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
     })
 }
 
-/// The lock says that no daemon is there, but somebody may have removed a live one's lock file: so the socket itself is asked.
+/// Removes the socket if no daemon answers. The lock says that none runs, but a live daemon's lock
+/// file may have been removed.
 fn remove_if_dead(path: &Path) -> Result<(), SocketError> {
     let probe = stream_socket(path)?;
     let address = address(path)?;
@@ -327,7 +330,7 @@ impl Bound {
     }
 }
 
-/// A socket's file itself, whatever becomes of its path.
+/// File of a socket, independent of its path.
 #[derive(Debug)]
 pub(crate) struct FileHandle {
     path: PathBuf,
@@ -335,7 +338,7 @@ pub(crate) struct FileHandle {
 }
 
 impl FileHandle {
-    /// Gives the file to another group, or to our own alone. For a moment nobody else can open it.
+    /// Gives the file to another group, or to our own. In between only its owner can open it.
     pub(crate) fn set_access(
         &self,
         operator_gid: Option<u32>,
@@ -361,7 +364,8 @@ impl FileHandle {
     }
 
     fn set_mode(&self, bits: u32) -> Result<(), SocketError> {
-        // Through the handle again, which only /proc offers: a chmod by path could hit what somebody put there meanwhile.
+        // Through the handle again, which only /proc offers: by path, another file could have
+        // replaced it.
         let through = format!("/proc/self/fd/{}", self.handle.as_raw_fd());
         let set = rustix::fs::chmodat(CWD, through, Mode::from_raw_mode(bits), AtFlags::empty());
         set.map_err(SocketError::on(

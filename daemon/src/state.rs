@@ -1,4 +1,5 @@
-//! What the daemon starts from: the state on the disk, or none.
+//! State that the daemon starts from: stored on the disk, or none. If in doubt, the node starts
+//! closed.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::event_log::EventLog;
 use crate::store::Store;
 use crate::store::open::{self, AlreadyLocked, OpenError, OpenOptions, Opened};
 
-/// The state, and what the gate is told of it first.
+/// State, and the first inputs of the gate.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) store: Store,
@@ -20,12 +21,13 @@ pub(crate) struct State {
     pub(crate) stored: Stored,
     pub(crate) storage: Storage,
     pub(crate) inputs: Vec<Input>,
-    /// Why what is on the disk cannot be used: then the node starts closed, and knows of no session.
+    /// Problem of a stored state that cannot be used: then the node starts closed, and with an
+    /// incomplete session list.
     pub(crate) warning: Option<String>,
 }
 
 impl State {
-    /// Opens what is on the disk. `new_log_id` is for a log that begins now.
+    /// Opens the stored state. `new_log_id` is for a log that begins now.
     pub(crate) fn open(config: &Config, new_log_id: LogId) -> Result<Self, AlreadyLocked> {
         let Some(folder) = &config.state_dir else {
             return Ok(Self::in_memory(config, new_log_id));
@@ -98,7 +100,7 @@ impl State {
     }
 }
 
-/// Writes what was found, for whoever looks at the log after a restart.
+/// Logs the state that was found.
 fn log_start(opened: &Opened) {
     let Opened { stored, host, .. } = opened;
     let (sessions, connections) = (stored.sessions.len(), stored.connections.len());

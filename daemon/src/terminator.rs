@@ -1,4 +1,5 @@
-//! Has the SFU end sessions: where an operator asked for it, and where the right to serve them is over. Nothing else here cuts anybody off.
+//! Ends sessions on the SFU, if an operator requests it or the ownership lease has expired. The
+//! only part of the daemon that disconnects clients.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -20,31 +21,32 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::args::cluster::OnFence;
 
-/// How long Sora may take for all sessions that one request names. What it was not asked for by then is said to have failed.
+/// Timeout for all sessions of one request. Sessions that were not tried by then count as failed.
 const END_TIME: Duration = Duration::from_secs(8);
 
-/// Sessions that Sora is asked to end at one time.
+/// Maximum number of concurrent requests to Sora.
 const ENDS_IN_FLIGHT_MAX: usize = 8;
 
-/// Fences that a command or Sora's API carries out at one time: the others wait, and their budget begins when they begin.
+/// Maximum number of fences that a command or Sora's API executes at once: the others wait, and
+/// their budget starts with their execution.
 const FENCES_IN_FLIGHT_MAX: usize = 8;
 
 /// Requests to end sessions that a subscriber may have unread.
 const UNREAD_REQUESTS_MAX: usize = 64;
 
-/// The least that a command may take that ends sessions, whatever the fence's budget.
+/// Minimum timeout of the command that ends sessions, whatever the fence's budget.
 const EXEC_TIME_MIN: Duration = Duration::from_secs(1);
 
-/// What each subscriber that ends sessions is told.
+/// Request to subscribers that end sessions.
 #[derive(Clone, Debug)]
 pub(crate) enum Termination {
-    /// These are to end: somebody asked for it.
+    /// Sessions to end, as requested.
     Sessions(Arc<[EndSession]>),
-    /// The right to them is over; it says so when they have ended.
+    /// Fence: the ownership lease has expired; to be acknowledged when the sessions have ended.
     Fence(Fence),
 }
 
-/// Whoever can end sessions.
+/// Means of ending sessions.
 #[derive(Clone, Debug)]
 pub(crate) struct SessionTerminator {
     api: Option<SoraApi>,
@@ -55,7 +57,8 @@ pub(crate) struct SessionTerminator {
 }
 
 impl SessionTerminator {
-    /// By Sora's API, where that is known, and by whoever subscribes; at a fence by its own means, which may take so long.
+    /// Uses Sora's API, if known, and subscribers; at a fence the configured means, within
+    /// `budget`.
     pub(crate) fn new(api: Option<SoraApi>, (on_fence, budget): (OnFence, Duration)) -> Self {
         Self {
             api,
@@ -66,7 +69,7 @@ impl SessionTerminator {
         }
     }
 
-    /// For a client that ends sessions: what it is to end.
+    /// Subscribes a client that ends sessions.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Termination> {
         self.subscribers.subscribe()
     }
@@ -76,7 +79,7 @@ impl SessionTerminator {
         u64::try_from(self.subscribers.receiver_count()).unwrap_or(u64::MAX)
     }
 
-    /// Has these sessions ended, in a bounded time, and logs what came of it.
+    /// Ends these sessions within a timeout, and logs the outcome.
     pub(crate) async fn end(self, actor: &str, sessions: Vec<EndSession>) -> Answer {
         let asked = sessions.len();
         let answer = self.request_end(sessions).await;
@@ -94,7 +97,7 @@ impl SessionTerminator {
 
     async fn request_end(self, sessions: Vec<EndSession>) -> Answer {
         let asked = u64::try_from(sessions.len()).unwrap_or(u64::MAX);
-        // Subscribers hear of it also where Sora is asked: the session may be theirs.
+        // Subscribers are notified even if Sora is called: the session may be theirs.
         let input = self
             .subscribers
             .send(Termination::Sessions(sessions.as_slice().into()));
@@ -112,7 +115,7 @@ impl SessionTerminator {
         }
     }
 
-    /// Has ended what is served without a right to it, in a bounded time.
+    /// Ends sessions that the node no longer owns, within a timeout.
     pub(crate) async fn fence(self, id: u64, of: FenceScope, sessions: Vec<EndSession>) -> Input {
         if self.on_fence == OnFence::Socket {
             let channel_id = channel_of(&of).cloned();
@@ -125,7 +128,7 @@ impl SessionTerminator {
                 clients: u64::try_from(clients).unwrap_or(u64::MAX),
             };
         }
-        // Nothing closes the semaphore.
+        // The semaphore is never closed.
         let _slot = self.slots.acquire().await.ok();
         let outcome = match (&self.on_fence, &self.api) {
             (OnFence::SoraApi, Some(api)) => self.fence_by_api(api, &of, sessions).await,
@@ -139,7 +142,7 @@ impl SessionTerminator {
         Input::FenceFinished { id, outcome }
     }
 
-    /// What Sora has may be more than what it told of.
+    /// Ends sessions by Sora's API, which may have more sessions than it reported.
     async fn fence_by_api(
         &self,
         api: &SoraApi,
@@ -240,7 +243,7 @@ impl ProcessGroup {
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
-            // One that is gone by itself needs nothing more.
+            // The process group may have ended already.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
@@ -257,7 +260,7 @@ async fn end_by_api(api: SoraApi, sessions: Vec<EndSession>, time: Duration) -> 
     let mut left = sessions.into_iter();
     let mut asking = JoinSet::new();
     loop {
-        // What fails once is likely to fail again: then no more are tried.
+        // A failure is likely to repeat: no more are tried then.
         while asking.len() < ENDS_IN_FLIGHT_MAX && ended.problem.is_none() && Instant::now() < until
         {
             let Some(session) = left.next() else { break };
@@ -269,7 +272,7 @@ async fn end_by_api(api: SoraApi, sessions: Vec<EndSession>, time: Duration) -> 
         let Some(asked) = asking.join_next().await else {
             break;
         };
-        // A channel that is gone by now has ended as well.
+        // A channel without a session has ended as well.
         match asked.map_err(|bug| bug.to_string()).and_then(|asked| {
             asked
                 .unwrap_or(Err(SoraApiError::TimedOut))
@@ -309,7 +312,8 @@ mod tests {
         SessionTerminator::new(None, (OnFence::Exec(command.to_owned()), budget))
     }
 
-    /// A command that tells its shell's number in this file and then hangs, in a process of its own.
+    /// Returns a command that writes its shell's pid into this file and then hangs, in a process of
+    /// its own.
     fn hangs(folder: &Path) -> (String, PathBuf) {
         let fifo = folder.join("pid");
         (
@@ -334,7 +338,8 @@ mod tests {
         told().unwrap()
     }
 
-    /// Whether it is gone: a killed child of nobody's may be seen as a zombie until init has waited for it.
+    /// Returns true if the process has exited: an orphan may remain a zombie until init has waited
+    /// for it.
     fn has_exited(pid: Pid) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()))
             .unwrap_or_default();

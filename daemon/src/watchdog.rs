@@ -1,18 +1,19 @@
-//! Signs of life to the service manager (`WatchdogSec=`). The committer alone gives them, and none during a write: a daemon that hangs is started anew.
+//! Keep-alive notifications to the service manager (`WatchdogSec=`). The committer alone sends
+//! them, and none during a write: a daemon that hangs is restarted.
 
 use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-/// How many signs are given in the time in which one is wanted.
+/// Notifications per watchdog interval.
 const SIGNS: u32 = 2;
 
-/// When the next sign is due; never where nobody wants one.
+/// Timer of the next notification; never due without a watchdog.
 #[derive(Debug)]
 pub(crate) struct Watchdog(Option<Interval>);
 
 impl Watchdog {
-    /// As the service manager wants it of this process. Needs a tokio runtime.
+    /// Reads the interval that the service manager wants of this process. Needs a tokio runtime.
     pub(crate) fn of_process() -> Self {
         Self::within(sd_notify::watchdog_enabled())
     }

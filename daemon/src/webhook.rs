@@ -23,15 +23,15 @@ use crate::health::Health;
 /// A command to a receiver's task.
 #[derive(Debug)]
 pub(crate) enum ReceiverCommand {
-    /// Send this.
+    /// Sends this attempt.
     Send(Box<Attempt>),
     /// Send in this way from now on.
     Reload(Box<SendOptions>),
-    /// The outcome of what was sent last has been taken in; if more is to be sent now, that was said before.
+    /// The outcome of the last attempt was applied; a follow-up attempt was sent before this.
     OutcomeApplied,
 }
 
-/// How a receiver is spoken to.
+/// Options of sending to a receiver.
 #[derive(Debug)]
 pub(crate) struct SendOptions {
     sender: Sender,
@@ -57,7 +57,8 @@ impl SendOptions {
 pub(crate) struct Webhooks(Vec<mpsc::UnboundedSender<ReceiverCommand>>);
 
 impl Webhooks {
-    /// Whoever is gone by now, because the daemon stops, is told at the next start.
+    /// Sends a command. A receiver that ended with the daemon gets its deliveries at the next
+    /// start.
     pub(crate) fn send(&self, index: usize, command: ReceiverCommand) {
         if let Some(sender) = self.0.get(index) {
             sender.send(command).unwrap_or_default();
@@ -65,8 +66,8 @@ impl Webhooks {
     }
 }
 
-/// Every receiver that there has been since the start, each in a place of its own: one that is told of nothing any more keeps its place,
-/// and has it again if it comes back.
+/// All receivers since the start, each with a fixed index: a removed one keeps its index, and gets
+/// it back if it returns.
 #[derive(Debug)]
 pub(crate) struct Receivers {
     urls: Vec<HttpUrl>,
@@ -75,13 +76,13 @@ pub(crate) struct Receivers {
     health: Arc<Health>,
     stop: CancellationToken,
     tasks: TaskTracker,
-    /// Set at the start. Receivers that came before wait for it.
+    /// Set at the start. Earlier receivers wait for it.
     engine: Option<Engine>,
     unstarted: Vec<Receiver>,
 }
 
 impl Receivers {
-    /// Those that the configuration names.
+    /// Creates the receivers that the configuration names.
     pub(crate) fn new(
         config: &WebhookConfig,
         outgoing: Outgoing,
@@ -112,7 +113,7 @@ impl Receivers {
         self.engine = Some(engine);
     }
 
-    /// The tasks.
+    /// Returns the tasks of the receivers.
     pub(crate) const fn tasks(&self) -> &TaskTracker {
         &self.tasks
     }
@@ -122,7 +123,7 @@ impl Receivers {
         self.senders.clone()
     }
 
-    /// The configuration names others, or says how to speak to them. All or none is taken.
+    /// Applies another configuration: all of it or nothing.
     pub(crate) fn reload(
         &mut self,
         config: &WebhookConfig,
@@ -153,7 +154,7 @@ impl Receivers {
         Ok(self.senders())
     }
 
-    /// What the gate must know of each place.
+    /// Returns the settings of each index for the gate.
     pub(crate) fn settings(&self, config: &WebhookConfig) -> Vec<WebhookSettings> {
         let setting = |url: &HttpUrl| WebhookSettings {
             url: url.0.to_string(),
@@ -169,7 +170,8 @@ impl Receivers {
 
     fn add(&mut self, url: &HttpUrl, options: SendOptions, grace: Duration) {
         let index = self.urls.len();
-        // It holds one attempt and what follows from it: the gate gives the next one when it has heard of the last.
+        // Holds one attempt and its follow-up: the gate sends the next one after the outcome of the
+        // last.
         let (sender, commands) = mpsc::unbounded_channel();
         self.urls.push(url.clone());
         self.senders.0.push(sender);
@@ -194,7 +196,7 @@ impl Receivers {
 /// The shortest time between two log lines on a receiver that fails and succeeds by turns.
 const FIRST_FAILURE_PAUSE: Duration = Duration::from_mins(1);
 
-/// The shortest time between two log lines on a receiver that goes on failing.
+/// Minimum time between two log lines about a receiver that keeps failing.
 const FAILURE_PAUSE: Duration = Duration::from_hours(1);
 
 /// A receiver's failures, as far as the log is concerned: the first is logged, and then one an hour.
@@ -231,12 +233,12 @@ impl FailureLog {
     }
 }
 
-/// A receiver's task.
+/// Task of a receiver.
 #[derive(Debug)]
 struct Receiver {
     index: usize,
     options: SendOptions,
-    /// How long it goes on when the daemon stops.
+    /// Time to keep sending on shutdown.
     grace: Duration,
     commands: mpsc::UnboundedReceiver<ReceiverCommand>,
     health: Arc<Health>,
@@ -244,14 +246,14 @@ struct Receiver {
 }
 
 impl Receiver {
-    /// Sends until the daemon stops, and then what can be sent in the grace time.
+    /// Sends until the daemon stops, and then for the grace time.
     async fn run(mut self, engine: Engine, stop: CancellationToken) {
         let grace = self.grace;
         let mut grace_over = std::pin::pin!(async {
             stop.cancelled().await;
             tokio::time::sleep(grace).await;
         });
-        // Whether the gate is still to say what follows.
+        // `true` while the outcome of the last attempt is not applied.
         let mut awaits_outcome = false;
         loop {
             let command = tokio::select! {

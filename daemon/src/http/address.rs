@@ -1,4 +1,5 @@
-//! TCP addresses to listen on, also ones that the machine does not have yet: an interface may come up after the daemon.
+//! TCP addresses to listen on, including ones that the machine does not have yet: an interface may
+//! come up after the daemon.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -49,7 +50,7 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Returns whether an interface of this machine has the address.
 pub(super) fn is_there(address: SocketAddr) -> bool {
-    // Any port will do: it is of UDP, and given back at once.
+    // Any port works: it is a UDP port, and released at once.
     let mut any_port = address;
     any_port.set_port(0);
     UdpSocket::bind(any_port)
@@ -75,7 +76,7 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     } else {
         TcpSocket::new_v6()
     }?;
-    // As a restart needs it: connections of the daemon before may still be about to end.
+    // Needed for a restart: connections of the previous daemon may still be closing.
     socket.set_reuseaddr(true)?;
     Ok(Socket(socket))
 }
@@ -100,7 +101,7 @@ impl Socket {
 mod tests {
     use super::*;
 
-    /// Of the range for documentation: no machine has it.
+    /// Addresses of the range for documentation, which no machine has.
     const NOWHERE: [&str; 2] = ["192.0.2.77:0", "[2001:db8::77]:0"];
 
     #[tokio::test]

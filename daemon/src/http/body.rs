@@ -15,26 +15,27 @@ use super::response::{HttpResponse, error};
 /// The largest body of a request, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// How long a body may take.
+/// Timeout of a request body.
 pub const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// The largest body of a request that is passed on to Sora, in bytes: Sora takes no more.
 pub const PASSED_BODY_BYTES_MAX: usize = 8_000_000;
 
-/// Memory for all bodies together that are passed on to Sora, beside [`BODY_BYTES_MAX`] for each, in KiB.
+/// Memory for all bodies that are forwarded to Sora, in addition to [`BODY_BYTES_MAX`] for each, in
+/// KiB.
 pub const PASSED_BODIES_KIB_MAX: u32 = 64 * 1024;
 
-/// How long a body of more than [`BODY_BYTES_MAX`] may take.
+/// Timeout of a body with more than [`BODY_BYTES_MAX`].
 const LARGE_BODY_TIME: Duration = Duration::from_mins(1);
 
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyProblem {
-    /// It has more than the bytes that are taken.
+    /// Body is longer than allowed.
     TooLarge,
-    /// It did not come in [`BODY_TIME`].
+    /// Body did not arrive within [`BODY_TIME`].
     TooSlow,
-    /// It broke off, or is not HTTP.
+    /// Body broke off, or is not valid HTTP.
     Broken,
     /// Other bodies have all the memory that there is for large ones.
     NoRoom,
@@ -48,7 +49,7 @@ impl BodyProblem {
             Self::Broken => error(StatusCode::BAD_REQUEST, "InvalidBody"),
             Self::NoRoom => error(StatusCode::SERVICE_UNAVAILABLE, "TooManyLargeRequests"),
         };
-        // What is left of the body is nothing that could be read as the next request.
+        // The rest of the body must not be parsed as the next request.
         answer.headers_mut().insert(
             hyper::header::CONNECTION,
             hyper::header::HeaderValue::from_static("close"),
@@ -61,7 +62,7 @@ impl BodyProblem {
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     incoming: Incoming,
-    /// The client may lose it until the body has come.
+    /// Permit of the client, which can be evicted until the body has arrived.
     permit: Permit,
 }
 
@@ -105,7 +106,7 @@ impl RequestBody {
     }
 }
 
-/// Memory for large bodies, and what a large body holds of it until it is dropped.
+/// Memory for large bodies; each holds its part until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Room(Arc<Semaphore>);
 
@@ -157,7 +158,7 @@ async fn read_large(mut body: Incoming, room: &Room) -> Result<(Bytes, Held), Bo
 }
 
 async fn read(body: Incoming, bytes_max: usize) -> Result<Bytes, BodyProblem> {
-    // Said to be too large, it need not come first.
+    // A body that is announced as too large need not be read.
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(BodyProblem::TooLarge);
     }

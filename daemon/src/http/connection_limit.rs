@@ -1,5 +1,5 @@
-//! Places for clients: a hard limit for each listener. A client that is being answered keeps its place; any other may lose it at once to
-//! one that comes.
+//! Limit of the clients of each listener. A client that is being answered keeps its permit; any
+//! other can be evicted for a new one.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -30,13 +30,13 @@ struct Network {
     evictable: BTreeMap<EvictionKey, Arc<CancellationToken>>,
 }
 
-/// When a client's turn comes among those of its network.
+/// Position of a client in the order of eviction within its network.
 type EvictionKey = (Rank, u64);
 
-/// Which clients lose their places first.
+/// Order in which clients are evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
-    /// No whole request has come, or an answer is not being read.
+    /// Request is incomplete, or the answer is not being read.
     Unfinished,
     /// Every request was answered.
     Idle,
@@ -45,7 +45,7 @@ enum Rank {
 /// State of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Its request, or its first one, has not come as a whole.
+    /// Its next request is incomplete.
     ReadingRequest,
     /// Its request is being answered.
     Active,
@@ -69,7 +69,7 @@ struct Inner {
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    /// The client does not read what it was sent.
+    /// `true` if the client does not read its answer.
     is_stalled: bool,
     eviction_key: Option<EvictionKey>,
 }
@@ -93,7 +93,7 @@ impl ConnectionLimit {
             permit
         } else {
             self.lock().next_evicted()?.cancel();
-            // The evicted client's task ends at its next turn, whatever it was doing.
+            // The evicted client's task ends when it is polled next, whatever it is doing.
             Arc::clone(&self.free).acquire_owned().await.ok()?
         };
         let network = ip.map(network_of);
@@ -138,7 +138,7 @@ impl Networks {
 }
 
 impl Permit {
-    /// A request has begun, and its body is still to come.
+    /// Marks a client whose request's body is still incomplete.
     pub(super) fn set_reading_request(&self) {
         self.change(|state| state.phase = Phase::ReadingRequest);
     }
@@ -153,7 +153,7 @@ impl Permit {
         self.change(|state| state.phase = Phase::Idle);
     }
 
-    /// The client does not read what it is sent.
+    /// Marks a client that does not read its answer.
     pub(super) fn set_stalled(&self) {
         self.change(|state| state.is_stalled = true);
     }
@@ -168,7 +168,7 @@ impl Permit {
         IdleOnDrop(self.clone())
     }
 
-    /// Whether something is being done for the client, and the client is there for it.
+    /// Returns true if the client's request is being answered, and the client reads.
     pub(super) fn is_busy(&self) -> bool {
         let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         rank(&state).is_none()
@@ -235,7 +235,8 @@ impl Drop for Inner {
     }
 }
 
-/// What counts as one client's addresses: all of the loopback, 64 bits of an IPv6 address, and else the address.
+/// Returns the network of an address: all of the loopback, 64 bits of an IPv6 address, or else the
+/// address.
 fn network_of(ip: IpAddr) -> IpAddr {
     match ip {
         ip if ip.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -261,7 +262,7 @@ mod tests {
     struct Clients(Vec<(&'static str, Permit)>);
 
     impl Clients {
-        /// A client comes; says which one has lost its place to it.
+        /// Connects a client; returns the one that is evicted for it.
         async fn connect(
             &mut self,
             limit: &Arc<ConnectionLimit>,

@@ -1,4 +1,4 @@
-//! Headers that go on from one connection to the next, and those that belong to the connection they came by (RFC 9110, 7.6.1).
+//! End-to-end headers, and those that belong to one connection (RFC 9110, 7.6.1).
 
 use hyper::HeaderMap;
 use hyper::header::{
@@ -44,7 +44,8 @@ pub(crate) fn passed_on(headers: &HeaderMap, outgoing: &Outgoing) -> HeaderMap {
     passed
 }
 
-/// A request's or an answer's headers as they go on. `host` and `content-length` are made anew by whoever sends.
+/// Returns the end-to-end headers of a request or an answer. The sender adds `host` and
+/// `content-length` again.
 pub(crate) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let named = headers
         .get_all(CONNECTION)

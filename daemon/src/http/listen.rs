@@ -1,4 +1,4 @@
-//! Where HTTP clients come in: addresses, each with the doors that share it.
+//! HTTP listeners: addresses, each with the routes that share it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -15,16 +15,16 @@ use crate::control::{Operators, peer::Peer};
 use crate::socket_activation::{InheritedSockets, SocketOwner};
 use crate::socket_file::{FileHandle, SocketError, SocketFile};
 
-/// Which doors a listener leads to.
+/// Set of routes of a listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Routes(u8);
 
 impl Routes {
-    /// Sora's API.
+    /// Routes of Sora's API.
     pub(crate) const API: Self = Self(1);
-    /// Sora's webhooks.
+    /// Routes of Sora's webhooks.
     pub(crate) const SORA: Self = Self(2);
-    /// `/live`, `/ready`, `/metrics`.
+    /// The routes `/live`, `/ready` and `/metrics`.
     pub(crate) const OBSERVE: Self = Self(4);
 
     pub(crate) const fn contains(self, route: Self) -> bool {
@@ -36,19 +36,19 @@ impl Routes {
     }
 }
 
-/// A client, and the listener that it came by.
+/// Client, and the listener that accepted it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
-    /// Where the listener leads to.
+    /// Routes of the listener.
     pub(crate) routes: Routes,
-    /// Where the client calls from; `None` over a Unix socket.
+    /// Address of the client; `None` over a Unix socket.
     pub(crate) ip: Option<IpAddr>,
-    /// Over a Unix socket, the user: by the kernel's word.
+    /// User of a Unix socket client, from kernel credentials.
     pub(crate) peer: Option<Peer>,
 }
 
 impl Caller {
-    /// With the user, where the kernel knows it. May take a few seconds.
+    /// Adds the user, if the kernel knows it. May take a few seconds.
     pub(crate) async fn identified(self, stream: &Stream, operators: &Operators) -> Self {
         match stream {
             Stream::Tcp(_) => self,
@@ -63,17 +63,17 @@ impl Caller {
 /// Why a listener cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// An address.
+    /// Listening on an address failed.
     #[error("cannot listen on {address} ({names}): {error}")]
     Address {
-        /// Where.
+        /// Address to listen on.
         address: SocketAddr,
-        /// The settings that say so.
+        /// Settings that name the address.
         names: String,
         /// Error that the system returned.
         error: io::Error,
     },
-    /// A Unix socket.
+    /// Creating a Unix socket failed.
     #[error("api-listen: {0}")]
     Socket(#[from] SocketError),
 }
@@ -103,7 +103,7 @@ impl ListenError {
     }
 }
 
-/// A listener.
+/// Listening socket with its routes.
 #[derive(Debug)]
 pub(crate) struct Listener {
     routes: Routes,
@@ -124,7 +124,7 @@ pub(crate) struct Listeners {
     pub(crate) absents: Vec<Absent>,
 }
 
-/// All that the configuration asks for; equal addresses share one. Needs a tokio runtime.
+/// Opens all configured listeners; equal addresses share one. Needs a tokio runtime.
 pub(crate) fn listeners(
     config: &Config,
     inherited: &mut InheritedSockets,
@@ -215,7 +215,7 @@ impl Listener {
         }
     }
 
-    /// Whether it is there for another daemon after this one.
+    /// Returns the owner of the listening socket.
     pub(crate) const fn owner(&self) -> SocketOwner {
         self.owner
     }
@@ -250,7 +250,7 @@ impl Listener {
     }
 }
 
-/// A client's stream.
+/// Stream of a client.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),

@@ -1,5 +1,5 @@
-//! The HTTP doors: Sora's API, a real Sora's webhooks, and what load balancers and monitoring ask. Each is thin: it turns what it hears
-//! into one request to the gate, and the gate's answer back into its own words.
+//! HTTP listeners: Sora's API, a real Sora's webhooks, and the endpoints for load balancers and
+//! monitoring. Each is thin: it turns a call into one request to the gate, and formats the answer.
 
 mod address;
 pub mod api;
@@ -51,7 +51,7 @@ use response::HttpResponse;
 use serve::{ListenerContext, Service, serve};
 use sora::{Poller, Sora, UpstreamClients};
 
-/// What every door may know.
+/// State that all routes share.
 #[derive(Debug)]
 pub(crate) struct HttpState {
     pub(crate) engine: Engine,
@@ -67,18 +67,18 @@ pub(crate) struct HttpState {
     outgoing: Outgoing,
     /// Memory for large bodies on that way.
     room: Room,
-    /// Who asks, where no token says it.
+    /// Actor of requests without a named token.
     nameless: Arc<str>,
 }
 
-/// What the doors are made of.
+/// Dependencies of the HTTP listeners.
 #[derive(Debug)]
 pub(crate) struct HttpDeps {
     pub(crate) engine: Engine,
     pub(crate) log: Arc<EventLog>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
-    /// The gate wants to know what Sora's API says.
+    /// Notified when the gate wants a poll of Sora's API.
     pub(crate) polls: Arc<Notify>,
     /// The way to Sora's own API.
     pub(crate) api: Option<SoraApi>,
@@ -91,7 +91,7 @@ pub(crate) struct HttpDeps {
     pub(crate) inherited: InheritedSockets,
 }
 
-/// The doors, open.
+/// Open listeners, not serving yet.
 #[derive(Debug)]
 pub(crate) struct Http {
     listeners: Vec<Listener>,
@@ -101,13 +101,13 @@ pub(crate) struct Http {
     deps: HttpDeps,
 }
 
-/// Why the doors cannot be opened.
+/// Problem of opening the HTTP listeners.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// A listener cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// What upstreams are asked with cannot be made.
+    /// Creating the HTTP client for upstreams failed.
     #[error("cannot ask upstreams: {0}")]
     Client(#[from] reqwest::Error),
 }
@@ -123,7 +123,7 @@ impl HttpError {
 }
 
 impl Http {
-    /// Opens the doors that the configuration asks for. Needs a tokio runtime.
+    /// Opens the configured listeners. Needs a tokio runtime.
     pub(crate) fn open(config: &Config, mut deps: HttpDeps) -> Result<Self, HttpError> {
         let sora = Sora::new(&config.http.sora, deps.outgoing.clone(), &deps.health)?;
         let timeout = config.http.sora.upstream_timeout;
@@ -237,7 +237,7 @@ impl Service for HttpState {
     ) -> impl Future<Output = HttpResponse> + Send {
         let route = Route::of(self, caller, request);
         async move {
-            // What is asked seldom, or takes long anyhow, is put aside: a future is moved as a whole.
+            // Rare or slow routes are boxed: a future is moved as a whole.
             let mut answer = match route {
                 Route::Api(head, body) => api::answer(self, head, body).await,
                 Route::Sora(request) => Box::pin(sora::answer(self, caller, request)).await,
@@ -253,7 +253,7 @@ impl Service for HttpState {
     }
 }
 
-/// Where a request leads to.
+/// Route of a request.
 enum Route {
     Api(api::Head, RequestBody),
     Sora(Request<RequestBody>),

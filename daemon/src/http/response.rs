@@ -13,19 +13,19 @@ use serde::Serialize;
 
 use super::connection_limit::{IdleOnDrop, Permit};
 
-/// What an answer's body may fail with while it is sent: only what is passed through from another server can.
+/// Error while a body is sent: only forwarded bodies of another server can fail.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// An answer's body.
+/// Body of an answer.
 pub(crate) enum Body {
-    /// It is there.
+    /// Complete body in memory.
     Whole(Full<Bytes>),
-    /// It is sent as it comes.
+    /// Body that is streamed as it arrives.
     Coming(UnsyncBoxBody<Bytes, BodyError>, Option<IdleOnDrop>),
 }
 
 impl Body {
-    /// Notes when the answer is over: one that is there as a whole is so at once.
+    /// Marks the client as idle once the answer is sent: at once for a complete body.
     pub(super) fn hold_until_sent(&mut self, permit: &Permit) {
         match self {
             Self::Whole(_) => permit.set_idle(),
@@ -34,7 +34,7 @@ impl Body {
     }
 }
 
-/// An answer.
+/// HTTP response of the daemon.
 pub(crate) type HttpResponse = Response<Body>;
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -86,7 +86,7 @@ impl HttpBody for Body {
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> HttpResponse {
     match serde_json::to_vec(value) {
         Ok(bytes) => typed(status, JSON, bytes),
-        // Nothing that is answered can fail to be written.
+        // Serializing an answer cannot fail.
         Err(error) => {
             tracing::error!(%error, "cannot write an answer");
             typed(
@@ -120,7 +120,7 @@ pub(crate) struct ErrorBody<'a, R> {
     pub(crate) hint: Option<String>,
 }
 
-/// Returns `{"error_type":…}`.
+/// Returns the body `{"error_type":…}`.
 pub(crate) fn error(status: StatusCode, error_type: &str) -> HttpResponse {
     let body = ErrorBody {
         error_type,
@@ -130,7 +130,7 @@ pub(crate) fn error(status: StatusCode, error_type: &str) -> HttpResponse {
     json(status, &body)
 }
 
-/// Returns `{"error_type":…,"error_reason":…}`.
+/// Returns the body `{"error_type":…,"error_reason":…}`.
 pub(crate) fn error_because(
     status: StatusCode,
     error_type: &str,

@@ -24,28 +24,29 @@ use super::stall::StallLimited;
 use crate::control::Operators;
 use crate::rate_limit::log_limited;
 
-/// Clients of one listener at one time, where the system lets the daemon have enough descriptors.
+/// Maximum number of clients per listener, if the daemon may open enough descriptors.
 pub const HTTP_CLIENTS_MAX: usize = 1_024;
 
-/// How long a request's head may take, and a client may ask for nothing.
+/// Timeout of a request's head, and of an idle client.
 pub const HEAD_TIME: Duration = Duration::from_secs(30);
 
 /// The largest head of a request, in bytes.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// How long a client that is turned away may take to hear it.
+/// Time in which a rejected client must read the response.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
-/// Clients of one listener that are being turned away at one time; more are dropped without a word.
+/// Maximum number of clients of one listener that are being rejected; more are dropped without a
+/// response.
 pub const REFUSALS_MAX: usize = 32;
 
-/// How long no client is taken after the system could not give one, for want of descriptors say.
+/// Pause after a failed `accept`, for example without free descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a client has, when the daemon stops, to read its answer or to end a request that it has begun.
+/// Time that a client has, during a shutdown, to read its answer or to complete a request.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a request that is being answered may go on when the daemon stops.
+/// Time that a request in progress has during a shutdown.
 pub const STOP_TIME: Duration = Duration::from_secs(30);
 
 const FULL: &[u8] =
@@ -54,10 +55,10 @@ const FULL: &[u8] =
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncontent-length: 31\r\nconnection: close\r\n\r\n{\"error_type\":\"RequestTimeout\"}";
 
-/// What answers requests.
+/// Handler of requests.
 pub(super) trait Service: Send + Sync + 'static {
-    /// Looks at the head at once, and then answers. A head that is kept longer keeps what the client sends next from being read into the
-    /// memory that it lies in.
+    /// Checks the head at once, then answers. The head must be dropped before the first wait: while
+    /// it is held, hyper allocates another 8 KiB for the client's next input.
     fn answer(
         &self,
         caller: &Caller,
@@ -65,7 +66,8 @@ pub(super) trait Service: Send + Sync + 'static {
     ) -> impl Future<Output = HttpResponse> + Send;
 }
 
-/// A client that has just come and not asked yet when the daemon stops still may, until then.
+/// Waits for the first request of a client that had just connected when the shutdown began, until
+/// its deadline.
 async fn first_request_or_deadline(
     has_request: &CancellationToken,
     first_request_deadline: Instant,
@@ -76,7 +78,8 @@ async fn first_request_or_deadline(
     }
 }
 
-/// Takes at most `clients_max` clients until the daemon stops; returns when the last is gone.
+/// Serves at most `clients_max` clients until the daemon stops; returns when the last has
+/// disconnected.
 pub(super) async fn serve<S: Service>(
     listener: Listener,
     clients_max: usize,
@@ -120,7 +123,7 @@ pub(super) async fn serve<S: Service>(
 }
 
 async fn pause(error: &io::Error, stop: &CancellationToken) {
-    // Of a client that has gone already there is nothing to wait for.
+    // The client has disconnected already.
     if error.kind() == io::ErrorKind::ConnectionAborted {
         return;
     }
@@ -136,7 +139,7 @@ async fn refuse(stream: impl AsyncWrite + Unpin, _refusal: OwnedSemaphorePermit)
     reject(stream, FULL).await;
 }
 
-/// Says something to a client that is not let in, or not any longer. One that does not want to hear it is not waited for.
+/// Sends a response to a client that is rejected. A client that does not read is not waited for.
 async fn reject(mut stream: impl AsyncWrite + Unpin, response: &[u8]) {
     let sending = async {
         stream.write_all(response).await?;
@@ -163,7 +166,7 @@ struct Client<S> {
 }
 
 impl<S: Service> Client<S> {
-    /// Serves a client until it is gone, or another has its place, or the daemon stops.
+    /// Serves a client until it disconnects, is evicted, or the daemon stops.
     async fn serve(self, stream: Stream, permit: Permit) {
         tokio::select! {
             biased;
@@ -212,7 +215,7 @@ impl<S: Service> Client<S> {
             stop.cancelled().await;
             first_request_or_deadline(has_request, first_request_deadline).await;
         };
-        // What was sent before the stop is read first.
+        // Input from before the shutdown is read first.
         let ended = tokio::select! {
             biased;
             ended = &mut connection => ended,

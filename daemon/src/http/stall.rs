@@ -10,7 +10,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::connection_limit::Permit;
 
-/// How long a client may read nothing while there is something for it to read.
+/// Time for which a client may leave its answer unread.
 pub const WRITE_TIME: Duration = Duration::from_secs(30);
 
 /// The stream. A write that waits longer than [`WRITE_TIME`] is an error.
@@ -18,7 +18,7 @@ pub const WRITE_TIME: Duration = Duration::from_secs(30);
 pub(super) struct StallLimited<S> {
     stream: S,
     permit: Permit,
-    /// When the write that waits is given up.
+    /// Timer of the write that waits.
     overdue: Option<Pin<Box<Sleep>>>,
 }
 

@@ -1,7 +1,8 @@
-//! Writes the log from a thread of its own: a reader of standard error that stops reading must not stop the daemon.
+//! Queue of log lines, written by a thread of its own: a reader of standard error that stops
+//! reading must not stop the daemon.
 //!
-//! Lines wait in memory up to [`WAITING_BYTES_MAX`]. Further lines are dropped and counted, which one line says once all that waited is
-//! written.
+//! Lines wait in memory up to [`WAITING_BYTES_MAX`]. Further lines are dropped and counted, which
+//! one line reports once the waiting ones are written.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -15,10 +16,11 @@ use tracing_subscriber::fmt::MakeWriter;
 /// Bytes of lines that may wait to be written.
 pub const WAITING_BYTES_MAX: usize = 1024 * 1024;
 
-/// What a waiting line costs beside its text, in bytes: short lines are bounded in number too.
+/// Memory of a waiting line in addition to its text, in bytes: limits the number of short lines
+/// too.
 const LINE_OVERHEAD: usize = 64;
 
-/// How long the process waits at its exit for the last lines to be written.
+/// Time that the process waits at its exit for the last lines.
 pub const FLUSH_TIME: Duration = Duration::from_secs(1);
 
 /// The queue of this process.
@@ -47,7 +49,7 @@ enum Message {
 }
 
 impl Queue {
-    /// The queue to standard error, whose thread is started with the first call.
+    /// Returns the queue to standard error, starting its thread at the first call.
     pub(super) fn of_process() -> io::Result<Self> {
         if let Some(queue) = QUEUE.get() {
             return Ok(queue.clone());
@@ -91,7 +93,8 @@ impl Queue {
     }
 }
 
-/// Writes a last line, an error that ends the process say, and waits until all lines are written, at most for [`FLUSH_TIME`].
+/// Writes a last line, such as an error that ends the process, and waits until all lines are
+/// written, at most for [`FLUSH_TIME`].
 pub fn finish(line: Option<&str>) {
     match (QUEUE.get(), line) {
         (Some(queue), _) => {

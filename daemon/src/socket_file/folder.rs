@@ -1,4 +1,5 @@
-//! The folder that the socket is in: made where it is one of soramode's own, and made sure of where others can write beside it.
+//! Folder of the socket: created if it is one of soramode's own, and checked if other users can
+//! write beside it.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -15,14 +16,14 @@ const SHARED_BITS: u32 = 0o755;
 /// The bits of a folder in `/tmp`.
 const PRIVATE_BITS: u32 = 0o700;
 
-/// What may be done about the folder.
+/// Kind of a folder, which decides how it is treated.
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
-    /// `/tmp/soramode-UID`: whoever was there first could have made it.
+    /// `/tmp/soramode-UID`, which another user may have created first.
     Private,
-    /// `/run/soramode` or `$XDG_RUNTIME_DIR/soramode`, where nobody else can make one.
+    /// `/run/soramode` or `$XDG_RUNTIME_DIR/soramode`, where no other user can create one.
     Own,
-    /// Named by the operator, who made it.
+    /// Named and created by the operator.
     Foreign,
 }
 
@@ -95,7 +96,8 @@ fn prepare_own(folder: &Path) -> Result<(), SocketError> {
     make_whatever_the_umask(folder, SHARED_BITS)
 }
 
-/// Makes the folder if it is not there, with these bits: the umask may take some, and the next start would find a folder that nobody made.
+/// Creates a missing folder with these bits: the umask may remove some, and the next start would
+/// refuse the folder.
 fn make_whatever_the_umask(folder: &Path, bits: u32) -> Result<(), SocketError> {
     match make(folder, bits)? {
         Creator::Now => fs::set_permissions(folder, Permissions::from_mode(bits))

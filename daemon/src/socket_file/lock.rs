@@ -1,4 +1,4 @@
-//! The lock file beside the socket: whoever holds it may touch the socket. It has the holder's pid in it.
+//! Lock file beside the socket: its holder may change the socket. It contains the holder's pid.
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{SocketError, is_same, remove_if_same};
 use crate::lock_file;
 
-/// How often the lock is tried while others remove it under our hands.
+/// Number of attempts if other processes keep removing the file.
 const TRIES_MAX: usize = 8;
 
 /// The lock, held. The kernel gives it back when the process ends, however it ends; a clean stop removes the file as well.
@@ -46,7 +46,8 @@ impl Lock {
 }
 
 impl Drop for Lock {
-    /// While it is still held, so that nobody can hold the same name meanwhile.
+    /// Removes the file while it is still locked, so that no other process can hold a lock of the
+    /// same name.
     fn drop(&mut self) {
         remove_if_same(&self.path, &self.file);
     }
@@ -58,7 +59,7 @@ pub(super) fn lock_path(socket: &Path) -> PathBuf {
     name.into()
 }
 
-/// Neither a link to another file is followed nor a second name of one written to.
+/// Opens the file without following links, and refuses one with a second name.
 fn open(path: &Path) -> Result<File, SocketError> {
     let opened = lock_file::open(path).map_err(SocketError::on("open the lock file", path))?;
     opened.ok_or_else(|| SocketError::PathConflict {

@@ -124,7 +124,7 @@ async fn a_second_daemon_is_refused_with_the_pid_of_the_first() {
         std::process::id()
     );
     assert_eq!(home.refusal(), refusal);
-    // Even if somebody removed its lock file: the socket answers for itself.
+    // Even without its lock file, a live daemon is found by its socket.
     fs::remove_file(home.0.path().join("s.lock")).unwrap();
     assert_eq!(home.refusal(), refusal);
     assert!(
@@ -220,7 +220,7 @@ async fn a_lock_file_that_leads_elsewhere_is_not_written_to() {
 #[tokio::test]
 async fn a_lock_is_free_again_after_its_holder_and_never_held_twice() {
     let home = Home::new();
-    // Whoever has the lock may have the socket's name too, and nobody else finds it taken.
+    // The holder of the lock may take the socket's name too, and no other process finds it in use.
     let take_often = |path: PathBuf| {
         for _lock in (0..200).filter_map(|_| Lock::take(&path).ok()) {
             File::create_new(&path).unwrap();

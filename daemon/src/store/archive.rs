@@ -9,16 +9,16 @@ use soramode_protocol::subscribe::Gap;
 
 use super::event_blob;
 
-/// What the archive has from some seq on.
+/// Events of the archive from a sequence number on.
 #[derive(Debug)]
 pub struct ArchivePage {
-    /// What is not there any more, before the events.
+    /// Events before these that are no longer stored.
     pub gap: Option<Gap>,
     /// The events that follow, in order, without a hole.
     pub events: Vec<Event>,
 }
 
-/// Where the oldest event is that is kept, as whoever writes says.
+/// Sequence number of the oldest stored event, set by the writer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct OldestSeq(Arc<AtomicU64>);
 
@@ -57,7 +57,8 @@ impl Archive {
         Some(self.oldest.0.load(Ordering::Relaxed)).filter(|seq| *seq > 0)
     }
 
-    /// Events from `from` on and before `until`: `limit` and what was committed with the last of them.
+    /// Reads events from `from` on and before `until`: at least `limit`, to the end of the last
+    /// row.
     pub fn read(&self, from: u64, until: u64, limit: usize) -> rusqlite::Result<ArchivePage> {
         let connection = self
             .connection

@@ -1,4 +1,4 @@
-//! What a state holds, for people.
+//! Report on a state for `--check-state`.
 
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
@@ -14,7 +14,8 @@ use super::open::read_only;
 use super::problem::{Problem, Unusable};
 use super::schema::{self, SCHEMA, SchemaKind};
 
-/// Reads the whole state in a folder without changing it, and says what it holds, or why soramoded would refuse it.
+/// Reads the whole state in a folder without changing it, and describes its contents, or the reason
+/// why soramoded would refuse it.
 pub fn check(folder: &Path) -> Result<String, Unusable> {
     let unusable = |problem: Problem| Unusable {
         folder: folder.to_owned(),
@@ -49,14 +50,16 @@ fn look(path: &Path) -> Result<String, Problem> {
     }
 }
 
-/// Whether everything is in the database itself, so that it can be read where nothing can be written beside it.
+/// Returns true if the write-ahead log is empty, so that the database can be read without write
+/// access beside it.
 fn has_nothing_to_replay(path: &Path) -> bool {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     std::fs::metadata(log).map_or(true, |log| log.len() == 0)
 }
 
-/// A connection for a file system on which nothing can be written: `SQLite` then makes no index of the write-ahead log beside the database.
+/// Opens a database on a file system without write access: `SQLite` then creates no index of the
+/// write-ahead log.
 fn never_written(path: &Path) -> rusqlite::Result<Connection> {
     let mut uri = "file:".to_owned();
     for byte in path.as_os_str().as_bytes() {
@@ -91,7 +94,8 @@ fn check_with(
     if verdict != "ok" {
         return Err(Problem::Inconsistent(verdict));
     }
-    // A daemon that writes meanwhile may show the second reader a later moment: then the count of connections is of about now.
+    // A daemon that is running may show the second reader a later moment: the count of connections
+    // is then approximate.
     let Stored {
         mode,
         mode_changes,

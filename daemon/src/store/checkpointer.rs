@@ -1,5 +1,5 @@
-//! The thread that copies the write-ahead log into the database, while the writer goes on: it waits for the disk twice each time, and
-//! nobody waits for it.
+//! Thread that checkpoints the write-ahead log while the writer continues: each checkpoint waits
+//! for the disk twice, and delays no commit.
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -8,8 +8,9 @@ use std::thread::{self, JoinHandle};
 use rusqlite::Connection;
 use rustix::process::setpriority_process;
 
-/// How far it stands back for the threads that answer, where they share a core: at the usual priority it would keep them from it for some
-/// milliseconds each time.
+/// Priority below the threads that answer, where they share a core: at the usual priority each of
+/// its turns delays them by 3 ms. Too low a priority (niceness 10) lets the log grow faster than it
+/// is copied.
 const NICENESS: i32 = 5;
 
 /// Dropping it waits for its end.
@@ -20,7 +21,8 @@ pub(super) struct Checkpointer {
 }
 
 impl Checkpointer {
-    /// Copies over a connection of its own, each time that it is asked, and says what came of it.
+    /// Starts the thread, which checkpoints over a connection of its own on each request, and
+    /// reports the result.
     pub(super) fn start(
         connection: Connection,
         report: impl Fn(rusqlite::Result<()>) + Send + 'static,
@@ -35,7 +37,7 @@ impl Checkpointer {
         })
     }
 
-    /// Asks for a copy; whether it will come.
+    /// Requests a checkpoint; returns true if one will come.
     pub(super) fn start_checkpoint(&self) -> bool {
         self.requests
             .as_ref()
@@ -59,7 +61,7 @@ impl Drop for Checkpointer {
 }
 
 fn run(connection: &Connection, receiver: &Receiver<()>, report: impl Fn(rusqlite::Result<()>)) {
-    // Of this thread alone, on Linux. Where it is refused the copy only takes its turn like everything else.
+    // Affects this thread alone, on Linux. If it fails, the checkpoint has the usual priority.
     if let Err(error) = setpriority_process(None, NICENESS) {
         tracing::debug!(%error, "cannot lower the priority of copying the write-ahead log");
     }
@@ -68,7 +70,7 @@ fn run(connection: &Connection, receiver: &Receiver<()>, report: impl Fn(rusqlit
     }
 }
 
-/// Copies the write-ahead log into the database, as far as nobody reads it.
+/// Copies the write-ahead log into the database, as far as no reader uses it.
 pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
 }

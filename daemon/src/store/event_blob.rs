@@ -1,10 +1,11 @@
-//! Events as a row of the log has them: their lines of JSON, made small. They are most of what is written, and much like each other.
+//! Events as a row of the log: their lines of JSON, compressed. They are most of the written bytes,
+//! and much alike.
 
 use lz4_flex::block::{DecompressError, compress_prepend_size, decompress_into, uncompressed_size};
 use rusqlite::types::{FromSqlError, Type, ValueRef};
 use soramode_protocol::event::Event;
 
-/// LZ4 makes nothing smaller than this: a row that says more of itself is damaged.
+/// Highest compression ratio of LZ4: a row that claims more is damaged.
 const SMALLER_MAX: usize = 255;
 
 /// Why lines cannot be read.
@@ -20,7 +21,7 @@ enum Damage {
     Json(#[from] serde_json::Error),
 }
 
-/// Writes events.
+/// Compresses events into a row.
 pub(super) fn pack(events: &[&Event]) -> serde_json::Result<Vec<u8>> {
     let mut lines = Vec::new();
     for event in events {
@@ -30,7 +31,7 @@ pub(super) fn pack(events: &[&Event]) -> serde_json::Result<Vec<u8>> {
     Ok(compress_prepend_size(&lines))
 }
 
-/// Reads what was written, also as the first schemas had it.
+/// Reads the events of a row, including rows of the first schemas.
 pub(super) fn unpack(value: ValueRef<'_>) -> rusqlite::Result<Vec<Event>> {
     let events = match value {
         ValueRef::Blob(block) => unpack_block(block),

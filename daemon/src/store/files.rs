@@ -16,10 +16,10 @@ use crate::lock_file;
 const DATABASE: &str = "soramode.db";
 const LOCK: &str = "soramode.lock";
 
-/// What `SQLite` appends to the database's name for the files that belong to it: the write-ahead log and its index.
+/// Suffixes of the files that belong to an `SQLite` database: the write-ahead log and its index.
 const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
 
-/// Permission bits of the folder and of its files: no other user may learn who connects to whom.
+/// Permission bits of the folder and of its files: connections are private data.
 const FOLDER_BITS: u32 = 0o700;
 const FILE_BITS: u32 = 0o600;
 
@@ -75,9 +75,9 @@ pub(super) fn inspect(folder: &Path) -> Result<Inspection, Problem> {
 /// Result of an inspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Inspection {
-    /// No database.
+    /// Folder has no database.
     Nothing,
-    /// A database, and the user whose soramoded it belongs to.
+    /// Folder has a database, of the soramoded of this user.
     DatabaseOf(u32),
 }
 
@@ -242,7 +242,8 @@ pub(super) enum Presence {
     Replaced,
 }
 
-/// The files of an opened state, by which their loss is noticed: `SQLite` goes on writing to a file that was deleted, and says nothing.
+/// Files of an open state, to detect their loss: `SQLite` continues to write to a deleted file
+/// without an error.
 #[derive(Debug)]
 pub(super) struct Files {
     folder: PathBuf,
@@ -253,7 +254,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Of a state that has been opened and written to, so that all its files are there.
+    /// Notes the files of a state that has been opened and written to, so that all its files exist.
     pub(super) fn opened(folder: &Path, lock: File) -> io::Result<Self> {
         let database = database(folder);
         let companion = |suffix: &str| -> io::Result<_> {
@@ -302,7 +303,8 @@ impl Files {
             }))
     }
 
-    /// Writes what an open connection still has as a new database in the old one's place. The caller opens that.
+    /// Writes the contents of an open connection as a new database in the old one's place. The
+    /// caller opens it.
     pub(super) fn rewrite(&mut self, from: &Connection) -> Result<(), WriteError> {
         prepare(&self.folder).map_err(|problem| self.lost(problem.to_string()))?;
         let lost = |error: io::Error| self.lost(error.to_string());
@@ -321,7 +323,7 @@ impl Files {
         remove(&new)
             .and_then(|()| make_database(&new))
             .map_err(lost)?;
-        // SQLite says each of its names in UTF-8.
+        // SQLite returns its names in UTF-8.
         from.execute("VACUUM INTO ?1", [new.to_string_lossy()])?;
         File::open(&new)
             .and_then(|file| file.sync_all())
@@ -335,7 +337,7 @@ impl Files {
             .map_err(lost)
     }
 
-    /// The new files are the ones that are looked for from now on.
+    /// Notes the new files as the current ones.
     pub(super) fn reopened(&mut self) -> io::Result<()> {
         self.database_identity = Identity::of(&self.database)?;
         for (path, identity) in &mut self.companions {

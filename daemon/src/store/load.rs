@@ -1,4 +1,4 @@
-//! Reading what was stored.
+//! Loads a stored state.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -22,7 +22,8 @@ use super::membership::{StoredEtcdJson, StoredMemberJson};
 use super::meta::MetaKey;
 use super::parallel_load;
 
-/// More changes of the mode than any node has seen, and as many as a number in JSON can count for everybody.
+/// More changes of the mode than any node has seen, and the largest number that every JSON parser
+/// reads exactly.
 const GENERATION_MAX: u64 = (1 << 53) - 1;
 
 /// Reads everything that a start begins with. The other connection to the same state shares the work.

@@ -1,4 +1,4 @@
-//! What there is one of in the database.
+//! Single values in the database.
 
 use rusqlite::types::{FromSql, ToSql};
 use rusqlite::{Connection, OptionalExtension};
@@ -6,19 +6,19 @@ use rusqlite::{Connection, OptionalExtension};
 /// A fact that the database holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MetaKey {
-    /// The log's id.
+    /// Identifier of the log.
     LogId,
-    /// Which boot of the machine wrote last.
+    /// Boot of the machine that wrote last.
     BootId,
-    /// Whether the daemon stopped in order, with everything on the disk.
+    /// `true` after a clean stop with everything on the disk.
     IsClosed,
-    /// No seq from this one on was ever used: so much is safe from a power cut.
+    /// Bound of the used sequence numbers, safe from a power loss: none from this one on was used.
     ReservedSeq,
-    /// Whether `session.vanished` is owed.
+    /// `true` if `session.vanished` is pending.
     IsVanishedHeld,
-    /// The mode.
+    /// Mode of the node.
     Mode,
-    /// When the mode ends by itself, in microseconds of the boot clock of the boot that wrote last.
+    /// Expiry of the mode, in microseconds of the boot clock of the boot that wrote last.
     ExpiresAtBoot,
     /// The node's last life in its cluster; empty where it left in order.
     Member,

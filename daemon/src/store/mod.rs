@@ -1,4 +1,4 @@
-//! Where the gate's records are committed: a database that a thread of its own writes, or memory alone.
+//! Store of the gate's records: a database with a writer thread, or memory alone.
 
 pub mod archive;
 mod check;
@@ -23,12 +23,12 @@ use soramode_core::effect::Record;
 pub use self::check::check;
 pub use self::writer_thread::{Disk, LogSize, WriteError};
 
-/// A store. What it was given is safe once [`commit`](Self::commit) has succeeded.
+/// Store of records. They are safe once [`commit`](Self::commit) has succeeded.
 #[derive(Debug)]
 pub enum Store {
-    /// Nothing outlives the daemon, so nothing has to be written.
+    /// Keeps nothing after the daemon's end.
     Memory,
-    /// A database.
+    /// Writes to a database.
     Disk(Disk),
 }
 

@@ -1,4 +1,4 @@
-//! Opening the state: whose it is, whether it can be used, and what became of the machine since.
+//! Opens the state: checks its owner and format, and detects a reboot of the machine.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -28,34 +28,34 @@ pub enum OpenError {
     /// Another daemon has it.
     #[error(transparent)]
     AlreadyLocked(#[from] AlreadyLocked),
-    /// It cannot be used.
+    /// State cannot be used.
     #[error(transparent)]
     Unusable(#[from] Unusable),
 }
 
-/// What a daemon brings along.
+/// Parameters of opening a state.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenOptions<'a> {
-    /// How many events are kept.
+    /// Number of events to retain.
     pub keep_events: u64,
     /// The id of a log that begins here.
     pub log_id: &'a LogId,
-    /// Which boot of the machine this is, if that can be known.
+    /// Boot of the machine, if known.
     pub boot_id: Option<&'a str>,
 }
 
-/// The state, opened.
+/// State that was opened.
 #[derive(Debug)]
 pub struct Opened {
-    /// What writes it.
+    /// Writer of the state.
     pub disk: Disk,
-    /// What reads its events.
+    /// Archive of its events.
     pub archive: Archive,
-    /// What it held.
+    /// Contents of the state.
     pub stored: Stored,
-    /// The log's id.
+    /// Identifier of the log.
     pub log_id: LogId,
-    /// What became of the machine since it was written last.
+    /// State of the machine since the last write.
     pub host: HostState,
 }
 
@@ -70,7 +70,7 @@ pub fn open(folder: &Path, options: OpenOptions<'_>) -> Result<Opened, OpenError
     Ok(open_database(folder, options, lock).map_err(unusable)?)
 }
 
-/// Which boot of the machine this is. In a container it is its host's.
+/// Returns the identifier of the machine's boot. In a container it is its host's.
 pub fn boot_id() -> Option<String> {
     fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .ok()
@@ -88,7 +88,9 @@ fn open_database(folder: &Path, options: OpenOptions<'_>, lock: File) -> Result<
         SchemaKind::Foreign => return Err(Problem::Foreign),
     }
     let mut connection = writable(path)?;
-    // What turns out to be of no use is left as it is, also when it is closed.
+    // A file that cannot be used is left unchanged, also when it is closed. The first connection
+    // stays open until all others are: after the last one closes, opening another would replay the
+    // write-ahead log again.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     schema::migrate(&mut connection)?;
     let mut stored = load(&connection, &mut reader)?;
@@ -114,7 +116,7 @@ fn open_database(folder: &Path, options: OpenOptions<'_>, lock: File) -> Result<
     })
 }
 
-/// The mode of the journal is the file's; what is waited for is the connection's.
+/// Sets the journal mode of the file, and the durability of the connection.
 fn enable_wal(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")
@@ -157,7 +159,7 @@ pub(super) fn read_only(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Notes that a daemon has begun to write, and finds out what it must know of the one before.
+/// Notes that a daemon has begun to write, and reads the state of the previous one.
 fn begin(
     connection: &mut Connection,
     options: OpenOptions<'_>,
@@ -175,7 +177,7 @@ fn begin(
     }
     let was_closed = MetaKey::IsClosed.read(&transaction)?.unwrap_or(false);
     if host == HostState::Rebooted && !was_closed {
-        // The last events may have been lost with the power, and somebody may have seen them.
+        // A power loss may have removed the last events, which readers may have seen.
         stored.next_seq = MetaKey::ReservedSeq
             .read(&transaction)?
             .unwrap_or(0)

@@ -1,4 +1,4 @@
-//! Reading what there is most of: from both ends at once, by two threads, until they meet.
+//! Parallel load of the largest table: two threads read it from both ends until they meet.
 
 use std::panic::resume_unwind;
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use soramode_protocol::id::ConnectionId;
 
 use super::load::stored_connection;
 
-/// Rows between two looks at how far the other has come.
+/// Rows between two checks of the other's progress.
 const STRIDE: usize = 1_024;
 
 #[derive(Clone, Copy)]
@@ -28,7 +28,7 @@ impl End {
     }
 }
 
-/// How far each has come: ids that it has read.
+/// Ids that each thread has reached.
 #[derive(Debug, Default)]
 struct Reached {
     from_first: Option<ConnectionId>,
@@ -36,7 +36,7 @@ struct Reached {
 }
 
 impl Reached {
-    /// Whether nothing lies between them any more, now that one of them has come so far.
+    /// Notes the progress of one thread, and returns true once they have met.
     fn note(&mut self, end: End, id: &ConnectionId) -> bool {
         match end {
             End::First => self.from_first = Some(id.clone()),
@@ -46,7 +46,7 @@ impl Reached {
     }
 }
 
-/// Connections by their ids, of a state that nobody writes to; two of its readers are wanted.
+/// Loads the connections by their ids, over two connections to a state without a writer.
 pub(super) fn connections(
     one: &Connection,
     other: &mut Connection,
@@ -57,7 +57,7 @@ pub(super) fn connections(
         (read(one, End::First, reached), last.join())
     });
     let (mut rows, last) = (first?, last.unwrap_or_else(|panic| resume_unwind(panic))?);
-    // Where they met both may have been.
+    // Where they meet, both may have read a row.
     let met = rows.last().map(|row| row.connection_id.clone());
     rows.extend(
         last.into_iter()
@@ -101,7 +101,7 @@ mod tests {
     use super::super::schema;
     use super::*;
 
-    /// Readers of one state with so many connections.
+    /// Opens two connections to a state with this number of connections.
     fn readers(connections: usize) -> (tempfile::TempDir, [Connection; 2]) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");

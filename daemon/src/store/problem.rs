@@ -13,9 +13,9 @@ use super::schema::SCHEMA;
 #[derive(Debug, thiserror::Error)]
 #[error("the state in {} is in use by a running soramoded{}", folder.display(), pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
 pub struct AlreadyLocked {
-    /// The folder.
+    /// Folder of the state.
     pub folder: PathBuf,
-    /// Its process, where it could be told.
+    /// Process that holds it, if known.
     pub pid: Option<i32>,
 }
 
@@ -28,9 +28,9 @@ impl AlreadyLocked {
 #[derive(Debug, thiserror::Error)]
 #[error("the state in {} cannot be used: {problem}", folder.display())]
 pub struct Unusable {
-    /// The state's folder.
+    /// Folder of the state.
     pub folder: PathBuf,
-    /// The problem.
+    /// Problem of the state.
     pub problem: Problem,
 }
 
@@ -47,19 +47,19 @@ pub enum Problem {
     /// A later version wrote it.
     #[error("a newer soramoded wrote it (schema {0}, this one knows up to {SCHEMA})")]
     Newer(i32),
-    /// It is no database of ours.
+    /// Database of another program.
     #[error("soramode.db is another program's database")]
     Foreign,
-    /// It is damaged.
+    /// Database is damaged.
     #[error("it is damaged ({0})")]
     Damaged(rusqlite::Error),
-    /// It is damaged, as a look at all of it showed.
+    /// Database is damaged, as a full check showed.
     #[error("it is damaged ({0})")]
     Inconsistent(String),
-    /// It cannot be opened or written.
+    /// Database cannot be opened or written.
     #[error("it cannot be opened or written ({0})")]
     Database(rusqlite::Error),
-    /// There is no room to write it.
+    /// Disk has no space left.
     #[error("the disk is full ({0})")]
     Full(rusqlite::Error),
     /// Another process holds a lock on it.
@@ -110,7 +110,7 @@ impl Problem {
                 )
             }
             Self::Database(error) => match error.sqlite_error_code() {
-                // SQLite's word for it also where a file cannot be made longer.
+                // SQLite reports this also if a file cannot grow.
                 Some(ErrorCode::SystemIoFailure) => {
                     "Free disk space, or repair the disk, and restart soramoded".to_owned()
                 }
@@ -147,7 +147,7 @@ impl Problem {
         }
     }
 
-    /// The same problem in the words of `--check-state`, which names no further check.
+    /// Rewords the problem for `--check-state`, which names no further check.
     pub(super) fn after_check(self) -> Self {
         if let Self::Damaged(error) = self {
             Self::Inconsistent(error.to_string())
@@ -184,7 +184,7 @@ impl From<rusqlite::Error> for Problem {
     }
 }
 
-/// Makes a problem of the system's error; a file where a folder must be has a problem of its own.
+/// Converts a system error; a file in place of a folder is a problem of its own.
 pub(super) fn on<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> Problem {
     move |error| {
         let error = error.into();

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-/// Says in the file's head whose it is: "sora".
+/// Application id in the file's header: "sora".
 const APPLICATION_ID: i32 = 0x736f_7261;
 
 /// The steps, each frozen: the file with the number 1 makes the first schema of an empty database, the next one changes that.
@@ -22,20 +22,20 @@ const STEPS: [&str; 5] = [
 )]
 pub(super) const SCHEMA: i32 = STEPS.len() as i32;
 
-/// What a file is, going by its head.
+/// Kind of a file, by its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SchemaKind {
-    /// Nothing yet.
+    /// File without any table.
     Empty,
     /// Ours, of this schema or an older one.
     Known,
     /// Ours, of a later version.
     Newer(i32),
-    /// Somebody else's.
+    /// Database of another program.
     Foreign,
 }
 
-/// Looks at the head of a database.
+/// Reads the header of a database.
 pub(super) fn find(connection: &Connection) -> rusqlite::Result<SchemaKind> {
     let application_id: i32 =
         connection.pragma_query_value(None, "application_id", |row| row.get(0))?;

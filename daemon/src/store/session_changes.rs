@@ -1,4 +1,5 @@
-//! What one commit does to the sessions' rows: each is written once, however many connections came and went in it.
+//! Changes of one commit to the sessions' rows: each row is written once, however many connections
+//! begin and end in it.
 
 use std::collections::BTreeMap;
 
@@ -8,25 +9,25 @@ use soramode_protocol::time::Time;
 
 use super::write::run;
 
-/// By their channels.
+/// Changes by channel.
 #[derive(Debug, Default)]
 pub(super) struct SessionChanges<'a>(BTreeMap<&'a ChannelId, Change<'a>>);
 
-/// What became of a session since the commit began.
+/// Change of one session since the commit began.
 #[derive(Debug, Default)]
 struct Change<'a> {
-    /// It began in it.
+    /// Session, if created in this commit.
     created: Option<(&'a SessionId, Time)>,
     is_sora: bool,
     /// Live connections that are more now.
     net_live: i64,
-    /// The most that were more at one time.
+    /// Highest value of `net_live` so far.
     peak_live: i64,
     connections_created: u64,
 }
 
 impl<'a> SessionChanges<'a> {
-    /// In the place of whatever session its channel had.
+    /// Replaces any session of the same channel.
     pub(super) fn session_created(
         &mut self,
         channel_id: &'a ChannelId,
@@ -79,7 +80,7 @@ impl<'a> SessionChanges<'a> {
         )
     }
 
-    /// Writes it.
+    /// Writes all rows.
     pub(super) fn write(self, to: &Transaction<'_>) -> rusqlite::Result<()> {
         for (
             channel_id,

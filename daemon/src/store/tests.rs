@@ -1,4 +1,4 @@
-//! The database against the records folded in memory, and what becomes of it over restarts, boots and damage.
+//! Tests of the database against the records folded in memory, over restarts, boots and damage.
 
 use std::fs;
 use std::path::Path;
@@ -71,7 +71,7 @@ fn settings() -> Settings {
     }
 }
 
-/// A random input.
+/// Creates a random input.
 fn input(rng: &mut Rng) -> Input {
     let reply_to = ReplyHandle {
         socket: SocketId(1 + rng.u64(..3)),
@@ -157,7 +157,7 @@ fn sorted(mut stored: Stored) -> Stored {
     stored
 }
 
-/// A database, and beside it the same records folded in memory.
+/// Database, and the same records folded in memory.
 struct Both {
     folder: tempfile::TempDir,
     record_store: RecordStore,
@@ -265,7 +265,7 @@ async fn the_archive_reads_from_any_seq_and_says_what_is_gone() {
         (None, vec![2, 3]),
         "what was committed together comes together"
     );
-    // So many are kept, and those that were committed with the oldest of them.
+    // This number of events is retained, and those that share a row with the oldest.
     for first in (10..).step_by(10).take(2_000) {
         opened
             .disk
@@ -397,7 +397,7 @@ async fn the_write_ahead_log_begins_anew_however_much_is_written() {
     }
 }
 
-/// What is in the folder, but for the lock, what `SQLite` shares between processes, and files in which there is nothing.
+/// Returns the contents of the folder, except the lock, `SQLite`'s shared memory and empty files.
 fn contents(folder: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
     let files = fs::read_dir(folder)
         .unwrap()
@@ -420,7 +420,7 @@ fn contents(folder: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
     contents
 }
 
-/// Spoils a state that has something in it, and gives what is said of it then.
+/// Damages a state with contents, and returns the resulting error.
 async fn spoiled(spoil: impl FnOnce(&Path)) -> String {
     let folder = tempfile::tempdir().unwrap();
     let Opened { disk, stored, .. } = opened(folder.path(), BOOT);
@@ -561,7 +561,8 @@ async fn a_check_says_what_a_state_holds_also_while_it_is_written() {
     );
 }
 
-/// What each schema's state is read as stands beside it; `SORAMODE_REWRITE=1` writes that of a new one.
+/// Each schema's state has its expected contents beside it; `SORAMODE_REWRITE=1` writes those of a
+/// new one.
 #[tokio::test]
 async fn every_schema_that_there_was_is_still_read() {
     let states = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/state");

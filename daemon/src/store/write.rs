@@ -1,4 +1,5 @@
-//! Writing records: what each of them changes in the tables.
+//! Writes records: the change of each in the tables. A commit is one transaction: the changed rows,
+//! each session's once, and the events as one compressed row.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -20,18 +21,19 @@ use super::membership;
 use super::meta::MetaKey;
 use super::session_changes::SessionChanges;
 
-/// So many seqs are reserved at once, the more the longer the log has become: what a power cut may make it skip, and how seldom the disk
-/// is waited for.
+/// Sequence numbers that are reserved at once, more for a longer log: a power loss may skip them,
+/// and each reservation waits for the disk.
 const RESERVED_SEQS_MIN: u64 = 8_192;
 const RESERVED_SEQS_MAX: u64 = 1_048_576;
 
 /// Events in one row of the log at most.
 const EVENTS_PER_ROW: usize = 1_024;
 
-/// Rows of the log that one commit removes at most: more than it adds, so that what is too much becomes less.
+/// Maximum number of rows of the log that one commit removes: more than it adds, so that a surplus
+/// shrinks.
 const ROWS_REMOVED: u32 = 4;
 
-/// How long a commit waits for another connection's short lock.
+/// Time that a commit waits for a short lock of another connection.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 thread_local! {
@@ -45,7 +47,7 @@ fn count_pages(_: &mut Wal, pages: i32) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Where the writer is in the log.
+/// Position of the writer in the log.
 #[derive(Clone, Copy, Debug)]
 struct LogPosition {
     /// The last event that was written.
@@ -56,7 +58,7 @@ struct LogPosition {
     oldest_row: Option<(u64, u64)>,
 }
 
-/// What a commit is safe from.
+/// Failure that a commit survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Durability {
     /// The daemon's end: the file has it.
@@ -72,12 +74,13 @@ pub(super) struct Writer {
     position: LogPosition,
     keep_events: u64,
     oldest: OldestSeq,
-    /// As the connection was told last.
+    /// Durability that the connection is set to.
     durability: Durability,
 }
 
 impl Writer {
-    /// Of a database that has been brought to its schema, over a connection that waits for the disk. No event has this seq or a later one.
+    /// Creates the writer of a migrated database, over a connection that waits for the disk. No
+    /// event has `next_seq` or a later one.
     pub(super) fn new(
         mut connection: Connection,
         next_seq: u64,
@@ -114,7 +117,7 @@ impl Writer {
         &self.connection
     }
 
-    /// What a commit of these must be safe from.
+    /// Returns the durability that a commit of these records needs.
     pub(super) fn durability_of(&self, records: &[Record]) -> Durability {
         let must_sync =
             self.last_seq(records) >= self.position.reserved_seq || records.iter().any(needs_sync);
@@ -138,13 +141,13 @@ impl Writer {
         PAGES.get()
     }
 
-    /// Copies the write-ahead log into the database, as far as nobody reads it.
+    /// Copies the write-ahead log into the database, as far as no reader uses it.
     pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
         checkpoint(&self.connection)
     }
 
-    /// Notes that the daemon stopped in order. Whoever reads the log may go on a moment longer, and would leave the write-ahead log
-    /// behind: so that is copied here.
+    /// Notes the clean stop. A reader of the log may continue a moment longer and would leave the
+    /// write-ahead log behind, so it is copied here.
     pub(super) fn close(mut self) -> rusqlite::Result<()> {
         self.set_durability(Durability::PowerLoss)?;
         MetaKey::IsClosed.write(&self.connection, true)?;
@@ -152,7 +155,8 @@ impl Writer {
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     }
 
-    /// Commits records, all or none. What must be safe from a power cut waits for the disk, and everything before it with it.
+    /// Commits records, all or none. A commit that must survive a power loss waits for the disk,
+    /// and everything before it with it.
     pub(super) fn commit(
         &mut self,
         records: &[Record],
@@ -191,7 +195,7 @@ impl Writer {
         Ok(())
     }
 
-    /// What readers of the log look at to know how far back it goes.
+    /// Returns the shared sequence number of the oldest stored event.
     pub(super) fn oldest(&self) -> OldestSeq {
         self.oldest.clone()
     }
@@ -217,20 +221,22 @@ impl Writer {
 }
 
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
-    // The hook takes the place of SQLite's own, which would have whichever commit makes the log long copy it. There is room for one:
-    // `PRAGMA wal_autocheckpoint`, even of 0, would take this one away.
+    // The hook replaces SQLite's own, which would checkpoint in whichever commit makes the log
+    // long. There is only one: `PRAGMA wal_autocheckpoint`, even with 0, would remove this one.
     connection.wal_hook(Some(count_pages))?;
     connection.set_prepared_statement_cache_capacity(64);
     PAGES.set(0);
     Ok(())
 }
 
-/// Whether a power cut must not undo it.
+/// Returns true if the record must survive a power loss.
 fn needs_sync(record: &Record) -> bool {
     match record {
-        // Whom the node was in the cluster must be known again: else nobody may have its channels for a long time.
+        // The node's incarnation must be known again: without it its channels may be unavailable
+        // for a long time.
         Record::Mode(_) | Record::ExpiresAtBoot(_) | Record::Member(_) => true,
-        // What is owed. What came of a try may be lost: then it is tried once more, and its receiver knows it by its id.
+        // A pending delivery. The outcome of an attempt may be lost: then it is repeated, and its
+        // receiver knows it by its id.
         Record::Delivery(delivery) => delivery.attempts == 0,
         Record::Event(event) => matches!(event.kind, EventKind::ModeChanged(_)),
         Record::Pending { .. }
@@ -241,7 +247,7 @@ fn needs_sync(record: &Record) -> bool {
         | Record::DeliveryForgotten(_)
         | Record::Claimed { .. }
         | Record::Unclaimed(_)
-        // The same again a little later, and with the node's life where it enters.
+        // Written again a little later, and with the node's incarnation where it joins.
         | Record::Etcd(_)
         | Record::VanishedPending(_) => false,
     }
@@ -373,7 +379,7 @@ fn write_event<'a>(
             connection_id,
             ..
         } => {
-            // Of one that was pending there has been word, and it was not counted.
+            // A pending connection has no row that counts.
             if remove_connection(to, connection_id.as_str())? {
                 session_changes.connection_destroyed(channel_id);
             }

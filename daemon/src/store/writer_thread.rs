@@ -20,14 +20,15 @@ use super::files::{Files, Presence};
 use super::open::{Connections, reopen};
 use super::write::{Durability, Writer};
 
-/// So many pages (of 4 KiB) may wait to be copied from the write-ahead log into the database.
+/// Pages (of 4 KiB) in the write-ahead log at which a checkpoint starts.
 const CHECKPOINT_AFTER_PAGES: i32 = 8_192;
 
-/// And so many before the writer waits until they are: a start after a kill reads them all.
+/// Hard limit of these pages: the writer waits for the checkpoint. A start after a crash reads them
+/// all.
 pub(super) const PAGES_MAX: i32 = 2 * CHECKPOINT_AFTER_PAGES;
 
-/// With so many pages (256 MiB) in the write-ahead log an operator is told of it: another process reads the database and does not end, so
-/// that the log cannot begin anew.
+/// Pages (256 MiB) at which operators are warned: another process reads the database without end,
+/// so that the log cannot restart.
 const WARNING_PAGES: i32 = 65_536;
 
 /// Bytes in a page.
@@ -35,35 +36,35 @@ const PAGE_BYTES: i32 = 4_096;
 
 const BYTES_IN_A_MIB: i32 = 1_048_576;
 
-/// So many the writer copies itself: the disk has them in no time.
+/// Pages that the writer copies itself: the disk has them in no time.
 const FEW_PAGES: i32 = 256;
 
-/// What was written waits no longer than this to be copied.
+/// Time after which written pages are checkpointed.
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(30);
 
 /// Why records were not committed: none of them was.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The database refused.
+    /// Database returned an error.
     #[error("{0}")]
     Database(#[from] rusqlite::Error),
-    /// The database is gone, and could not be written anew.
+    /// Database was deleted, and could not be written again.
     #[error("{} was deleted or moved, and cannot be written again: {problem}", path.display())]
     Lost {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
-        /// Why not.
+        /// Description of the problem.
         problem: String,
     },
     /// Another file has the database's name.
     #[error("another file is in the place of {}", .0.display())]
     Replaced(PathBuf),
-    /// The files cannot be looked at.
+    /// Files cannot be accessed.
     #[error("cannot access {}: {error}", path.display())]
     Unseen {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
-        /// The system's error.
+        /// Error that the system returned.
         error: io::Error,
     },
 }
@@ -96,7 +97,7 @@ impl WriteError {
     }
 }
 
-/// Records, and what became of them.
+/// Records, and the result of writing them.
 type Written = (Vec<Record>, Result<(), WriteError>);
 
 enum WriterCommand {
@@ -133,9 +134,9 @@ impl LogSize {
 #[derive(Debug)]
 pub(super) struct WriterDeps {
     pub(super) writer: Writer,
-    /// For copying.
+    /// Connection of the checkpointer.
     pub(super) checkpoints: Connection,
-    /// What reads the events, beside the thread.
+    /// Reader of the events, outside the thread.
     pub(super) archive: Archive,
     pub(super) files: Files,
 }
@@ -219,7 +220,7 @@ fn long_log(pages: i32, database: &Path) -> String {
 }
 
 fn report_checkpoint(commands: Sender<WriterCommand>) -> impl Fn(rusqlite::Result<()>) + Send {
-    // Once nobody writes any more, nobody needs to know.
+    // The writer may have ended.
     move |outcome| {
         commands
             .send(WriterCommand::Checkpointed(outcome))
@@ -227,11 +228,11 @@ fn report_checkpoint(commands: Sender<WriterCommand>) -> impl Fn(rusqlite::Resul
     }
 }
 
-/// Where the thread that writes is.
+/// State of the writer thread.
 struct WriterThread {
     writer: Writer,
     checkpointer: Checkpointer,
-    /// For copiers.
+    /// Sender for the checkpointer.
     commands: Sender<WriterCommand>,
     archive: Archive,
     files: Files,
@@ -239,11 +240,12 @@ struct WriterThread {
     pages: Arc<AtomicI32>,
     /// Pages in the write-ahead log when the copy began that is under way.
     checkpoint_from: Option<i32>,
-    /// Pages in the write-ahead log when it was copied last; a reader may have kept it from beginning anew since.
+    /// Pages in the write-ahead log at the last checkpoint; a reader may have kept it from
+    /// restarting since.
     checkpointed_pages: i32,
-    /// When what was written has waited long enough to be copied.
+    /// Time of the next checkpoint.
     checkpoint_at: Option<Instant>,
-    /// Orders that came while it waited for a copy.
+    /// Commands that arrived while it waited for a checkpoint.
     held: VecDeque<WriterCommand>,
 }
 
@@ -253,7 +255,7 @@ impl WriterThread {
             match self.next(commands) {
                 Ok(WriterCommand::Commit(records, done)) => {
                     let outcome = self.commit(&records);
-                    // The caller may be gone; its records are written all the same.
+                    // The caller may be gone; its records are written nevertheless.
                     let _ = done.send((records, outcome));
                     self.check_pages(commands);
                 }
@@ -266,7 +268,7 @@ impl WriterThread {
         }
     }
 
-    /// What must outlive a power cut is not promised on the word of a file that was deleted.
+    /// Commits records. A durable commit checks first that the files were not deleted.
     fn commit(&mut self, records: &[Record]) -> Result<(), WriteError> {
         let durability = self.writer.durability_of(records);
         if durability == Durability::PowerLoss || records.is_empty() {
@@ -278,7 +280,8 @@ impl WriterThread {
         Ok(())
     }
 
-    /// Makes sure that the database is where it was opened: one that was deleted is written anew, from what is still open.
+    /// Checks that the database is where it was opened; a deleted one is written again from the
+    /// open file.
     fn check_files(&mut self) -> Result<(), WriteError> {
         let path = self.files.database().to_owned();
         match self.files.presence() {
@@ -363,8 +366,9 @@ impl WriterThread {
         self.checkpoint_from = self.checkpointer.start_checkpoint().then(Writer::log_pages);
     }
 
-    /// What was written meanwhile is copied too, in the same way while it is much. The little that is left is copied here: so the next
-    /// commit finds the log copied whole, and begins it anew.
+    /// Handles a finished checkpoint. Pages written since are checkpointed too, in the same way
+    /// while there are many. The last few are copied here, so that the next commit finds the log
+    /// copied whole and restarts it: a durable commit takes a quarter less then.
     fn checkpointed(&mut self, outcome: rusqlite::Result<()>) {
         let pages = Writer::log_pages();
         let from = self.checkpoint_from.take().unwrap_or(pages);
@@ -372,7 +376,7 @@ impl WriterThread {
             return self.start_checkpoint();
         }
         if let Err(error) = outcome.and_then(|()| self.writer.checkpoint()) {
-            // Nothing is lost by it: the write-ahead log only grows.
+            // No data is lost: the write-ahead log only grows.
             tracing::warn!(%error, "cannot copy the state's write-ahead log into the database; trying again in 30 s");
             self.checkpoint_at = Some(Instant::now() + CHECKPOINT_AFTER);
         }

@@ -1,5 +1,5 @@
-//! Access to the API: for a browser's page only from a listed origin, under no name that is not ours, over TCP with a token where there are
-//! some, and over a Unix socket by the kernel's word.
+//! Access to the API: for a browser's page only from a listed origin, under no foreign host name,
+//! over TCP with a token if any are configured, and over a Unix socket by kernel credentials.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ const ALLOW_HEADERS_AND_TOKEN: &str =
 const ALLOW_METHODS: &str = "POST, OPTIONS";
 const MAX_AGE_SECONDS: &str = "1000";
 
-/// How much of a Host that is not ours is said, in characters.
+/// Length of a foreign Host in the error, in characters.
 const HOST_CHARACTERS_MAX: usize = 255;
 
 /// Why a call is refused.
@@ -34,7 +34,7 @@ pub(super) enum Refusal {
     Host(Option<String>),
     /// The page's origin is not listed.
     Origin,
-    /// No token, or none of ours.
+    /// No token, or an unknown one.
     Token,
     /// The user may only look.
     User,
@@ -108,7 +108,8 @@ fn invalid_host(host: Option<String>) -> (String, String) {
     (format!("the Host {host:?} is not allowed"), hint)
 }
 
-/// Refuses a name that is not ours: a page could have had it lead here. The port says nothing, and a proxy may have another.
+/// Refuses a host name that is not ours, to which a page could have pointed its own name. The port
+/// is ignored: a proxy may have another.
 pub(super) fn check_host(
     config: &ApiConfig,
     caller: &Caller,
@@ -123,7 +124,7 @@ pub(super) fn check_host(
         return Err(Refusal::Host(None));
     };
     let host = String::from_utf8_lossy(host.as_bytes());
-    // Most say an address, which is read at a fraction of what a name takes.
+    // Most hosts are addresses, which are parsed at a fraction of a name's cost.
     if host
         .parse::<SocketAddr>()
         .is_ok_and(|address| address.ip().is_loopback())
@@ -189,9 +190,9 @@ pub(super) fn check_origin(config: &ApiConfig, headers: &HeaderMap) -> Result<He
     Ok(cors)
 }
 
-/// Checks whether the caller may do this, and returns the actor that a change of the mode is recorded under; `nameless`, where neither the
-/// kernel nor a token says it. Over TCP a token says so, where there are some. Over a Unix socket the kernel does: operators need no token,
-/// and others may look, or with a token what everybody may who has it.
+/// Checks the caller's access, and returns the actor for records; `nameless` if neither the kernel
+/// nor a token identifies it. Over TCP a token does, if any are configured. Over a Unix socket the
+/// kernel does: operators need no token; other users may read, or act with a token.
 pub(super) fn check_caller(
     state: &HttpState,
     caller: &Caller,

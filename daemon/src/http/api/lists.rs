@@ -1,4 +1,5 @@
-//! Sora's lists made of our own: asked of the gate in small pages, so that nobody else is held up, and sent as they come.
+//! Lists in Sora's format: requested from the gate in small pages, so that no other client is
+//! delayed, and streamed.
 
 use bytes::Bytes;
 use http_body_util::channel::{Channel, Sender};
@@ -20,24 +21,24 @@ use crate::engine::Engine;
 use crate::http::HttpState;
 use crate::http::response::{BodyError, HttpResponse, JSON, streaming, typed};
 
-/// Rows that the gate is asked for at once.
+/// Maximum number of rows per request to the gate.
 const PAGE_ROWS: u32 = 64;
 
 /// Pages that are made before the client has taken the first.
 const PAGES_AHEAD: usize = 4;
 
-/// What is listed.
+/// Kind of list.
 #[derive(Clone, Debug)]
 pub(super) enum List {
     /// Connections, of one channel or of all.
     Connections(Option<ChannelId>),
-    /// Sessions.
+    /// Rows of sessions.
     Sessions,
-    /// What is known of each connection as a statistic.
+    /// Statistics of each connection.
     Stats,
 }
 
-/// As in `Sora_20231220.ListSessions`.
+/// Row of `Sora_20231220.ListSessions`.
 #[derive(Serialize)]
 struct SessionRow {
     channel_id: ChannelId,
@@ -49,7 +50,8 @@ struct SessionRow {
     total_connections: u64,
 }
 
-/// As in `GetStatsAllConnections`. Viewers take numbers, strings, booleans and objects; null and arrays break them.
+/// Row of `GetStatsAllConnections`. Viewers take numbers, strings, booleans and objects; null and
+/// arrays break them.
 #[derive(Serialize)]
 struct StatsRow {
     connection_id: ConnectionId,
@@ -88,7 +90,7 @@ struct Pages {
     engine: Engine,
     list: List,
     cursor: Option<String>,
-    /// What stands before the next row.
+    /// Text before the next row.
     separator: &'static [u8],
 }
 
@@ -96,7 +98,7 @@ impl Pages {
     async fn send(mut self, first: Vec<u8>, mut sender: Sender<Bytes, BodyError>) {
         let (mut text, mut is_more) = (first, true);
         while is_more {
-            // Whoever does not listen any more needs no more of it.
+            // The client has disconnected.
             if sender
                 .send_data(std::mem::take(&mut text).into())
                 .await
@@ -104,11 +106,12 @@ impl Pages {
             {
                 return;
             }
-            // As on the control socket: whoever waits at a socket by now comes before the next page.
+            // Clients that wait at a socket are served before the next page, as on the control
+            // socket.
             yield_now().await;
             match self.next(&mut text).await {
                 Ok(more) => is_more = more,
-                // What looks whole must be whole.
+                // A partial list must not look complete.
                 Err(_) => return sender.abort("soramoded is stopping".into()),
             }
         }
@@ -144,7 +147,7 @@ impl Pages {
         {
             Ok(Reply::Page(Page::Connections(page))) => {
                 self.cursor = page.cursor;
-                // Who was let in and has not come yet is none of Sora's connections.
+                // Pending connections are not among Sora's connections.
                 let live = page
                     .connections
                     .into_iter()

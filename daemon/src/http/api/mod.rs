@@ -33,23 +33,23 @@ pub(crate) use proxy::SoraProxy;
 use report::StatsReport;
 use target::{Call, RequestTarget};
 
-/// What a head came to.
+/// Checked head of a request.
 pub(super) struct Head {
     /// Headers of every answer.
     cors: HeaderMap,
-    /// What is asked for; or the answer, where that does not hang on the body.
+    /// Parsed request; or the answer, if that does not depend on the body.
     parsed: Result<ParsedHead, Box<HttpResponse>>,
 }
 
-/// What is asked for, but for the body.
+/// Request without its body.
 struct ParsedHead {
     actor: Arc<str>,
     target: RequestTarget,
-    /// Those that a Sora is to have: none, where there is no Sora behind us.
+    /// Headers to forward to Sora; empty without a Sora.
     headers: HeaderMap,
 }
 
-/// Reads a head, and keeps of it only what is wanted of it later.
+/// Checks a head, and keeps only what later steps need.
 pub(super) fn read_head(state: &HttpState, caller: &Caller, head: Parts) -> Head {
     let config = &state.config.api;
     let checked = access::check_host(config, caller, &head.headers)
@@ -116,7 +116,7 @@ async fn answer_parsed(state: &HttpState, parsed: &ParsedHead, body: RequestBody
         let read = body.read(BODY_BYTES_MAX).await;
         read.map(|body| (body, Held::default()))
     };
-    // What a large body holds of the memory for such bodies is given back with the answer.
+    // Memory held for a large body is released with the answer.
     let (body, _held) = match read {
         Ok(read) => read,
         Err(problem) => return problem.answer(),
@@ -143,7 +143,8 @@ fn proxy_for<'a>(state: &'a HttpState, target: &RequestTarget) -> Option<&'a Sor
     }
 }
 
-/// The mode and what soramode alone knows are answered here; everything else is passed on to Sora, where there is one.
+/// Answers requests about the mode and soramode itself; forwards all others to Sora, if there is
+/// one.
 async fn dispatch(state: &HttpState, parsed: &ParsedHead, body: Bytes) -> HttpResponse {
     let ParsedHead {
         actor,
@@ -271,7 +272,7 @@ async fn change_mode(
     Ok(answer)
 }
 
-/// A refusal of the gate, in its own word; anything else is a bug.
+/// Maps a refusal of the gate to its error type; anything else is a bug.
 fn unexpected(answer: soramode_protocol::reply::Answer) -> Problem {
     match answer {
         Err(error) if error.data.error_type != ErrorType::Internal => {

@@ -1,4 +1,4 @@
-//! What can be wrong with a call, as Shiguredo's public dispatcher says it.
+//! Problems of a call, in the form of Shiguredo's public dispatcher.
 
 use hyper::StatusCode;
 use serde::Serialize;
@@ -10,34 +10,34 @@ use crate::http::response::{self, HttpResponse};
 /// A call that is refused.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Problem {
-    /// Not `POST`.
+    /// Method is not `POST`.
     Method,
-    /// No `x-sora-target`.
+    /// Header `x-sora-target` is missing.
     NoTarget,
-    /// A target that is not `Word_8digits.Word`.
+    /// Target is not of the form `Word_8digits.Word`.
     NotATarget,
     /// Two targets, or one of another service.
     WrongService,
-    /// No body, and nobody knows the target.
+    /// Target is unknown, and the body is empty.
     UnknownWithoutBody,
-    /// No body, and the target needs one.
+    /// Target needs a body, and it is empty.
     NoBody(RequestTarget),
     /// The body is not JSON.
     NotJson,
-    /// A body, and nobody knows the target.
+    /// Target is unknown, and there is a body.
     Unknown(RequestTarget),
-    /// The body is not what the target takes.
+    /// Body does not match the target's schema.
     Schema(Box<Mismatch>),
-    /// The gate refused, with its own word for why.
+    /// Gate refused with this error type.
     Gate(String),
-    /// A bug.
+    /// Internal error: a bug.
     Bug,
 }
 
-/// Where a body is not what its schema says.
+/// Mismatch between a body and its schema.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Mismatch {
-    /// Always `data`.
+    /// Always the text `data`.
     pub(super) invalid: &'static str,
     pub(super) schema: Value,
     pub(super) error: &'static str,

@@ -1,4 +1,4 @@
-//! What is not ours goes on to Sora's own API, and its answer comes back as it is.
+//! Proxy to Sora's own API for all other operations; its answers are returned unchanged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +61,7 @@ impl SoraProxy {
             .send()
             .await
         {
-            // No client of ours was told that it may speak another protocol here.
+            // Protocol upgrades are not offered to clients.
             Ok(response) if response.status().is_informational() => {
                 let problem = format!(
                     "answered {}: protocol upgrades are not supported",
@@ -146,14 +146,14 @@ async fn whole(mut body: Body) -> Result<Bytes, (StatusCode, String)> {
     Ok(bytes.into())
 }
 
-/// Sora's target for what a list of nodes is asked with.
+/// Target of Sora for the list of nodes.
 pub(super) const NODES: Target = Target::ListClusterNodes;
 
 /// An answer of Sora's as ours: if it breaks off, so does this.
 fn back(response: Response<reqwest::Body>) -> HttpResponse {
     let (head, body) = response.into_parts();
     let mut headers = end_to_end(&head.headers);
-    // A length that was said is kept to, unless the answer came in chunks: then it says nothing (RFC 9112, 6.3).
+    // An announced length is checked, except for chunked answers, which ignore it (RFC 9112, 6.3).
     if let Some(length) = head
         .headers
         .get(CONTENT_LENGTH)

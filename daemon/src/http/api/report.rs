@@ -1,5 +1,5 @@
-//! `GetStatsReport` without a Sora: what soramode counts itself, under Sora's names. What only a Sora knows is left out, so that no viewer
-//! takes it for zero.
+//! `GetStatsReport` without a Sora: soramode's own counters, under Sora's names. Values that only a
+//! Sora knows are omitted, so that no viewer takes them for zero.
 
 use serde::Serialize;
 use soramode_protocol::event::EventType;
@@ -16,7 +16,7 @@ pub(super) struct StatsReport {
     total_ongoing_connections: u64,
     total_session_created: u64,
     total_session_destroyed: u64,
-    /// Where a Sora sends its webhooks here.
+    /// Present if a Sora sends its webhooks here.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     auth_webhooks: Option<AuthWebhooks>,
 }

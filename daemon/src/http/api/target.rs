@@ -1,4 +1,4 @@
-//! What a call asks for: its target, and the one property of the body that the target goes by.
+//! Target of a call, and the property of its body that the target needs.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use super::problem::{Mismatch, Problem};
 
 const TARGET: HeaderName = HeaderName::from_static(TARGET_HEADER);
 
-/// The services that there are: what a Sora knows, and what soramode alone does.
+/// Names of the services: Sora's, and soramode's own.
 const SERVICES: [&str; 2] = ["Sora", "Soramode"];
 
 /// Digits of a version: a day.
@@ -26,9 +26,9 @@ const VERSION_DIGITS: usize = 8;
 /// A target that is well formed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestTarget {
-    /// As it stands in the header.
+    /// Text of the header.
     name: Cow<'static, str>,
-    /// If it is one that soramode knows.
+    /// Target, if soramode knows it.
     target: Option<Target>,
 }
 
@@ -40,33 +40,33 @@ struct Parts<'a> {
     operation: &'a str,
 }
 
-/// What is answered here.
+/// Call that is answered here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// `GetMode`
+    /// The operation of the target `GetMode`.
     GetMode,
     /// `ChangeMode`, to this mode
     ChangeMode(SettableMode),
-    /// `ListClusterNodes`
+    /// The operation of the target `ListClusterNodes`.
     ListClusterNodes,
-    /// `ListConnections`
+    /// The operation of the target `ListConnections`.
     ListConnections,
     /// `ListChannelConnections`, of this channel
     ListChannelConnections(ChannelId),
-    /// `ListSessions`
+    /// The operation of the target `ListSessions`.
     ListSessions,
-    /// `GetStatsAllConnections`
+    /// The operation of the target `GetStatsAllConnections`.
     GetStatsAllConnections,
-    /// `GetStatsReport`
+    /// The operation of the target `GetStatsReport`.
     GetStatsReport,
-    /// soramode's own `Connect`
+    /// The operation `Connect` of soramode's own.
     Connect(Box<Connect>),
-    /// soramode's own `GetStatus`
+    /// The operation `GetStatus` of soramode's own.
     GetStatus,
 }
 
 impl RequestTarget {
-    /// Reads the header.
+    /// Reads the target from the header.
     pub fn read(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut values = headers.get_all(&TARGET).iter();
         let value = match (values.next(), values.next()) {
@@ -105,7 +105,7 @@ impl RequestTarget {
         self.target
     }
 
-    /// What a user must be allowed to ask for it. What only Sora knows may do anything.
+    /// Returns the access that a user needs for it. Targets that only Sora knows may do anything.
     pub(super) const fn access(&self) -> Access {
         match self.target {
             Some(
@@ -124,7 +124,7 @@ impl RequestTarget {
         }
     }
 
-    /// What it asks for with this body.
+    /// Combines the target with the body.
     pub fn with(&self, body: &[u8]) -> Result<Call, Problem> {
         let is_empty = body.is_empty();
         let body = if is_empty {

@@ -1,6 +1,8 @@
-//! What load balancers and monitoring ask: `/live`, `/ready`, `/ready/new-session`, `/metrics`.
+//! Endpoints for load balancers and monitoring: `/live`, `/ready`, `/ready/new-session`,
+//! `/metrics`.
 //!
-//! They ask by whatever name or address they know the node by, and learn nothing that must be kept: so no name is refused here.
+//! Callers use any name or address of the node, and the answers hold no secrets, so no host name is
+//! refused here.
 
 mod state;
 
@@ -20,10 +22,10 @@ use super::HttpState;
 use super::body::RequestBody;
 use super::response::{HttpResponse, error, json, typed};
 
-/// How long `/live` waits for the gate.
+/// Time that `/live` waits for the gate.
 const LIVE_PATIENCE: Duration = Duration::from_millis(500);
 
-/// What is asked for.
+/// Endpoint of a request.
 #[derive(Clone, Copy)]
 enum Question {
     Live,
@@ -36,7 +38,7 @@ enum Question {
 struct Readiness {
     mode: Mode,
     membership: Membership,
-    /// Only where that is the matter.
+    /// Present only if the storage is the reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     storage: Option<StorageState>,
 }
@@ -53,7 +55,7 @@ impl Question {
     }
 }
 
-/// Whether this door serves the path.
+/// Returns true if one of the endpoints has this path.
 pub(super) fn is_path(path: &str) -> bool {
     Question::of(path).is_some()
 }
@@ -71,13 +73,13 @@ pub(super) async fn answer(state: &HttpState, request: &Request<RequestBody>) ->
     }
     let asked = state.engine.ask_one("http".into(), GateRequest::GetStatus);
     let answered = match question {
-        // A slow disk holds up whatever the gate says; that is no reason to start the daemon anew.
+        // A slow disk delays the gate's answers; that is no reason to restart the daemon.
         Question::Live => timeout(LIVE_PATIENCE, asked).await.ok(),
         Question::Ready | Question::ReadyForSessions | Question::Metrics => Some(asked.await),
     };
     let mut answer = match (question, answered) {
         (_, Some(Ok(Reply::Status(status)))) => tell(state, question, &status),
-        // Whoever still answers is alive; that is all it can say.
+        // A daemon that answers is alive; nothing more is reported.
         (Question::Live, _) => typed(StatusCode::OK, super::response::JSON, &b"{}"[..]),
         (Question::Ready | Question::ReadyForSessions | Question::Metrics, _) => {
             error(StatusCode::SERVICE_UNAVAILABLE, "Stopping")

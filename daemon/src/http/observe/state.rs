@@ -1,4 +1,4 @@
-//! How the node is at the moment, as metrics.
+//! Metrics of the node's present state.
 
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGauge, IntGaugeVec, Registry};
@@ -122,7 +122,7 @@ impl Gauges {
         self.0.register(Box::new(gauges))
     }
 
-    /// A series for each word, with 1 for the one that holds. The label has the metric's own name.
+    /// Creates one series per value, with 1 for the present one. The label has the metric's name.
     fn one_of<const N: usize>(
         &self,
         name: &str,

@@ -1,7 +1,7 @@
-//! `POST /sora/auth`: the gate decides, then the application may still refuse. Whatever goes wrong nobody gets in, and nobody whom the
-//! application did not let in is waited for.
+//! `POST /sora/auth`: the gate decides, then the application may deny. Any failure rejects the
+//! client, and the gate does not wait for clients that the application denied.
 //!
-//! Each question is a task of its own: once the gate has heard of it, it is brought to its end, also where Sora hangs up meanwhile.
+//! Each question has a task of its own, which runs to its end even if Sora hangs up.
 
 use std::sync::Arc;
 
@@ -26,19 +26,19 @@ use crate::http::response::{HttpResponse, json};
 use crate::metrics::{Metrics, WebhookOutcome};
 use crate::rate_limit::log_limited;
 
-/// The reason that a client is given whom the application did not answer for.
+/// Reason for rejecting a client if the application did not answer.
 const UPSTREAM_FAILED: &str = "AUTH-UPSTREAM-FAILED";
 
-/// The reason for a client whose channel another node of the cluster has: Sora cannot be told to send it there.
+/// Reason for rejecting a client whose channel another node owns: Sora cannot redirect it.
 const OTHER_NODE: &str = "OTHER-NODE";
 
-/// The reason for a client whose id is another's.
+/// Reason for rejecting a client whose id is in use.
 const ID_IN_USE: &str = "CONNECTION-ID-IN-USE";
 
 /// The reason where the gate cannot decide.
 const UNAVAILABLE: &str = "UNAVAILABLE";
 
-/// What Sora is answered.
+/// Answer to Sora.
 #[derive(Serialize)]
 struct Verdict<'a> {
     allowed: bool,
@@ -46,13 +46,13 @@ struct Verdict<'a> {
     reason: Option<&'a str>,
 }
 
-/// What an application's answer must have; Sora takes more.
+/// Required field of an application's answer; Sora accepts more.
 #[derive(Deserialize)]
 struct Allowed {
     allowed: bool,
 }
 
-/// What Sora said, and what it takes to answer.
+/// Request of Sora, and the means to answer it.
 struct Question {
     engine: Engine,
     sora: Arc<Sora>,
@@ -62,7 +62,7 @@ struct Question {
     body: Bytes,
 }
 
-/// What becomes of the question, what is counted, and what Sora is answered.
+/// Outcome for the gate, for the metrics, and for Sora.
 type Outcome = (AuthOutcome, WebhookOutcome, HttpResponse);
 
 pub(super) async fn answer(
@@ -113,18 +113,19 @@ impl Question {
             outcome = self.decide(answer) => Some(outcome),
             () = reply.closed() => None,
         };
-        // Where Sora hung up nobody will tell the client to come.
+        // Sora hung up, so the client will not connect.
         let Some((ended, outcome, answer)) = outcome else {
             return self.end(connection_id, AuthOutcome::Denied);
         };
-        // The gate has heard of it before Sora does.
+        // The gate is notified before Sora.
         self.end(connection_id, ended);
         self.metrics.webhook("auth", outcome);
-        // If Sora hung up at this very moment, the gate's own timeout has the client.
+        // If Sora hangs up at this moment, the gate's own timeout removes the client.
         reply.send(answer).unwrap_or_default();
     }
 
-    /// Ends the question. Nothing is awaited between this and the gate, which so hears everything about one client in order.
+    /// Ends the question. No await between this and the gate, which so receives everything about
+    /// one client in order.
     fn end(&self, connection_id: ConnectionId, ended: AuthOutcome) {
         if self.sora.pending_auths.end(&connection_id, ended) {
             let denied = Input::Sora(SoraInput::Denied { connection_id });
@@ -138,7 +139,7 @@ impl Question {
             Ok(Reply::Decision(Decision::Offer { .. })) => {
                 return self.ask_application(Expected::Yes).await;
             }
-            // The shadow of a gate waits for whom it would turn away.
+            // In shadow mode the gate expects clients that it would reject.
             Ok(Reply::Decision(Decision::Reject { reason, .. })) => (reason.name(), Expected::Yes),
             Ok(Reply::Decision(Decision::Redirect { .. })) => (OTHER_NODE, Expected::No),
             Err(error) if error.data.error_type == ErrorType::ConnectionIdInUse => {
@@ -209,7 +210,7 @@ impl Question {
     }
 }
 
-/// Whether the gate waits for the client.
+/// Expectation of the gate: will the client connect?
 #[derive(Clone, Copy)]
 enum Expected {
     Yes,
@@ -232,7 +233,8 @@ impl Expected {
     }
 }
 
-/// Sora answers for its client by this, so it must leave nothing open: another status, or two words about the same, are no answer.
+/// Parses the application's answer. Sora acts on it, so it must be unambiguous: another status, or
+/// two values for the same field, are invalid.
 fn read_answer(response: &UpstreamResponse) -> Result<Allowed, String> {
     if response.status != StatusCode::OK {
         return Err(response.problem());

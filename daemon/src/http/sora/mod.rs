@@ -33,7 +33,7 @@ use webhook::Unreadable;
 /// The largest webhook, in bytes: `session.destroyed` lists every connection that there was.
 pub const WEBHOOK_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// What the webhooks' doors share.
+/// State that the webhooks share.
 #[derive(Debug)]
 pub(crate) struct Sora {
     upstreams: Arc<UpstreamClients>,
@@ -68,7 +68,7 @@ impl Sora {
     }
 }
 
-/// Which webhook a path is for.
+/// Kind of webhook of a path.
 #[derive(Clone, Copy)]
 enum Kind {
     Auth,
@@ -107,7 +107,7 @@ pub(super) async fn answer(
     let Some((kind, token)) = Kind::of(request.uri().path()) else {
         return error(StatusCode::NOT_FOUND, "NotFound");
     };
-    // A page in somebody's browser is on the loopback too, but cannot hide where it comes from.
+    // A page in a browser on this machine comes from the loopback too, but cannot hide its origin.
     if !is_peer(state, caller) || request.headers().contains_key(ORIGIN) {
         state
             .metrics

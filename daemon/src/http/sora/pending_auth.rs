@@ -1,5 +1,5 @@
-//! Who is being asked about: a client may be asked about twice at one time, where Sora asks again before it was answered. It is given up
-//! only when the last of them is over and none has let it in.
+//! Auth questions in flight: Sora may repeat a question before the first was answered. The
+//! connection is given up only when the last of them has ended and none admitted the client.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,23 +12,23 @@ pub(crate) struct PendingAuths {
     by_id: Mutex<HashMap<ConnectionId, PendingAuth>>,
 }
 
-/// What is known of a client so far.
+/// State of the questions about one connection.
 #[derive(Debug, Default)]
 struct PendingAuth {
     /// Questions that are not over.
     questions: u32,
     /// The gate waits for it.
     is_expected: bool,
-    /// Sora was told to let it in.
+    /// `true` if Sora was told to admit it.
     is_admitted: bool,
 }
 
-/// How a question ended.
+/// Outcome of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AuthOutcome {
-    /// The gate did not let it in: it waits for nobody.
+    /// Gate rejected it, and does not expect a connection.
     Rejected,
-    /// The gate waits for it, and it may come.
+    /// Gate expects the connection, and it may come.
     Admitted,
     /// The gate waits for it in vain.
     Denied,

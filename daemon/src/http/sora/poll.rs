@@ -15,7 +15,7 @@ use crate::health::{Health, SORA_API};
 use crate::metrics::Metrics;
 use crate::rate_limit::log_limited;
 
-/// Asks, and tells the gate.
+/// Polls Sora's API for the gate.
 #[derive(Debug)]
 pub(crate) struct Poller {
     pub(crate) api: SoraApi,

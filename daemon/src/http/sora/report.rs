@@ -1,4 +1,5 @@
-//! `POST /sora/session` and `/sora/event`: the gate notes what it needs, then the application hears it, and its answer goes back.
+//! `POST /sora/session` and `/sora/event`: the gate records them, then they are forwarded to the
+//! application, and its answer is returned.
 
 use bytes::Bytes;
 use hyper::{HeaderMap, StatusCode};
@@ -25,7 +26,8 @@ pub(super) async fn answer(
         WebhookSource::Event => sora.upstreams.event(),
     };
     let outcome = match (read_report(source, &body, clock::now().wall), &upstream) {
-        // Nothing is awaited between the body and this: Sora may hang up, and what it reported is taken in all the same.
+        // No await between the body and this: Sora may hang up, and its report is recorded
+        // nevertheless.
         (Ok(input), _) => match state.engine.tell_sora(input) {
             Ok(()) => WebhookOutcome::Taken,
             Err(Refusal::Stopped) => return error(StatusCode::SERVICE_UNAVAILABLE, "Stopping"),

@@ -1,4 +1,5 @@
-//! The application's own webhooks: what Sora said goes on to them unchanged, and what they answer goes back.
+//! The application's own webhooks: Sora's requests are forwarded unchanged, and the answers
+//! returned.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub(crate) struct Upstream {
     health: Arc<Health>,
 }
 
-/// What an upstream answered.
+/// Response of an upstream.
 #[derive(Debug)]
 pub(crate) struct UpstreamResponse {
     pub(crate) status: StatusCode,
@@ -35,7 +36,7 @@ pub(crate) struct UpstreamResponse {
     pub(crate) body: Bytes,
 }
 
-/// An upstream did not answer in time, or not with what can be passed back.
+/// Failure of an upstream: no answer in time, or one that cannot be returned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Failed(pub(crate) String);
@@ -58,7 +59,7 @@ impl Upstream {
         })
     }
 
-    /// Passes a body on with its headers, and hears the whole answer.
+    /// Forwards a body with its headers, and reads the whole response.
     pub(crate) async fn send_request(
         &self,
         headers: &HeaderMap,
@@ -133,7 +134,7 @@ impl Upstream {
 }
 
 impl UpstreamResponse {
-    /// Returns what is wrong with the status.
+    /// Describes the problem with the status.
     pub(crate) fn problem(&self) -> String {
         let more = if self.status == StatusCode::LOOP_DETECTED {
             ": its URL leads back to this soramoded"
@@ -143,7 +144,7 @@ impl UpstreamResponse {
         format!("answered {}{more}", self.status.as_u16())
     }
 
-    /// As it goes back to Sora: byte for byte.
+    /// Converts to a response for Sora, byte for byte.
     pub(crate) fn into_response(self) -> HttpResponse {
         let mut answer = Response::new(full(self.body));
         *answer.status_mut() = self.status;

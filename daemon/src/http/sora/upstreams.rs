@@ -10,7 +10,7 @@ use crate::args::http::HttpUrl;
 use crate::config::SoraConfig;
 use crate::health::Health;
 
-/// The way to each of them. Whoever has asked for one keeps it until that is answered, whatever it is renewed to.
+/// HTTP clients of all upstreams. A request that is in flight during a reload keeps its client.
 #[derive(Debug)]
 pub(crate) struct UpstreamClients {
     clients: RwLock<Clients>,

@@ -1,7 +1,7 @@
-//! What Sora's webhooks say, read leniently: Sora grows, and fields and types that are not known are normal.
+//! Parser of Sora's webhooks. Lenient: Sora grows, and unknown fields and types are normal.
 //!
-//! Facts from Shiguredo's typed server SDKs and documentation, Sora 2022.1 to 2025. Bodies can hold secrets (`metadata`): what is wrong with
-//! one is said without what it holds.
+//! Based on Shiguredo's typed server SDKs and documentation, Sora 2022.1 to 2025. Bodies can hold
+//! secrets (`metadata`): errors do not repeat them.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -15,32 +15,33 @@ pub const SORA_TYPE_BYTES_MAX: usize = 255;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
-/// The first bytes of what gzip makes.
+/// First bytes of the gzip format.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Why a webhook cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// It is not JSON that can be read, or no object.
+    /// Body is not valid JSON, or not an object.
     #[error("the body cannot be read as a JSON object: {0}")]
     NoObject(String),
-    /// A field is missing, or is not what it must be.
+    /// Field is missing or has another type.
     #[error("{0} is missing, or is not what it must be")]
     Field(&'static str),
 }
 
-/// Who asks to come in.
+/// Request of a client to connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Auth {
     /// The channel.
     pub channel_id: ChannelId,
     /// Sora's id for the connection.
     pub connection_id: ConnectionId,
-    /// Whose it is.
+    /// Client that owns the connection.
     pub client_id: Option<ClientId>,
 }
 
-/// The fields that soramode goes by. What is of another shape than a string is as good as absent: only what is needed must be there.
+/// Fields that soramode uses. A value of another type than a string counts as absent: only required
+/// fields must be present.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Fields {
@@ -116,7 +117,7 @@ impl Fields {
         id(&self.connection_id, "connection_id")
     }
 
-    /// One that is no id only decorates.
+    /// Returns the client's id; an invalid one is only informative and so omitted.
     fn client_id(&self) -> Option<ClientId> {
         id(&self.client_id, "client_id").ok()
     }
@@ -142,7 +143,7 @@ impl Fields {
     }
 }
 
-/// Says what is wrong without repeating anything of the body.
+/// Describes the problem without repeating anything of the body.
 fn why_not_json(body: &[u8], error: &serde_json::Error) -> String {
     let message = error.to_string();
     if body.trim_ascii().is_empty() {
@@ -168,12 +169,12 @@ fn id<T: DeserializeOwned>(word: &Word, name: &'static str) -> Result<T, Unreada
         .map_err(|_| Unreadable::Field(name))
 }
 
-/// An id of somebody who is not in yet: what it may hold is said once, in the protocol.
+/// Checks the id of a new connection.
 fn chosen<T: ClientChosen>(id: T, name: &'static str) -> Result<T, Unreadable> {
     id.check_chosen().map_err(|_| Unreadable::Field(name))
 }
 
-/// Whether JSON is an object: a derived reader takes an array for a struct as well.
+/// Returns true if JSON is an object: a derived parser accepts an array for a struct too.
 pub(crate) fn is_object(json: &[u8]) -> bool {
     json.trim_ascii_start().starts_with(b"{")
 }
@@ -188,7 +189,7 @@ pub fn read_auth(body: &[u8]) -> Result<Auth, Unreadable> {
     })
 }
 
-/// Reads a session or an event webhook; `now` stands for times that it does not say.
+/// Parses a session or an event webhook; `now` replaces missing times.
 pub fn read_report(source: WebhookSource, body: &[u8], now: Time) -> Result<SoraInput, Unreadable> {
     let fields = Fields::read(body)?;
     let sora_type = fields.sora_type()?;
@@ -196,7 +197,7 @@ pub fn read_report(source: WebhookSource, body: &[u8], now: Time) -> Result<Sora
         (WebhookSource::Session, "session.created") => Ok(SoraInput::SessionCreated {
             channel_id: fields.channel_id()?,
             session_id: fields.session_id()?,
-            // A session that is yet to begin is one whose Sora's clock is ahead of ours.
+            // A start in the future means that Sora's clock is ahead of ours.
             created_time: fields.created_at().map_or(now, |at| at.min(now)),
         }),
         (WebhookSource::Session, "session.destroyed") => Ok(SoraInput::SessionDestroyed {
@@ -205,7 +206,7 @@ pub fn read_report(source: WebhookSource, body: &[u8], now: Time) -> Result<Sora
         }),
         (WebhookSource::Event, "connection.created") => Ok(SoraInput::ConnectionCreated {
             channel_id: fields.channel_id()?,
-            // One that is there must be an id: it is what the session's end is known by.
+            // A present value must be a valid id: the session's end refers to it.
             session_id: fields
                 .session_id
                 .is_there()
@@ -217,7 +218,7 @@ pub fn read_report(source: WebhookSource, body: &[u8], now: Time) -> Result<Sora
         (WebhookSource::Event, "connection.destroyed") => Ok(SoraInput::ConnectionDestroyed {
             connection_id: fields.connection_id()?,
         }),
-        // Of one that failed before it had an id there is nothing to end.
+        // A connection that failed before it had an id needs no end.
         (WebhookSource::Event, "connection.failed") if fields.connection_id.get().is_some() => {
             Ok(SoraInput::ConnectionDestroyed {
                 connection_id: fields.connection_id()?,
