@@ -98,11 +98,11 @@ fn a_panic_in_a_step_ends_the_daemon_with_a_failure_and_nothing_is_answered() {
     command.arg(env!("CARGO_BIN_EXE_soramoded"));
     let mut process = home.start_with(command, &[]);
     let mut client = process.client();
-    client.say(
+    client.send_request(
         "Wait",
         &json!({"for": "mode", "mode": "block_new_session", "timeout_seconds": 60}),
     );
-    client.hear_end();
+    client.recv_end();
     assert_eq!(process.end_unread(END_TIME), Some(1));
 }
 
