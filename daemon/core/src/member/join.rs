@@ -107,12 +107,12 @@ impl Member {
     }
 }
 
-/// Returns the node's key if an earlier start of the daemon ordered it, and ended before it knew of it: nothing was served under it. It may
-/// be written late, while this start is a member already.
-fn of_earlier_start(looked: &MembershipView) -> Option<Incarnation> {
-    let is_of_earlier_start =
-        looked.own == looked.own_of_this_boot && looked.own != looked.own_of_this_start;
-    looked.own.filter(|_| is_of_earlier_start)
+/// Returns the node's key if the node ordered it itself, and serves nothing under it: an earlier start of the daemon, which ended before it
+/// knew of it, or an order that was carried out late.
+fn unused_key(looked: &MembershipView) -> Option<Incarnation> {
+    looked
+        .own
+        .filter(|own| looked.own_of_this_boot == Some(*own))
 }
 
 impl Gate {
@@ -194,7 +194,7 @@ impl Gate {
     /// The member key is lost and the right still runs.
     fn join_again(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
         let mode = self.mode_to_publish();
-        let give_up = of_earlier_start(looked);
+        let give_up = unused_key(looked);
         let Some(member) = self.member() else { return };
         member.place = Place::Joining;
         member.publication.joining(mode);
@@ -206,7 +206,7 @@ impl Gate {
         let Some(member) = self.member() else { return };
         let give_up = match how_to_join(member.past, looked.own) {
             Join::EndSessions => return self.fence_all(ctx),
-            Join::NameInUse if of_earlier_start(looked).is_some() => of_earlier_start(looked),
+            Join::NameInUse if unused_key(looked).is_some() => unused_key(looked),
             Join::NameInUse => {
                 let now = ctx.now.boot;
                 let why = looked
@@ -246,6 +246,8 @@ impl Gate {
         let Some(member) = self.member() else { return };
         let incarnation = match joined {
             Ok(incarnation) => incarnation,
+            // An earlier order's answer, that came late.
+            Err(_) if matches!(member.place, Place::Readopting(_) | Place::Begun(_)) => return,
             Err(why) => {
                 member.problem = Some(why);
                 member.publication.not_joined();
