@@ -12,7 +12,7 @@ use soramode_core::input::{
     HostState, Input, PolledConnection, ReplyHandle, SocketId, SoraInput, Timestamp,
 };
 use soramode_core::snapshot::{
-    Clustering, Seed, Settings, SoraAdmission, SoraFeed, SoraSettings, StartParams, Stored,
+    Seed, Settings, SoraAdmission, SoraFeed, SoraSettings, StartParams, Stored,
 };
 use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
 use soramode_protocol::envelope::{parse_strict, read_request, write_answer};
@@ -84,7 +84,6 @@ impl World {
 fn settings() -> Settings {
     Settings {
         node_name: NodeName::new("node-01").unwrap(),
-        clustering: Clustering::Standalone,
         cluster: None,
         mode: None,
         session_linger: Duration::ZERO,

@@ -40,9 +40,7 @@ use std::time::Duration;
 
 use soramode_core::commits::Durability;
 use soramode_core::gate::Gate;
-use soramode_core::snapshot::{
-    Clustering, Seed, Settings, SoraAdmission, SoraFeed, SoraSettings, StartParams,
-};
+use soramode_core::snapshot::{Seed, Settings, SoraAdmission, SoraFeed, SoraSettings, StartParams};
 use soramode_protocol::http_client::Outgoing;
 use soramode_protocol::id::LogId;
 use soramode_protocol::node::Storage;
@@ -327,11 +325,6 @@ fn control_socket(
 fn settings(config: &Config, storage: Storage) -> Settings {
     Settings {
         node_name: config.node_name.clone(),
-        clustering: if config.cluster.is_some() {
-            Clustering::Clustered
-        } else {
-            Clustering::Standalone
-        },
         cluster: config.cluster.as_ref().map(cluster_settings::settings),
         mode: config.mode,
         session_linger: config.session_linger,

@@ -109,7 +109,6 @@ impl Gate {
             Input::SocketClosed(socket) => self.socket_gone(&ctx, socket),
             Input::Started(host) => self.begin(&mut ctx, host),
             Input::Tick => {}
-            Input::Cluster(change) => self.cluster(&mut ctx, change),
             Input::Etcd(heard) => self.heard(&mut ctx, heard),
             Input::StorageFailed {
                 refused,

@@ -56,8 +56,6 @@ pub enum Input {
     SocketClosed(SocketId),
     /// A deadline has come ([`Gate::next_deadline`](crate::gate::Gate::next_deadline)).
     Tick,
-    /// The node's place in its cluster changed, whatever its right says.
-    Cluster(MembershipChange),
     /// What came of something in etcd ([`Action::Etcd`](crate::effect::Action::Etcd)).
     Etcd(EtcdResponse),
     /// Clients have been notified that sessions must end: how many of them must confirm it.
@@ -117,17 +115,6 @@ pub enum HostState {
     Running,
     /// It was started anew: whoever was connected is gone.
     Rebooted,
-}
-
-/// What happened to the node's place in its cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MembershipChange {
-    /// It is in.
-    Joined,
-    /// No contact, but its right to its channels still runs.
-    Isolated,
-    /// That right is over.
-    Fenced,
 }
 
 /// What a real Sora's webhooks say.

@@ -11,7 +11,7 @@ use soramode_protocol::node::{Membership, StorageState};
 use soramode_protocol::reply::{Answer, Reply};
 
 use crate::gate::{Ctx, Gate, Refusable};
-use crate::input::{MembershipChange, Timestamp};
+use crate::input::Timestamp;
 use crate::waits::Changed;
 
 /// Actor of a node that closes itself because its state cannot be written.
@@ -237,38 +237,33 @@ impl Gate {
         self.switch_mode(ctx, mode, "system:expired");
     }
 
-    pub(crate) fn cluster(&mut self, ctx: &mut Ctx, change: MembershipChange) {
-        let (membership, switch) = match (change, self.mode.mode) {
-            (MembershipChange::Joined, Mode::Initial) => {
-                (Membership::Joined, Some((Mode::Normal, "system:joined")))
-            }
-            (MembershipChange::Isolated, Mode::Normal) => (
-                Membership::Isolated,
-                Some((Mode::Initial, "system:isolated")),
-            ),
-            (MembershipChange::Fenced, Mode::Normal) => {
-                (Membership::Fenced, Some((Mode::Initial, "system:fenced")))
-            }
-            (MembershipChange::Joined, _) => (Membership::Joined, None),
-            (MembershipChange::Isolated, _) => (Membership::Isolated, None),
-            (MembershipChange::Fenced, _) => (Membership::Fenced, None),
-        };
-        // Who is fenced has no right left that could still run: that is over with the next joining.
-        let is_past = (self.membership, membership) == (Membership::Fenced, Membership::Isolated);
+    /// Sets the node's membership in its cluster, and the mode that follows from it.
+    pub(crate) fn set_membership(&mut self, ctx: &mut Ctx, membership: Membership) {
+        // A fenced node has no right left that could still run: it becomes joined, not isolated.
+        let is_past = self.membership == Membership::Fenced && membership == Membership::Isolated;
         if self.membership == membership || is_past {
             return;
         }
+        let switch = match (membership, self.mode.mode) {
+            (Membership::Joined, Mode::Initial) => Some((Mode::Normal, "system:joined")),
+            (Membership::Isolated, Mode::Normal) => Some((Mode::Initial, "system:isolated")),
+            (Membership::Fenced, Mode::Normal) => Some((Mode::Initial, "system:fenced")),
+            _ => None,
+        };
         self.membership = membership;
         if let Some(member) = self.member() {
             member.membership_since = Some(ctx.now.wall);
         }
         let mode = switch.map_or(self.mode.mode, |(mode, _)| mode);
-        let kind = match change {
-            MembershipChange::Joined => EventKind::NodeJoined { membership, mode },
-            MembershipChange::Isolated => EventKind::NodeIsolated { membership, mode },
-            MembershipChange::Fenced => EventKind::NodeFenced { membership, mode },
-        };
-        self.emit(ctx, kind);
+        self.emit(
+            ctx,
+            match membership {
+                Membership::Joined => EventKind::NodeJoined { membership, mode },
+                Membership::Isolated => EventKind::NodeIsolated { membership, mode },
+                Membership::Fenced => EventKind::NodeFenced { membership, mode },
+                Membership::Standalone => unreachable!("a node does not leave its cluster"),
+            },
+        );
         if let Some((mode, actor)) = switch {
             self.switch_mode(ctx, mode, actor);
         }

@@ -21,9 +21,7 @@ use crate::member::Member;
 use crate::rows::{NewConnection, SessionOwner, Since};
 use crate::sessions::Sessions;
 use crate::slab::Slot;
-use crate::snapshot::{
-    Clustering, Seed, Settings, StartParams, Stored, StoredConnection, StoredSession,
-};
+use crate::snapshot::{Seed, Settings, StartParams, Stored, StoredConnection, StoredSession};
 use crate::timers::{Timer, Timers};
 use crate::tombstones::Tombstones;
 use crate::waits::Waits;
@@ -68,9 +66,10 @@ impl Gate {
             opened_generation: opened_generation(&mode, &mode_changes),
             mode_changes: mode_changes.into(),
             mode,
-            membership: match settings.clustering {
-                Clustering::Standalone => Membership::Standalone,
-                Clustering::Clustered => Membership::Fenced,
+            membership: if settings.cluster.is_some() {
+                Membership::Fenced
+            } else {
+                Membership::Standalone
             },
             storage: settings.storage.state,
             sessions: Sessions::new(hashing),
@@ -244,20 +243,12 @@ impl Gate {
 /// The mode at the start: the one that the operator says, else the stored one, as far as the cluster leaves it.
 fn start_mode(settings: &Settings, stored: Option<ModeState>, started: Timestamp) -> ModeState {
     let stored_mode = stored.as_ref().map(|state| state.mode);
-    let mode = match (
-        settings.mode.map(Mode::from),
-        stored_mode,
-        settings.clustering,
-    ) {
-        (Some(said), _, Clustering::Standalone) => said,
-        (None, Some(stored), Clustering::Standalone) if stored != Mode::Initial => stored,
-        (None, _, Clustering::Standalone) => Mode::Normal,
-        (Some(mode), _, Clustering::Clustered) | (None, Some(mode), Clustering::Clustered)
-            if mode.is_block() =>
-        {
-            mode
-        }
-        (_, _, Clustering::Clustered) => Mode::Initial,
+    let wanted = settings.mode.map(Mode::from).or(stored_mode);
+    let mode = match wanted {
+        Some(mode) if settings.cluster.is_some() && mode.is_block() => mode,
+        _ if settings.cluster.is_some() => Mode::Initial,
+        None | Some(Mode::Initial) => Mode::Normal,
+        Some(mode) => mode,
     };
     match stored {
         Some(state) if state.mode == mode => state,

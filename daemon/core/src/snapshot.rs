@@ -45,9 +45,7 @@ pub struct Seed(pub [u8; 32]);
 pub struct Settings {
     /// This node.
     pub node_name: NodeName,
-    /// Whether there is a cluster to join.
-    pub clustering: Clustering,
-    /// That cluster, where channels are to be claimed in it.
+    /// The cluster that it joins, if it is to be in one: it starts `initial` and fenced.
     pub cluster: Option<ClusterSettings>,
     /// The mode to start in, whatever was stored.
     pub mode: Option<SettableMode>,
@@ -126,15 +124,6 @@ pub enum SoraAdmission {
     Enforced,
     /// They are made and counted, and the client is expected all the same.
     Shadow,
-}
-
-/// Whether there is a cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Clustering {
-    /// No.
-    Standalone,
-    /// Yes: the node starts `initial` and `fenced`.
-    Clustered,
 }
 
 /// The cluster, as far as the gate must know it.

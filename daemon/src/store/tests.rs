@@ -10,9 +10,7 @@ use soramode_core::gate::Gate;
 use soramode_core::input::{
     AttemptResult, HostState, Input, ReplyHandle, SocketId, SoraInput, Timestamp,
 };
-use soramode_core::snapshot::{
-    Clustering, Seed, Settings, SoraSettings, StartParams, Stored, Webhook,
-};
+use soramode_core::snapshot::{Seed, Settings, SoraSettings, StartParams, Stored, Webhook};
 use soramode_protocol::decision::{Connect, Disconnect, Lifetime};
 use soramode_protocol::event::{Event, EventKind, EventType};
 use soramode_protocol::id::{EventId, LogId, NodeName};
@@ -50,7 +48,6 @@ fn try_open(folder: &Path, boot_id: Option<&str>) -> Result<Opened, OpenError> {
 fn settings() -> Settings {
     Settings {
         node_name: NodeName::new("node-01").unwrap(),
-        clustering: Clustering::Standalone,
         cluster: None,
         mode: None,
         session_linger: Duration::ZERO,

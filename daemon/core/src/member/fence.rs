@@ -7,11 +7,12 @@ use soramode_protocol::cluster::Acknowledged;
 use soramode_protocol::end::EndSession;
 use soramode_protocol::event::EndReason;
 use soramode_protocol::id::ChannelId;
+use soramode_protocol::node::Membership;
 
 use crate::cluster::join::PastSessions;
 use crate::effect::Action;
 use crate::gate::{Ctx, Gate};
-use crate::input::{MembershipChange, SocketId};
+use crate::input::SocketId;
 use crate::slab::Slot;
 use crate::snapshot::FenceMeans;
 use crate::timers::Timer;
@@ -69,7 +70,7 @@ impl Fences {
 impl Gate {
     /// The right is over: nobody is admitted, and every session ends.
     pub(super) fn fence_all(&mut self, ctx: &mut Ctx) {
-        self.cluster(ctx, MembershipChange::Fenced);
+        self.set_membership(ctx, Membership::Fenced);
         self.give_up();
         self.fence(ctx, FenceScope::All);
         self.stop_asking(ctx);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use soramode_protocol::mode::Mode;
+use soramode_protocol::node::Membership;
 
 use crate::cluster::gone::Roll;
 use crate::cluster::join::{Join, Past, PastSessions, how_to_join};
@@ -11,7 +12,6 @@ use crate::cluster::right::{Renewal, Right};
 use crate::cluster::{FenceAfter, Incarnation};
 use crate::effect::Record;
 use crate::gate::{Ctx, Gate};
-use crate::input::MembershipChange;
 use crate::known::UntrackedIncarnations;
 use crate::snapshot::StoredMember;
 
@@ -303,7 +303,7 @@ impl Gate {
         ctx.effects.records.push(Record::Member(Some(stored)));
         self.store_known(ctx, 0);
         if before.is_none() {
-            self.cluster(ctx, MembershipChange::Joined);
+            self.set_membership(ctx, Membership::Joined);
         }
         self.watch_right(ctx);
         self.set_membership_timer(now);

@@ -31,7 +31,7 @@ use crate::cluster::right::{Right, ValidFor};
 use crate::cluster::{Incarnation, Token};
 use crate::effect::{Action, Record};
 use crate::gate::{Ctx, Gate};
-use crate::input::{HostState, MembershipChange};
+use crate::input::HostState;
 use crate::snapshot::{ClusterSettings, Stored, StoredMember};
 use counts::Counts;
 use etcd::{EtcdRequest, EtcdResponse, Joined, Load, NodeRecord};
@@ -240,8 +240,8 @@ impl Gate {
         }
         match membership {
             // A right that was confirmed in time goes on; one that has begun says so where it begins.
-            Membership::Joined => self.cluster(ctx, MembershipChange::Joined),
-            Membership::Isolated => self.cluster(ctx, MembershipChange::Isolated),
+            Membership::Joined => self.set_membership(ctx, Membership::Joined),
+            Membership::Isolated => self.set_membership(ctx, Membership::Isolated),
             Membership::Fenced | Membership::Standalone => self.fence_all(ctx),
         }
         self.set_membership_timer(now);

@@ -17,7 +17,7 @@ use crate::cluster::right::Right;
 use crate::cluster::{FenceAfter, Incarnation};
 use crate::effect::{Action, Record};
 use crate::gate::{Ctx, Gate};
-use crate::input::{MembershipChange, ReplyHandle};
+use crate::input::ReplyHandle;
 use crate::snapshot::StoredMember;
 
 use super::etcd::{EtcdRequest, Init, MembershipView};
@@ -227,7 +227,7 @@ impl Gate {
             self.put_off(ctx, REFUSED);
         }
         if self.membership == Membership::Joined {
-            self.cluster(ctx, MembershipChange::Isolated);
+            self.set_membership(ctx, Membership::Isolated);
         }
     }
 

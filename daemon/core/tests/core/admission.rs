@@ -15,7 +15,7 @@ use soramode_core::member::etcd::{
     EtcdRequest, EtcdResponse, Joined, Load, MembershipView, NodeRecord,
 };
 use soramode_core::snapshot::{
-    ClusterSettings, Clustering, FenceMeans, Seed, Settings, SoraAdmission, SoraFeed, SoraSettings,
+    ClusterSettings, FenceMeans, Seed, Settings, SoraAdmission, SoraFeed, SoraSettings,
     StartParams, Stored, TakeoverWait,
 };
 use soramode_protocol::decision::{Connect, Decision, Explain, Lifetime};
@@ -41,7 +41,6 @@ const CLIENT: ReplyHandle = ReplyHandle {
 fn start(change: impl FnOnce(&mut Settings)) -> Gate {
     let mut settings = Settings {
         node_name: NodeName::new("n0").unwrap(),
-        clustering: Clustering::Standalone,
         cluster: None,
         mode: None,
         session_linger: Duration::ZERO,
@@ -135,7 +134,6 @@ fn rule(gate: &mut Gate, channel: &str) -> u8 {
 }
 
 fn in_cluster(settings: &mut Settings) {
-    settings.clustering = Clustering::Clustered;
     settings.cluster = Some(ClusterSettings {
         name: "default".to_owned(),
         endpoints: Vec::new(),

@@ -11,7 +11,7 @@ use soramode_core::effect::{Action, Effects, Record};
 use soramode_core::gate::Gate;
 use soramode_core::input::{AttemptResult, HostState, Input, ReplyHandle, SocketId, Timestamp};
 use soramode_core::snapshot::{
-    Clustering, Seed, Settings, SoraSettings, StartParams, Stored, StoredDelivery, Webhook,
+    Seed, Settings, SoraSettings, StartParams, Stored, StoredDelivery, Webhook,
 };
 use soramode_protocol::decision::{Connect, Disconnect, Lifetime};
 use soramode_protocol::delivery::{DeliveryState, ResendDelivery};
@@ -51,7 +51,6 @@ fn settings() -> Settings {
     };
     Settings {
         node_name: "node-01".parse().unwrap(),
-        clustering: Clustering::Standalone,
         cluster: None,
         mode: None,
         session_linger: Duration::ZERO,

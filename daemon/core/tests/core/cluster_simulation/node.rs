@@ -9,8 +9,7 @@ use soramode_core::gate::Gate;
 use soramode_core::input::{HostState, Input, ReplyHandle, SocketId, Timestamp};
 use soramode_core::member::etcd::{EtcdResponse, MembershipView};
 use soramode_core::snapshot::{
-    ClusterSettings, Clustering, FenceMeans, Seed, Settings, SoraSettings, StartParams, Stored,
-    TakeoverWait,
+    ClusterSettings, FenceMeans, Seed, Settings, SoraSettings, StartParams, Stored, TakeoverWait,
 };
 use soramode_protocol::decision::Decision;
 use soramode_protocol::id::{ChannelId, ConnectionId, NodeName};
@@ -319,7 +318,6 @@ impl Node {
 fn settings(name: &NodeName, terms: LeaseTerms) -> Settings {
     Settings {
         node_name: name.clone(),
-        clustering: Clustering::Clustered,
         cluster: Some(ClusterSettings {
             name: "default".to_owned(),
             endpoints: Vec::new(),

@@ -13,7 +13,7 @@ use soramode_core::effect::{Action, Effects};
 use soramode_core::gate::Gate;
 use soramode_core::input::{Input, PolledConnection, ReplyHandle, SocketId, SoraInput, Timestamp};
 use soramode_core::snapshot::{
-    Clustering, Seed, Settings, SoraAdmission, SoraFeed, SoraSettings, StartParams, Stored,
+    Seed, Settings, SoraAdmission, SoraFeed, SoraSettings, StartParams, Stored,
 };
 use soramode_protocol::decision::Decision;
 use soramode_protocol::event::EventKind;
@@ -79,7 +79,6 @@ impl World {
         let seconds = Duration::from_secs;
         let settings = Settings {
             node_name: NodeName::new("node-01").unwrap(),
-            clustering: Clustering::Standalone,
             cluster: None,
             mode: None,
             session_linger: Duration::ZERO,

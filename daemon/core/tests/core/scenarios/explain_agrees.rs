@@ -134,7 +134,7 @@ fn brief(answer: &str) -> String {
 /// A node that is joined, and then set to a mode that the others may know of or not.
 fn joined(settings: &str, mode: &str, etcd: Etcd) -> String {
     let mut story = format!(
-        "start cluster member {settings}\netcd: looked rev=20\netcd: joined 21\netcd: looked own=21 node-03@17:normal:0/100 {0}\n\
+        "start cluster {settings}\netcd: looked rev=20\netcd: joined 21\netcd: looked own=21 node-03@17:normal:0/100 {0}\n\
          @1s etcd: looked own=21 {0}\n",
         etcd.others
     );

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use soramode_core::input::{
-    Input, MembershipChange, PolledConnection, ReplyHandle, SocketId, SoraInput, Timestamp,
-};
+use soramode_core::input::{Input, PolledConnection, ReplyHandle, SocketId, SoraInput, Timestamp};
 use soramode_protocol::cluster::{
     Acknowledge, InitCluster, PurgeClusterNode, RISK_OF_INIT, RISK_OF_PURGE,
 };
@@ -177,11 +175,8 @@ impl Speakers {
         let (who, what) = line.split_once(": ").ok_or("takes `who: what`")?;
         let mut all = Words::new(&words(what));
         match who {
-            "cluster" | "storage" => {
+            "storage" => {
                 let input = match all.next()?.as_str() {
-                    "joined" => Input::Cluster(MembershipChange::Joined),
-                    "isolated" => Input::Cluster(MembershipChange::Isolated),
-                    "fenced" => Input::Cluster(MembershipChange::Fenced),
                     "failed" => Input::StorageFailed {
                         generations: all.value("refused")?.into_iter().collect(),
                         refused: all.plain.drain(..).map(|id| id.parse().unwrap()).collect(),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! == A title
-//! start linger=5s max=2          settings; also cluster, member (with isolated=, fence=, budget=, on_fence=), mode=, pending=, grace=, unknown, stored=, generation=, reason=, expires=, opened=
+//! start linger=5s max=2          settings; also cluster (with isolated=, fence=, budget=, on_fence=, joined=21), mode=, pending=, grace=, unknown, stored=, generation=, reason=, expires=, opened=
 //! ops: ChangeMode block_new_session reason="kernel"
 //!   -> ops: changed normal -> block_new_session, generation 2, 0 sessions, 0 connections
 //!   event 1 mode.changed …       indented: what came of it
@@ -12,7 +12,7 @@
 //! repeat 12 a: Connect x{} c{}   twelve times, with 1 to 12 in place of {}; only the number of lines that came of it is told
 //! restart [host] [settings]      the daemon ends without a word, and starts with what was kept; `host`: the machine too
 //! hook 0: 500 retry=5s           the receiver `hook0` answers what it was sent last; `dead`: it does not
-//! orders of                      each order of the actions that follow, each from here
+//! orders of                      each order of the actions that follow, each from here; `; ` is between two inputs of one action
 //! | leave = a: Disconnect c1
 //! ```
 
@@ -24,7 +24,7 @@ use soramode_core::effect::{Action, Effects};
 use soramode_core::gate::Gate;
 use soramode_core::input::{AttemptResult, HostState, Input, Timestamp};
 use soramode_core::snapshot::{
-    ClusterSettings, Clustering, FenceMeans, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT,
+    ClusterSettings, FenceMeans, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT,
     SESSION_MAX_LINGER_DEFAULT, SOCKET_GRACE_DEFAULT, Seed, Settings, SoraAdmission, SoraFeed,
     SoraSettings, StartParams, Stored, TakeoverWait, Webhook,
 };
@@ -113,13 +113,13 @@ impl Story {
             wall: START,
             boot: BOOTED,
         };
-        let snapshot = snapshot(line, now)?;
+        let (snapshot, joined) = snapshot(line, now)?;
         let mut ledger = RecordStore::new(snapshot.stored.clone());
         let mut gate = Gate::restore(snapshot, Seed([7; 32]));
         for record in gate.step(now, Input::Started(HostState::Running)).records {
             ledger.read(&record);
         }
-        Ok(Self {
+        let mut story = Self {
             gate,
             ledger,
             starts: 1,
@@ -129,7 +129,23 @@ impl Story {
             now,
             settings: line.to_owned(),
             played: Vec::new(),
-        })
+        };
+        if let Some(incarnation) = joined {
+            story.join(incarnation)?;
+        }
+        Ok(story)
+    }
+
+    /// Joins the cluster with this incarnation, in an etcd without other nodes.
+    fn join(&mut self, incarnation: u64) -> Result<(), Problem> {
+        let read = "etcd: looked rev=20".to_owned();
+        let written = format!("etcd: joined {incarnation}");
+        let confirmed = format!("etcd: looked own={incarnation}");
+        for line in [read, written, confirmed] {
+            let input = self.speakers.input(&line, self.now)?;
+            self.step(input)?;
+        }
+        Ok(())
     }
 
     /// The daemon ends without a word, and starts again with what was kept; `host` too, if it says so.
@@ -146,7 +162,7 @@ impl Story {
         }
         let snapshot = StartParams {
             stored,
-            ..snapshot(line, self.now)?
+            ..snapshot(line, self.now)?.0
         };
         self.gate = Gate::restore(snapshot, Seed([self.starts; 32]));
         self.step(Input::Started(host))
@@ -297,11 +313,15 @@ impl Story {
             let (mut names, mut answers, mut events) = (Vec::new(), Vec::new(), Vec::new());
             for (name, action) in order.into_iter().map(|at| actions[at]) {
                 names.push(name);
-                let lines = story.play(action)?;
+                let mut lines = Vec::new();
+                for input in action.split("; ") {
+                    lines.extend(story.play(input)?.into_iter().map(untimed));
+                }
                 answers.extend(
                     lines
                         .iter()
                         .filter_map(|line| line.strip_prefix("-> "))
+                        .filter(|line| !line.starts_with("etcd: "))
                         .map(brief),
                 );
                 events.extend(
@@ -321,6 +341,14 @@ impl Story {
             ]);
         }
         Ok(table(&rows))
+    }
+}
+
+/// An effect of a deadline, without its time.
+fn untimed(line: String) -> String {
+    match line.strip_prefix('@').and_then(|line| line.split_once(' ')) {
+        Some((_, effect)) => effect.to_owned(),
+        None => line,
     }
 }
 
@@ -389,9 +417,9 @@ fn webhooks(all: &mut Words) -> Result<Vec<Webhook>, Problem> {
     Ok(webhooks)
 }
 
-/// `member`, with `isolated=`, `fence=` (or never), `budget=` and `on_fence=`: channels are claimed in a cluster.
+/// `cluster`, with `isolated=`, `fence=` (or never), `budget=` and `on_fence=`: channels are claimed in a cluster.
 fn cluster(all: &mut Words) -> Result<Option<ClusterSettings>, Problem> {
-    if !all.has("member") {
+    if !all.has("cluster") {
         return Ok(None);
     }
     let fence_after = fence_after(
@@ -439,17 +467,14 @@ fn places(line: &str) -> Result<Vec<Webhook>, Problem> {
     all.end(named)
 }
 
-fn snapshot(line: &str, started: Timestamp) -> Result<StartParams, Problem> {
+/// What a gate starts from, and as which incarnation it is to join its cluster at once.
+fn snapshot(line: &str, started: Timestamp) -> Result<(StartParams, Option<u64>), Problem> {
     let mut all = Words::new(&words(line));
+    let joined = all.value("joined")?;
     let state = if all.has("disk") {
         StorageState::Ok
     } else {
         StorageState::Memory
-    };
-    let clustering = if all.has("cluster") {
-        Clustering::Clustered
-    } else {
-        Clustering::Standalone
     };
     let mode = all
         .value::<Mode>("mode")?
@@ -458,7 +483,6 @@ fn snapshot(line: &str, started: Timestamp) -> Result<StartParams, Problem> {
         .map_err(|error| error.to_string())?;
     let settings = Settings {
         node_name: NodeName::new("node-01").map_err(|error| error.to_string())?,
-        clustering,
         cluster: cluster(&mut all)?,
         mode,
         session_linger: all.time("linger")?.unwrap_or_default(),
@@ -520,9 +544,10 @@ fn snapshot(line: &str, started: Timestamp) -> Result<StartParams, Problem> {
             own_mode: None,
         });
     }
-    all.end(StartParams {
+    let params = StartParams {
         settings,
         started,
         stored,
-    })
+    };
+    all.end((params, joined))
 }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use soramode_core::input::{
-    HostState, Input, MembershipChange, ReplyHandle, SocketId, SoraInput, Timestamp,
+use soramode_core::cluster::{FenceAfter, LeaseTerms};
+use soramode_core::input::{HostState, Input, ReplyHandle, SocketId, SoraInput, Timestamp};
+use soramode_core::snapshot::{
+    ClusterSettings, FenceMeans, Settings, SoraSettings, StartParams, Stored, TakeoverWait,
 };
-use soramode_core::snapshot::{Clustering, Settings, SoraSettings, StartParams, Stored};
 use soramode_protocol::decision::{
     Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection,
 };
@@ -63,20 +64,17 @@ pub(super) fn snapshot(dice: &mut Dice) -> StartParams {
         wall: START,
         boot: Duration::from_secs(1_000),
     };
-    let clustering = dice.of(&[Clustering::Standalone, Clustering::Clustered]);
+    let cluster = dice.maybe(2, cluster);
+    // A deadline that is due at once would be looked at by an earlier clock, at which the lease may be another.
+    let no_grace = Duration::from_nanos(u64::from(cluster.is_some()));
     let settings = Settings {
         node_name: NodeName::new("node-01").unwrap(),
-        clustering,
-        cluster: None,
+        cluster,
         mode: dice.maybe(8, Dice::settable),
         session_linger: dice.of(&[Duration::ZERO, Duration::ZERO, Duration::from_secs(5)]),
         max_connections: dice.of(&[3, 1_000]),
         pending_timeout: dice.of(&[Duration::from_secs(2), Duration::from_secs(30)]),
-        socket_grace: dice.of(&[
-            Duration::ZERO,
-            Duration::from_secs(1),
-            Duration::from_secs(30),
-        ]),
+        socket_grace: dice.of(&[no_grace, Duration::from_secs(1), Duration::from_secs(30)]),
         assume_complete: !dice.one_in(3),
         sora: SoraSettings::default(),
         storage: Storage {
@@ -116,11 +114,35 @@ pub(super) fn snapshot(dice: &mut Dice) -> StartParams {
     }
 }
 
+fn cluster(dice: &mut Dice) -> ClusterSettings {
+    let fence_after = Duration::from_secs(1 + dice.roll(60));
+    ClusterSettings {
+        name: "default".to_owned(),
+        endpoints: Vec::new(),
+        terms: LeaseTerms {
+            isolated_after: Duration::from_secs(1 + dice.roll(20)),
+            fence_after: dice.of(&[FenceAfter::After(fence_after), FenceAfter::Never]),
+            fence_budget: Duration::from_secs(5),
+        },
+        no_takeover_reason: None,
+        on_fence: FenceMeans::Exec,
+        dead_man: "grant".to_owned(),
+        signaling_url: None,
+        api_url: None,
+        takeover_wait: TakeoverWait::Owed,
+        registration_ttl: Duration::from_secs(10),
+    }
+}
+
 /// One thing that happens.
 #[derive(Clone, Debug)]
 pub(super) enum Turn {
     /// To the gate.
     Input(Input),
+    /// The node reads the members of its cluster.
+    Heartbeat,
+    /// The SFU has ended what it was told to at the fence, if it was.
+    SessionsEnded,
     /// The daemon ends without a word, and starts again with what was kept.
     Restart {
         settings: Box<Settings>,
@@ -171,10 +193,12 @@ impl Inputs {
             return (self.now, Turn::Input(Input::Tick));
         }
         self.pass(pause);
-        let turn = if self.dice.one_in(40) {
-            self.restart()
-        } else {
-            Turn::Input(self.input())
+        let is_clustered = self.settings.cluster.is_some();
+        let turn = match self.dice.roll(40) {
+            0 => self.restart(),
+            1..5 if is_clustered => Turn::Heartbeat,
+            5 if is_clustered => Turn::SessionsEnded,
+            _ => Turn::Input(self.input()),
         };
         (self.now, turn)
     }
@@ -232,15 +256,6 @@ impl Inputs {
                 let socket = self.socket();
                 self.sockets.retain(|other| *other != socket);
                 Input::SocketClosed(socket)
-            }
-            93..97 if self.settings.clustering == Clustering::Clustered => {
-                let changes = [
-                    MembershipChange::Joined,
-                    MembershipChange::Joined,
-                    MembershipChange::Isolated,
-                    MembershipChange::Fenced,
-                ];
-                Input::Cluster(self.dice.of(&changes))
             }
             97 => Input::StorageFailed {
                 refused: (0..self.dice.roll(3))

@@ -10,12 +10,13 @@ use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::ConnectionState;
 
+use super::inputs::Turn;
 use super::run::{Tables, mode_after};
 
 pub(super) struct Step<'a> {
     pub(super) before: &'a Tables,
     pub(super) after: &'a Tables,
-    pub(super) input: &'a Input,
+    pub(super) turn: &'a Turn,
     pub(super) effects: &'a Effects,
     /// Whether deadlines had come before it.
     pub(super) is_late: bool,
@@ -79,11 +80,13 @@ fn tables_agree(tables: &Tables) -> Result<(), String> {
 
 /// 2: under `block_new_connection` no new connection is offered, under `block_new_session` none that makes a session.
 fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
-    let (Input::Request {
-        request: GateRequest::Connect(_),
-        ..
-    }
-    | Input::Sora(SoraInput::Admit { .. })) = step.input
+    let Turn::Input(
+        Input::Request {
+            request: GateRequest::Connect(_),
+            ..
+        }
+        | Input::Sora(SoraInput::Admit { .. }),
+    ) = step.turn
     else {
         return Ok(());
     };
@@ -125,12 +128,13 @@ fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
 /// 3: a change of the mode or of the membership changes no session and no connection.
 fn modes_change_no_table(step: &Step<'_>) -> Result<(), String> {
     let is_change = matches!(
-        step.input,
-        Input::Request {
-            request: GateRequest::ChangeMode(_),
-            ..
-        } | Input::Cluster(_)
-            | Input::StorageRestored
+        step.turn,
+        Turn::Input(
+            Input::Request {
+                request: GateRequest::ChangeMode(_),
+                ..
+            } | Input::StorageRestored
+        ) | Turn::Heartbeat
     );
     let is_same = step.before.sessions == step.after.sessions
         && step.before.connections == step.after.connections;
@@ -143,10 +147,16 @@ fn modes_change_no_table(step: &Step<'_>) -> Result<(), String> {
 /// 4: `initial` is entered by isolation or an expiry while not joined alone, and left by joining, `block_*` or the storage alone.
 fn initial_is_the_systems(change: &ModeChange, step: &Step<'_>) -> Result<(), String> {
     let actor = change.actor.as_str();
+    let leaves_cluster = |kind: &EventKind| {
+        matches!(
+            kind,
+            EventKind::NodeIsolated { .. } | EventKind::NodeFenced { .. }
+        )
+    };
     let is_out = matches!(
         step.before.status.membership,
         Membership::Isolated | Membership::Fenced
-    );
+    ) || step.effects.kinds().any(leaves_cluster);
     let may_enter = match actor {
         "system:isolated" | "system:fenced" => true,
         "system:expired" => is_out,
@@ -179,7 +189,10 @@ fn vanished_where_it_must(step: &Step<'_>) -> Result<(), String> {
         && mode_after(&before.mode, step.effects).is_block();
     // What deadlines did in the same step, or what was held back until now, the model has to know.
     if step.is_late
-        || matches!(step.input, Input::Started(_) | Input::StorageFailed { .. })
+        || matches!(
+            step.turn,
+            Turn::Input(Input::Started(_) | Input::StorageFailed { .. })
+        )
         || before.sessions_complete != after.sessions_complete
     {
         return Ok(());

@@ -3,6 +3,7 @@
 //! `SORAMODE_SEEDS` runs so many seeds, `SORAMODE_SEED` one alone.
 
 mod commits;
+mod etcd;
 mod inputs;
 mod invariants;
 mod model;
@@ -17,6 +18,7 @@ use soramode_core::input::Timestamp;
 use soramode_core::snapshot::{Seed, StartParams};
 
 use crate::show::{Detail, Show};
+use etcd::Driven;
 use inputs::{Dice, Inputs, START, Turn};
 use run::Run;
 
@@ -115,18 +117,19 @@ fn told(seed: u64, story: Story) -> String {
 
 /// 7: the same seed gives the same outputs; another seed gives other ids, and nothing else that is other.
 fn same_seed(story: &Story) -> Result<(), String> {
-    let mut gates = [7, 7, 8].map(|seed| Gate::restore(story.snapshot.clone(), Seed([seed; 32])));
+    let mut gates =
+        [7, 7, 8].map(|seed| Driven::new(Gate::restore(story.snapshot.clone(), Seed([seed; 32]))));
     let mut shows = [(); 2].map(|()| Show::new(START, Detail::InWords));
     // Until the first restart: what that begins with has ids of the gate's own making.
-    let inputs = story.turns.iter().map_while(|(now, turn)| {
-        if let Turn::Input(input) = turn {
-            Some((now, input))
-        } else {
-            None
-        }
-    });
-    for (now, input) in inputs {
-        let [first, same, other] = gates.each_mut().map(|gate| gate.step(*now, input.clone()));
+    let turns = story
+        .turns
+        .iter()
+        .take_while(|(_, turn)| !matches!(turn, Turn::Restart { .. }));
+    for (now, turn) in turns {
+        let effects = gates.each_mut().map(|gate| gate.turn(*now, turn));
+        let [Some(first), Some(same), Some(other)] = effects else {
+            continue;
+        };
         if first != same {
             return Err(format!("7: {first:?}\nis not {same:?}"));
         }

@@ -18,6 +18,7 @@ use soramode_protocol::session::{
 };
 use soramode_testkit::record_store::RecordStore;
 
+use super::etcd::{Driven, without_claims, without_token};
 use super::inputs::{START, Turn};
 use super::invariants;
 use super::model::Model;
@@ -39,7 +40,7 @@ pub(super) struct Tables {
 }
 
 pub(super) struct Run {
-    gate: Gate,
+    driven: Driven,
     model: Model,
     replay: Replay,
     /// What a store would keep.
@@ -53,15 +54,13 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn new(snapshot: &StartParams, seed: u8) -> Self {
-        let mut gate = Gate::restore(snapshot.clone(), Seed([seed; 32]));
-        let tables = look(&mut gate, snapshot.started);
+        let mut driven = Driven::new(Gate::restore(snapshot.clone(), Seed([seed; 32])));
+        let tables = look(&mut driven.gate, snapshot.started);
         let model = Model::start(snapshot.clone());
         let replay = Replay::new(snapshot.stored.next_seq, model.mode.clone());
         let mut ledger = RecordStore::new(snapshot.stored.clone());
-        for record in gate
-            .step(snapshot.started, Input::Started(HostState::Running))
-            .records
-        {
+        let input = Input::Started(HostState::Running);
+        for record in driven.step(snapshot.started, input).records {
             ledger.read(&record);
         }
         let (of_core, of_model) = (
@@ -69,7 +68,7 @@ impl Run {
             Show::new(START, Detail::ByType),
         );
         Self {
-            gate,
+            driven,
             model,
             replay,
             ledger,
@@ -81,13 +80,13 @@ impl Run {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.gate.next_deadline()
+        self.driven.gate.next_deadline()
     }
 
     /// One thing that happens; what the core did, or where it parts from the model or from what must always be so.
     pub(super) fn turn(&mut self, now: Timestamp, turn: &Turn) -> Result<Vec<String>, String> {
         let caught = catch_unwind(AssertUnwindSafe(|| match turn {
-            Turn::Input(input) => self.step(now, input),
+            Turn::Input(_) | Turn::Heartbeat | Turn::SessionsEnded => self.step(now, turn),
             Turn::Restart { settings, host } => self.restart(now, settings, *host),
         }));
         caught.unwrap_or_else(|panic| {
@@ -123,27 +122,30 @@ impl Run {
             },
         };
         self.seed += 1;
-        self.gate = Gate::restore(snapshot, Seed([self.seed; 32]));
-        self.gate.check()?;
+        self.driven
+            .restart(Gate::restore(snapshot, Seed([self.seed; 32])));
+        self.driven.gate.check()?;
         self.model.restart(settings, now, host);
         self.replay.set_mode(self.model.mode.clone());
-        self.step(now, &Input::Started(host))
+        self.step(now, &Turn::Input(Input::Started(host)))
     }
 
-    fn step(&mut self, now: Timestamp, input: &Input) -> Result<Vec<String>, String> {
-        let is_late = self
-            .gate
+    fn step(&mut self, now: Timestamp, turn: &Turn) -> Result<Vec<String>, String> {
+        let gate = &self.driven.gate;
+        let is_late = gate
             .next_deadline()
             .is_some_and(|deadline| deadline <= now.boot);
-        let effects = self.gate.step(now, input.clone());
-        let expected = self.model.step(now, input);
+        let Some(effects) = self.driven.turn(now, turn) else {
+            return Ok(Vec::new());
+        };
+        let expected = self.model.step(now, turn);
         self.compare_effects(now, &effects, &expected)?;
-        self.gate.check()?;
+        self.driven.gate.check()?;
         for record in &effects.records {
             self.replay.read(record)?;
             self.ledger.read(record);
         }
-        let before = std::mem::replace(&mut self.tables, look(&mut self.gate, now));
+        let before = std::mem::replace(&mut self.tables, look(&mut self.driven.gate, now));
         self.compare_tables()?;
         let Tables {
             status,
@@ -159,7 +161,7 @@ impl Run {
         invariants::check(&invariants::Step {
             before: &before,
             after: &self.tables,
-            input,
+            turn,
             effects: &effects,
             is_late,
         })?;
@@ -185,10 +187,10 @@ impl Run {
             }));
         }
         for list in lists {
-            let whole = rows(&page(&mut self.gate, now, list.slice(1_000, None)));
+            let whole = rows(&page(&mut self.driven.gate, now, list.slice(1_000, None)));
             let (mut paged, mut next) = (Vec::new(), Some(list.slice(1, None)));
             while let Some(slice) = next {
-                let page = page(&mut self.gate, now, slice);
+                let page = page(&mut self.driven.gate, now, slice);
                 paged.extend(rows(&page));
                 next = page.cursor().map(|cursor| list.slice(1, Some(cursor)));
             }
@@ -212,8 +214,11 @@ impl Run {
             return Err(format!("an event of another time or place: {odd:?}"));
         }
         let of_core: Vec<String> = effects
-            .events()
-            .map(|event| self.of_core.event(event))
+            .kinds()
+            .map(|kind| {
+                self.of_core
+                    .event(&dated(&without_token(kind.clone()), now))
+            })
             .collect();
         let of_model: Vec<String> = events
             .iter()
@@ -223,7 +228,7 @@ impl Run {
         let of_core = effects
             .actions
             .iter()
-            .flat_map(|action| self.of_core.act(action, name))
+            .flat_map(|action| self.of_core.act(&without_claims(action.clone()), name))
             .collect();
         let of_model = actions
             .iter()
@@ -240,7 +245,9 @@ impl Run {
         } = &self.tables;
         let (mut of_core, mut of_model) = (status.clone(), self.model.status());
         (of_core.uptime_seconds, of_model.uptime_seconds) = (0, 0);
+        of_core.cluster = None;
         if self
+            .driven
             .gate
             .next_deadline()
             .is_some_and(|at| at <= self.model.now.boot)

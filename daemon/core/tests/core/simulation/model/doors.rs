@@ -36,7 +36,7 @@ impl Model {
                     connected: self.membership == Membership::Standalone
                         || self.membership == Membership::Joined,
                     epoch: None,
-                    member_since: Some(self.started.wall),
+                    member_since: (self.settings.cluster.is_none()).then_some(self.started.wall),
                     cluster_signaling_url: None,
                     cluster_api_url: None,
                     sora_version: None,
@@ -170,6 +170,7 @@ impl Model {
             }
             return Ok(decision);
         }
+        self.claim(channel_id)?;
         self.made += 1;
         let made = ConnectionId::new(&format!("c{:0>25}", self.made)).unwrap();
         let id = connection_id.clone().unwrap_or(made);
@@ -224,6 +225,7 @@ impl Model {
             return Reported { added, removed: 0 };
         }
         self.known = true;
+        self.end_untracked();
         let unnamed = self.ids(|it| !it.by_sora && !named.contains(&it.id));
         for id in &unnamed {
             self.end(id, EndReason::Reconciled);
@@ -275,6 +277,17 @@ impl Model {
     fn explain(&self, channel: &ChannelId) -> Explanation {
         let verdict = |mode| {
             let judged = self.judge(mode, channel);
+            if judged.is_none() && self.is_cut_off(mode, channel) {
+                return Verdict {
+                    retry_after_ms: None,
+                    node_name: None,
+                    answer: Judged::Unavailable,
+                    reason: None,
+                    session_id: None,
+                    rule: 7,
+                    explanation: String::new(),
+                };
+            }
             let session = self
                 .sessions
                 .iter()
@@ -317,9 +330,13 @@ impl Model {
                 connection_id,
                 client_id,
             } => {
-                let decision = self.decide(channel_id, Some(connection_id));
-                let admit = || self.admit(channel_id, connection_id, client_id.as_ref());
-                let decision = decision.map(|made| made.unwrap_or_else(admit));
+                let decision = match self.decide(channel_id, Some(connection_id)) {
+                    Ok(None) => self
+                        .claim(channel_id)
+                        .map(|()| self.admit(channel_id, connection_id, client_id.as_ref())),
+                    Ok(Some(decision)) => Ok(decision),
+                    Err(error) => Err(error),
+                };
                 self.actions
                     .push(Action::Answer(*reply_to, decision.map(Reply::Decision)));
             }

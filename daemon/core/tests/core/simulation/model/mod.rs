@@ -2,24 +2,27 @@
 //! that are counted each time. What the core says is held against it.
 
 mod doors;
+mod lease;
 mod mode;
 mod restart;
 mod waits;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use soramode_core::effect::Action;
 use soramode_core::input::{HostState, Input, SocketId, Timestamp};
-use soramode_core::snapshot::{Clustering, Settings, StartParams, Stored};
+use soramode_core::snapshot::{Settings, StartParams, Stored};
 use soramode_protocol::decision::RejectReason;
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
-use soramode_protocol::mode::{DatedModeChange, ModeState};
+use soramode_protocol::mode::{DatedModeChange, Mode, ModeState};
 use soramode_protocol::node::Membership;
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::ConnectionState;
 use soramode_protocol::time::Time;
+
+use super::inputs::Turn;
 
 const REMEMBERED: Duration = Duration::from_mins(1);
 
@@ -65,6 +68,22 @@ pub(super) struct Model {
     /// The last generation in which no operator had closed the node.
     opened: u64,
     membership: Membership,
+    /// When the lease was renewed last, while it runs.
+    renewed_at: Option<Duration>,
+    /// The SFU is to end everything before the node joins again.
+    is_fencing: bool,
+    /// The node joins at the end of this step.
+    joins: bool,
+    /// Claims of an earlier run may be in etcd: nobody has looked.
+    untracked: bool,
+    /// What of that is stored.
+    untracked_stored: bool,
+    /// The mode that the other nodes know of.
+    published: Mode,
+    /// It goes on with its member key of before it started.
+    adopts: bool,
+    /// Channels that the node has claimed.
+    claims: BTreeSet<ChannelId>,
     storage_failed: bool,
     pub(super) sessions: Vec<Session>,
     pub(super) connections: Vec<Connection>,
@@ -101,7 +120,7 @@ impl Model {
                 mode, mode_changes, ..
             },
         } = snapshot;
-        let clustered = settings.clustering == Clustering::Clustered;
+        let clustered = settings.cluster.is_some();
         let opened_before = mode
             .as_ref()
             .filter(|state| !state.mode.is_block())
@@ -126,6 +145,14 @@ impl Model {
             } else {
                 Membership::Standalone
             },
+            renewed_at: None,
+            is_fencing: false,
+            joins: false,
+            untracked: clustered,
+            untracked_stored: clustered,
+            published: Mode::Initial,
+            adopts: false,
+            claims: BTreeSet::new(),
             storage_failed: false,
             sessions: Vec::new(),
             connections: Vec::new(),
@@ -147,8 +174,18 @@ impl Model {
     }
 
     /// What happens and what is answered.
-    pub(super) fn step(&mut self, now: Timestamp, input: &Input) -> (Vec<EventKind>, Vec<Action>) {
+    pub(super) fn step(&mut self, now: Timestamp, turn: &Turn) -> (Vec<EventKind>, Vec<Action>) {
         self.now = now;
+        let input = match turn {
+            Turn::Input(input) => input,
+            Turn::Heartbeat | Turn::SessionsEnded | Turn::Restart { .. } => &Input::Tick,
+        };
+        if matches!(turn, Turn::Heartbeat) {
+            self.renew();
+        }
+        if !matches!(input, Input::Started(_)) {
+            self.look_at_lease();
+        }
         if self.expiry.is_some() && !matches!(input, Input::Started(_)) {
             self.expiry = self.due_by_wall().or(self.expiry);
         }
@@ -180,8 +217,11 @@ impl Model {
                 }
                 self.tell_vanished();
             }
-            Input::Tick => {}
-            Input::Cluster(change) => self.cluster(*change),
+            Input::Tick => match turn {
+                Turn::Heartbeat => self.heartbeat(),
+                Turn::SessionsEnded => self.sessions_ended(),
+                _ => {}
+            },
             Input::StorageFailed {
                 refused,
                 generations,
@@ -198,6 +238,11 @@ impl Model {
             }
         }
         self.look_at_waits();
+        if std::mem::take(&mut self.joins) {
+            self.join();
+            self.look_at_waits();
+        }
+        self.publish();
         (
             std::mem::take(&mut self.events),
             std::mem::take(&mut self.actions),
@@ -459,6 +504,7 @@ impl Model {
             "a session is destroyed when its connections have gone"
         );
         self.ended += 1;
+        self.release(&session.channel_id);
         if session.told {
             self.events.push(EventKind::SessionDestroyed {
                 channel_id: session.channel_id,
@@ -478,7 +524,7 @@ impl Model {
     }
 
     fn tell_vanished(&mut self) {
-        if self.vanished_pending && self.known {
+        if self.vanished_pending && self.is_known() {
             self.vanished_pending = false;
             self.events.push(EventKind::SessionVanished);
         }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use soramode_core::input::MembershipChange;
-use soramode_core::snapshot::{Clustering, Settings};
+use soramode_core::snapshot::Settings;
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::ConnectionId;
@@ -24,13 +23,13 @@ pub(super) fn start(
 ) -> (ModeState, Option<DatedModeChange>) {
     let before = stored.as_ref().map(|state| state.mode);
     let mode = match (
-        settings.clustering,
+        settings.cluster.is_some(),
         settings.mode.map(Mode::from).or(before),
     ) {
-        (Clustering::Standalone, None | Some(Mode::Initial)) => Mode::Normal,
-        (Clustering::Standalone, Some(mode)) => mode,
-        (Clustering::Clustered, Some(mode)) if mode.is_block() => mode,
-        (Clustering::Clustered, _) => Mode::Initial,
+        (false, None | Some(Mode::Initial)) => Mode::Normal,
+        (false, Some(mode)) => mode,
+        (true, Some(mode)) if mode.is_block() => mode,
+        (true, _) => Mode::Initial,
     };
     let actor = "system:start".to_owned();
     let new = ModeState {
@@ -291,58 +290,23 @@ impl Model {
         }
     }
 
-    pub(super) fn cluster(&mut self, change: MembershipChange) {
-        let mode = self.mode.mode;
-        let (membership, cause, becomes) = match change {
-            MembershipChange::Joined => (
-                Membership::Joined,
-                "joined",
-                if mode == Mode::Initial {
-                    Mode::Normal
-                } else {
-                    mode
-                },
-            ),
-            MembershipChange::Isolated => (
-                Membership::Isolated,
-                "isolated",
-                if mode == Mode::Normal {
-                    Mode::Initial
-                } else {
-                    mode
-                },
-            ),
-            MembershipChange::Fenced => (
-                Membership::Fenced,
-                "fenced",
-                if mode == Mode::Normal {
-                    Mode::Initial
-                } else {
-                    mode
-                },
-            ),
-        };
-        // Fenced is left by joining alone.
-        if membership == self.membership
-            || (self.membership, membership) == (Membership::Fenced, Membership::Isolated)
-        {
+    pub(super) fn set_membership(&mut self, membership: Membership) {
+        if membership == self.membership {
             return;
         }
         self.membership = membership;
-        self.events.push(match change {
-            MembershipChange::Joined => EventKind::NodeJoined {
-                membership,
-                mode: becomes,
-            },
-            MembershipChange::Isolated => EventKind::NodeIsolated {
-                membership,
-                mode: becomes,
-            },
-            MembershipChange::Fenced => EventKind::NodeFenced {
-                membership,
-                mode: becomes,
-            },
+        let (cause, mode) = match (membership, self.mode.mode) {
+            (Membership::Joined, Mode::Initial) => ("joined", Mode::Normal),
+            (Membership::Isolated, Mode::Normal) => ("isolated", Mode::Initial),
+            (Membership::Fenced, Mode::Normal) => ("fenced", Mode::Initial),
+            (_, mode) => ("", mode),
+        };
+        self.events.push(match membership {
+            Membership::Joined => EventKind::NodeJoined { membership, mode },
+            Membership::Isolated => EventKind::NodeIsolated { membership, mode },
+            Membership::Fenced => EventKind::NodeFenced { membership, mode },
+            Membership::Standalone => unreachable!("not in a cluster"),
         });
-        self.enter_by_itself(becomes, cause);
+        self.enter_by_itself(mode, cause);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use soramode_core::input::{HostState, SocketId, Timestamp};
-use soramode_core::snapshot::{Clustering, Settings};
+use soramode_core::snapshot::Settings;
 use soramode_protocol::event::EndReason;
 use soramode_protocol::node::Membership;
 
@@ -27,7 +27,10 @@ impl Model {
         // Another boot has another clock.
         self.boot_expiry = self.boot_expiry.filter(|_| host == HostState::Running);
         self.restore_expiry(self.boot_expiry);
-        self.membership = if settings.clustering == Clustering::Clustered {
+        (self.renewed_at, self.is_fencing) = (None, false);
+        self.untracked = self.untracked_stored;
+        self.adopts = !self.untracked_stored && host == HostState::Running;
+        self.membership = if settings.cluster.is_some() {
             Membership::Fenced
         } else {
             Membership::Standalone
@@ -37,6 +40,9 @@ impl Model {
         (self.reports, self.rejected) = (BTreeMap::new(), BTreeMap::new());
         self.restart_connections();
         self.restart_sessions();
+        let sessions = &self.sessions;
+        self.claims
+            .retain(|channel| sessions.iter().any(|it| it.channel_id == *channel));
         self.vanished_pending = was_held && self.sessions.is_empty() && self.mode.mode.is_block();
     }
 

@@ -147,6 +147,7 @@ impl Model {
             WaitFor::Drained => {
                 self.mode.mode.is_block()
                     && self.sessions.len() as u64 <= wait.max_sessions.unwrap_or(0)
+                    && (wait.assume_complete || self.is_known())
             }
             WaitFor::Mode => wait.mode == Some(self.mode.mode),
             WaitFor::Joined => self.membership == Membership::Joined,
@@ -223,7 +224,7 @@ impl Model {
                 .iter()
                 .filter(|it| it.pending_until.is_some())
                 .count() as u64,
-            sessions_complete: self.known,
+            sessions_complete: self.is_known(),
             sources: Vec::new(),
             oldest_session: self.oldest().map(|it| self.shown(it)),
             rejected: self.rejected.clone(),

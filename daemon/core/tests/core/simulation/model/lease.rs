@@ -1,0 +1,156 @@
+//! The node in its cluster: its lease by the clock alone, and the channels that it has claimed.
+
+use soramode_core::cluster::{FenceAfter, LeaseTerms};
+use soramode_protocol::error::Error;
+use soramode_protocol::event::EndReason;
+use soramode_protocol::id::ChannelId;
+use soramode_protocol::mode::Mode;
+use soramode_protocol::node::Membership;
+
+use super::Model;
+
+impl Model {
+    fn terms(&self) -> Option<LeaseTerms> {
+        self.settings.cluster.as_ref().map(|cluster| cluster.terms)
+    }
+
+    /// What the lease is worth at this moment.
+    fn membership_now(&self) -> Option<Membership> {
+        let (terms, age) = (
+            self.terms()?,
+            self.now.boot.saturating_sub(self.renewed_at?),
+        );
+        Some(match terms.fence_after {
+            FenceAfter::After(time) if age >= time => Membership::Fenced,
+            _ if age >= terms.isolated_after => Membership::Isolated,
+            _ => Membership::Joined,
+        })
+    }
+
+    /// A lease that is over stays over.
+    pub(super) fn renew(&mut self) {
+        if self
+            .membership_now()
+            .is_some_and(|it| it != Membership::Fenced)
+        {
+            self.renewed_at = Some(self.now.boot);
+        }
+    }
+
+    pub(super) fn look_at_lease(&mut self) {
+        let Some(membership) = self.membership_now() else {
+            return;
+        };
+        self.set_membership(membership);
+        if membership == Membership::Fenced {
+            self.renewed_at = None;
+            self.is_fencing = true;
+            if self.sessions.is_empty() && self.is_known() {
+                self.sessions_ended();
+            }
+        }
+    }
+
+    /// The members are read.
+    pub(super) fn heartbeat(&mut self) {
+        if self.renewed_at.is_some() {
+            self.claim_sessions();
+        } else if !self.is_fencing {
+            self.joins = true;
+        }
+    }
+
+    pub(super) fn join(&mut self) {
+        if !std::mem::take(&mut self.adopts) {
+            self.published = self.mode_to_publish();
+        }
+        self.end_untracked();
+        self.look_at_waits();
+        self.untracked_stored = false;
+        self.renewed_at = Some(self.now.boot);
+        self.set_membership(Membership::Joined);
+        self.claim_sessions();
+    }
+
+    /// A node that is open claims the channels of sessions that it was told of.
+    fn claim_sessions(&mut self) {
+        if self.may_claim() {
+            let channels = self.sessions.iter().map(|it| it.channel_id.clone());
+            self.claims.extend(channels);
+        }
+    }
+
+    fn may_claim(&self) -> bool {
+        self.membership == Membership::Joined
+            && self.mode.mode == Mode::Normal
+            && self.published == Mode::Normal
+    }
+
+    /// A node that was only cut off becomes normal again.
+    fn mode_to_publish(&self) -> Mode {
+        match self.mode.mode {
+            Mode::Initial => Mode::Normal,
+            mode => mode,
+        }
+    }
+
+    /// The others are told after each step.
+    pub(super) fn publish(&mut self) {
+        if self.renewed_at.is_some() {
+            self.published = self.mode_to_publish();
+        }
+    }
+
+    /// The SFU serves nobody any more.
+    pub(super) fn sessions_ended(&mut self) {
+        self.is_fencing = false;
+        for id in self.ids(|_| true) {
+            self.end(&id, EndReason::SessionDestroyed);
+        }
+        while let Some(session) = self.sessions.first() {
+            let number = session.number;
+            self.destroy(number);
+        }
+        self.claims.clear();
+        self.adopts = false;
+        self.joins = true;
+    }
+
+    /// The channel has no session any more.
+    pub(super) fn release(&mut self, channel: &ChannelId) {
+        if self.session_on(channel).is_none() {
+            self.claims.remove(channel);
+        }
+    }
+
+    /// A new connection that this node would let in needs a claim on the channel.
+    pub(super) fn claim(&mut self, channel: &ChannelId) -> Result<(), Error> {
+        if self.settings.cluster.is_none() || self.claims.contains(channel) {
+            return Ok(());
+        }
+        if !self.may_claim() {
+            return Err(Error::cluster_unavailable(""));
+        }
+        self.claims.insert(channel.clone());
+        Ok(())
+    }
+
+    /// Whether the node cannot claim the channel as things are, though this mode lets somebody in.
+    pub(super) fn is_cut_off(&self, mode: Mode, channel: &ChannelId) -> bool {
+        let is_unheard = self.membership == Membership::Joined
+            && (mode, self.mode.mode) == (Mode::Normal, Mode::Normal)
+            && self.published != Mode::Normal;
+        (self.membership == Membership::Isolated || is_unheard) && !self.claims.contains(channel)
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        self.known && !self.untracked
+    }
+
+    /// No session of an earlier run is served any more, or all of them are known.
+    pub(super) fn end_untracked(&mut self) {
+        if std::mem::take(&mut self.untracked) {
+            self.tell_vanished();
+        }
+    }
+}
