@@ -54,6 +54,7 @@ pub(super) struct Connection {
     by_sora: bool,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each fact has a name")]
 pub(super) struct Model {
     settings: Settings,
     started: Timestamp,
