@@ -22,7 +22,6 @@ const LONGER: &[(&str, usize)] = &[
     ("cli/tests/cli/waits.rs", 559),
     ("daemon/core/src/deliveries.rs", 585),
     ("daemon/core/tests/core/lossy_sora/mod.rs", 551),
-    ("daemon/core/tests/core/scenarios/story.rs", 531),
     ("daemon/core/tests/core/show.rs", 789),
     ("daemon/src/args/settings.rs", 639),
     ("daemon/src/config/tests.rs", 699),

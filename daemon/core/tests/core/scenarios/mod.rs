@@ -3,6 +3,7 @@
 
 mod etcd;
 mod explain_agrees;
+mod orders;
 mod read;
 mod story;
 

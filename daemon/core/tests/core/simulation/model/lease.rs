@@ -1,5 +1,8 @@
 //! The node in its cluster: its lease by the clock alone, and the channels that it has claimed.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use soramode_core::cluster::{FenceAfter, LeaseTerms};
 use soramode_protocol::error::Error;
 use soramode_protocol::event::EndReason;
@@ -8,6 +11,42 @@ use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
 
 use super::Model;
+
+/// What the node has in its cluster.
+#[expect(clippy::struct_excessive_bools, reason = "each fact has a name")]
+pub(super) struct Lease {
+    /// When the lease was renewed last, while it runs.
+    pub(super) renewed_at: Option<Duration>,
+    /// The SFU is to end everything before the node joins again.
+    pub(super) is_fencing: bool,
+    /// The node joins at the end of this step.
+    pub(super) joins: bool,
+    /// Claims of an earlier run may be in etcd: nobody has looked.
+    pub(super) untracked: bool,
+    /// What of that is stored.
+    pub(super) untracked_stored: bool,
+    /// The mode that the other nodes know of.
+    pub(super) published: Mode,
+    /// It goes on with its member key of before it started.
+    pub(super) adopts: bool,
+    /// Channels that the node has claimed.
+    pub(super) claims: BTreeSet<ChannelId>,
+}
+
+impl Lease {
+    pub(super) fn new(clustered: bool) -> Self {
+        Self {
+            renewed_at: None,
+            is_fencing: false,
+            joins: false,
+            untracked: clustered,
+            untracked_stored: clustered,
+            published: Mode::Initial,
+            adopts: false,
+            claims: BTreeSet::new(),
+        }
+    }
+}
 
 impl Model {
     fn terms(&self) -> Option<LeaseTerms> {
@@ -18,7 +57,7 @@ impl Model {
     fn membership_now(&self) -> Option<Membership> {
         let (terms, age) = (
             self.terms()?,
-            self.now.boot.saturating_sub(self.renewed_at?),
+            self.now.boot.saturating_sub(self.lease.renewed_at?),
         );
         Some(match terms.fence_after {
             FenceAfter::After(time) if age >= time => Membership::Fenced,
@@ -33,7 +72,7 @@ impl Model {
             .membership_now()
             .is_some_and(|it| it != Membership::Fenced)
         {
-            self.renewed_at = Some(self.now.boot);
+            self.lease.renewed_at = Some(self.now.boot);
         }
     }
 
@@ -43,8 +82,8 @@ impl Model {
         };
         self.set_membership(membership);
         if membership == Membership::Fenced {
-            self.renewed_at = None;
-            self.is_fencing = true;
+            self.lease.renewed_at = None;
+            self.lease.is_fencing = true;
             if self.sessions.is_empty() && self.is_known() {
                 self.sessions_ended();
             }
@@ -53,21 +92,21 @@ impl Model {
 
     /// The members are read.
     pub(super) fn heartbeat(&mut self) {
-        if self.renewed_at.is_some() {
+        if self.lease.renewed_at.is_some() {
             self.claim_sessions();
-        } else if !self.is_fencing {
-            self.joins = true;
+        } else if !self.lease.is_fencing {
+            self.lease.joins = true;
         }
     }
 
-    pub(super) fn join(&mut self) {
-        if !std::mem::take(&mut self.adopts) {
-            self.published = self.mode_to_publish();
+    fn join(&mut self) {
+        if !std::mem::take(&mut self.lease.adopts) {
+            self.lease.published = self.mode_to_publish();
         }
         self.end_untracked();
         self.look_at_waits();
-        self.untracked_stored = false;
-        self.renewed_at = Some(self.now.boot);
+        self.lease.untracked_stored = false;
+        self.lease.renewed_at = Some(self.now.boot);
         self.set_membership(Membership::Joined);
         self.claim_sessions();
     }
@@ -76,14 +115,14 @@ impl Model {
     fn claim_sessions(&mut self) {
         if self.may_claim() {
             let channels = self.sessions.iter().map(|it| it.channel_id.clone());
-            self.claims.extend(channels);
+            self.lease.claims.extend(channels);
         }
     }
 
     fn may_claim(&self) -> bool {
         self.membership == Membership::Joined
             && self.mode.mode == Mode::Normal
-            && self.published == Mode::Normal
+            && self.lease.published == Mode::Normal
     }
 
     /// A node that was only cut off becomes normal again.
@@ -94,16 +133,20 @@ impl Model {
         }
     }
 
-    /// The others are told after each step.
-    pub(super) fn publish(&mut self) {
-        if self.renewed_at.is_some() {
-            self.published = self.mode_to_publish();
+    /// After all else in a step the node joins, if it can, and the others are told of its mode.
+    pub(super) fn end_step(&mut self) {
+        if std::mem::take(&mut self.lease.joins) {
+            self.join();
+            self.look_at_waits();
+        }
+        if self.lease.renewed_at.is_some() {
+            self.lease.published = self.mode_to_publish();
         }
     }
 
     /// The SFU serves nobody any more.
     pub(super) fn sessions_ended(&mut self) {
-        self.is_fencing = false;
+        self.lease.is_fencing = false;
         for id in self.ids(|_| true) {
             self.end(&id, EndReason::SessionDestroyed);
         }
@@ -111,27 +154,27 @@ impl Model {
             let number = session.number;
             self.destroy(number);
         }
-        self.claims.clear();
-        self.adopts = false;
-        self.joins = true;
+        self.lease.claims.clear();
+        self.lease.adopts = false;
+        self.lease.joins = true;
     }
 
     /// The channel has no session any more.
     pub(super) fn release(&mut self, channel: &ChannelId) {
         if self.session_on(channel).is_none() {
-            self.claims.remove(channel);
+            self.lease.claims.remove(channel);
         }
     }
 
     /// A new connection that this node would let in needs a claim on the channel.
     pub(super) fn claim(&mut self, channel: &ChannelId) -> Result<(), Error> {
-        if self.settings.cluster.is_none() || self.claims.contains(channel) {
+        if self.settings.cluster.is_none() || self.lease.claims.contains(channel) {
             return Ok(());
         }
         if !self.may_claim() {
             return Err(Error::cluster_unavailable(""));
         }
-        self.claims.insert(channel.clone());
+        self.lease.claims.insert(channel.clone());
         Ok(())
     }
 
@@ -139,17 +182,18 @@ impl Model {
     pub(super) fn is_cut_off(&self, mode: Mode, channel: &ChannelId) -> bool {
         let is_unheard = self.membership == Membership::Joined
             && (mode, self.mode.mode) == (Mode::Normal, Mode::Normal)
-            && self.published != Mode::Normal;
-        (self.membership == Membership::Isolated || is_unheard) && !self.claims.contains(channel)
+            && self.lease.published != Mode::Normal;
+        (self.membership == Membership::Isolated || is_unheard)
+            && !self.lease.claims.contains(channel)
     }
 
     pub(super) fn is_known(&self) -> bool {
-        self.known && !self.untracked
+        self.known && !self.lease.untracked
     }
 
     /// No session of an earlier run is served any more, or all of them are known.
     pub(super) fn end_untracked(&mut self) {
-        if std::mem::take(&mut self.untracked) {
+        if std::mem::take(&mut self.lease.untracked) {
             self.tell_vanished();
         }
     }

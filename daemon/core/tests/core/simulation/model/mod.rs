@@ -1,13 +1,14 @@
 //! A second gate, as naive as can be: written from the design alone, with lists that are searched from end to end and counts
 //! that are counted each time. What the core says is held against it.
 
+mod deadlines;
 mod doors;
 mod lease;
 mod mode;
 mod restart;
 mod waits;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use soramode_core::effect::Action;
@@ -16,7 +17,7 @@ use soramode_core::snapshot::{Settings, StartParams, Stored};
 use soramode_protocol::decision::RejectReason;
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
-use soramode_protocol::mode::{DatedModeChange, Mode, ModeState};
+use soramode_protocol::mode::{DatedModeChange, ModeState};
 use soramode_protocol::node::Membership;
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::ConnectionState;
@@ -54,7 +55,6 @@ pub(super) struct Connection {
     by_sora: bool,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "each fact has a name")]
 pub(super) struct Model {
     settings: Settings,
     started: Timestamp,
@@ -69,22 +69,7 @@ pub(super) struct Model {
     /// The last generation in which no operator had closed the node.
     opened: u64,
     membership: Membership,
-    /// When the lease was renewed last, while it runs.
-    renewed_at: Option<Duration>,
-    /// The SFU is to end everything before the node joins again.
-    is_fencing: bool,
-    /// The node joins at the end of this step.
-    joins: bool,
-    /// Claims of an earlier run may be in etcd: nobody has looked.
-    untracked: bool,
-    /// What of that is stored.
-    untracked_stored: bool,
-    /// The mode that the other nodes know of.
-    published: Mode,
-    /// It goes on with its member key of before it started.
-    adopts: bool,
-    /// Channels that the node has claimed.
-    claims: BTreeSet<ChannelId>,
+    lease: lease::Lease,
     storage_failed: bool,
     pub(super) sessions: Vec<Session>,
     pub(super) connections: Vec<Connection>,
@@ -100,16 +85,6 @@ pub(super) struct Model {
     made: u64,
     events: Vec<EventKind>,
     actions: Vec<Action>,
-}
-
-/// What a deadline is for, in the order in which they count if they come at the same time.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Deadline {
-    Expiry,
-    Pending(usize),
-    Gone(usize),
-    Linger(usize),
-    Wait(waits::Part, usize),
 }
 
 impl Model {
@@ -146,14 +121,7 @@ impl Model {
             } else {
                 Membership::Standalone
             },
-            renewed_at: None,
-            is_fencing: false,
-            joins: false,
-            untracked: clustered,
-            untracked_stored: clustered,
-            published: Mode::Initial,
-            adopts: false,
-            claims: BTreeSet::new(),
+            lease: lease::Lease::new(clustered),
             storage_failed: false,
             sessions: Vec::new(),
             connections: Vec::new(),
@@ -239,68 +207,11 @@ impl Model {
             }
         }
         self.look_at_waits();
-        if std::mem::take(&mut self.joins) {
-            self.join();
-            self.look_at_waits();
-        }
-        self.publish();
+        self.end_step();
         (
             std::mem::take(&mut self.events),
             std::mem::take(&mut self.actions),
         )
-    }
-
-    fn first_due(&self) -> Option<Deadline> {
-        let mut deadlines: Vec<(Duration, Deadline)> = Vec::new();
-        deadlines.extend(self.expiry.map(|at| (at, Deadline::Expiry)));
-        let pending = self.connections.iter().enumerate();
-        deadlines.extend(
-            pending.filter_map(|(index, it)| Some((it.pending_until?, Deadline::Pending(index)))),
-        );
-        deadlines.extend(
-            self.gone
-                .iter()
-                .enumerate()
-                .map(|(index, (at, _))| (*at, Deadline::Gone(index))),
-        );
-        let lingering = self.sessions.iter().enumerate();
-        deadlines.extend(
-            lingering.filter_map(|(index, it)| Some((it.lingers_until?, Deadline::Linger(index)))),
-        );
-        deadlines.extend(
-            self.wait_deadlines()
-                .into_iter()
-                .map(|(at, part, index)| (at, Deadline::Wait(part, index))),
-        );
-        deadlines
-            .into_iter()
-            .filter(|(at, _)| *at <= self.now.boot)
-            .min()
-            .map(|(_, deadline)| deadline)
-    }
-
-    fn fire(&mut self, deadline: Deadline) {
-        match deadline {
-            Deadline::Expiry => {
-                self.expiry = None;
-                self.expire();
-            }
-            Deadline::Pending(index) => {
-                let id = self.connections[index].id.clone();
-                self.end(&id, EndReason::Timeout);
-            }
-            Deadline::Gone(index) => {
-                let (_, socket) = self.gone.remove(index);
-                for id in self.ids(|it| it.socket == Some(socket)) {
-                    self.end(&id, EndReason::SocketClosed);
-                }
-            }
-            Deadline::Linger(index) => {
-                let number = self.sessions[index].number;
-                self.destroy(number);
-            }
-            Deadline::Wait(part, index) => self.fire_wait(part, index),
-        }
     }
 
     fn socket_gone(&mut self, socket: SocketId) {

@@ -27,9 +27,9 @@ impl Model {
         // Another boot has another clock.
         self.boot_expiry = self.boot_expiry.filter(|_| host == HostState::Running);
         self.restore_expiry(self.boot_expiry);
-        (self.renewed_at, self.is_fencing) = (None, false);
-        self.untracked = self.untracked_stored;
-        self.adopts = !self.untracked_stored && host == HostState::Running;
+        (self.lease.renewed_at, self.lease.is_fencing) = (None, false);
+        self.lease.untracked = self.lease.untracked_stored;
+        self.lease.adopts = !self.lease.untracked_stored && host == HostState::Running;
         self.membership = if settings.cluster.is_some() {
             Membership::Fenced
         } else {
@@ -41,7 +41,8 @@ impl Model {
         self.restart_connections();
         self.restart_sessions();
         let sessions = &self.sessions;
-        self.claims
+        self.lease
+            .claims
             .retain(|channel| sessions.iter().any(|it| it.channel_id == *channel));
         self.vanished_pending = was_held && self.sessions.is_empty() && self.mode.mode.is_block();
     }
