@@ -31,7 +31,7 @@ struct Args {
     api: SocketAddr,
 }
 
-/// How often it looks whether it was asked to end channels.
+/// Interval of checks for channels that must be ended.
 const OBEY_EVERY: Duration = Duration::from_millis(100);
 
 const HELP: &str = "connect CHANNEL | disconnect NUMBER | list | quit";
@@ -44,7 +44,7 @@ fn main() {
         "webhooks go to {}, the API is at http://{api}. {HELP}",
         args.webhooks
     );
-    // Those who connected, by number.
+    // Connected clients, by number.
     let mut clients: Vec<(String, String)> = Vec::new();
     let (says, lines) = mpsc::channel();
     thread::spawn(move || {

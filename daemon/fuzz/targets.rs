@@ -1,5 +1,5 @@
-//! What the fuzzer does with its bytes, and what the replay of the corpus does with each file of it: what comes from outside goes through
-//! its reader into a gate, and the gate's tables must agree after every step.
+//! Fuzz targets, used by the fuzzer and by the replay of the corpus: external input goes through
+//! its parser into a gate, whose tables must agree after every step.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -230,7 +230,8 @@ const TABLES: [(u8, &str, usize); 5] = [
     ),
 ];
 
-/// What a stored state may hold, a row a line, its columns between tabs: what can be read of it is a start like any other.
+/// Loads a stored state: one row per line, its columns between tabs. Rows that can be read must
+/// make a valid start.
 pub(crate) fn stored_state(bytes: &[u8]) {
     static STATES: AtomicU64 = AtomicU64::new(0);
     let name = format!("file:/{}?vfs=memdb", STATES.fetch_add(1, Ordering::Relaxed));
@@ -249,7 +250,7 @@ pub(crate) fn stored_state(bytes: &[u8]) {
             .map(|word| (word != "NULL").then_some(word))
             .collect();
         values.resize(*columns, None);
-        // What the tables themselves refuse cannot be in them.
+        // The tables cannot hold rows that their own constraints refuse.
         database
             .execute(sql, rusqlite::params_from_iter(values))
             .unwrap_or_default();
@@ -265,7 +266,7 @@ pub(crate) fn stored_state(bytes: &[u8]) {
     }
 }
 
-/// A configuration file.
+/// Parses a configuration file.
 pub(crate) fn config_files(bytes: &[u8]) {
     if let Err(error) = parse_file("soramoded.toml".as_ref(), &String::from_utf8_lossy(bytes)) {
         assert!(!error.to_string().is_empty());

@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_goes_on_where_it_was() {
+    fn a_reader_resumes_at_its_position() {
         let log = log(100, 5);
         let first = log.read(2, &EventType::ALL, 2).unwrap();
         assert_eq!((seqs(&first), first.next, first.gap), (vec![2, 3], 4, None));
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_longer_kept_is_said() {
+    fn a_gap_names_the_events_that_are_no_longer_retained() {
         let log = log(3, 10);
         assert_eq!(log.bounds(), (11, 8));
         let read = log.read(1, &EventType::ALL, 1).unwrap();
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn who_reads_the_same_shares_it_until_there_is_more() {
+    fn readers_of_the_same_range_share_a_batch_until_it_grows() {
         let log = log(3, 3);
         let first = log.read(2, &EventType::ALL, 9).unwrap();
         assert_eq!(seqs(&first), [2, 3]);
@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn followers_are_told_once_events_are_there() {
+    fn followers_are_notified_of_events() {
         let log = log(3, 0);
         let follower = log.follow();
         log.append([]);

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_at_once_for_one_reason_is_one_line() {
+    fn failures_at_once_for_one_reason_are_one_line() {
         let mut all = FailedDeliveries::default();
         for delivery_id in 1..=100_000 {
             all.note(&failed(

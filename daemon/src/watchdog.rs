@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn two_signs_are_given_in_the_time_of_one_and_none_where_nobody_asks() {
+    async fn two_notifications_per_interval_and_none_without_a_watchdog() {
         let mut watchdog = Watchdog::within(Some(Duration::from_mins(1)));
         assert!(
             is_due(&mut watchdog) && !is_due(&mut watchdog),

@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_is_refused_without_repeating_it() {
+    fn invalid_secrets_are_refused_without_repeating_them() {
         assert_eq!(Secrets::parse("# none\n").unwrap_err(), "has no secret");
         for (wrong, problem) in [
             (

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_key_is_told_with_the_one_that_was_meant() {
+    fn an_unknown_key_is_reported_with_a_suggestion() {
         assert_eq!(
             plain_message("unknown field `session-lingr`, expected one of `socket`, `x`"),
             "unknown field `session-lingr`: did you mean session-linger?"
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_told_in_plain_words_and_texts_not_at_all() {
+    fn numbers_are_described_and_texts_are_not_repeated() {
         assert_eq!(
             plain_message("invalid type: string \"my, \"secret\"\", expected u64"),
             "got a text, takes a whole number from 0"
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_variables_are_told() {
+    fn unknown_variables_are_reported() {
         let names = [
             "SORAMODED_MODE",
             "SORAMODED_CONFIG",

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_refused_without_repeating_it() {
+    fn invalid_tokens_are_refused_without_repeating_them() {
         assert!(refusal("# nothing\n", 0o600).contains("has no token"));
         let short = refusal("ci short-secret\n", 0o600);
         assert!(

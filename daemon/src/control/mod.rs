@@ -401,7 +401,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_may_operate_finds_a_place_where_others_do_not() {
+    fn operators_find_a_slot_when_viewers_do_not() {
         let slots = ClientSlots::new();
         let mut viewers: Vec<Slot> = Vec::new();
         for uid in 0..2 {

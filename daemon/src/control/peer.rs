@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_group_nobody_is_looked_up() {
+    async fn without_a_group_no_user_is_looked_up() {
         let peer = peers(None, |_| panic!("nobody to look up"))
             .recognise_user(OPERATOR)
             .unwrap();

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_is_woken_by_room_to_write_that_nobody_waits_for() {
+    async fn room_to_write_wakes_no_task_that_does_not_wait_for_it() {
         let (mut stream, _theirs) = pair();
         assert_eq!(watched_for(&stream) & 5, 1);
         fill(&mut stream);

@@ -297,7 +297,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_full_client_was_not_told_is_news_until_it_is() {
+    async fn events_that_a_full_client_lacks_stay_pending() {
         let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000));
         append(&log, 1..=10_000);
         let mut subscription = subscribed(
@@ -323,7 +323,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_much_to_catch_up_with_is_told_a_turn_at_a_time_and_waits_for_none() {
+    async fn a_late_client_gets_a_turn_of_events_at_a_time_without_a_pause() {
         let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000));
         append(&log, 1..=2 * TURN_EVENTS as u64 + 1);
         let mut subscription = subscribed(
@@ -344,7 +344,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn events_gather_for_who_was_told_a_moment_ago_and_for_nobody_else() {
+    async fn events_gather_only_for_a_client_that_was_just_served() {
         let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 100));
         let mut subscription = subscribed(&log, &Subscribe::default());
         let mut out = Output::for_test();

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_and_smaller() {
+    fn events_are_read_back_and_the_row_is_smaller() {
         for count in [1, 1_024] {
             let events = events(count);
             let block = pack(&events.iter().collect::<Vec<_>>()).unwrap();

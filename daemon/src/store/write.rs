@@ -1,5 +1,5 @@
-//! Writes records: the change of each in the tables. A commit is one transaction: the changed rows,
-//! each session's once, and the events as one compressed row.
+//! Writes records: the change of each in the tables. A commit is one transaction: the changed rows, each session's once, and the events
+//! as one compressed row.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -21,16 +21,15 @@ use super::membership;
 use super::meta::MetaKey;
 use super::session_changes::SessionChanges;
 
-/// Sequence numbers that are reserved at once, more for a longer log: a power loss may skip them,
-/// and each reservation waits for the disk.
+/// Sequence numbers that are reserved at once, more for a longer log: a power loss may skip them, and each reservation waits for the
+/// disk.
 const RESERVED_SEQS_MIN: u64 = 8_192;
 const RESERVED_SEQS_MAX: u64 = 1_048_576;
 
 /// Events in one row of the log at most.
 const EVENTS_PER_ROW: usize = 1_024;
 
-/// Maximum number of rows of the log that one commit removes: more than it adds, so that a surplus
-/// shrinks.
+/// Maximum number of rows of the log that one commit removes: more than it adds, so that a surplus shrinks.
 const ROWS_REMOVED: u32 = 4;
 
 /// Time that a commit waits for a short lock of another connection.
@@ -79,8 +78,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Creates the writer of a migrated database, over a connection that waits for the disk. No
-    /// event has `next_seq` or a later one.
+    /// Creates the writer of a migrated database, over a connection that waits for the disk. No event has `next_seq` or a later one.
     pub(super) fn new(
         mut connection: Connection,
         next_seq: u64,
@@ -146,8 +144,8 @@ impl Writer {
         checkpoint(&self.connection)
     }
 
-    /// Notes the clean stop. A reader of the log may continue a moment longer and would leave the
-    /// write-ahead log behind, so it is copied here.
+    /// Notes the clean stop. A reader of the log may continue a moment longer and would leave the write-ahead log behind, so it is copied
+    /// here.
     pub(super) fn close(mut self) -> rusqlite::Result<()> {
         self.set_durability(Durability::PowerLoss)?;
         MetaKey::IsClosed.write(&self.connection, true)?;
@@ -155,8 +153,7 @@ impl Writer {
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     }
 
-    /// Commits records, all or none. A commit that must survive a power loss waits for the disk,
-    /// and everything before it with it.
+    /// Commits records, all or none. A commit that must survive a power loss waits for the disk, and everything before it with it.
     pub(super) fn commit(
         &mut self,
         records: &[Record],
@@ -221,8 +218,8 @@ impl Writer {
 }
 
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
-    // The hook replaces SQLite's own, which would checkpoint in whichever commit makes the log
-    // long. There is only one: `PRAGMA wal_autocheckpoint`, even with 0, would remove this one.
+    // The hook replaces SQLite's own, which would checkpoint in whichever commit makes the log long. There is only one: `PRAGMA
+    // wal_autocheckpoint`, even with 0, would remove this one.
     connection.wal_hook(Some(count_pages))?;
     connection.set_prepared_statement_cache_capacity(64);
     PAGES.set(0);
@@ -232,11 +229,9 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
 /// Returns true if the record must survive a power loss.
 fn needs_sync(record: &Record) -> bool {
     match record {
-        // The node's incarnation must be known again: without it its channels may be unavailable
-        // for a long time.
+        // The node's incarnation must be known again: without it its channels may be unavailable for a long time.
         Record::Mode(_) | Record::ExpiresAtBoot(_) | Record::Member(_) => true,
-        // A pending delivery. The outcome of an attempt may be lost: then it is repeated, and its
-        // receiver knows it by its id.
+        // A pending delivery. The outcome of an attempt may be lost: then it is repeated, and its receiver knows it by its id.
         Record::Delivery(delivery) => delivery.attempts == 0,
         Record::Event(event) => matches!(event.kind, EventKind::ModeChanged(_)),
         Record::Pending { .. }
@@ -512,7 +507,7 @@ mod tests {
     use soramode_protocol::id::{EventId, NodeName};
 
     #[test]
-    fn what_is_owed_waits_for_the_disk_and_what_came_of_a_try_does_not() {
+    fn pending_deliveries_wait_for_the_disk_and_outcomes_do_not() {
         let time = Time::from_micros(0);
         let node_name = Arc::new(NodeName::new("node-01").unwrap());
         let event = Event {

@@ -42,7 +42,7 @@ impl TestClient {
         std::thread::spawn(move || stream.write_all(bytes.as_ref()).unwrap())
     }
 
-    /// The same socket once more.
+    /// Duplicates the socket's descriptor.
     pub fn try_clone(&self) -> UnixStream {
         self.stream.try_clone().unwrap()
     }

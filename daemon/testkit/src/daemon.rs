@@ -71,7 +71,7 @@ impl Daemon {
         Self::with(|_| ())
     }
 
-    /// Starts one whose settings differ from the usual.
+    /// Starts a daemon whose settings differ from the defaults.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("gate.sock");

@@ -1,4 +1,4 @@
-//! What soramode's tests, examples and benches share. Development only: no program links it.
+//! Shared parts of soramode's tests, examples and benches. Development only: no program links it.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,5 +21,5 @@ pub mod fake_sora;
 pub mod receiver;
 pub mod record_store;
 
-/// How long anything in a test may take before the test fails. Nothing comes near it but a program that hangs.
+/// Timeout of anything in a test. Only a program that hangs comes near it.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(90);

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::PATIENCE;
 
-/// How a request is answered.
+/// Response of a receiver to a request.
 #[derive(Clone, Debug)]
 pub enum ReceiverBehaviour {
     /// With this status and these header lines.
@@ -39,7 +39,7 @@ impl ReceiverBehaviour {
     }
 }
 
-/// A request.
+/// Request that a receiver got.
 #[derive(Clone, Debug)]
 pub struct ReceivedWebhook {
     pub head: String,
@@ -80,7 +80,7 @@ impl Receiver {
         let (sender, requests) = channel();
         let behaviour: Arc<Mutex<Behaviour>> = Arc::new(Mutex::new(behaviour));
         std::thread::spawn(move || {
-            // It ends with the test's process: whoever tells it of something may come at any time.
+            // Ends with the test's process: requests may arrive at any time.
             for stream in listener.incoming().map_while(Result::ok) {
                 let (behaviour, sender) = (Arc::clone(&behaviour), sender.clone());
                 std::thread::spawn(move || serve(&stream, &behaviour, &sender));
@@ -93,12 +93,12 @@ impl Receiver {
         format!("http://{}/hook?key=secret", self.address)
     }
 
-    /// What it was told next.
+    /// Returns the next request.
     pub fn recv(&self) -> ReceivedWebhook {
         self.requests.recv_timeout(PATIENCE).unwrap()
     }
 
-    /// What it was told until now.
+    /// Returns the requests so far.
     pub fn received(&self) -> Vec<ReceivedWebhook> {
         self.requests.try_iter().collect()
     }

@@ -1,4 +1,4 @@
-//! What the records tell, folded: the state that a restart begins with. Whatever keeps records must keep this.
+//! Records folded into the state that a restart begins with. Every store must keep exactly this.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -261,7 +261,7 @@ impl RecordStore {
         self.sessions.keys().cloned().chain(pending).collect()
     }
 
-    /// What a restart begins with.
+    /// Returns the state that a restart begins with.
     pub fn stored(&self) -> Stored {
         Stored {
             mode: self.mode.clone(),

@@ -19,16 +19,16 @@ pub(crate) const MEMBERS: [&str; 3] = ["e1", "e2", "e3"];
 
 const FIRST_HOST: u8 = 11;
 
-/// How long the watch hears nothing before it asks another member.
+/// Silence after which the watch asks another member.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
 
-/// How long one question to a member may take.
+/// Timeout of a request to a member.
 const TRY: Duration = Duration::from_secs(1);
 
-/// How often members are asked until one leads.
+/// Number of rounds until a member must lead.
 const LEADER_TRIES: usize = 180;
 
-/// How often it is tried to see the end of the history.
+/// Number of attempts to read the history to its end.
 const WHOLE_TRIES: usize = 300;
 
 pub(crate) struct Etcd {
@@ -39,11 +39,11 @@ pub(crate) struct Etcd {
     token: &'static str,
 }
 
-/// What makes an etcd's id.
+/// Cluster token, from which etcd derives its id.
 const TOKEN: &str = "true";
 const OTHER_TOKEN: &str = "other";
 
-/// Where each member's data is: what it works with, what it has while that is something else, and a copy.
+/// Folders of a member's data: the active one, the saved one while another is active, and a copy.
 const DATA: &str = "etcd";
 const ASIDE: &str = "aside";
 const COPY: &str = "copy";
@@ -164,7 +164,7 @@ impl Etcd {
         (0..MEMBERS.len()).for_each(|member| self.start_member(net, folder, member));
     }
 
-    /// Makes another cluster of the nodes' cluster name, whose revisions go further than theirs are likely to.
+    /// Creates another cluster of the same name, whose revisions are likely higher than the nodes'.
     pub(crate) async fn write_other_cluster(&self, prefix: &str) {
         let mut client = connect(&self.endpoints[0]).await.unwrap();
         let mut put = client.put("x", "", None).await.unwrap();
@@ -179,7 +179,7 @@ impl Etcd {
             .unwrap();
     }
 
-    /// Which member leads, as soon as one that answers says so of itself.
+    /// Returns the member that reports itself as the leader.
     pub(crate) async fn leader(&self) -> usize {
         for member in (0..MEMBERS.len()).cycle().take(LEADER_TRIES) {
             if timeout(TRY, is_leader(&self.endpoints[member]))
@@ -264,7 +264,7 @@ impl History {
         Some(())
     }
 
-    /// What a false etcd says is no part of the history.
+    /// The history excludes events of a replaced etcd.
     fn is_true(&self) -> Option<()> {
         (!self.is_false.load(Ordering::SeqCst)).then_some(())
     }

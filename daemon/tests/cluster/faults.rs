@@ -1,4 +1,4 @@
-//! What goes wrong, and is put right again. A seed decides the order, the targets and the lengths.
+//! Faults and their remedies. A seed decides the order, the targets and the lengths.
 
 use std::fmt;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::nodes::{Daemons, NODES, PREFIX};
 /// The share of packets that a bad line loses, in percent.
 const LOSS_PERCENT: u8 = 30;
 
-/// How old a copy of etcd's data is when it is put in its place: several heartbeats of the nodes.
+/// Age of a copy of etcd's data when it is restored: several heartbeats of the nodes.
 const COPY_AGE: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,18 +36,18 @@ pub(crate) enum Kind {
     LostClaims(Content, Beside),
 }
 
-/// What is in etcd in place of what was there.
+/// Contents that replace etcd's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// Nothing: its data was wiped.
+    /// Empty: its data was wiped.
     Nothing,
-    /// What was there some seconds before: its data was copied back.
+    /// Its own data of some seconds before, copied back.
     Earlier,
     /// Another cluster, in an etcd with another id.
     OtherCluster,
 }
 
-/// What goes wrong at the same time.
+/// Fault of several machines at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Beside {
     Nothing,
@@ -55,7 +55,7 @@ pub(crate) enum Beside {
     CutNode,
 }
 
-/// Whose machines a fault is done to.
+/// Machines that a fault affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whose {
     Nodes,
@@ -88,7 +88,7 @@ impl Kind {
         Self::OF_LOST_CLAIMS[5],
     ];
 
-    /// Those in which etcd is there, and does not know who owns what.
+    /// Faults after which etcd answers without the claims.
     pub(crate) const OF_LOST_CLAIMS: [Self; 6] = [
         Self::LostClaims(Content::Nothing, Beside::Nothing),
         Self::LostClaims(Content::Nothing, Beside::CutNode),
@@ -120,7 +120,7 @@ impl Kind {
     pub(crate) const OF_NODES: [Self; 2] = [Self::CutNode, Self::NodeOneWay(Way::In)];
 }
 
-/// One fault: what, to whom, and for how long.
+/// Fault with its target and its length.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fault {
     pub(crate) kind: Kind,
@@ -152,7 +152,8 @@ impl Fault {
         }
     }
 
-    /// Whether both do something to the same kind of machine, which could then not be put right one after the other.
+    /// Returns true if both affect the same kind of machine, which could then not be repaired one
+    /// after the other.
     pub(crate) fn meets(&self, other: &Self) -> bool {
         match (self.kind.whose(), other.kind.whose()) {
             (Whose::All, _) | (_, Whose::All) => true,
@@ -175,14 +176,14 @@ impl fmt::Display for Fault {
 
 /// All machines and what runs on them.
 pub(crate) struct Site<'a> {
-    // Dropped in this order: whoever runs on a machine is gone before its namespace is.
+    // Dropped in this order: processes end before the namespace of their machine.
     pub(crate) daemons: Daemons,
     pub(crate) etcd: Etcd,
     pub(crate) net: Net,
     pub(crate) folder: &'a Path,
 }
 
-/// How to put a fault right.
+/// Remedy of a fault.
 pub(crate) struct Remedy(Vec<Cure>);
 
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,5 @@
-//! Clients that come and go on all nodes, follow redirects, and leave; and an operator who closes and opens nodes.
+//! Load: clients that connect to all nodes, follow redirects, and leave; and an operator that
+//! closes and opens nodes.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -20,10 +21,10 @@ pub(crate) const CLIENTS: u64 = 24;
 /// Redirects that a client follows: one more than the nodes may need.
 const REDIRECTS_MAX: u8 = 4;
 
-/// How often a client looks whether it is still served.
+/// Interval at which a client checks if it is still served.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// What became of the clients.
+/// Counts of the clients' outcomes.
 #[derive(Default)]
 pub(crate) struct Counts {
     pub(crate) offers: AtomicU64,

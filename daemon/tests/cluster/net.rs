@@ -1,4 +1,5 @@
-//! A network of the test's own: a bridge, and a namespace for each machine. Whatever is made is taken down again.
+//! Network of the test: a bridge, and a namespace for each machine. All of it is removed at the
+//! end.
 
 use std::net::Ipv4Addr;
 use std::process::{Command, Output};
@@ -6,7 +7,7 @@ use std::process::{Command, Output};
 /// The test's own address, on the bridge.
 const SELF_HOST: u8 = 1;
 
-/// Which way packets are lost.
+/// Direction of packet loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Out,
@@ -36,7 +37,7 @@ impl Way {
     }
 }
 
-/// What the suite cannot do without: the command, and the Debian package that has it.
+/// Required commands, and their Debian packages.
 const NEEDED: [(&str, &str); 4] = [
     ("ip", "iproute2"),
     ("nft", "nftables"),
@@ -133,7 +134,7 @@ impl Net {
         command
     }
 
-    /// Takes a machine off the bridge: whatever is sent is lost without a word.
+    /// Disconnects a machine from the bridge: its packets are dropped silently.
     pub(crate) fn cut(&self, machine: &str) {
         ip(&["link", "set", &self.outside(machine), "nomaster"]);
     }

@@ -31,7 +31,8 @@ const SLOW_CLOCK: Clock = Clock { rate_milli: 992 };
 
 const LIBFAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
-/// What the nodes promise: short, so that much happens in little time, and longer than a lease, so that leases lie often.
+/// Timings of the nodes: short, so that much happens in little time, and longer than an etcd lease,
+/// so that these are often stale.
 const TERMS: [&str; 10] = [
     "--cluster-ttl=3s",
     "--cluster-heartbeat=500ms",
@@ -45,25 +46,25 @@ const TERMS: [&str; 10] = [
     "--log-format=text",
 ];
 
-/// How long a takeover waits with these: 1 % and 300 ms more than was promised.
+/// Takeover wait with these timings: 1 % and 300 ms more than was promised.
 pub(crate) const TAKEOVER_WAIT: Duration = Duration::from_micros(5_602_500);
 
 /// The daemon that is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Daemon {
-    /// As it is.
+    /// The unchanged daemon.
     Sound,
     /// Its takeovers do not wait: this test's own binary plays it.
     Hasty,
 }
 
-/// By this variable the test's binary knows that it is to play a daemon.
+/// Variable that makes the test's binary run as a daemon.
 const PLAY: &str = "SORAMODE_TEST_PLAYS_DAEMON";
 
-/// How long the nodes may take until one can make the cluster.
+/// Timeout until a node can create the cluster.
 const INIT_MAX: Duration = Duration::from_mins(1);
 
-/// How long a daemon's answer is waited for.
+/// Timeout of a daemon's answer.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
 
 /// The SFUs, each with the way to its daemon.
@@ -106,7 +107,7 @@ impl Nodes {
         }
     }
 
-    /// How the nodes are, for people.
+    /// Describes the nodes' states for people.
     pub(crate) async fn describe(&self) -> String {
         let mut all = Vec::new();
         for sfu in &self.sfus {
@@ -116,7 +117,7 @@ impl Nodes {
         all.join("\n")
     }
 
-    /// Whether the change was made.
+    /// Changes the mode; returns true on success.
     pub(crate) async fn change_mode(&self, node: usize, mode: SettableMode) -> bool {
         // To be normal is published first.
         let answer = timeout(ANSWER_MAX * 6, self.sfus[node].ask(&ChangeMode::to(mode))).await;
@@ -201,7 +202,7 @@ fn program() -> String {
         .unwrap_or_else(|_| env!("CARGO_BIN_EXE_soramoded").to_owned())
 }
 
-/// Whether that is one which makes its cluster by itself, in whichever etcd it finds.
+/// Returns true for a daemon that creates its cluster in any etcd it finds.
 pub(crate) fn makes_its_cluster() -> bool {
     std::env::var_os("SORAMODE_FAULT_DAEMON").is_some()
 }
@@ -233,7 +234,7 @@ fn slow_down(command: &mut Command, clock: Clock) {
     }
 }
 
-/// No test: where the variable says so, this process becomes a daemon whose takeovers do not wait.
+/// Not a test: with the variable set, this process becomes a daemon whose takeovers do not wait.
 #[test]
 fn play_a_hasty_daemon() {
     let Ok(words) = std::env::var(PLAY) else {

@@ -46,7 +46,7 @@ impl Process {
 
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // It may have ended by itself, which whoever checks on it says.
+            // It may have ended already, which the check of the processes reports.
             let _ = child.kill();
             child.wait().unwrap();
         }

@@ -1,5 +1,6 @@
-//! A stand-in for an SFU with its signalling server: it lets in whom its soramoded offers a place, and ends what is not granted
-//! anew by itself, counted from when it asked. What it serves is written down, by the true clock.
+//! Stand-in for an SFU with its signaling server: it connects clients that its soramoded offers,
+//! and ends its sessions when its grant expires, counted from the request. It records its services
+//! by the true clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -18,19 +19,20 @@ use tokio::time::timeout;
 use crate::checker::Service;
 use crate::clock::{self, Clock};
 
-/// How often a grant is asked for.
+/// Interval of requests for a grant.
 const GRANT_EVERY: Duration = Duration::from_millis(200);
 
-/// How long an answer is waited for that needs nothing but the daemon.
+/// Timeout of answers that need only the daemon.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
 
-/// And one that may need etcd.
+/// Timeout of answers that may need etcd.
 const DECISION_MAX: Duration = Duration::from_secs(3);
 
-/// How often it looks whether its grant is over.
+/// Interval of checks of the grant.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// For so long a connection is given back again and again whose offer may still be under way.
+/// Time during which a connection is disconnected repeatedly, because its offer may still be in
+/// flight.
 const GIVE_BACK: Duration = Duration::from_secs(12);
 
 pub(crate) struct Sfu {
@@ -57,12 +59,12 @@ struct Serving {
     connections: BTreeSet<ConnectionId>,
 }
 
-/// What came of a client that knocked.
+/// Outcome of a client's request to connect.
 pub(crate) enum Knock {
     In,
     /// To the node of this name.
     Elsewhere(String),
-    /// Why.
+    /// Reason for not connecting.
     Out(String),
 }
 
@@ -153,7 +155,7 @@ impl Sfu {
         true
     }
 
-    /// A client leaves.
+    /// Disconnects a client.
     pub(crate) async fn leave(&self, channel: &ChannelId, connection: &ConnectionId) {
         {
             let mut state = self.state.lock().unwrap();
@@ -180,7 +182,7 @@ impl Sfu {
         }
     }
 
-    /// Whether the client is still served.
+    /// Returns true if the client is still served.
     pub(crate) fn serves(&self, channel: &ChannelId, connection: &ConnectionId) -> bool {
         let state = self.state.lock().unwrap();
         state

@@ -23,19 +23,19 @@ use crate::nodes::{Daemon, Daemons, NODES, Nodes, PREFIX, TAKEOVER_WAIT, makes_i
 
 const MINUTES_DEFAULT: u64 = 3;
 
-/// How long after the last fault everything may take to be as before, beyond a takeover's wait.
+/// Time for recovery after the last fault, beyond a takeover's wait.
 const RECOVERY: Duration = Duration::from_secs(15);
 
-/// How long etcd and the nodes may take at the beginning.
+/// Timeout for starting etcd and the nodes.
 const START: Duration = Duration::from_mins(1);
 
-/// How long nodes whose takeovers do not wait are given to serve a channel twice.
+/// Time in which nodes whose takeovers do not wait must serve a channel twice.
 const HASTY_MAX: Duration = Duration::from_mins(3);
 
-/// How long a false etcd is there: the nodes are isolated after less, and fenced after more.
+/// Lifetime of a replaced etcd: the nodes are isolated after less, and fenced after more.
 const LOST_FOR: Duration = Duration::from_secs(4);
 
-/// How long one is there that is gone again before each node has judged it.
+/// Lifetime of a replaced etcd that ends before each node has judged it.
 const LOST_BRIEFLY: Duration = Duration::from_millis(300);
 
 /// Services that a run must have seen for each minute: with fewer it shows little.
@@ -79,7 +79,7 @@ fn no_channel_is_served_twice_whatever_fails() {
 }
 
 #[test]
-fn an_etcd_that_lost_the_claims_is_taken_by_nobody() {
+fn no_node_joins_an_etcd_that_lost_the_claims() {
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     net::require();
     let seed = number("SORAMODE_SEED").unwrap_or(1);
@@ -229,7 +229,7 @@ impl<'a> Run<'a> {
         run
     }
 
-    /// The SFUs, and who watches etcd.
+    /// Starts the SFUs, and the watch of etcd.
     fn serve(&mut self) {
         for sfu in &self.nodes.sfus {
             let (granted, ungranted, fences) = (Arc::clone(sfu), Arc::clone(sfu), Arc::clone(sfu));
@@ -339,10 +339,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What was served up to now, and what is wrong with it.
+    /// Returns the services so far, and their violations.
     async fn judge(&mut self) -> (Vec<Service>, Vec<Violation>) {
         self.check_tasks();
-        // First what was served: whatever it rests on is in the history that is read after it.
+        // Services first: the history that is read later covers them.
         let services: Vec<Service> = self
             .nodes
             .sfus

@@ -8,7 +8,7 @@ use crate::state::Home;
 const ADDRESS: &str = "10.99.0.21";
 const PORT: &str = "9400";
 
-/// Whether this user can make network namespaces.
+/// Returns true if this user can create network namespaces.
 fn may_unshare() -> bool {
     let may = |program: &str, words: &[&str]| {
         let status = Command::new(program)

@@ -1,4 +1,4 @@
-//! Who may do what, as the kernel says who it is. These need root, to become somebody else.
+//! Access by kernel credentials. These tests need root, to become another user.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,7 @@ use soramode_protocol::access::Access;
 use soramode_protocol::request::Method;
 use soramode_testkit::daemon::Daemon;
 
-/// `nobody`, and `daemon`, whose primary group is `daemon`, on every Debian.
+/// The users `nobody`, and `daemon`, whose primary group is `daemon`, on every Debian.
 const NOBODY: &str = "65534";
 const MEMBER: &str = "1";
 const GROUP: &str = "daemon";
@@ -46,7 +46,7 @@ impl Other {
     /// The answer, if there is one.
     fn ask(&mut self, method: &str, params: &Value) -> Option<Value> {
         let request = json!({"id": 1, "method": method, "params": params});
-        // Who was not let in reads nothing.
+        // A rejected client reads nothing.
         writeln!(self.child.stdin.as_ref().unwrap(), "{request}").unwrap_or_default();
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
@@ -61,7 +61,8 @@ impl Drop for Other {
     }
 }
 
-/// A daemon whose socket these bits open, and whose folder is open to all; none where this user cannot become another.
+/// Starts a daemon with these permission bits of its socket, in a folder open to all; `None` if
+/// this user cannot become another.
 fn daemon(bits: u32, group: Option<&str>) -> Option<Daemon> {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: needs root");
@@ -108,7 +109,7 @@ fn params(method: Method) -> Value {
 }
 
 #[test]
-fn who_may_only_look_can_change_nothing() {
+fn viewers_can_change_nothing() {
     for group in [Some(GROUP), None] {
         let Some(daemon) = daemon(0o666, group) else {
             return;
@@ -209,7 +210,7 @@ fn groups_that_the_kernel_alone_knows_of_count() {
 }
 
 #[test]
-fn nobody_else_can_open_a_socket_of_mode_0660() {
+fn other_users_cannot_open_a_socket_of_mode_0660() {
     let Some(daemon) = daemon(0o660, None) else {
         return;
     };

@@ -20,7 +20,8 @@ use soramoded::control::{CLIENTS_MAX, UNIDENTIFIED_CLIENTS_MAX};
 use crate::process::Process;
 use crate::state::Home;
 
-/// What the viewers do, in Python: two processes, since no user may have all places, and one that connects and closes.
+/// Program of the viewers, in Python: two processes, since no user may have all slots, and one that
+/// connects and closes.
 const VIEWERS: &str = include_str!("attack.py");
 
 /// The system's, which every user may run.
@@ -33,10 +34,10 @@ const VIEWER_UIDS: [&str; 2] = ["65534", "12345"];
 const OPERATOR_UID: &str = "1";
 const OPERATOR_GROUP: &str = "daemon";
 
-/// How long `soramode` waits for an answer.
+/// Time that `soramode` waits for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// How long the stop may take with all of them there.
+/// Timeout of the shutdown with all of them connected.
 const STOP_MAX: Duration = Duration::from_secs(15);
 
 const MEMORY_KIB_MAX: u64 = 256 * 1024;
@@ -189,7 +190,7 @@ fn from_environment(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |number| number.parse().unwrap())
 }
 
-/// A daemon with sessions in memory and events on the disk, whose socket is open to all.
+/// Starts a daemon with sessions in memory and events on the disk, whose socket is open to all.
 fn daemon(home: &Home) -> Process {
     fs::set_permissions(home.folder(), PermissionsExt::from_mode(0o755)).unwrap();
     let flags = ["--socket-mode", "0666", "--operator-group", OPERATOR_GROUP];

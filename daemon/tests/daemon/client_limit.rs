@@ -1,4 +1,5 @@
-//! There are 1,024 places; who finds none is told so once, and those inside do not notice.
+//! Limit of 1,024 clients: a surplus client is rejected with an error, and connected clients are
+//! not affected.
 
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use soramoded::control::CLIENTS_MAX;
 const DESCRIPTORS: u64 = 6 * CLIENTS_MAX as u64;
 
 #[test]
-fn the_surplus_is_turned_away_and_a_place_that_is_free_is_given_again() {
+fn surplus_clients_are_rejected_and_a_free_slot_is_reused() {
     if getrlimit(Resource::Nofile)
         .maximum
         .is_some_and(|limit| limit < DESCRIPTORS)

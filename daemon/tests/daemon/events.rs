@@ -72,7 +72,7 @@ fn from_now_on_and_from_any_event_that_is_kept() {
 }
 
 #[test]
-fn what_is_no_longer_kept_is_said() {
+fn a_gap_names_the_events_that_are_no_longer_retained() {
     let daemon = Daemon::with(|config| config.keep_events = 10);
     let mut client = daemon.client();
     come_and_go(&mut client, 10);
@@ -153,7 +153,7 @@ fn a_client_has_one_subscription_and_may_change_or_end_it() {
 }
 
 #[test]
-fn events_that_come_in_a_storm_all_come() {
+fn no_event_of_a_storm_is_lost() {
     let daemon = Daemon::with(|config| config.keep_events = 100_000);
     let mut readers: Vec<TestClient> = (0..5).map(|_| daemon.client()).collect();
     for reader in &mut readers {

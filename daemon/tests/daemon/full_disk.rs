@@ -14,7 +14,7 @@ use soramode_testkit::receiver::{Receiver, ReceiverBehaviour};
 use crate::process::Process;
 use crate::state::Home;
 
-/// A daemon whose state is on a small file system of its own.
+/// Daemon whose state is on a small file system.
 struct OnSmallDisk {
     home: Home,
     process: Process,
@@ -80,7 +80,7 @@ impl OnSmallDisk {
     fn fill(&self) {
         let mut file = File::create(self.path("filler")).unwrap();
         while file.write_all(&[0; 4_096]).is_ok() {}
-        // What is left of the last page.
+        // Fills the last page too.
         while file.write_all(&[0]).is_ok() {}
     }
 
@@ -88,7 +88,7 @@ impl OnSmallDisk {
         std::fs::remove_file(self.path("filler")).unwrap();
     }
 
-    /// How large a file of the daemon's may become: past that a write fails in its middle.
+    /// Limits the size of the daemon's files: a write past that fails in its middle.
     fn limit_files(&self, bytes: &str) {
         let pid = self.process.pid().as_raw_nonzero().to_string();
         let status = Command::new("prlimit")
@@ -102,7 +102,7 @@ impl OnSmallDisk {
         self.fail_after(calls, errno, 0);
     }
 
-    /// The same, each call after so many milliseconds.
+    /// Makes these calls fail after a delay in milliseconds.
     fn fail_after(&self, calls: &str, errno: Errno, millis: u32) {
         let (path, next) = (
             self.home.faults(),
@@ -229,7 +229,7 @@ fn fails_and_recovers(
             "{refusal}"
         );
     }
-    // Who leaves has left; events about it wait.
+    // Disconnections are applied; events about them wait.
     let mut reader = disk.process.client();
     let next_seq = reader.get("Subscribe", &json!({}))["next_seq"]
         .as_u64()
@@ -292,7 +292,7 @@ fn fails_and_recovers(
     );
 }
 
-/// What is in the database, as a look from beside the daemon shows.
+/// Returns the contents of the database, read outside the daemon.
 fn check(disk: &OnSmallDisk) -> String {
     let pid = disk.process.pid().as_raw_nonzero().to_string();
     let mut command = Command::new("nsenter");
@@ -351,15 +351,15 @@ fn a_write_that_fails_in_its_middle_closes_the_node_until_writes_succeed() {
     }
 }
 
-/// What a database is written with, as `faults.c` calls it.
+/// Calls that write the database, as `faults.c` names them.
 const WRITES: &str = "w";
 
-/// What the disk is waited for with.
+/// Calls that wait for the disk.
 const SYNCS: &str = "s";
 
 #[test]
 fn writes_that_fail_close_the_node_until_they_succeed() {
-    // A disk that breaks, a file system that the system took back to read-only, a user whose quota is used up.
+    // A broken disk, a file system that became read-only, and an exceeded quota.
     for errno in [Errno::IO, Errno::ROFS, Errno::DQUOT] {
         let Some(disk) = OnSmallDisk::start() else {
             return;
@@ -387,7 +387,7 @@ fn requests_decided_while_a_write_fails_are_refused_with_it_and_events_keep_thei
         client.send_request("Connect", &params);
         client.send_request("Disconnect", &json!({"connection_id": connection_id}));
         client.send_request("Report", &partial_report([format!("r{number}")]));
-        // Nothing of all this is read before it is written or has failed.
+        // None of this can be read before it is written or has failed.
         client.send_request("GetMode", &json!({}));
     }
     for client in &mut clients {
@@ -455,7 +455,8 @@ fn a_mode_that_is_not_safe_from_a_power_cut_is_not_promised() {
     disk.heal();
     disk.process
         .read_log_until("the state can be written again");
-    // What was reported as failed is not carried out once the disk is well: what is written says that it was taken back.
+    // A change that was reported as failed is not made once the disk works: the record says that it
+    // was reverted.
     let changes = client.get("ListModeChanges", &json!({}))["changes"].clone();
     assert_eq!(
         (&changes[1]["generation"], &changes[0]["mode"]),

@@ -1,4 +1,4 @@
-//! Who has said all it wants to say is answered all the same, and followed until it is wholly gone.
+//! Half-closed clients get all their answers, and are followed until they have closed.
 
 use serde_json::json;
 use soramode_testkit::control_client::TestClient;
@@ -87,7 +87,7 @@ fn leave_behind(client: &mut TestClient) {
 }
 
 #[test]
-fn whoever_is_wholly_gone_is_dropped_whatever_it_follows() {
+fn closed_clients_are_dropped_with_their_waits_and_subscriptions() {
     let daemon = Daemon::with(|config| config.socket_grace = std::time::Duration::ZERO);
     let mut watcher = daemon.client();
     watcher.get("Subscribe", &json!({}));

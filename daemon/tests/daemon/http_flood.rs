@@ -1,4 +1,5 @@
-//! HTTP clients that hold on to whatever they can get: connections, requests that do not end, answers that they do not read.
+//! HTTP clients that hold all they can get: connections, incomplete requests, answers that they do
+//! not read.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -18,7 +19,7 @@ const CLIENTS_DEFAULT: usize = 600;
 /// Clients of each Unix socket, the control socket and one of the API, that do not read.
 const DEAF_OPERATORS: usize = 8;
 
-/// How often it is looked at what others get.
+/// Number of checks of other clients.
 const LOOKS: usize = 6;
 
 /// Descriptors that are not a client's.
@@ -27,13 +28,14 @@ const OWN_DESCRIPTORS_MAX: usize = 40;
 /// Memory for each client that is there, in KiB: a buffer of 64 KiB for what it sends, another for what it does not read, and one answer.
 const KIB_PER_CLIENT_MAX: u64 = 256;
 
-/// How long an operator may wait for an answer on the control socket: as long as `soramode` does.
+/// Longest wait of an operator for an answer on the control socket: that of `soramode`.
 const OPERATOR_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// How long a well-behaved HTTP client may wait for its answer, while hundreds send thousands of requests each to an unoptimised daemon.
+/// Longest wait of a well-behaved HTTP client, while hundreds send thousands of requests each to an
+/// unoptimised daemon.
 const CLIENT_TIME_MAX: Duration = Duration::from_mins(1);
 
-/// How long a stop may take.
+/// Timeout of the shutdown.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 
 const API: usize = 0;
@@ -41,11 +43,11 @@ const SORA: usize = 1;
 const OBSERVE: usize = 2;
 
 #[test]
-fn hostile_http_clients_keep_no_operator_out_and_hold_up_no_stop() {
+fn hostile_http_clients_block_neither_operators_nor_a_shutdown() {
     let clients = std::env::var("SORAMODE_ATTACK_CLIENTS")
         .map_or(CLIENTS_DEFAULT, |number| number.parse().unwrap());
     raise_limit(clients + 1_000);
-    // So few that HTTP alone could have them all; and more than enough.
+    // Few enough that HTTP alone could use all; and more than enough.
     for descriptors in [1_024, 20_000] {
         Attack::start(descriptors).run(clients);
     }
@@ -174,7 +176,7 @@ impl Attack {
         [of_the_control_socket, of_the_api]
     }
 
-    /// What well-behaved clients get meanwhile.
+    /// Checks the service of well-behaved clients in the meantime.
     fn look(&mut self) {
         for mode in ["block_new_session", "normal"] {
             let began = Instant::now();

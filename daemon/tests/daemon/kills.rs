@@ -31,7 +31,7 @@ const ANSWERS_PER_ROUND: u64 = 1_000;
 /// Connections that one client lets come and go.
 const IDS_PER_CLIENT: u64 = 6;
 
-/// What is known of a connection from the answers alone.
+/// State of a connection as the answers alone imply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Here,
@@ -40,7 +40,7 @@ enum Fate {
     Unknown,
 }
 
-/// What one client was promised.
+/// Promises that one client received.
 struct Promises {
     client: u64,
     fates: BTreeMap<String, Fate>,
@@ -161,12 +161,12 @@ impl Moment {
     }
 }
 
-/// What all clients were promised, and what the log has said so far.
+/// Promises to all clients, and the log so far.
 struct World {
     home: Home,
     promises: Vec<Promises>,
     log_id: Option<Value>,
-    /// The log, replayed: who is there, and the last event.
+    /// Replay of the log: live connections, and the last event.
     live: BTreeSet<String>,
     last_seq: u64,
     checks: u64,
@@ -253,7 +253,8 @@ impl World {
         client.get("Unsubscribe", &json!({}));
     }
 
-    /// Who was promised to be in is in, who was promised to be gone is gone, and nobody else is there.
+    /// Checks that all promised connections exist, that all promised disconnections hold, and that
+    /// there are no others.
     fn check_connections(&mut self, client: &mut TestClient) {
         let page = client.get("ListConnections", &json!({"limit": 1_000}));
         let here: BTreeSet<String> = page["connections"]

@@ -25,7 +25,7 @@ fn ids(client: &mut TestClient) -> Vec<String> {
 }
 
 #[test]
-fn they_end_when_their_socket_has_been_gone_for_the_grace() {
+fn connections_end_after_their_socket_is_closed_for_the_grace() {
     let grace = Duration::from_millis(200);
     let daemon = Daemon::with(|config| config.socket_grace = grace);
     let (mut first, mut other) = (daemon.client(), daemon.client());
@@ -51,7 +51,7 @@ fn they_end_when_their_socket_has_been_gone_for_the_grace() {
 }
 
 #[test]
-fn whoever_takes_them_over_in_time_keeps_them() {
+fn connections_that_another_client_reports_in_time_stay() {
     let daemon = Daemon::with(|config| config.socket_grace = Duration::from_secs(2));
     let (mut first, mut second) = (daemon.client(), daemon.client());
     second.get("Subscribe", &json!({"types": ["connection.destroyed"]}));
@@ -85,7 +85,7 @@ fn whoever_takes_them_over_in_time_keeps_them() {
 }
 
 #[test]
-fn a_report_may_come_in_parts_and_is_the_whole_truth_with_the_last() {
+fn a_report_in_parts_takes_effect_with_its_last_part() {
     let daemon = Daemon::start();
     let (mut client, mut other) = (daemon.client(), daemon.client());
     for number in 0..20 {
@@ -97,7 +97,8 @@ fn a_report_may_come_in_parts_and_is_the_whole_truth_with_the_last() {
         client.get("Report", &partial_report(part(0))),
         json!({"added": 300, "removed": 0})
     );
-    // Another's report is another report, and whoever it names while this one is under way is there.
+    // The report of another client is separate, but connections it names while this one is in
+    // progress count as reported.
     assert_eq!(
         other.get("Report", &partial_report(["old 0"])),
         json!({"added": 0, "removed": 0})

@@ -23,7 +23,7 @@ fn padded(bytes: usize) -> String {
 }
 
 #[test]
-fn a_line_of_64_kib_is_taken_and_a_longer_one_ends_the_conversation() {
+fn a_line_of_64_kib_is_accepted_and_a_longer_one_ends_the_connection() {
     let daemon = Daemon::start();
     let mut client = daemon.client();
     client.send(padded(REQUEST_BYTES_MAX) + "\n" + &padded(REQUEST_BYTES_MAX) + "\n");
@@ -43,7 +43,7 @@ fn a_line_of_64_kib_is_taken_and_a_longer_one_ends_the_conversation() {
 }
 
 #[test]
-fn what_is_not_this_protocol_at_all_is_told_so_once() {
+fn input_of_another_protocol_is_reported_once() {
     let daemon = Daemon::start();
     let blob: Vec<u8> = (0..=255).rev().cycle().take(100_000).collect();
     let strangers: [&[u8]; 5] = [
@@ -139,10 +139,10 @@ fn pages_have_1_to_1000_rows() {
     }
 }
 
-/// Runs a daemon and its clients in one runtime whose clock moves only when it is told to.
+/// Runs a daemon and its clients in one runtime whose clock moves only explicitly.
 async fn with_clock_stopped(clients: impl AsyncFnOnce(&std::path::Path)) {
     let (busy, hold) = std::sync::mpsc::channel::<()>();
-    // As long as such a thread is busy, tokio's clock does not go on by itself while everybody waits for a socket.
+    // While such a thread is busy, tokio's clock does not advance when all tasks wait for sockets.
     let holding = tokio::task::spawn_blocking(move || hold.recv().unwrap_err());
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("gate.sock");
@@ -198,7 +198,7 @@ async fn a_line_has_30_seconds_from_its_first_byte_to_its_end() {
         );
         assert!(next_line(&mut client).await.is_none());
 
-        // Whoever says nothing at all may stay.
+        // A client that sends nothing may stay.
         settle(&mut other).await;
         let mut idle = BufReader::new(UnixStream::connect(socket).await.unwrap());
         settle(&mut other).await;
@@ -213,7 +213,7 @@ async fn a_line_has_30_seconds_from_its_first_byte_to_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_half_closes_may_take_its_time_to_read() {
+async fn a_half_closed_client_has_no_time_limit_to_read() {
     const REQUESTS: usize = 2_000;
 
     with_clock_stopped(async |socket| {
@@ -240,9 +240,9 @@ async fn who_half_closes_may_take_its_time_to_read() {
     .await;
 }
 
-/// The clock stands still, so that whatever waited for a time would not end.
+/// The clock stands still, so any wait for a time would never end.
 #[tokio::test(start_paused = true)]
-async fn a_stop_waits_for_no_client_that_has_said_nothing() {
+async fn a_shutdown_does_not_wait_for_clients_without_a_request() {
     let (busy, hold) = std::sync::mpsc::channel::<()>();
     let holding = tokio::task::spawn_blocking(move || hold.recv_timeout(PATIENCE).unwrap_err());
     let (folder, stop, began) = (

@@ -1,4 +1,5 @@
-//! Pages: whatever is there all the time comes exactly once, in the same order, whoever comes and goes meanwhile.
+//! Pages of lists: a row that exists throughout appears exactly once, in the same order, despite
+//! concurrent changes.
 
 use serde_json::{Value, json};
 use soramode_testkit::control_client::TestClient;
@@ -195,7 +196,7 @@ fn a_session_that_ends_between_two_pages_ends_the_list() {
 }
 
 #[test]
-fn long_pages_hold_up_nobody() {
+fn long_pages_delay_no_client() {
     let daemon = Daemon::start();
     let (mut reader, mut other) = (daemon.client(), daemon.client());
     fill(&mut other, |number| format!("channel {number}"));

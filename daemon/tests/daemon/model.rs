@@ -22,7 +22,7 @@ fn below(rng: &mut Rng, end: usize) -> usize {
     usize::try_from(rng.u64(..u64::try_from(end).unwrap())).unwrap()
 }
 
-/// What the model holds: the channel of each connection, the session of each channel.
+/// State of the model: the channel of each connection, the session of each channel.
 #[derive(Debug, Default, PartialEq)]
 struct Model {
     mode: String,
@@ -120,7 +120,7 @@ impl Model {
     }
 }
 
-/// What a client was asked to do.
+/// Operation of a client.
 enum Operation {
     Connect(String, String),
     Disconnect(String),

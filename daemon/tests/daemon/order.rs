@@ -48,7 +48,7 @@ fn check(message: &Value, id: i64, expected: &str) {
 }
 
 #[test]
-fn answers_come_in_the_order_asked() {
+fn answers_are_in_the_order_of_the_requests() {
     let daemon = Daemon::start();
     let mut client = daemon.client();
     let (mut lines, mut expected) = (String::new(), Vec::new());
@@ -68,7 +68,7 @@ fn answers_come_in_the_order_asked() {
 }
 
 #[test]
-fn waits_answer_when_they_are_over_and_hold_nothing_up() {
+fn waits_answer_when_they_end_and_delay_nothing() {
     let daemon = Daemon::start();
     let (mut client, mut other) = (daemon.client(), daemon.client());
     let first = client.send_request(

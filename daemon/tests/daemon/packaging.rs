@@ -1,4 +1,4 @@
-//! What the package installs beside the programs: the configuration file speaks of every flag, and systemd likes the units.
+//! Package contents: the configuration file names every flag, and systemd accepts the units.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,13 +8,13 @@ use std::process::{Command, Output};
 
 use crate::process::soramoded;
 
-/// How exposed the service may be, in tenths: 0 is not at all, 100 is not protected by anything.
+/// Highest exposure of the service, in tenths: 0 is none, 100 is unprotected.
 const EXPOSURE_MAX: &str = "20";
 
 /// Flags that are not settings: they cannot be in the file.
 const NOT_SETTINGS: [&str; 5] = ["config", "check-config", "check-state", "help", "version"];
 
-/// What contradicts another line of the file.
+/// Setting that contradicts another line of the file.
 const EXCLUDED: &str = "assume-incomplete";
 
 fn packaging() -> PathBuf {
@@ -35,7 +35,7 @@ fn uncommented(text: &str) -> String {
     text.lines().map(line).collect()
 }
 
-/// What this build can be told: without the cluster nothing of it.
+/// Returns the text without settings that this build lacks (the cluster).
 fn buildable(text: &str) -> String {
     if cfg!(feature = "cluster") {
         return text.to_owned();
@@ -56,7 +56,7 @@ fn check(folder: &Path, text: &str) -> Output {
 }
 
 #[test]
-fn the_configuration_file_speaks_of_every_flag_and_is_taken_whole() {
+fn the_configuration_file_names_every_flag_and_is_valid() {
     let text = fs::read_to_string(packaging().join("soramoded.toml")).unwrap();
     let flags: BTreeSet<String> = soramoded::args::command()
         .get_arguments()
@@ -122,7 +122,7 @@ fn the_configuration_file_speaks_of_every_flag_and_is_taken_whole() {
 }
 
 #[test]
-fn systemd_likes_the_units() {
+fn systemd_accepts_the_units() {
     if Command::new("systemd-analyze")
         .arg("--version")
         .output()

@@ -213,7 +213,7 @@ fn a_signal_stops_it_in_order() {
 }
 
 #[test]
-fn what_was_taken_is_answered_before_the_stop() {
+fn accepted_requests_are_answered_before_the_stop() {
     let process = Process::start(&[]);
     let mut client = process.client();
     let lines: String = (0..5_000)
@@ -238,7 +238,7 @@ fn what_was_taken_is_answered_before_the_stop() {
     );
     reader.recv_event("connection.created");
     process.kill(Signal::TERM);
-    // What came to pass is answered, all of it and in its order, and each line is whole.
+    // Executed requests are answered, all and in order, and each line is whole.
     let mut last = 0;
     while let Some(line) = client.line() {
         let answer: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -254,7 +254,7 @@ fn what_was_taken_is_answered_before_the_stop() {
 }
 
 #[test]
-fn a_second_one_refuses_and_the_first_does_not_notice() {
+fn a_second_daemon_refuses_to_start_and_the_first_is_not_affected() {
     let first = Process::start(&[]);
     let mut client = first.client();
     let (status, said) = run(&first.socket, &[]);
@@ -285,7 +285,7 @@ fn the_socket_of_one_that_was_killed_is_taken_over() {
 }
 
 #[test]
-fn what_is_in_the_way_stays() {
+fn other_files_at_the_path_are_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let (link, target, file) = (
         folder.path().join("link"),
@@ -347,7 +347,7 @@ fn it_runs_on_a_terminal_too() {
 }
 
 #[test]
-fn what_keeps_it_from_starting_is_told_with_its_remedy() {
+fn start_failures_are_reported_with_their_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("gate.sock");
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -437,7 +437,7 @@ fn flags_and_configuration_are_checked() {
 }
 
 #[test]
-fn a_socket_that_was_passed_to_it_is_taken_as_it_is() {
+fn an_inherited_socket_is_used_unchanged() {
     const ACTIVATE: &str = "/usr/bin/systemd-socket-activate";
 
     if !Path::new(ACTIVATE).exists() {

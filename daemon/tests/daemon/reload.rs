@@ -55,7 +55,7 @@ impl Home {
 const READ: &str = "configuration reloaded";
 
 #[test]
-fn what_was_taken_and_what_needs_a_restart_is_said() {
+fn applied_settings_and_those_that_need_a_restart_are_reported() {
     let mut home = Home::start("");
     let log = home.reload(
         "log-level = \"debug\"\nkeep-events = 7\napi-listen = \"127.0.0.1:1\"\n",
@@ -70,7 +70,7 @@ fn what_was_taken_and_what_needs_a_restart_is_said() {
         log.contains("applied: nothing; restart required for: nothing\n"),
         "{log}"
     );
-    // It is taken: who comes and goes is logged now.
+    // Applied: requests are logged now.
     TestClient::to(&home.socket).get("GetMode", &json!({}));
     home.process.read_log_until("client disconnected");
     assert_eq!(
@@ -80,7 +80,7 @@ fn what_was_taken_and_what_needs_a_restart_is_said() {
 }
 
 #[test]
-fn a_configuration_that_is_wrong_changes_nothing() {
+fn an_invalid_configuration_changes_nothing() {
     let mut home = Home::start("log-level = \"info\"\n");
     let log = home.reload(
         "log-level = \"debug\"\nkeep-event = 7\n",
@@ -140,7 +140,7 @@ fn a_wrong_file_shows_no_secret() {
 }
 
 #[test]
-fn other_receivers_and_other_secrets_are_taken() {
+fn other_receivers_and_other_secrets_are_applied() {
     let (one, other) = (
         Receiver::start(|_| ReceiverBehaviour::ok()),
         Receiver::start(|_| ReceiverBehaviour::ok()),
@@ -182,7 +182,7 @@ fn other_receivers_and_other_secrets_are_taken() {
         (told.body["mode"].as_str(), told.header("webhook-signature")),
         (Some("block_new_connection"), None)
     );
-    // And back to the first, which keeps its place.
+    // Back to the first receiver, which keeps its index.
     home.reload(&telling(&one), READ);
     change(&home, "normal");
     assert_eq!(one.recv().body["mode"], "normal");
@@ -194,7 +194,7 @@ fn other_receivers_and_other_secrets_are_taken() {
 }
 
 #[test]
-fn other_certificates_are_taken_if_they_are_some() {
+fn other_certificates_are_applied_if_valid() {
     let receiver = Receiver::start(|_| ReceiverBehaviour::ok());
     let telling = format!("webhook = \"{}\"\n", receiver.url());
     let mut home = Home::start(&telling);
@@ -214,7 +214,7 @@ fn other_certificates_are_taken_if_they_are_some() {
 }
 
 #[test]
-fn other_upstreams_are_taken() {
+fn other_upstreams_are_applied() {
     let (one, other) = (
         Receiver::start(|_| ReceiverBehaviour::ok()),
         Receiver::start(|_| ReceiverBehaviour::ok()),

@@ -72,7 +72,7 @@ fn an_id_comes_back_as_it_was() {
 }
 
 #[test]
-fn notifications_are_done_and_not_answered() {
+fn notifications_are_executed_and_not_answered() {
     let daemon = Daemon::start();
     let mut client = daemon.client();
     client.send(
@@ -91,7 +91,7 @@ fn notifications_are_done_and_not_answered() {
 }
 
 #[test]
-fn what_is_no_request_is_refused_and_the_next_one_answered() {
+fn invalid_requests_are_refused_and_the_next_one_is_answered() {
     let daemon = Daemon::start();
     let mut client = daemon.client();
     let deep = "[".repeat(10_000);
@@ -134,7 +134,7 @@ fn what_is_no_request_is_refused_and_the_next_one_answered() {
 }
 
 #[test]
-fn errors_name_what_is_wrong() {
+fn errors_describe_the_problem() {
     let daemon = Daemon::start();
     let mut client = daemon.client();
     let error =

@@ -73,7 +73,7 @@ fn a_wait_follows_the_last_session_out() {
 }
 
 #[test]
-fn a_wait_that_gives_up_names_what_is_left_and_one_whose_gate_opens_is_superseded() {
+fn a_wait_that_times_out_names_remaining_sessions_and_is_superseded_by_opening() {
     let daemon = Daemon::start();
     let (mut client, mut waiter) = (daemon.client(), daemon.client());
     for number in 0..12 {

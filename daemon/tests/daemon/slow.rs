@@ -10,7 +10,8 @@ use soramode_testkit::daemon::Daemon;
 
 use crate::process::Process;
 
-/// How much a daemon may grow by clients that do not read, in KiB: two megabytes each, and what the allocator keeps.
+/// Maximum growth of a daemon by clients that do not read, in KiB: two megabytes each, and the
+/// allocator's reserve.
 const GROWTH_KIB_MAX: u64 = 24 * 1024;
 
 /// Each makes four events; they are asked for in pieces.
@@ -55,7 +56,7 @@ fn read_on(reader: &mut TestClient, mut next: u64, last: u64) -> u64 {
 }
 
 #[test]
-fn who_does_not_read_costs_bounded_memory_and_reads_on_with_a_gap() {
+fn a_client_that_does_not_read_costs_bounded_memory_and_gets_a_gap() {
     let daemon = Process::start(&["--keep-events", "1000"]);
     let mut other = daemon.client();
     come_and_go(&mut other, 2_000);
@@ -103,7 +104,7 @@ fn who_does_not_read_costs_bounded_memory_and_reads_on_with_a_gap() {
 }
 
 #[test]
-fn who_was_full_is_told_the_rest_though_nothing_new_happens() {
+fn a_full_client_gets_the_rest_without_a_new_event() {
     let daemon = Daemon::with(|config| config.keep_events = 100_000);
     let (mut reader, mut other) = (daemon.client(), daemon.client());
     reader.get("Subscribe", &json!({}));
@@ -122,7 +123,7 @@ fn who_was_full_is_told_the_rest_though_nothing_new_happens() {
 fn flood<T>(daemon: &Daemon, line: &str, meanwhile: impl FnOnce() -> T) -> T {
     let client = daemon.client();
     let is_over = Arc::new(AtomicBool::new(false));
-    // Whoever says nothing that is answered hears nothing until the end.
+    // A client without requests receives nothing until the end.
     client.try_clone().set_read_timeout(None).unwrap();
     let (mut hears, over) = (client.try_clone(), Arc::clone(&is_over));
     let text = line.repeat(64 * 1024 / line.len());
@@ -159,7 +160,7 @@ fn short_lines_with_long_answers_are_answered_to_the_last() {
 }
 
 #[test]
-fn who_never_stops_talking_leaves_others_their_turn() {
+fn a_client_that_never_stops_sending_delays_no_other() {
     let daemon = Daemon::start();
     for line in [
         "\n",
@@ -180,7 +181,7 @@ fn who_never_stops_talking_leaves_others_their_turn() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_those_who_never_stop() {
+fn a_shutdown_does_not_wait_for_clients_that_never_stop_sending() {
     let daemon = Daemon::start();
     let mut deaf = daemon.client();
     deaf.get("Subscribe", &json!({"from": 1}));

@@ -24,7 +24,7 @@ const COMING: usize = 450;
 /// Clients that ask over HTTP.
 const HTTP: usize = 50;
 
-/// What each client must have been answered in each of the daemon's lives.
+/// Number of answers for each client in each of the daemon's lives.
 const ANSWERS: usize = 3;
 
 const RESTARTS: usize = 2;
@@ -43,7 +43,7 @@ impl Hands {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let control = UnixListener::bind(folder.path().join("gate.sock")).unwrap();
-        // As many may wait as systemd lets wait.
+        // Backlog as set by systemd.
         rustix::net::listen(&control, 4096).unwrap();
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         rustix::net::listen(&tcp, 4096).unwrap();
@@ -95,7 +95,7 @@ fn passing(sockets: (OwnedFd, OwnedFd), names: &str) -> Command {
     command
 }
 
-/// Asks until it is told to end: whatever was sent is answered, and nobody is refused.
+/// Sends requests until the end: every request is answered, and no client is refused.
 fn ask_and_stay(socket: &Path, id: usize, over: &Progress) {
     let mut line = None;
     while !over.is_over() {
@@ -153,7 +153,7 @@ fn read_offer(reader: &mut impl BufRead) {
     assert_eq!(answer["result"]["type"], "offer", "{answer}");
 }
 
-/// How far the clients are.
+/// Progress of the clients.
 struct Progress {
     answers: Vec<AtomicUsize>,
     is_over: AtomicBool,
@@ -192,7 +192,7 @@ impl Progress {
 }
 
 #[test]
-fn a_restart_with_the_sockets_held_refuses_nobody_and_loses_no_answer() {
+fn a_restart_with_held_sockets_refuses_no_client_and_loses_no_answer() {
     let hands = Hands::new();
     let address = hands.address();
     let flags = [
@@ -260,7 +260,7 @@ fn a_restart_with_the_sockets_held_refuses_nobody_and_loses_no_answer() {
 }
 
 #[test]
-fn each_socket_is_for_the_door_of_its_name_or_of_its_address() {
+fn each_socket_is_for_the_listener_of_its_name_or_address() {
     for name in ["observe", "soramoded.socket"] {
         let hands = Hands::new();
         let address = hands.address().to_string();
@@ -292,7 +292,7 @@ fn refusal(sockets: (OwnedFd, OwnedFd), names: &str, flags: &[&str]) -> String {
 }
 
 #[test]
-fn a_socket_that_no_setting_speaks_of_opens_no_door() {
+fn a_socket_that_is_not_configured_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let unix = |name: &str| UnixListener::bind(folder.path().join(name)).unwrap();
     let tcp = || TcpListener::bind("127.0.0.1:0").unwrap();
@@ -335,7 +335,7 @@ fn a_socket_that_no_setting_speaks_of_opens_no_door() {
 }
 
 #[test]
-fn the_api_on_a_unix_socket_can_be_passed_too() {
+fn the_api_on_a_unix_socket_can_be_inherited_too() {
     let folder = tempfile::tempdir().unwrap();
     let (control, api) = (
         folder.path().join("gate.sock"),

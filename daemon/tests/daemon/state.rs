@@ -1,4 +1,4 @@
-//! What outlives the daemon, and a state that cannot be used.
+//! Persistence of the state over restarts, and states that cannot be used.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -36,12 +36,12 @@ impl Home {
         self.0.path()
     }
 
-    /// What says which calls of the system fail.
+    /// Returns the file that names the failing system calls.
     pub(crate) fn faults(&self) -> PathBuf {
         self.0.path().join("faults")
     }
 
-    /// By a command that ends with the program's name.
+    /// Starts the daemon with a command that ends with the program's name.
     pub(crate) fn start_with(&self, mut command: Command, flags: &[&str]) -> Process {
         command
             .arg("--state-dir")
@@ -52,7 +52,7 @@ impl Home {
         Process::spawn(tempfile::tempdir().unwrap(), self.socket(), command)
     }
 
-    /// What `--check-state` says, and its exit status.
+    /// Returns the output and the exit status of `--check-state`.
     pub(crate) fn check(&self) -> (Option<i32>, String) {
         self.run(&["--check-state"])
     }
@@ -187,7 +187,7 @@ fn a_kill_loses_nothing_that_was_answered() {
         ((3..=12).collect(), false)
     );
     assert_eq!(all.last().unwrap().1, "session.vanished");
-    // And what was stopped in order is as it was, too.
+    // A clean stop changes nothing either.
     second.kill(Signal::TERM);
     let (status, log, _) = second.end();
     assert_eq!(status, Some(0), "{log}");
@@ -232,7 +232,7 @@ fn files(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn nobody_else_may_read_it() {
+fn other_users_cannot_read_the_state() {
     let home = Home::new();
     let process = home.start(&[]);
     process.client().connect("spam", "one");
@@ -270,7 +270,7 @@ fn two_daemons_do_not_share_a_state() {
     assert_eq!(first.client().get("GetMode", &json!({}))["mode"], "normal");
 }
 
-/// What holds of a node whose state cannot be used.
+/// Checks a node whose state cannot be used.
 fn is_closed(process: &Process, why: &str) {
     let mut client = process.client();
     let status = client.status();
@@ -301,7 +301,7 @@ fn is_closed(process: &Process, why: &str) {
         client.error_type_of("Wait", &json!({"for": "drained"})),
         "SessionsIncomplete"
     );
-    // What the signalling server says is taken in all the same.
+    // Reports of the signaling server are accepted nevertheless.
     client.get(
         "Report",
         &json!({"connections": [{"channel_id": "spam", "connection_id": "one"}], "complete": true}),
@@ -373,7 +373,7 @@ fn a_state_that_may_not_be_written_closes_the_node() {
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::piped());
-    // A copy of the program: the way to the other may be closed to whom it becomes.
+    // A copy of the program: the other user may not be able to reach the original.
     let program = home.0.path().join("soramoded");
     fs::copy(env!("CARGO_BIN_EXE_soramoded"), &program).unwrap();
     command

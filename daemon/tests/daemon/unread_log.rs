@@ -17,7 +17,7 @@ const CHANGES: usize = 1_000;
 /// The length of their reasons.
 const REASON_BYTES: usize = 250;
 
-/// How long the stop may take: the log's last second, and a slow machine.
+/// Timeout of the shutdown: the log's last second, and a slow machine.
 const STOP_TIME: Duration = Duration::from_secs(10);
 
 /// Changes the mode again and again.
@@ -43,7 +43,7 @@ fn a_pipe_that_is_not_read_stops_neither_answers_nor_the_end() {
 }
 
 #[test]
-fn what_was_dropped_is_counted_once_somebody_reads_again() {
+fn dropped_lines_are_counted_once_the_log_is_read_again() {
     let mut process = Process::start(&[]);
     change_modes(&mut process.client(), 2 * WAITING_BYTES_MAX / REASON_BYTES);
     let log = process.read_log_until("log lines were dropped");

@@ -70,7 +70,7 @@ fn a_daemon_whose_disk_hangs_gives_no_signs_of_life() {
     drop(process);
 }
 
-/// How soon a daemon is to end after a panic, with a slow machine taken into account.
+/// Timeout for the daemon's end after a panic, on a slow machine.
 const END_TIME: Duration = Duration::from_secs(10);
 
 #[test]

@@ -101,7 +101,7 @@ fn each_receiver_has_each_event_in_order_and_none_waits_for_another() {
 }
 
 #[test]
-fn what_is_said_has_soras_names_and_no_secret_is_shown() {
+fn bodies_have_soras_names_and_no_secret_is_shown() {
     let receiver = Receiver::start(|_| ReceiverBehaviour::ok());
     let daemon = Daemon::with(|config| {
         telling(config, &[&receiver], &[EventType::SessionVanished]);
@@ -133,7 +133,7 @@ fn what_is_said_has_soras_names_and_no_secret_is_shown() {
     assert_eq!(deliveries(&mut daemon.client())[0]["endpoint"], endpoint);
 }
 
-/// What is known of a delivery to a receiver of such manners while it is told the second time.
+/// Returns the state of a delivery to such a receiver during its second attempt.
 fn after(behaviour: &ReceiverBehaviour) -> Value {
     let mut bad = Some(behaviour.clone());
     let receiver = Receiver::start(move |_| bad.take().unwrap_or(ReceiverBehaviour::Hang));
@@ -149,7 +149,7 @@ fn after(behaviour: &ReceiverBehaviour) -> Value {
 }
 
 #[test]
-fn whoever_does_not_say_2xx_is_told_again() {
+fn receivers_that_do_not_answer_2xx_get_a_retry() {
     let elsewhere = Receiver::start(|_| ReceiverBehaviour::ok());
     let redirect =
         ReceiverBehaviour::Status(302, format!("location: http://{}/\r\n", elsewhere.address));
@@ -224,7 +224,7 @@ fn the_first_failure_is_in_the_log_and_a_removed_receiver_is_one_line() {
 }
 
 #[test]
-fn whoever_hangs_is_given_ten_seconds() {
+fn receivers_that_hang_time_out_after_ten_seconds() {
     let began = Instant::now();
     let known = after(&ReceiverBehaviour::Hang);
     assert!(
@@ -235,7 +235,7 @@ fn whoever_hangs_is_given_ten_seconds() {
 }
 
 #[test]
-fn what_follows_the_status_matters_to_nobody() {
+fn the_rest_of_a_response_is_ignored() {
     for behaviour in [
         ReceiverBehaviour::Half,
         ReceiverBehaviour::Body(10 * 1024 * 1024),
@@ -251,7 +251,7 @@ fn what_follows_the_status_matters_to_nobody() {
 }
 
 #[test]
-fn gone_is_gone_until_somebody_sends_it_again() {
+fn status_410_is_final_until_a_resend() {
     let mut answers = vec![ReceiverBehaviour::ok(), ReceiverBehaviour::status(410)];
     let receiver = Receiver::start(move |_| answers.pop().unwrap());
     let daemon = Daemon::with(|config| telling(config, &[&receiver], &[EventType::SessionCreated]));
@@ -279,7 +279,7 @@ fn gone_is_gone_until_somebody_sends_it_again() {
 }
 
 #[test]
-fn an_empty_node_that_was_opened_again_is_told_to_nobody() {
+fn session_vanished_of_a_reopened_node_is_obsolete() {
     let receiver = Receiver::start(|_| ReceiverBehaviour::status(500));
     let daemon =
         Daemon::with(|config| telling(config, &[&receiver], &[EventType::SessionVanished]));
@@ -339,7 +339,7 @@ fn has_standardwebhooks() -> bool {
     python.is_ok_and(|status| status.success())
 }
 
-/// Whether the Python package of the people who made Standard Webhooks takes it for genuine.
+/// Returns true if the Python package of Standard Webhooks verifies it.
 fn verifies(told: &ReceivedWebhook, secret: &str) -> bool {
     let script = "import sys, json; from standardwebhooks import Webhook\n\
         Webhook(sys.argv[1]).verify(sys.argv[2].encode(), json.loads(sys.argv[3]))";
@@ -356,7 +356,7 @@ fn verifies(told: &ReceivedWebhook, secret: &str) -> bool {
 }
 
 #[test]
-fn a_stop_goes_on_for_a_while_and_the_next_start_does_the_rest() {
+fn a_shutdown_delivers_for_the_grace_time_and_the_next_start_the_rest() {
     let home = Home::new();
     let (let_go, may_go) = std::sync::mpsc::channel();
     let receiver = Receiver::start(move |_| {

@@ -8,7 +8,7 @@ use crate::etcd::{Etcd, ctl};
 use crate::node::{Node, QUICK, connect, stands, until};
 
 #[tokio::test]
-async fn after_a_restore_nobody_joins_until_an_operator_accepts_the_loss() {
+async fn after_a_restore_no_node_joins_until_an_operator_accepts_the_loss() {
     let mut etcd = Etcd::start();
     let nodes = [
         Node::start("n1", &etcd, &QUICK),
@@ -68,9 +68,9 @@ async fn after_a_restore_nobody_joins_until_an_operator_accepts_the_loss() {
         stands(node, Membership::Joined, Mode::Normal).await;
         assert_eq!(node.status().await.cluster.unwrap().epoch, Some(2));
     }
-    // Whose session it is keeps the channel, under a claim of the new epoch.
+    // The owner of the session keeps the channel, under a claim of the new epoch.
     assert_eq!(nodes[0].status().await.sessions, 1);
-    // Until it has claimed it anew, n2 cannot say whose it is.
+    // Until the owner has claimed it again, n2 does not know the owner.
     let told = until(async || nodes[1].try_ask(&connect("since", "2")).await.ok()).await;
     let is_its =
         matches!(&told, Decision::Redirect { node_name, .. } if node_name.as_str() == "n1");

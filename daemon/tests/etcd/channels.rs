@@ -1,4 +1,4 @@
-//! Whose a channel is, when many ask.
+//! Ownership of a channel under concurrent requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -23,10 +23,10 @@ const CHANNELS: usize = 1_000;
 const DRAINERS: usize = 16;
 const ASKS: usize = 625;
 
-/// Who offered each channel.
+/// Nodes that offered each channel.
 type Offered = BTreeMap<usize, BTreeSet<usize>>;
 
-/// A client with a way to each node; gives who offered.
+/// Sends a request through a client of each node; returns the node that offered.
 async fn knock(ways: &mut [Client], first: usize, ask: Connect) -> usize {
     let mut at = first;
     for hops in 0..=HOPS_MAX {
@@ -104,7 +104,7 @@ async fn ask_for_all(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_drains_refuses_nobody() {
+async fn a_draining_node_redirects_clients() {
     let etcd = Etcd::start();
     let nodes = three(&etcd, &QUICK).await;
     for node in &nodes[1..] {

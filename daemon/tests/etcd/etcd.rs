@@ -15,7 +15,7 @@ pub(crate) struct Etcd {
     folder: TempDir,
     members: Vec<Member>,
     scheme: Scheme,
-    /// What makes its id, beside the members' addresses.
+    /// Cluster token, from which etcd derives its id, together with the members' addresses.
     token: &'static str,
 }
 
@@ -26,7 +26,7 @@ struct Member {
     child: Option<Child>,
 }
 
-/// What its clients speak.
+/// Protocol of its clients.
 #[derive(Clone, Debug)]
 pub(crate) enum Scheme {
     Http,
@@ -113,7 +113,7 @@ impl Etcd {
             Some(child.unwrap_or_else(|error| panic!("{error}: apt-get install etcd-server")));
     }
 
-    /// Where a member keeps its data.
+    /// Returns the folder of a member's data.
     pub(crate) fn data(&self, place: usize) -> std::path::PathBuf {
         self.folder.path().join(&self.members[place].name)
     }
@@ -133,7 +133,7 @@ impl Etcd {
             .join(",")
     }
 
-    /// Where a member is for its peers.
+    /// Returns the address of a member for its peers.
     pub(crate) fn peer(&self, place: usize) -> String {
         format!("http://{}", self.members[place].peer)
     }
@@ -143,7 +143,7 @@ impl Etcd {
         kill_process(Pid::from_child(child), signal).unwrap();
     }
 
-    /// All members.
+    /// Stops all members with a signal.
     pub(crate) fn freeze(&self) {
         (0..self.members.len()).for_each(|place| self.signal(place, Signal::STOP));
     }

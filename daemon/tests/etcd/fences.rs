@@ -1,4 +1,4 @@
-//! What ends the sessions of a node that has lost its right: each of the means, and how it comes back.
+//! Means of ending the sessions of a fenced node, and its return to the cluster.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -44,7 +44,7 @@ async fn fence(etcd: &Etcd, node: &Node, obey: impl AsyncFnOnce(&mut Events)) {
 }
 
 #[tokio::test]
-async fn the_socket_is_told_and_says_when_it_is_done() {
+async fn subscribers_are_notified_and_acknowledge() {
     let etcd = Etcd::start();
     let node = Node::start("n1", &etcd, &FENCED);
     fence(&etcd, &node, Events::obey).await;
@@ -65,7 +65,7 @@ async fn a_command_is_run() {
 }
 
 #[tokio::test]
-async fn soras_api_is_asked() {
+async fn soras_api_is_called() {
     let etcd = Etcd::start();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("--sora-api=http://{}", listener.local_addr().unwrap());
@@ -91,7 +91,7 @@ async fn soras_api_is_asked() {
     );
 }
 
-/// A Sora that has nobody, and does whatever it is asked.
+/// Answers like a Sora without connections that accepts every request.
 fn answer(mut stream: TcpStream, heard: &Mutex<Vec<String>>) {
     let mut bytes = vec![0; 4_096];
     let mut text = String::new();

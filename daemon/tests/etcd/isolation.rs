@@ -10,7 +10,7 @@ use crate::etcd::{Etcd, run_in};
 use crate::node::{Node, QUICK, stands};
 
 #[tokio::test]
-async fn who_was_normal_is_initial_while_isolated_and_whoever_was_closed_stays_so() {
+async fn a_normal_node_is_initial_while_isolated_and_a_closed_one_stays_closed() {
     let etcd = Etcd::start();
     let node = Node::start("n1", &etcd, &QUICK);
     node.joined().await;
@@ -46,7 +46,7 @@ async fn who_was_normal_is_initial_while_isolated_and_whoever_was_closed_stays_s
 }
 
 #[tokio::test]
-async fn a_clients_mistake_isolates_nobody() {
+async fn a_clients_mistake_isolates_no_node() {
     let etcd = Etcd::start();
     let node = Node::start("n1", &etcd, &QUICK);
     node.joined().await;
@@ -73,7 +73,7 @@ async fn a_clients_mistake_isolates_nobody() {
 }
 
 #[tokio::test]
-async fn a_slow_disk_isolates_nobody() {
+async fn a_slow_disk_isolates_no_node() {
     let etcd = Etcd::start();
     let folder = tempfile::tempdir().unwrap();
     let node = Node::start_behind(slow_disk_library(folder.path()), "n1", (&etcd, &QUICK));

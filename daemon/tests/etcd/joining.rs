@@ -1,4 +1,4 @@
-//! How nodes come in.
+//! Joining the cluster at the start of nodes.
 
 use std::time::Instant;
 
@@ -41,7 +41,7 @@ async fn nodes_are_initial_until_etcd_answers_and_normal_soon_after() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_taken_lets_nobody_in() {
+async fn a_name_in_use_keeps_a_second_node_out() {
     let etcd = Etcd::start();
     let mut first = Node::start("n1", &etcd, &QUICK);
     first.joined().await;
@@ -85,7 +85,7 @@ async fn of_two_nodes_that_make_the_cluster_at_once_one_finds_it_made() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_starts_again_goes_on_where_it_was() {
+async fn a_restarted_daemon_resumes() {
     let etcd = Etcd::start();
     let mut node = Node::start("n1", &etcd, &QUICK);
     node.joined().await;

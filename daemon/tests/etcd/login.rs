@@ -69,7 +69,7 @@ async fn a_node_logs_in_and_does_so_again_when_its_login_is_over() {
 }
 
 #[tokio::test]
-async fn a_node_that_may_not_in_is_told_what_to_do() {
+async fn a_refused_login_is_reported_with_its_remedy() {
     let etcd = Etcd::start();
     with_users(&etcd).await;
     let folder = tempfile::tempdir().unwrap();
@@ -116,7 +116,7 @@ async fn tls_to_a_member_without_it_is_told_apart() {
 }
 
 #[tokio::test]
-async fn large_values_of_somebody_else_among_the_members_isolate_nobody() {
+async fn large_foreign_values_among_the_members_isolate_no_node() {
     let etcd = Etcd::start();
     let node = Node::start("n1", &etcd, &QUICK);
     node.joined().await;

@@ -1,5 +1,5 @@
-//! etcd comes back without what it knew: empty, as it was before, or as another. Nobody who knows better goes by it, and nothing is served
-//! twice.
+//! etcd returns without its data: empty, rolled back, or as another cluster. Nodes that know better
+//! refuse it, and no channel is served twice.
 
 use soramode_protocol::decision::Decision;
 use soramode_protocol::error::ErrorType;
@@ -34,7 +34,7 @@ async fn refuses(node: &mut Node, words: &str) {
     node.says(words).await;
 }
 
-/// Each is in again, and the channel is whose it was.
+/// Checks that both nodes have joined, and the channel has its owner.
 async fn all_is_as_before(nodes: &[Node; 2]) {
     for node in nodes {
         node.has_joined().await;
@@ -54,7 +54,7 @@ async fn is_sent_to_its_owner(node: &Node) {
 }
 
 #[tokio::test]
-async fn one_that_was_emptied_is_refused_until_the_old_one_is_back() {
+async fn an_empty_etcd_is_refused_until_the_old_one_is_back() {
     let mut etcd = Etcd::start();
     let [mut first, mut second] = two(&etcd).await;
     etcd.put_aside("old");
@@ -80,7 +80,7 @@ async fn one_that_was_emptied_is_refused_until_the_old_one_is_back() {
 }
 
 #[tokio::test]
-async fn one_that_is_lost_for_good_is_begun_anew_by_an_operator() {
+async fn an_etcd_that_is_lost_for_good_is_initialized_again_by_an_operator() {
     let mut etcd = Etcd::start();
     let nodes = two(&etcd).await;
     etcd.put_aside("old");
@@ -106,7 +106,7 @@ async fn one_that_is_lost_for_good_is_begun_anew_by_an_operator() {
 }
 
 #[tokio::test]
-async fn one_that_was_set_back_is_refused_by_all_once_one_node_sees_it() {
+async fn an_etcd_that_was_set_back_is_refused_by_all_once_one_node_sees_it() {
     let mut etcd = Etcd::start();
     let nodes = [
         Node::start("n1", &etcd, &QUICK),
@@ -137,7 +137,7 @@ async fn all_joined(nodes: &[Node]) {
 }
 
 #[tokio::test]
-async fn one_with_another_cluster_is_refused_and_never_overwritten() {
+async fn an_etcd_with_another_cluster_is_refused_and_never_overwritten() {
     let mut etcd = Etcd::start();
     let [mut first, mut second] = two(&etcd).await;
     etcd.put_aside("old");

@@ -10,7 +10,7 @@ use crate::node::{Node, stands, until};
 const MEMBERS: usize = 3;
 
 #[tokio::test]
-async fn one_frozen_member_is_gone_round() {
+async fn a_frozen_member_is_bypassed() {
     let etcd = Etcd::of(MEMBERS, Scheme::Http);
     let node = Node::start(
         "n1",

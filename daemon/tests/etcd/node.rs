@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use crate::etcd::Etcd;
 
-/// How long anything may take before the test fails. Nothing comes near it but what hangs.
+/// Timeout of anything in a test. Only a program that hangs comes near it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Short, so that a test need not take minutes; but longer than an answer that etcd owed from before it was stopped can be old.
@@ -32,7 +32,7 @@ pub(crate) const QUICK: [&str; 3] = [
     "--isolated-after=2s",
 ];
 
-/// The same for a node that keeps its side of an automatic takeover.
+/// Settings of a node that takes part in automatic takeovers.
 pub(crate) const FENCED: [&str; 7] = [
     "--cluster-ttl=3s",
     "--cluster-heartbeat=200ms",
@@ -199,7 +199,7 @@ impl Node {
         .await
     }
 
-    /// What the status says is wrong with the cluster, once it says this.
+    /// Waits until the status describes a problem with the cluster that contains this text.
     pub(crate) async fn says(&self, words: &str) {
         let seen = until(async || {
             self.status()
@@ -342,7 +342,7 @@ pub(crate) async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     }
 }
 
-/// What a node tells of itself, and of what is to end on its SFU.
+/// Events of a node, and the sessions that must end on its SFU.
 pub(crate) struct Events {
     client: Client,
     /// All types, in their order.

@@ -22,7 +22,7 @@ async fn slowest_answer(node: &Node, mut goes_on: impl FnMut() -> bool) -> (usiz
 }
 
 #[tokio::test]
-async fn nobody_notices_a_short_outage() {
+async fn a_short_outage_has_no_effect() {
     let etcd = Etcd::start();
     let node = Node::start(
         "n1",
@@ -62,7 +62,7 @@ async fn nobody_notices_a_short_outage() {
 }
 
 #[tokio::test]
-async fn after_a_long_outage_it_is_normal_by_itself() {
+async fn after_a_long_outage_the_node_is_normal_automatically() {
     let etcd = Etcd::start();
     let node = Node::start("n1", &etcd, &QUICK);
     node.joined().await;
@@ -113,7 +113,7 @@ async fn a_lease_that_is_revoked_costs_no_session() {
 }
 
 #[tokio::test]
-async fn a_watch_whose_past_was_forgotten_is_opened_anew() {
+async fn a_watch_on_compacted_revisions_is_opened_again() {
     let etcd = Etcd::start();
     // A heartbeat so long that only the watch can bring news in time.
     let words = [

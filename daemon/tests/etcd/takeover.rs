@@ -12,7 +12,7 @@ use crate::etcd::Etcd;
 use crate::node::{FENCED, Node, QUICK, until};
 
 #[tokio::test]
-async fn a_lost_nodes_channel_is_taken_over_after_its_right_and_not_before() {
+async fn a_lost_nodes_channel_is_taken_over_after_its_lease_and_not_before() {
     let etcd = Etcd::start();
     let mut first = Node::start("n1", &etcd, &FENCED);
     first.joined().await;

@@ -30,7 +30,7 @@ fn certificates(folder: &Path) {
 }
 
 #[tokio::test]
-async fn only_who_has_a_certificate_joins() {
+async fn only_nodes_with_a_certificate_join() {
     let folder = tempfile::tempdir().unwrap();
     certificates(folder.path());
     let etcd = Etcd::of(1, Scheme::Https(folder.path().to_owned()));

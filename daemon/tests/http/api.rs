@@ -41,7 +41,7 @@ fn sent(transcript: &str) -> String {
     format!("{}\r\n\r\n{body}", head.trim_end().replace('\n', "\r\n"))
 }
 
-/// Status, headers and body as they were heard, but for what says when and by whom.
+/// Parses status, headers and body of a transcript, without the fields for time and server.
 fn heard(transcript: &str) -> Said {
     let (head, body) = transcript.split_once("\n\n").unwrap();
     let mut lines = head.lines();
@@ -275,7 +275,7 @@ fn the_whole_error_table() {
 }
 
 #[test]
-fn a_mode_that_is_none_is_answered_with_what_is_wrong_with_it() {
+fn an_invalid_mode_is_answered_with_the_problem() {
     let node = Node::start();
     let mismatch = |body: &str| {
         let said = node.ask(CHANGE_MODE, body);
@@ -332,8 +332,8 @@ fn a_mode_that_is_none_is_answered_with_what_is_wrong_with_it() {
 }
 
 #[test]
-fn what_the_gate_refuses_has_the_sockets_word_for_it() {
-    // What a cluster refuses takes a cluster; what anybody may ask is not refused.
+fn refusals_of_the_gate_have_the_sockets_error_type() {
+    // Errors of a cluster need a cluster; without one these are answered.
     let node = Node::start();
     for mode in [
         "block_new_session",
@@ -358,7 +358,7 @@ fn what_the_gate_refuses_has_the_sockets_word_for_it() {
 }
 
 #[test]
-fn the_lists_show_whoever_is_there() {
+fn the_lists_show_all_connections() {
     let node = Node::start();
     let mut client = node.daemon.client();
     for list in [
@@ -551,7 +551,7 @@ fn the_gate_is_asked_for_a_connection_as_no_sora_can_be() {
         (&rejected["type"], &rejected["reason"]),
         (&json!("reject"), &json!("BLOCK-NEW-SESSION"))
     );
-    // What is not the socket's params, and what hangs on a socket, of which there is none.
+    // Parameters that belong to the socket alone.
     for wrong in [
         "[]",
         "{}",

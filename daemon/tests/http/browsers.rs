@@ -1,4 +1,5 @@
-//! Who may use the API: pages of listed origins, nobody under a name that is not ours, and from afar only with a token.
+//! Access to the API: pages of listed origins, no foreign host name, and from other hosts only with
+//! a token.
 
 use std::io::Write;
 
@@ -88,7 +89,7 @@ fn a_preflight_passes_from_a_listed_origin_alone() {
 }
 
 #[test]
-fn of_several_origins_each_is_told_of_itself() {
+fn each_of_several_origins_is_answered_with_its_own_name() {
     let second = "http://localhost:5000";
     let node = Node::with(|config| {
         config.http.api.cors_origins = [ORIGIN, second].map(|it| it.parse().unwrap()).into();
@@ -106,7 +107,7 @@ fn of_several_origins_each_is_told_of_itself() {
 }
 
 #[test]
-fn without_cors_no_page_may_ask() {
+fn without_cors_no_page_has_access() {
     let node = Node::start();
     assert_eq!(ask(&node, &[("origin", ORIGIN)]).status, 403);
     assert_eq!(
@@ -181,7 +182,7 @@ fn a_name_that_is_not_ours_is_refused() {
 }
 
 #[test]
-fn where_there_are_tokens_one_of_them_is_asked_for() {
+fn configured_tokens_are_required() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     writeln!(
         file,
@@ -261,7 +262,7 @@ fn where_there_are_tokens_one_of_them_is_asked_for() {
 }
 
 #[test]
-fn no_page_speaks_for_a_sora() {
+fn no_page_can_send_webhooks() {
     let node = Node::start();
     let body = json!({"type": "connection.created", "channel_id": "spam", "session_id": "A", "connection_id": "1"}).to_string();
     let page = exchange(

@@ -20,7 +20,7 @@ const TIMES: usize = 20;
 enum Closes {
     /// At its second request, unanswered.
     AtTheSecondRequest,
-    /// So long after an answer.
+    /// This long after an answer.
     After(Duration),
 }
 
@@ -68,7 +68,7 @@ fn serve(stream: TcpStream, closes: Closes, body: &str) {
 }
 
 #[test]
-fn no_client_is_refused_and_no_webhook_of_soras_is_lost() {
+fn no_client_is_refused_and_no_webhook_is_lost() {
     for closes in ALL {
         let application = server(closes, r#"{"allowed":true}"#);
         let url = |path: &str| -> Option<HttpUrl> {

@@ -10,7 +10,7 @@ use soramode_testkit::PATIENCE;
 
 use crate::wire::{Ending, read_body, read_head};
 
-/// What a request was.
+/// Request that the server got.
 #[derive(Clone, Debug)]
 pub(crate) struct Got {
     pub(crate) first: String,
@@ -27,10 +27,10 @@ impl Got {
     }
 }
 
-/// How far apart the blanks of a dripping answer are.
+/// Pause between the blanks of a dripping answer.
 const DRIP_PAUSE: Duration = Duration::from_millis(50);
 
-/// What becomes of it.
+/// Reaction to a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
     /// These bytes, and then the connection goes on.
@@ -39,12 +39,12 @@ pub(crate) enum Reply {
     SayAndClose(Vec<u8>),
     /// These bytes, and then a blank again and again, until the other side hangs up.
     Drip(Vec<u8>),
-    /// Nothing, until the other side hangs up.
+    /// Sends nothing, until the other side hangs up.
     Hang,
 }
 
 impl Reply {
-    /// A whole answer.
+    /// Creates a whole answer.
     pub(crate) fn json(status: u16, body: &str) -> Self {
         let length = body.len();
         Self::Say(format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes())
@@ -84,7 +84,7 @@ impl Fake {
         format!("http://{}{path}", self.address)
     }
 
-    /// What it was asked, in order.
+    /// Returns the requests so far, in order.
     pub(crate) fn got(&self) -> Vec<Got> {
         self.got.0.lock().unwrap().clone()
     }
@@ -115,7 +115,7 @@ fn serve(stream: TcpStream, (got, changed): &(Mutex<Vec<Got>>, Condvar), reply: 
         changed.notify_all();
         let reply = reply.lock().unwrap().clone();
         match reply {
-            // Whoever has hung up does not hear it.
+            // The client may have hung up.
             Reply::Say(bytes) => reader.get_mut().write_all(&bytes).unwrap_or_default(),
             Reply::SayAndClose(bytes) => {
                 return reader.get_mut().write_all(&bytes).unwrap_or_default();

@@ -159,7 +159,7 @@ fn what_is_not_http_is_refused() {
 const IDLE: usize = 10_000;
 
 #[test]
-fn ten_thousand_idle_connections_keep_nobody_out() {
+fn ten_thousand_idle_connections_block_no_client() {
     // Both ends are in this process.
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     if limit
@@ -204,7 +204,7 @@ fn ten_thousand_idle_connections_keep_nobody_out() {
 }
 
 #[test]
-fn a_client_that_is_being_answered_keeps_its_place_and_one_too_many_is_told() {
+fn a_client_that_is_being_answered_is_not_evicted_and_a_surplus_one_is_rejected() {
     let slow = Fake::that(Reply::Hang);
     let node = Node::with(|config| {
         config.http.sora.upstreams.event = Some(slow.url("/").parse().unwrap());
@@ -259,7 +259,7 @@ fn half_a_request_makes_room_for_a_whole_one() {
 }
 
 #[test]
-fn a_stop_answers_who_asked_and_waits_for_nobody_who_does_not() {
+fn a_shutdown_answers_requests_and_waits_for_no_idle_client() {
     let node = Node::start();
     let idle = Wire::to(node.at(API_PORT));
     let mut asked = Wire::to(node.at(API_PORT));

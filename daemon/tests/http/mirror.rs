@@ -32,7 +32,7 @@ fn told(sora: &Fake) -> Vec<String> {
 }
 
 #[test]
-fn each_change_is_told_before_it_is_answered() {
+fn each_change_is_mirrored_before_its_answer() {
     let sora = Fake::that(Reply::json(200, r#"{"mode":"normal"}"#));
     let node = node_before(&sora);
     let mut client = node.daemon.client();
@@ -72,7 +72,7 @@ fn each_change_is_told_before_it_is_answered() {
 }
 
 #[test]
-fn what_changes_by_itself_is_told_too() {
+fn automatic_changes_are_mirrored_too() {
     let sora = Fake::that(Reply::json(200, r#"{"mode":"normal"}"#));
     let node = node_before(&sora);
     let mut client = node.daemon.client();
@@ -89,7 +89,7 @@ fn what_changes_by_itself_is_told_too() {
 }
 
 #[test]
-fn a_sora_that_was_not_told_is_a_warning_and_no_lost_change() {
+fn a_failed_mirror_is_a_warning_and_no_lost_change() {
     let sora = Fake::that(Reply::json(500, r#"{"error_type":"HandlerException"}"#));
     let node = node_before(&sora);
     let mut client = node.daemon.client();
@@ -141,7 +141,7 @@ fn a_sora_that_was_not_told_is_a_warning_and_no_lost_change() {
 }
 
 #[test]
-fn of_two_modes_the_stricter_is_told() {
+fn the_stricter_of_two_modes_is_shown() {
     let sora = Fake::that(Reply::json(200, r#"{"mode":"block_new_session"}"#));
     let node = node_before(&sora);
     let mut client = node.daemon.client();
@@ -197,7 +197,7 @@ fn answers_come_in_their_order_though_some_wait_for_sora() {
 }
 
 #[test]
-fn a_stop_leaves_no_answer_owed() {
+fn a_shutdown_leaves_no_answer_pending() {
     let sora = Fake::that(Reply::Hang);
     let node = Node::with(|config| {
         config.http.sora.api = Some(sora.url("/").parse().unwrap());

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::wire::{Node, OBSERVE_PORT, exchange};
 
 #[test]
-fn a_node_is_ready_for_whom_it_lets_in() {
+fn readiness_follows_the_mode() {
     let node = Node::start();
     let mut client = node.daemon.client();
     for (mode, ready, for_sessions) in [
@@ -83,12 +83,12 @@ fn a_node_whose_state_cannot_be_used_says_why_it_is_not_ready() {
 }
 
 #[test]
-fn a_slow_disk_holds_up_answers_and_no_life() {
+fn a_slow_disk_delays_answers_but_not_live() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::with(|config| config.state_dir = Some(folder.path().to_owned()));
     let mut client = node.daemon.client();
     client.get("GetMode", &json!({}));
-    // As slow as can be: somebody else writes, and does not end.
+    // A disk as slow as can be: another program holds the write lock.
     let other = rusqlite::Connection::open(folder.path().join("soramode.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let asked = client.send_request(
@@ -161,7 +161,7 @@ fn the_metrics_say_what_happened() {
     }
 }
 
-/// Each metric's labels.
+/// Returns the labels of each metric.
 fn metrics(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -203,7 +203,7 @@ fn names(query: &str) -> Vec<&str> {
     words.filter(|word| word.starts_with("soramode_")).collect()
 }
 
-/// What a query groups by or shows: labels that Prometheus does not add itself.
+/// Returns the labels that a query groups by or shows, without those that Prometheus adds.
 fn labels(query: &str) -> Vec<&str> {
     let groups = query
         .split(" by (")
@@ -216,7 +216,7 @@ fn labels(query: &str) -> Vec<&str> {
 }
 
 #[test]
-fn the_dashboard_asks_for_nothing_that_is_not_there() {
+fn the_dashboard_queries_only_existing_metrics() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/grafana/soramode.json");
     let dashboard: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     let mut queried = Vec::new();

@@ -1,4 +1,4 @@
-//! What is not ours goes on to a Sora's own API, and comes back as it is.
+//! Forwarding to a Sora's own API: requests and answers are unchanged.
 
 use std::time::Duration;
 
@@ -271,7 +271,7 @@ fn a_long_error_of_soras_is_cut() {
 
 /// A name may lead back to the daemon, which its configuration does not show.
 #[test]
-fn what_goes_in_circles_ends_at_once_and_is_said() {
+fn a_forwarding_loop_ends_at_once_with_an_error() {
     let node = Node::with(|config| {
         let Listen::Tcp(own) = config.http.api.listen[0].clone() else {
             panic!("it listens on TCP")
@@ -360,7 +360,7 @@ fn large_calls_share_a_bounded_memory() {
         wire.send(&call);
         waiting.push(wire);
     }
-    // And one question of the daemon's own, for the connections.
+    // And one poll of the daemon's own, for the connections.
     sora.wait_for(fit + 1);
     let left = PASSED_BODIES_KIB_MAX as usize - fit * each;
     let head = call.find('{').unwrap();

@@ -32,8 +32,8 @@ impl Beside {
         }
     }
 
-    /// The next daemon listens elsewhere. A program that another test starts at this moment holds whatever is open here for a little
-    /// longer, and so the address of the daemon before, too.
+    /// Moves the next daemon to another address. A program that another test starts at this moment
+    /// inherits the open descriptors, and so holds the previous address a little longer.
     fn move_on(&mut self) {
         self.webhooks.set_ip(own_address().into());
         self.sora.webhooks = format!("http://{}", self.webhooks);
@@ -41,7 +41,7 @@ impl Beside {
 
     fn start(&self) -> Node {
         Node::with(|config| {
-            // As from the command line: whoever starts beside a Sora does not know what it has.
+            // As on the command line: the sessions of a running Sora are not known.
             config.assume_complete = false;
             // An empty session that nobody told the end of is over after two polls.
             config.http.sora.session_max_linger = Duration::from_secs(2);
@@ -58,7 +58,7 @@ impl Beside {
     }
 }
 
-/// Channel, session and connection of everybody whom the gate has.
+/// Returns channel, session and connection of each row of the gate's tables.
 fn table(client: &mut TestClient) -> Vec<[String; 3]> {
     let mut rows = Vec::new();
     let mut cursor = Value::Null;
@@ -90,7 +90,7 @@ fn table(client: &mut TestClient) -> Vec<[String; 3]> {
     }
 }
 
-/// Waits, from event to event, until the gate has whom the Sora has.
+/// Waits, from event to event, until the gate has the connections of the Sora.
 fn until_equal(node: &Node, sora: &FakeSora) {
     let mut events = node.daemon.client();
     events.get("Subscribe", &json!({}));
@@ -141,7 +141,7 @@ fn a_day_of_a_thousand_clients_with_lost_and_late_webhooks_ends_with_the_truth()
     // Closed, it asks more often.
     client.get("ChangeMode", &json!({"mode": "block_new_connection"}));
     until_equal(&node, &sora);
-    // What a new client is told in this mode, so also the stand-in's.
+    // A new client's answer in this mode, so also for the stand-in's clients.
     assert_eq!(
         sora.connect("channel-0").unwrap_err().reason,
         "BLOCK-NEW-CONNECTION"
@@ -231,7 +231,7 @@ fn of_a_thousand_starts_none_takes_a_sora_with_clients_for_drained() {
 }
 
 #[test]
-fn without_its_api_nobody_says_that_a_sora_is_drained() {
+fn without_its_api_a_sora_never_counts_as_drained() {
     let mut beside = Beside::new(13);
     beside.sora.add_unreported(2, drop);
     let node = beside.start_without_api();
@@ -260,7 +260,7 @@ fn without_its_api_nobody_says_that_a_sora_is_drained() {
 }
 
 #[test]
-fn an_api_that_fails_confirms_nothing_and_is_told_of() {
+fn a_failing_api_confirms_nothing_and_is_reported() {
     for fault in [Fault::Breaks, Fault::Garbles] {
         let mut beside = Beside::new(17);
         let node = beside.start();
@@ -314,7 +314,7 @@ fn an_older_sora_is_asked_without_a_body() {
 }
 
 #[test]
-fn who_is_to_be_ended_leaves_and_the_drain_is_over() {
+fn ended_connections_leave_and_the_drain_completes() {
     let mut beside = Beside::new(23);
     let node = beside.start();
     for channel in ["spam", "spam", "ham"] {

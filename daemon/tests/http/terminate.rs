@@ -38,7 +38,7 @@ fn without_means_nothing_is_ended() {
 }
 
 #[test]
-fn a_signalling_server_that_ends_sessions_is_told_which() {
+fn a_signaling_server_that_ends_sessions_gets_their_ids() {
     let daemon = Daemon::start();
     let mut client = daemon.client();
     let mut others = [daemon.client(), daemon.client()];
@@ -88,7 +88,7 @@ fn a_signalling_server_that_ends_sessions_is_told_which() {
 }
 
 #[test]
-fn more_sessions_than_a_client_reads_at_once_are_all_told() {
+fn more_sessions_than_a_client_reads_at_once_are_all_sent() {
     let daemon = Daemon::start();
     let (mut client, mut other) = (daemon.client(), daemon.client());
     other.get(
@@ -168,7 +168,7 @@ fn sora_is_asked_to_disconnect_each_channel() {
 }
 
 #[test]
-fn what_sora_cannot_be_asked_for_is_counted() {
+fn failed_ends_are_counted() {
     let sora = Fake::that(Reply::json(200, "{}"));
     let node = node_before(&sora);
     fill(&node, 50);

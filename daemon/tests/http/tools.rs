@@ -34,7 +34,7 @@ fn run(command: &mut Command, input: &str) -> Option<Output> {
 }
 
 #[test]
-fn prometheus_own_checker_is_content_with_the_metrics() {
+fn promtool_accepts_the_metrics() {
     let node = Node::start();
     node.daemon.client().connect("spam", "1");
     node.ask("Sora_20211215.GetMode", "");
@@ -58,7 +58,8 @@ fn prometheus_own_checker_is_content_with_the_metrics() {
     assert!(!wrong.status.success());
 }
 
-/// As in the documentation of the mode feature: `http POST $URL x-sora-target:… [mode=…] -vvv`.
+/// Runs the command of the mode feature's documentation: `http POST $URL x-sora-target:… [mode=…]
+/// -vvv`.
 fn httpie(node: &Node, arguments: &[&str]) -> Option<(String, Value)> {
     let url = node.at(API_PORT).to_string();
     let mut command = Command::new("http");

@@ -1,4 +1,4 @@
-//! The API on a Unix socket: the kernel says who calls.
+//! The API on a Unix socket, with kernel credentials.
 
 use std::fs;
 use std::io::{BufReader, Write};
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::wire::{Ending, Said, read_body, read_head};
 
-/// `nobody`, and `daemon`, whose primary group is `daemon`, on every Debian.
+/// The users `nobody`, and `daemon`, whose primary group is `daemon`, on every Debian.
 const NOBODY: &str = "65534";
 const MEMBER: &str = "1";
 const GROUP: &str = "daemon";
@@ -30,7 +30,8 @@ struct Api {
 }
 
 impl Api {
-    /// One whose socket anybody can open, as a socket unit with systemd's default permissions passes it.
+    /// Creates a node whose socket is open to all users, as a socket unit with systemd's default
+    /// permissions passes it.
     fn open_to_all(tokens: Option<Tokens>) -> Self {
         let api = Self::start(tokens);
         fs::set_permissions(&api.path, fs::Permissions::from_mode(0o666)).unwrap();
@@ -201,7 +202,7 @@ fn a_user_who_may_open_the_socket_may_look_and_a_member_of_the_group_may_operate
 }
 
 #[test]
-fn where_there_are_tokens_users_who_are_no_operators_need_one() {
+fn with_tokens_users_without_operate_access_need_one() {
     if !is_root() {
         return;
     }

@@ -10,7 +10,7 @@ use soramoded::http::sora::UPSTREAM_BYTES_MAX;
 use crate::fake::{Fake, Reply};
 use crate::wire::{Node, SORA_PORT, Wire, exchange, request};
 
-/// What an upstream has at most.
+/// Timeout of an upstream.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
 fn auth(connection_id: &str) -> Value {
@@ -85,7 +85,7 @@ fn the_applications_answer_arrives_byte_for_byte() {
 }
 
 #[test]
-fn whom_the_gate_rejects_the_application_never_hears_of() {
+fn clients_that_the_gate_rejects_are_not_forwarded() {
     let application = Fake::that(Reply::json(200, r#"{"allowed":true}"#));
     let node = node_before(&application);
     node.daemon
@@ -108,7 +108,7 @@ fn whom_the_gate_rejects_the_application_never_hears_of() {
 }
 
 #[test]
-fn whom_the_application_denies_is_not_waited_for() {
+fn clients_that_the_application_denies_are_not_expected() {
     let denial = r#"{"allowed": false, "reason": "no such user"}"#;
     let application = Fake::that(Reply::json(200, denial));
     let node = node_before(&application);
@@ -120,7 +120,7 @@ fn whom_the_application_denies_is_not_waited_for() {
 }
 
 #[test]
-fn an_upstream_that_is_slow_dead_or_lies_lets_nobody_in() {
+fn an_upstream_that_is_slow_dead_or_invalid_admits_no_client() {
     let application = Fake::that(Reply::Hang);
     let node = node_before(&application);
     let lies = [
@@ -170,7 +170,7 @@ fn an_upstream_that_is_slow_dead_or_lies_lets_nobody_in() {
 }
 
 #[test]
-fn a_sora_that_hangs_up_while_the_application_thinks_leaves_nobody_behind() {
+fn a_sora_that_hangs_up_before_the_applications_answer_leaves_no_connection() {
     let application = Fake::that(Reply::Hang);
     let node = node_before(&application);
     let mut client = node.daemon.client();
@@ -214,7 +214,7 @@ fn without_an_application_the_gate_alone_decides() {
 }
 
 #[test]
-fn what_is_passed_on_is_kept_whatever_becomes_of_it() {
+fn forwarded_events_are_recorded_even_if_the_upstream_fails() {
     let application = Fake::that(Reply::json(200, r#"{"session_metadata": 1}"#));
     let node = node_before(&application);
     let session = json!({"type": "session.created", "channel_id": "spam", "session_id": "A", "created_time": 1_748_747_045_899_000_i64});
@@ -254,7 +254,7 @@ fn what_is_passed_on_is_kept_whatever_becomes_of_it() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_and_changes_nothing() {
+fn unreadable_webhooks_are_refused_and_change_nothing() {
     let application = Fake::that(Reply::json(200, r#"{"allowed":true}"#));
     let node = Node::with(|config| {
         config.http.sora.upstreams.auth = Some(application.url("/auth").parse().unwrap());
@@ -302,7 +302,7 @@ fn what_cannot_be_read_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn in_the_shadow_everybody_gets_in_and_is_counted() {
+fn in_shadow_mode_all_clients_are_admitted_and_counted() {
     let node =
         Node::with(|config| config.http.sora.admission = soramoded::config::Admission::Shadow);
     node.daemon
@@ -323,7 +323,7 @@ fn in_the_shadow_everybody_gets_in_and_is_counted() {
 }
 
 #[test]
-fn a_stop_brings_every_question_to_its_end() {
+fn a_shutdown_answers_every_question() {
     let application = Fake::that(Reply::Hang);
     let node = node_before(&application);
     let mut wire = Wire::to(node.at(SORA_PORT));
@@ -339,7 +339,7 @@ fn a_stop_brings_every_question_to_its_end() {
 }
 
 #[test]
-fn where_there_are_tokens_the_url_ends_in_one_of_them() {
+fn configured_tokens_are_required_in_the_url() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let token = "0123456789abcdef/+=";
     std::io::Write::write_all(&mut file, token.as_bytes()).unwrap();
@@ -402,10 +402,10 @@ fn a_sora_without_sessions_is_counted_by_its_connections() {
 }
 
 #[test]
-fn the_application_is_told_what_soramode_cannot_read() {
+fn webhooks_that_soramode_cannot_read_are_forwarded() {
     let application = Fake::that(Reply::json(202, r#"{"its":"own"}"#));
     let node = node_before(&application);
-    // As of a Sora that has no ids of connections, and as nobody knows it.
+    // As from a Sora without connection ids: these cannot be tracked.
     let old = r#"{"type":"connection.created","channel_id":"spam","client_id":"alice","role":"upstream","id":"E"}"#;
     for (kind, body) in [
         ("event", old),

@@ -99,7 +99,7 @@ pub(crate) fn request(path: &str, headers: &[(&str, &str)], body: &str) -> Strin
     )
 }
 
-/// What was answered.
+/// Response of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Said {
     pub(crate) status: u16,
@@ -126,7 +126,7 @@ impl Said {
     }
 }
 
-/// One connection.
+/// Connection to the server.
 #[derive(Debug)]
 pub(crate) struct Wire(BufReader<TcpStream>);
 
@@ -161,7 +161,7 @@ impl Wire {
     }
 }
 
-/// Asks once.
+/// Sends one request, and returns the response.
 pub(crate) fn exchange(address: SocketAddr, request: &str) -> Said {
     let mut wire = Wire::to(address);
     wire.send(request);
@@ -169,12 +169,12 @@ pub(crate) fn exchange(address: SocketAddr, request: &str) -> Said {
         .unwrap_or_else(|| panic!("no answer to {request:?}"))
 }
 
-/// What stands for a body without a length.
+/// Replacement for a body without a length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// It goes on until the connection is closed.
     Close,
-    /// There is none.
+    /// No body at all.
     Nothing,
 }
 

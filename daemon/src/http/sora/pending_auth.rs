@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_asked_about_twice_is_given_up_once_and_only_if_nobody_let_it_in() {
+    fn a_repeated_question_is_given_up_once_and_only_if_not_admitted() {
         use AuthOutcome::{Admitted, Denied, Rejected};
         for ends in [[Denied, Denied], [Rejected, Denied], [Denied, Rejected]] {
             assert_eq!(inputs(ends), ["admit", "admit", "denied"], "{ends:?}");

@@ -21,15 +21,15 @@ use tokio_util::task::TaskTracker;
 use super::payload::{NODE_NAME, listed};
 use super::state::State;
 
-/// How the API fails.
+/// Failure mode of the API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fault {
-    /// Not at all.
+    /// Works without a failure.
     #[default]
     None,
-    /// It never answers.
+    /// Accepts requests and never answers.
     Hangs,
-    /// It answers 500.
+    /// Answers with the status 500.
     Breaks,
     /// It answers what is no JSON.
     Garbles,
@@ -37,15 +37,15 @@ pub enum Fault {
     IsOld,
 }
 
-/// What the API knows.
+/// State of the API.
 #[derive(Debug, Default)]
 pub(crate) struct Api {
     pub(crate) state: Arc<Mutex<State>>,
     pub(crate) fault: Mutex<Fault>,
     pub(crate) mode: Mutex<String>,
-    /// What was asked, in order.
+    /// Operations that were called, in order.
     pub(crate) asked: Mutex<Vec<String>>,
-    /// Channels whose connections were asked to be ended.
+    /// Channels whose connections were to be ended.
     pub(crate) disconnected: Mutex<Vec<String>>,
 }
 

@@ -18,10 +18,10 @@ use api::Api;
 pub use api::Fault;
 use state::{Connection, State};
 
-/// How long a webhook may take.
+/// Timeout of a webhook.
 const WEBHOOK_TIME: Duration = Duration::from_secs(20);
 
-/// How webhooks go wrong, in times out of a hundred. The auth webhook never does: Sora waits for its answer.
+/// Failures of webhooks, in percent. The auth webhook never fails: Sora waits for its answer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Chaos {
     pub lost: u64,
@@ -33,7 +33,7 @@ pub struct Chaos {
 #[derive(Debug)]
 pub struct FakeSora {
     runtime: Runtime,
-    /// Where webhooks go, without a path.
+    /// Base URL of the webhooks, without a path.
     pub webhooks: String,
     client: reqwest::Client,
     api: Arc<Api>,
@@ -42,21 +42,21 @@ pub struct FakeSora {
     pub chaos: Chaos,
     /// Webhooks that others have overtaken.
     late: Vec<(&'static str, Value)>,
-    /// Whether an empty session ends at once.
+    /// `true` if an empty session ends at once.
     pub lingers: bool,
-    /// How many of the channels that were to be ended have been.
+    /// Number of requested channel ends that were executed.
     ended: usize,
 }
 
 /// A client was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denied {
-    /// As the client sees it: its WebSocket is closed with code 4490 and this.
+    /// Reason that the client sees: its WebSocket is closed with code 4490 and this.
     pub reason: String,
 }
 
 impl FakeSora {
-    /// One whose webhooks go to `webhooks` (`http://127.0.0.1:3100`).
+    /// Creates a Sora whose webhooks go to `webhooks` (`http://127.0.0.1:3100`).
     pub fn new(webhooks: &str, seed: u64) -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -271,7 +271,7 @@ impl FakeSora {
         if self.percent(twice) {
             self.send(kind, &said);
         }
-        // Whatever was overtaken comes behind what overtook it.
+        // Delayed webhooks are sent behind the ones that overtook them.
         self.settle();
     }
 
@@ -280,7 +280,7 @@ impl FakeSora {
             .client
             .post(format!("{}/sora/{kind}", self.webhooks))
             .header("content-type", "application/json");
-        // Sora does not send it again, whatever became of it.
+        // Sora does not repeat it, whatever the outcome.
         drop(
             self.runtime
                 .block_on(async { request.body(said.to_string()).send().await }),

@@ -65,7 +65,7 @@ pub(crate) fn connection_destroyed(connection: &Connection, id: &str) -> Value {
     )
 }
 
-/// As `ListConnections` lists it.
+/// Formats a connection for `ListConnections`.
 pub(crate) fn listed(connection: &Connection) -> Value {
     json!({
         "role": "sendrecv", "channel_id": connection.channel_id, "session_id": connection.session_id,

@@ -20,7 +20,8 @@ pub(crate) struct Service {
     pub(crate) node: String,
     pub(crate) token: u64,
     pub(crate) start: Duration,
-    /// Of one that goes on, when it was looked at: what comes later, nobody has seen yet.
+    /// End of the service; for one that continues, the time of the check: later events were not
+    /// observed yet.
     pub(crate) end: Duration,
 }
 
@@ -44,12 +45,12 @@ impl fmt::Display for Service {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) revision: u64,
-    /// When somebody who watched saw it: no earlier than it happened.
+    /// Time at which the watch reported it: no earlier than it happened.
     pub(crate) seen: Option<Duration>,
     pub(crate) what: What,
 }
 
-/// What changed.
+/// Change of the cluster's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     /// A node wrote a channel's claim; the revision is its token.
@@ -60,7 +61,7 @@ pub(crate) enum What {
     Mode { node: String, mode: Option<String> },
 }
 
-/// What must not be.
+/// Violation of a promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Violation {
     /// Both served at the same time, for so long.
@@ -112,7 +113,7 @@ fn check_overlaps(served: &[&Service], violations: &mut Vec<Violation>) {
             .values()
             .filter(|first| first.node != second.node && second.start < first.end)
         {
-            // Which was to come first is not known of two that began at once: any common time is too much.
+            // Two services that began at once have no order: any common time is a violation.
             let time = first.end.min(second.end).saturating_sub(second.start);
             if !time.is_zero() {
                 violations.push(Violation::Overlap {

@@ -74,7 +74,7 @@ fn a_channel_that_changes_hands_in_order_is_as_it_must_be() {
 }
 
 #[test]
-fn so_is_one_that_was_released() {
+fn a_channel_that_was_released_is_as_it_must_be() {
     let services = [
         service("n1", 10, 10, 15),
         service("n1", 10, 16, 17),
