@@ -21,12 +21,10 @@ use super::membership;
 use super::meta::MetaKey;
 use super::session_changes::SessionChanges;
 
-/// Sequence numbers that are reserved at once, more for a longer log: a power loss may skip them, and each reservation waits for the
-/// disk.
+/// Sequence numbers that are reserved at once: a power loss may skip them, and each reservation waits for the disk.
 const RESERVED_SEQS_MIN: u64 = 8_192;
 const RESERVED_SEQS_MAX: u64 = 1_048_576;
 
-/// Events in one row of the log at most.
 const EVENTS_PER_ROW: usize = 1_024;
 
 /// Maximum number of rows of the log that one commit removes: more than it adds, so that a surplus shrinks.
@@ -46,18 +44,14 @@ fn count_pages(_: &mut Wal, pages: i32) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Position of the writer in the log.
 #[derive(Clone, Copy, Debug)]
 struct LogPosition {
-    /// The last event that was written.
     last_seq: u64,
-    /// The first seq that is not reserved.
     reserved_seq: u64,
     /// The first and the last event of the oldest row, if there is one.
     oldest_row: Option<(u64, u64)>,
 }
 
-/// Failure that a commit survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Durability {
     /// The daemon's end: the file has it.
@@ -73,7 +67,6 @@ pub(super) struct Writer {
     position: LogPosition,
     keep_events: u64,
     oldest: OldestSeq,
-    /// Durability that the connection is set to.
     durability: Durability,
 }
 
@@ -110,7 +103,6 @@ impl Writer {
         Ok(())
     }
 
-    /// The connection that has everything that was committed.
     pub(super) const fn connection(&self) -> &Connection {
         &self.connection
     }
@@ -144,8 +136,7 @@ impl Writer {
         checkpoint(&self.connection)
     }
 
-    /// Notes the clean stop. A reader of the log may continue a moment longer and would leave the write-ahead log behind, so it is copied
-    /// here.
+    /// Notes the clean stop, and checkpoints: a reader of the log may continue a moment longer and would leave the log behind.
     pub(super) fn close(mut self) -> rusqlite::Result<()> {
         self.set_durability(Durability::PowerLoss)?;
         MetaKey::IsClosed.write(&self.connection, true)?;
@@ -192,7 +183,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Returns the shared sequence number of the oldest stored event.
     pub(super) fn oldest(&self) -> OldestSeq {
         self.oldest.clone()
     }
