@@ -8,7 +8,7 @@ use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
 
-use crate::cluster::claim::{Claim, Found, Me, Outcome, Reply, judge};
+use crate::cluster::claim::{Claim, Found, Outcome, Reply};
 use crate::cluster::placement::{Candidate, Place as Belongs, place};
 use crate::cluster::{Incarnation, Token};
 use crate::effect::{Action, Record};
@@ -18,7 +18,7 @@ use crate::snapshot::TakeoverWait;
 use super::etcd::{ClaimOp, EtcdRequest};
 use super::trust::REFUSED;
 use super::waiters::{Asking, Ruling, Waiter};
-use super::{Member, Place, millis};
+use super::{Member, millis};
 
 /// Claims under way at most; whoever asks for one more channel is told to come again.
 pub const CLAIMS_IN_FLIGHT_MAX: usize = 64;
@@ -83,7 +83,7 @@ impl Member {
     /// A claim names its owner: it may be one that is gone.
     pub(super) fn note_owner(&mut self, claim: Claim) {
         if self.settings.takeover_wait == TakeoverWait::None {
-            self.gone.purge(claim.incarnation);
+            self.ownership.purge(claim.incarnation);
         }
         if !self.nodes.contains_key(&claim.node) {
             self.lose(claim.node, claim.incarnation);
@@ -92,12 +92,7 @@ impl Member {
 
     fn may_claim(&self, now: Duration) -> bool {
         let is_free = !self.trust.refuses() && self.trust.reclaims_for(now).is_none();
-        matches!(self.place, Place::In)
-            && is_free
-            && self
-                .right
-                .as_ref()
-                .is_some_and(|right| right.may_claim(now))
+        is_free && self.ownership.may_claim(now)
     }
 }
 
@@ -120,8 +115,11 @@ impl Gate {
         if let Some(asking) = member.asking.get_mut(channel_id) {
             asking.waiters.push(waiter);
         } else {
-            if member.asking.len() >= CLAIMS_IN_FLIGHT_MAX || member.owned.len() >= CLAIMS_MAX {
-                let retry = (member.owned.len() < CLAIMS_MAX).then(|| millis(CLAIM_RETRY_AFTER));
+            if member.asking.len() >= CLAIMS_IN_FLIGHT_MAX
+                || member.ownership.channel_count() >= CLAIMS_MAX
+            {
+                let retry = (member.ownership.channel_count() < CLAIMS_MAX)
+                    .then(|| millis(CLAIM_RETRY_AFTER));
                 self.count_rejected(RejectReason::AtCapacity);
                 return Some(Ok(Decision::Reject {
                     reason: RejectReason::AtCapacity,
@@ -197,11 +195,7 @@ impl Gate {
         if member.trust.refuses() {
             return self.settle(ctx, &channel_id, &Ruling::Unavailable(REFUSED.to_owned()));
         }
-        if member
-            .right
-            .as_ref()
-            .is_none_or(|right| right.incarnation() != by)
-        {
+        if !member.ownership.holds_lease_of(by) {
             // What was won under an earlier incarnation is of no use.
             self.drop_stray(ctx, channel_id.clone(), (by, reply));
             return self.again(ctx, &channel_id, None);
@@ -237,12 +231,7 @@ impl Gate {
     /// it counts.
     pub(super) fn judge_reply(&mut self, reply: Reply, here: Here) -> Option<Outcome> {
         let member = self.member()?;
-        let me = Me {
-            right: member.right.as_ref()?,
-            mode: here.mode,
-            over: &member.over,
-        };
-        Some(judge(reply, me, &mut member.gone, here.now))
+        member.ownership.on_claim_reply(reply, here.mode, here.now)
     }
 
     /// A claim was won that nobody waits for any more.
@@ -253,13 +242,12 @@ impl Gate {
         (by, reply): (Incarnation, Result<Reply, String>),
     ) {
         // One that was won in another history is not there any more.
-        let is_of_this_history = self
-            .member()
-            .is_some_and(|member| member.lives.contains(&by));
+        let is_of_this_history = self.member().is_some_and(|member| member.ownership.was(by));
         if let (Ok(Reply::Won(token)), true, None) = (
             reply,
             is_of_this_history,
-            self.member().and_then(|member| member.token(&channel_id)),
+            self.member()
+                .and_then(|member| member.ownership.token(&channel_id)),
         ) {
             self.release_token(ctx, channel_id, token);
         }
@@ -426,7 +414,7 @@ impl Gate {
 
     fn own(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, token: Token) {
         let Some(member) = self.member() else { return };
-        member.owned.insert(channel_id.clone(), token);
+        member.ownership.own(channel_id.clone(), token);
         member.unclaimed.remove(channel_id);
         ctx.effects.records.push(Record::Claimed {
             channel_id: channel_id.clone(),
@@ -465,7 +453,7 @@ impl Gate {
     /// A session was opened without a question: the SFU has told of it.
     pub(crate) fn note_unclaimed(&mut self, channel_id: &ChannelId) {
         if let Some(member) = self.member()
-            && !member.owned.contains_key(channel_id)
+            && member.ownership.token(channel_id).is_none()
         {
             member.unclaimed.insert(channel_id.clone());
         }

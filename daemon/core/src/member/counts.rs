@@ -181,7 +181,7 @@ impl Gate {
                 .nodes
                 .get(node_name)
                 .is_some_and(|node| node.incarnation == *incarnation);
-            if is_there || member.gone.is_purged(*incarnation) {
+            if is_there || member.ownership.departures().is_purged(*incarnation) {
                 continue;
             }
             let count = by_name.entry(node_name.clone()).or_default();

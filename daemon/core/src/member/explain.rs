@@ -69,7 +69,7 @@ impl Gate {
         // A channel of the node's own is its own in every mode.
         let Some(member) = self
             .member()
-            .filter(|member| !member.owned.contains_key(&channel_id))
+            .filter(|member| member.ownership.token(&channel_id).is_none())
         else {
             return Some(Ok(self.explained(&channel_id, |_| Ruling::Here)));
         };
@@ -80,7 +80,7 @@ impl Gate {
         let Some(by) = member.incarnation() else {
             return Some(Ok(self.explained(&channel_id, |_| cannot(ON_ITS_WAY))));
         };
-        if member.owned.len() >= CLAIMS_MAX {
+        if member.ownership.channel_count() >= CLAIMS_MAX {
             return Some(Ok(self.explained(&channel_id, |_| Ruling::Full)));
         }
         if member.explaining.count() >= EXPLAINING_MAX {

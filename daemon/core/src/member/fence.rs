@@ -9,7 +9,6 @@ use soramode_protocol::event::EndReason;
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::node::Membership;
 
-use crate::cluster::join::PastSessions;
 use crate::effect::Action;
 use crate::gate::{Ctx, Gate};
 use crate::input::SocketId;
@@ -71,7 +70,9 @@ impl Gate {
     /// The right is over: nobody is admitted, and every session ends.
     pub(super) fn fence_all(&mut self, ctx: &mut Ctx) {
         self.set_membership(ctx, Membership::Fenced);
-        self.give_up();
+        if let Some(member) = self.member() {
+            member.ownership.give_up();
+        }
         self.fence(ctx, FenceScope::All);
         self.stop_asking(ctx);
     }
@@ -248,11 +249,8 @@ impl Gate {
     /// Nothing of the node's earlier lives is served any more: it may join anew, and has what is left of them at its disposal.
     fn past_is_over(&mut self, ctx: &mut Ctx) {
         let Some(member) = self.member() else { return };
-        if let Some(past) = &mut member.past {
-            past.sessions = PastSessions::Over;
-        }
-        member.over.extend(member.lives.iter().copied());
-        let owned: Vec<ChannelId> = member.owned.keys().cloned().collect();
+        member.ownership.end_incarnations();
+        let owned: Vec<ChannelId> = member.ownership.channels().cloned().collect();
         for channel in owned {
             self.release(ctx, &channel);
         }

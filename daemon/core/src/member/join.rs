@@ -5,18 +5,16 @@ use std::time::Duration;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
 
+use crate::cluster::Incarnation;
 use crate::cluster::gone::Roll;
-use crate::cluster::join::{Join, Past, PastSessions, how_to_join};
-use crate::cluster::readopt::Readoption;
-use crate::cluster::right::{Renewal, Right};
-use crate::cluster::{FenceAfter, Incarnation};
 use crate::effect::Record;
 use crate::gate::{Ctx, Gate};
 use crate::known::UntrackedIncarnations;
 use crate::snapshot::StoredMember;
 
+use super::Member;
 use super::etcd::{EtcdRequest, Load, MembershipView, NodeRecord};
-use super::{Member, Place};
+use super::ownership::{KeyWritten, NextStep, OwnKey};
 
 /// Nodes in one cluster at most.
 pub const NODES_MAX: usize = 100;
@@ -29,13 +27,13 @@ impl Member {
     fn see(&mut self, looked: &mut MembershipView, received: Duration) {
         let nodes = std::mem::take(&mut looked.nodes);
         let present = nodes.iter().map(|node| node.incarnation).collect();
-        self.gone.saw(Roll {
+        self.ownership.observe(Roll {
             revision: looked.etcd.revision,
             present,
             received,
         });
         for incarnation in looked.purged.drain(..) {
-            self.gone.purge(incarnation);
+            self.ownership.purge(incarnation);
         }
         let before = std::mem::take(&mut self.nodes);
         self.nodes = nodes
@@ -55,29 +53,10 @@ impl Member {
             }
         }
         self.lost.retain(|name, incarnation| {
-            !self.nodes.contains_key(name) && !self.gone.is_purged(*incarnation)
+            !self.nodes.contains_key(name) && !self.ownership.departures().is_purged(*incarnation)
         });
         self.epoch = looked.etcd.configuration.as_ref().map_or(0, |it| it.epoch);
         self.problem = None;
-    }
-
-    /// Whether the node's key is to hold what an earlier one held.
-    fn holds(&self) -> bool {
-        self.right.is_some()
-            || self
-                .past
-                .is_some_and(|past| past.sessions == PastSessions::Running)
-    }
-
-    /// The key is not there, or was not written: the next look decides anew.
-    pub(super) fn step_back(&mut self) {
-        if !matches!(self.place, Place::In | Place::Out) {
-            self.place = if self.right.is_some() {
-                Place::In
-            } else {
-                Place::Out
-            };
-        }
     }
 
     /// Describes why the node's name is in use. A registration that is not renewed expires with its lease, so one that outlasts that belongs
@@ -96,15 +75,6 @@ impl Member {
             None => "another running node has this node's name: give one of them another with --node-name".to_owned(),
         }
     }
-
-    /// Its newest member key, as far as it knows.
-    fn key(&self) -> Option<Incarnation> {
-        match &self.place {
-            Place::Readopting(readoption) => Some(readoption.next()),
-            Place::Begun(incarnation) => Some(*incarnation),
-            Place::In | Place::Joining | Place::Out => self.right.as_ref().map(Right::incarnation),
-        }
-    }
 }
 
 /// Returns the node's key if the node ordered it itself, and serves nothing under it: an earlier start of the daemon, which ended before it
@@ -113,6 +83,18 @@ fn unused_key(looked: &MembershipView) -> Option<Incarnation> {
     looked
         .own
         .filter(|own| looked.own_of_this_boot == Some(*own))
+}
+
+/// What a read shows of the node's own key.
+fn own_key(looked: &MembershipView) -> OwnKey {
+    OwnKey {
+        revision: looked.etcd.revision,
+        sent: looked.sent,
+        received: looked.received,
+        found: looked.own,
+        unused: unused_key(looked),
+        is_full: false,
+    }
 }
 
 impl Gate {
@@ -126,7 +108,7 @@ impl Gate {
         // The answer to an order to join was lost: nobody else wrote this key.
         let is_lost_reply = looked.own.is_some() && looked.own == looked.own_of_this_start;
         if let Some(own) = looked.own.filter(|own| {
-            is_lost_reply && !member.lives.contains(own) && !matches!(member.place, Place::Joining)
+            is_lost_reply && !member.ownership.was(*own) && !member.ownership.is_joining()
         }) {
             self.joined(ctx, Ok(own));
         }
@@ -134,102 +116,63 @@ impl Gate {
         self.follow_look(ctx);
     }
 
-    /// What the read means for the node's place.
+    /// What the read means for the node's own key.
     fn go_on(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
+        let now = ctx.now.boot;
         let Some(member) = self.member() else { return };
-        // A key is created at the revision that is its incarnation: an earlier read, answered late, says nothing of it.
-        if member
-            .key()
-            .is_some_and(|Incarnation(created)| looked.etcd.revision < created)
-        {
-            return;
-        }
-        match &member.place {
-            Place::Joining => {}
-            Place::Out => self.join(ctx, looked),
-            Place::In if looked.own == member.key() => self.renew(ctx, looked),
-            Place::In => self.join_again(ctx, looked),
-            Place::Readopting(readoption) if looked.own == Some(readoption.next()) => {
-                self.readopt_rest(ctx);
+        let read = OwnKey {
+            is_full: member.nodes.len() >= NODES_MAX,
+            ..own_key(looked)
+        };
+        let next = member.ownership.on_own_key_read(&read, now);
+        self.follow_own_key(ctx, next);
+    }
+
+    fn follow_own_key(&mut self, ctx: &mut Ctx, next: NextStep) {
+        let now = ctx.now;
+        match next {
+            NextStep::Wait => {}
+            NextStep::Renewed => {
+                if let Some(member) = self.member() {
+                    member.renewed_at = Some(now.wall);
+                }
+                self.watch_right(ctx);
+                self.set_membership_timer(now.boot);
             }
-            Place::Begun(incarnation) if looked.own == Some(*incarnation) => {
-                let incarnation = *incarnation;
-                self.enter(ctx, incarnation, looked.sent);
+            NextStep::Fence => self.fence_all(ctx),
+            NextStep::Activated {
+                incarnation,
+                is_first,
+            } => self.enter(ctx, incarnation, is_first),
+            NextStep::Join { give_up } => self.order_join(ctx, give_up),
+            NextStep::NameInUse(holder) => {
+                if let Some(member) = self.member() {
+                    let why = member.name_in_use(holder, now.boot);
+                    member.problem = Some(why);
+                }
             }
-            Place::Readopting(_) | Place::Begun(_) => {
-                member.step_back();
-                self.go_on(ctx, looked);
-            }
+            NextStep::ClusterFull => self.note_problem(format!(
+                "the cluster already has {NODES_MAX} nodes, the maximum"
+            )),
+            NextStep::Migrate => self.readopt_rest(ctx),
         }
     }
 
     /// Before a deadline is looked at: the daemon may have been held up, and the right have been renewed meanwhile.
     pub(crate) fn renew_first(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
+        let now = ctx.now.boot;
         let Some(member) = self.member() else { return };
-        if matches!(member.place, Place::In)
-            && looked.own == member.key()
-            && looked.own.is_some()
-            && member.trust.takes(looked)
-        {
-            self.renew(ctx, looked);
+        if member.ownership.is_confirmed_by(looked.own) && member.trust.takes(looked) {
+            let next = member.ownership.renew(&own_key(looked), now);
+            self.follow_own_key(ctx, next);
         }
     }
 
-    fn renew(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
-        let (now, wall) = (ctx.now.boot, ctx.now.wall);
-        let Some(member) = self.member() else { return };
-        let Some(right) = &mut member.right else {
-            return;
-        };
-        match right.confirm(looked.sent, looked.received.min(now)) {
-            Renewal::Prolonged => {
-                member.renewed_at = Some(wall);
-                self.watch_right(ctx);
-                self.set_membership_timer(now);
-            }
-            Renewal::Over => self.fence_all(ctx),
+    fn order_join(&mut self, ctx: &mut Ctx, give_up: Option<Incarnation>) {
+        let mode = self.mode_to_publish();
+        if let Some(member) = self.member() {
+            member.publication.joining(mode);
         }
-    }
-
-    /// The member key is lost and the right still runs.
-    fn join_again(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
-        let mode = self.mode_to_publish();
-        let give_up = unused_key(looked);
-        let Some(member) = self.member() else { return };
-        member.place = Place::Joining;
-        member.publication.joining(mode);
-        self.order_join(ctx, mode, give_up);
-    }
-
-    fn join(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
-        let mode = self.mode_to_publish();
-        let Some(member) = self.member() else { return };
-        let give_up = match how_to_join(member.past, looked.own) {
-            Join::EndSessions => return self.fence_all(ctx),
-            Join::NameInUse if unused_key(looked).is_some() => unused_key(looked),
-            Join::NameInUse => {
-                let now = ctx.now.boot;
-                let why = looked
-                    .own
-                    .map(|holder| member.name_in_use(holder, now))
-                    .unwrap_or_default();
-                return self.note_problem(why);
-            }
-            Join::Adopt(incarnation) => return self.enter(ctx, incarnation, looked.sent),
-            Join::Create | Join::Readopt if member.nodes.len() >= NODES_MAX => {
-                return self.note_problem(format!(
-                    "the cluster already has {NODES_MAX} nodes, the maximum"
-                ));
-            }
-            Join::GiveUp(incarnation) => Some(incarnation),
-            Join::Create | Join::Readopt => None,
-        };
-        member.place = Place::Joining;
-        member.publication.joining(mode);
-        self.order_join(ctx, mode, give_up);
-    }
-
-    fn order_join(&self, ctx: &mut Ctx, mode: Mode, give_up: Option<Incarnation>) {
         let reads_claims = self.known.untracked() == Some(&UntrackedIncarnations::Unread);
         Self::order(
             ctx,
@@ -247,20 +190,15 @@ impl Gate {
         let incarnation = match joined {
             Ok(incarnation) => incarnation,
             // An earlier order's answer, that came late.
-            Err(_) if matches!(member.place, Place::Readopting(_) | Place::Begun(_)) => return,
+            Err(_) if member.ownership.is_key_written() => return,
             Err(why) => {
                 member.problem = Some(why);
                 member.publication.not_joined();
-                return member.step_back();
+                return member.ownership.abort_join();
             }
         };
-        member.lives.push(incarnation);
-        if matches!(member.place, Place::Readopting(_) | Place::Begun(_)) {
-            return;
-        }
-        if let (Place::Out, Some(past)) = (&member.place, &mut member.past) {
-            // The right ended meanwhile: this key is given up with it.
-            past.incarnation = incarnation;
+        let next = member.ownership.on_key_written(incarnation);
+        if next == KeyWritten::Ignored {
             return;
         }
         let published = member.publication.joined();
@@ -268,32 +206,19 @@ impl Gate {
         if let Some(mode) = published {
             self.answer_published(ctx, mode);
         }
-        let Some(member) = self.member() else { return };
-        if member.holds() {
-            let held = member
-                .owned
-                .iter()
-                .map(|(channel, token)| (channel.clone(), *token));
-            member.place = Place::Readopting(Readoption::new(incarnation, held));
-            self.readopt_rest(ctx);
-        } else {
-            member.place = Place::Begun(incarnation);
-            Self::order(ctx, EtcdRequest::ReadMembers);
+        match next {
+            KeyWritten::Ignored => {}
+            KeyWritten::Migrate => self.readopt_rest(ctx),
+            KeyWritten::ReadMembers => Self::order(ctx, EtcdRequest::ReadMembers),
         }
     }
 
     /// A read that was sent then shows the node's own key: its right begins.
-    fn enter(&mut self, ctx: &mut Ctx, incarnation: Incarnation, sent: Duration) {
+    fn enter(&mut self, ctx: &mut Ctx, incarnation: Incarnation, is_first: bool) {
         let (now, wall) = (ctx.now.boot, ctx.now.wall);
         let Some(member) = self.member() else { return };
         let terms = member.settings.terms;
-        let before = member.right.replace(Right::begin(incarnation, terms, sent));
-        member.place = Place::In;
-        member.past = None;
         member.renewed_at = Some(wall);
-        if !member.lives.contains(&incarnation) {
-            member.lives.push(incarnation);
-        }
         let has_untracked = self.known.untracked().is_some();
         let stored = StoredMember {
             incarnation,
@@ -302,27 +227,11 @@ impl Gate {
         };
         ctx.effects.records.push(Record::Member(Some(stored)));
         self.store_known(ctx, 0);
-        if before.is_none() {
+        if is_first {
             self.set_membership(ctx, Membership::Joined);
         }
         self.watch_right(ctx);
         self.set_membership_timer(now);
-    }
-
-    /// The incarnation is given up: what it served must end, and be known to have ended, before the node joins anew.
-    pub(super) fn give_up(&mut self) {
-        let Some(member) = self.member() else { return };
-        let fence_after: FenceAfter = member.settings.terms.fence_after;
-        let key = member
-            .key()
-            .or_else(|| member.past.map(|past| past.incarnation));
-        member.right = None;
-        member.place = Place::Out;
-        member.past = key.map(|incarnation| Past {
-            incarnation,
-            fence_after,
-            sessions: PastSessions::Ending,
-        });
     }
 
     /// What is done after each read, since etcd answers.

@@ -8,6 +8,7 @@ pub mod etcd;
 pub mod explain;
 pub mod fence;
 pub mod join;
+pub mod ownership;
 mod publish;
 mod readoption;
 mod release;
@@ -24,10 +25,7 @@ use soramode_protocol::id::{ChannelId, NodeName};
 use soramode_protocol::node::Membership;
 use soramode_protocol::time::Time;
 
-use crate::cluster::gone::Gone;
 use crate::cluster::join::{Past, PastSessions};
-use crate::cluster::readopt::Readoption;
-use crate::cluster::right::{Right, ValidFor};
 use crate::cluster::{Incarnation, Token};
 use crate::effect::{Action, Record};
 use crate::gate::{Ctx, Gate};
@@ -37,6 +35,7 @@ use counts::Counts;
 use etcd::{EtcdRequest, EtcdResponse, Joined, Load, NodeRecord};
 use explain::Explaining;
 use fence::Fences;
+use ownership::Ownership;
 use publish::Publication;
 use release::Releases;
 use trust::Trust;
@@ -49,24 +48,13 @@ const LOST_MAX: usize = 1_024;
 /// What the node holds of its cluster.
 pub(crate) struct Member {
     pub(crate) settings: ClusterSettings,
-    place: Place,
-    right: Option<Right>,
-    /// Its last life in the cluster, while it is not in.
-    past: Option<Past>,
-    /// Its lives since the start, the past one first.
-    lives: Vec<Incarnation>,
-    /// Those of them whose sessions are known to be over.
-    over: BTreeSet<Incarnation>,
-    owned: BTreeMap<ChannelId, Token>,
-    /// Claims are being written anew; nothing more is ordered before that has come back.
-    is_readopting: bool,
+    ownership: Ownership,
     /// Channels with a session that nobody claimed: the SFU told of it.
     unclaimed: BTreeSet<ChannelId>,
     asking: BTreeMap<ChannelId, Asking>,
     releases: Releases,
     fences: Fences,
     publication: Publication,
-    gone: Gone,
     nodes: BTreeMap<NodeName, NodeRecord>,
     /// Nodes that were seen, or that claims name, and that are not there.
     lost: BTreeMap<NodeName, Incarnation>,
@@ -83,20 +71,6 @@ pub(crate) struct Member {
     problem: Option<String>,
 }
 
-/// Where the node is joining the cluster.
-enum Place {
-    /// It has no member key, or none that it knows to be its own.
-    Out,
-    /// It is being created; what for is left in `right`: if there is one, it is to hold what that held.
-    Joining,
-    /// It is there, and claims are being written anew under it.
-    Readopting(Readoption),
-    /// It is there; its right begins with the next read that shows it.
-    Begun(Incarnation),
-    /// The right is that of the member key.
-    In,
-}
-
 impl Member {
     pub(crate) fn new(settings: ClusterSettings, stored: &mut Stored) -> Self {
         let past = stored.member.take().map(
@@ -110,21 +84,15 @@ impl Member {
                 sessions: PastSessions::Running,
             },
         );
+        let owned = std::mem::take(&mut stored.claims);
         Self {
+            ownership: Ownership::new(settings.terms, past, owned),
             settings,
-            place: Place::Out,
-            right: None,
-            lives: past.iter().map(|past| past.incarnation).collect(),
-            past,
-            over: BTreeSet::new(),
-            owned: std::mem::take(&mut stored.claims).into_iter().collect(),
-            is_readopting: false,
             unclaimed: BTreeSet::new(),
             asking: BTreeMap::new(),
             releases: Releases::default(),
             fences: Fences::default(),
             publication: Publication::default(),
-            gone: Gone::default(),
             nodes: BTreeMap::new(),
             lost: BTreeMap::new(),
             epoch: 0,
@@ -141,33 +109,14 @@ impl Member {
 
     /// As whom the node may write, if it may.
     fn incarnation(&self) -> Option<Incarnation> {
-        match self.place {
-            Place::In if self.trust.refuses() => None,
-            Place::In => self
-                .right
-                .as_ref()
-                .map(Right::incarnation)
-                .filter(|it| *it != Incarnation::OF_ANOTHER_HISTORY),
-            Place::Out | Place::Joining | Place::Readopting(_) | Place::Begun(_) => None,
-        }
-    }
-
-    pub(crate) fn token(&self, channel_id: &ChannelId) -> Option<Token> {
-        self.owned.get(channel_id).copied()
-    }
-
-    /// How long the right runs; `None` is without end.
-    fn valid_for(&self, now: Duration) -> Option<Duration> {
-        match self.right.as_ref().map(|right| right.valid_for(now)) {
-            None | Some(ValidFor::Over) => Some(Duration::ZERO),
-            Some(ValidFor::For(time)) => Some(time),
-            Some(ValidFor::Always) => None,
-        }
+        self.ownership
+            .incarnation()
+            .filter(|_| !self.trust.refuses())
     }
 
     /// Remembers a node as gone; one that was purged is of no concern any more, whatever still names it.
     fn lose(&mut self, node: NodeName, incarnation: Incarnation) {
-        if self.gone.is_purged(incarnation) {
+        if self.ownership.departures().is_purged(incarnation) {
             return;
         }
         self.lost.insert(node, incarnation);
@@ -194,20 +143,16 @@ impl Gate {
         let Some(member) = self.member() else { return };
         member.unclaimed = channels
             .iter()
-            .filter(|channel| !member.owned.contains_key(*channel))
+            .filter(|channel| member.ownership.token(channel).is_none())
             .cloned()
             .collect();
-        if host == HostState::Rebooted
-            && let Some(past) = &mut member.past
-        {
-            past.sessions = PastSessions::Over;
-            member.over.insert(past.incarnation);
+        if host == HostState::Rebooted && member.ownership.end_previous() {
             self.known.set_untracked(None);
         }
         let Some(member) = self.member() else { return };
         let left: Vec<ChannelId> = member
-            .owned
-            .keys()
+            .ownership
+            .channels()
             .filter(|channel| !channels.contains(*channel))
             .cloned()
             .collect();
@@ -230,7 +175,7 @@ impl Gate {
         let Some(right) = self
             .member
             .as_deref()
-            .and_then(|member| member.right.as_ref())
+            .and_then(|member| member.ownership.lease())
         else {
             return;
         };
@@ -248,7 +193,7 @@ impl Gate {
     }
 
     fn set_membership_timer(&mut self, now: Duration) {
-        let right = self.member().and_then(|member| member.right.as_ref());
+        let right = self.member().and_then(|member| member.ownership.lease());
         match right.and_then(|right| right.next_deadline(now)) {
             Some(at) => self.timers.set(crate::timers::Timer::Membership, at),
             None => self.timers.cancel(crate::timers::Timer::Membership),
@@ -319,7 +264,7 @@ impl Gate {
         self.store_known(ctx, 0);
         let is_empty = self.sessions.session_count() == 0;
         let Some(member) = self.member() else { return };
-        let leaves = is_empty && member.owned.is_empty() && member.asking.is_empty();
+        let leaves = is_empty && member.ownership.channel_count() == 0 && member.asking.is_empty();
         let incarnation = member.incarnation().filter(|_| leaves);
         if incarnation.is_some() {
             ctx.effects.records.push(Record::Member(None));
@@ -333,11 +278,11 @@ impl Gate {
     /// The claim that goes out with an offer.
     pub(crate) fn claim_of(&self, channel_id: &ChannelId, now: Duration) -> Option<OfferedClaim> {
         let member = self.member.as_deref()?;
-        let Token(token) = member.token(channel_id)?;
+        let Token(token) = member.ownership.token(channel_id)?;
         Some(OfferedClaim {
             token,
             epoch: member.epoch,
-            valid_for_ms: member.valid_for(now).map(millis),
+            valid_for_ms: member.ownership.valid_for(now).map(millis),
         })
     }
 
@@ -345,6 +290,7 @@ impl Gate {
     pub(crate) fn token_of(&self, channel_id: &ChannelId) -> Option<u64> {
         self.member
             .as_deref()?
+            .ownership
             .token(channel_id)
             .map(|Token(token)| token)
     }

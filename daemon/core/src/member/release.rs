@@ -27,7 +27,7 @@ impl Gate {
     pub(crate) fn release(&mut self, ctx: &mut Ctx, channel: &ChannelId) {
         let Some(member) = self.member() else { return };
         member.unclaimed.remove(channel);
-        if let Some(token) = member.owned.remove(channel) {
+        if let Some(token) = member.ownership.disown(channel) {
             ctx.effects.records.push(Record::Unclaimed(channel.clone()));
             self.release_token(ctx, channel.clone(), token);
         }

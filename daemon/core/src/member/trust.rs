@@ -9,7 +9,6 @@ use soramode_protocol::id::{ClusterId, HistoryId};
 use soramode_protocol::node::Membership;
 use soramode_protocol::reply::{Answer, Reply};
 
-use crate::cluster::gone::Gone;
 use crate::cluster::history::{
     Accepted, AcceptedRisk, InitRefusal, Known, Refusal, Shown, judge, plan_init,
 };
@@ -20,10 +19,10 @@ use crate::gate::{Ctx, Gate};
 use crate::input::ReplyHandle;
 use crate::snapshot::StoredMember;
 
+use super::Member;
 use super::etcd::{EtcdRequest, Init, MembershipView};
 use super::release::Releases;
 use super::waiters::Ruling;
-use super::{Member, Place};
 
 /// The highest revision that was seen is stored at most this often, beside each join, each claim, and each refusal.
 pub const REVISION_PAUSE: Duration = Duration::from_mins(1);
@@ -87,26 +86,11 @@ impl Trust {
 impl Member {
     /// What is remembered of a history says nothing of the next one, whose numbers begin again further back.
     fn leave_history(&mut self, now: Duration) -> Option<FenceAfter> {
-        self.gone = Gone::default();
-        self.over.clear();
-        self.lives.clear();
+        let promised = self.ownership.leave_history();
         self.nodes.clear();
         self.lost.clear();
         self.releases = Releases::default();
         self.told = None;
-        if let Some(right) = &mut self.right {
-            right.leave_history();
-        }
-        if let Some(past) = &mut self.past {
-            past.incarnation = Incarnation::OF_ANOTHER_HISTORY;
-        }
-        if !matches!(self.place, Place::Joining) {
-            self.place = if self.right.is_some() {
-                Place::In
-            } else {
-                Place::Out
-            };
-        }
         // Nodes that do not hear of the new history lose their right within this time, where it has an end.
         let wait = self
             .settings
@@ -114,10 +98,7 @@ impl Member {
             .fence_after
             .takeover_wait(self.settings.terms.fence_budget);
         self.trust.claims_from = now + wait.unwrap_or_default().max(RECLAIM_TIME);
-        self.right
-            .as_ref()
-            .map(|right| right.terms().fence_after)
-            .or(self.past.map(|past| past.fence_after))
+        promised
     }
 }
 

@@ -12,8 +12,6 @@ use crate::known::UntrackedIncarnations;
 use crate::snapshot::StoredMember;
 use crate::waits::Changed;
 
-use super::Place;
-
 /// Between two reads of the claims that show whether they still own channels: another node may have taken those over.
 const RECOUNT_PAUSE: Duration = Duration::from_mins(1);
 
@@ -24,7 +22,9 @@ impl Gate {
             return;
         }
         let Some(member) = self.member() else { return };
-        owners.retain(|owner| !member.lives.contains(owner) && !member.gone.is_purged(*owner));
+        owners.retain(|owner| {
+            !member.ownership.was(*owner) && !member.ownership.departures().is_purged(*owner)
+        });
         if owners.is_empty() {
             self.clear_untracked(ctx);
         } else {
@@ -48,13 +48,15 @@ impl Gate {
                 incarnations,
                 read_at,
             }) => (
-                incarnations.iter().all(|it| member.gone.is_purged(*it)),
+                incarnations
+                    .iter()
+                    .all(|it| member.ownership.departures().is_purged(*it)),
                 ctx.now.boot.saturating_sub(*read_at) >= RECOUNT_PAUSE,
             ),
         };
         if is_purged {
             self.clear_untracked(ctx);
-        } else if is_due && matches!(member.place, Place::In) {
+        } else if is_due && member.ownership.is_active() {
             self.begin_count(ctx);
         }
     }
@@ -65,7 +67,7 @@ impl Gate {
             return;
         }
         self.known.set_untracked(None);
-        if let Some(right) = self.member().and_then(|member| member.right.as_ref()) {
+        if let Some(right) = self.member().and_then(|member| member.ownership.lease()) {
             let stored = StoredMember {
                 incarnation: right.incarnation(),
                 fence_after: right.terms().fence_after,

@@ -22,7 +22,7 @@ impl Gate {
         let valid_for = self
             .member
             .as_deref()
-            .and_then(|member| member.valid_for(now));
+            .and_then(|member| member.ownership.valid_for(now));
         Granted {
             membership: self.membership,
             valid_for_ms: valid_for.map(millis),
@@ -32,7 +32,7 @@ impl Gate {
     pub(crate) fn cluster_status(&self, now: Duration) -> Option<Box<ClusterStatus>> {
         let member = self.member.as_deref()?;
         let settings = &member.settings;
-        let right = member.right.as_ref();
+        let right = member.ownership.lease();
         Some(Box::new(ClusterStatus {
             name: settings.name.clone(),
             endpoints: settings.endpoints.clone(),
@@ -42,7 +42,9 @@ impl Gate {
             incarnation: right.map(|right| right.incarnation().0),
             epoch: (member.epoch > 0).then_some(member.epoch),
             renewed_at: member.renewed_at,
-            valid_for_ms: right.and_then(|_| member.valid_for(now)).map(millis),
+            valid_for_ms: right
+                .and_then(|_| member.ownership.valid_for(now))
+                .map(millis),
             fence_after_ms: match settings.terms.fence_after {
                 FenceAfter::After(time) => Some(millis(time)),
                 FenceAfter::Never => None,
@@ -50,7 +52,7 @@ impl Gate {
             no_takeover_reason: settings.no_takeover_reason.clone(),
             on_fence: settings.on_fence.name().to_owned(),
             dead_man: settings.dead_man.clone(),
-            channels: u64::try_from(member.owned.len()).unwrap_or(u64::MAX),
+            channels: u64::try_from(member.ownership.channel_count()).unwrap_or(u64::MAX),
             claims_in_flight: member.asking_count(),
             published: self.is_published(),
             problem: member
@@ -116,8 +118,8 @@ impl Gate {
             return Some(Err(Error::no_cluster()));
         };
         if member
-            .right
-            .as_ref()
+            .ownership
+            .lease()
             .is_none_or(|right| !right.may_claim(ctx.now.boot))
         {
             return Some(Err(Error::cannot_purge(self.membership)));
@@ -158,7 +160,7 @@ impl Gate {
             }
             Ok((incarnations, channels)) => {
                 for &incarnation in &incarnations {
-                    member.gone.purge(incarnation);
+                    member.ownership.purge(incarnation);
                 }
                 member.lost.remove(&node_name);
                 let incarnations = incarnations
