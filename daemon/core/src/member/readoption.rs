@@ -65,7 +65,6 @@ impl Gate {
                 ctx.effects.records.push(Record::Unclaimed(channel.clone()));
                 self.fence(ctx, FenceScope::Channel(channel));
             }
-
             // It has ended meanwhile, and its claim is to go as well.
             (Readopted::Unasked, Reply::Won(token))
                 if member.ownership.token(&channel).is_none() =>
