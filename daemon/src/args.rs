@@ -1,4 +1,5 @@
-//! What the operator can say when the daemon starts: the one definition of the flags, of their variables and of the file's keys.
+//! Command line of the daemon: the one definition of the flags, their variables and the file's
+//! keys.
 
 pub mod cluster;
 mod groups;
@@ -26,7 +27,7 @@ const SOCKET_MODE_BITS: u32 = 0o777;
 /// The bits without which the daemon's own user could not use the socket.
 const SOCKET_MODE_BITS_NEEDED: u32 = 0o600;
 
-/// Command lines for `--help` and the manual, and what each is for.
+/// Example command lines for `--help` and the manual, with their purpose.
 pub const EXAMPLES: [(&str, &str); 3] = [
     (
         "soramoded --config /etc/soramode/soramoded.toml",
@@ -42,7 +43,7 @@ pub const EXAMPLES: [(&str, &str); 3] = [
     ),
 ];
 
-/// How settings are written, for `--help` and the manual.
+/// Syntax of settings, for `--help` and the manual.
 pub const AFTER_HELP: &str = "\
 Every setting can be a flag (--node-name sfu-01), an environment variable (SORAMODED_NODE_NAME=sfu-01) or a line of the file \
 (node-name = \"sfu-01\"). A flag overrides the variable, the variable overrides the file, and the file overrides the default.
@@ -97,7 +98,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// Reads a command line (its first word is the program's name) and the environment.
+    /// Parses a command line (with the program's name first) and the environment.
     pub fn read_from(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let words: Vec<OsString> = words.into_iter().collect();
         let matches = command()
@@ -123,8 +124,8 @@ impl Args {
     }
 }
 
-/// Words a wrong value as the file's are worded, without what clap repeats of it: that may be a secret. A variable's is told with the
-/// variable's name, not with that of a flag that nobody gave.
+/// Rewords clap's error for an invalid value like the file's errors, without the value: that may be
+/// a secret. The error of a variable names the variable, not a flag.
 fn of_setting(error: clap::Error, words: &[OsString]) -> clap::Error {
     let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else {
         return error;
@@ -216,7 +217,7 @@ impl FromStr for SocketMode {
     }
 }
 
-/// How the log is written.
+/// Format of the log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -227,7 +228,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// How much is logged.
+/// Level of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {

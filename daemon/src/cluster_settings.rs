@@ -47,7 +47,7 @@ pub(crate) fn settings(config: &ClusterConfig) -> ClusterSettings {
         signaling_url: config.signaling_url.as_ref().map(ToString::to_string),
         api_url: config.api_url.as_ref().map(ToString::to_string),
         takeover_wait: match config.takeover_wait {
-            TakeoverWait::Owed => GateWait::Owed,
+            TakeoverWait::LeaseExpiry => GateWait::LeaseExpiry,
             TakeoverWait::None => GateWait::None,
         },
         registration_ttl: config.ttl + config.heartbeat,

@@ -181,7 +181,7 @@ impl FenceMeans {
 pub enum TakeoverWait {
     /// As long as the owner's right may run.
     #[default]
-    Owed,
+    LeaseExpiry,
     /// Not at all, which serves channels twice: to show that this is noticed.
     None,
 }

@@ -1,4 +1,4 @@
-//! The words in which the cluster is set up, each checked while it is read.
+//! Types of the cluster's settings, checked while they are parsed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,17 +7,17 @@ use std::time::Duration;
 use reqwest::Url;
 use soramode_protocol::http_client::shown_text;
 
-/// Where a member of etcd is: an absolute `http:` or `https:` URL without a path.
+/// URL of a member of etcd: an absolute `http:` or `https:` URL without a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EtcdUrl(String);
 
 impl EtcdUrl {
-    /// As it was written.
+    /// Returns the text as given.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it wants TLS.
+    /// Returns true if the URL needs TLS.
     pub fn is_https(&self) -> bool {
         self.0.starts_with("https:")
     }
@@ -53,12 +53,12 @@ impl fmt::Display for EtcdUrl {
     }
 }
 
-/// After how long without a renewal the right to the channels is over.
+/// Time without a renewal after which the ownership lease expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FenceAfter {
-    /// After this time.
+    /// Expires after this time.
     After(Duration),
-    /// It is without end.
+    /// Never expires on its own.
     Never,
 }
 
@@ -85,22 +85,22 @@ impl fmt::Display for FenceAfter {
     }
 }
 
-/// By what sessions are ended when the right to the channels is over.
+/// Means of ending sessions when the ownership lease expires.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum OnFence {
-    /// By nothing.
+    /// Ends no sessions; an operator must.
     #[default]
     None,
-    /// Sora's `DisconnectChannel`.
+    /// Calls `DisconnectChannel` of Sora's API.
     SoraApi,
-    /// This command, which ends all of them.
+    /// Runs this command, which ends all sessions.
     Exec(String),
-    /// The notification `Fence`, which each client that said `ends: true` acknowledges.
+    /// Sends the notification `Fence`, which each client with `ends: true` acknowledges.
     Socket,
 }
 
 impl OnFence {
-    /// The word for it.
+    /// Returns the name in the configuration.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::None => "none",
@@ -129,18 +129,18 @@ impl FromStr for OnFence {
     }
 }
 
-/// What ends the SFU's sessions when the daemon itself is dead or frozen.
+/// Means of ending the SFU's sessions if the daemon itself is dead or frozen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeadMan {
-    /// Nothing.
+    /// No such means exist.
     #[default]
     None,
-    /// The SFU asks for a grant again and again, and stops by itself when it has none.
+    /// The SFU requests grants repeatedly, and stops serving without one.
     Grant,
 }
 
 impl DeadMan {
-    /// The word for it.
+    /// Returns the name in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -166,7 +166,7 @@ impl FromStr for DeadMan {
     }
 }
 
-/// What the cluster is called: it stands in etcd's keys.
+/// Name of the cluster, which is part of etcd's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterName(String);
 
@@ -174,7 +174,7 @@ pub struct ClusterName(String);
 pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
 
 impl ClusterName {
-    /// The text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -211,11 +211,11 @@ impl fmt::Display for ClusterName {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeUrl(String);
 
-/// The longest URL that a node tells the others of itself, in bytes.
+/// Maximum length of the URLs that a node publishes, in bytes.
 pub const NODE_URL_BYTES_MAX: usize = 1_024;
 
 impl NodeUrl {
-    /// As it was written.
+    /// Returns the text as given.
     pub fn as_str(&self) -> &str {
         &self.0
     }

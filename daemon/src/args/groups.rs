@@ -5,7 +5,7 @@ use clap::Command;
 /// A group's heading, and the flags in it.
 type Group = (&'static str, &'static [&'static str]);
 
-/// In the order of their first settings.
+/// Groups of settings, in the order of their first settings.
 const GROUPS: [Group; 9] = [
     (
         "Control socket",

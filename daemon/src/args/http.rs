@@ -1,4 +1,4 @@
-//! The words in which the HTTP doors are set up, each checked while it is read.
+//! Types of the HTTP settings, checked while they are parsed.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -10,12 +10,12 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use soramode_protocol::http_client;
 
-/// Where a door listens: `ADDRESS:PORT` or `unix:PATH`.
+/// Address of a listener: `ADDRESS:PORT` or `unix:PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// A TCP address.
+    /// Listens on a TCP address.
     Tcp(SocketAddr),
-    /// A Unix socket.
+    /// Listens on a Unix socket.
     Unix(PathBuf),
 }
 
@@ -68,7 +68,7 @@ impl fmt::Display for HttpUrl {
 pub struct CorsOrigin(String);
 
 impl CorsOrigin {
-    /// As it stands in the `Origin` header.
+    /// Returns the text as in the `Origin` header.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -117,7 +117,7 @@ impl HostName {
         }
     }
 
-    /// Whether it names this machine alone.
+    /// Returns true if it names only this machine.
     pub fn is_loopback(&self) -> bool {
         match self {
             Self::Name(name) => name == "localhost",
@@ -141,7 +141,7 @@ impl FromStr for HostName {
     }
 }
 
-/// Whose the mode is, where there is a Sora that has one too.
+/// Owner of the mode, if a Sora has one too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SoraMode {

@@ -19,7 +19,7 @@ use super::values::{
 };
 use super::{LogFormat, LogLevel, SocketMode};
 
-/// The settings that flags, variables and the file share. `None`: not said there.
+/// Settings that flags, variables and the file share. `None` if not given there.
 #[expect(
     clippy::doc_markdown,
     reason = "these words are the help, where backticks would be shown"
@@ -539,16 +539,16 @@ pub struct Settings {
     pub log_level: Option<LogLevel>,
 }
 
-/// `--assume-complete` and `--assume-incomplete` at once.
+/// Error: `--assume-complete` and `--assume-incomplete` contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("assume-complete and assume-incomplete exclude each other")]
 pub struct Conflict;
 
 impl Settings {
-    /// Takes from `weaker` what is not said here.
+    /// Takes settings that are not given here from `weaker`.
     #[must_use]
     pub fn or(self, weaker: Self) -> Self {
-        // The two flags are one setting: whoever says either has said it.
+        // The two flags are one setting: either of them counts as given.
         let sessions = if (self.assume_complete, self.assume_incomplete) == (None, None) {
             &weaker
         } else {
@@ -614,7 +614,7 @@ impl Settings {
         }
     }
 
-    /// What the two flags say together, if anything.
+    /// Returns the combined value of the two flags, if given.
     pub fn assume_complete(&self) -> Result<Option<bool>, Conflict> {
         match (self.assume_complete, self.assume_incomplete) {
             (Some(known), Some(unknown)) if known == unknown => Err(Conflict),
@@ -623,7 +623,7 @@ impl Settings {
         }
     }
 
-    /// A variable that contradicts the command line is not heard.
+    /// Ignores variables that contradict the command line.
     pub(super) fn prefer_command_line(&mut self, matches: &ArgMatches) {
         let source = |id| matches.value_source(id);
         match (source("assume_complete"), source("assume_incomplete")) {

@@ -1,4 +1,4 @@
-//! How values in the file are read, and which of two wins.
+//! Parsers of values in the file, and precedence between two sources.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +23,7 @@ pub(super) fn whole_number(text: &str) -> Result<u64, String> {
         .map_err(|_| format!("got {text:?}, takes {WHOLE_NUMBER}"))
 }
 
-/// What a whole number must be.
+/// Description of a valid whole number.
 pub(crate) const WHOLE_NUMBER: &str = "a whole number from 0";
 
 /// Reads an address with a port.

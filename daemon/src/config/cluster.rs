@@ -74,7 +74,7 @@ pub struct ClusterConfig {
 pub enum TakeoverWait {
     /// Waits as long as the owner's lease may run.
     #[default]
-    Owed,
+    LeaseExpiry,
     /// Does not wait, which serves channels twice: shows that tests notice it.
     None,
 }
@@ -160,7 +160,7 @@ pub(super) fn check(settings: &Settings) -> Result<Option<ClusterConfig>, Config
         api_url: settings.api_url.clone(),
         tls: check_tls(settings)?,
         login: check_login(settings)?,
-        takeover_wait: TakeoverWait::Owed,
+        takeover_wait: TakeoverWait::LeaseExpiry,
     };
     check_order(&config)?;
     Ok(Some(config))

@@ -57,7 +57,7 @@ pub(super) fn connections(
         (read(one, End::First, reached), last.join())
     });
     let (mut rows, last) = (first?, last.unwrap_or_else(|panic| resume_unwind(panic))?);
-    // Where they meet, both may have read a row.
+    // Both threads may have read the row at which they meet.
     let met = rows.last().map(|row| row.connection_id.clone());
     rows.extend(
         last.into_iter()

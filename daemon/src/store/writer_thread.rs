@@ -187,7 +187,7 @@ impl Disk {
     /// Panics if the writing thread has panicked: nothing can be promised any more, and the daemon ends.
     pub(super) async fn commit(&self, records: Vec<Record>) -> Written {
         let (done, outcome) = oneshot::channel();
-        // Where it fails, so does the wait.
+        // If sending fails, waiting fails too.
         let _ = self.commands.send(WriterCommand::Commit(records, done));
         let Ok(written) = outcome.await else {
             unreachable!("the thread that writes the state has ended");

@@ -360,7 +360,7 @@ fn large_calls_share_a_bounded_memory() {
         wire.send(&call);
         waiting.push(wire);
     }
-    // And one poll of the daemon's own, for the connections.
+    // One poll of the daemon's own, for the connections, is added.
     sora.wait_for(fit + 1);
     let left = PASSED_BODIES_KIB_MAX as usize - fit * each;
     let head = call.find('{').unwrap();

@@ -41,7 +41,7 @@ impl Beside {
 
     fn start(&self) -> Node {
         Node::with(|config| {
-            // As on the command line: the sessions of a running Sora are not known.
+            // The defaults of the command line: the sessions of a running Sora are not known.
             config.assume_complete = false;
             // An empty session that nobody told the end of is over after two polls.
             config.http.sora.session_max_linger = Duration::from_secs(2);

@@ -405,7 +405,7 @@ fn a_sora_without_sessions_is_counted_by_its_connections() {
 fn webhooks_that_soramode_cannot_read_are_forwarded() {
     let application = Fake::that(Reply::json(202, r#"{"its":"own"}"#));
     let node = node_before(&application);
-    // As from a Sora without connection ids: these cannot be tracked.
+    // A Sora without connection ids: its connections cannot be tracked.
     let old = r#"{"type":"connection.created","channel_id":"spam","client_id":"alice","role":"upstream","id":"E"}"#;
     for (kind, body) in [
         ("event", old),

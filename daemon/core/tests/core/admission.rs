@@ -147,7 +147,7 @@ fn in_cluster(settings: &mut Settings) {
         dead_man: "grant".to_owned(),
         signaling_url: None,
         api_url: None,
-        takeover_wait: TakeoverWait::Owed,
+        takeover_wait: TakeoverWait::LeaseExpiry,
         registration_ttl: Duration::from_secs(10),
     });
 }

@@ -327,7 +327,7 @@ fn settings(name: &NodeName, terms: LeaseTerms) -> Settings {
             dead_man: "grant".to_owned(),
             signaling_url: None,
             api_url: None,
-            takeover_wait: TakeoverWait::Owed,
+            takeover_wait: TakeoverWait::LeaseExpiry,
             registration_ttl: TTL,
         }),
         mode: None,

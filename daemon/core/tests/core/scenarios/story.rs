@@ -346,7 +346,7 @@ fn cluster(all: &mut Words) -> Result<Option<ClusterSettings>, Problem> {
         dead_man: "grant".to_owned(),
         signaling_url: None,
         api_url: None,
-        takeover_wait: TakeoverWait::Owed,
+        takeover_wait: TakeoverWait::LeaseExpiry,
         registration_ttl: Duration::from_secs(10),
     }))
 }
