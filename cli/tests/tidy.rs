@@ -184,6 +184,139 @@ fn modules_import_each_other_as_architecture_states() {
     );
 }
 
+/// First words that no comment may have: it starts with a verb or a noun.
+const OPENINGS: &[&str] = &[
+    "What", "Who", "Whom", "Whose", "Whoever", "Where", "Whether", "How", "Which", "As", "Of",
+    "By", "Such", "And", "Or", "But", "Nothing", "So",
+];
+
+/// Pronouns in the place of a noun: client, operator, receiver, caller.
+const PERSONS: &[&str] = &["who", "whoever", "whom", "whose", "whatever", "whichever"];
+
+/// Former private names, which the field has other terms for.
+const PRIVATE: &[&str] = &[
+    "Letter",
+    "Mail",
+    "Mailbox",
+    "Inbox",
+    "Asker",
+    "Ender",
+    "House",
+    "Supplies",
+    "Outside",
+    "Errand",
+    "Manner",
+    "Desk",
+    "Tongue",
+    "Playbill",
+    "Turn",
+    "Heard",
+    "Looked",
+    "Wish",
+    "Roll",
+    "Owes",
+    "Gone",
+    "Readoption",
+    "Newcomer",
+    "Guest",
+    "Guests",
+    "Seldom",
+    "Lasting",
+    "Passed",
+    "Conversation",
+    "Alone",
+    "Owed",
+    "Numbered",
+    "Woken",
+    "Dice",
+    "Effort",
+    "Crowd",
+    "Ledger",
+    "Happening",
+    "Told",
+    "Untold",
+    "Tried",
+    "Me",
+    "Mine",
+    "Certainty",
+    "Rest",
+    "Surroundings",
+    "Going",
+    "Mirroring",
+];
+
+/// Folders, and how many comments open so, how many pronouns and how many private names they have: the numbers only ever go down.
+const WORDS_MAX: &[(&str, [usize; 3])] = &[
+    ("shared/", [0, 0, 0]),
+    ("daemon/src/", [0, 0, 0]),
+    ("daemon/core/", [0, 0, 0]),
+    ("daemon/tests/", [0, 0, 0]),
+    ("daemon/testkit/", [0, 0, 0]),
+    ("daemon/examples/", [0, 0, 0]),
+    ("daemon/fuzz/", [0, 0, 0]),
+    ("daemon/benches/", [0, 0, 0]),
+    ("cli/", [0, 0, 0]),
+];
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_')
+}
+
+/// Counts the openings, pronouns and private names of one file. Strings are not code.
+fn count_words(text: &str) -> [usize; 3] {
+    let mut counts = [0; 3];
+    let mut before = "";
+    for line in text.lines() {
+        let trimmed = line.trim_start();
+        let marker = ["//!", "///", "//"]
+            .into_iter()
+            .find(|marker| trimmed.starts_with(marker))
+            .unwrap_or_default();
+        if marker.is_empty() {
+            let code = line.split('"').step_by(2).flat_map(words);
+            counts[2] += code.filter(|word| PRIVATE.contains(word)).count();
+        } else {
+            let comment = trimmed.strip_prefix(marker).unwrap();
+            let first = words(comment.trim_start()).next().unwrap_or_default();
+            counts[0] += usize::from(marker != before && OPENINGS.contains(&first));
+            let lower = comment.to_lowercase();
+            counts[1] += words(&lower).filter(|word| PERSONS.contains(word)).count();
+        }
+        before = marker;
+    }
+    counts
+}
+
+#[test]
+fn code_and_comments_use_plain_words() {
+    let files = files(".rs");
+    let counts: Vec<(&str, [usize; 3])> = WORDS_MAX
+        .iter()
+        .map(|(folder, _)| {
+            let mut sum = [0; 3];
+            for (_, text) in files.iter().filter(|(path, _)| path.starts_with(folder)) {
+                for (sum, count) in sum.iter_mut().zip(count_words(text)) {
+                    *sum += count;
+                }
+            }
+            (*folder, sum)
+        })
+        .collect();
+    let is_within = |((_, counts), (_, max)): (&(&str, [usize; 3]), &(&str, [usize; 3]))| {
+        counts.iter().zip(max).all(|(count, max)| count <= max)
+    };
+    assert!(
+        counts.iter().zip(WORDS_MAX).all(is_within),
+        "more openings, pronouns or private names than before (CONTRIBUTING.md, \"Language\"): {counts:#?}"
+    );
+}
+
+#[test]
+fn plain_words_are_counted_as_they_stand() {
+    let text = "//! Whether it is.\n//! Who knows.\n\n/// Returns one whose name is known.\nstruct House; // fine\nlet a = \"House\";\n";
+    assert_eq!(count_words(text), [1, 2, 1]);
+}
+
 #[test]
 fn modules_open_with_their_contract() {
     let bare: Vec<String> = files(".rs")

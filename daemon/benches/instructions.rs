@@ -1,8 +1,8 @@
-//! How many instructions the daemon takes for each of its hottest paths: the same on any machine, whatever else that does.
+//! Instruction counts of the daemon's hottest paths: the same on any machine, under any load.
 //!
 //! `cargo bench -p soramode-benches --bench instructions` counts them with callgrind (Debian's valgrind) and compares with `instructions.txt`, which
 //! is committed: a path that became dearer by more than 5 % is named, and the exit status is 1. With `SORAMODE_REWRITE=1` the file is
-//! written anew. A word after `--` picks the paths whose names have it.
+//! written anew. A word after `--` picks the paths with it in their names.
 //!
 //! Each path is done many times and twice as often in two daemons; what the second took more is what it costs.
 
@@ -23,10 +23,10 @@ use std::time::{Duration, Instant};
 
 use soramode_benches::{build_soramoded, program};
 
-/// How much dearer a path may become before it is named, in percent.
+/// Increase of a path's cost that is reported, in percent.
 const DEARER_PERCENT: u64 = 5;
 
-/// How often a path is done in the first daemon.
+/// Number of executions in the first daemon.
 const TIMES: u64 = 320;
 
 /// Answers that are owed at once where many are.
@@ -34,10 +34,11 @@ const IN_FLIGHT: u64 = 16;
 
 const HTTP: &str = "127.0.0.1:19571";
 
-/// How often it is looked whether a daemon is there: one under callgrind takes seconds, and would have to share its core.
+/// Interval of checks for a daemon's start: one under callgrind takes seconds, and would have to
+/// share its core.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// How long an answer of a daemon under callgrind may take.
+/// Timeout of an answer of a daemon under callgrind.
 const ANSWER_MAX: Duration = Duration::from_mins(1);
 
 /// A path: its name, what it does `times` times, and what one of them is counted as.
@@ -274,7 +275,7 @@ impl World {
         let mut line = String::new();
         subscriber.read_line(&mut line).unwrap();
         self.come_and_go(times, IN_FLIGHT);
-        // Everybody who came and went, whoever stays, and the session.
+        // All that connected and left, the one that stays, and the session.
         for _ in 0..times / IN_FLIGHT / 2 * IN_FLIGHT * 2 + 2 {
             subscriber.read_line(&mut line).unwrap();
         }

@@ -1,5 +1,5 @@
 //! Fuzz targets, used by the fuzzer and by the replay of the corpus: external input goes through
-//! its parser into a gate, whose tables must agree after every step.
+//! its parser into a gate; the gate's tables must agree after every step.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

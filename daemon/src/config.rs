@@ -55,7 +55,7 @@ pub struct Config {
     pub socket: PathBuf,
     /// The control socket's permission bits.
     pub socket_mode: u32,
-    /// Group whose members have the access `operate`.
+    /// Group with the access `operate`.
     pub operator_group: Option<String>,
     /// Mode at the first start, if set.
     pub mode: Option<SettableMode>,

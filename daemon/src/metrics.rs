@@ -179,7 +179,7 @@ impl Metrics {
         })
     }
 
-    /// Counts a decision whose answer leaves `seconds` after the first step of its batch.
+    /// Counts a decision, answered `seconds` after the first step of its batch.
     pub(crate) fn decided(&self, decision: &Decision, seconds: f64) {
         self.counter(decision).into_iter().for_each(IntCounter::inc);
         self.decision_seconds.observe(seconds);

@@ -1,7 +1,7 @@
 //! Mirror of the mode to a Sora (`--sora-mode mirror`): sets each change there, and reads Sora's
 //! own mode.
 //!
-//! A change here is complete before Sora is called, and stands whatever Sora answers.
+//! A change here is complete before Sora is called, and stands independent of Sora's answer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

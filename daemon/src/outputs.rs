@@ -50,7 +50,7 @@ pub(crate) enum Response {
 /// Sends a client its responses. Never waits; bounded by the requests that the client may have in flight.
 pub(crate) type ResponseSender = mpsc::UnboundedSender<Response>;
 
-/// Client whose requests were decided in this call: responses to them are returned, not sent.
+/// Client of the requests that this call decided: responses to them are returned, not sent.
 #[derive(Debug)]
 pub(crate) struct Caller<'a> {
     pub(crate) socket: SocketId,
@@ -87,7 +87,7 @@ pub(crate) struct Outputs {
     /// Engine handle for tasks that report back.
     engine: WeakEngine,
     clients: HashMap<SocketId, ResponseSender, FixedState>,
-    /// HTTP requests whose answer is still pending. The serials are assigned here, so no client can
+    /// HTTP requests with a pending answer. The serials are assigned here, so no client can
     /// choose a hash.
     late: HashMap<u64, oneshot::Sender<Answer>, FixedState>,
     tasks: TaskTracker,

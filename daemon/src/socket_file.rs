@@ -32,7 +32,7 @@ const BACKLOG: i32 = 1024;
 /// Permission bits while the socket is not yet its group's.
 const MODE_BEFORE_HANDOVER: u32 = 0o600;
 
-/// Permission bits of a socket whose every client may operate.
+/// Permission bits of a socket for operators only.
 const MODE_FOR_OPERATORS: u32 = 0o660;
 
 /// Returns the permission bits of a socket for operators only.

@@ -34,7 +34,7 @@ const FENCES_IN_FLIGHT_MAX: usize = 8;
 /// Requests to end sessions that a subscriber may have unread.
 const UNREAD_REQUESTS_MAX: usize = 64;
 
-/// Minimum timeout of the command that ends sessions, whatever the fence's budget.
+/// Minimum timeout of the command that ends sessions, independent of the fence's budget.
 const EXEC_TIME_MIN: Duration = Duration::from_secs(1);
 
 /// Request to subscribers that end sessions.

@@ -52,7 +52,7 @@ pub struct Granted {
 pub struct Fence {
     /// Number of the fence, to be acknowledged.
     pub id: u64,
-    /// Channel whose session must end; absent for all channels.
+    /// Channel of the session to end; absent for all channels.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub channel_id: Option<ChannelId>,
 }

@@ -9,7 +9,7 @@ use crate::id::{ChannelId, SessionId};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct End {
-    /// Channel whose session must end.
+    /// Channel of the session to end.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub channel_id: Option<ChannelId>,
     /// Every session is to end.

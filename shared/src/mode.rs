@@ -172,7 +172,7 @@ pub struct ChangeMode {
     /// Change only if the generation is this one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub if_generation: Option<u64>,
-    /// Person for whom the caller acts; recorded, not verified. At most [`ON_BEHALF_OF_BYTES_MAX`]
+    /// Person that the caller acts for; recorded, not verified. At most [`ON_BEHALF_OF_BYTES_MAX`]
     /// bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub on_behalf_of: Option<String>,
@@ -271,7 +271,7 @@ pub struct ModeChange {
     pub generation: u64,
     /// Actor of the change.
     pub actor: String,
-    /// Person for whom the actor acted, as the caller said; not verified.
+    /// Person that the actor acted for, as the caller said; not verified.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub on_behalf_of: Option<String>,
     /// Reason that the actor gave.

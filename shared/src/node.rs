@@ -212,7 +212,7 @@ pub struct ClusterNode {
     pub orphaned_channels: Option<OrphanedChannels>,
 }
 
-/// Channels whose owner is gone, and which no other node may take over yet.
+/// Channels of a lost owner, which no other node may take over yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrphanedChannels {
     /// Number of orphaned channels.

@@ -1,6 +1,6 @@
 //! Enums that have one name on the wire for each variant.
 
-/// Declares an enum whose names stand once: `ALL`, `name`, `from_name`, `Display` and serde's names
+/// Declares an enum with each name written once: `ALL`, `name`, `from_name`, `Display` and serde's names
 /// come from them.
 macro_rules! wire_enum {
     ($(#[$attribute:meta])* pub enum $enum:ident {

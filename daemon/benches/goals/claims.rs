@@ -16,22 +16,22 @@ use super::harness::load::{ANSWER_MAX, CLIENTS, Seen, count, micros};
 use super::harness::row::{Bound, Rounds, Row, Unit, percentile};
 use super::harness::server::{Core, Server, pin_load};
 use super::harness::sheet::Sheet;
-use super::harness::{Effort, baselines, runtime};
+use super::harness::{Profile, baselines, runtime};
 
 const ETCD: &str = "127.0.0.1:34579";
 const PEER: &str = "127.0.0.1:34580";
 
-/// What a node writes about itself, in bytes.
+/// Size of a node's own value, in bytes.
 const CLAIM_BYTES: usize = 96;
 
 /// Keys of a node that is not there, for the bare transactions.
 const MEMBER: &str = "/soramode/v1/bare/n/node-01";
 const MODE: &str = "/soramode/v1/bare/m/node-01";
 
-pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
-    let etcd = etcd(effort.folder);
+pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
+    let etcd = etcd(profile.folder);
     let node = baselines::volatile(
-        effort.folder.join("claims"),
+        profile.folder.join("claims"),
         &[
             "--cluster",
             &format!("http://{ETCD}"),
@@ -47,9 +47,9 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     let member = runtime().block_on(bare_member());
     for clients in [1, 8, CLIENTS] {
         let mut pairs = Vec::new();
-        for round in 0..effort.more_rounds {
-            let ours = || claim_for(clients, effort.time, (round, Asked::Node(&node.path)));
-            let bare = || claim_for(clients, effort.time, (round, Asked::Etcd(member)));
+        for round in 0..profile.more_rounds {
+            let ours = || claim_for(clients, profile.time, (round, Asked::Node(&node.path)));
+            let bare = || claim_for(clients, profile.time, (round, Asked::Etcd(member)));
             pairs.push(if round % 2 == 0 {
                 let seen = ours();
                 (seen, bare())
@@ -162,7 +162,7 @@ async fn connect() -> Etcd {
         .unwrap()
 }
 
-/// Who is asked for channels.
+/// Target of the claims.
 #[derive(Clone, Copy, Debug)]
 enum Asked<'a> {
     Node(&'a Path),
@@ -170,7 +170,8 @@ enum Asked<'a> {
     Etcd(i64),
 }
 
-/// So many clients, each of which claims one channel after the other and gives each back: what the claims took.
+/// Runs this number of clients, each of which claims one channel after another and releases each;
+/// returns the times of the claims.
 fn claim_for(clients: usize, time: Duration, (round, asked): (usize, Asked<'_>)) -> Seen {
     let began = Instant::now();
     let end = began + time;
@@ -185,7 +186,7 @@ fn claim_for(clients: usize, time: Duration, (round, asked): (usize, Asked<'_>))
                     name,
                     end,
                 )),
-                // As the daemon does: one connection for all.
+                // One connection for all, like the daemon.
                 Asked::Etcd(member) => {
                     all.spawn(claim_of_etcd((shared.clone(), member), name, end))
                 }

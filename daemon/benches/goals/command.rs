@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use soramode_benches::{cargo, program};
 
-use super::harness::Effort;
+use super::harness::Profile;
 use super::harness::baselines::{self, Aof};
 use super::harness::dialect::resp;
 use super::harness::load::{Client, micros};
@@ -15,10 +15,10 @@ use super::harness::row::{Bound, Rounds, Row, Unit, median};
 use super::harness::server::{Core, pin_load};
 use super::harness::sheet::Sheet;
 
-/// How often each is run in a round: 40 in each of five rounds.
+/// Number of runs per round: 40 in each of five rounds.
 const RUNS: usize = 40;
 
-/// How much memory it may take, in MiB.
+/// Maximum memory of the command, in MiB.
 const PEAK_MAX_MIB: f64 = 4.0;
 
 const KIB_A_MIB: f64 = 1024.0;
@@ -30,20 +30,20 @@ const API: &str = "127.0.0.1:19571";
 struct Contender {
     name: &'static str,
     command: Command,
-    /// What it is given to read, if anything.
+    /// File for its standard input, if any.
     input: Option<PathBuf>,
 }
 
-pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
+pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
     cargo(&["-p", "soramode", "--bin", "soramode"]);
     cargo(&["-p", "soramoded", "--example", "bare-client"]);
     pin_load(Core::Second);
-    let server = baselines::volatile(effort.folder.join("gate"), &["--api-listen", API])
+    let server = baselines::volatile(profile.folder.join("gate"), &["--api-listen", API])
         .with_door(API.parse().unwrap());
-    let (redis, dialect) = baselines::redis(&effort.folder.join("redis"), Aof::None);
+    let (redis, dialect) = baselines::redis(&profile.folder.join("redis"), Aof::None);
     Client::to(&redis.path, &dialect).text(resp(&["SET", "mode", "normal"]).as_bytes(), "OK");
     let mut all = contenders(&server.path, &redis.path);
-    let rounds: Vec<Vec<f64>> = (0..effort.rounds).map(|_| round(&mut all)).collect();
+    let rounds: Vec<Vec<f64>> = (0..profile.rounds).map(|_| round(&mut all)).collect();
     let beside = |number: usize| {
         Rounds::of(
             rounds
@@ -72,7 +72,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
             bound,
         });
     }
-    let peaks = (0..effort.rounds)
+    let peaks = (0..profile.rounds)
         .map(|_| (peak_mib(&all[0]), peak_mib(&all[1])))
         .collect();
     sheet.add(Row {
@@ -152,7 +152,7 @@ fn prepared<'a>(command: &'a mut Command, input: Option<&Path>) -> &'a mut Comma
         .env_remove("SORAMODE_SOCKET")
 }
 
-/// How much it had in memory at most.
+/// Returns its highest memory use.
 fn peak_mib(contender: &Contender) -> f64 {
     let mut command = Command::new("time");
     command

@@ -1,9 +1,9 @@
 //! decisions, pipelined, round-trip, filling, memory: decisions without a journal, near empty and with many connections, and what those weigh.
 
-use super::harness::Effort;
+use super::harness::Profile;
 use super::harness::baselines::{self, Aof};
 use super::harness::dialect::Dialect;
-use super::harness::load::{CLIENTS, Client, Crowd, DEPTH, count, names};
+use super::harness::load::{CLIENTS, Client, DEPTH, Load, count, names};
 use super::harness::row::{Bound, Rounds, Row, Unit};
 use super::harness::server::{Core, Server, pin_load};
 use super::harness::sheet::Sheet;
@@ -11,10 +11,10 @@ use super::harness::sheet::Sheet;
 /// From so many connections on a connection's weight must not change with their number.
 const LINEAR_FROM: usize = 10_000;
 
-/// How much a connection may weigh, in bytes.
+/// Maximum memory per connection, in bytes.
 const WEIGHT_MAX: f64 = 100.0;
 
-/// How much of the memory may be kept once all have left, beside the memory at the beginning, in MiB.
+/// Maximum memory that remains after all have left, in addition to that at the start, in MiB.
 const KEPT_MAX_MIB: f64 = 16.0;
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -25,30 +25,30 @@ type Spoken<'a> = (&'a Server, &'a Dialect);
 /// Ours and the yardstick.
 type Pair<'a> = [Spoken<'a>; 2];
 
-pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
+pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
     let dialect = Dialect::soramode();
-    let ours = baselines::volatile(effort.folder.join("gate"), &[]);
-    let echo = baselines::echo(effort.folder.join("echo"), &ours);
+    let ours = baselines::volatile(profile.folder.join("gate"), &[]);
+    let echo = baselines::echo(profile.folder.join("echo"), &ours);
     let pair = || [(&ours, &dialect), (&echo, &dialect)];
     sheet.add(rate(
-        effort,
+        profile,
         ("decisions", "replies, 64 clients, near empty", 1),
         pair(),
         ("echo", Bound::AtLeast(0.8)),
     ));
     sheet.add(rate(
-        effort,
+        profile,
         ("pipelined", "the same, 16 in flight", DEPTH),
         pair(),
         ("echo", Bound::AtLeast(0.45)),
     ));
-    one_client(effort, [&ours, &echo], sheet);
-    with_many(effort, &ours, sheet);
+    one_client(profile, [&ours, &echo], sheet);
+    with_many(profile, &ours, sheet);
 }
 
 /// With one core for the server and the other for the load.
 fn rate(
-    effort: Effort<'_>,
+    profile: Profile<'_>,
     (goal, what, depth): (&'static str, &str, usize),
     [ours, theirs]: Pair<'_>,
     (yardstick, bound): (&'static str, Bound),
@@ -56,13 +56,13 @@ fn rate(
     ours.0.pin(Core::First);
     theirs.0.pin(Core::First);
     pin_load(Core::Second);
-    let crowd = Crowd {
+    let load = Load {
         clients: CLIENTS,
         depth,
-        time: effort.time,
+        time: profile.time,
     };
-    let ask = |(server, dialect): Spoken<'_>| crowd.ask(&server.path, dialect).rate;
-    let rounds = Rounds::beside(effort, bound, || ask(ours), || ask(theirs));
+    let ask = |(server, dialect): Spoken<'_>| load.ask(&server.path, dialect).rate;
+    let rounds = Rounds::beside(profile, bound, || ask(ours), || ask(theirs));
     Row {
         goal,
         what: what.to_owned(),
@@ -74,16 +74,16 @@ fn rate(
 }
 
 /// On one core together.
-fn one_client(effort: Effort<'_>, [ours, echo]: [&Server; 2], sheet: &mut Sheet) {
+fn one_client(profile: Profile<'_>, [ours, echo]: [&Server; 2], sheet: &mut Sheet) {
     ours.pin(Core::Second);
     echo.pin(Core::Second);
     pin_load(Core::Second);
     let dialect = Dialect::soramode();
     let mut p99 = Vec::new();
     let seen =
-        |server: &Server| Client::to(&server.path, &dialect).round_trips(&dialect, effort.time);
+        |server: &Server| Client::to(&server.path, &dialect).round_trips(&dialect, profile.time);
     let mut p50 = Vec::new();
-    for _ in 0..effort.rounds {
+    for _ in 0..profile.rounds {
         let (ours, echo) = (seen(ours), seen(echo));
         p50.push((ours.p50, echo.p50));
         p99.push((ours.p99, echo.p99));
@@ -105,9 +105,9 @@ fn one_client(effort: Effort<'_>, [ours, echo]: [&Server; 2], sheet: &mut Sheet)
 }
 
 /// Beside Redis that decides the same with a script.
-fn with_many(effort: Effort<'_>, ours: &Server, sheet: &mut Sheet) {
+fn with_many(profile: Profile<'_>, ours: &Server, sheet: &mut Sheet) {
     let dialect = Dialect::soramode();
-    let (redis, redis_tongue) = baselines::redis(&effort.folder.join("redis"), Aof::None);
+    let (redis, redis_tongue) = baselines::redis(&profile.folder.join("redis"), Aof::None);
     for server in [ours, &redis] {
         server.pin(Core::First);
     }
@@ -119,7 +119,7 @@ fn with_many(effort: Effort<'_>, ours: &Server, sheet: &mut Sheet) {
     let empty = (ours.resident_mib(), redis.resident_mib());
     let mut longest = (0.0, 0.0);
     let mut from = 0;
-    for until in sizes(effort.many) {
+    for until in sizes(profile.many) {
         longest = (
             client.fill(&dialect, from..until).max(longest.0),
             redis_client.fill(&redis_tongue, from..until).max(longest.1),
@@ -131,7 +131,7 @@ fn with_many(effort: Effort<'_>, ours: &Server, sheet: &mut Sheet) {
         ));
         from = until;
     }
-    let many = |what: &str| format!("{what}, {} connections", effort.many);
+    let many = |what: &str| format!("{what}, {} connections", profile.many);
     sheet.add(Row {
         goal: "filling",
         what: many("longest answer while filling"),
@@ -147,13 +147,13 @@ fn with_many(effort: Effort<'_>, ours: &Server, sheet: &mut Sheet) {
             "the same, 16 in flight"
         });
         sheet.add(rate(
-            effort,
+            profile,
             (goal, &what, depth),
             [(ours, &dialect), (&redis, &redis_tongue)],
             ("Redis Lua", Bound::AtLeast(least)),
         ));
     }
-    client.all(0..effort.many, |number| dialect.go(&names(number).1));
+    client.all(0..profile.many, |number| dialect.go(&names(number).1));
     sheet.add(Row {
         goal: "memory",
         what: "kept when all have left".to_owned(),

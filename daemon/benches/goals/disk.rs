@@ -18,9 +18,9 @@ use super::harness::load::{ANSWER_MAX, Client, micros};
 use super::harness::row::{Bound, Rounds, Row, Unit, percentile};
 use super::harness::server::{Core, pin_load};
 use super::harness::sheet::Sheet;
-use super::harness::{Effort, runtime};
+use super::harness::{Profile, runtime};
 
-/// What is done one after the other, where each waits for the disk.
+/// Number of sequential operations, each of which waits for the disk.
 const SAMPLES: usize = 500;
 
 /// With a slow disk fewer are done.
@@ -33,17 +33,17 @@ const SETTLED: usize = 200;
 const SETTLING_MAX: usize = 100;
 
 /// modes and webhooks, each beside a commit of one row by `SQLite` that waits for the disk.
-pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
-    // Who waits for one thing after the other shares a core with what it waits for.
+pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
+    // A sequential client shares a core with its server.
     pin_load(Core::Second);
     let (told, address) = receiver();
     let url = format!("http://{address}/");
     let flags = ["--webhook", &url, "--webhook-events", "session.destroyed"];
     let (state, bare) = (
-        effort.folder.join("disk.state"),
-        effort.folder.join("bare.db"),
+        profile.folder.join("disk.state"),
+        profile.folder.join("bare.db"),
     );
-    let server = baselines::durable(effort.folder.join("disk"), &state, &flags);
+    let server = baselines::durable(profile.folder.join("disk"), &state, &flags);
     let sqlite = rusqlite::Connection::open(&bare).unwrap();
     sqlite.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE t (v); INSERT INTO t VALUES (0)").unwrap();
     let mut commit = |sample| {
@@ -61,7 +61,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     });
     let [come, go] = Dialect::soramode().turns(0, 1);
     let (mut changes, mut p50, mut p99) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..effort.rounds {
+    for _ in 0..profile.rounds {
         let commit = times(&mut commit);
         // Until its sender has the answer, and so after the receiver had it.
         let post = times(|_| {
@@ -151,7 +151,7 @@ fn webhooks(
     both(all.collect())
 }
 
-/// Somebody who answers every request with 200 at once, and says when it came.
+/// Starts a server that answers every request with 200 at once, and reports the time of each.
 fn receiver() -> (Receiver<Instant>, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,17 +1,17 @@
 //! durable and modes: decisions that are kept, and changes of the mode.
 
-use super::harness::Effort;
+use super::harness::Profile;
 use super::harness::baselines::{self, Aof};
 use super::harness::dialect::Dialect;
-use super::harness::load::{CLIENTS, Client, Crowd, Seen, names};
+use super::harness::load::{CLIENTS, Client, Load, Seen, names};
 use super::harness::row::{Bound, Rounds, Row, Unit};
 use super::harness::server::{Core, Server, pin_load};
 use super::harness::sheet::Sheet;
 
 /// Decisions with the journal.
-pub(crate) fn decisions(effort: Effort<'_>, sheet: &mut Sheet) {
+pub(crate) fn decisions(profile: Profile<'_>, sheet: &mut Sheet) {
     let dialect = Dialect::soramode();
-    let at = |name: &str| effort.folder.join(name);
+    let at = |name: &str| profile.folder.join(name);
     let ours = baselines::durable(at("kept"), &at("kept.state"), &[]);
     let volatile = baselines::volatile(at("volatile"), &[]);
     let (always, redis) = baselines::redis(&at("always"), Aof::Always);
@@ -20,12 +20,12 @@ pub(crate) fn decisions(effort: Effort<'_>, sheet: &mut Sheet) {
         server.pin(Core::First);
     }
     pin_load(Core::Second);
-    let crowd = Crowd {
+    let load = Load {
         clients: CLIENTS,
         depth: 1,
-        time: effort.time,
+        time: profile.time,
     };
-    let all: Vec<[Seen; 4]> = (0..effort.rounds)
+    let all: Vec<[Seen; 4]> = (0..profile.rounds)
         .map(|_| {
             [
                 (&ours, &dialect),
@@ -33,7 +33,7 @@ pub(crate) fn decisions(effort: Effort<'_>, sheet: &mut Sheet) {
                 (&everysec, &redis_everysec),
                 (&volatile, &dialect),
             ]
-            .map(|(server, dialect)| crowd.ask(&server.path, dialect))
+            .map(|(server, dialect)| load.ask(&server.path, dialect))
         })
         .collect();
     let rate = |yardstick, beside: usize, bound| Row {
@@ -71,22 +71,22 @@ pub(crate) fn decisions(effort: Effort<'_>, sheet: &mut Sheet) {
 }
 
 /// P5 without a disk.
-pub(crate) fn modes(effort: Effort<'_>, sheet: &mut Sheet) {
+pub(crate) fn modes(profile: Profile<'_>, sheet: &mut Sheet) {
     let (ours_tongue, haproxy_tongue, janus_tongue) =
         (Dialect::modes(), Dialect::haproxy(), Dialect::janus());
-    let ours = baselines::volatile(effort.folder.join("modes"), &[]);
-    let full = baselines::volatile(effort.folder.join("full-modes"), &[]);
-    let haproxy = baselines::haproxy(effort.folder);
-    let janus = baselines::janus(effort.folder);
+    let ours = baselines::volatile(profile.folder.join("modes"), &[]);
+    let full = baselines::volatile(profile.folder.join("full-modes"), &[]);
+    let haproxy = baselines::haproxy(profile.folder);
+    let janus = baselines::janus(profile.folder);
     let mut client = Client::to(&full.path, &Dialect::soramode());
-    client.all(0..effort.many, |number| {
+    client.all(0..profile.many, |number| {
         let (channel, connection) = names(number);
         Dialect::soramode().come(&channel, &connection)
     });
-    let crowd = |clients| Crowd {
+    let load = |clients| Load {
         clients,
         depth: 1,
-        time: effort.time,
+        time: profile.time,
     };
     let beside = |clients, (server, dialect): (&Server, &Dialect), bound| {
         // One client shares a core with its server.
@@ -99,9 +99,9 @@ pub(crate) fn modes(effort: Effort<'_>, sheet: &mut Sheet) {
             server.pin(core);
         }
         pin_load(Core::Second);
-        let ask = |server: &Server, dialect| crowd(clients).ask(&server.path, dialect).rate;
+        let ask = |server: &Server, dialect| load(clients).ask(&server.path, dialect).rate;
         Rounds::beside(
-            effort,
+            profile,
             bound,
             || ask(&ours, &ours_tongue),
             || ask(server, dialect),
@@ -136,6 +136,6 @@ pub(crate) fn modes(effort: Effort<'_>, sheet: &mut Sheet) {
             (janus, Bound::AtLeast(2.5)),
         );
     }
-    let what = format!("ChangeMode, near empty and with {}", effort.many);
+    let what = format!("ChangeMode, near empty and with {}", profile.many);
     row(what, "with", 1, ((&full, &ours_tongue), Bound::AtMost(1.1)));
 }

@@ -1,22 +1,23 @@
-//! How decisions, modes, memory, lists and start change with the number of connections, beside Redis, drawn into one picture.
+//! Growth of decisions, modes, memory, lists and start with the number of connections, beside
+//! Redis, drawn into one picture.
 
 use std::path::PathBuf;
 
-use super::harness::Effort;
+use super::harness::Profile;
 use super::harness::baselines::{self, Aof};
 use super::harness::chart::{self, Panel, Scale};
 use super::harness::dialect::Dialect;
-use super::harness::load::{CLIENTS, CONNECTIONS_A_CHANNEL, Client, Crowd, count, names};
+use super::harness::load::{CLIENTS, CONNECTIONS_A_CHANNEL, Client, Load, count, names};
 use super::harness::row::{Bound, Rounds, Row, Unit};
 use super::harness::server::{Core, Server, pin_load};
 use super::harness::sheet::{Sheet, results};
 use super::list::{Pager, hash_rate};
 use super::start;
 
-/// How many connections there are, one picture's axis.
+/// Numbers of connections, the axis of each picture.
 const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 
-/// What the pictures are called, in the order of what is measured.
+/// Titles of the pictures, in the order of the measurements.
 const TITLES: [(&str, Unit); 5] = [
     ("Connect and Disconnect a second", Unit::PerSecond),
     ("changes of the mode a second", Unit::PerSecond),
@@ -28,22 +29,22 @@ const TITLES: [(&str, Unit); 5] = [
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// Measures, and draws `daemon/benches/growth.svg`; a quick look stays in `target/`.
-pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
-    let pair = Pair::start(effort);
+pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
+    let pair = Pair::start(profile);
     let mut panels = TITLES.map(|(title, _)| Panel {
         title: title.to_owned(),
         curves: vec![Vec::new(), Vec::new()],
     });
     let mut from = 0;
-    for size in SIZES.into_iter().filter(|size| *size <= effort.many) {
+    for size in SIZES.into_iter().filter(|size| *size <= profile.many) {
         pair.fill(from..size);
         from = size;
         let all = [
-            pair.decisions(effort),
-            pair.modes(effort),
+            pair.decisions(profile),
+            pair.modes(profile),
             pair.weight(size),
-            pair.lists(effort, size),
-            pair.starts(effort, size),
+            pair.lists(profile, size),
+            pair.starts(profile, size),
         ];
         for ((rounds, panel), (title, unit)) in all.into_iter().zip(&mut panels).zip(TITLES) {
             panel.curves[0].push((count(size), rounds.ours()));
@@ -58,7 +59,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
             });
         }
     }
-    let is_whole = SIZES.into_iter().all(|size| size <= effort.many);
+    let is_whole = SIZES.into_iter().all(|size| size <= profile.many);
     let folder = if is_whole {
         PathBuf::from(env!("CARGO_MANIFEST_DIR"))
     } else {
@@ -75,14 +76,14 @@ struct Pair {
     dialect: Dialect,
     redis: Server,
     redis_tongue: Dialect,
-    /// What both had in memory at the start, in MiB.
+    /// Memory of both at the start, in MiB.
     empty: (f64, f64),
 }
 
 impl Pair {
-    fn start(effort: Effort<'_>) -> Self {
-        let ours = baselines::volatile(effort.folder.join("gate"), &[]);
-        let (redis, redis_tongue) = baselines::redis(&effort.folder.join("redis"), Aof::None);
+    fn start(profile: Profile<'_>) -> Self {
+        let ours = baselines::volatile(profile.folder.join("gate"), &[]);
+        let (redis, redis_tongue) = baselines::redis(&profile.folder.join("redis"), Aof::None);
         let mut pair = Self {
             ours,
             dialect: Dialect::soramode(),
@@ -90,8 +91,8 @@ impl Pair {
             redis_tongue,
             empty: (0.0, 0.0),
         };
-        // What is kept of events does not grow with the connections: it is there before they are.
-        pair.decisions(effort);
+        // The retained events do not grow with the connections: they exist before.
+        pair.decisions(profile);
         pair.empty = (pair.ours.resident_mib(), pair.redis.resident_mib());
         pair
     }
@@ -114,33 +115,33 @@ impl Pair {
         pin_load(Core::Second);
     }
 
-    fn decisions(&self, effort: Effort<'_>) -> Rounds {
+    fn decisions(&self, profile: Profile<'_>) -> Rounds {
         self.pin(Core::First);
-        let crowd = Crowd {
+        let load = Load {
             clients: CLIENTS,
             depth: 1,
-            time: effort.time,
+            time: profile.time,
         };
-        let ask = |server: &Server, dialect| crowd.ask(&server.path, dialect).rate;
+        let ask = |server: &Server, dialect| load.ask(&server.path, dialect).rate;
         Rounds::beside(
-            effort,
+            profile,
             Bound::Shown,
             || ask(&self.ours, &self.dialect),
             || ask(&self.redis, &self.redis_tongue),
         )
     }
 
-    fn modes(&self, effort: Effort<'_>) -> Rounds {
+    fn modes(&self, profile: Profile<'_>) -> Rounds {
         self.pin(Core::Second);
-        let crowd = Crowd {
+        let load = Load {
             clients: 1,
             depth: 1,
-            time: effort.time,
+            time: profile.time,
         };
-        let ask = |server: &Server, dialect| crowd.ask(&server.path, dialect).rate;
+        let ask = |server: &Server, dialect| load.ask(&server.path, dialect).rate;
         let (ours, theirs) = (Dialect::modes(), Dialect::redis_modes());
         Rounds::beside(
-            effort,
+            profile,
             Bound::Shown,
             || ask(&self.ours, &ours),
             || ask(&self.redis, &theirs),
@@ -155,7 +156,7 @@ impl Pair {
         )])
     }
 
-    fn lists(&self, effort: Effort<'_>, size: usize) -> Rounds {
+    fn lists(&self, profile: Profile<'_>, size: usize) -> Rounds {
         self.pin(Core::First);
         let (mut pager, mut client) = (
             Pager::to(&self.ours.path),
@@ -163,22 +164,22 @@ impl Pair {
         );
         let sessions = size / CONNECTIONS_A_CHANNEL;
         Rounds::beside(
-            effort,
+            profile,
             Bound::Shown,
             || pager.rate(sessions),
             || hash_rate(&mut client, ("channels", sessions)),
         )
     }
 
-    fn starts(&self, effort: Effort<'_>, size: usize) -> Rounds {
+    fn starts(&self, profile: Profile<'_>, size: usize) -> Rounds {
         self.pin(Core::First);
         pin_load(Core::Any);
-        let folder = effort.folder.join(format!("{size}"));
+        let folder = profile.folder.join(format!("{size}"));
         std::fs::create_dir(&folder).unwrap();
-        let rounds = start::full(Effort {
+        let rounds = start::full(Profile {
             folder: &folder,
             many: size,
-            ..effort
+            ..profile
         });
         std::fs::remove_dir_all(folder).unwrap();
         rounds

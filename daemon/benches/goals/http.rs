@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use super::harness::Effort;
+use super::harness::Profile;
 use super::harness::baselines;
 use super::harness::load::CLIENTS;
 use super::harness::row::{Bound, Rounds, Row, Unit};
@@ -20,13 +20,13 @@ const NGINX: &str = "127.0.0.1:19574";
 /// A server and how it is asked.
 type Served = (Server, Door);
 
-pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
-    let ours = baselines::volatile(effort.folder.join("gate"), &["--api-listen", OURS])
+pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
+    let ours = baselines::volatile(profile.folder.join("gate"), &["--api-listen", OURS])
         .with_door(address(OURS));
     let ours = (ours, door(OURS, "x-sora-target: Sora_20211215.GetMode\r\n"));
     let length = ours.1.body;
     let hyper = (hyper(length), door(HYPER, ""));
-    let nginx = (nginx(effort.folder, length), door(NGINX, ""));
+    let nginx = (nginx(profile.folder, length), door(NGINX, ""));
     for clients in [1, CLIENTS] {
         // One client shares a core with its server.
         let core = if clients == 1 {
@@ -38,7 +38,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
             server.pin(core);
         }
         pin_load(Core::Second);
-        let rate = |(_, door): &Served| door.rate(clients, effort.time);
+        let rate = |(_, door): &Served| door.rate(clients, profile.time);
         for (yardstick, theirs, bound) in [
             ("hyper", &hyper, Bound::AtLeast(0.9)),
             ("nginx", &nginx, Bound::AtLeast(1.0)),
@@ -47,7 +47,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
                 "GetMode over HTTP, {clients} connection{}",
                 if clients == 1 { "" } else { "s" }
             );
-            let rounds = Rounds::beside(effort, bound, || rate(&ours), || rate(theirs));
+            let rounds = Rounds::beside(profile, bound, || rate(&ours), || rate(theirs));
             sheet.add(Row {
                 goal: "http",
                 what,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use soramode_benches::cargo;
 
-use super::harness::Effort;
+use super::harness::Profile;
 use super::harness::baselines;
 use super::harness::dialect::Dialect;
 use super::harness::load::Client;
@@ -24,7 +24,7 @@ const SETTLING: Duration = Duration::from_secs(35);
 
 const BUILD_MAX_SECONDS: f64 = 300.0;
 
-/// How large the programs may be, stripped, in MiB.
+/// Maximum sizes of the programs, stripped, in MiB.
 const PROGRAMS: [(&str, f64); 2] = [("soramoded", 14.0), ("soramode", 6.0)];
 
 const MINUTE: f64 = 60.0;
@@ -32,18 +32,18 @@ const MINUTE: f64 = 60.0;
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// idle: a daemon that keeps its state, was asked something once, and is left alone.
-pub(crate) fn idle(effort: Effort<'_>, sheet: &mut Sheet) {
+pub(crate) fn idle(profile: Profile<'_>, sheet: &mut Sheet) {
     let server = baselines::durable(
-        effort.folder.join("idle"),
-        &effort.folder.join("idle.state"),
+        profile.folder.join("idle"),
+        &profile.folder.join("idle.state"),
         &[],
     );
     Client::to(&server.path, &Dialect::soramode())
         .text(b"{\"id\":1,\"method\":\"GetMode\"}\n", "\"result\"");
     std::thread::sleep(SETTLING);
     let (cpu, wakeups) = (server.cpu_ms(), server.wakeups());
-    std::thread::sleep(effort.idle);
-    let a_minute = MINUTE / effort.idle.as_secs_f64();
+    std::thread::sleep(profile.idle);
+    let a_minute = MINUTE / profile.idle.as_secs_f64();
     let mut row = |what: &str, unit, value, most| {
         let (rounds, bound) = (Rounds::alone([value]), Bound::Within(most));
         sheet.add(Row {
@@ -76,8 +76,8 @@ pub(crate) fn idle(effort: Effort<'_>, sheet: &mut Sheet) {
 }
 
 /// build: from an empty target folder, with what cargo has fetched already.
-pub(crate) fn build(effort: Effort<'_>, sheet: &mut Sheet) {
-    let target = effort.folder.join("target");
+pub(crate) fn build(profile: Profile<'_>, sheet: &mut Sheet) {
+    let target = profile.folder.join("target");
     let began = Instant::now();
     cargo(&["--target-dir", target.to_str().unwrap()]);
     let mut row = |what: String, unit, value, most| {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use super::harness::Effort;
+use super::harness::Profile;
 use super::harness::baselines::{self, Aof};
 use super::harness::dialect::{Dialect, resp};
 use super::harness::load::{ANSWER_MAX, Client, count};
@@ -15,19 +15,19 @@ use super::harness::row::{Bound, Rounds, Row, Unit};
 use super::harness::server::{Core, pin_load};
 use super::harness::sheet::Sheet;
 
-/// How many there are.
+/// Number of sessions to list.
 const SESSIONS: usize = 100_000;
 
-/// What Redis answers of a field: the lengths and texts of its name and of its value.
+/// Lines of Redis' answer per field: the lengths and texts of its name and of its value.
 const LINES_A_FIELD: usize = 4;
 
-/// Who has it is put off for everybody else.
+/// Lowest priority: yields to every other process.
 const NICENESS_MAX: i32 = 19;
 
-pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
+pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
     let dialect = Dialect::soramode();
-    let ours = baselines::volatile(effort.folder.join("gate"), &[]);
-    let (redis, redis_tongue) = baselines::redis(&effort.folder.join("redis"), Aof::None);
+    let ours = baselines::volatile(profile.folder.join("gate"), &[]);
+    let (redis, redis_tongue) = baselines::redis(&profile.folder.join("redis"), Aof::None);
     ours.pin(Core::First);
     redis.pin(Core::First);
     pin_load(Core::Second);
@@ -52,7 +52,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     let mut pager = Pager::to(&ours.path);
     let bound = Bound::AtLeast(0.5);
     let rounds = Rounds::beside(
-        effort,
+        profile,
         bound,
         || pager.rate(SESSIONS),
         || hash_rate(&mut redis_client, ("sessions", SESSIONS)),
@@ -68,16 +68,17 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     });
     let bound = Bound::AtMost(3.0);
     let mut other = Client::to(&ours.path, &dialect);
-    let idle_and_busy = (0..effort.rounds).map(|_| {
-        let idle = other.round_trips(&dialect, effort.time).p99;
+    let idle_and_busy = (0..profile.rounds).map(|_| {
+        let idle = other.round_trips(&dialect, profile.time).p99;
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| {
-                // It shares a core with the other client, who is to wait for the daemon and not for it.
+                // It shares a core with the other client, which must wait for the daemon and not
+                // for this one.
                 rustix::process::setpriority_process(None, NICENESS_MAX).unwrap();
                 pager.turn_pages(&is_over);
             });
-            let busy = other.round_trips(&dialect, effort.time).p99;
+            let busy = other.round_trips(&dialect, profile.time).p99;
             is_over.store(true, Ordering::Relaxed);
             (busy, idle)
         })
@@ -104,7 +105,7 @@ pub(crate) fn hash_rate(client: &mut Client, (hash, fields): (&str, usize)) -> f
     count(fields) / began.elapsed().as_secs_f64()
 }
 
-/// Somebody who lists all sessions, a page after the other.
+/// Client that lists all sessions, page after page.
 pub(crate) struct Pager {
     stream: BufReader<UnixStream>,
     line: Vec<u8>,

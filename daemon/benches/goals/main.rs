@@ -44,15 +44,15 @@ use soramode_benches::build_soramoded;
 
 use harness::server::{Core, pin_load};
 use harness::sheet::{Sheet, name_of};
-use harness::{Effort, echo, runtime, web};
+use harness::{Profile, echo, runtime, web};
 
-/// What is not there was asked for.
+/// Exit status if a requested program is missing.
 const MISUSED: u8 = 2;
 
-/// What is measured together, the goals that come out, and what they are measured beside: Debian's packages.
+/// Measurement: its goals, and the Debian packages of its baselines.
 struct Measurement {
     goals: &'static [&'static str],
-    measure: fn(Effort<'_>, &mut Sheet),
+    measure: fn(Profile<'_>, &mut Sheet),
     needs: &'static [Program],
     when: When,
 }
@@ -62,7 +62,7 @@ enum When {
     Always,
     /// It takes minutes: with `--all`, or when it is named.
     Minutes,
-    /// It takes hours.
+    /// Runs only if named: it takes hours.
     Named,
 }
 
@@ -279,22 +279,22 @@ fn measure(all: &[&Measurement], arguments: &Arguments) -> ExitCode {
     for Measurement { goals, measure, .. } in all {
         let folder = tempfile::tempdir().unwrap();
         pin_load(Core::Any);
-        let effort = if arguments.quick {
-            Effort::quick(folder.path())
+        let profile = if arguments.quick {
+            Profile::quick(folder.path())
         } else {
-            Effort::full(folder.path())
+            Profile::full(folder.path())
         };
-        let effort = Effort {
+        let profile = Profile {
             soak: Duration::from_mins(arguments.soak_minutes),
-            ..effort
+            ..profile
         };
-        if catch_unwind(AssertUnwindSafe(|| measure(effort, &mut sheet))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| measure(profile, &mut sheet))).is_err() {
             broken.extend_from_slice(goals);
         }
     }
     println!("\n{}", sheet.table());
     if !sheet.is_empty() {
-        // What was looked at quickly takes no place of what was measured.
+        // A quick run does not replace the results of a full one.
         let file = sheet.write(if arguments.quick {
             "goals-quick.json"
         } else {

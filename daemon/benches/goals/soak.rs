@@ -7,31 +7,31 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::harness::Effort;
+use super::harness::Profile;
 use super::harness::baselines;
 use super::harness::chart::{self, Panel, Scale};
 use super::harness::dialect::Dialect;
-use super::harness::load::{CLIENTS, Client, Crowd, count, micros};
+use super::harness::load::{CLIENTS, Client, Load, count, micros};
 use super::harness::row::{Bound, Rounds, Row, Unit, percentile};
 use super::harness::server::{Core, Server, pin_load};
 use super::harness::sheet::{Sheet, results};
 
-/// Of what it bears, so much is asked for.
+/// Fraction of the maximum rate that is requested.
 const LOAD: f64 = 0.2;
 
 const DRAIN_EVERY: Duration = Duration::from_mins(1);
 
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 
-/// How much more the last third may have than the middle one: the first fills what is kept.
+/// Maximum growth of memory from the middle third to the last: the first fills caches.
 const GROWTH_MAX: f64 = 1.1;
 
-/// The same for latency, whose chance is larger.
+/// Maximum growth of latency, which varies more.
 const LATENCY_GROWTH_MAX: f64 = 1.3;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// What is looked at, the heads of the columns.
+/// Headings of the columns.
 const COLUMNS: [&str; 6] = [
     "resident, MiB",
     "files, MiB",
@@ -45,15 +45,15 @@ const COLUMNS: [&str; 6] = [
 type Sample = (f64, [f64; COLUMNS.len()]);
 
 /// Measures for so long, and draws `target/soak.svg` beside `target/soak.csv`.
-pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
-    let state = effort.folder.join("soak.state");
-    let server = baselines::durable(effort.folder.join("soak"), &state, &[]);
+pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
+    let state = profile.folder.join("soak.state");
+    let server = baselines::durable(profile.folder.join("soak"), &state, &[]);
     server.pin(Core::First);
     pin_load(Core::Second);
-    let bears = Crowd {
+    let bears = Load {
         clients: CLIENTS,
         depth: 1,
-        time: effort.time,
+        time: profile.time,
     }
     .ask(&server.path, &Dialect::soramode())
     .rate;
@@ -61,7 +61,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     println!(
         "{bears:.0} replies a second at most; {:.0} are asked for, for {} min",
         bears * LOAD,
-        effort.soak.as_secs() / 60
+        profile.soak.as_secs() / 60
     );
     let samples = Soak {
         server: &server,
@@ -69,7 +69,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
         over: AtomicBool::new(false),
         times: Mutex::default(),
     }
-    .run(pace, effort.soak);
+    .run(pace, profile.soak);
     write(&samples);
     for (column, unit, most) in [
         (0, Unit::MiB, GROWTH_MAX),
@@ -103,7 +103,7 @@ struct Soak<'a> {
     server: &'a Server,
     state: &'a Path,
     over: AtomicBool,
-    /// How long answers took since the last sample, in microseconds.
+    /// Times of the answers since the last sample, in microseconds.
     times: Mutex<Vec<f64>>,
 }
 

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use super::harness::Effort;
+use super::harness::Profile;
 use super::harness::baselines::{self, Aof};
 use super::harness::dialect::Dialect;
 use super::harness::load::{Client, names};
@@ -15,13 +15,13 @@ use super::harness::sheet::Sheet;
 /// Connections in one `Report`: a request has at most 64 KiB.
 const REPORTED: usize = 400;
 
-/// How soon a daemon with nothing to read must answer, in milliseconds.
+/// Maximum time to the first answer of a daemon with nothing to read, in milliseconds.
 const EMPTY_START_MAX_MS: f64 = 15.0;
 
-pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
-    let folder = effort.folder;
-    let full = full(effort);
-    let empty = (0..2 * effort.rounds).map(|round| {
+pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
+    let folder = profile.folder;
+    let full = full(profile);
+    let empty = (0..2 * profile.rounds).map(|round| {
         1e3 * start(|| {
             first_answer(baselines::durable(
                 folder.join("empty"),
@@ -40,7 +40,7 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
     });
     sheet.add(Row {
         goal: "start",
-        what: format!("the same, {} stored connections", effort.many),
+        what: format!("the same, {} stored connections", profile.many),
         unit: Unit::Seconds,
         yardstick: "Redis from its AOF",
         rounds: full,
@@ -50,15 +50,15 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
 
 /// Seconds to the first answer, with so many connections: ours, and Redis from its file. Both were killed before and find what a crash
 /// leaves.
-pub(crate) fn full(effort: Effort<'_>) -> Rounds {
-    let folder = effort.folder;
+pub(crate) fn full(profile: Profile<'_>) -> Rounds {
+    let folder = profile.folder;
     let (state, path) = (folder.join("many.state"), folder.join("many"));
     let ours = baselines::durable(path.clone(), &state, &[]);
-    report(&ours, effort.many);
+    report(&ours, profile.many);
     drop(ours);
     let redis_folder = folder.join("many-redis");
     let (redis, dialect) = baselines::redis(&redis_folder, Aof::Everysec);
-    Client::to(&redis.path, &dialect).all(0..effort.many, |number| {
+    Client::to(&redis.path, &dialect).all(0..profile.many, |number| {
         let (channel, connection) = names(number);
         dialect.come(&channel, &connection)
     });
@@ -66,7 +66,7 @@ pub(crate) fn full(effort: Effort<'_>) -> Rounds {
     std::thread::sleep(Duration::from_secs(2));
     drop(redis);
     Rounds::beside(
-        effort,
+        profile,
         Bound::AtMost(1.0),
         || start(|| first_answer(baselines::durable(path.clone(), &state, &[]))),
         || start(|| baselines::redis(&redis_folder, Aof::Everysec).0),

@@ -1,4 +1,4 @@
-//! subscribers: what a thousand who are told of sessions cost those who ask, and one who never reads.
+//! subscribers: the cost of a thousand subscribers for other clients, and of one that never reads.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -7,42 +7,43 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::harness::Effort;
+use super::harness::Profile;
 use super::harness::baselines;
 use super::harness::dialect::Dialect;
-use super::harness::load::{ANSWER_MAX, Client, Crowd, count};
+use super::harness::load::{ANSWER_MAX, Client, Load, count};
 use super::harness::row::{Bound, Rounds, Row, Unit};
 use super::harness::server::{Core, Server, pin_load};
 use super::harness::sheet::Sheet;
 
 const SUBSCRIBERS: usize = 1_000;
 
-/// Who asks meanwhile. The daemon takes 1,024 clients, so 64 would not fit beside them.
+/// Number of clients with requests. The daemon takes 1,024 clients, so 64 would not fit with the
+/// subscribers.
 const CLIENTS: usize = 16;
 
 /// A session comes and goes in each: a thousand events a second.
 const SESSION_EVERY: Duration = Duration::from_millis(2);
 
-/// How often somebody who is told reads what has come: so seldom that reading costs next to nothing.
+/// Interval of a subscriber's reads: so rare that reading costs next to nothing.
 const READ_EVERY: Duration = Duration::from_millis(100);
 
-/// Whatever the readers do, the daemon may take so much more memory than without them, in MiB.
+/// Maximum memory in addition to that without the subscribers, in MiB.
 const GROWTH_MAX_MIB: f64 = 64.0;
 
-pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
+pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
     let (ours, alone) = (
-        baselines::volatile(effort.folder.join("told"), &[]),
-        baselines::volatile(effort.folder.join("alone"), &[]),
+        baselines::volatile(profile.folder.join("told"), &[]),
+        baselines::volatile(profile.folder.join("alone"), &[]),
     );
     for server in [&ours, &alone] {
         server.pin(Core::First);
         settle(server);
     }
     pin_load(Core::Second);
-    let crowd = Crowd {
+    let load = Load {
         clients: CLIENTS,
         depth: 1,
-        time: effort.time,
+        time: profile.time,
     };
     let before = ours.resident_mib();
     let _deaf = subscribe(&ours.path, "{}");
@@ -57,15 +58,15 @@ pub(crate) fn measure(effort: Effort<'_>, sheet: &mut Sheet) {
             let began = Instant::now();
             let reading = scope.spawn(|| read(&mut told, &is_over));
             scope.spawn(|| make_sessions(&ours.path, &is_over));
-            let rate = crowd.ask(&ours.path, &Dialect::soramode()).rate;
+            let rate = load.ask(&ours.path, &Dialect::soramode()).rate;
             is_over.store(true, Ordering::Relaxed);
             (began, rate, reading.join().unwrap())
         });
         heard.push(count(events) / count(SUBSCRIBERS) / began.elapsed().as_secs_f64());
         rate
     };
-    let rounds = Rounds::beside(effort, bound, &mut among_them, || {
-        crowd.ask(&alone.path, &Dialect::soramode()).rate
+    let rounds = Rounds::beside(profile, bound, &mut among_them, || {
+        load.ask(&alone.path, &Dialect::soramode()).rate
     });
     let mut row = |what: &str, unit, yardstick, (rounds, bound)| {
         sheet.add(Row {
@@ -128,7 +129,7 @@ fn subscribe(path: &Path, params: &str) -> UnixStream {
     stream.into_inner()
 }
 
-/// How many events all of them heard together.
+/// Returns the number of events that all subscribers received together.
 fn read(streams: &mut [UnixStream], is_over: &AtomicBool) -> usize {
     let mut buffer = vec![0; 256 * 1024];
     let mut events = 0;

@@ -215,7 +215,7 @@ impl Trusted {
         self.is_own(&key).chain([is_still])
     }
 
-    /// Rewrites each claim on its own. Claims whose request failed are left out of the report.
+    /// Rewrites each claim on its own. Claims with a failed request are left out of the report.
     async fn migrate_each(
         &self,
         by: Incarnation,

@@ -30,7 +30,7 @@ pub struct HttpConfig {
 pub struct ApiConfig {
     /// Addresses and sockets of the API.
     pub listen: Vec<Listen>,
-    /// Origins whose pages may use the API.
+    /// Origins of pages that may use the API.
     pub cors_origins: Vec<CorsOrigin>,
     /// Accepted host names, in addition to those of the loopback.
     pub hosts: Vec<HostName>,

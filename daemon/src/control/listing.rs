@@ -38,7 +38,7 @@ pub(super) struct PageBuilder {
     cursor: Option<String>,
 }
 
-/// Kind of a list, with the session whose connections it has.
+/// Kind of a list, with the session of its connections.
 type PageKind = (Discriminant<Page>, Option<SessionId>);
 
 /// Next step of a listing.

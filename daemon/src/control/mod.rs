@@ -59,7 +59,7 @@ pub const OPERATOR_SLOTS: usize = 16;
 /// Places that viewers of one user may have.
 pub const VIEWER_SLOTS_OF_USER_MAX: usize = 512;
 
-/// Maximum number of clients whose user is being looked up. They have no slot; more are rejected.
+/// Maximum number of clients with a user look-up in progress. They have no slot; more are rejected.
 pub const UNIDENTIFIED_CLIENTS_MAX: usize = 256;
 
 /// Maximum number of clients of one user that are being looked up.
@@ -262,13 +262,13 @@ async fn serve_identified(
     }
 }
 
-/// Clients whose user is being looked up.
+/// Clients with a user look-up in progress.
 struct UnidentifiedClients {
     all: Arc<Semaphore>,
     of_user: Shares,
 }
 
-/// Permit of a client whose user is being looked up.
+/// Permit of a client with a user look-up in progress.
 struct UnidentifiedClient {
     _any: OwnedSemaphorePermit,
     _share: Share,

@@ -65,7 +65,7 @@ pub struct Peers {
     timeout: Duration,
 }
 
-/// Client whose access needs a look-up of its process and of the user database.
+/// Client that needs a look-up of its process and of the user database.
 #[derive(Debug)]
 pub(super) struct UnknownPeer {
     credentials: UCred,
@@ -104,7 +104,7 @@ impl Peers {
         }
     }
 
-    /// Returns the group whose members may operate.
+    /// Returns the operator group.
     pub fn operator_gid(&self) -> Option<u32> {
         self.operator_gid
     }
@@ -243,7 +243,7 @@ mod tests {
         }
     }
 
-    /// Creates a client of this user whose process has no group that counts.
+    /// Creates a client of this user, in a process without a group that counts.
     async fn of_user(peers: &Peers, uid: u32) -> Peer {
         match peers.recognise_user(uid) {
             Ok(peer) => peer,

@@ -395,7 +395,7 @@ impl RequestPipeline {
         }
     }
 
-    /// Sends the answers whose turn has come.
+    /// Sends the answers that are next in order.
     fn send_held_back(&mut self) {
         while let Some(pending) = self.in_flight.pop_front_if(|first| first.answer.is_some()) {
             if let Some(answer) = pending.answer {

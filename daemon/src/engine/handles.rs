@@ -12,7 +12,7 @@ use super::{Engine, Shared, stopped};
 /// Why a write failed.
 #[derive(Debug)]
 pub(crate) struct WriteFailure {
-    /// The answer to requests whose promise cannot be kept.
+    /// Answer to requests that cannot be committed.
     pub(crate) refusal: Error,
     /// The problem, for operators.
     pub(crate) problem: String,

@@ -19,7 +19,7 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::terminator::SessionTerminator;
 
-/// Creates an engine whose gate has just started.
+/// Creates an engine with a new gate.
 pub(crate) fn engine(durability: Durability) -> Engine {
     let config = Config::on_socket("/nowhere/gate.sock");
     let state = match durability {

@@ -93,7 +93,7 @@ impl ConnectionLimit {
             permit
         } else {
             self.lock().next_evicted()?.cancel();
-            // The evicted client's task ends when it is polled next, whatever it is doing.
+            // The evicted client's task ends when it is polled next.
             Arc::clone(&self.free).acquire_owned().await.ok()?
         };
         let network = ip.map(network_of);
@@ -138,7 +138,7 @@ impl Networks {
 }
 
 impl Permit {
-    /// Marks a client whose request's body is still incomplete.
+    /// Marks a client with an incomplete request body.
     pub(super) fn set_reading_request(&self) {
         self.change(|state| state.phase = Phase::ReadingRequest);
     }

@@ -208,7 +208,7 @@ impl Writer {
 }
 
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
-    // The hook replaces SQLite's own, which would checkpoint in whichever commit makes the log long. There is only one: `PRAGMA
+    // The hook replaces SQLite's own, which would checkpoint in the commit that makes the log long. There is only one: `PRAGMA
     // wal_autocheckpoint`, even with 0, would remove this one.
     connection.wal_hook(Some(count_pages))?;
     connection.set_prepared_statement_cache_capacity(64);

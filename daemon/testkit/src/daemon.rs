@@ -71,7 +71,7 @@ impl Daemon {
         Self::with(|_| ())
     }
 
-    /// Starts a daemon whose settings differ from the defaults.
+    /// Starts a daemon with changed settings.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("gate.sock");

@@ -9,7 +9,7 @@ use soramode_protocol::access::Access;
 use soramode_protocol::request::Method;
 use soramode_testkit::daemon::Daemon;
 
-/// The users `nobody`, and `daemon`, whose primary group is `daemon`, on every Debian.
+/// The users `nobody`, and `daemon`, with the primary group `daemon`, on every Debian.
 const NOBODY: &str = "65534";
 const MEMBER: &str = "1";
 const GROUP: &str = "daemon";

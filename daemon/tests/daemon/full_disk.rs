@@ -14,7 +14,7 @@ use soramode_testkit::receiver::{Receiver, ReceiverBehaviour};
 use crate::process::Process;
 use crate::state::Home;
 
-/// Daemon whose state is on a small file system.
+/// Daemon with its state on a small file system.
 struct OnSmallDisk {
     home: Home,
     process: Process,

@@ -139,7 +139,7 @@ fn pages_have_1_to_1000_rows() {
     }
 }
 
-/// Runs a daemon and its clients in one runtime whose clock moves only explicitly.
+/// Runs a daemon and its clients in one runtime with a clock that moves only explicitly.
 async fn with_clock_stopped(clients: impl AsyncFnOnce(&std::path::Path)) {
     let (busy, hold) = std::sync::mpsc::channel::<()>();
     // While such a thread is busy, tokio's clock does not advance when all tasks wait for sockets.

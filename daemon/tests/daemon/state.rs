@@ -270,7 +270,7 @@ fn two_daemons_do_not_share_a_state() {
     assert_eq!(first.client().get("GetMode", &json!({}))["mode"], "normal");
 }
 
-/// Checks a node whose state cannot be used.
+/// Checks a node with an unusable state.
 fn is_closed(process: &Process, why: &str) {
     let mut client = process.client();
     let status = client.status();

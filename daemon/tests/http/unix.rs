@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::wire::{Ending, Said, read_body, read_head};
 
-/// The users `nobody`, and `daemon`, whose primary group is `daemon`, on every Debian.
+/// The users `nobody`, and `daemon`, with the primary group `daemon`, on every Debian.
 const NOBODY: &str = "65534";
 const MEMBER: &str = "1";
 const GROUP: &str = "daemon";
@@ -30,7 +30,7 @@ struct Api {
 }
 
 impl Api {
-    /// Creates a node whose socket is open to all users, as a socket unit with systemd's default
+    /// Creates a node with a socket open to all users, as a socket unit with systemd's default
     /// permissions passes it.
     fn open_to_all(tokens: Option<Tokens>) -> Self {
         let api = Self::start(tokens);

@@ -1,4 +1,4 @@
-//! Who is measured: soramoded, and what people would use in its place.
+//! Servers to measure: soramoded, and the common alternatives.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ use super::dialect::{Dialect, JANUS_SECRET, resp};
 use super::load::{self, Client};
 use super::server::Server;
 
-/// Lets a connection in as soramode does: by the mode, by who is there, each channel counted.
+/// Admits a connection like soramode: by the mode, by present connections, with counts per channel.
 const REDIS_CONNECT: &str = "\
 local mode = redis.call('GET', 'mode')
 if mode == 'block_new_connection' then return redis.status_reply('reject') end
@@ -26,7 +26,7 @@ redis.call('HDEL', 'connections', ARGV[1])
 if redis.call('HINCRBY', 'channels', channel, -1) == 0 then redis.call('HDEL', 'channels', channel) end
 return redis.status_reply('gone')";
 
-/// What Redis does about its disk.
+/// Durability of Redis.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Aof {
     None,
@@ -34,7 +34,7 @@ pub(crate) enum Aof {
     Everysec,
 }
 
-/// As its unit starts it.
+/// Starts soramoded like its unit.
 pub(crate) fn soramoded(flags: &[&str]) -> Command {
     let mut command = Command::new(program("soramoded"));
     command
@@ -127,7 +127,7 @@ fn script(server: &Server, text: &str) -> String {
     }
 }
 
-/// `HAProxy` with one thread and one server whose state can be set.
+/// Starts `HAProxy` with one thread and one server with a settable state.
 pub(crate) fn haproxy(folder: &Path) -> Server {
     let (path, config) = (folder.join("haproxy.sock"), folder.join("haproxy.cfg"));
     let text = format!(

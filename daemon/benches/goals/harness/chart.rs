@@ -16,12 +16,12 @@ const PANEL: (u32, u32) = (320, 230);
 
 const INK: RGBColor = RGBColor(128, 136, 144);
 
-/// soramode's first.
+/// Colours of the curves, soramode's first.
 const COLOURS: [RGBColor; 2] = [RGBColor(47, 129, 247), RGBColor(224, 108, 52)];
 
 const FONT: (&str, u32) = ("sans-serif", 13);
 
-/// What one picture shows, over a common axis.
+/// Contents of one picture, over a common axis.
 #[derive(Clone, Debug)]
 pub(crate) struct Panel {
     pub(crate) title: String,
@@ -29,10 +29,10 @@ pub(crate) struct Panel {
     pub(crate) curves: Vec<Vec<(f64, f64)>>,
 }
 
-/// How both axes are divided.
+/// Division of both axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scale {
-    /// Evenly, from zero.
+    /// Linear division from zero.
     Even,
     /// Each step ten times the one before.
     Tens,

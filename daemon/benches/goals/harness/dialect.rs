@@ -1,9 +1,9 @@
-//! How each server is spoken to: the same questions, in its own words.
+//! Dialects of the servers: the same requests in each server's protocol.
 
 /// Every request of Janus' admin API has it.
 pub(crate) const JANUS_SECRET: &str = "secret";
 
-/// What one client says by turns, and how its answers end.
+/// Alternating requests of one client, and the end of their answers.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialect {
     /// Said first, answered once; empty for nothing.
@@ -18,7 +18,7 @@ pub(crate) struct Dialect {
 #[derive(Clone, Debug)]
 enum Words {
     Soramode,
-    /// By the two scripts' digests.
+    /// Calls the two scripts by their digests.
     Redis {
         connect: String,
         disconnect: String,
@@ -27,13 +27,13 @@ enum Words {
     Modes,
     RedisModes,
     HaProxy,
-    /// The same as whether new sessions are let in.
+    /// Sets the admission of new sessions.
     Janus,
 }
 
 /// A message with this many requests.
 #[derive(Clone, Debug)]
-pub(crate) struct Turn {
+pub(crate) struct Exchange {
     pub(crate) message: Vec<u8>,
     pub(crate) requests: usize,
 }
@@ -97,11 +97,12 @@ impl Dialect {
         }
     }
 
-    /// The two messages that a client sends by turns, each with this many requests: who comes in one goes in the other.
-    pub(crate) fn turns(&self, client: usize, depth: usize) -> [Turn; 2] {
+    /// Returns the two alternating messages of a client, each with this many requests: the second
+    /// disconnects the connections of the first.
+    pub(crate) fn turns(&self, client: usize, depth: usize) -> [Exchange; 2] {
         let channel = format!("channel-{client}");
         let connection = |number: usize| format!("CONNECTION{client:08}X{number:07}");
-        let all = |one: &dyn Fn(usize) -> String| Turn {
+        let all = |one: &dyn Fn(usize) -> String| Exchange {
             message: (0..depth).map(one).collect::<String>().into_bytes(),
             requests: depth,
         };

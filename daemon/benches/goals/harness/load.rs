@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
-use super::dialect::{Dialect, Turn};
+use super::dialect::{Dialect, Exchange};
 use super::row::percentile;
 use super::runtime;
 
@@ -22,31 +22,31 @@ pub(crate) const DEPTH: usize = 16;
 /// Round trips of one client, at most.
 const ROUND_TRIPS: usize = 50_000;
 
-/// How long an answer may take before the measurement is given up.
+/// Timeout of an answer, after which the measurement is given up.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// Connections where a table is filled, each channel with ten.
 pub(crate) const CONNECTIONS_A_CHANNEL: usize = 10;
 
-/// What a load saw.
+/// Measured results of a load.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
-    /// Answers a second.
+    /// Number of answers per second.
     pub(crate) rate: f64,
     /// From a message's first byte to its last answer, in microseconds.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
 }
 
-/// So many clients, each with so many requests in flight.
+/// Load: this number of clients, each with a number of requests in flight.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Crowd {
+pub(crate) struct Load {
     pub(crate) clients: usize,
     pub(crate) depth: usize,
     pub(crate) time: Duration,
 }
 
-impl Crowd {
+impl Load {
     pub(crate) fn ask(self, path: &Path, dialect: &Dialect) -> Seen {
         let began = Instant::now();
         let mut times: Vec<f64> = runtime().block_on(async {
@@ -76,7 +76,7 @@ impl Crowd {
 
 async fn ask_until(
     path: PathBuf,
-    turns: [Turn; 2],
+    turns: [Exchange; 2],
     (dialect, end): (Dialect, Instant),
 ) -> Vec<f64> {
     let stream = connect(&path, &dialect).unwrap();
@@ -88,7 +88,7 @@ async fn ask_until(
         ask(&mut stream, &mut buffer, (dialect.greeting, 1, dialect.end)).await;
     }
     while Instant::now() < end {
-        for Turn { message, requests } in &turns {
+        for Exchange { message, requests } in &turns {
             let began = Instant::now();
             ask(&mut stream, &mut buffer, (message, *requests, dialect.end)).await;
             times.push(micros(began.elapsed()));
@@ -149,7 +149,7 @@ impl Client {
         all
     }
 
-    /// What was read last.
+    /// Returns the last answer.
     pub(crate) fn said(&self) -> &str {
         std::str::from_utf8(&self.buffer[..self.filled]).unwrap()
     }
@@ -166,7 +166,7 @@ impl Client {
         self.said()
     }
 
-    /// Round trips of one who comes and goes, for so long at most.
+    /// Measures the round trips of one client that connects and disconnects, at most for `time`.
     pub(crate) fn round_trips(&mut self, dialect: &Dialect, time: Duration) -> Seen {
         let turns = dialect.turns(0, 1);
         let first = Instant::now();

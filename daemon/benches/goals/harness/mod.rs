@@ -1,4 +1,4 @@
-//! What the measurements have in common: servers as processes, what is said to them, how much of it they bear, and what comes out.
+//! Common parts of the measurements: servers as processes, their dialects, loads and results.
 
 pub(crate) mod baselines;
 pub(crate) mod chart;
@@ -13,29 +13,29 @@ pub(crate) mod web;
 use std::path::Path;
 use std::time::Duration;
 
-/// How thoroughly, and where.
+/// Profile of a run: thoroughness, and the working folder.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Effort<'a> {
+pub(crate) struct Profile<'a> {
     /// For sockets and states; it is taken away afterwards.
     pub(crate) folder: &'a Path,
-    /// How often each pair is measured.
+    /// Number of rounds per pair.
     pub(crate) rounds: usize,
-    /// The same, where a goal is so near that chance decides.
+    /// Number of rounds if the ratio is close to its goal.
     pub(crate) more_rounds: usize,
-    /// How long a rate is measured.
+    /// Duration of a rate's measurement.
     pub(crate) time: Duration,
-    /// How long an idle daemon is looked at.
+    /// Duration of the measurement of an idle daemon.
     pub(crate) idle: Duration,
-    /// How long a soak is.
+    /// Duration of a soak.
     pub(crate) soak: Duration,
-    /// How many connections are many.
+    /// Number of connections that count as many.
     pub(crate) many: usize,
 }
 
-impl Effort<'_> {
+impl Profile<'_> {
     /// For looking whether all is well.
-    pub(crate) const fn quick(folder: &Path) -> Effort<'_> {
-        Effort {
+    pub(crate) const fn quick(folder: &Path) -> Profile<'_> {
+        Profile {
             folder,
             rounds: 3,
             more_rounds: 3,
@@ -46,8 +46,8 @@ impl Effort<'_> {
         }
     }
 
-    pub(crate) const fn full(folder: &Path) -> Effort<'_> {
-        Effort {
+    pub(crate) const fn full(folder: &Path) -> Profile<'_> {
+        Profile {
             folder,
             rounds: 5,
             more_rounds: 15,

@@ -1,16 +1,16 @@
-//! What came out, and whether the goal is held.
+//! Result of a measurement, and its verdict.
 
 use serde_json::{Value, json};
 
-use super::Effort;
+use super::Profile;
 
-/// So near to its goal, as a part of it, a ratio is measured more often.
+/// Distance to the goal, as a fraction of it, within which a ratio is measured in more rounds.
 const NEAR: f64 = 0.1;
 
-/// What is measured beside what, as a median with its spread.
+/// Measurement beside its baseline, as a median with its spread.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    /// The goal's name.
+    /// Name of the goal.
     pub(crate) goal: &'static str,
     pub(crate) what: String,
     pub(crate) unit: Unit,
@@ -19,7 +19,7 @@ pub(crate) struct Row {
     pub(crate) bound: Bound,
 }
 
-/// What a figure counts.
+/// Unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
     PerSecond,
@@ -31,16 +31,16 @@ pub(crate) enum Unit {
     AMinute,
 }
 
-/// What must hold.
+/// Bound that the ratio must meet.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Bound {
     /// Ours over the yardstick's.
     AtLeast(f64),
-    /// The same, the other way round.
+    /// Ratio must be at most this.
     AtMost(f64),
-    /// Ours alone.
+    /// Bound of our own figure, without a baseline.
     Within(f64),
-    /// Shown beside, for whoever wants to know.
+    /// Shown for information only.
     Shown,
 }
 
@@ -51,14 +51,14 @@ pub(crate) struct Rounds(Vec<(f64, f64)>);
 impl Rounds {
     /// Both are measured in each round, first the one and then the other by turns.
     pub(crate) fn beside(
-        effort: Effort<'_>,
+        profile: Profile<'_>,
         bound: Bound,
         mut ours: impl FnMut() -> f64,
         mut theirs: impl FnMut() -> f64,
     ) -> Self {
         let mut rounds = Self::default();
-        while rounds.0.len() < effort.rounds
-            || (rounds.is_near(bound) && rounds.0.len() < effort.more_rounds)
+        while rounds.0.len() < profile.rounds
+            || (rounds.is_near(bound) && rounds.0.len() < profile.more_rounds)
         {
             let pair = if rounds.0.len().is_multiple_of(2) {
                 let our = ours();
@@ -72,7 +72,7 @@ impl Rounds {
         rounds
     }
 
-    /// Whether a little more or less would turn the verdict.
+    /// Returns true if a small change would turn the verdict.
     fn is_near(&self, bound: Bound) -> bool {
         match bound {
             Bound::AtLeast(limit) | Bound::AtMost(limit) => {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a server may take to its start: Redis reads a million rows back first.
+/// Timeout of a server's start: Redis reads a million rows first.
 const START_MAX: Duration = Duration::from_mins(2);
 
 const NANOS_A_MILLI: f64 = 1e6;
@@ -24,7 +24,7 @@ impl Server {
         Self::start_when(command, path, |path| UnixStream::connect(path).is_ok())
     }
 
-    /// The same where something else says that it is there.
+    /// Starts a server, and waits for another sign that it is ready.
     pub(crate) fn start_when(
         command: &mut Command,
         path: PathBuf,
@@ -65,7 +65,7 @@ impl Server {
         self
     }
 
-    /// The same for a server that listens at an address.
+    /// Starts a server that listens at an address.
     pub(crate) fn start_at(command: &mut Command, address: SocketAddr) -> Self {
         Self::start_when(command, PathBuf::new(), |_| {
             TcpStream::connect(address).is_ok()
@@ -81,7 +81,7 @@ impl Server {
         self.status("VmRSS:") / 1024.0
     }
 
-    /// How often one of its threads went to sleep and was woken.
+    /// Returns the number of wakeups of its threads.
     pub(crate) fn wakeups(&self) -> f64 {
         self.tasks()
             .map(|task| number(&task.join("status"), "voluntary_ctxt_switches:"))

@@ -18,10 +18,10 @@ const HEAD: [&str; 7] = [
     "verdict",
 ];
 
-/// How wide the columns are while rows still come, in characters.
+/// Widths of the columns while rows are added, in characters.
 const WIDTHS: [usize; 7] = [56, 12, 30, 6, 12, 11, 8];
 
-/// What came out so far.
+/// Results so far.
 #[derive(Debug, Default)]
 pub(crate) struct Sheet(Vec<Row>);
 
@@ -69,7 +69,7 @@ impl Sheet {
     }
 }
 
-/// Where results go.
+/// Returns the folder of the results.
 pub(crate) fn results() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
         .parent()

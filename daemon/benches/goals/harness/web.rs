@@ -39,14 +39,14 @@ pub(crate) async fn serve(address: SocketAddr, bytes: usize) {
     }
 }
 
-/// How one server is asked.
+/// Request to one server.
 #[derive(Clone, Debug)]
 pub(crate) struct Door {
     pub(crate) address: SocketAddr,
     request: String,
     /// Head and body, in bytes: the same each time.
     answer: usize,
-    /// The body alone.
+    /// Size of the body alone.
     pub(crate) body: usize,
 }
 

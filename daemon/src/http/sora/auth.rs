@@ -29,10 +29,10 @@ use crate::rate_limit::log_limited;
 /// Reason for rejecting a client if the application did not answer.
 const UPSTREAM_FAILED: &str = "AUTH-UPSTREAM-FAILED";
 
-/// Reason for rejecting a client whose channel another node owns: Sora cannot redirect it.
+/// Reason for rejecting a client of another node's channel: Sora cannot redirect it.
 const OTHER_NODE: &str = "OTHER-NODE";
 
-/// Reason for rejecting a client whose id is in use.
+/// Reason for rejecting a client with an id in use.
 const ID_IN_USE: &str = "CONNECTION-ID-IN-USE";
 
 /// The reason where the gate cannot decide.

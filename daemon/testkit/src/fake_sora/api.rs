@@ -45,7 +45,7 @@ pub(crate) struct Api {
     pub(crate) mode: Mutex<String>,
     /// Operations that were called, in order.
     pub(crate) asked: Mutex<Vec<String>>,
-    /// Channels whose connections were to be ended.
+    /// Channels of connections that were to be ended.
     pub(crate) disconnected: Mutex<Vec<String>>,
 }
 

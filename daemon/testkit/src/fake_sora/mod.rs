@@ -56,7 +56,7 @@ pub struct Denied {
 }
 
 impl FakeSora {
-    /// Creates a Sora whose webhooks go to `webhooks` (`http://127.0.0.1:3100`).
+    /// Creates a Sora that sends its webhooks to `webhooks` (`http://127.0.0.1:3100`).
     pub fn new(webhooks: &str, seed: u64) -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -280,7 +280,7 @@ impl FakeSora {
             .client
             .post(format!("{}/sora/{kind}", self.webhooks))
             .header("content-type", "application/json");
-        // Sora does not repeat it, whatever the outcome.
+        // Sora does not repeat it after a failure.
         drop(
             self.runtime
                 .block_on(async { request.body(said.to_string()).send().await }),
