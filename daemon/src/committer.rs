@@ -7,6 +7,7 @@ use std::time::Duration;
 use soramode_core::commit_failure::OPEN_IT;
 use soramode_core::effect::Record;
 use soramode_protocol::error::Error;
+use soramode_protocol::or_pending::or_pending;
 use tokio::time::{Instant, Interval, interval, sleep_until};
 
 use crate::engine::{Engine, WriteFailure};
@@ -58,8 +59,8 @@ impl Committer {
         loop {
             tokio::select! {
                 () = self.engine.work() => {}
-                () = at(self.retry_at), if self.retry_at.is_some() => self.retry().await,
-                () = due(&mut self.checks), if self.checks.is_some() && self.retry_at.is_none() => self.write(Vec::new()).await,
+                () = or_pending(self.retry_at.map(sleep_until)) => self.retry().await,
+                _ = or_pending(self.checks.as_mut().map(Interval::tick)), if self.retry_at.is_none() => self.write(Vec::new()).await,
                 () = self.watchdog.due() => notify::alive(),
                 () = self.engine.closing() => break,
             }
@@ -128,20 +129,6 @@ impl Committer {
                  soramode set normal"
             ),
         }
-    }
-}
-
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn due(checks: &mut Option<Interval>) {
-    match checks {
-        Some(checks) => drop(checks.tick().await),
-        None => std::future::pending().await,
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use soramode_protocol::or_pending::or_pending;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// Notifications per watchdog interval.
@@ -32,10 +33,7 @@ impl Watchdog {
 
     /// Waits until a sign is due. Cancel safe.
     pub(crate) async fn due(&mut self) {
-        match &mut self.0 {
-            Some(interval) => drop(interval.tick().await),
-            None => std::future::pending().await,
-        }
+        or_pending(self.0.as_mut().map(Interval::tick)).await;
     }
 }
 

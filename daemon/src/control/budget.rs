@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use soramode_protocol::access::Access;
+use soramode_protocol::or_pending::or_pending;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
@@ -95,10 +96,7 @@ impl Budgets {
 
     /// Gives viewers their turns, for as long as it is polled.
     pub(super) async fn refill(self) -> Infallible {
-        match &self.viewers.turns {
-            Some(turns) => turns.refill().await,
-            None => std::future::pending().await,
-        }
+        or_pending(self.viewers.turns.as_ref().map(Turns::refill)).await
     }
 }
 

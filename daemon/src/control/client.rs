@@ -10,6 +10,7 @@ use std::time::Duration;
 use soramode_core::input::SocketId;
 use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
 use soramode_protocol::error::{Error, ErrorType};
+use soramode_protocol::or_pending::or_pending;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -266,11 +267,11 @@ impl Client {
         tokio::select! {
             biased;
             wakeup = usual => wakeup,
-            () = changed(pipeline.subscription.as_mut()), if pipeline.subscription.is_some() && !is_full => Wakeup::EventsAvailable,
-            () = overdue(line_due.map(|(_, due)| due)), if line_due.is_some() => Wakeup::LineOverdue,
-            () = closed(hang_up.as_ref()), if hang_up.is_some() => Wakeup::Closed,
+            () = or_pending(pipeline.subscription.as_mut().map(Subscription::changed)), if !is_full => Wakeup::EventsAvailable,
+            () = or_pending(line_due.map(|(_, due)| sleep_until(due))) => Wakeup::LineOverdue,
+            () = or_pending(hang_up.as_ref().map(HangUp::closed)) => Wakeup::Closed,
             () = stopped.as_mut(), if !is_closing && stop_due.is_none() => Wakeup::Stop,
-            () = overdue(stop_due), if !is_closing && stop_due.is_some() => Wakeup::ShutdownOverdue,
+            () = or_pending(stop_due.map(sleep_until)), if !is_closing => Wakeup::ShutdownOverdue,
         }
     }
 
@@ -399,27 +400,6 @@ impl Client {
             Ok(())
         };
         timeout(DRAIN_TIMEOUT, flush).await.unwrap_or(Ok(()))
-    }
-}
-
-async fn changed(subscription: Option<&mut Subscription>) {
-    match subscription {
-        Some(subscription) => subscription.changed().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn overdue(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn closed(hang_up: Option<&HangUp>) {
-    match hang_up {
-        Some(hang_up) => hang_up.closed().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -9,6 +9,7 @@ use soramode_protocol::end::EndSession;
 use soramode_protocol::envelope::NotificationLine;
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{EventPattern, EventType};
+use soramode_protocol::or_pending::or_pending;
 use soramode_protocol::subscribe::{Subscribe, SubscribeFrom, Subscribed};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{Semaphore, watch};
@@ -120,9 +121,9 @@ impl Subscription {
             ..
         } = self;
         tokio::select! {
-            read = next_reading(reading.as_mut()) => (*reading, *was_read) = (None, read),
+            read = or_pending(reading.as_mut()) => (*reading, *was_read) = (None, read),
             () = next_event(appended, *last_found) => {}
-            termination = next_termination(terminations.as_mut()) => match termination {
+            termination = or_pending(terminations.as_mut().map(next_termination)) => match termination {
                 Termination::Sessions(sessions) => pending.extend(sessions.iter().cloned().map(PendingEnd::End)),
                 Termination::Fence(fence) => pending.push_back(PendingEnd::Fence(fence)),
             },
@@ -213,15 +214,6 @@ async fn read_archive(
     reading.await.ok()
 }
 
-async fn next_reading(
-    reading: Option<&mut ReusableBoxFuture<'static, Option<EventBatch>>>,
-) -> Option<EventBatch> {
-    match reading {
-        Some(reading) => reading.await,
-        None => std::future::pending().await,
-    }
-}
-
 async fn next_event(appended: &mut watch::Receiver<u64>, last_found: Option<Instant>) {
     if let Some(last_found) = last_found {
         tokio::time::sleep_until(last_found + COALESCE).await;
@@ -232,12 +224,7 @@ async fn next_event(appended: &mut watch::Receiver<u64>, last_found: Option<Inst
     }
 }
 
-async fn next_termination(
-    terminations: Option<&mut broadcast::Receiver<Termination>>,
-) -> Termination {
-    let Some(terminations) = terminations else {
-        return std::future::pending().await;
-    };
+async fn next_termination(terminations: &mut broadcast::Receiver<Termination>) -> Termination {
     loop {
         match terminations.recv().await {
             Ok(termination) => return termination,

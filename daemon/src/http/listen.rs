@@ -2,11 +2,9 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio_util::either::Either;
 
 use super::address::{self, Absent};
 use crate::args::http::Listen;
@@ -36,6 +34,9 @@ impl Routes {
     }
 }
 
+/// A client's stream.
+pub(crate) type Stream = Either<TcpStream, UnixStream>;
+
 /// Client, and the listener that accepted it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
@@ -51,8 +52,8 @@ impl Caller {
     /// Adds the user, if the kernel knows it. May take a few seconds.
     pub(crate) async fn identified(self, stream: &Stream, operators: &Operators) -> Self {
         match stream {
-            Stream::Tcp(_) => self,
-            Stream::Unix(stream) => Self {
+            Stream::Left(_) => self,
+            Stream::Right(stream) => Self {
                 peer: Some(operators.identify(stream).await),
                 ..self
             },
@@ -227,7 +228,7 @@ impl Listener {
                 // Answers are small and leave in one piece: nothing is to be waited for.
                 stream.set_nodelay(true)?;
                 Ok((
-                    Stream::Tcp(stream),
+                    Stream::Left(stream),
                     Caller {
                         routes: self.routes,
                         ip: Some(peer.ip().to_canonical()),
@@ -238,7 +239,7 @@ impl Listener {
             Socket::Unix(file) => {
                 let (stream, _) = file.listener().accept().await?;
                 Ok((
-                    Stream::Unix(stream),
+                    Stream::Right(stream),
                     Caller {
                         routes: self.routes,
                         ip: None,
@@ -246,53 +247,6 @@ impl Listener {
                     },
                 ))
             }
-        }
-    }
-}
-
-/// Stream of a client.
-#[derive(Debug)]
-pub(crate) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
-            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }
