@@ -1,7 +1,7 @@
 //! Committed events for readers, each with its own position. Nothing waits for a reader.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 use soramode_protocol::envelope::{NotificationLine, write_line};
@@ -10,6 +10,7 @@ use soramode_protocol::id::LogId;
 use soramode_protocol::subscribe::Gap;
 use tokio::sync::watch;
 
+use crate::lock::lock;
 use crate::rate_limit::log_limited;
 use crate::store::archive::{Archive, ArchivePage};
 
@@ -317,7 +318,7 @@ impl EventLog {
     /// A thread that panicked while it held the lock left only whole events: each is pushed at
     /// once.
     fn ring(&self) -> MutexGuard<'_, Ring> {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.ring)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Health of the servers that the daemon calls (upstreams, Sora's API, receivers of events), for
 //! `status` and `doctor`.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 #[cfg(feature = "cluster")]
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use soramode_protocol::node::{Status, Upstream};
 use crate::clock;
 use crate::config::{Config, HttpConfig};
 use crate::http::Absent;
+use crate::lock::lock;
 
 /// Sora's API among the servers.
 pub(crate) const SORA_API: &str = "sora-api";
@@ -143,7 +144,7 @@ impl Health {
     }
 
     fn reading(&self) -> MutexGuard<'_, Option<String>> {
-        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.reading)
     }
 
     /// Notes addresses on which the daemon listens before the machine has them.
@@ -161,23 +162,19 @@ impl Health {
     }
 
     fn receivers(&self) -> MutexGuard<'_, Vec<Option<Upstream>>> {
-        self.receivers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.receivers)
     }
 
     fn absent(&self) -> MutexGuard<'_, Vec<Absent>> {
-        self.absent.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.absent)
     }
 
     fn upstreams(&self) -> MutexGuard<'_, Vec<Upstream>> {
-        self.upstreams
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.upstreams)
     }
 
     fn etcd(&self) -> MutexGuard<'_, Vec<Upstream>> {
-        self.etcd.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.etcd)
     }
 }
 

@@ -17,6 +17,7 @@ pub mod event_log;
 mod failed_deliveries;
 mod health;
 pub mod http;
+mod lock;
 mod lock_file;
 pub mod log;
 mod metrics;

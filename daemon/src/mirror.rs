@@ -3,7 +3,7 @@
 //!
 //! A change here is complete before Sora is called, and stands independent of Sora's answer.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use soramode_core::input::ReplyHandle;
@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::WeakEngine;
+use crate::lock::lock;
 
 /// Timeout of a call to Sora: the client that changes the mode waits for it.
 const MIRROR_TIMEOUT: Duration = Duration::from_secs(4);
@@ -112,12 +113,7 @@ impl MirrorHandle {
 
     /// Adds a warning to a status if Sora's mode could not be set.
     pub(crate) fn complete(&self, status: &mut Status) {
-        status.warnings.extend(
-            self.warning
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
-        );
+        status.warnings.extend(lock(&self.warning).clone());
     }
 }
 
@@ -186,10 +182,7 @@ impl MirrorTask {
     }
 
     fn warn(&self, warning: Option<String>) {
-        let before = std::mem::replace(
-            &mut *self.warning.lock().unwrap_or_else(PoisonError::into_inner),
-            warning.clone(),
-        );
+        let before = std::mem::replace(&mut *lock(&self.warning), warning.clone());
         match (before, warning) {
             (before, Some(warning)) if before.as_ref() != Some(&warning) => {
                 tracing::warn!("{warning}");

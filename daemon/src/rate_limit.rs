@@ -1,9 +1,11 @@
 //! Limits log lines that clients can cause: each is logged at most once a minute, with the number of those left out since.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::lock::lock;
 
 /// The shortest time between two log lines of one kind.
 const PAUSE: Duration = Duration::from_mins(1);
@@ -29,7 +31,7 @@ impl RateLimit {
     /// Returns the number of lines suppressed since the last one if another may be logged now.
     pub(crate) fn admit(&self) -> Option<u64> {
         let now = Instant::now();
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.0);
         if state
             .logged
             .is_some_and(|logged| now.duration_since(logged) < PAUSE)

@@ -16,7 +16,7 @@ mod trusted;
 mod watch;
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use soramode_core::cluster::claim::Reply;
@@ -32,6 +32,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::ClusterConfig;
 use crate::engine::Engine;
 use crate::health::Health;
+use crate::lock::lock;
 use keys::{Keys, TermsValue};
 use lost_nodes::LostNodes;
 use poller::MembershipPoller;
@@ -106,11 +107,11 @@ struct Etcd {
 
 impl Etcd {
     fn lease(&self) -> Option<i64> {
-        *self.lease.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.lease)
     }
 
     fn set_lease(&self, lease: Option<i64>) {
-        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = lease;
+        *lock(&self.lease) = lease;
     }
 }
 

@@ -5,7 +5,7 @@
 //! connection may be dead for minutes.
 
 use std::error::Error as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{ClusterConfig, Login, Tls};
 use crate::health::Health;
+use crate::lock::lock;
 
 /// Timeout of an attempt at one member.
 pub(super) const TRY_TIME: Duration = Duration::from_secs(1);
@@ -89,10 +90,7 @@ impl Pool {
         let until = Instant::now() + OPERATION_TIME;
         let mut problem = None;
         loop {
-            let first = *self
-                .preferred
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let first = *lock(&self.preferred);
             for turn in 0..self.endpoints.len() {
                 let place = (first + turn) % self.endpoints.len();
                 let left = until.saturating_duration_since(Instant::now());
@@ -149,10 +147,7 @@ impl Pool {
 
     /// Prefers this member from now on.
     fn prefer<T>(&self, place: usize, done: T) -> T {
-        *self
-            .preferred
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = place;
+        *lock(&self.preferred) = place;
         done
     }
 
@@ -169,10 +164,7 @@ impl Pool {
 
     /// Returns a client of the preferred member, for a stream.
     pub(super) async fn any(&self) -> Result<Client, String> {
-        let first = *self
-            .preferred
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let first = *lock(&self.preferred);
         let Some(endpoint) = self.endpoints.get(first) else {
             return Err("etcd has no members".to_owned());
         };
@@ -187,24 +179,23 @@ impl Pool {
 
 impl Endpoint {
     fn number(&self) -> u64 {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner).0
+        lock(&self.client).0
     }
 
     /// The client; a new one if there is none. It connects when it is used.
     async fn client(&self, options: &ConnectOptions) -> Result<(u64, Client), Error> {
-        if let (number, Some(client)) = &*self.client.lock().unwrap_or_else(PoisonError::into_inner)
-        {
+        if let (number, Some(client)) = &*lock(&self.client) {
             return Ok((*number, client.clone()));
         }
         let made = Client::connect([&self.url], Some(options.clone())).await?;
-        let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.client);
         let client = kept.1.get_or_insert(made).clone();
         Ok((kept.0, client))
     }
 
     /// Drops the client of a failed attempt, unless it was replaced already.
     fn throw_away(&self, number: u64) {
-        let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.client);
         if kept.0 == number {
             *kept = (number + 1, None);
         }

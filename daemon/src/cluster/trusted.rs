@@ -1,7 +1,7 @@
 //! Transactions in the one etcd that the gate trusts: each compares `/cfg`, so that in another one, or in another history, it does nothing.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use etcd_client::{Client, Compare, CompareOp, GetResponse, Txn, TxnOp, TxnResponse};
 use soramode_core::cluster::history::{Configuration, Fall, Refusal, Writes, fall};
@@ -10,6 +10,8 @@ use soramode_core::member::etcd::Init;
 use super::keys::ConfigValue;
 use super::members_read::gets;
 use super::{Etcd, number, revision};
+
+use crate::lock::lock;
 
 /// The way to etcd for as long as this is its `/cfg`.
 #[derive(Clone)]
@@ -164,7 +166,7 @@ impl Etcd {
     /// without the mark is of another etcd, such as the previous one, brought back.
     async fn fell(&self, fall: Fall, text: &[u8]) {
         self.note_fall(Some(fall));
-        *self.trust.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.trust) = None;
         let why = Refusal::SetBack {
             seen: fall.seen,
             found: fall.found,
@@ -175,7 +177,7 @@ impl Etcd {
     }
 
     fn note_fall(&self, fall: Option<Fall>) {
-        *self.fall.lock().unwrap_or_else(PoisonError::into_inner) = fall;
+        *lock(&self.fall) = fall;
     }
 
     /// Forgets the rollback: after a failed read, etcd may be another.
@@ -188,14 +190,11 @@ impl Etcd {
         if found.is_some_and(|it| it.set_back.is_some()) {
             self.forget_fall();
         }
-        *self.fall.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.fall)
     }
 
     pub(super) fn trust(&self) -> Option<Arc<Trust>> {
-        self.trust
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.trust).clone()
     }
 
     /// Trusts the etcd with this `/cfg` from now on.
@@ -208,18 +207,11 @@ impl Etcd {
         else {
             return;
         };
-        if self
-            .trusted_text
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .replace(text.clone())
-            .as_ref()
-            != Some(&text)
-        {
+        if lock(&self.trusted_text).replace(text.clone()).as_ref() != Some(&text) {
             // Revisions of another history do not compare with those of this one.
             self.revision.store(0, Ordering::Relaxed);
         }
-        *self.trust.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Trust {
+        *lock(&self.trust) = Some(Arc::new(Trust {
             text,
             etcd_cluster_id,
             epoch,

@@ -1,7 +1,9 @@
 //! Counts each user's share of a resource, so that no user can take all of it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::lock::lock;
 
 /// Counts shares per user.
 #[derive(Clone, Debug)]
@@ -41,7 +43,7 @@ impl Shares {
     }
 
     fn taken(&self) -> MutexGuard<'_, BTreeMap<u32, usize>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.taken)
     }
 }
 

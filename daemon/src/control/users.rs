@@ -2,7 +2,7 @@
 //! looked up once and cached for some seconds, however many clients of this user connect.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::lock::lock;
 use crate::rate_limit::log_limited;
 
 /// Time for which a user is cached. A change of groups takes effect after that.
@@ -85,7 +86,7 @@ impl Users {
 
     /// Returns the user, if cached.
     pub(super) fn remembered(&self, uid: u32) -> Option<Arc<KnownUser>> {
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = lock(&self.asked);
         let lookup = asked.get(&uid).filter(|lookup| !lookup.is_over())?;
         lookup
             .answer
@@ -102,7 +103,7 @@ impl Users {
     }
 
     fn lookup(&self, uid: u32) -> Lookup {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = lock(&self.asked);
         if let Some(lookup) = asked.get(&uid).filter(|lookup| !lookup.is_over()) {
             return lookup.clone();
         }

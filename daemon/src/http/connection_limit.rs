@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::lock::lock;
+
 /// The places of one listener.
 #[derive(Debug)]
 pub(super) struct ConnectionLimit {
@@ -115,7 +117,7 @@ impl ConnectionLimit {
     }
 
     fn lock(&self) -> MutexGuard<'_, Networks> {
-        self.networks.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.networks)
     }
 }
 
@@ -170,7 +172,7 @@ impl Permit {
 
     /// Returns true if the client's request is being answered, and the client reads.
     pub(super) fn is_busy(&self) -> bool {
-        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = lock(&self.0.state);
         rank(&state).is_none()
     }
 
@@ -181,7 +183,7 @@ impl Permit {
 
     fn change(&self, change: impl FnOnce(&mut State)) {
         let inner = &self.0;
-        let mut state = inner.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&inner.state);
         change(&mut state);
         let mut networks = inner.limit.lock();
         networks.last_order += 1;

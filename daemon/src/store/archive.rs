@@ -1,13 +1,15 @@
 //! The stored event log, for readers that are further behind than memory goes back.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
 use soramode_protocol::event::Event;
 use soramode_protocol::subscribe::Gap;
 
 use super::event_blob;
+
+use crate::lock::lock;
 
 /// Events of the archive from a sequence number on.
 #[derive(Debug)]
@@ -46,10 +48,7 @@ impl Archive {
 
     /// Reads over another connection from now on.
     pub(super) fn switch_to(&self, connection: Connection) {
-        *self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = connection;
+        *lock(&self.connection) = connection;
     }
 
     /// The oldest event that is there.
@@ -60,10 +59,7 @@ impl Archive {
     /// Reads events from `from` on and before `until`: at least `limit`, to the end of the last
     /// row.
     pub fn read(&self, from: u64, until: u64, limit: usize) -> rusqlite::Result<ArchivePage> {
-        let connection = self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let connection = lock(&self.connection);
         let mut statement = connection.prepare_cached(
             "SELECT first_seq, events FROM log
              WHERE first_seq >= coalesce((SELECT max(first_seq) FROM log WHERE first_seq <= ?1), 0) AND last_seq >= ?1 AND first_seq < ?2

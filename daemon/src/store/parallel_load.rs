@@ -1,7 +1,7 @@
 //! Parallel load of the largest table: two threads read it from both ends until they meet.
 
 use std::panic::resume_unwind;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::thread;
 
 use rusqlite::Connection;
@@ -9,6 +9,8 @@ use soramode_core::snapshot::StoredConnection;
 use soramode_protocol::id::ConnectionId;
 
 use super::load::stored_connection;
+
+use crate::lock::lock;
 
 /// Rows between two checks of the other's progress.
 const STRIDE: usize = 1_024;
@@ -83,11 +85,8 @@ fn read(
     let mut rows: Vec<StoredConnection> = Vec::new();
     while let Some(row) = found.next()? {
         let row = stored_connection(row)?;
-        let is_met = rows.len() % STRIDE == STRIDE - 1
-            && reached
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .note(end, &row.connection_id);
+        let is_met =
+            rows.len() % STRIDE == STRIDE - 1 && lock(reached).note(end, &row.connection_id);
         rows.push(row);
         if is_met {
             break;

@@ -2,9 +2,11 @@
 //! connection is given up only when the last of them has ended and none admitted the client.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use soramode_protocol::id::ConnectionId;
+
+use crate::lock::lock;
 
 /// Clients that are being asked about.
 #[derive(Debug, Default)]
@@ -62,7 +64,7 @@ impl PendingAuths {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, PendingAuth>> {
-        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.by_id)
     }
 }
 
