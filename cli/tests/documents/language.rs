@@ -141,7 +141,7 @@ fn a_banned_word_is_found_in_a_string_and_not_in_code() {
     let source = r##"
         //! The reader.
         #![expect(reason = "who knows")]
-        fn send_request() { log!("nobody knows who {name}", name = f("so \
+        fn say() { log!("nobody knows who {name}", name = f("so \
             many of them")); "who"; r#"raw and "whose" too"#; }
         #[cfg(test)]
         mod tests { fn x() { "who is tested"; } }
