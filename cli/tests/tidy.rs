@@ -302,11 +302,11 @@ fn code_and_comments_use_plain_words() {
             (*folder, sum)
         })
         .collect();
-    let is_within = |((_, counts), (_, max)): (&(&str, [usize; 3]), &(&str, [usize; 3]))| {
-        counts.iter().zip(max).all(|(count, max)| count <= max)
-    };
     assert!(
-        counts.iter().zip(WORDS_MAX).all(is_within),
+        counts
+            .iter()
+            .zip(WORDS_MAX)
+            .all(|((_, counts), (_, max))| counts.iter().zip(max).all(|(count, max)| count <= max)),
         "more openings, pronouns or private names than before (CONTRIBUTING.md, \"Language\"): {counts:#?}"
     );
 }
