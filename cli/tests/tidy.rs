@@ -248,7 +248,7 @@ const PRIVATE: &[&str] = &[
 /// Folders, and how many comments open so, how many pronouns and how many private names they have: the numbers only ever go down.
 const WORDS_MAX: &[(&str, [usize; 3])] = &[
     ("shared/", [0, 3, 0]),
-    ("daemon/src/", [0, 4, 0]),
+    ("daemon/src/", [0, 3, 0]),
     ("daemon/core/", [411, 149, 198]),
     ("daemon/tests/", [0, 4, 0]),
     ("daemon/testkit/", [0, 0, 0]),

@@ -1,4 +1,4 @@
-//! Mutexes whose data stays valid if a task panics while it holds them.
+//! Mutexes with data that stays valid if a task panics while it holds them.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
