@@ -3,16 +3,27 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use soramode_testkit::PATIENCE;
 use soramoded::args::http::SoraMode;
 
 use crate::fake::{Fake, Reply};
 use crate::wire::Node;
 
+/// A node whose Sora may be slow.
 fn node_before(sora: &Fake) -> Node {
+    node_that_waits(sora, PATIENCE)
+}
+
+/// A node whose Sora does not always answer.
+fn impatient_node_before(sora: &Fake) -> Node {
+    node_that_waits(sora, Duration::from_secs(2))
+}
+
+fn node_that_waits(sora: &Fake, upstream_timeout: Duration) -> Node {
     Node::with(|config| {
         config.http.sora.api = Some(sora.url("/").parse().unwrap());
         config.http.sora.mode = SoraMode::Mirror;
-        config.http.sora.upstream_timeout = Duration::from_millis(500);
+        config.http.sora.upstream_timeout = upstream_timeout;
     })
 }
 
@@ -91,7 +102,7 @@ fn automatic_changes_are_mirrored_too() {
 #[test]
 fn a_failed_mirror_is_a_warning_and_no_lost_change() {
     let sora = Fake::that(Reply::json(500, r#"{"error_type":"HandlerException"}"#));
-    let node = node_before(&sora);
+    let node = impatient_node_before(&sora);
     let mut client = node.daemon.client();
     let words = " to block_new_session: answered 500 HandlerException";
     let changed = client.get("ChangeMode", &json!({"mode": "block_new_session"}));
@@ -143,7 +154,7 @@ fn a_failed_mirror_is_a_warning_and_no_lost_change() {
 #[test]
 fn the_stricter_of_two_modes_is_shown() {
     let sora = Fake::that(Reply::json(200, r#"{"mode":"block_new_session"}"#));
-    let node = node_before(&sora);
+    let node = impatient_node_before(&sora);
     let mut client = node.daemon.client();
     let state = client.get("GetMode", &json!({}));
     assert_eq!(

@@ -10,10 +10,20 @@ use soramoded::http::{BODY_BYTES_MAX, PASSED_BODIES_KIB_MAX, PASSED_BODY_BYTES_M
 use crate::fake::{Fake, Reply};
 use crate::wire::{API_PORT, Node, Wire, exchange, request};
 
+/// A node whose Sora may be slow.
 fn node_before(sora: &Fake) -> Node {
+    node_that_waits(sora, PATIENCE)
+}
+
+/// A node whose Sora does not answer.
+fn impatient_node_before(sora: &Fake) -> Node {
+    node_that_waits(sora, Duration::from_secs(2))
+}
+
+fn node_that_waits(sora: &Fake, upstream_timeout: Duration) -> Node {
     Node::with(|config| {
         config.http.sora.api = Some(sora.url("/").parse().unwrap());
-        config.http.sora.upstream_timeout = Duration::from_millis(500);
+        config.http.sora.upstream_timeout = upstream_timeout;
     })
 }
 
@@ -113,7 +123,7 @@ fn everything_but_the_mode_is_soras_both_ways() {
 #[test]
 fn a_sora_that_fails_is_told_apart_from_one_that_refuses() {
     let sora = Fake::that(Reply::Hang);
-    let node = node_before(&sora);
+    let node = impatient_node_before(&sora);
     let ask = || {
         let said = node.ask("Sora_20201013.ListConnections", "");
         (said.status, said.json()["error_type"].clone())
@@ -386,7 +396,7 @@ fn a_list_of_nodes_that_drips_is_not_waited_for() {
         b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n["
             .to_vec(),
     ));
-    let node = node_before(&sora);
+    let node = impatient_node_before(&sora);
     let said = node.ask("Sora_20211215.ListClusterNodes", "{}");
     assert_eq!(
         (said.status, said.json()["error_type"].as_str()),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use soramode_testkit::PATIENCE;
 use soramoded::args::http::HttpUrl;
 use soramoded::config::{Tokens, Upstreams};
 use soramoded::http::sora::UPSTREAM_BYTES_MAX;
@@ -11,7 +12,7 @@ use crate::fake::{Fake, Reply};
 use crate::wire::{Node, SORA_PORT, Wire, exchange, request};
 
 /// Timeout of an upstream.
-const TIMEOUT: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 fn auth(connection_id: &str) -> Value {
     json!({"type": "auth", "role": "sendrecv", "channel_id": "spam", "connection_id": connection_id, "client_id": "alice", "new": {"er": [null]}})
@@ -21,7 +22,17 @@ fn created(connection_id: &str) -> Value {
     json!({"type": "connection.created", "channel_id": "spam", "session_id": "A", "connection_id": connection_id, "client_id": "alice"})
 }
 
+/// A node whose application may be slow.
 fn node_before(application: &Fake) -> Node {
+    node_that_waits(application, PATIENCE)
+}
+
+/// A node whose application does not always answer.
+fn impatient_node_before(application: &Fake) -> Node {
+    node_that_waits(application, TIMEOUT)
+}
+
+fn node_that_waits(application: &Fake, upstream_timeout: Duration) -> Node {
     let url = |path: &str| -> Option<HttpUrl> { Some(application.url(path).parse().unwrap()) };
     Node::with(|config| {
         config.http.sora.upstreams = Upstreams {
@@ -29,7 +40,7 @@ fn node_before(application: &Fake) -> Node {
             session: url("/session"),
             event: url("/event"),
         };
-        config.http.sora.upstream_timeout = TIMEOUT;
+        config.http.sora.upstream_timeout = upstream_timeout;
     })
 }
 
@@ -122,7 +133,7 @@ fn clients_that_the_application_denies_are_not_expected() {
 #[test]
 fn an_upstream_that_is_slow_dead_or_invalid_admits_no_client() {
     let application = Fake::that(Reply::Hang);
-    let node = node_before(&application);
+    let node = impatient_node_before(&application);
     let lies = [
         Reply::Hang,
         Reply::SayAndClose(Vec::new()),
@@ -172,7 +183,7 @@ fn an_upstream_that_is_slow_dead_or_invalid_admits_no_client() {
 #[test]
 fn a_sora_that_hangs_up_before_the_applications_answer_leaves_no_connection() {
     let application = Fake::that(Reply::Hang);
-    let node = node_before(&application);
+    let node = impatient_node_before(&application);
     let mut client = node.daemon.client();
     client.get(
         "ChangeMode",
@@ -216,7 +227,7 @@ fn without_an_application_the_gate_alone_decides() {
 #[test]
 fn forwarded_events_are_recorded_even_if_the_upstream_fails() {
     let application = Fake::that(Reply::json(200, r#"{"session_metadata": 1}"#));
-    let node = node_before(&application);
+    let node = impatient_node_before(&application);
     let session = json!({"type": "session.created", "channel_id": "spam", "session_id": "A", "created_time": 1_748_747_045_899_000_i64});
     assert_eq!(
         node.tell("session", &session).text(),
@@ -325,7 +336,7 @@ fn in_shadow_mode_all_clients_are_admitted_and_counted() {
 #[test]
 fn a_shutdown_answers_every_question() {
     let application = Fake::that(Reply::Hang);
-    let node = node_before(&application);
+    let node = impatient_node_before(&application);
     let mut wire = Wire::to(node.at(SORA_PORT));
     wire.send(request("/sora/auth", &[], &auth("1").to_string()));
     while application.got().is_empty() {
