@@ -143,12 +143,9 @@ impl World {
 
     fn may(&self, node: usize, bounds: Bounds) -> Vec<Step> {
         let Node {
-            read,
-            txn,
-            late,
-            owned,
-            ..
+            read, txn, late, ..
         } = &self.nodes[node];
+        let owned = self.nodes[node].owned();
         let (now, can_more) = (self.now(), self.incidents < bounds.incidents);
         let is_fenced = self.nodes[node].is_fence_due(now);
         let wants = !is_fenced && self.nodes[node].wants(now).is_some();
@@ -200,19 +197,18 @@ impl World {
             Step::LoseRead => it.read = None,
             Step::ReceiveRead => it.read_came(mistake, now),
             Step::Ask => {
-                it.txn = it.wants(now).map(Flight::Sent);
+                it.txn = it.take_wanted(now).map(Flight::Sent);
                 it.execute(node, store);
             }
             Step::Execute => it.execute(node, store),
             Step::Receive => it.txn_came(mistake, now),
             Step::Fence => it.fence(),
-            Step::AskInVain => it.late = it.wants(now),
-            Step::GiveUpWaiting => it.give_up_waiting(),
-            Step::ExecuteLate => {
-                if let Some(txn) = it.late.take() {
-                    it.execute_trusted(node, store, &txn);
-                }
+            Step::AskInVain => {
+                it.txn = it.take_wanted(now).map(Flight::Sent);
+                it.give_up_waiting();
             }
+            Step::GiveUpWaiting => it.give_up_waiting(),
+            Step::ExecuteLate => it.execute_late(node, store),
             Step::EndSession => it.end_session(),
             Step::Vanish => store.vanish(node),
             Step::Crash => it.crash(mistake),
@@ -325,15 +321,15 @@ impl Model for Cluster {
             }),
             Property::sometimes("taken over", |_, world: &World| {
                 world.nodes[1].is_serving(world.now())
-                    && world.nodes[0].right.is_some()
+                    && world.nodes[0].ownership.lease().is_some()
                     && world.tick > 1
             }),
             Property::sometimes("adopted anew", |_, world: &World| {
                 world.nodes[0]
-                    .right
-                    .as_ref()
-                    .is_some_and(|right| right.incarnation() > Incarnation(2))
-                    && world.nodes[0].owned > Some(Token(4))
+                    .ownership
+                    .lease()
+                    .is_some_and(|lease| lease.incarnation() > Incarnation(2))
+                    && world.nodes[0].owned() > Some(Token(4))
             }),
             Property::sometimes("released and claimed by another", |_, world: &World| {
                 world.nodes[1].is_serving(world.now()) && world.tick == 0

@@ -1,18 +1,19 @@
-//! A node of the model: a daemon that goes by the core's decisions, and the SFU beside it, which ends by itself what was not
-//! granted anew. Mistakes are built in here, where the decisions are used.
+//! A node of the model: the daemon's own [`Ownership`], with what the gate does about its decisions, and the SFU beside it, which ends by
+//! itself what was not granted anew. Mistakes are built in here, where the decisions are used.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use soramode_core::cluster::claim::{Claim, Found, Me, Outcome, Reply, judge};
-use soramode_core::cluster::gone::{Gone, Roll};
+use soramode_core::cluster::claim::{Claim, Found, Outcome, Reply};
+use soramode_core::cluster::gone::Roll;
 use soramode_core::cluster::history::{
     Accepted, Known, Refusal, Writes, fall, judge as judge_etcd,
 };
-use soramode_core::cluster::join::{Join, Past, PastSessions, how_to_join};
-use soramode_core::cluster::readopt::{Readopted, Readoption};
-use soramode_core::cluster::right::{Renewal, Right, ValidFor};
+use soramode_core::cluster::join::{Past, PastSessions};
+use soramode_core::cluster::readopt::Readopted;
+use soramode_core::cluster::right::ValidFor;
 use soramode_core::cluster::{FenceAfter, Incarnation, Token};
+use soramode_core::member::ownership::{KeyWritten, Migration, NextStep, OwnKey, Ownership};
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 
@@ -28,35 +29,33 @@ pub(super) enum Flight {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Node {
-    pub(super) right: Option<Right>,
-    /// Stored: which incarnation it is or was last, and what became of its sessions.
-    past: Option<Past>,
+    pub(super) ownership: Ownership,
+    /// Stored: which incarnation it is or was last.
+    stored_member: Option<Incarnation>,
     /// Stored: the etcd that it was in, as it was when it was stored.
     stored_etcd: Option<Known>,
     /// The same, as it is known.
     known: Option<Known>,
     /// The etcd is refused.
     refuses: bool,
-    /// Stored: the channel's token.
-    pub(super) owned: Option<Token>,
-    /// Earlier incarnations whose sessions are over.
-    over: BTreeSet<Incarnation>,
-    gone: Gone,
-    /// The member key was seen to be missing.
-    lost: bool,
-    pub(super) readoption: Option<Readoption>,
     /// It goes by any etcd: one of the mistakes.
     is_mistaken: bool,
+    /// The member key that this start of the daemon wrote.
+    own_key: Option<Incarnation>,
     /// Until when the SFU serves the channel, if it does.
     pub(super) sfu: Option<Duration>,
     /// A read of the members whose answer has not come, and when it was sent.
     pub(super) read: Option<(Duration, Shown)>,
+    /// What is to be sent, one after the other.
+    queue: VecDeque<Txn>,
     pub(super) txn: Option<Flight>,
     /// A transaction whose answer nobody waits for any more.
     pub(super) late: Option<Txn>,
+    /// An earlier start of the daemon sent that.
+    is_late_of_earlier_start: bool,
 }
 
-fn running(incarnation: Incarnation) -> Past {
+fn previous(incarnation: Incarnation) -> Past {
     Past {
         incarnation,
         fence_after: TERMS.fence_after,
@@ -68,37 +67,58 @@ pub(super) fn channel() -> ChannelId {
     ChannelId::new("spam").unwrap()
 }
 
+fn start(member: Option<Incarnation>, owned: Option<Token>) -> Ownership {
+    Ownership::new(
+        TERMS,
+        member.map(previous),
+        owned.map(|token| (channel(), token)),
+    )
+}
+
 impl Node {
     /// Joined, and confirmed at the beginning of time.
     pub(super) fn new(incarnation: Incarnation, owned: Option<Token>) -> Self {
+        let mut ownership = start(Some(incarnation), owned);
+        let read = OwnKey {
+            revision: u64::MAX,
+            sent: Duration::ZERO,
+            received: Duration::ZERO,
+            found: Some(incarnation),
+            unused: None,
+            is_full: false,
+        };
+        ownership.on_own_key_read(&read, Duration::ZERO);
         Self {
-            right: Some(Right::begin(incarnation, TERMS, Duration::ZERO)),
-            past: Some(running(incarnation)),
+            ownership,
+            stored_member: Some(incarnation),
             stored_etcd: Known::of(&Store::new().etcd(0)),
             known: Known::of(&Store::new().etcd(0)),
             refuses: false,
-            owned,
-            over: BTreeSet::new(),
-            gone: Gone::default(),
-            lost: false,
-            readoption: None,
             is_mistaken: false,
+            own_key: Some(incarnation),
             sfu: None,
             read: None,
+            queue: VecDeque::new(),
             txn: None,
             late: None,
+            is_late_of_earlier_start: false,
         }
     }
 
     /// It was never in a cluster.
     pub(super) fn fresh() -> Self {
         Self {
-            right: None,
-            past: None,
+            ownership: start(None, None),
+            stored_member: None,
             stored_etcd: None,
             known: None,
+            own_key: None,
             ..Self::new(Incarnation(2), None)
         }
+    }
+
+    pub(super) fn owned(&self) -> Option<Token> {
+        self.ownership.token(&channel())
     }
 
     pub(super) fn highest(&self) -> u64 {
@@ -110,21 +130,39 @@ impl Node {
         if self.txn.is_some() || self.refuses {
             return None;
         }
-        let right = self.right.as_ref()?;
-        if let Some(readoption) = &self.readoption {
-            return readoption
-                .left()
-                .next()
-                .map(|(_, token)| Txn::Renew(readoption.next(), token));
+        if let Some(txn) = self.queue.front() {
+            return Some(txn.clone());
         }
-        if self.lost {
-            return Some(Txn::Join);
-        }
-        (self.owned.is_none() && right.may_claim(now)).then(|| Txn::Claim(right.incarnation()))
+        let by = self.ownership.incarnation()?;
+        let claims = self.owned().is_none() && self.ownership.may_claim(now);
+        claims.then_some(Txn::Claim(by))
     }
 
+    /// Takes the transaction that it sends now.
+    pub(super) fn take_wanted(&mut self, now: Duration) -> Option<Txn> {
+        let txn = self.wants(now);
+        if txn.is_some() {
+            self.queue.pop_front();
+        }
+        txn
+    }
+
+    /// Sends what follows from an answer.
     fn send(&mut self, txn: Txn) {
-        self.txn = Some(Flight::Sent(txn));
+        if self.txn.is_none() {
+            self.txn = Some(Flight::Sent(txn));
+        } else {
+            self.queue.push_back(txn);
+        }
+    }
+
+    /// A request comes back, and nothing is known of it.
+    pub(super) fn fail(&mut self, txn: &Txn) {
+        match txn {
+            Txn::Join(_) => self.ownership.abort_join(),
+            Txn::Migrate(..) => self.ownership.end_migration_request(),
+            _ => {}
+        }
     }
 
     /// What was sent is done; an answer that nothing follows from is not waited for.
@@ -133,7 +171,11 @@ impl Node {
             return;
         };
         let answer = self.execute_trusted(node, store, &txn);
-        self.txn = (answer != Answer::Nothing).then_some(Flight::Answered(txn, answer));
+        if answer == Answer::Nothing {
+            self.fail(&txn);
+        } else {
+            self.txn = Some(Flight::Answered(txn, answer));
+        }
     }
 
     /// A transaction compares the configuration, and is believed if its answer can have come after those before it.
@@ -149,6 +191,9 @@ impl Node {
         }
         let before = store.revision;
         let answer = store.execute(node, txn);
+        if let Answer::Joined(incarnation) = answer {
+            self.own_key = Some(incarnation);
+        }
         let writes = if store.revision > before {
             Writes::Something
         } else {
@@ -169,118 +214,153 @@ impl Node {
         }
     }
 
+    /// Executes what nobody waits for any more.
+    pub(super) fn execute_late(&mut self, node: usize, store: &mut Store) {
+        if let Some(txn) = self.late.take() {
+            let own_key = self.own_key;
+            self.execute_trusted(node, store, &txn);
+            if self.is_late_of_earlier_start {
+                self.own_key = own_key;
+            }
+        }
+    }
+
     /// The channel's session ends; then its claim is released.
     pub(super) fn end_session(&mut self) {
-        if let Some(token) = self.owned.take() {
+        if let Some(token) = self.ownership.disown(&channel()) {
             self.sfu = None;
-            if let Some(readoption) = &mut self.readoption {
-                readoption.ended(&channel());
-            }
             self.send(Txn::Release(token));
+            self.session_ended();
+        }
+    }
+
+    fn session_ended(&mut self) {
+        self.ownership.end_session(&channel());
+        if self.ownership.is_migration_done() {
+            self.finish_migration();
         }
     }
 
     /// Nobody waits any more for what is under way; it may still be executed.
     pub(super) fn give_up_waiting(&mut self) {
+        if let Some(Flight::Sent(txn) | Flight::Answered(txn, _)) = &self.txn {
+            self.fail(&txn.clone());
+        }
         if let Some(Flight::Sent(txn)) = self.txn.take() {
             self.late = Some(txn);
+            self.is_late_of_earlier_start = false;
         }
     }
 
     /// The daemon dies and starts anew; the SFU goes on.
     pub(super) fn crash(&mut self, mistake: Mistake) {
         self.give_up_waiting();
-        self.right = None;
-        self.gone = Gone::default();
-        self.lost = false;
-        self.readoption = None;
+        self.is_late_of_earlier_start = self.late.is_some();
+        self.ownership = start(self.stored_member, self.owned());
+        self.own_key = None;
         self.read = None;
-        self.over.clear();
+        self.queue.clear();
         self.known = self
             .stored_etcd
             .clone()
             .filter(|_| mistake != Mistake::EtcdIsForgotten);
         self.refuses = false;
-        if let Some(Past {
-            incarnation,
-            sessions: PastSessions::Over,
-            ..
-        }) = self.past
-        {
-            self.over.insert(incarnation);
-        }
     }
 
     pub(super) fn is_fence_due(&self, now: Duration) -> bool {
-        self.right.as_ref().is_some_and(|right| right.is_over(now))
+        self.ownership
+            .lease()
+            .is_some_and(|lease| lease.is_over(now))
     }
 
-    /// The right is over: the sessions are ended, and the incarnation is given up.
+    /// The lease is over: the sessions are ended, and the incarnation is given up.
     pub(super) fn fence(&mut self) {
-        let Some(right) = self.right.take() else {
-            return;
-        };
-        self.owned = None;
+        self.ownership.give_up();
+        self.ownership.end_incarnations();
+        self.ownership.disown(&channel());
         self.sfu = None;
-        self.lost = false;
-        self.over.insert(right.incarnation());
-        let incarnation = self
-            .readoption
-            .take()
-            .map_or(right.incarnation(), |readoption| readoption.next());
-        self.over.insert(incarnation);
-        self.past = Some(Past {
-            sessions: PastSessions::Over,
-            ..running(incarnation)
-        });
     }
 
     pub(super) fn read_came(&mut self, mistake: Mistake, now: Duration) {
         let Some((sent, shown)) = self.read.take() else {
             return;
         };
-        if !self.trusts(mistake, &shown) {
-            return;
-        }
         let sent = if mistake == Mistake::RightFromTheAnswer {
             now
         } else {
             sent
         };
+        let read = OwnKey {
+            revision: shown.revision,
+            sent,
+            received: now,
+            found: shown.own,
+            // No machine is started anew here.
+            unused: shown.own,
+            is_full: false,
+        };
+        let renews = self
+            .known
+            .as_ref()
+            .is_some_and(|known| judge_etcd(Some(known), &shown.etcd).is_ok() || self.is_mistaken);
+        if renews && self.ownership.is_confirmed_by(shown.own) {
+            let next = self.ownership.renew(&read, now);
+            self.follow(mistake, next);
+        }
+        if self.is_fence_due(now) {
+            self.fence();
+        }
+        if !self.trusts(mistake, &shown) {
+            return;
+        }
         let revision = if mistake == Mistake::AnyReadProves {
             u64::MAX
         } else {
             shown.revision
         };
-        if revision >= shown.revision {
-            self.gone.saw(Roll {
-                revision,
-                present: shown.present,
-                received: now,
-            });
+        self.ownership.observe(Roll {
+            revision,
+            present: shown.present,
+            received: now,
+        });
+        if let Some(own) = shown.own.filter(|own| {
+            self.own_key == Some(*own) && !self.ownership.was(*own) && !self.ownership.is_joining()
+        }) {
+            self.key_written(mistake, own);
         }
-        let Some(right) = &mut self.right else {
-            return self.join(mistake, shown.own, sent);
-        };
-        let is_own = shown.own == Some(right.incarnation());
-        let is_over = if is_own {
-            right.confirm(sent, now) == Renewal::Over
-        } else {
-            right.is_over(now)
-        };
-        let next = self
-            .readoption
-            .as_ref()
-            .filter(|it| Some(it.next()) == shown.own);
-        match next.map(|it| (it.next(), it.is_done())) {
-            _ if is_over => self.fence(),
-            Some((next, true)) => self.begin(next, sent),
-            Some((_, false)) => {}
-            None if is_own => {}
-            None => {
-                self.lost = true;
-                self.readoption = None;
+        let next = self.ownership.on_own_key_read(&read, now);
+        self.follow(mistake, next);
+    }
+
+    fn follow(&mut self, mistake: Mistake, next: NextStep) {
+        match next {
+            NextStep::Fence if mistake == Mistake::JoinProlongs => {
+                self.ownership.give_up();
+                self.ownership.end_incarnations();
             }
+            NextStep::Fence => self.fence(),
+            NextStep::Activated { incarnation, .. } => self.stored_member = Some(incarnation),
+            NextStep::Join { give_up } => self.queue.push_back(Txn::Join(give_up)),
+            NextStep::Migrate => self.migrate(),
+            NextStep::Wait | NextStep::Renewed | NextStep::NameInUse(_) | NextStep::ClusterFull => {
+            }
+        }
+    }
+
+    fn migrate(&mut self) {
+        match self.ownership.next_migration() {
+            Migration::Wait => {}
+            Migration::Write { by, claims } => {
+                let writes = claims.into_iter().map(|(_, token)| Txn::Migrate(by, token));
+                self.queue.extend(writes);
+            }
+            Migration::Done => self.finish_migration(),
+        }
+    }
+
+    fn finish_migration(&mut self) {
+        if let Some(incarnation) = self.ownership.finish_migration() {
+            self.stored_member = Some(incarnation);
         }
     }
 
@@ -304,10 +384,10 @@ impl Node {
 
     /// The SFU asks how long it may go on, as often as it can.
     pub(super) fn poll(&mut self, mistake: Mistake, now: Duration) {
-        let Some(right) = self.right.as_ref().filter(|_| self.owned.is_some()) else {
+        let Some(lease) = self.ownership.lease().filter(|_| self.owned().is_some()) else {
             return;
         };
-        let until = match right.valid_for(now) {
+        let until = match lease.valid_for(now) {
             ValidFor::Over => return,
             ValidFor::For(_) if mistake == Mistake::NoEnd => Duration::MAX,
             ValidFor::For(left) => now + left,
@@ -320,133 +400,98 @@ impl Node {
         self.sfu.is_some_and(|until| now < until)
     }
 
-    fn begin(&mut self, incarnation: Incarnation, sent: Duration) {
-        self.right = Some(Right::begin(incarnation, TERMS, sent));
-        self.past = Some(running(incarnation));
-        self.readoption = None;
-        self.lost = false;
-    }
-
-    fn join(&mut self, mistake: Mistake, found: Option<Incarnation>, sent: Duration) {
-        match (how_to_join(self.past, found), &mut self.past) {
-            (Join::EndSessions, Some(past)) => {
-                if mistake != Mistake::JoinProlongs {
-                    self.sfu = None;
-                    self.owned = None;
-                    self.over.insert(past.incarnation);
-                }
-                past.sessions = PastSessions::Over;
-            }
-            (Join::GiveUp(incarnation), _) if self.txn.is_none() => {
-                self.send(Txn::GiveUp(incarnation));
-            }
-            (Join::Create, _) if self.txn.is_none() => self.send(Txn::Join),
-            (Join::Adopt(incarnation), _) => self.begin(incarnation, sent),
-            (
-                Join::GiveUp(_)
-                | Join::Create
-                | Join::NameInUse
-                | Join::Readopt
-                | Join::EndSessions,
-                _,
-            ) => {}
-        }
-    }
-
     pub(super) fn txn_came(&mut self, mistake: Mistake, now: Duration) {
+        if self.is_fence_due(now) {
+            self.fence();
+        }
         let Some(Flight::Answered(txn, answer)) = self.txn.take() else {
             return;
         };
         match (txn, answer) {
-            (Txn::Join, Answer::Joined(incarnation)) => self.joined(mistake, incarnation),
-            (Txn::Renew(mine, _), Answer::Replied(reply))
-                if self.readoption.as_ref().is_some_and(|it| it.next() == mine) =>
-            {
-                self.readopted(&reply);
-            }
-            (
-                Txn::Claim(mine) | Txn::TakeOver(mine, _) | Txn::Renew(mine, _),
-                Answer::Replied(reply),
-            ) => {
-                if self
-                    .right
-                    .as_ref()
-                    .is_some_and(|right| right.incarnation() == mine)
-                {
-                    self.claimed(mistake, reply, now);
+            (Txn::Join(_), Answer::Joined(incarnation)) => self.key_written(mistake, incarnation),
+            (Txn::Migrate(by, _), Answer::Replied(reply)) => self.migrated(by, &reply),
+            (Txn::Claim(by) | Txn::TakeOver(by, _) | Txn::Renew(by, _), Answer::Replied(reply)) => {
+                if self.ownership.holds_lease_of(by) {
+                    self.claimed(mistake, by, reply, now);
+                } else {
+                    self.release_stray(by, &reply);
                 }
             }
             (_, _) => {}
         }
     }
 
-    fn joined(&mut self, mistake: Mistake, incarnation: Incarnation) {
-        if self.right.is_none() {
-            self.past = Some(running(incarnation));
+    fn key_written(&mut self, mistake: Mistake, incarnation: Incarnation) {
+        let next = self.ownership.on_key_written(incarnation);
+        if next != KeyWritten::Migrate {
             return;
         }
-        let held = self
-            .owned
-            .map(|token| (channel(), token))
-            .filter(|_| mistake != Mistake::ReadoptionProlongs);
-        self.readoption = Some(Readoption::new(incarnation, held));
-        self.lost = false;
         if mistake == Mistake::NextStoredEarly {
-            self.past = Some(running(incarnation));
+            self.stored_member = Some(incarnation);
         }
+        if mistake == Mistake::ReadoptionProlongs {
+            self.ownership.end_session(&channel());
+        }
+        self.migrate();
     }
 
-    fn readopted(&mut self, reply: &Reply) {
-        let Some(readoption) = &mut self.readoption else {
-            return;
-        };
-        match readoption.answered(&channel(), reply) {
-            Readopted::Kept(token) => self.owned = Some(token),
+    fn migrated(&mut self, by: Incarnation, reply: &Reply) {
+        match self.ownership.on_migrated(by, &channel(), reply) {
             Readopted::End => {
                 self.sfu = None;
-                self.owned = None;
-                readoption.ended(&channel());
+                self.session_ended();
             }
-            Readopted::NotMember => {
-                self.readoption = None;
-                self.lost = true;
-            }
-            Readopted::Unasked => {}
+            Readopted::Unasked => self.release_stray(by, reply),
+            Readopted::Kept(_) | Readopted::NotMember => {}
+        }
+        self.ownership.end_migration_request();
+        if self.ownership.is_migration_done() {
+            self.finish_migration();
         }
     }
 
-    fn claimed(&mut self, mistake: Mistake, reply: Reply, now: Duration) {
-        let Some(right) = &self.right else { return };
-        let mine = right.incarnation();
+    /// A claim was won that nobody waits for any more.
+    fn release_stray(&mut self, by: Incarnation, reply: &Reply) {
+        if let Reply::Won(token) = reply
+            && self.ownership.was(by)
+            && self.owned().is_none()
+        {
+            self.send(Txn::Release(*token));
+        }
+    }
+
+    fn claimed(&mut self, mistake: Mistake, mine: Incarnation, reply: Reply, now: Duration) {
         let reply = mistaken(mistake, reply);
         if let (Mistake::WaitUnseen, Some(claim)) = (mistake, held(&reply)) {
-            self.gone.saw(Roll {
+            let since = self.ownership.departures().since(claim.incarnation);
+            self.ownership.observe(Roll {
                 revision: u64::MAX,
                 present: BTreeSet::from([mine]),
-                received: self.gone.since(claim.incarnation).unwrap_or(now),
+                received: since.unwrap_or(now),
             });
         }
-        let me = Me {
-            right,
-            mode: Mode::Normal,
-            over: &self.over,
-        };
         let found = held(&reply).cloned();
-        match judge(reply, me, &mut self.gone, now) {
-            Outcome::Mine(token) => self.owned = Some(token),
+        let can_claim = self.ownership.may_claim(now);
+        let Some(outcome) = self.ownership.on_claim_reply(reply, Mode::Normal, now) else {
+            return;
+        };
+        match outcome {
+            Outcome::Mine(token) => self.ownership.own(channel(), token),
             Outcome::GiveBack(token) => self.send(Txn::Release(token)),
-            Outcome::TakeOver(claim) => self.send(Txn::TakeOver(mine, claim)),
+            Outcome::TakeOver(claim) if can_claim => self.send(Txn::TakeOver(mine, claim)),
             Outcome::Renew(claim)
                 if mistake == Mistake::FoundIsMine && claim.incarnation == mine =>
             {
-                self.owned = Some(claim.token);
+                self.ownership.own(channel(), claim.token);
             }
-            Outcome::Renew(claim) => self.send(Txn::Renew(mine, claim.token)),
+            Outcome::Renew(claim) if can_claim => self.send(Txn::Renew(mine, claim.token)),
+            Outcome::Renew(claim) => self.send(Txn::Release(claim.token)),
             Outcome::OwnerLost(_) if mistake == Mistake::TakeoverAtOnce => {
                 self.send(Txn::TakeOver(mine, found.unwrap()));
             }
-            Outcome::NotMember => self.lost = true,
-            Outcome::Owned(_)
+            Outcome::TakeOver(_)
+            | Outcome::NotMember
+            | Outcome::Owned(_)
             | Outcome::OwnerLost(_)
             | Outcome::ReadMembers
             | Outcome::NotNormal

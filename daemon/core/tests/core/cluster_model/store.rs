@@ -50,16 +50,16 @@ fn configuration(name: &str) -> Configuration {
 /// A transaction that a node sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Txn {
-    /// Create the member key where there is none.
-    Join,
-    /// Delete the member key of this earlier incarnation.
-    GiveUp(Incarnation),
+    /// Create the member key where there is none; first delete that of this earlier incarnation.
+    Join(Option<Incarnation>),
     /// Claim the channel where nobody has.
     Claim(Incarnation),
     /// Take it from this claim, whose owner is gone.
     TakeOver(Incarnation, Claim),
     /// Write the claim of this token anew.
     Renew(Incarnation, Token),
+    /// The same, under the member key that follows one that was lost.
+    Migrate(Incarnation, Token),
     /// Delete the claim of this token.
     Release(Token),
     /// Write the configuration where there is none, which no node does by itself.
@@ -175,18 +175,17 @@ impl Store {
                 }
                 Answer::Nothing
             }
-            Txn::Join if self.members[node].is_none() => {
+            Txn::Join(give_up) => {
+                if give_up.is_some() && self.members[node] == *give_up {
+                    self.vanish(node);
+                }
+                if self.members[node].is_some() {
+                    return Answer::Nothing;
+                }
                 self.revision += 1;
                 let incarnation = Incarnation(self.revision);
                 self.members[node] = Some(incarnation);
                 Answer::Joined(incarnation)
-            }
-            Txn::Join => Answer::Nothing,
-            Txn::GiveUp(incarnation) => {
-                if self.members[node] == Some(*incarnation) {
-                    self.vanish(node);
-                }
-                Answer::Nothing
             }
             Txn::Release(token) => {
                 if self.token() == Some(*token) {
@@ -203,7 +202,7 @@ impl Store {
                     node,
                 )
             }
-            Txn::Renew(mine, token) => {
+            Txn::Renew(mine, token) | Txn::Migrate(mine, token) => {
                 self.write_if((self.token() == Some(*token)).then_some(*mine), node)
             }
         }
