@@ -85,7 +85,7 @@ fn unused_key(looked: &MembershipView) -> Option<Incarnation> {
         .filter(|own| looked.own_of_this_boot == Some(*own))
 }
 
-/// What a read shows of the node's own key.
+/// Returns what a read shows of the node's own key.
 fn own_key(looked: &MembershipView) -> OwnKey {
     OwnKey {
         revision: looked.etcd.revision,
@@ -116,7 +116,7 @@ impl Gate {
         self.follow_look(ctx);
     }
 
-    /// What the read means for the node's own key.
+    /// Takes in what the read shows of the node's own key.
     fn go_on(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
         let now = ctx.now.boot;
         let Some(member) = self.member() else { return };
@@ -234,7 +234,7 @@ impl Gate {
         self.set_membership_timer(now);
     }
 
-    /// What is done after each read, since etcd answers.
+    /// Does what waited for a read, since etcd answers.
     fn follow_look(&mut self, ctx: &mut Ctx) {
         self.check_untracked(ctx);
         self.retry_releases(ctx);
@@ -268,7 +268,7 @@ impl Gate {
         }
     }
 
-    /// What the other nodes are to know: a node that is `initial` because it was isolated goes back to `normal`.
+    /// Returns the mode that the other nodes are to know: a node that is `initial` because it was isolated goes back to `normal`.
     pub(super) fn mode_to_publish(&self) -> Mode {
         match self.mode.mode {
             Mode::Initial => Mode::Normal,

@@ -1,7 +1,7 @@
-//! What safety rests on: as which member the node has a lease, since when, and the channels that it owns under it.
+//! Ownership, which safety rests on: the node's lease, its member key, and the channels that it owns under them.
 //!
-//! Decisions alone: the gate carries out what they come to, and asks etcd. No channel may be served by two nodes, whatever order answers
-//! come in, and whichever of them never do.
+//! Decisions alone: the gate carries them out, and asks etcd. No channel may be served by two nodes, in any order of answers, late and lost
+//! ones among them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::cluster::readopt::{Readopted, Readoption};
 use crate::cluster::right::{Renewal, Right, ValidFor};
 use crate::cluster::{FenceAfter, Incarnation, LeaseTerms, Token};
 
-/// As which member the node owns which channels.
+/// Lease and member key of the node, and the channels that it owns.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ownership {
     terms: LeaseTerms,
@@ -26,7 +26,7 @@ pub struct Ownership {
     previous: Option<Past>,
     /// Its incarnations since the start, the previous one first.
     incarnations: Vec<Incarnation>,
-    /// Those of them whose sessions are known to have ended.
+    /// Those of them without a session that could still be served.
     ended_incarnations: BTreeSet<Incarnation>,
     owned: BTreeMap<ChannelId, Token>,
     /// Claims are being written anew; nothing more is requested before that has come back.
@@ -34,7 +34,7 @@ pub struct Ownership {
     departures: Gone,
 }
 
-/// How far the node's member key is.
+/// State of the node's member key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum MemberState {
     /// There is none, or none that the node knows to be its own.
@@ -49,7 +49,7 @@ enum MemberState {
     Active,
 }
 
-/// What a linearizable read shows of the node's own member key.
+/// The node's own member key, as a linearizable read shows it.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnKey {
     /// etcd's revision that the read shows.
@@ -62,14 +62,14 @@ pub struct OwnKey {
     pub found: Option<Incarnation>,
     /// The same, if the node ordered it itself and serves nothing under it.
     pub unused: Option<Incarnation>,
-    /// Whether the cluster takes no more nodes.
+    /// The cluster takes no more nodes.
     pub is_full: bool,
 }
 
-/// What to do after a read of the members.
+/// Step that follows from a read of the members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextStep {
-    /// Nothing.
+    /// None.
     Wait,
     /// The lease runs on.
     Renewed,
@@ -77,7 +77,7 @@ pub enum NextStep {
     Fence,
     /// The lease begins.
     Activated {
-        /// Of this incarnation.
+        /// Its incarnation.
         incarnation: Incarnation,
         /// There was no lease before.
         is_first: bool,
@@ -95,10 +95,10 @@ pub enum NextStep {
     Migrate,
 }
 
-/// What to do after the member key was written.
+/// Step that follows from a written member key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyWritten {
-    /// Nothing: another answer came before, or the key is given up with what there was before.
+    /// None: another answer came before, or the key is given up with what there was before.
     Ignored,
     /// Write the claims anew.
     Migrate,
@@ -106,16 +106,16 @@ pub enum KeyWritten {
     ReadMembers,
 }
 
-/// What is left of writing claims anew.
+/// Claims that are left to write anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Migration {
-    /// Nothing can be done at the moment.
+    /// None can be written at the moment.
     Wait,
     /// Write these anew.
     Write {
-        /// As whom.
+        /// Incarnation that owns them.
         by: Incarnation,
-        /// Which.
+        /// The claims.
         claims: Vec<(ChannelId, Token)>,
     },
     /// Every claim is kept, or its session has ended.
@@ -142,23 +142,23 @@ impl Ownership {
         }
     }
 
-    /// Returns as whom the node may write.
+    /// Returns the incarnation that the node may write as.
     pub fn incarnation(&self) -> Option<Incarnation> {
         let lease = self.lease.as_ref().filter(|_| self.is_active())?;
         Some(lease.incarnation()).filter(|it| *it != Incarnation::OF_ANOTHER_HISTORY)
     }
 
-    /// Whether the lease is that of the member key.
+    /// Returns whether the lease is that of the member key.
     pub const fn is_active(&self) -> bool {
         matches!(self.state, MemberState::Active)
     }
 
-    /// Whether the member key is being written.
+    /// Returns whether the member key is being written.
     pub const fn is_joining(&self) -> bool {
         matches!(self.state, MemberState::Joining)
     }
 
-    /// Whether the member key was written, and its lease has not begun.
+    /// Returns whether the member key was written, and its lease has not begun.
     pub const fn is_key_written(&self) -> bool {
         matches!(
             self.state,
@@ -193,12 +193,12 @@ impl Ownership {
         self.owned.keys()
     }
 
-    /// How many they are.
+    /// Number of these channels.
     pub fn channel_count(&self) -> usize {
         self.owned.len()
     }
 
-    /// What is known of members that are not there any more.
+    /// Members that were seen to be gone.
     pub const fn departures(&self) -> &Gone {
         &self.departures
     }
@@ -213,7 +213,7 @@ impl Ownership {
         self.departures.saw(members);
     }
 
-    /// How long the lease runs; `None` is without end.
+    /// Time that the lease still runs; `None` is without end.
     pub fn valid_for(&self, now: Duration) -> Option<Duration> {
         match self.lease.as_ref().map(|lease| lease.valid_for(now)) {
             None | Some(ValidFor::Over) => Some(Duration::ZERO),
@@ -222,7 +222,7 @@ impl Ownership {
         }
     }
 
-    /// Whether new channels may be claimed.
+    /// Returns whether new channels may be claimed.
     pub fn may_claim(&self, now: Duration) -> bool {
         self.is_active()
             && self
@@ -242,7 +242,7 @@ impl Ownership {
         }
     }
 
-    /// Returns whether a read shows the key whose lease runs.
+    /// Returns whether a read shows the key of the lease.
     pub fn is_confirmed_by(&self, found: Option<Incarnation>) -> bool {
         self.is_active() && found.is_some() && found == self.key()
     }
@@ -477,7 +477,7 @@ impl Ownership {
         });
     }
 
-    /// Nothing of the node's incarnations so far is served any more.
+    /// Notes that no session of the node's incarnations so far is served any more.
     pub fn end_incarnations(&mut self) {
         if let Some(past) = &mut self.previous {
             past.sessions = PastSessions::Over;

@@ -44,12 +44,12 @@ pub(super) struct Node {
     own_key: Option<Incarnation>,
     /// Until when the SFU serves the channel, if it does.
     pub(super) sfu: Option<Duration>,
-    /// A read of the members whose answer has not come, and when it was sent.
+    /// A read of the members without an answer so far, and when it was sent.
     pub(super) read: Option<(Duration, Shown)>,
-    /// What is to be sent, one after the other.
+    /// Transactions that are to be sent, one after the other.
     queue: VecDeque<Txn>,
     pub(super) txn: Option<Flight>,
-    /// A transaction whose answer nobody waits for any more.
+    /// A transaction that nobody waits for any more.
     pub(super) late: Option<Txn>,
     /// An earlier start of the daemon sent that.
     is_late_of_earlier_start: bool,
@@ -165,7 +165,7 @@ impl Node {
         }
     }
 
-    /// What was sent is done; an answer that nothing follows from is not waited for.
+    /// Carries out what was sent; an answer that nothing follows from is not waited for.
     pub(super) fn execute(&mut self, node: usize, store: &mut Store) {
         let Some(Flight::Sent(txn)) = self.txn.take() else {
             return;
@@ -364,7 +364,7 @@ impl Node {
         }
     }
 
-    /// As the daemon judges the etcd that it has read.
+    /// Judges the etcd that it has read, as the daemon does.
     fn trusts(&mut self, mistake: Mistake, shown: &Shown) -> bool {
         self.is_mistaken = mistake == Mistake::AnyEtcdIsTaken;
         let judged = judge_etcd(self.known.as_ref(), &shown.etcd);

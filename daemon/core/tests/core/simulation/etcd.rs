@@ -70,7 +70,7 @@ impl Driven {
         while let Some(input) = inputs.pop() {
             let Effects { records, actions } = self.gate.step(at, input);
             all.records.extend(records);
-            // What is due at the start is the next step's.
+            // Deadlines that are due at the start are the next step's.
             if let Some(deadline) = self.gate.next_deadline() {
                 at.boot = now
                     .boot

@@ -12,7 +12,7 @@ use soramode_protocol::node::Membership;
 
 use super::Model;
 
-/// What the node has in its cluster.
+/// The node's lease and claims in its cluster.
 #[expect(clippy::struct_excessive_bools, reason = "each fact has a name")]
 pub(super) struct Lease {
     /// When the lease was renewed last, while it runs.
@@ -23,7 +23,7 @@ pub(super) struct Lease {
     pub(super) joins: bool,
     /// Claims of an earlier run may be in etcd: nobody has looked.
     pub(super) untracked: bool,
-    /// What of that is stored.
+    /// The same, as it is stored.
     pub(super) untracked_stored: bool,
     /// The mode that the other nodes know of.
     pub(super) published: Mode,
@@ -53,7 +53,7 @@ impl Model {
         self.settings.cluster.as_ref().map(|cluster| cluster.terms)
     }
 
-    /// What the lease is worth at this moment.
+    /// The membership that the lease gives at this moment.
     fn membership_now(&self) -> Option<Membership> {
         let (terms, age) = (
             self.terms()?,
@@ -178,7 +178,7 @@ impl Model {
         Ok(())
     }
 
-    /// Whether the node cannot claim the channel as things are, though this mode lets somebody in.
+    /// Returns whether the node cannot claim the channel as things are, though this mode lets somebody in.
     pub(super) fn is_cut_off(&self, mode: Mode, channel: &ChannelId) -> bool {
         let is_unheard = self.membership == Membership::Joined
             && (mode, self.mode.mode) == (Mode::Normal, Mode::Normal)
