@@ -14,7 +14,7 @@ use crate::snapshot::StoredMember;
 
 use super::Member;
 use super::etcd::{EtcdRequest, Load, MembershipView, NodeRecord};
-use super::ownership::{KeyWritten, NextStep, OwnKey};
+use super::ownership_steps::{KeyWritten, NextStep, OwnKey};
 
 /// Nodes in one cluster at most.
 pub const NODES_MAX: usize = 100;

@@ -9,6 +9,7 @@ pub mod explain;
 pub mod fence;
 pub mod join;
 pub mod ownership;
+pub mod ownership_steps;
 mod publish;
 mod readoption;
 mod release;

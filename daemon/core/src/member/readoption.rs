@@ -10,7 +10,7 @@ use crate::gate::{Ctx, Gate};
 use crate::snapshot::StoredMember;
 
 use super::etcd::{EtcdRequest, FenceScope};
-use super::ownership::Migration;
+use super::ownership_steps::Migration;
 
 impl Gate {
     /// Orders what is left, or goes on if nothing is.

@@ -7,6 +7,7 @@
 mod mistake;
 mod node;
 mod store;
+mod trust;
 
 use std::time::Duration;
 

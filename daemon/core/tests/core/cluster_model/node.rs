@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use soramode_core::cluster::claim::{Claim, Found, Outcome, Reply};
 use soramode_core::cluster::gone::Roll;
-use soramode_core::cluster::history::{
-    Accepted, Known, Refusal, Writes, fall, judge as judge_etcd,
-};
+use soramode_core::cluster::history::{Known, judge as judge_etcd};
 use soramode_core::cluster::join::{Past, PastSessions};
 use soramode_core::cluster::readopt::Readopted;
 use soramode_core::cluster::right::ValidFor;
 use soramode_core::cluster::{FenceAfter, Incarnation, Token};
-use soramode_core::member::ownership::{KeyWritten, Migration, NextStep, OwnKey, Ownership};
+use soramode_core::member::ownership::Ownership;
+use soramode_core::member::ownership_steps::{KeyWritten, Migration, NextStep, OwnKey};
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 
@@ -33,15 +32,15 @@ pub(super) struct Node {
     /// Stored: which incarnation it is or was last.
     stored_member: Option<Incarnation>,
     /// Stored: the etcd that it was in, as it was when it was stored.
-    stored_etcd: Option<Known>,
+    pub(super) stored_etcd: Option<Known>,
     /// The same, as it is known.
-    known: Option<Known>,
+    pub(super) known: Option<Known>,
     /// The etcd is refused.
-    refuses: bool,
+    pub(super) refuses: bool,
     /// It goes by any etcd: one of the mistakes.
-    is_mistaken: bool,
+    pub(super) is_mistaken: bool,
     /// The member key that this start of the daemon wrote.
-    own_key: Option<Incarnation>,
+    pub(super) own_key: Option<Incarnation>,
     /// Until when the SFU serves the channel, if it does.
     pub(super) sfu: Option<Duration>,
     /// A read of the members without an answer so far, and when it was sent.
@@ -148,7 +147,7 @@ impl Node {
     }
 
     /// Sends what follows from an answer.
-    fn send(&mut self, txn: Txn) {
+    pub(super) fn send(&mut self, txn: Txn) {
         if self.txn.is_none() {
             self.txn = Some(Flight::Sent(txn));
         } else {
@@ -176,35 +175,6 @@ impl Node {
         } else {
             self.txn = Some(Flight::Answered(txn, answer));
         }
-    }
-
-    /// A transaction compares the configuration, and is believed if its answer can have come after those before it.
-    pub(super) fn execute_trusted(&mut self, node: usize, store: &mut Store, txn: &Txn) -> Answer {
-        let is_same = |known: &Known| {
-            store
-                .configuration
-                .as_ref()
-                .is_some_and(|it| it.history_id == known.history_id && it.set_back.is_none())
-        };
-        if *txn != Txn::Init && !self.known.as_ref().is_some_and(is_same) && !self.is_mistaken {
-            return Answer::Nothing;
-        }
-        let before = store.revision;
-        let answer = store.execute(node, txn);
-        if let Answer::Joined(incarnation) = answer {
-            self.own_key = Some(incarnation);
-        }
-        let writes = if store.revision > before {
-            Writes::Something
-        } else {
-            Writes::Nothing
-        };
-        if fall(self.highest(), store.revision, writes).is_none() || self.is_mistaken {
-            return answer;
-        }
-        self.refuses = true;
-        store.note_set_back();
-        Answer::Nothing
     }
 
     /// Before the beginning of the world.
@@ -362,24 +332,6 @@ impl Node {
         if let Some(incarnation) = self.ownership.finish_migration() {
             self.stored_member = Some(incarnation);
         }
-    }
-
-    /// Judges the etcd that it has read, as the daemon does.
-    fn trusts(&mut self, mistake: Mistake, shown: &Shown) -> bool {
-        self.is_mistaken = mistake == Mistake::AnyEtcdIsTaken;
-        let judged = judge_etcd(self.known.as_ref(), &shown.etcd);
-        self.refuses = judged.is_err() && !self.is_mistaken;
-        if mistake == Mistake::FreshNodeInits
-            && judged == Err(Refusal::NotInitialized)
-            && self.txn.is_none()
-        {
-            self.send(Txn::Init);
-        }
-        if judged == Ok(Accepted::First) {
-            self.known = Known::of(&shown.etcd);
-            self.stored_etcd = self.known.clone();
-        }
-        !self.refuses
     }
 
     /// The SFU asks how long it may go on, as often as it can.
