@@ -66,6 +66,10 @@ impl Committer {
             }
             self.write_open().await;
         }
+        if self.retry_at.is_some() {
+            // The last chance of all that waits.
+            self.retry().await;
+        }
         self.write_open().await;
         self.engine.end();
     }
@@ -257,6 +261,27 @@ mod tests {
         assert!(ask(&engine, connect("spam")).await.is_err(), "too late");
         let stored = check(folder.path()).unwrap();
         assert!(stored.contains("\nconnections   100\n"), "{stored}");
+    }
+
+    #[tokio::test]
+    async fn a_stop_writes_once_more_what_could_not_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut committer = committer(folder.path());
+        let engine = committer.engine.clone();
+        assert!(decide(&mut committer, connect("spam")).await.is_ok());
+        let saboteur = rusqlite::Connection::open(database(folder.path())).unwrap();
+        saboteur
+            .execute_batch("ALTER TABLE connections RENAME TO stolen")
+            .unwrap();
+        assert!(decide(&mut committer, connect("spam")).await.is_err());
+        assert!(ask(&engine, report("c1")).await.is_ok());
+        saboteur
+            .execute_batch("ALTER TABLE stolen RENAME TO connections")
+            .unwrap();
+        engine.close();
+        committer.run().await;
+        let stored = check(folder.path()).unwrap();
+        assert!(stored.contains("\nconnections   2\n"), "{stored}");
     }
 
     #[tokio::test]

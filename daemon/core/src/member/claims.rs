@@ -195,8 +195,9 @@ impl Gate {
         if member.trust.refuses() {
             return self.settle(ctx, &channel_id, &Ruling::Unavailable(REFUSED.to_owned()));
         }
-        if !member.ownership.holds_lease_of(by) {
-            // What was won under an earlier incarnation is of no use.
+        if !member.ownership.is_key(by) {
+            // A claim won under an earlier incarnation is of no use. While the earlier lease still
+            // runs, it would not be among those that are migrated, and others could take it over.
             self.drop_stray(ctx, channel_id.clone(), (by, reply));
             return self.again(ctx, &channel_id, None);
         }

@@ -100,11 +100,9 @@ impl Ownership {
         self.lease.as_ref()
     }
 
-    /// Returns whether this is the incarnation of the lease.
-    pub fn holds_lease_of(&self, incarnation: Incarnation) -> bool {
-        self.lease
-            .as_ref()
-            .is_some_and(|lease| lease.incarnation() == incarnation)
+    /// Returns whether this is the incarnation of the newest member key.
+    pub fn is_key(&self, incarnation: Incarnation) -> bool {
+        self.key() == Some(incarnation)
     }
 
     /// Returns whether this was one of the node's incarnations since the start.
