@@ -363,7 +363,7 @@ impl Node {
             (Txn::Join(_), Answer::Joined(incarnation)) => self.key_written(mistake, incarnation),
             (Txn::Migrate(by, _), Answer::Replied(reply)) => self.migrated(by, &reply),
             (Txn::Claim(by) | Txn::TakeOver(by, _) | Txn::Renew(by, _), Answer::Replied(reply)) => {
-                if self.ownership.holds_lease_of(by) {
+                if self.ownership.is_key(by) {
                     self.claimed(mistake, by, reply, now);
                 } else {
                     self.release_stray(by, &reply);
