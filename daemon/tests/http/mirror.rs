@@ -9,12 +9,12 @@ use soramoded::args::http::SoraMode;
 use crate::fake::{Fake, Reply};
 use crate::wire::Node;
 
-/// A node whose Sora may be slow.
+/// Starts a node that waits long for Sora.
 fn node_before(sora: &Fake) -> Node {
     node_that_waits(sora, PATIENCE)
 }
 
-/// A node whose Sora does not always answer.
+/// Starts a node that gives up on Sora soon.
 fn impatient_node_before(sora: &Fake) -> Node {
     node_that_waits(sora, Duration::from_secs(2))
 }

@@ -10,12 +10,12 @@ use soramoded::http::{BODY_BYTES_MAX, PASSED_BODIES_KIB_MAX, PASSED_BODY_BYTES_M
 use crate::fake::{Fake, Reply};
 use crate::wire::{API_PORT, Node, Wire, exchange, request};
 
-/// A node whose Sora may be slow.
+/// Starts a node that waits long for Sora.
 fn node_before(sora: &Fake) -> Node {
     node_that_waits(sora, PATIENCE)
 }
 
-/// A node whose Sora does not answer.
+/// Starts a node that gives up on Sora soon.
 fn impatient_node_before(sora: &Fake) -> Node {
     node_that_waits(sora, Duration::from_secs(2))
 }

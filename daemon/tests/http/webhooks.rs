@@ -22,12 +22,12 @@ fn created(connection_id: &str) -> Value {
     json!({"type": "connection.created", "channel_id": "spam", "session_id": "A", "connection_id": connection_id, "client_id": "alice"})
 }
 
-/// A node whose application may be slow.
+/// Starts a node that waits long for the application.
 fn node_before(application: &Fake) -> Node {
     node_that_waits(application, PATIENCE)
 }
 
-/// A node whose application does not always answer.
+/// Starts a node that gives up on the application soon.
 fn impatient_node_before(application: &Fake) -> Node {
     node_that_waits(application, TIMEOUT)
 }
