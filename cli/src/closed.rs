@@ -139,7 +139,7 @@ impl Closed {
         format!("{what}{by}{stays}{news}")
     }
 
-    /// Whether a closing admits clients that the mode from before rejected. An isolated node in `initial` rejects all of them.
+    /// Returns whether a closing admits clients that the mode from before rejected. An isolated node in `initial` rejects all of them.
     fn admits_more(&self) -> bool {
         let (before, now) = (self.before.mode, self.now.mode);
         let is_isolated = self

@@ -136,7 +136,7 @@ fn stated_dependencies() -> BTreeMap<String, BTreeSet<String>> {
     .collect()
 }
 
-/// Whether this code names a path that begins with `path`.
+/// Returns whether this code names a path that begins with `path`.
 fn names_path(code: &str, path: &str) -> bool {
     code.match_indices(path).any(|(at, _)| {
         let is_part =

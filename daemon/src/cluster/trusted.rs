@@ -42,7 +42,7 @@ enum Written {
 const CHANGED: &str = "the cluster's configuration in etcd (/cfg) was changed during the request; nothing was written";
 
 /// Why an etcd was not marked.
-const NEWER: &str = "etcd has something newer than what showed that; nothing was written";
+const NEWER: &str = "etcd has keys that are newer than the rollback: it may be the previous etcd, brought back; nothing was written";
 
 /// Result of a transaction.
 pub(super) struct Done {

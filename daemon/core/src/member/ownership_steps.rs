@@ -17,7 +17,7 @@ pub struct OwnKey {
     pub received: Duration,
     /// The key under the node's name.
     pub found: Option<Incarnation>,
-    /// The same, if the node ordered it itself and serves nothing under it.
+    /// The found key, if the node ordered it itself and serves nothing under it.
     pub unused: Option<Incarnation>,
     /// The cluster takes no more nodes.
     pub is_full: bool,
