@@ -89,6 +89,14 @@ pub enum InheritedSocketError {
     },
 }
 
+impl InheritedSocketError {
+    /// Names the socket that the system call failed for.
+    fn system(name: &str) -> impl FnOnce(io::Error) -> Self {
+        let name = name.to_owned();
+        |error| Self::System { name, error }
+    }
+}
+
 /// Inherited sockets, until their listeners take them.
 #[derive(Debug, Default)]
 pub(crate) struct InheritedSockets {
@@ -149,10 +157,7 @@ impl InheritedSockets {
     ) -> Result<(), InheritedSocketError> {
         let address = listener
             .local_addr()
-            .map_err(|error| InheritedSocketError::System {
-                name: name.to_owned(),
-                error,
-            })?;
+            .map_err(InheritedSocketError::system(name))?;
         let path = address.as_pathname().unwrap_or(Path::new("")).to_owned();
         let is_api = config.http.api.listen.contains(&Listen::Unix(path.clone()));
         if name != CONTROL && is_api {
@@ -181,10 +186,7 @@ impl InheritedSockets {
     ) -> Result<(), InheritedSocketError> {
         let address = listener
             .local_addr()
-            .map_err(|error| InheritedSocketError::System {
-                name: name.to_owned(),
-                error,
-            })?;
+            .map_err(InheritedSocketError::system(name))?;
         let http = &config.http;
         let says = |setting: &str| match setting {
             "api-listen" => http.api.listen.contains(&Listen::Tcp(address)),
