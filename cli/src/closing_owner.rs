@@ -88,6 +88,7 @@ mod tests {
             on_behalf_of: None,
             reason: reason.map(str::to_owned),
             expires_at: None,
+            plan_id: None,
         };
         DatedModeChange {
             timestamp: Time::default(),

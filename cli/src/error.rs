@@ -120,7 +120,9 @@ impl Exit {
             | ErrorType::ConnectionIdInUse
             | ErrorType::CannotEndSessions
             | ErrorType::AlreadyExists
-            | ErrorType::NodeStillJoined => Self::Refused,
+            | ErrorType::NodeStillJoined
+            | ErrorType::PlanRefused
+            | ErrorType::CannotAnnounce => Self::Refused,
             ErrorType::Superseded => Self::Superseded,
             ErrorType::MethodNotFound => Self::Versions,
             ErrorType::SessionsIncomplete => Self::SessionsIncomplete,

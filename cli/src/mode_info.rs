@@ -84,6 +84,7 @@ mod tests {
             on_behalf_of: on_behalf_of.map(str::to_owned),
             reason: None,
             expires_at: None,
+            plan_id: None,
         };
         DatedModeChange {
             timestamp: Time::default(),

@@ -139,6 +139,12 @@ pub(crate) fn log_event(kind: &EventKind) {
         | EventKind::DeliverySucceeded(_)
         // These are reported together.
         | EventKind::DeliveryFailed(_)
+        | EventKind::PlanCreated(_)
+        | EventKind::PlanStep(_)
+        | EventKind::PlanStalled { .. }
+        | EventKind::PlanOver(_)
+        | EventKind::MaintenanceAnnounced(_)
+        | EventKind::EndRequested(_)
         | EventKind::Unknown => {}
     }
 }

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use soramode_core::commits::Batch;
 use soramode_core::effect::{Action, Effects, Record, WaitProgress};
-use soramode_core::input::{ReplyHandle, SocketId};
+use soramode_core::input::{Input, ReplyHandle, SocketId};
 use soramode_core::member::etcd::{EtcdRequest, EtcdResponse, FenceScope};
+use soramode_core::plan::calls::SfuCall;
 use soramode_protocol::end::EndSession;
 use soramode_protocol::event::EventKind;
 use soramode_protocol::node::Status;
@@ -180,11 +181,7 @@ impl Outputs {
                     .deps
                     .webhooks
                     .send(place, ReceiverCommand::OutcomeApplied),
-                Action::End {
-                    reply_to,
-                    actor,
-                    sessions,
-                } => self.end(reply_to, actor, sessions),
+                Action::Sfu(call) => self.call_sfu(*call),
             }
         }
         // A batch that was large once must not keep its memory.
@@ -248,12 +245,13 @@ impl Outputs {
         }
     }
 
-    /// Ends sessions on request, in a task of its own.
-    fn end(&self, reply_to: ReplyHandle, actor: Arc<str>, sessions: Vec<EndSession>) {
+    /// Calls the SFU about a session, in a task of its own.
+    fn call_sfu(&self, call: SfuCall) {
         let (terminator, engine) = (self.deps.terminator.clone(), self.engine.clone());
         self.tasks.spawn(async move {
-            let answer = terminator.end(&actor, sessions).await;
-            engine.respond(reply_to, answer);
+            let id = call.id;
+            let outcome = terminator.call(call).await;
+            engine.tell(Input::SfuAnswered { id, outcome });
         });
     }
 

@@ -73,6 +73,8 @@ impl State {
                     Input::StorageFailed {
                         refused: Vec::new(),
                         generations: Vec::new(),
+                        plans: Vec::new(),
+                        calls: Vec::new(),
                     },
                 ];
                 Ok(Self {

@@ -8,11 +8,10 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use soramode_core::input::Input;
 use soramode_core::member::etcd::FenceScope;
+use soramode_core::plan::calls::{SfuCall, SfuFailure, SfuOutcome, SfuRequest};
 use soramode_protocol::cluster::Fence;
 use soramode_protocol::end::{EndMethod, EndSession, Ended};
-use soramode_protocol::error::Error;
 use soramode_protocol::id::ChannelId;
-use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::sora_api::{SoraApi, SoraApiError};
 use tokio::process::Command;
 use tokio::sync::{Semaphore, broadcast};
@@ -79,39 +78,33 @@ impl SessionTerminator {
         u64::try_from(self.subscribers.receiver_count()).unwrap_or(u64::MAX)
     }
 
-    /// Ends these sessions within a timeout, and logs the outcome.
-    pub(crate) async fn end(self, actor: &str, sessions: Vec<EndSession>) -> Answer {
-        let asked = sessions.len();
-        let answer = self.request_end(sessions).await;
-        match &answer {
-            Ok(_) => tracing::warn!(actor, sessions = asked, "ended sessions, as requested"),
-            Err(refused) => tracing::info!(
-                actor,
-                sessions = asked,
-                "request to end sessions refused: {}",
-                refused.message
-            ),
-        }
-        answer
-    }
-
-    async fn request_end(self, sessions: Vec<EndSession>) -> Answer {
-        let asked = u64::try_from(sessions.len()).unwrap_or(u64::MAX);
+    /// Makes a call: by Sora's API, if known, and to the subscribers. Returns within a timeout.
+    pub(crate) async fn call(self, call: SfuCall) -> SfuOutcome {
+        let SfuRequest::Disconnect { plan_id, reason } = call.request else {
+            return SfuOutcome {
+                api: None,
+                subscribers: 0,
+            };
+        };
+        let channel_id = call.channel_id.clone();
+        let session = EndSession {
+            channel_id: call.channel_id,
+            session_id: call.session_id,
+            plan_id,
+            reason,
+        };
         // Subscribers are notified even if Sora is called: the session may be theirs.
-        let input = self
+        let subscribers = self
             .subscribers
-            .send(Termination::Sessions(sessions.as_slice().into()));
-        match self.api {
-            Some(api) => Ok(Reply::Ended(end_by_api(api, sessions, END_TIME).await)),
-            None => match input {
-                Ok(_) => Ok(Reply::Ended(Ended {
-                    sessions: asked,
-                    via: EndMethod::Subscribers,
-                    failed: 0,
-                    problem: None,
-                })),
-                Err(_) => Err(Error::cannot_end_sessions()),
-            },
+            .send(Termination::Sessions(Arc::new([session])))
+            .unwrap_or(0);
+        let api = match self.api {
+            Some(api) => Some(disconnect(&api, channel_id).await),
+            None => None,
+        };
+        SfuOutcome {
+            api,
+            subscribers: u64::try_from(subscribers).unwrap_or(u64::MAX),
         }
     }
 
@@ -169,6 +162,8 @@ impl SessionTerminator {
             let session = |channel_id| EndSession {
                 channel_id,
                 session_id: soramode_protocol::id::SessionId::generate([0; 16]),
+                plan_id: None,
+                reason: None,
             };
             sessions.extend(unknown.into_iter().map(session));
         }
@@ -181,6 +176,18 @@ impl SessionTerminator {
                 problem.unwrap_or_default()
             )),
         }
+    }
+}
+
+/// Disconnects the clients of a channel within a timeout. A channel without a session has ended as well.
+async fn disconnect(api: &SoraApi, channel_id: ChannelId) -> Result<(), SfuFailure> {
+    match timeout(END_TIME, api.disconnect_channel(channel_id)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(refused @ SoraApiError::Refused { .. })) => {
+            Err(SfuFailure::Refused(refused.to_string()))
+        }
+        Ok(Err(error)) => Err(SfuFailure::Unreachable(error.to_string())),
+        Err(_) => Err(SfuFailure::Unreachable(SoraApiError::TimedOut.to_string())),
     }
 }
 
@@ -255,6 +262,7 @@ async fn end_by_api(api: SoraApi, sessions: Vec<EndSession>, time: Duration) -> 
         via: EndMethod::SoraApi,
         failed: 0,
         problem: None,
+        id: None,
     };
     let until = Instant::now() + time;
     let mut left = sessions.into_iter();

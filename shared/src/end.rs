@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::id::{ChannelId, SessionId};
+use crate::id::{ChannelId, EndId, PlanId, SessionId};
+use crate::mode::{REASON_BYTES_MAX, check_length};
+use crate::plan::EndRate;
 
 /// `End`'s params: one channel, or all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,11 +17,19 @@ pub struct End {
     /// Every session is to end.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub all: bool,
+    /// Reason, recorded with the event and sent to subscribers with `ends: true`. At most
+    /// [`REASON_BYTES_MAX`] bytes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// Rate; as fast as the SFU answers if absent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub per_minute: Option<EndRate>,
 }
 
 impl End {
     /// Checks that the request names what to end.
     pub fn check(&self) -> Result<(), Error> {
+        check_length("reason", self.reason.as_deref(), REASON_BYTES_MAX)?;
         match (&self.channel_id, self.all) {
             (Some(_), false) | (None, true) => Ok(()),
             (Some(_), true) => Err(Error::invalid_params(
@@ -57,6 +67,9 @@ pub struct Ended {
     /// Why it could not.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub problem: Option<String>,
+    /// Identifier of the request, for `Wait`; absent if there was no session.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub id: Option<EndId>,
 }
 
 /// The notification `End`: the SFU shall end this session.
@@ -66,6 +79,12 @@ pub struct EndSession {
     pub channel_id: ChannelId,
     /// Identifier of the session.
     pub session_id: SessionId,
+    /// Plan that ends it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub plan_id: Option<PlanId>,
+    /// Reason that the operator gave.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks in this way")]

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::announce::AnnounceSession;
 use crate::cluster::Fence;
 use crate::end::EndSession;
 use crate::error::Error;
@@ -87,6 +88,8 @@ pub enum Notification {
     /// Expiry of the ownership lease: the client ends the sessions that it names, and acknowledges
     /// that.
     Fence(Fence),
+    /// A notice for the clients of a session, which this client passes on.
+    Announce(AnnounceSession),
 }
 
 /// A notification with its `jsonrpc`, as the daemon writes it.
@@ -123,6 +126,10 @@ impl NotificationBody for Fence {
     const METHOD: &'static str = "Fence";
 }
 
+impl NotificationBody for AnnounceSession {
+    const METHOD: &'static str = "Announce";
+}
+
 impl<'a, P: NotificationBody> NotificationLine<'a, P> {
     /// Returns the notification of these params.
     pub const fn new(params: &'a P) -> Self {
@@ -156,7 +163,7 @@ pub fn read_server_message(line: &[u8]) -> Result<ServerMessage, serde_json::Err
 
     let members: Members<'_> = serde_json::from_slice(line)?;
     match (members.method.as_deref(), members.result, members.error) {
-        (Some("Event" | "Gap" | "Progress" | "End" | "Fence"), _, _) => {
+        (Some("Event" | "Gap" | "Progress" | "End" | "Fence" | "Announce"), _, _) => {
             serde_json::from_slice(line).map(|it| ServerMessage::Notification(Some(it)))
         }
         (Some(_), _, _) => Ok(ServerMessage::Notification(None)),

@@ -6,9 +6,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
-use crate::id::{ChannelId, ConnectionId, NodeName};
+use crate::id::{ChannelId, ConnectionId, NodeName, PlanId};
 use crate::mode::{Mode, ModeState};
 use crate::node::Membership;
+use crate::plan::{Plan, PlanRefusal};
 
 /// Type of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -49,6 +50,10 @@ pub enum ErrorType {
     AlreadyExists,
     /// The node to be purged is still in its cluster.
     NodeStillJoined,
+    /// The plan was refused, and nothing was changed; `why` names the reason.
+    PlanRefused,
+    /// No means of announcing: no Sora API, no subscriber and no receiver of the webhook.
+    CannotAnnounce,
     /// A newer daemon's. Never made here.
     #[serde(other)]
     Unknown,
@@ -56,7 +61,7 @@ pub enum ErrorType {
 
 impl ErrorType {
     /// All of the list.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::ParseError,
         Self::InvalidRequest,
         Self::MethodNotFound,
@@ -75,6 +80,8 @@ impl ErrorType {
         Self::CannotEndSessions,
         Self::AlreadyExists,
         Self::NodeStillJoined,
+        Self::PlanRefused,
+        Self::CannotAnnounce,
     ];
 
     /// The JSON-RPC error code.
@@ -98,6 +105,8 @@ impl ErrorType {
             Self::CannotEndSessions => -32_020,
             Self::AlreadyExists => -32_021,
             Self::NodeStillJoined => -32_022,
+            Self::PlanRefused => -32_023,
+            Self::CannotAnnounce => -32_024,
         }
     }
 }
@@ -137,6 +146,12 @@ pub struct ErrorData {
     /// Methods of this daemon, with `MethodNotFound`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub methods: Option<Vec<String>>,
+    /// Reason for the refusal, with `PlanRefused`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub why: Option<PlanRefusal>,
+    /// Plan that runs, with `PlanRefused`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub plan: Option<Box<Plan>>,
 }
 
 impl fmt::Display for Error {
@@ -165,6 +180,8 @@ impl Error {
                 group: None,
                 channel_id: None,
                 methods: None,
+                why: None,
+                plan: None,
             }),
         }
     }
@@ -389,6 +406,58 @@ impl Error {
             ErrorType::NotFound,
             format!("node {:?} has no orphaned channels", node_name.as_str()),
         )
+    }
+
+    /// Another plan runs.
+    pub fn plan_exists(plan: Plan) -> Self {
+        let message = format!(
+            "plan {} is already there (closes the node at {}, started by {})",
+            plan.id, plan.at, plan.owner
+        );
+        let mut error = Self::plan_refused(PlanRefusal::Exists, message)
+            .with_hint("Replace it with --replace, or cancel it: soramode plan cancel");
+        error.data.plan = Some(Box::new(plan));
+        error
+    }
+
+    /// A plan that ends sessions, in shadow mode.
+    pub fn plan_in_shadow() -> Self {
+        Self::plan_refused(
+            PlanRefusal::Shadow,
+            "the daemon is in shadow mode, which closes nothing: a plan would end sessions while new ones start",
+        )
+        .with_hint("Restart soramoded without --shadow, or leave out --end-after")
+    }
+
+    /// Too few other nodes are open.
+    pub fn plan_keeps_too_few_open(open: u64, keep_open: u64) -> Self {
+        Self::plan_refused(
+            PlanRefusal::KeepOpen,
+            format!("{open} other nodes are open, and keep_open asks for {keep_open}"),
+        )
+        .with_hint("Open another node first, or ask for fewer")
+    }
+
+    fn plan_refused(why: PlanRefusal, message: impl Into<String>) -> Self {
+        let mut error = Self::new(ErrorType::PlanRefused, message);
+        error.data.why = Some(why);
+        error
+    }
+
+    /// The plan does not exist, or is no longer remembered.
+    pub fn no_plan(plan_id: &PlanId) -> Self {
+        Self::new(ErrorType::NotFound, format!("no plan {plan_id}"))
+            .with_hint("soramode plan shows the plan of this node")
+    }
+
+    /// There is no means of announcing.
+    pub fn cannot_announce() -> Self {
+        Self::new(
+            ErrorType::CannotAnnounce,
+            "cannot announce: --sora-api is not set, no client has subscribed with announcements: true, and no webhook receives \
+             maintenance.announced",
+        )
+        .with_hint("Set --sora-api, or have the signalling server subscribe with announcements: true")
     }
 
     /// The limit of clients is reached.

@@ -256,6 +256,31 @@ id_type!(
     HistoryId, "history_id"
 );
 
+id_type!(
+    /// Identifier of a maintenance plan: short, because people type it.
+    PlanId, "plan id"
+);
+id_type!(
+    /// Identifier of an announcement to the clients in the sessions.
+    AnnouncementId, "announcement id"
+);
+id_type!(
+    /// Identifier of a request to end sessions.
+    EndId, "end id"
+);
+
+/// Length of a generated [`PlanId`]: 40 random bits.
+const PLAN_ID_BYTES: usize = 8;
+
+impl PlanId {
+    /// Returns a short id of these random bytes, 8 characters.
+    pub fn generate_short(random: [u8; 16]) -> Self {
+        let whole = Self::generate(random);
+        let short = whole.as_str().get(..PLAN_ID_BYTES);
+        short.and_then(|text| Self::new(text).ok()).unwrap_or(whole)
+    }
+}
+
 /// Identifier of an event: a `UUIDv4`, encoded as Clockwork Base32 only when it is displayed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId([u8; 16]);

@@ -5,6 +5,7 @@
 //! client of Sora's HTTP API.
 
 pub mod access;
+pub mod announce;
 #[cfg(feature = "sora-api")]
 pub mod certificates;
 #[cfg(feature = "codec")]
@@ -25,6 +26,7 @@ pub mod mode;
 pub mod node;
 pub mod number;
 pub mod or_pending;
+pub mod plan;
 pub mod reply;
 pub mod request;
 pub mod session;

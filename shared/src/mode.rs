@@ -6,6 +6,7 @@ use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::id::PlanId;
 use crate::text::deserialize_via;
 use crate::time::Time;
 use crate::wire_enum::wire_enum;
@@ -151,6 +152,9 @@ pub struct ModeState {
     /// whose mode is stricter and so shown in `mode`. The other fields describe the own mode.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub own_mode: Option<Mode>,
+    /// Plan that made the change.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub plan_id: Option<PlanId>,
 }
 
 /// Parameters of the method `ChangeMode`.
@@ -172,6 +176,9 @@ pub struct ChangeMode {
     /// Change only if the generation is this one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub if_generation: Option<u64>,
+    /// Change only if the mode was set by this plan.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub if_plan: Option<PlanId>,
     /// Person that the caller acts for; recorded, not verified. At most [`ON_BEHALF_OF_BYTES_MAX`]
     /// bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -187,6 +194,7 @@ impl ChangeMode {
             expires_in_seconds: None,
             if_mode: None,
             if_generation: None,
+            if_plan: None,
             on_behalf_of: None,
         }
     }
@@ -213,7 +221,8 @@ impl ChangeMode {
     }
 }
 
-fn check_length(field: &str, text: Option<&str>, max: usize) -> Result<(), Error> {
+/// Checks the length of a text that is recorded.
+pub(crate) fn check_length(field: &str, text: Option<&str>, max: usize) -> Result<(), Error> {
     match text.map(str::len) {
         Some(bytes) if bytes > max => Err(Error::invalid_params(
             field,
@@ -249,6 +258,24 @@ pub struct ModeChanged {
     /// closed in either case.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub published: Option<bool>,
+    /// Plan that is running, after this change.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub plan_id: Option<PlanId>,
+    /// Plan that this change cancelled.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub plan_cancelled: Option<PlanId>,
+    /// Sessions that were being ended, if opening the node stopped that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ends_stopped: Option<EndsStopped>,
+}
+
+/// Sessions that were being ended when that was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndsStopped {
+    /// Sessions that waited to be ended, and are not asked any more.
+    pub sessions: u64,
+    /// Sessions that the SFU is being asked to end at this moment: these may still end.
+    pub in_flight: u64,
 }
 
 /// Parameters of the method `ListModeChanges`.
@@ -280,6 +307,9 @@ pub struct ModeChange {
     /// Time at which the mode expires and returns to `normal`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires_at: Option<Time>,
+    /// Plan that made the change.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub plan_id: Option<PlanId>,
 }
 
 /// A change and its time.
@@ -301,7 +331,9 @@ impl DatedModeChange {
             actor,
             reason,
             expires_at,
-            ..
+            plan_id,
+            on_behalf_of: _,
+            previous_mode: _,
         } = self.change.clone();
         ModeState {
             mode,
@@ -311,6 +343,7 @@ impl DatedModeChange {
             reason,
             expires_at,
             own_mode: None,
+            plan_id,
         }
     }
 }

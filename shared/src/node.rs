@@ -10,6 +10,7 @@ use crate::decision::RejectReason;
 use crate::error::Error;
 use crate::id::{LogId, NodeName};
 use crate::mode::{Mode, ModeState};
+use crate::plan::{Plan, Stalled};
 use crate::session::Session;
 use crate::sora::lenient;
 use crate::time::Time;
@@ -287,6 +288,12 @@ pub struct Status {
     /// The cluster, where there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cluster: Option<Box<ClusterStatus>>,
+    /// Plan that runs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub plan: Option<Box<Plan>>,
+    /// Set if the drain does not progress.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stalled: Option<Stalled>,
     /// Warnings for the operator.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub warnings: Vec<String>,

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::announce::Announced;
 use crate::cluster::{Acknowledged, Granted, Initialized, Purged};
 use crate::decision::{Decision, Disconnected, Explanation, Reported};
 use crate::delivery::{Deliveries, Delivery};
@@ -9,6 +10,7 @@ use crate::end::Ended;
 use crate::error::Error;
 use crate::mode::{ModeChanged, ModeChanges, ModeState};
 use crate::node::{ClusterNodes, Status};
+use crate::plan::{PlanCancelled, PlanFound, PlanStarted};
 use crate::session::Page;
 use crate::wait::WaitEnded;
 
@@ -52,6 +54,14 @@ pub enum Reply {
     Initialized(Initialized),
     /// Answer to the method `Wait`.
     WaitEnded(Box<WaitEnded>),
+    /// Answer to the method `StartPlan`.
+    PlanStarted(Box<PlanStarted>),
+    /// Answer to the method `GetPlan`.
+    PlanFound(Box<PlanFound>),
+    /// Answer to the method `CancelPlan`.
+    PlanCancelled(Box<PlanCancelled>),
+    /// Answer to the method `Announce`.
+    Announced(Announced),
 }
 
 /// An answer: a result or an error.

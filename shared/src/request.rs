@@ -6,6 +6,7 @@ use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::access::Access;
+use crate::announce::{Announce, Announced};
 use crate::cluster::{
     Acknowledge, Acknowledged, Grant, Granted, InitCluster, Initialized, PurgeClusterNode, Purged,
 };
@@ -17,6 +18,7 @@ use crate::end::{End, Ended};
 use crate::error::Error;
 use crate::mode::{ChangeMode, GetMode, ListModeChanges, ModeChanged, ModeChanges, ModeState};
 use crate::node::{ClusterNodes, GetInfo, GetStatus, Info, ListClusterNodes, Status};
+use crate::plan::{CancelPlan, GetPlan, PlanCancelled, PlanFound, PlanStarted, StartPlan};
 use crate::session::{
     Connections, GetSession, ListConnections, ListRequest, ListSessions, SessionDetail, Sessions,
     page_limit,
@@ -165,6 +167,10 @@ methods! {
     InitCluster(Operate) -> Initialized, init => Request::Gate(GateRequest::InitCluster(init));
     Grant(Operate) -> Granted, _ => Request::Gate(GateRequest::Grant);
     Acknowledge(Operate) -> Acknowledged, acknowledge => Request::Gate(GateRequest::Acknowledge(acknowledge));
+    StartPlan(Operate) -> PlanStarted, start => Request::Gate(GateRequest::StartPlan(Box::new(start)));
+    GetPlan(View) -> PlanFound, _ => Request::Gate(GateRequest::GetPlan);
+    CancelPlan(Operate) -> PlanCancelled, cancel => Request::Gate(GateRequest::CancelPlan(cancel));
+    Announce(Operate) -> Announced, announce => Request::Gate(GateRequest::Announce(Box::new(announce)));
     GetInfo(View) -> Info, _ => Request::GetInfo;
 }
 
@@ -220,6 +226,14 @@ pub enum GateRequest {
     Grant,
     /// Acknowledges a fence: its sessions have ended.
     Acknowledge(Acknowledge),
+    /// Starts a maintenance plan.
+    StartPlan(Box<StartPlan>),
+    /// Returns the plan that runs, or the last one.
+    GetPlan,
+    /// Cancels the plan that runs.
+    CancelPlan(CancelPlan),
+    /// Announces to the clients in the sessions.
+    Announce(Box<Announce>),
 }
 
 /// Source of a method's parameters.
@@ -279,6 +293,9 @@ impl GateRequest {
             Self::End(end) => end.check(),
             Self::PurgeClusterNode(purge) => purge.check(),
             Self::InitCluster(init) => init.check(),
+            Self::StartPlan(start) => start.check(),
+            Self::CancelPlan(cancel) => cancel.check(),
+            Self::Announce(announce) => announce.check(),
             Self::ListModeChanges(list) => page_limit(list.limit).map(drop),
             Self::List(list) => page_limit(list.limit()).map(drop),
             Self::ListDeliveries(list) => page_limit(list.limit).map(drop),
@@ -291,6 +308,7 @@ impl GateRequest {
             | Self::ResendDelivery(_)
             | Self::Grant
             | Self::Acknowledge(_)
+            | Self::GetPlan
             | Self::Explain(_) => Ok(()),
         }
     }

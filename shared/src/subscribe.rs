@@ -83,6 +83,10 @@ pub struct Subscribe {
     /// Needs the access `operate`.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub ends: bool,
+    /// `true` if this client announces to its own clients: it then receives the notification
+    /// `Announce`. Needs the access `operate`.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub announcements: bool,
 }
 
 impl Subscribe {

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::id::{EndId, PlanId};
 use crate::mode::Mode;
 use crate::node::Status;
+use crate::plan::{Plan, Stalled};
 use crate::request::RequestId;
 use crate::session::Session;
 
@@ -30,6 +32,8 @@ pub enum WaitFor {
     Mode,
     /// The node has joined its cluster.
     Joined,
+    /// No session waits to be ended any more: each has ended.
+    Ended,
 }
 
 /// Parameters of the method `Wait`.
@@ -60,6 +64,12 @@ pub struct Wait {
     /// Assumes that every session is known, with `for: drained`.
     #[serde(default)]
     pub assume_complete: bool,
+    /// Waits until this plan is done, with `for: drained`. Superseded if it is over in another way.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub plan: Option<PlanId>,
+    /// Request whose sessions must have ended, with `for: ended`; all requests if absent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub end_id: Option<EndId>,
 }
 
 impl Wait {
@@ -74,6 +84,8 @@ impl Wait {
             timeout_seconds: None,
             progress_seconds: None,
             assume_complete: false,
+            plan: None,
+            end_id: None,
         }
     }
 }
@@ -88,7 +100,7 @@ impl Wait {
                 "mode",
                 "is missing, takes the mode to wait for",
             )),
-            WaitFor::Drained | WaitFor::Joined if self.mode.is_some() => {
+            WaitFor::Drained | WaitFor::Joined | WaitFor::Ended if self.mode.is_some() => {
                 Err(Error::invalid_params("mode", "is only for `for: mode`"))
             }
             _ if !drained && self.max_sessions.is_some() => Err(Error::invalid_params(
@@ -103,7 +115,21 @@ impl Wait {
                 "assume_complete",
                 "is only for `for: drained`",
             )),
-            WaitFor::Drained | WaitFor::Mode | WaitFor::Joined => Ok(()),
+            _ if !drained && self.plan.is_some() => {
+                Err(Error::invalid_params("plan", "is only for `for: drained`"))
+            }
+            _ if self.wait_for != WaitFor::Ended && self.end_id.is_some() => {
+                Err(Error::invalid_params("end_id", "is only for `for: ended`"))
+            }
+            _ if self.plan.is_some() && self.max_sessions.is_some() => Err(Error::invalid_params(
+                "max_sessions",
+                "is not for a wait for a plan, which is done when no session is left",
+            )),
+            _ if self.plan.is_some() && self.assume_complete => Err(Error::invalid_params(
+                "assume_complete",
+                "is not for a wait for a plan, which is done when the session list is complete",
+            )),
+            WaitFor::Drained | WaitFor::Mode | WaitFor::Joined | WaitFor::Ended => Ok(()),
         }
     }
 
@@ -139,7 +165,8 @@ pub enum Outcome {
     Reached,
     /// The condition did not become true in time.
     Timeout,
-    /// Mode was changed to one that is not awaited.
+    /// Mode was changed to one that is not awaited; or the plan is over and not done; or sessions are
+    /// not ended any more.
     Superseded,
 }
 
@@ -152,6 +179,9 @@ pub struct WaitEnded {
     pub status: Status,
     /// The oldest sessions left, at most [`OLDEST_SESSIONS_MAX`].
     pub oldest_sessions: Vec<Session>,
+    /// Plan that was waited for, as it is now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub plan: Option<Box<Plan>>,
 }
 
 /// The notification `Progress`: how a wait is going.
@@ -168,4 +198,10 @@ pub struct Progress {
     pub oldest_session: Option<Session>,
     /// Sessions that ended since the wait began.
     pub ended: u64,
+    /// Plan that runs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub plan: Option<Box<Plan>>,
+    /// Set if the drain does not progress.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stalled: Option<Stalled>,
 }

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use soramode_protocol::announce::Announce;
 use soramode_protocol::cluster::{Acknowledge, Grant, InitCluster, PurgeClusterNode};
 use soramode_protocol::decision::{Connect, Decision, Disconnect, Explain, RejectReason, Report};
 use soramode_protocol::delivery::{ListDeliveries, ResendDelivery};
@@ -27,6 +28,7 @@ use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::event::{EndReason, Event, EventKind, EventType};
 use soramode_protocol::mode::{ChangeMode, GetMode, ListModeChanges};
 use soramode_protocol::node::{GetInfo, GetStatus, ListClusterNodes};
+use soramode_protocol::plan::{CancelPlan, GetPlan, StartPlan};
 use soramode_protocol::request::{Call, Method, RequestId};
 use soramode_protocol::session::{GetSession, ListConnections, ListSessions};
 use soramode_protocol::subscribe::{Subscribe, Unsubscribe};
@@ -133,6 +135,10 @@ fn check_method(method: Method) {
         Method::InitCluster => round_trip::<InitCluster>(method),
         Method::Grant => round_trip::<Grant>(method),
         Method::Acknowledge => round_trip::<Acknowledge>(method),
+        Method::StartPlan => round_trip::<StartPlan>(method),
+        Method::GetPlan => round_trip::<GetPlan>(method),
+        Method::CancelPlan => round_trip::<CancelPlan>(method),
+        Method::Announce => round_trip::<Announce>(method),
         Method::GetInfo => round_trip::<GetInfo>(method),
     }
 }
@@ -248,6 +254,9 @@ fn notifications_read_and_write_their_golden_lines() {
             Ok(ServerMessage::Notification(Some(Notification::Fence(it)))) => {
                 ("Fence", written(&NotificationLine::new(&it)))
             }
+            Ok(ServerMessage::Notification(Some(Notification::Announce(it)))) => {
+                ("Announce", written(&NotificationLine::new(&it)))
+            }
             other => panic!("not a notification: {other:?}\n{line}"),
         };
         assert_eq!(again, line);
@@ -255,7 +264,7 @@ fn notifications_read_and_write_their_golden_lines() {
     }
     assert_eq!(
         kinds.len(),
-        5,
+        6,
         "a kind of notification has no golden line: {kinds:?}"
     );
 }

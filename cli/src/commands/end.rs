@@ -43,6 +43,8 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     let end = End {
         channel_id: args.channel,
         all: args.all,
+        reason: None,
+        per_minute: None,
     };
     let ended = context
         .node

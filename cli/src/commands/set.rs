@@ -228,6 +228,7 @@ impl SetFlags {
             expires_in_seconds: self.expiry.map(|Expiry(seconds)| seconds),
             if_mode: self.if_mode,
             if_generation: self.if_generation,
+            if_plan: None,
             on_behalf_of: on_behalf_of(),
         };
         change.check()?;

@@ -150,6 +150,7 @@ impl Tail {
                 from: self.from,
                 types: self.types.clone(),
                 ends: false,
+                announcements: false,
             })
             .await?;
         self.log_id = Some(log_id);
@@ -188,7 +189,10 @@ impl Tail {
                 Ok(Message::Notification(Notification::Gap(gap))) => self.gap(gap, output)?,
                 Ok(
                     Message::Notification(
-                        Notification::Progress(_) | Notification::End(_) | Notification::Fence(_),
+                        Notification::Progress(_)
+                        | Notification::End(_)
+                        | Notification::Announce(_)
+                        | Notification::Fence(_),
                     )
                     | Message::Answer(..),
                 ) => {}

@@ -88,6 +88,7 @@ impl<'a> Feed<'a> {
                 from,
                 types: Some(filter.types()),
                 ends: false,
+                announcements: false,
             })
             .await?;
         self.live_from = next_seq;

@@ -145,7 +145,9 @@ impl ProgressDisplay {
         let elapsed = format!("{}{limit}", times::span(elapsed));
         match self.goal {
             WaitFor::Drained => self.describe_drain(progress, elapsed),
-            WaitFor::Mode | WaitFor::Joined => vec![format!("still waiting after {elapsed}")],
+            WaitFor::Mode | WaitFor::Joined | WaitFor::Ended => {
+                vec![format!("still waiting after {elapsed}")]
+            }
         }
     }
 

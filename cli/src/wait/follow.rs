@@ -52,6 +52,7 @@ pub(super) async fn follow(
         outcome,
         status,
         oldest_sessions,
+        plan: _,
     } = match ended {
         Ok(ended) => ended,
         Err(failure) => return Ended::without_status(Err(failure)),

@@ -130,7 +130,7 @@ fn timed_out(
         (None, WaitFor::Joined, Some(LastStatus::Daemon(status))) => {
             format!("{node} is {}", status.membership)
         }
-        (None, WaitFor::Mode | WaitFor::Joined, Some(status)) => {
+        (None, WaitFor::Mode | WaitFor::Joined | WaitFor::Ended, Some(status)) => {
             format!("{node} is {}", status.mode())
         }
         (None, _, None) => "the node did not answer".to_owned(),

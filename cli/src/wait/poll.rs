@@ -104,7 +104,7 @@ impl Poller<'_> {
     async fn poll_until_end(&mut self) -> Result<End, Failure> {
         let want = match self.plan.wait.wait_for {
             WaitFor::Drained => Detail::Counts,
-            WaitFor::Mode | WaitFor::Joined => Detail::Mode,
+            WaitFor::Mode | WaitFor::Joined | WaitFor::Ended => Detail::Mode,
         };
         loop {
             let began = Instant::now();

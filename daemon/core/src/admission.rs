@@ -204,7 +204,7 @@ impl Gate {
             Mode::Initial => return Rule::Initial,
             _ if self.membership == Membership::Fenced => return Rule::Initial,
             Mode::BlockNewConnection => return Rule::BlockNewConnection,
-            Mode::BlockNewSession if !self.has_live(session) => return Rule::BlockNewSession,
+            Mode::BlockNewSession if !self.is_joinable(session) => return Rule::BlockNewSession,
             Mode::BlockNewSession | Mode::Normal => {}
         }
         if self.sessions.connection_count() >= self.settings.max_connections {
@@ -333,10 +333,13 @@ impl Gate {
         *self.rejected.entry(reason).or_default() += 1;
     }
 
-    fn has_live(&self, session: Option<Slot>) -> bool {
-        session
-            .and_then(|session| self.sessions.session(session))
-            .is_some_and(|row| row.live > 0)
+    /// Returns whether a node that is closed to new sessions has one for a newcomer: it has a live connection, or lost its last one less
+    /// than the grace ago; and the SFU was not asked to end it.
+    fn is_joinable(&self, session: Option<Slot>) -> bool {
+        session.is_some_and(|slot| {
+            let has_live = self.sessions.session(slot).is_some_and(|row| row.live > 0);
+            (has_live || self.timers.is_set(Timer::Linger(slot))) && !self.plans.is_ending(slot)
+        })
     }
 
     /// Says what a new connection would be answered; `ruling` is what the cluster says of the channel under a mode in which it is asked.

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use soramode_protocol::decision::{Decision, Disconnected};
 use soramode_protocol::error::Error;
 use soramode_protocol::event::EventKind;
-use soramode_protocol::id::ConnectionId;
+use soramode_protocol::id::{ConnectionId, PlanId};
 use soramode_protocol::mode::ModeChanged;
 use soramode_protocol::reply::Reply;
 
 use crate::effect::{Action, Record};
+use crate::plan::calls::CallId;
 
 /// Last step of the remedy: the node was closed because its state could not be written.
 pub const OPEN_IT: &str = "Then run: soramode set normal";
@@ -21,17 +22,31 @@ pub struct Refused {
     pub connections: Vec<ConnectionId>,
     /// Changes of the mode, by their generations.
     pub generations: Vec<u64>,
+    /// Plans whose start was refused.
+    pub plans: Vec<PlanId>,
+    /// Calls to the SFU that are not made.
+    pub calls: Vec<CallId>,
 }
 
 /// Turns answers that rest on these records into `refusal`. Reports stay true, written or not; and connections that left have left, but
 /// the answer says that this may be forgotten.
-pub fn retract(actions: &mut [Action], records: &[Record], refusal: &Error) -> Refused {
+pub fn retract(actions: &mut Vec<Action>, records: &[Record], refusal: &Error) -> Refused {
     let admitted: BTreeSet<&ConnectionId> =
         records.iter().filter_map(admitted_connection).collect();
     let mut refused = Refused {
         connections: Vec::new(),
         generations: records.iter().filter_map(operators_change).collect(),
+        plans: Vec::new(),
+        calls: Vec::new(),
     };
+    // Nobody is disconnected, and nothing is announced, that a restart would not know of.
+    actions.retain(|action| {
+        if let Action::Sfu(call) = action {
+            refused.calls.push(call.id);
+            return false;
+        }
+        true
+    });
     for action in actions {
         let Action::Answer(_, answer) = action else {
             continue;
@@ -59,6 +74,13 @@ pub fn retract(actions: &mut [Action], records: &[Record], refusal: &Error) -> R
                 refusal.message.push_str(". The mode was not changed as requested: the node was set to block_new_connection");
                 *answer = Err(refusal);
             }
+            Ok(Reply::PlanStarted(started)) if started.created => {
+                refused.plans.push(started.plan.id.clone());
+                *answer = Err(refusal.clone());
+            }
+            Ok(Reply::PlanCancelled(cancelled)) if cancelled.found => {
+                cancelled.durable = Some(false);
+            }
             Ok(Reply::Disconnected(gone @ Disconnected { found: true, .. })) => {
                 gone.durable = false;
             }
@@ -71,7 +93,8 @@ pub fn retract(actions: &mut [Action], records: &[Record], refusal: &Error) -> R
 /// Returns the generation of a change of the mode that an operator requested.
 fn operators_change(record: &Record) -> Option<u64> {
     if let EventKind::ModeChanged(change) = &record.event()?.kind {
-        return (!change.actor.starts_with("system:")).then_some(change.generation);
+        let is_operators = !change.actor.starts_with("system:") && change.plan_id.is_none();
+        return is_operators.then_some(change.generation);
     }
     None
 }
@@ -94,6 +117,12 @@ fn admitted_connection(record: &Record) -> Option<&ConnectionId> {
         | EventKind::WebhookReceived { .. }
         | EventKind::DeliverySucceeded(_)
         | EventKind::DeliveryFailed(_)
+        | EventKind::PlanCreated(_)
+        | EventKind::PlanStep(_)
+        | EventKind::PlanStalled { .. }
+        | EventKind::PlanOver(_)
+        | EventKind::MaintenanceAnnounced(_)
+        | EventKind::EndRequested(_)
         | EventKind::Unknown => None,
     }
 }

@@ -196,10 +196,14 @@ impl Commits {
         let Refused {
             connections,
             generations,
+            plans,
+            calls,
         } = retract(actions, records, refusal);
         let failed = Input::StorageFailed {
             refused: connections,
             generations,
+            plans,
+            calls,
         };
         gate.step_into(now, failed, &mut batch.effects);
         self.failed.get_or_insert_default().take(&mut batch.effects);
@@ -340,6 +344,14 @@ fn is_of_mode(record: &Record) -> bool {
         | Record::Etcd(_)
         | Record::Claimed { .. }
         | Record::Unclaimed(_)
-        | Record::VanishedPending(_) => false,
+        | Record::VanishedPending(_)
+        | Record::Plan(_)
+        | Record::PlanProgress(_)
+        | Record::Announcement(_)
+        | Record::AnnouncementProgress { .. }
+        | Record::AnnouncementOver(_)
+        | Record::End(_)
+        | Record::EndProgress { .. }
+        | Record::EndOver(_) => false,
     }
 }

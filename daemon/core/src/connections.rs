@@ -7,6 +7,7 @@ use soramode_protocol::decision::{
 };
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
+use soramode_protocol::mode::Mode;
 use soramode_protocol::node::StorageState;
 use soramode_protocol::session::ConnectionState;
 
@@ -140,7 +141,9 @@ impl Gate {
         self.vanished_pending = false;
         self.waits.note(Changed::Sessions);
         self.note_unclaimed(&channel_id);
-        self.sessions.add_session(channel_id, session_id, ctx.now)
+        let session = self.sessions.add_session(channel_id, session_id, ctx.now);
+        self.plans.session_opened(session);
+        session
     }
 
     pub(crate) fn add_live(&mut self, ctx: &mut Ctx, session: Slot, new: NewConnection) -> Slot {
@@ -274,10 +277,10 @@ impl Gate {
             self.emit(ctx, kind);
         }
         match (is_empty, owner) {
-            (true, SessionOwner::Gate) if is_told && !self.settings.session_linger.is_zero() => {
+            (true, SessionOwner::Gate) if is_told && self.has_grace(session) => {
                 self.timers.set(
                     Timer::Linger(session),
-                    ctx.now.boot + self.settings.session_linger,
+                    ctx.now.boot + self.settings.reconnect_grace,
                 );
             }
             (true, SessionOwner::Gate) => self.destroy_session(ctx, session),
@@ -285,11 +288,30 @@ impl Gate {
         }
     }
 
+    /// Returns whether a client that left this session may come back for a while.
+    fn has_grace(&self, session: Slot) -> bool {
+        !self.settings.reconnect_grace.is_zero()
+            && self.mode.mode != Mode::BlockNewConnection
+            && !self.plans.is_ending(session)
+    }
+
+    /// Ends the sessions that only wait for a client to come back: under the present mode none can.
+    pub(crate) fn end_graces(&mut self, ctx: &mut Ctx) {
+        let is_waiting = |slot: &Slot| self.timers.is_set(Timer::Linger(*slot));
+        let sessions: Vec<Slot> = self.sessions.by_age(None).filter(is_waiting).collect();
+        for session in sessions {
+            self.destroy_session(ctx, session);
+        }
+    }
+
     /// Ends a session that has no connections.
     pub(crate) fn destroy_session(&mut self, ctx: &mut Ctx, session: Slot) {
-        let Some(row) = self.sessions.remove_session(session) else {
+        let Some(mut row) = self.sessions.remove_session(session) else {
             return;
         };
+        if self.plans.session_gone(session) {
+            row.last_end = EndReason::Ended;
+        }
         self.timers.cancel(Timer::Linger(session));
         self.sessions_ended += 1;
         self.waits.note(Changed::Sessions);

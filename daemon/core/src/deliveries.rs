@@ -10,6 +10,7 @@ use rand_chacha::rand_core::Rng;
 use soramode_protocol::delivery::{Deliveries as Page, Delivery, DeliveryState, ListDeliveries};
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{DeliveryEnded, Event, EventKind};
+use soramode_protocol::id::PlanId;
 use soramode_protocol::node::DeliveryCounts;
 
 use self::queue::Queue;
@@ -447,6 +448,26 @@ impl Gate {
             .pending
             .iter()
             .filter(is_vanished)
+            .copied()
+            .collect();
+        for id in obsolete {
+            self.end_delivery(ctx, id, Ending::Obsolete);
+        }
+    }
+
+    /// The plan is over: what it announced must not be told any more.
+    pub(crate) fn make_announced_obsolete(&mut self, ctx: &mut Ctx, plan_id: &PlanId) {
+        let is_of_plan = |id: &&u64| {
+            self.deliveries.rows.get(id).is_some_and(|it| {
+                matches!(&it.event.kind, EventKind::MaintenanceAnnounced(announced)
+                    if announced.plan_id.as_ref() == Some(plan_id) && !announced.cancelled)
+            })
+        };
+        let obsolete: Vec<u64> = self
+            .deliveries
+            .pending
+            .iter()
+            .filter(is_of_plan)
             .copied()
             .collect();
         for id in obsolete {

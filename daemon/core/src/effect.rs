@@ -1,12 +1,12 @@
 //! What the gate wants done.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use soramode_protocol::end::EndSession;
 use soramode_protocol::event::{Event, EventKind};
-use soramode_protocol::id::{ChannelId, ClientId, ConnectionId};
+use soramode_protocol::id::{AnnouncementId, ChannelId, ClientId, ConnectionId, EndId};
 use soramode_protocol::mode::ModeState;
+use soramode_protocol::plan::{Plan, Stalled};
 use soramode_protocol::reply::Answer;
 use soramode_protocol::session::Session;
 use soramode_protocol::time::Time;
@@ -15,6 +15,10 @@ use crate::cluster::Token;
 use crate::cluster::history::Known;
 use crate::input::{ReplyHandle, SocketId};
 use crate::member::etcd::{EtcdRequest, FenceScope};
+use crate::plan::calls::SfuCall;
+use crate::plan::stored::{
+    AnnouncementProgress, EndProgress, PlanProgress, StoredAnnouncement, StoredEnd, StoredPlan,
+};
 use crate::snapshot::{StoredDelivery, StoredMember};
 
 /// What one step wants done: first every record is committed, then every act is performed, in order.
@@ -91,6 +95,32 @@ pub enum Record {
     Unclaimed(ChannelId),
     /// Whether `session.vanished` is owed: the last session left a closed node before the sessions were known.
     VanishedPending(bool),
+    /// A new plan, in place of the one before.
+    Plan(Box<StoredPlan>),
+    /// How far the plan is.
+    PlanProgress(Box<PlanProgress>),
+    /// A new announcement.
+    Announcement(Box<StoredAnnouncement>),
+    /// How far an announcement is.
+    AnnouncementProgress {
+        /// The announcement.
+        id: AnnouncementId,
+        /// How far.
+        progress: AnnouncementProgress,
+    },
+    /// An announcement is over.
+    AnnouncementOver(AnnouncementId),
+    /// A new request to end sessions.
+    End(Box<StoredEnd>),
+    /// How far a request to end sessions is.
+    EndProgress {
+        /// The request.
+        id: EndId,
+        /// How far.
+        progress: EndProgress,
+    },
+    /// A request to end sessions is over.
+    EndOver(EndId),
 }
 
 impl Record {
@@ -111,7 +141,15 @@ impl Record {
             | Self::Etcd(_)
             | Self::Claimed { .. }
             | Self::Unclaimed(_)
-            | Self::VanishedPending(_) => None,
+            | Self::VanishedPending(_)
+            | Self::Plan(_)
+            | Self::PlanProgress(_)
+            | Self::Announcement(_)
+            | Self::AnnouncementProgress { .. }
+            | Self::AnnouncementOver(_)
+            | Self::End(_)
+            | Self::EndProgress { .. }
+            | Self::EndOver(_) => None,
         }
     }
 
@@ -132,15 +170,9 @@ pub enum Action {
     Answer(ReplyHandle, Answer),
     /// Tell how a wait is going.
     Progress(ReplyHandle, Box<WaitProgress>),
-    /// Have the SFU end these sessions, and answer [`End`](soramode_protocol::end::End) with what came of it.
-    End {
-        /// Whom to answer.
-        reply_to: ReplyHandle,
-        /// Who asks.
-        actor: Arc<str>,
-        /// The sessions, the oldest first.
-        sessions: Vec<EndSession>,
-    },
+    /// Call the SFU about one session; the outcome comes back as [`Input::SfuAnswered`](crate::input::Input::SfuAnswered), always and
+    /// in a bounded time.
+    Sfu(Box<SfuCall>),
     /// A request is answered later than those behind it may be.
     Deferred(ReplyHandle),
     /// Do this in etcd; what came of it comes back as [`Input::Etcd`](crate::input::Input::Etcd).
@@ -194,4 +226,8 @@ pub struct WaitProgress {
     pub oldest_session: Option<Session>,
     /// Sessions that ended since the wait began.
     pub ended: u64,
+    /// Plan that runs.
+    pub plan: Option<Box<Plan>>,
+    /// Set if the drain does not progress.
+    pub stalled: Option<Stalled>,
 }

@@ -22,6 +22,7 @@ use crate::input::{Input, ReplyHandle, SocketId, Timestamp};
 use crate::known::Known;
 use crate::member::Member;
 use crate::member::etcd::{Acknowledgement, EtcdResponse};
+use crate::plan::Plans;
 use crate::sessions::Sessions;
 use crate::slab::Slot;
 use crate::snapshot::Settings;
@@ -58,6 +59,8 @@ pub struct Gate {
     /// Where the mode's expiry goes by the wall clock.
     pub(crate) expiry_bounds: Option<Bounds>,
     pub(crate) waits: Waits,
+    /// The maintenance plan, announcements and ends.
+    pub(crate) plans: Plans,
     pub(crate) deliveries: Deliveries,
     /// The node as a member of its cluster, where there is one.
     pub(crate) member: Option<Box<Member>>,
@@ -86,6 +89,7 @@ impl Gate {
                 self.renew_first(&mut ctx, looked);
             }
             self.watch_right(&mut ctx);
+            self.note_oversleep(now);
             self.look_at_clock(now);
             self.fire_due(&mut ctx);
         }
@@ -108,12 +112,18 @@ impl Gate {
             }
             Input::SocketClosed(socket) => self.socket_gone(&ctx, socket),
             Input::Started(host) => self.begin(&mut ctx, host),
-            Input::Tick => {}
+            Input::Tick | Input::WallClockSet => {}
             Input::Etcd(heard) => self.heard(&mut ctx, heard),
             Input::StorageFailed {
                 refused,
                 generations,
-            } => self.storage_failed(&mut ctx, (&refused, &generations)),
+                plans,
+                calls,
+            } => {
+                self.storage_failed(&mut ctx, (&refused, &generations));
+                self.take_back_plans(&mut ctx, &plans, &calls);
+            }
+            Input::SfuAnswered { id, outcome } => self.sfu_answered(&mut ctx, id, &outcome),
             Input::StorageRestored => self.storage_restored(&mut ctx),
             Input::Sora(input) => self.sora(&mut ctx, input),
             Input::Webhooks(webhooks) => self.change_webhooks(&mut ctx, webhooks),
@@ -124,6 +134,7 @@ impl Gate {
                 self.delivery_attempted(&mut ctx, id, &result);
             }
         }
+        self.run_plans(&mut ctx);
         self.publish(&mut ctx);
         self.settle_waits(&mut ctx);
         if std::mem::replace(&mut self.vanished_recorded, self.vanished_pending)
@@ -166,17 +177,11 @@ impl Gate {
                 Ok(Reply::Reported(self.report(ctx, reply_to.socket, report)))
             }
             GateRequest::Disconnect(gone) => Ok(Reply::Disconnected(self.disconnect(ctx, &gone))),
-            GateRequest::End(end) => match self.sessions_to_end(&end) {
-                Ok(sessions) => {
-                    ctx.effects.actions.push(Action::End {
-                        reply_to,
-                        actor,
-                        sessions,
-                    });
-                    return None;
-                }
-                Err(error) => Err(error),
-            },
+            GateRequest::End(end) => return self.end_sessions(ctx, reply_to, end, &actor),
+            GateRequest::Announce(it) => return self.announce(ctx, reply_to, *it, &actor),
+            GateRequest::StartPlan(start) => self.start_plan(ctx, *start, &actor),
+            GateRequest::GetPlan => Ok(self.get_plan(ctx.now)),
+            GateRequest::CancelPlan(cancel) => Ok(self.cancel_plan(ctx, cancel, &actor)),
             GateRequest::Explain(explain) => return self.explain(ctx, reply_to, explain),
             GateRequest::List(list) => self.list(&list).map(Reply::Page),
             GateRequest::Wait(wait) => return self.wait(ctx, reply_to, *wait),
@@ -216,6 +221,8 @@ impl Gate {
                 Timer::Grace(socket) => self.grace_over(ctx, socket),
                 Timer::Linger(session) => self.destroy_session(ctx, session),
                 Timer::Delivery(place) => self.try_delivery(ctx, place),
+                // The end of the step looks what is due.
+                Timer::Plan => {}
                 Timer::Settled(wait) => self.wait_settled(ctx, wait),
                 Timer::GiveUp(wait) => self.wait_timed_out(ctx, wait),
                 Timer::Progress(wait) => self.wait_progress(ctx, wait),

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use soramode_protocol::event::WebhookSource;
-use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
+use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, PlanId, SessionId};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
 
 use crate::member::etcd::EtcdResponse;
+use crate::plan::calls::{CallId, SfuOutcome};
 use crate::snapshot::Webhook;
 
 /// The time on two clocks. A wall clock that is set fires no deadline and delays none.
@@ -81,6 +82,10 @@ pub enum Input {
         refused: Vec<ConnectionId>,
         /// Changes of the mode that could not be kept, and so were refused.
         generations: Vec<u64>,
+        /// Plans whose start could not be kept, and so was refused.
+        plans: Vec<PlanId>,
+        /// Calls to the SFU that were not made, because their records could not be kept.
+        calls: Vec<CallId>,
     },
     /// The state can be written again.
     StorageRestored,
@@ -88,6 +93,15 @@ pub enum Input {
     Sora(SoraInput),
     /// There are other receivers of events: each in the place that it had, new ones behind them.
     Webhooks(Vec<Webhook>),
+    /// The SFU answered a call, or did not ([`Action::Sfu`](crate::effect::Action::Sfu)).
+    SfuAnswered {
+        /// Identifier of the call.
+        id: CallId,
+        /// What came of it.
+        outcome: SfuOutcome,
+    },
+    /// The wall clock was set. A plan that no step of was done goes by it.
+    WallClockSet,
     /// A delivery was tried ([`Action::Deliver`](crate::effect::Action::Deliver)).
     DeliveryAttempted {
         /// Which.

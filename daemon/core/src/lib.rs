@@ -21,6 +21,7 @@ mod known;
 mod lists;
 pub mod member;
 mod mode;
+pub mod plan;
 mod reconcile;
 pub mod restore;
 pub mod rows;

@@ -1,6 +1,5 @@
 //! What is asked of the gate without changing it.
 
-use soramode_protocol::end::{End, EndSession};
 use soramode_protocol::error::Error;
 use soramode_protocol::mode::{ListModeChanges, ModeChanges};
 use soramode_protocol::node::{
@@ -46,6 +45,8 @@ impl Gate {
             upstreams: Vec::new(),
             unauthenticated_listeners: Vec::new(),
             cluster: self.cluster_status(now.boot),
+            plan: self.running_plan(now),
+            stalled: self.plans.stalled(),
             warnings: self.closed_for_storage().into_iter().collect(),
         }
     }
@@ -110,26 +111,6 @@ impl Gate {
                 .take(rows(list.limit))
                 .cloned()
                 .collect(),
-        }
-    }
-
-    /// The sessions that an `End` names, the oldest first.
-    pub(crate) fn sessions_to_end(&self, end: &End) -> Refusable<Vec<EndSession>> {
-        let view = |slot| {
-            let session = self.sessions.view_session(slot)?;
-            Some(EndSession {
-                channel_id: session.channel_id,
-                session_id: session.session_id,
-            })
-        };
-        match &end.channel_id {
-            Some(channel_id) => {
-                let session = self.sessions.find_session(channel_id).and_then(view);
-                session
-                    .map(|session| vec![session])
-                    .ok_or_else(|| Error::no_session(channel_id))
-            }
-            None => Ok(self.sessions.by_age(None).filter_map(view).collect()),
         }
     }
 

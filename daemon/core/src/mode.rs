@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use soramode_protocol::error::Error;
 use soramode_protocol::event::EventKind;
+use soramode_protocol::id::PlanId;
 use soramode_protocol::mode::{
-    ChangeMode, DatedModeChange, Mode, ModeChange, ModeChanged, ModeState,
+    ChangeMode, DatedModeChange, Mode, ModeChange, ModeChanged, ModeState, SettableMode,
 };
 use soramode_protocol::node::{Membership, StorageState};
 use soramode_protocol::reply::{Answer, Reply};
 
 use crate::gate::{Ctx, Gate, Refusable};
 use crate::input::Timestamp;
+use crate::plan::{PlanMode, Stopped};
 use crate::waits::Changed;
 
 /// Actor of a node that closes itself because its state cannot be written.
@@ -24,6 +26,7 @@ struct Change {
     on_behalf_of: Option<String>,
     reason: Option<String>,
     expiry: Expiry,
+    plan_id: Option<PlanId>,
 }
 
 /// What becomes of the mode's expiry.
@@ -46,12 +49,18 @@ impl Gate {
     ) -> Answer {
         self.may_change(ctx.now, &change)?;
         let previous_mode = self.mode.mode;
+        let confirms_normal = change.mode == SettableMode::Normal;
         let changed = self.decide_change(change, actor);
         let is_changed = changed.is_some();
-        if let Some(change) = changed {
-            self.check_can_keep()?;
-            self.make_change(ctx, change);
-        }
+        let stopped = match changed {
+            Some(change) => {
+                self.check_can_keep()?;
+                self.make_change(ctx, change)
+            }
+            None if confirms_normal => self.normal_confirmed(ctx, actor),
+            None => Stopped::default(),
+        };
+        let warning = self.scheduled_warning(ctx.now);
         Ok(Reply::ModeChanged(ModeChanged {
             mode: self.mode.mode,
             previous_mode,
@@ -63,8 +72,11 @@ impl Gate {
                 .mode
                 .expires_at
                 .map(|expires_at| self.told_expiry(expires_at, ctx.now)),
-            warning: None,
+            warning: warning.filter(|_| confirms_normal),
             published: None,
+            plan_id: self.plans.running_id().cloned(),
+            plan_cancelled: stopped.plan_id,
+            ends_stopped: stopped.ends,
         }))
     }
 
@@ -79,7 +91,8 @@ impl Gate {
         let generation_holds = change
             .if_generation
             .is_none_or(|generation| generation == self.mode.generation);
-        if mode_holds && generation_holds {
+        let plan_holds = change.if_plan.is_none() || change.if_plan == self.mode.plan_id;
+        if mode_holds && generation_holds && plan_holds {
             Ok(())
         } else {
             Err(Error::superseded(self.told_mode(now)))
@@ -136,7 +149,30 @@ impl Gate {
             on_behalf_of: change.on_behalf_of,
             reason,
             expiry,
+            plan_id: None,
         })
+    }
+
+    /// Changes the mode as a plan says: always a change of its own.
+    pub(crate) fn change_mode_for_plan(&mut self, ctx: &mut Ctx, change: PlanMode) {
+        let change = Change {
+            mode: change.mode.into(),
+            actor: change.actor,
+            on_behalf_of: change.on_behalf_of,
+            reason: change.reason,
+            expiry: Expiry::None,
+            plan_id: Some(change.plan_id),
+        };
+        self.make_change(ctx, change);
+    }
+
+    /// Warning that a plan will close the node all the same.
+    fn scheduled_warning(&self, now: Timestamp) -> Option<String> {
+        let plan = self.running_plan(now)?;
+        let (id, at) = (&plan.id, plan.at);
+        Some(format!(
+            "plan {id} is scheduled and closes the node at {at}. To cancel it, run: soramode plan cancel {id}"
+        ))
     }
 
     /// Changes the mode by itself; nothing if it is this one already.
@@ -148,12 +184,13 @@ impl Gate {
                 on_behalf_of: None,
                 reason: None,
                 expiry: Expiry::None,
+                plan_id: None,
             };
             self.make_change(ctx, change);
         }
     }
 
-    fn make_change(&mut self, ctx: &mut Ctx, change: Change) {
+    fn make_change(&mut self, ctx: &mut Ctx, change: Change) -> Stopped {
         let expires_at = match change.expiry {
             Expiry::Keep => self.mode.expires_at,
             Expiry::None => {
@@ -170,6 +207,7 @@ impl Gate {
             reason: change.reason,
             expires_at,
             own_mode: None,
+            plan_id: change.plan_id,
         };
         let previous = std::mem::replace(&mut self.mode, state);
         if !self.mode.mode.is_block() {
@@ -188,13 +226,21 @@ impl Gate {
             on_behalf_of: change.on_behalf_of,
             reason: self.mode.reason.clone(),
             expires_at,
+            plan_id: self.mode.plan_id.clone(),
         };
         self.remember_change(DatedModeChange {
             timestamp: ctx.now.wall,
             change: change.clone(),
         });
-        self.emit(ctx, EventKind::ModeChanged(Box::new(change)));
+        self.emit(ctx, EventKind::ModeChanged(Box::new(change.clone())));
         self.waits.note(Changed::Mode);
+        if self.mode.mode == Mode::BlockNewConnection {
+            self.end_graces(ctx);
+        }
+        if change.plan_id.is_some() {
+            return Stopped::default();
+        }
+        self.mode_changed_for_plans(ctx, &change)
     }
 
     /// Closes a node whose state can no longer be written, and takes back changes of the mode that were refused because of it: nothing
@@ -216,6 +262,7 @@ impl Gate {
             on_behalf_of: None,
             reason: Some(reason),
             expiry: Expiry::None,
+            plan_id: None,
         };
         self.make_change(ctx, change);
     }

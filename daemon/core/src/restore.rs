@@ -18,6 +18,7 @@ use crate::index::Hashing;
 use crate::input::{HostState, SocketId, Timestamp};
 use crate::known::{Known, UntrackedIncarnations};
 use crate::member::Member;
+use crate::plan::Plans;
 use crate::rows::{NewConnection, SessionOwner, Since};
 use crate::sessions::Sessions;
 use crate::slab::Slot;
@@ -42,6 +43,7 @@ impl Gate {
             .cluster
             .clone()
             .map(|cluster| Box::new(Member::new(cluster, &mut stored)));
+        let plans = Plans::restore(&mut stored);
         let Stored {
             mode,
             expires_at_boot,
@@ -83,6 +85,7 @@ impl Gate {
             timers: Timers::default(),
             expiry_bounds: None,
             waits: Waits::default(),
+            plans,
             deliveries: Deliveries::restore(deliveries, &settings.webhooks),
             member,
             next_seq,
@@ -118,6 +121,7 @@ impl Gate {
         self.begin_member(ctx, host);
         self.tell_held_vanished(ctx);
         self.resume_deliveries(ctx);
+        self.begin_plans(ctx, host);
     }
 
     /// Nobody outlives the machine.
@@ -228,7 +232,7 @@ impl Gate {
 
     /// Sessions that nobody is in linger from now on.
     fn restore_lingers(&mut self) {
-        let at = self.started.boot + self.settings.session_linger;
+        let at = self.started.boot + self.settings.reconnect_grace;
         for slot in self.sessions.by_age(None) {
             let row = self.sessions.session(slot);
             if row.is_some_and(|row| {
@@ -284,6 +288,7 @@ fn start_state(mode: Mode, generation: u64, started: Timestamp) -> ModeState {
         reason: None,
         expires_at: None,
         own_mode: None,
+        plan_id: None,
     }
 }
 
@@ -296,7 +301,8 @@ pub fn start_change(before: &ModeState, state: &ModeState) -> Option<DatedModeCh
         actor,
         reason,
         expires_at,
-        ..
+        plan_id,
+        own_mode: _,
     } = state.clone();
     let change = ModeChange {
         mode,
@@ -306,6 +312,7 @@ pub fn start_change(before: &ModeState, state: &ModeState) -> Option<DatedModeCh
         on_behalf_of: None,
         reason,
         expires_at,
+        plan_id,
     };
     (generation != before.generation).then_some(DatedModeChange {
         timestamp: since,

@@ -13,6 +13,7 @@ use soramode_protocol::time::Time;
 use crate::cluster::history::Known;
 use crate::cluster::{FenceAfter, Incarnation, LeaseTerms, Token};
 use crate::input::Timestamp;
+use crate::plan::stored::{StoredAnnouncement, StoredEnd, StoredPlan};
 use crate::rows::{SessionOwner, Source};
 
 /// Connections a node holds if no setting says otherwise.
@@ -26,6 +27,9 @@ pub const SOCKET_GRACE_DEFAULT: Duration = Duration::from_secs(30);
 
 /// How long an empty session of Sora's may go on without its `session.destroyed`, if no setting says otherwise.
 pub const SESSION_MAX_LINGER_DEFAULT: Duration = Duration::from_mins(1);
+
+/// How long after the last end of a session a drain counts as stalled, if no setting says otherwise.
+pub const STALL_AFTER_DEFAULT: Duration = Duration::from_mins(10);
 
 /// How long after one poll of Sora's API the next begins, while the node is open.
 pub const POLL_PAUSE: Duration = Duration::from_mins(1);
@@ -49,8 +53,10 @@ pub struct Settings {
     pub cluster: Option<ClusterSettings>,
     /// The mode to start in, whatever was stored.
     pub mode: Option<SettableMode>,
-    /// How long a session outlives its last connection.
-    pub session_linger: Duration,
+    /// How long a session outlives its last connection, so that its client can come back to a node that is closed to new sessions.
+    pub reconnect_grace: Duration,
+    /// How long after the last end of a session the drain of a closed node counts as stalled.
+    pub stall_after: Duration,
     /// How many connections the node holds at most.
     pub max_connections: u64,
     /// How long a connection that was let in may take to come.
@@ -233,6 +239,12 @@ pub struct Stored {
     pub etcd: Option<Known>,
     /// The channels that it owned.
     pub claims: Vec<(ChannelId, Token)>,
+    /// The plan that runs, or the last one.
+    pub plan: Option<StoredPlan>,
+    /// Announcements that have not reached every channel, in the order in which they began.
+    pub announcements: Vec<StoredAnnouncement>,
+    /// Requests to end sessions of which some are left, in the order in which they were made.
+    pub ends: Vec<StoredEnd>,
 }
 
 /// A delivery, as it is stored.
@@ -279,6 +291,9 @@ impl Default for Stored {
             member: None,
             etcd: None,
             claims: Vec::new(),
+            plan: None,
+            announcements: Vec::new(),
+            ends: Vec::new(),
         }
     }
 }

@@ -26,6 +26,8 @@ pub(crate) enum Timer {
     Fence(u64),
     /// A receiver's next delivery is to be tried.
     Delivery(usize),
+    /// Something of a plan, an announcement or an end is due; the end of the step looks.
+    Plan,
     /// What a wait waits for has been so for the settling time.
     Settled(WaitId),
     /// A wait gives up.

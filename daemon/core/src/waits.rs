@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::node::Membership;
+use soramode_protocol::plan::PlanOutcome;
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::session::Session;
 use soramode_protocol::wait::{OLDEST_SESSIONS_MAX, Outcome, WAITS_MAX, Wait, WaitEnded, WaitFor};
@@ -12,6 +13,7 @@ use soramode_protocol::wait::{OLDEST_SESSIONS_MAX, Outcome, WAITS_MAX, Wait, Wai
 use crate::effect::{Action, WaitProgress};
 use crate::gate::{Ctx, Gate, Refusable};
 use crate::input::{ReplyHandle, SocketId};
+use crate::plan::UnknownPlan;
 use crate::timers::Timer;
 
 /// A wait that is under way. Never used twice.
@@ -22,6 +24,8 @@ struct Waiting {
     wait: Wait,
     /// Sessions that had ended when it began.
     ended_before: u64,
+    /// How often ends had been stopped when it began.
+    stops_before: u64,
 }
 
 /// A change that waits go by.
@@ -33,6 +37,8 @@ pub(crate) enum Changed {
     Sessions,
     /// The place in the cluster.
     Membership,
+    /// Requests to end sessions.
+    Ends,
 }
 
 #[derive(Default)]
@@ -43,6 +49,7 @@ pub(crate) struct Waits {
     drained: Kind,
     mode: Kind,
     joined: Kind,
+    ended: Kind,
     last_id: WaitId,
 }
 
@@ -59,13 +66,19 @@ impl Waits {
             Changed::Mode => (self.drained.is_changed, self.mode.is_changed) = (true, true),
             Changed::Sessions => self.drained.is_changed = true,
             Changed::Membership => self.joined.is_changed = true,
+            Changed::Ends => self.ended.is_changed = true,
         }
     }
 
     /// Takes the waits to evaluate, oldest first: those that go by what changed, and no others.
     fn take_changed(&mut self) -> Vec<WaitId> {
         let mut ids = Vec::new();
-        for kind in [&mut self.drained, &mut self.mode, &mut self.joined] {
+        for kind in [
+            &mut self.drained,
+            &mut self.mode,
+            &mut self.joined,
+            &mut self.ended,
+        ] {
             if std::mem::take(&mut kind.is_changed) {
                 ids.extend(&kind.ids);
             }
@@ -107,6 +120,7 @@ impl Waits {
             WaitFor::Drained => &mut self.drained,
             WaitFor::Mode => &mut self.mode,
             WaitFor::Joined => &mut self.joined,
+            WaitFor::Ended => &mut self.ended,
         }
     }
 }
@@ -121,26 +135,29 @@ impl Gate {
         if let Err(error) = self.check_wait(&wait, reply_to.socket) {
             return Some(Err(error));
         }
-        if wait.wait_for == WaitFor::Drained {
+        if wait.wait_for == WaitFor::Drained && wait.plan.is_none() {
             wait.generation.get_or_insert(self.mode.generation);
         }
         let settle = wait
             .settle_seconds
             .map(duration)
             .filter(|settle| !settle.is_zero());
-        let is_over = self.is_superseded(&wait).then_some(Outcome::Superseded);
+        let is_over = self
+            .is_superseded(&wait, self.plans.stops())
+            .then_some(Outcome::Superseded);
         let is_over =
             is_over.or_else(|| (self.holds(&wait) && settle.is_none()).then_some(Outcome::Reached));
         let is_over =
             is_over.or_else(|| (wait.timeout_seconds == Some(0.0)).then_some(Outcome::Timeout));
         if let Some(outcome) = is_over {
-            return Some(Ok(self.wait_ended(ctx, outcome)));
+            return Some(Ok(self.wait_ended(ctx, &wait, outcome)));
         }
         let (timeout, tells) = (wait.timeout_seconds, wait.progress_seconds.is_some());
         let id = self.waits.insert(Waiting {
             reply_to,
             wait,
             ended_before: self.sessions_ended,
+            stops_before: self.plans.stops(),
         });
         if let Some(timeout) = timeout {
             self.timers
@@ -160,8 +177,12 @@ impl Gate {
             return Err(Error::new(ErrorType::InvalidRequest, message)
                 .with_hint("Wait until some of them have ended"));
         }
+        if let Some(plan) = &wait.plan {
+            let known = self.plans.outcome_of(plan);
+            return known.map(drop).map_err(|UnknownPlan| Error::no_plan(plan));
+        }
         match wait.wait_for {
-            WaitFor::Drained if self.is_superseded(wait) => Ok(()),
+            WaitFor::Drained if self.is_superseded(wait, self.plans.stops()) => Ok(()),
             WaitFor::Drained if !self.mode.mode.is_block() => {
                 Err(Error::cannot_drain(self.mode.mode))
             }
@@ -171,7 +192,7 @@ impl Gate {
             WaitFor::Joined if self.membership == Membership::Standalone => {
                 Err(Error::cannot_join())
             }
-            WaitFor::Drained | WaitFor::Joined | WaitFor::Mode => Ok(()),
+            WaitFor::Drained | WaitFor::Joined | WaitFor::Mode | WaitFor::Ended => Ok(()),
         }
     }
 
@@ -197,13 +218,15 @@ impl Gate {
             .map(duration)
             .filter(|settle| !settle.is_zero());
         let holds = self.holds(&waiting.wait);
-        if self.is_superseded(&waiting.wait) {
+        if self.is_superseded(&waiting.wait, waiting.stops_before) {
             return self.end_wait(ctx, id, Outcome::Superseded);
         }
         if holds && settle.is_none() {
             return self.end_wait(ctx, id, Outcome::Reached);
         }
-        let is_drain = waiting.wait.wait_for == WaitFor::Drained && !waiting.wait.assume_complete;
+        let is_drain = waiting.wait.wait_for == WaitFor::Drained
+            && !waiting.wait.assume_complete
+            && waiting.wait.plan.is_none();
         if is_drain && self.known.needs_report_or_purge() {
             return self.refuse_wait(ctx, id);
         }
@@ -217,7 +240,11 @@ impl Gate {
     }
 
     fn holds(&self, wait: &Wait) -> bool {
+        if let Some(plan) = &wait.plan {
+            return matches!(self.plans.outcome_of(plan), Ok(Some(PlanOutcome::Done)));
+        }
         match wait.wait_for {
+            WaitFor::Ended => !self.plans.has_ends(wait.end_id.as_ref()),
             WaitFor::Drained => {
                 let is_low = self.sessions.session_count() <= wait.max_sessions.unwrap_or(0);
                 self.mode.mode.is_block()
@@ -230,12 +257,20 @@ impl Gate {
     }
 
     /// Whether the mode was changed, since what the caller knows of, to another than is waited in or for.
-    fn is_superseded(&self, wait: &Wait) -> bool {
+    fn is_superseded(&self, wait: &Wait, stops_before: u64) -> bool {
+        if let Some(plan) = &wait.plan {
+            return match self.plans.outcome_of(plan) {
+                Ok(Some(outcome)) => outcome != PlanOutcome::Done,
+                Ok(None) => false,
+                Err(UnknownPlan) => true,
+            };
+        }
         match (wait.wait_for, wait.generation) {
             (WaitFor::Drained, Some(generation)) => self.opened_generation > generation,
             (WaitFor::Mode, Some(generation)) => {
                 self.mode.generation > generation && wait.mode != Some(self.mode.mode)
             }
+            (WaitFor::Ended, _) => self.plans.has_stopped(wait.end_id.as_ref(), stops_before),
             (WaitFor::Drained | WaitFor::Mode, None) | (WaitFor::Joined, _) => false,
         }
     }
@@ -260,6 +295,8 @@ impl Gate {
             connections: self.sessions.connection_count(),
             oldest_session: self.oldest_session(),
             ended: self.sessions_ended - waiting.ended_before,
+            plan: self.running_plan(ctx.now),
+            stalled: self.plans.stalled(),
         };
         ctx.effects
             .actions
@@ -270,7 +307,7 @@ impl Gate {
 
     fn end_wait(&mut self, ctx: &mut Ctx, id: WaitId, outcome: Outcome) {
         if let Some(waiting) = self.drop_wait(id) {
-            let ended = self.wait_ended(ctx, outcome);
+            let ended = self.wait_ended(ctx, &waiting.wait, outcome);
             ctx.effects
                 .actions
                 .push(Action::Answer(waiting.reply_to, Ok(ended)));
@@ -287,7 +324,9 @@ impl Gate {
         }
     }
 
-    fn wait_ended(&self, ctx: &Ctx, outcome: Outcome) -> Reply {
+    fn wait_ended(&self, ctx: &Ctx, wait: &Wait, outcome: Outcome) -> Reply {
+        let plan = wait.plan.as_ref();
+        let plan = plan.and_then(|id| self.plan_with_id(ctx.now, id));
         let oldest_sessions: Vec<Session> = self
             .sessions
             .by_age(None)
@@ -298,6 +337,7 @@ impl Gate {
             outcome,
             status: self.status(ctx.now),
             oldest_sessions,
+            plan,
         }))
     }
 
@@ -341,6 +381,7 @@ mod tests {
                     reply_to,
                     wait: Wait::new(wait_for),
                     ended_before: 0,
+                    stops_before: 0,
                 });
             }
         }

@@ -330,6 +330,8 @@ impl RequestPipeline {
                         connections,
                         oldest_session,
                         ended,
+                        plan,
+                        stalled,
                     } = *progress;
                     let progress = Progress {
                         id: id.clone(),
@@ -337,6 +339,8 @@ impl RequestPipeline {
                         connections,
                         oldest_session,
                         ended,
+                        plan,
+                        stalled,
                     };
                     self.out.message(&NotificationLine::new(&progress));
                 }

@@ -59,6 +59,9 @@ pub fn load(connection: &Connection, other: &mut Connection) -> rusqlite::Result
         member: member(connection)?,
         etcd: etcd(connection)?,
         claims: claims(connection)?,
+        plan: None,
+        announcements: Vec::new(),
+        ends: Vec::new(),
     })
 }
 

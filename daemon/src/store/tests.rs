@@ -50,7 +50,8 @@ fn settings() -> Settings {
         node_name: NodeName::new("node-01").unwrap(),
         cluster: None,
         mode: None,
-        session_linger: Duration::ZERO,
+        reconnect_grace: Duration::ZERO,
+        stall_after: Duration::from_mins(10),
         max_connections: 1_000,
         pending_timeout: Duration::from_secs(30),
         socket_grace: Duration::from_secs(30),
@@ -112,6 +113,7 @@ fn input(rng: &mut Rng) -> Input {
             expires_in_seconds: None,
             if_mode: None,
             if_generation: None,
+            if_plan: None,
             on_behalf_of: None,
         }))),
         10 => Input::SocketClosed(reply_to.socket),
@@ -376,6 +378,7 @@ async fn the_write_ahead_log_begins_anew_however_much_is_written() {
         reason: Some("x".repeat(WRITTEN_AT_ONCE)),
         expires_at: None,
         own_mode: None,
+        plan_id: None,
     };
     // A page has 4 KiB and a head of 24 bytes.
     let most = usize::try_from(PAGES_MAX).unwrap() * (4_096 + 24);

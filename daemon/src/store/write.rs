@@ -220,7 +220,14 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
 fn needs_sync(record: &Record) -> bool {
     match record {
         // The node's incarnation must be known again: without it its channels may be unavailable for a long time.
-        Record::Mode(_) | Record::ExpiresAtBoot(_) | Record::Member(_) => true,
+        Record::Mode(_)
+        | Record::ExpiresAtBoot(_)
+        | Record::Member(_)
+        // An operator's decision.
+        | Record::Plan(_)
+        | Record::PlanProgress(_)
+        | Record::End(_)
+        | Record::EndOver(_) => true,
         // A pending delivery. The outcome of an attempt may be lost: then it is repeated, and its receiver knows it by its id.
         Record::Delivery(delivery) => delivery.attempts == 0,
         Record::Event(event) => matches!(event.kind, EventKind::ModeChanged(_)),
@@ -234,7 +241,11 @@ fn needs_sync(record: &Record) -> bool {
         | Record::Unclaimed(_)
         // Written again a little later, and with the node's incarnation where it joins.
         | Record::Etcd(_)
-        | Record::VanishedPending(_) => false,
+        | Record::VanishedPending(_)
+        | Record::Announcement(_)
+        | Record::AnnouncementProgress { .. }
+        | Record::AnnouncementOver(_)
+        | Record::EndProgress { .. } => false,
     }
 }
 
@@ -315,6 +326,14 @@ fn write<'a>(
             params![channel_id.as_str()],
         ),
         Record::VanishedPending(is_held) => MetaKey::IsVanishedHeld.write(to, is_held),
+        Record::Plan(_)
+        | Record::PlanProgress(_)
+        | Record::Announcement(_)
+        | Record::AnnouncementProgress { .. }
+        | Record::AnnouncementOver(_)
+        | Record::End(_)
+        | Record::EndProgress { .. }
+        | Record::EndOver(_) => Ok(()),
     }
 }
 
@@ -385,6 +404,12 @@ fn write_event<'a>(
         | EventKind::WebhookReceived { .. }
         | EventKind::DeliverySucceeded(_)
         | EventKind::DeliveryFailed(_)
+        | EventKind::PlanCreated(_)
+        | EventKind::PlanStep(_)
+        | EventKind::PlanStalled { .. }
+        | EventKind::PlanOver(_)
+        | EventKind::MaintenanceAnnounced(_)
+        | EventKind::EndRequested(_)
         | EventKind::Unknown => Ok(()),
     }
 }

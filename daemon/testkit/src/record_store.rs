@@ -6,6 +6,7 @@ use std::time::Duration;
 use soramode_core::cluster::Token;
 use soramode_core::cluster::history::Known;
 use soramode_core::effect::Record;
+use soramode_core::plan::stored::{StoredAnnouncement, StoredEnd, StoredPlan};
 use soramode_core::restore::start_change;
 use soramode_core::rows::{SessionOwner, Source};
 use soramode_core::snapshot::{
@@ -32,6 +33,9 @@ pub struct RecordStore {
     member: Option<StoredMember>,
     etcd: Option<Known>,
     claims: BTreeMap<ChannelId, Token>,
+    plan: Option<StoredPlan>,
+    announcements: Vec<StoredAnnouncement>,
+    ends: Vec<StoredEnd>,
 }
 
 impl RecordStore {
@@ -49,6 +53,9 @@ impl RecordStore {
             member,
             etcd,
             claims,
+            plan,
+            announcements,
+            ends,
         } = stored;
         let mut record_store = Self {
             mode,
@@ -56,6 +63,9 @@ impl RecordStore {
             mode_changes,
             last_seq: next_seq.saturating_sub(1),
             vanished_pending,
+            plan,
+            announcements,
+            ends,
             ..Self::default()
         };
         record_store.deliveries = deliveries
@@ -108,6 +118,27 @@ impl RecordStore {
                 self.claims.remove(channel_id);
             }
             Record::VanishedPending(held) => self.vanished_pending = *held,
+            Record::Plan(plan) => self.plan = Some(plan.as_ref().clone()),
+            Record::PlanProgress(progress) => {
+                if let Some(plan) = &mut self.plan {
+                    plan.progress = progress.as_ref().clone();
+                }
+            }
+            Record::Announcement(it) => self.announcements.push(it.as_ref().clone()),
+            Record::AnnouncementProgress { id, progress } => {
+                let found = self.announcements.iter_mut().find(|it| it.id == *id);
+                if let Some(announcement) = found {
+                    announcement.progress = *progress;
+                }
+            }
+            Record::AnnouncementOver(id) => self.announcements.retain(|it| it.id != *id),
+            Record::End(it) => self.ends.push(it.as_ref().clone()),
+            Record::EndProgress { id, progress } => {
+                if let Some(end) = self.ends.iter_mut().find(|it| it.id == *id) {
+                    end.progress = *progress;
+                }
+            }
+            Record::EndOver(id) => self.ends.retain(|it| it.id != *id),
             Record::Pending {
                 channel_id,
                 connection_id,
@@ -208,6 +239,12 @@ impl RecordStore {
             | EventKind::WebhookReceived { .. }
             | EventKind::DeliverySucceeded(_)
             | EventKind::DeliveryFailed(_)
+            | EventKind::PlanCreated(_)
+            | EventKind::PlanStep(_)
+            | EventKind::PlanStalled { .. }
+            | EventKind::PlanOver(_)
+            | EventKind::MaintenanceAnnounced(_)
+            | EventKind::EndRequested(_)
             | EventKind::Unknown => {}
         }
     }
@@ -275,6 +312,9 @@ impl RecordStore {
             member: self.member,
             etcd: self.etcd.clone(),
             claims: self.claims.clone().into_iter().collect(),
+            plan: self.plan.clone(),
+            announcements: self.announcements.clone(),
+            ends: self.ends.clone(),
         }
     }
 }

@@ -92,6 +92,12 @@ fn params(method: Method) -> Value {
         Method::PurgeClusterNode => json!({"node_name": "n", "accept_risk": "still-running"}),
         Method::ResendDelivery | Method::Acknowledge => json!({"id": 1}),
         Method::GetSession => json!({"channel_id": "kept"}),
+        Method::StartPlan => json!({
+            "at": "2099-01-01T00:00:00Z",
+            "steps": [{"do": "mode", "at_seconds": 0, "mode": "block_new_session"}],
+        }),
+        Method::CancelPlan => json!({"id": "none"}),
+        Method::Announce => json!({"channel_id": "gone"}),
         Method::Wait => json!({"for": "mode", "mode": "normal", "timeout_seconds": 0}),
         Method::GetMode
         | Method::GetStatus
@@ -104,6 +110,7 @@ fn params(method: Method) -> Value {
         | Method::Unsubscribe
         | Method::Grant
         | Method::InitCluster
+        | Method::GetPlan
         | Method::GetInfo => json!({}),
     }
 }

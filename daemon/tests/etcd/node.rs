@@ -396,7 +396,10 @@ impl Events {
                     return;
                 }
                 Notification::Event(event) => self.seen.push(name(&event.kind)),
-                Notification::Gap(_) | Notification::Progress(_) | Notification::End(_) => {}
+                Notification::Gap(_)
+                | Notification::Progress(_)
+                | Notification::End(_)
+                | Notification::Announce(_) => {}
             }
         }
     }

@@ -138,6 +138,8 @@ impl Gate {
         rows.map(|row| EndSession {
             channel_id: row.channel_id.clone(),
             session_id: row.session_id.clone(),
+            plan_id: None,
+            reason: None,
         })
         .collect()
     }

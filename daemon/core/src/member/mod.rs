@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use soramode_protocol::cluster::Claim as OfferedClaim;
 use soramode_protocol::id::{ChannelId, NodeName};
+use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
 use soramode_protocol::time::Time;
 
@@ -106,6 +107,13 @@ impl Member {
             name_holder: None,
             problem: None,
         }
+    }
+
+    /// Number of nodes that are there and open, but for this one.
+    pub(crate) fn open_nodes_but(&self, node_name: &NodeName) -> usize {
+        let is_open =
+            |node: &&NodeRecord| node.node_name != *node_name && node.mode == Some(Mode::Normal);
+        self.nodes.values().filter(is_open).count()
     }
 
     /// As whom the node may write, if it may.

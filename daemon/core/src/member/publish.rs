@@ -33,6 +33,11 @@ struct Opening {
 }
 
 impl Publication {
+    /// Returns whether a change to `normal` waits until the others know.
+    pub(super) const fn is_opening(&self) -> bool {
+        !self.openings.is_empty()
+    }
+
     pub(super) fn try_again(&mut self) {
         self.must_wait = false;
     }

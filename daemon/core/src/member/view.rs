@@ -62,6 +62,12 @@ impl Gate {
         }))
     }
 
+    /// Returns whether an operator's change to `normal` waits until the other nodes know of it.
+    pub(crate) fn is_opening(&self) -> bool {
+        let member = self.member.as_deref();
+        member.is_some_and(|member| member.publication.is_opening())
+    }
+
     /// The nodes that are there by name, this one among them whatever its membership, and then those that are not.
     pub(crate) fn cluster_nodes(&self) -> Option<Vec<ClusterNode>> {
         let member = self.member.as_deref()?;

@@ -43,7 +43,8 @@ fn start(change: impl FnOnce(&mut Settings)) -> Gate {
         node_name: NodeName::new("n0").unwrap(),
         cluster: None,
         mode: None,
-        session_linger: Duration::ZERO,
+        reconnect_grace: Duration::ZERO,
+        stall_after: Duration::from_mins(10),
         max_connections: 2,
         pending_timeout: Duration::from_secs(30),
         socket_grace: Duration::from_secs(30),
@@ -93,6 +94,7 @@ fn close(gate: &mut Gate, mode: SettableMode) {
         expires_in_seconds: None,
         if_mode: None,
         if_generation: None,
+        if_plan: None,
         on_behalf_of: None,
     };
     drop(ask(gate, GateRequest::ChangeMode(Box::new(change))));
@@ -319,6 +321,8 @@ fn in_shadow_mode_a_connection_stays_pending_though_its_commit_was_refused() {
     let failed = Input::StorageFailed {
         refused: refused.connections,
         generations: refused.generations,
+        plans: Vec::new(),
+        calls: Vec::new(),
     };
     drop(gate.step(NOW, failed));
     let list = GateRequest::List(ListRequest::Connections(ListConnections::default()));

@@ -53,7 +53,8 @@ fn settings() -> Settings {
         node_name: "node-01".parse().unwrap(),
         cluster: None,
         mode: None,
-        session_linger: Duration::ZERO,
+        reconnect_grace: Duration::ZERO,
+        stall_after: Duration::from_mins(10),
         max_connections: 100,
         pending_timeout: Duration::from_secs(30),
         socket_grace: Duration::from_secs(30),
@@ -293,6 +294,7 @@ impl World {
                     expires_in_seconds: None,
                     if_mode: None,
                     if_generation: None,
+                    if_plan: None,
                     on_behalf_of: None,
                 };
                 self.step(ask(GateRequest::ChangeMode(Box::new(change))));
@@ -405,6 +407,7 @@ fn mode_change(time: usize) -> Input {
         expires_in_seconds: None,
         if_mode: None,
         if_generation: None,
+        if_plan: None,
         on_behalf_of: None,
     };
     let reply_to = ReplyHandle {

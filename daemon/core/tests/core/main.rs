@@ -17,4 +17,5 @@ mod purity;
 mod scenarios;
 mod show;
 mod show_etcd;
+mod show_plan;
 mod simulation;

@@ -52,7 +52,7 @@ impl Show {
         }
     }
 
-    fn name(&mut self, family: &str, id: &str) -> String {
+    pub(crate) fn name(&mut self, family: &str, id: &str) -> String {
         if let Some(name) = self.made.get(id) {
             return name.clone();
         }
@@ -61,6 +61,17 @@ impl Show {
         let name = format!("{family}#{life}");
         self.made.insert(id.to_owned(), name.clone());
         name
+    }
+
+    /// Puts the ids of plans and ends in place of their names.
+    pub(crate) fn resolve(&self, line: &str) -> String {
+        let mut line = line.to_owned();
+        for (id, name) in self.made.iter().rev() {
+            if name.starts_with("plan#") || name.starts_with("end#") {
+                line = line.replace(name, id);
+            }
+        }
+        line
     }
 
     pub(crate) fn session_id(&mut self, channel: &ChannelId, id: &SessionId) -> String {
@@ -128,6 +139,14 @@ impl Show {
             }
             Record::Delivery(delivery) => format!("kept: {}", self.stored_delivery(delivery)),
             Record::DeliveryForgotten(id) => format!("kept: delivery {id} is forgotten"),
+            Record::Plan(_)
+            | Record::PlanProgress(_)
+            | Record::Announcement(_)
+            | Record::AnnouncementProgress { .. }
+            | Record::AnnouncementOver(_)
+            | Record::End(_)
+            | Record::EndProgress { .. }
+            | Record::EndOver(_) => self.record_of_plan(record),
             Record::VanishedPending(true) => "kept: session.vanished is owed".to_owned(),
             Record::VanishedPending(false) => {
                 "kept: session.vanished is not owed any more".to_owned()
@@ -231,6 +250,12 @@ impl Show {
                 );
                 format!(": {delivery_id} to {endpoint}, {attempts} attempts{status}{problem}")
             }
+            EventKind::PlanCreated(_)
+            | EventKind::PlanStep(_)
+            | EventKind::PlanStalled { .. }
+            | EventKind::PlanOver(_)
+            | EventKind::MaintenanceAnnounced(_)
+            | EventKind::EndRequested(_) => self.event_of_plan(&event.kind),
             EventKind::NodeJoined { membership, mode }
             | EventKind::NodeIsolated { membership, mode }
             | EventKind::NodeFenced { membership, mode } => {
@@ -249,6 +274,7 @@ impl Show {
             on_behalf_of,
             reason,
             expires_at,
+            plan_id,
         } = change;
         let (for_whom, why, until) = (
             tail(" for ", on_behalf_of.as_ref()),
@@ -256,7 +282,12 @@ impl Show {
             self.until(*expires_at),
         );
         format!(
-            "{previous_mode} -> {mode}, generation {generation}, by {actor}{for_whom}{why}{until}"
+            "{previous_mode} -> {mode}, generation {generation}, by {actor}{for_whom}{why}{until}{}",
+            if plan_id.is_some() {
+                ", as planned"
+            } else {
+                ""
+            }
         )
     }
 
@@ -273,6 +304,7 @@ impl Show {
             reason,
             expires_at,
             own_mode: _,
+            plan_id: _,
         } = state;
         let (why, until) = (quoted(reason.as_ref()), self.until(*expires_at));
         format!(
@@ -346,25 +378,11 @@ impl Show {
                 lines[0] = format!("-> {}: {}", socket(reply_to.socket), lines[0]);
                 lines
             }
-            Action::End {
-                reply_to,
-                actor,
-                sessions,
-            } => {
-                let sessions: Vec<String> = sessions
-                    .iter()
-                    .map(|it| self.session_id(&it.channel_id, &it.session_id))
-                    .collect();
-                vec![format!(
-                    "-> sfu: end {}, asked by {actor} ({})",
-                    sessions.join(", "),
-                    socket(reply_to.socket)
-                )]
-            }
             Action::Deferred(reply_to) => vec![format!("-> {}: later", socket(reply_to.socket))],
             Action::Etcd(order) => vec![format!("-> etcd: {}", show_etcd::order(order))],
             Action::Fence { id, of, .. } => vec![show_etcd::fence(*id, of)],
             Action::OutcomeApplied { .. } => Vec::new(),
+            Action::Sfu(call) => vec![self.call(call)],
             Action::Poll => vec!["-> sora: who is connected?".to_owned()],
             Action::Deliver(attempt) => {
                 let name = attempt
@@ -398,13 +416,21 @@ impl Show {
             connections,
             oldest_session,
             ended,
+            plan,
+            stalled,
         } = progress;
         let oldest = if self.detail == Detail::InWords {
             self.oldest(oldest_session.as_ref())
         } else {
             String::new()
         };
-        format!("progress: {sessions} sessions, {connections} connections{oldest}, {ended} ended")
+        let plan = plan.as_ref().map(|plan| self.plan(plan));
+        let stalled = stalled.map(|stalled| stalled.cause);
+        format!(
+            "progress: {sessions} sessions, {connections} connections{oldest}, {ended} ended{}{}",
+            tail("; stalled: ", stalled.as_ref()),
+            tail("; ", plan.as_ref())
+        )
     }
 
     /// By type it is its age alone: of two that began at the same time either may be told.
@@ -542,7 +568,11 @@ impl Show {
                 "initialized, epoch {}, in etcd {}",
                 it.epoch, it.etcd_cluster_id
             ),
-            Reply::Ended(odd) => panic!("the gate ends nothing itself: {odd:?}"),
+            Reply::PlanStarted(_)
+            | Reply::PlanFound(_)
+            | Reply::PlanCancelled(_)
+            | Reply::Announced(_)
+            | Reply::Ended(_) => self.reply_of_plan(reply),
         };
         vec![line]
     }
@@ -580,7 +610,7 @@ impl Show {
         lines
     }
 
-    fn mode_changed(&self, it: &ModeChanged) -> String {
+    fn mode_changed(&mut self, it: &ModeChanged) -> String {
         let ModeChanged {
             mode,
             previous_mode,
@@ -589,18 +619,33 @@ impl Show {
             sessions,
             connections,
             expires_at,
-            warning: _,
+            warning,
             published,
+            plan_id,
+            plan_cancelled,
+            ends_stopped,
         } = it;
+        let plan = plan_id.as_ref().map(|id| self.name("plan", id.as_str()));
+        let cancelled = plan_cancelled
+            .as_ref()
+            .map(|id| self.name("plan", id.as_str()));
+        let stopped =
+            ends_stopped.map(|it| format!("{} sessions, {} in flight", it.sessions, it.in_flight));
+        // Warnings name plans by their ids.
+        let warning = warning.as_ref().map(|_| "with a warning");
         let head = if *changed {
             format!("changed {previous_mode} -> {mode}")
         } else {
             format!("unchanged {mode}")
         };
         format!(
-            "{head}, generation {generation}, {sessions} sessions, {connections} connections{}{}",
+            "{head}, generation {generation}, {sessions} sessions, {connections} connections{}{}{}{}{}{}",
             self.until(*expires_at),
-            tail(", published ", published.as_ref())
+            tail(", published ", published.as_ref()),
+            tail(", there is ", plan.as_ref()),
+            tail(", cancelled ", cancelled.as_ref()),
+            tail(", not asked to end ", stopped.as_ref()),
+            tail("; ", warning.as_ref())
         )
     }
 
@@ -688,6 +733,13 @@ impl Show {
         } else {
             "; not known"
         });
+        if let Some(plan) = &status.plan {
+            write!(line, "; {}", self.plan(plan)).unwrap();
+        }
+        line.push_str(&tail(
+            "; stalled: ",
+            status.stalled.map(|stalled| stalled.cause).as_ref(),
+        ));
         line.push_str(if status.shadow { "; shadow" } else { "" });
         for (reason, number) in &status.rejected {
             write!(line, "; {number} rejected {reason}").unwrap();
@@ -762,6 +814,9 @@ impl Show {
         if !blockers.is_empty() {
             write!(line, "; blockers {}", blockers.join(" ")).unwrap();
         }
+        if let Some(plan) = &ended.plan {
+            write!(line, "; {}", self.plan(plan)).unwrap();
+        }
         line
     }
 }
@@ -771,7 +826,7 @@ pub(crate) fn seconds(duration: Duration) -> String {
     format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
-fn tail(before: &str, text: Option<&impl std::fmt::Display>) -> String {
+pub(crate) fn tail(before: &str, text: Option<&impl std::fmt::Display>) -> String {
     text.map_or_else(String::new, |text| format!("{before}{text}"))
 }
 

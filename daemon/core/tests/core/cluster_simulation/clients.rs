@@ -42,6 +42,8 @@ impl World {
                     Input::StorageFailed {
                         refused,
                         generations: Vec::new(),
+                        plans: Vec::new(),
+                        calls: Vec::new(),
                     },
                 );
                 self.hear(node, Duration::from_secs(3), Input::StorageRestored);
@@ -85,6 +87,7 @@ impl World {
                 expires_in_seconds: None,
                 if_mode: None,
                 if_generation: None,
+                if_plan: None,
                 on_behalf_of: None,
             })),
             16 => GateRequest::Explain(Explain { channel_id }),

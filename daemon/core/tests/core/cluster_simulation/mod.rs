@@ -285,7 +285,7 @@ impl World {
                     let time = Duration::from_millis(self.dice.roll(1_900));
                     self.hear(node, time, Input::FenceFinished { id, outcome });
                 }
-                Action::Deferred(_) | Action::Progress(..) | Action::End { .. } => {}
+                Action::Deferred(_) | Action::Progress(..) | Action::Sfu(_) => {}
                 other @ (Action::Poll | Action::Deliver(_) | Action::OutcomeApplied { .. }) => {
                     panic!("{other:?}")
                 }

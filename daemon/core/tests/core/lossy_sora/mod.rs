@@ -81,7 +81,8 @@ impl World {
             node_name: NodeName::new("node-01").unwrap(),
             cluster: None,
             mode: None,
-            session_linger: Duration::ZERO,
+            reconnect_grace: Duration::ZERO,
+            stall_after: Duration::from_mins(10),
             max_connections: 1_000,
             pending_timeout: if dice.one_in(2) {
                 seconds(30)
@@ -369,7 +370,7 @@ impl World {
                 }
                 Action::Answer(..)
                 | Action::Progress(..)
-                | Action::End { .. }
+                | Action::Sfu(_)
                 | Action::Deliver(_)
                 | Action::OutcomeApplied { .. }
                 | Action::Deferred(_)
@@ -405,6 +406,12 @@ impl World {
             | EventKind::WebhookReceived { .. }
             | EventKind::DeliverySucceeded(_)
             | EventKind::DeliveryFailed(_)
+            | EventKind::PlanCreated(_)
+            | EventKind::PlanStep(_)
+            | EventKind::PlanStalled { .. }
+            | EventKind::PlanOver(_)
+            | EventKind::MaintenanceAnnounced(_)
+            | EventKind::EndRequested(_)
             | EventKind::Unknown => {}
         }
     }

@@ -4,6 +4,7 @@
 mod etcd;
 mod explain_agrees;
 mod orders;
+mod plan;
 mod read;
 mod story;
 

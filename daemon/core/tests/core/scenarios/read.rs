@@ -11,7 +11,6 @@ use soramode_protocol::decision::{
     Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection,
 };
 use soramode_protocol::delivery::{ListDeliveries, ResendDelivery};
-use soramode_protocol::end::End;
 use soramode_protocol::event::WebhookSource;
 use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, SettableMode};
 use soramode_protocol::node::ListClusterNodes;
@@ -169,6 +168,9 @@ impl Speakers {
         if line == "tick" {
             return Ok(Input::Tick);
         }
+        if line == "clock set" {
+            return Ok(Input::WallClockSet);
+        }
         if let Some(name) = line.strip_suffix(" gone") {
             return Ok(Input::SocketClosed(self.socket(name)));
         }
@@ -179,6 +181,8 @@ impl Speakers {
                 let input = match all.next()?.as_str() {
                     "failed" => Input::StorageFailed {
                         generations: all.value("refused")?.into_iter().collect(),
+                        plans: all.value("plan")?.into_iter().collect(),
+                        calls: all.value("call")?.into_iter().collect(),
                         refused: all.plain.drain(..).map(|id| id.parse().unwrap()).collect(),
                     },
                     "restored" => Input::StorageRestored,
@@ -208,7 +212,8 @@ impl Speakers {
 
     #[expect(clippy::too_many_lines, reason = "one arm for each form of a line")]
     fn request(&self, mut all: Words) -> Result<GateRequest, Problem> {
-        let request = match all.next()?.as_str() {
+        let method = all.next()?;
+        let request = match method.as_str() {
             "GetMode" => GateRequest::GetMode,
             "GetStatus" => GateRequest::GetStatus,
             "ListClusterNodes" => GateRequest::ListClusterNodes(ListClusterNodes {
@@ -264,14 +269,9 @@ impl Speakers {
                     complete,
                 })
             }
-            "End" if all.has("all") => GateRequest::End(End {
-                channel_id: None,
-                all: true,
-            }),
-            "End" => GateRequest::End(End {
-                channel_id: Some(all.id()?),
-                all: false,
-            }),
+            "End" | "Announce" | "StartPlan" | "GetPlan" | "CancelPlan" => {
+                super::plan::request(&method, &mut all)?
+            }
             "ListDeliveries" => {
                 let (cursor, limit) = (all.named.remove("cursor"), all.value("limit")?);
                 GateRequest::ListDeliveries(ListDeliveries {
@@ -395,6 +395,7 @@ fn change_mode(all: &mut Words) -> Result<ChangeMode, Problem> {
         expires_in_seconds: all.time("expires")?.map(|time| time.as_secs()),
         if_mode: all.value("if_mode")?,
         if_generation: all.value("if_generation")?,
+        if_plan: all.value("if_plan")?,
         on_behalf_of: all.value("for")?,
     })
 }
@@ -448,6 +449,7 @@ fn wait(all: &mut Words) -> Result<Wait, Problem> {
     let wait_for = match mode {
         Some(_) => WaitFor::Mode,
         None if all.has("joined") => WaitFor::Joined,
+        None if all.has("ended") => WaitFor::Ended,
         None if all.has("drained") => WaitFor::Drained,
         None => return Err("takes drained, joined or mode=".to_owned()),
     };
@@ -460,5 +462,7 @@ fn wait(all: &mut Words) -> Result<Wait, Problem> {
         timeout_seconds: all.time("timeout")?.map(|time| time.as_secs_f64()),
         progress_seconds: all.time("progress")?.map(|time| time.as_secs_f64()),
         assume_complete: all.has("assume_complete"),
+        plan: all.value("plan")?,
+        end_id: all.value("end")?,
     })
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! == A title
-//! start linger=5s max=2          settings; also cluster (with isolated=, fence=, budget=, on_fence=, joined=21), mode=, pending=, grace=, unknown, stored=, generation=, reason=, expires=, opened=
+//! start reconnect=5s max=2          settings; also cluster (with isolated=, fence=, budget=, on_fence=, joined=21), mode=, pending=, grace=, unknown, stored=, generation=, reason=, expires=, opened=
 //! ops: ChangeMode block_new_session reason="kernel"
 //!   -> ops: changed normal -> block_new_session, generation 2, 0 sessions, 0 connections
 //!   event 1 mode.changed …       indented: what came of it
@@ -25,8 +25,8 @@ use soramode_core::gate::Gate;
 use soramode_core::input::{AttemptResult, HostState, Input, Timestamp};
 use soramode_core::snapshot::{
     ClusterSettings, FenceMeans, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT,
-    SESSION_MAX_LINGER_DEFAULT, SOCKET_GRACE_DEFAULT, Seed, Settings, SoraAdmission, SoraFeed,
-    SoraSettings, StartParams, Stored, TakeoverWait, Webhook,
+    SESSION_MAX_LINGER_DEFAULT, SOCKET_GRACE_DEFAULT, STALL_AFTER_DEFAULT, Seed, Settings,
+    SoraAdmission, SoraFeed, SoraSettings, StartParams, Stored, TakeoverWait, Webhook,
 };
 use soramode_protocol::event::{EventPattern, EventType};
 use soramode_protocol::id::NodeName;
@@ -37,11 +37,12 @@ use soramode_protocol::time::Time;
 use soramode_testkit::record_store::RecordStore;
 
 use super::etcd::fence_after;
+use super::plan::outcome;
 use super::read::{Problem, Speakers, Words, duration, words};
 use crate::show::{Detail, Show, seconds};
 
 /// 2026-11-22T20:00:00Z
-const START: Time = Time::from_micros(1_795_377_600_000_000);
+pub(super) const START: Time = Time::from_micros(1_795_377_600_000_000);
 
 /// The machine had been up for so long.
 const BOOTED: Duration = Duration::from_secs(1_000);
@@ -100,6 +101,8 @@ pub(super) struct Story {
     starts: u8,
     show: Show,
     speakers: Speakers,
+    /// Calls to the SFU that it has not answered, in their order.
+    calls: Vec<u64>,
     /// What each receiver was sent last.
     under_way: BTreeMap<usize, u64>,
     now: Timestamp,
@@ -125,6 +128,7 @@ impl Story {
             starts: 1,
             show: Show::new(START, Detail::InWords),
             speakers: Speakers::default(),
+            calls: Vec::new(),
             under_way: BTreeMap::new(),
             now,
             settings: line.to_owned(),
@@ -156,6 +160,7 @@ impl Story {
                 (line, HostState::Rebooted)
             });
         self.starts += 1;
+        self.calls.clear();
         let mut stored = self.ledger.stored();
         if host == HostState::Rebooted {
             stored.expires_at_boot = None;
@@ -171,7 +176,8 @@ impl Story {
     pub(super) fn play(&mut self, line: &str) -> Result<Vec<String>, Problem> {
         self.played.push(line.to_owned());
         let mut happened = Vec::new();
-        let mut what = line;
+        let line = &self.show.resolve(line);
+        let mut what = line.as_str();
         if let Some(timed) = line.strip_prefix('@') {
             let (time, rest) = timed.split_once(' ').ok_or("takes `@time who: what`")?;
             self.go_to(BOOTED + duration(time)?, &mut happened)?;
@@ -191,6 +197,8 @@ impl Story {
             let micros =
                 i64::try_from(duration(time)?.as_micros()).map_err(|error| error.to_string())?;
             self.now.wall = Time::from_micros(self.now.wall.as_micros() - micros);
+        } else if let Some(answer) = what.strip_prefix("sfu ") {
+            happened.extend(self.sfu(answer)?);
         } else {
             let input = match what.strip_prefix("hook ") {
                 Some(answer) => self.tried(answer)?,
@@ -225,6 +233,25 @@ impl Story {
                 problem,
             },
         })
+    }
+
+    /// The SFU answers a call, or `all` of those that there are.
+    fn sfu(&mut self, line: &str) -> Result<Vec<String>, Problem> {
+        let (id, answer) = line.split_once(": ").ok_or("takes `sfu 1: ok`")?;
+        let outcome = outcome(Words::new(&words(answer)))?;
+        let ids = if id == "all" {
+            std::mem::take(&mut self.calls)
+        } else {
+            let id: u64 = id.parse().map_err(|_| format!("{id:?} is no number"))?;
+            let at = self.calls.iter().position(|it| *it == id);
+            vec![self.calls.remove(at.ok_or("there is no such call")?)]
+        };
+        let mut happened = Vec::new();
+        for id in ids {
+            let outcome = outcome.clone();
+            happened.extend(self.step(Input::SfuAnswered { id, outcome })?);
+        }
+        Ok(happened)
     }
 
     fn repeat(&mut self, line: &str) -> Result<String, Problem> {
@@ -282,6 +309,9 @@ impl Story {
         }
         let mut lines: Vec<String> = Vec::new();
         for action in &actions {
+            if let Action::Sfu(call) = action {
+                self.calls.push(call.id);
+            }
             if let Action::Deliver(attempt) = action {
                 self.under_way.insert(attempt.place, attempt.id);
             }
@@ -387,7 +417,8 @@ fn snapshot(line: &str, started: Timestamp) -> Result<(StartParams, Option<u64>)
         node_name: NodeName::new("node-01").map_err(|error| error.to_string())?,
         cluster: cluster(&mut all)?,
         mode,
-        session_linger: all.time("linger")?.unwrap_or_default(),
+        reconnect_grace: all.time("reconnect")?.unwrap_or_default(),
+        stall_after: all.time("stall")?.unwrap_or(STALL_AFTER_DEFAULT),
         max_connections: all.value("max")?.unwrap_or(MAX_CONNECTIONS_DEFAULT),
         pending_timeout: all.time("pending")?.unwrap_or(PENDING_TIMEOUT_DEFAULT),
         socket_grace: all.time("grace")?.unwrap_or(SOCKET_GRACE_DEFAULT),
@@ -422,6 +453,7 @@ fn snapshot(line: &str, started: Timestamp) -> Result<(StartParams, Option<u64>)
             on_behalf_of: None,
             reason: None,
             expires_at: None,
+            plan_id: None,
         };
         stored.mode_changes.push(DatedModeChange {
             timestamp: started.wall,
@@ -444,6 +476,7 @@ fn snapshot(line: &str, started: Timestamp) -> Result<(StartParams, Option<u64>)
             reason,
             expires_at,
             own_mode: None,
+            plan_id: None,
         });
     }
     let params = StartParams {

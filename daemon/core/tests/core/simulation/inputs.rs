@@ -71,7 +71,8 @@ pub(super) fn snapshot(dice: &mut Dice) -> StartParams {
         node_name: NodeName::new("node-01").unwrap(),
         cluster,
         mode: dice.maybe(8, Dice::settable),
-        session_linger: dice.of(&[Duration::ZERO, Duration::ZERO, Duration::from_secs(5)]),
+        reconnect_grace: dice.of(&[Duration::ZERO, Duration::ZERO, Duration::from_secs(5)]),
+        stall_after: Duration::from_mins(10),
         max_connections: dice.of(&[3, 1_000]),
         pending_timeout: dice.of(&[Duration::from_secs(2), Duration::from_secs(30)]),
         socket_grace: dice.of(&[no_grace, Duration::from_secs(1), Duration::from_secs(30)]),
@@ -101,6 +102,7 @@ pub(super) fn snapshot(dice: &mut Dice) -> StartParams {
             reason,
             expires_at,
             own_mode: None,
+            plan_id: None,
         }
     });
     StartParams {
@@ -262,6 +264,8 @@ impl Inputs {
                     .map(|_| self.dice.connection())
                     .collect(),
                 generations: (0..self.dice.roll(3)).collect(),
+                plans: Vec::new(),
+                calls: Vec::new(),
             },
             98 => Input::StorageRestored,
             _ => Input::Tick,
@@ -372,6 +376,7 @@ fn change_mode(dice: &mut Dice) -> ChangeMode {
         expires_in_seconds: dice.maybe(3, |dice| dice.of(&expires)),
         if_mode: dice.maybe(8, |dice| dice.of(&Mode::ALL)),
         if_generation: dice.maybe(8, |dice| dice.roll(6)),
+        if_plan: None,
         on_behalf_of: dice.maybe(6, |_| "carol".to_owned()),
     }
 }
@@ -412,5 +417,7 @@ fn wait(dice: &mut Dice) -> Wait {
         timeout_seconds: dice.maybe(2, Dice::seconds),
         progress_seconds: dice.maybe(4, |dice| PROGRESS_SECONDS_MIN + dice.seconds()),
         assume_complete: is_drained && dice.one_in(3),
+        plan: None,
+        end_id: None,
     }
 }

@@ -102,7 +102,7 @@ fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
         Action::Answer(..)
         | Action::Progress(..)
         | Action::Poll
-        | Action::End { .. }
+        | Action::Sfu(_)
         | Action::Deliver(_)
         | Action::OutcomeApplied { .. }
         | Action::Deferred(_)
@@ -227,6 +227,12 @@ fn causes_come_first(effects: &Effects) -> Result<(), String> {
             EventKind::ModeChanged(_)
             | EventKind::DeliverySucceeded(_)
             | EventKind::DeliveryFailed(_)
+            | EventKind::PlanCreated(_)
+            | EventKind::PlanStep(_)
+            | EventKind::PlanStalled { .. }
+            | EventKind::PlanOver(_)
+            | EventKind::MaintenanceAnnounced(_)
+            | EventKind::EndRequested(_)
             | EventKind::WebhookReceived { .. }
             | EventKind::NodeJoined { .. }
             | EventKind::NodeIsolated { .. }

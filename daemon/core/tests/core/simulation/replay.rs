@@ -54,6 +54,14 @@ impl Replay {
             | Record::SessionOfSora(_)
             | Record::Mode(_)
             | Record::ExpiresAtBoot(_)
+            | Record::Plan(_)
+            | Record::PlanProgress(_)
+            | Record::Announcement(_)
+            | Record::AnnouncementProgress { .. }
+            | Record::AnnouncementOver(_)
+            | Record::End(_)
+            | Record::EndProgress { .. }
+            | Record::EndOver(_)
             | Record::VanishedPending(_)
             | Record::Delivery(_)
             | Record::DeliveryForgotten(_)
@@ -172,6 +180,12 @@ impl Replay {
             | EventKind::WebhookReceived { .. }
             | EventKind::DeliverySucceeded(_)
             | EventKind::DeliveryFailed(_)
+            | EventKind::PlanCreated(_)
+            | EventKind::PlanStep(_)
+            | EventKind::PlanStalled { .. }
+            | EventKind::PlanOver(_)
+            | EventKind::MaintenanceAnnounced(_)
+            | EventKind::EndRequested(_)
             | EventKind::Unknown => Ok(()),
         }
     }

@@ -105,6 +105,8 @@ impl Reference {
         let failed = Input::StorageFailed {
             refused,
             generations,
+            plans: Vec::new(),
+            calls: Vec::new(),
         };
         self.gate.step_into(now, failed, &mut self.since_success);
         self.is_failed = true;

@@ -92,7 +92,11 @@ impl Model {
             | GateRequest::PurgeClusterNode(_)
             | GateRequest::InitCluster(_)
             | GateRequest::Grant
-            | GateRequest::Acknowledge(_) => {
+            | GateRequest::Acknowledge(_)
+            | GateRequest::StartPlan(_)
+            | GateRequest::GetPlan
+            | GateRequest::CancelPlan(_)
+            | GateRequest::Announce(_) => {
                 panic!(
                     "lists are compared after each step, waits are asked otherwise, an end changes nothing, and nobody is told by webhook or fenced"
                 )

@@ -191,9 +191,13 @@ impl Model {
                 Turn::SessionsEnded => self.sessions_ended(),
                 _ => {}
             },
+            Input::WallClockSet => {}
+            Input::SfuAnswered { .. } => unreachable!("no SFU is called"),
             Input::StorageFailed {
                 refused,
                 generations,
+                plans: _,
+                calls: _,
             } => self.storage_failed(refused, generations),
             Input::StorageRestored => self.storage_restored(),
             Input::Sora(input) => self.sora(input),
@@ -380,7 +384,7 @@ impl Model {
                 .push((self.now.boot + REMEMBERED, gone.id.clone()));
         }
         let is_empty = self.connections_of(gone.session) == 0;
-        let (linger, boot) = (self.settings.session_linger, self.now.boot);
+        let (linger, boot) = (self.settings.reconnect_grace, self.now.boot);
         let session = self.session(gone.session);
         session.last_end = reason;
         let (channel_id, session_id) = (session.channel_id.clone(), session.session_id.clone());

@@ -40,6 +40,7 @@ pub(super) fn start(
         reason: None,
         expires_at: None,
         own_mode: None,
+        plan_id: None,
     };
     match stored {
         Some(state) if state.mode == mode => (state, None),
@@ -57,6 +58,7 @@ pub(super) fn start(
                 on_behalf_of: None,
                 reason: None,
                 expires_at: None,
+                plan_id: None,
             };
             (
                 ModeState { generation, ..new },
@@ -107,6 +109,9 @@ impl Model {
             expires_at: self.told_end(),
             warning: None,
             published: None,
+            plan_id: None,
+            plan_cancelled: None,
+            ends_stopped: None,
         }))
     }
 
@@ -133,6 +138,7 @@ impl Model {
             reason: change.reason.clone().or(kept),
             expires_at,
             own_mode: None,
+            plan_id: None,
         });
         if let (Some(dated), Some(EventKind::ModeChanged(told))) =
             (self.changes.last_mut(), self.events.last_mut())
@@ -157,6 +163,7 @@ impl Model {
             on_behalf_of: None,
             reason: self.mode.reason.clone(),
             expires_at: self.mode.expires_at,
+            plan_id: None,
         };
         self.changes.push(DatedModeChange {
             timestamp: self.now.wall,
@@ -181,6 +188,7 @@ impl Model {
                 reason: None,
                 expires_at: None,
                 own_mode: None,
+                plan_id: None,
             });
         }
     }
@@ -226,6 +234,7 @@ impl Model {
             reason: Some(reason),
             expires_at: None,
             own_mode: None,
+            plan_id: None,
         });
     }
 

@@ -67,7 +67,7 @@ impl Model {
         let (connections, boot, linger) = (
             &self.connections,
             self.started.boot,
-            self.settings.session_linger,
+            self.settings.reconnect_grace,
         );
         self.sessions.retain(|session| {
             session.told || connections.iter().any(|it| it.session == session.number)

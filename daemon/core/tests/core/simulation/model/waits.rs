@@ -47,7 +47,7 @@ impl Model {
             WaitFor::Joined if self.membership == Membership::Standalone => {
                 Some(Error::cannot_join())
             }
-            WaitFor::Drained | WaitFor::Mode | WaitFor::Joined => None,
+            WaitFor::Drained | WaitFor::Mode | WaitFor::Joined | WaitFor::Ended => None,
         };
         if let Some(error) = refusal {
             self.actions.push(Action::Answer(reply_to, Err(error)));
@@ -112,6 +112,8 @@ impl Model {
                     connections,
                     oldest_session,
                     ended: ended - waiting.ended_before,
+                    plan: None,
+                    stalled: None,
                 };
                 waiting.tells_at = waiting
                     .wait
@@ -151,6 +153,7 @@ impl Model {
             }
             WaitFor::Mode => wait.mode == Some(self.mode.mode),
             WaitFor::Joined => self.membership == Membership::Joined,
+            WaitFor::Ended => true,
         }
     }
 
@@ -164,7 +167,7 @@ impl Model {
                     .is_some_and(|generation| self.mode.generation > generation)
                     && wait.mode != Some(self.mode.mode)
             }
-            WaitFor::Joined => false,
+            WaitFor::Joined | WaitFor::Ended => false,
         }
     }
 
@@ -185,6 +188,7 @@ impl Model {
             outcome,
             status: self.status(),
             oldest_sessions,
+            plan: None,
         };
         self.actions.push(Action::Answer(
             reply_to,
@@ -239,6 +243,8 @@ impl Model {
             upstreams: Vec::new(),
             unauthenticated_listeners: Vec::new(),
             cluster: None,
+            plan: None,
+            stalled: None,
             warnings: Vec::new(),
         }
     }

@@ -1,0 +1,417 @@
+//! The queue of announcements: each goes to the sessions there were when it began, the oldest first.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use soramode_protocol::announce::{
+    ANNOUNCE_PROBLEMS_MAX, AnnounceProblem, Announced, AnnouncedBy, AnnouncedByApi, Notice,
+    NoticeKind,
+};
+use soramode_protocol::error::Error;
+use soramode_protocol::id::{ChannelId, PlanId};
+use soramode_protocol::reply::Reply;
+use soramode_protocol::text::shorten;
+use soramode_protocol::time::Time;
+
+use super::calls::{
+    CallId, Lane, RETRY_PAUSE_MIN, Reached, SfuCall, SfuOutcome, SfuRequest, longer,
+};
+use super::context::{Out, View};
+use super::stored::{AnnouncementProgress, StoredAnnouncement};
+use crate::effect::{Action, Record};
+use crate::input::ReplyHandle;
+use crate::slab::Slot;
+
+/// Number of times that a channel is tried before it counts as failed.
+const TRIES_MAX: u32 = 3;
+
+/// Consecutive calls without an answer after which a hand-made announcement gives up.
+const OUTAGE_CALLS_MAX: u32 = 3;
+
+/// Longest problem that is kept, in bytes.
+const PROBLEM_BYTES_MAX: usize = 400;
+
+/// Announcements that have not reached every channel.
+#[derive(Default)]
+pub(crate) struct Announcements {
+    running: BTreeMap<u64, Running>,
+    calls: BTreeMap<CallId, (u64, Slot)>,
+    lane: Lane,
+    /// Consecutive calls that Sora's API did not answer.
+    unanswered: u32,
+    last_number: u64,
+}
+
+struct Running {
+    stored: StoredAnnouncement,
+    recorded: AnnouncementProgress,
+    notice: Arc<Notice>,
+    /// Sessions that are left, with the time by which they stand in the order.
+    left: BTreeMap<Slot, Time>,
+    by_age: BTreeSet<(Time, Slot)>,
+    /// Sessions to be told, oldest first.
+    waiting: VecDeque<Slot>,
+    /// Sessions with a pending connection: told when that is live or gone, and at the latest at this time.
+    aside: BTreeMap<Slot, Duration>,
+    /// Sessions that the SFU refused, and when they are tried again.
+    retries: BTreeMap<Slot, Retry>,
+    problems: Vec<AnnounceProblem>,
+    is_by_api: bool,
+    webhooks: u64,
+    reply_to: Option<ReplyHandle>,
+}
+
+#[derive(Clone, Copy)]
+struct Retry {
+    tries: u32,
+    pause: Duration,
+    at: Duration,
+}
+
+/// An announcement that has reached every channel that it can.
+pub(crate) struct Finished {
+    pub(crate) plan_id: Option<PlanId>,
+    pub(crate) channel_id: Option<ChannelId>,
+    pub(crate) cancelled: bool,
+    pub(crate) progress: AnnouncementProgress,
+    /// Whether anybody has it, or there was nobody.
+    pub(crate) has_reached: bool,
+}
+
+impl Announcements {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.running.is_empty() && self.calls.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Begins an announcement to these sessions, which stand in the order of their age.
+    pub(crate) fn begin(
+        &mut self,
+        mut stored: StoredAnnouncement,
+        sessions: Vec<(Time, Slot)>,
+        webhooks: u64,
+        reply_to: Option<ReplyHandle>,
+    ) {
+        let notice = Arc::new(Notice {
+            kind: NoticeKind::Maintenance,
+            id: stored.id.clone(),
+            text: stored.text.clone(),
+            sessions_end_at: stored.sessions_end_at,
+            data: stored.data.clone(),
+            cancelled: stored.cancelled,
+        });
+        if stored.progress.channels == 0 {
+            stored.progress.channels = u64::try_from(sessions.len()).unwrap_or(u64::MAX);
+        }
+        self.last_number += 1;
+        let running = Running {
+            recorded: stored.progress,
+            notice,
+            left: sessions.iter().map(|&(age, slot)| (slot, age)).collect(),
+            by_age: sessions.iter().copied().collect(),
+            waiting: sessions.into_iter().map(|(_, slot)| slot).collect(),
+            aside: BTreeMap::new(),
+            retries: BTreeMap::new(),
+            problems: Vec::new(),
+            is_by_api: false,
+            webhooks,
+            reply_to,
+            stored,
+        };
+        self.running.insert(self.last_number, running);
+    }
+
+    /// Returns the progress of the latest announcement of this plan to all channels, if it goes on.
+    pub(crate) fn of_plan(&self, plan_id: &PlanId) -> Option<&AnnouncementProgress> {
+        self.running
+            .values()
+            .rev()
+            .find(|it| it.stored.is_of(plan_id) && it.stored.channel_id.is_none())
+            .map(|it| &it.stored.progress)
+    }
+
+    /// Stops the announcements of this plan.
+    pub(crate) fn stop(&mut self, plan_id: &PlanId, out: &mut Out<'_>) {
+        let stopped = self
+            .running
+            .extract_if(.., |_, it| it.stored.is_of(plan_id));
+        for (_, it) in stopped {
+            out.records
+                .push(Record::AnnouncementOver(it.stored.id.clone()));
+        }
+    }
+
+    /// Takes note that a session is gone.
+    pub(crate) fn session_gone(&mut self, slot: Slot) {
+        for running in self.running.values_mut() {
+            running.drop_session(slot);
+        }
+    }
+
+    /// Makes the calls that may be made now.
+    pub(crate) fn call(&mut self, view: &View<'_>, out: &mut Out<'_>) {
+        for (&number, running) in &mut self.running {
+            running.wake(view);
+            while self.lane.has_room(view.now.boot) {
+                let Some(slot) = running.next(view) else {
+                    break;
+                };
+                let Some(session) = view.sessions.view_session(slot) else {
+                    running.drop_session(slot);
+                    continue;
+                };
+                let id = out.call_id();
+                out.actions.push(Action::Sfu(Box::new(SfuCall {
+                    id,
+                    channel_id: session.channel_id,
+                    session_id: session.session_id,
+                    request: SfuRequest::Push(Arc::clone(&running.notice)),
+                })));
+                self.calls.insert(id, (number, slot));
+                self.lane.called();
+            }
+        }
+    }
+
+    /// Takes the outcome of a call in; false if the call is none of these.
+    pub(crate) fn answered(&mut self, view: &View<'_>, id: CallId, outcome: &SfuOutcome) -> bool {
+        let Some((number, slot)) = self.calls.remove(&id) else {
+            return false;
+        };
+        let reached = if outcome.is_unreachable() {
+            self.unanswered += 1;
+            Reached::Nobody
+        } else {
+            self.unanswered = 0;
+            Reached::Somebody
+        };
+        self.lane.answered(view.now.boot, reached);
+        let is_outage = self.unanswered >= OUTAGE_CALLS_MAX;
+        if let Some(running) = self.running.get_mut(&number) {
+            running.answered(view, slot, outcome, is_outage);
+        }
+        true
+    }
+
+    /// Takes back a call that was never made; false if it is none of these.
+    pub(crate) fn not_made(&mut self, id: CallId) -> bool {
+        let Some((number, slot)) = self.calls.remove(&id) else {
+            return false;
+        };
+        self.lane.not_made();
+        if let Some(running) = self.running.get_mut(&number)
+            && running.left.contains_key(&slot)
+        {
+            running.waiting.push_front(slot);
+        }
+        true
+    }
+
+    /// Takes the announcements that are over, and answers their clients; stores how far the others are.
+    pub(crate) fn finish(&mut self, out: &mut Out<'_>) -> Vec<Finished> {
+        let mut finished = Vec::new();
+        for (_, running) in self.running.extract_if(.., |_, it| it.left.is_empty()) {
+            out.records
+                .push(Record::AnnouncementOver(running.stored.id.clone()));
+            finished.push(running.finish(out));
+        }
+        for running in self.running.values_mut() {
+            running.record(out);
+        }
+        finished
+    }
+
+    /// Returns when something is to be done although nothing happens.
+    pub(crate) fn next_deadline(&self, now: Duration) -> Option<Duration> {
+        let at = |running: &Running| running.next_deadline(now);
+        let work = self.running.values().filter_map(at).min()?;
+        self.lane.room_at(now).map(|room| room.max(work))
+    }
+}
+
+impl StoredAnnouncement {
+    fn is_of(&self, plan_id: &PlanId) -> bool {
+        self.plan_id.as_ref() == Some(plan_id) && !self.cancelled
+    }
+}
+
+impl Running {
+    fn drop_session(&mut self, slot: Slot) {
+        if let Some(age) = self.left.remove(&slot) {
+            self.by_age.remove(&(age, slot));
+            self.aside.remove(&slot);
+            self.retries.remove(&slot);
+        }
+    }
+
+    /// Moves sessions that need not wait any longer to those to be told.
+    fn wake(&mut self, view: &View<'_>) {
+        let now = view.now.boot;
+        let is_ready = |slot: Slot| {
+            view.sessions
+                .session(slot)
+                .is_none_or(|row| row.pending == 0)
+        };
+        let ready = self
+            .aside
+            .extract_if(.., |slot, until| *until <= now || is_ready(*slot));
+        for (slot, _) in ready {
+            self.waiting.push_back(slot);
+            self.retries.insert(
+                slot,
+                Retry {
+                    tries: 0,
+                    pause: RETRY_PAUSE_MIN,
+                    at: Duration::MAX,
+                },
+            );
+        }
+        for (slot, retry) in &mut self.retries {
+            if retry.at <= now {
+                retry.at = Duration::MAX;
+                self.waiting.push_back(*slot);
+            }
+        }
+    }
+
+    /// Takes the next session to be told.
+    fn next(&mut self, view: &View<'_>) -> Option<Slot> {
+        while let Some(slot) = self.waiting.pop_front() {
+            if !self.left.contains_key(&slot) {
+                continue;
+            }
+            let Some(row) = view.sessions.session(slot) else {
+                self.drop_session(slot);
+                continue;
+            };
+            let was_aside = self.retries.contains_key(&slot);
+            if row.pending > 0 && !was_aside {
+                self.aside
+                    .insert(slot, view.now.boot + view.pending_timeout);
+            } else if row.live == 0 {
+                // Nobody is there to be told.
+                self.drop_session(slot);
+            } else {
+                return Some(slot);
+            }
+        }
+        None
+    }
+
+    fn answered(&mut self, view: &View<'_>, slot: Slot, outcome: &SfuOutcome, is_outage: bool) {
+        let progress = &mut self.stored.progress;
+        progress.subscribers = progress.subscribers.max(outcome.subscribers);
+        self.is_by_api |= outcome.api.is_some();
+        if !self.left.contains_key(&slot) {
+            return;
+        }
+        let Some(problem) = outcome.problem().filter(|_| outcome.api.is_some()) else {
+            progress.told += u64::from(!outcome.is_without_means());
+            return self.drop_session(slot);
+        };
+        if outcome.is_unreachable() {
+            self.waiting.push_front(slot);
+            if is_outage && self.stored.plan_id.is_none() {
+                self.give_up(view, problem);
+            }
+            return;
+        }
+        let before = self.retries.get(&slot).copied();
+        let tries = before.map_or(0, |retry| retry.tries) + 1;
+        if tries >= TRIES_MAX {
+            return self.fail(view, slot, problem);
+        }
+        let pause = before.map_or(RETRY_PAUSE_MIN, |retry| retry.pause);
+        let retry = Retry {
+            tries,
+            pause: longer(pause),
+            at: view.now.boot + pause,
+        };
+        self.retries.insert(slot, retry);
+    }
+
+    fn fail(&mut self, view: &View<'_>, slot: Slot, problem: &str) {
+        self.stored.progress.failed += 1;
+        if self.problems.len() < ANNOUNCE_PROBLEMS_MAX
+            && let Some(session) = view.sessions.session(slot)
+        {
+            self.problems.push(AnnounceProblem {
+                channel_id: session.channel_id.clone(),
+                problem: shorten(problem, PROBLEM_BYTES_MAX),
+            });
+        }
+        self.drop_session(slot);
+    }
+
+    fn give_up(&mut self, view: &View<'_>, problem: &str) {
+        let left: Vec<Slot> = self.by_age.iter().map(|&(_, slot)| slot).collect();
+        for slot in left {
+            self.fail(view, slot, problem);
+        }
+    }
+
+    fn finish(self, out: &mut Out<'_>) -> Finished {
+        let progress = self.stored.progress;
+        let has_reached = progress.channels == 0
+            || progress.told > 0
+            || progress.subscribers > 0
+            || self.webhooks > 0;
+        if let Some(reply_to) = self.reply_to {
+            let answer = if has_reached || self.is_by_api {
+                Ok(Reply::Announced(Announced {
+                    id: self.stored.id.clone(),
+                    channels: progress.channels,
+                    by: AnnouncedBy {
+                        sora_api: self.is_by_api.then_some(AnnouncedByApi {
+                            told: progress.told,
+                            failed: progress.failed,
+                        }),
+                        subscribers: progress.subscribers,
+                        webhooks: self.webhooks,
+                    },
+                    problems: self.problems,
+                }))
+            } else {
+                Err(Error::cannot_announce())
+            };
+            out.actions.push(Action::Answer(reply_to, answer));
+        }
+        Finished {
+            plan_id: self.stored.plan_id,
+            channel_id: self.stored.channel_id,
+            cancelled: self.stored.cancelled,
+            progress,
+            has_reached,
+        }
+    }
+
+    /// Stores how far it is, if that changed.
+    fn record(&mut self, out: &mut Out<'_>) {
+        if let Some(&(age, _)) = self.by_age.first() {
+            self.stored.progress.cursor = age;
+        }
+        if self.recorded != self.stored.progress {
+            self.recorded = self.stored.progress;
+            out.records.push(Record::AnnouncementProgress {
+                id: self.stored.id.clone(),
+                progress: self.stored.progress,
+            });
+        }
+    }
+
+    fn next_deadline(&self, now: Duration) -> Option<Duration> {
+        let waiting = (!self.waiting.is_empty()).then_some(now);
+        let aside = self.aside.values().copied().min();
+        let retries = self
+            .retries
+            .values()
+            .map(|retry| retry.at)
+            .filter(|at| *at < Duration::MAX)
+            .min();
+        [waiting, aside, retries].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,94 @@
+//! What the plan part sees of the gate in a step, and what it wants of it.
+
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::Rng;
+use soramode_protocol::event::EventKind;
+use soramode_protocol::id::PlanId;
+use soramode_protocol::mode::{ModeState, SettableMode};
+use soramode_protocol::node::StorageState;
+
+use super::calls::CallId;
+use crate::effect::{Action, Record};
+use crate::input::Timestamp;
+use crate::sessions::Sessions;
+use crate::snapshot::SoraAdmission;
+
+/// The gate as it is at this point of a step.
+pub(crate) struct View<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) mode: &'a ModeState,
+    pub(crate) sessions: &'a Sessions,
+    /// Number of sessions that have ended since the start.
+    pub(crate) sessions_ended: u64,
+    /// Whether the session list is complete.
+    pub(crate) is_complete: bool,
+    pub(crate) storage: StorageState,
+    pub(crate) admission: SoraAdmission,
+    pub(crate) pending_timeout: Duration,
+    pub(crate) stall_after: Duration,
+    /// Whether an operator's change to `normal` waits for the cluster.
+    pub(crate) is_opening: bool,
+    /// Number of other nodes that are open; `None` without a cluster.
+    pub(crate) open_others: Option<u64>,
+    /// Number of webhooks that receive announcements.
+    pub(crate) webhooks: u64,
+}
+
+impl View<'_> {
+    /// Returns whether a plan may have sessions ended as things are.
+    pub(crate) fn may_plan_end(&self) -> bool {
+        self.mode.mode.is_block()
+            && self.admission == SoraAdmission::Enforced
+            && self.storage != StorageState::Failed
+            && self.is_complete
+            && !self.is_opening
+    }
+}
+
+/// Effects of the plan part.
+pub(crate) struct Out<'a> {
+    pub(crate) records: &'a mut Vec<Record>,
+    pub(crate) actions: &'a mut Vec<Action>,
+    pub(crate) commands: &'a mut Vec<PlanCommand>,
+    pub(crate) random: &'a mut ChaCha8Rng,
+    pub(crate) last_call: &'a mut CallId,
+}
+
+impl Out<'_> {
+    /// Returns the id of a new call.
+    pub(crate) const fn call_id(&mut self) -> CallId {
+        *self.last_call += 1;
+        *self.last_call
+    }
+
+    pub(crate) fn random_bytes(&mut self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        self.random.fill_bytes(&mut bytes);
+        bytes
+    }
+}
+
+/// Something that the gate shall do for the plan part.
+#[derive(Debug)]
+pub(crate) enum PlanCommand {
+    /// Change the mode, in the name of the plan's owner.
+    SetMode(PlanMode),
+    /// Write this event to the log.
+    Emit(EventKind),
+    /// Make the undelivered announcements of this plan obsolete.
+    MakeObsolete(PlanId),
+    /// Evaluate the waits for plans and ends anew.
+    Evaluate,
+}
+
+/// A plan's change of the mode.
+#[derive(Debug)]
+pub(crate) struct PlanMode {
+    pub(crate) mode: SettableMode,
+    pub(crate) plan_id: PlanId,
+    pub(crate) actor: String,
+    pub(crate) on_behalf_of: Option<String>,
+    pub(crate) reason: Option<String>,
+}

@@ -1,0 +1,602 @@
+//! The end queue: sessions that the SFU is asked to end, each request at its rate, the oldest session first.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use soramode_protocol::end::{EndMethod, Ended};
+use soramode_protocol::error::Error;
+use soramode_protocol::id::{EndId, PlanId};
+use soramode_protocol::mode::EndsStopped;
+use soramode_protocol::plan::EndRate;
+use soramode_protocol::reply::Reply;
+use soramode_protocol::text::shorten;
+
+use super::calls::{
+    CallId, Lane, RETRY_PAUSE_MIN, Reached, SfuCall, SfuOutcome, SfuRequest, longer,
+};
+use super::clock::micros;
+use super::context::{Out, View};
+use super::stored::{EndProgress, Moment, StoredEnd};
+use crate::effect::{Action, Record};
+use crate::input::{ReplyHandle, Timestamp};
+use crate::slab::Slot;
+
+/// Pause before the first session of a plan is asked, and after the daemon was stopped: an opening that waits comes first.
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Time after which a session that is still there, although the SFU said that it ends it, is asked again.
+pub(crate) const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(30);
+
+/// Longest time that a call takes. Later the daemon must have been stopped.
+const CALL_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Number of requests that are remembered as stopped.
+const STOPPED_KEPT: usize = 1_024;
+
+/// Longest problem that is kept, in bytes.
+const PROBLEM_BYTES_MAX: usize = 400;
+
+/// Sessions to be ended.
+#[derive(Default)]
+pub(crate) struct Ends {
+    requests: BTreeMap<u64, EndRequest>,
+    /// Sessions that the SFU was asked to end, or is being asked at this moment, and that are still there.
+    asked: BTreeMap<Slot, Asked>,
+    again: BTreeSet<(Duration, Slot)>,
+    calls: BTreeMap<CallId, Slot>,
+    lane: Lane,
+    /// When the first of the calls in flight was made.
+    called_since: Option<Duration>,
+    /// The latest problem, until a call succeeds.
+    problem: Option<String>,
+    last_number: u64,
+    /// Requests that were stopped, the last ones of them.
+    stopped: VecDeque<EndId>,
+    /// How often requests were stopped.
+    stops: u64,
+}
+
+struct EndRequest {
+    stored: StoredEnd,
+    recorded: EndProgress,
+    /// Its sessions that are still there.
+    left: BTreeSet<Slot>,
+    /// Those of them that were not asked yet.
+    unasked: BTreeSet<Slot>,
+    /// The same, oldest first, and some that are not any more.
+    waiting: VecDeque<Slot>,
+    next_at: Duration,
+    was_again: bool,
+    answer: Answer,
+    reply_to: Option<ReplyHandle>,
+}
+
+/// The answer so far: each session counts once.
+#[derive(Default)]
+struct Answer {
+    in_flight: u64,
+    asked: u64,
+    failed: u64,
+    problem: Option<String>,
+    is_by_api: bool,
+}
+
+struct Asked {
+    request: u64,
+    pause: Duration,
+    state: AskedState,
+    tries: u32,
+    /// The SFU refused to end it, or said that it ends and it is still there.
+    is_failed: bool,
+}
+
+#[derive(Clone, Copy)]
+enum AskedState {
+    InFlight,
+    Again(Duration),
+}
+
+/// What happened to a session that is gone.
+pub(crate) struct Gone {
+    /// Plan that ended it, if one did.
+    pub(crate) plan_id: Option<PlanId>,
+}
+
+/// A new request.
+pub(crate) struct NewEnd {
+    pub(crate) stored: StoredEnd,
+    pub(crate) sessions: Vec<Slot>,
+    pub(crate) reply_to: Option<ReplyHandle>,
+}
+
+impl Ends {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.calls.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub(crate) fn problem(&self) -> Option<&String> {
+        self.problem.as_ref()
+    }
+
+    /// Returns whether the SFU was asked to end this session.
+    pub(crate) fn is_asked(&self, slot: Slot) -> bool {
+        self.asked.contains_key(&slot)
+    }
+
+    /// Number of sessions of a plan that are still there although they were asked, or whose last call failed.
+    pub(crate) fn failed(&self, plan_id: &PlanId) -> u64 {
+        let of_plan = |asked: &&Asked| {
+            asked.is_failed
+                && self
+                    .requests
+                    .get(&asked.request)
+                    .is_some_and(|it| it.stored.plan_id.as_ref() == Some(plan_id))
+        };
+        count(self.asked.values().filter(of_plan).count())
+    }
+
+    /// Returns whether sessions are still there that the SFU was asked to end, or refuses to.
+    pub(crate) fn is_failing(&self) -> bool {
+        let is_wanted = |asked: &Asked| self.requests.contains_key(&asked.request);
+        let mut asked = self.asked.values();
+        (self.lane.is_down() && !self.requests.is_empty())
+            || asked.any(|asked| asked.is_failed && is_wanted(asked))
+    }
+
+    pub(crate) fn has_request(&self, id: Option<&EndId>) -> bool {
+        match id {
+            Some(id) => self.requests.values().any(|it| it.stored.id == *id),
+            None => !self.requests.is_empty(),
+        }
+    }
+
+    /// Returns whether the request was stopped before its sessions had ended.
+    pub(crate) fn was_stopped(&self, id: &EndId) -> bool {
+        self.stopped.contains(id)
+    }
+
+    pub(crate) const fn stops(&self) -> u64 {
+        self.stops
+    }
+
+    /// Adds a request.
+    pub(crate) fn begin(&mut self, new: NewEnd) {
+        let NewEnd {
+            stored,
+            sessions,
+            reply_to,
+        } = new;
+        self.last_number += 1;
+        let request = EndRequest {
+            recorded: stored.progress,
+            next_at: stored.progress.next.boot(),
+            left: sessions.iter().copied().collect(),
+            unasked: sessions.iter().copied().collect(),
+            waiting: sessions.into(),
+            was_again: false,
+            answer: Answer::default(),
+            reply_to,
+            stored,
+        };
+        self.requests.insert(self.last_number, request);
+    }
+
+    /// Adds a session that was found later to a plan's request: it is asked last.
+    pub(crate) fn add_found(&mut self, now: Timestamp, plan_id: &PlanId, slot: Slot) {
+        let request = self
+            .requests
+            .values_mut()
+            .find(|it| it.stored.plan_id.as_ref() == Some(plan_id));
+        if let Some(request) = request
+            && request.left.insert(slot)
+        {
+            request.waiting.push_back(slot);
+            request.unasked.insert(slot);
+            request.stored.progress.cutoff = request.stored.progress.cutoff.max(now.wall);
+        }
+    }
+
+    /// Stops the requests of this plan, or all: returns what was left of them.
+    pub(crate) fn stop(&mut self, plan_id: Option<&PlanId>, out: &mut Out<'_>) -> EndsStopped {
+        let mut stopped = EndsStopped {
+            sessions: 0,
+            in_flight: 0,
+        };
+        let numbers: BTreeSet<u64> = self
+            .requests
+            .iter()
+            .filter(|(_, it)| plan_id.is_none() || it.stored.plan_id.as_ref() == plan_id)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in &numbers {
+            let Some(mut request) = self.requests.remove(number) else {
+                continue;
+            };
+            stopped.sessions += count(request.unasked.len());
+            out.records.push(Record::EndOver(request.stored.id.clone()));
+            request.answer_stopped(out);
+            self.stops += 1;
+            self.stopped.push_back(request.stored.id);
+            if self.stopped.len() > STOPPED_KEPT {
+                self.stopped.pop_front();
+            }
+        }
+        let ours = |asked: &Asked| numbers.contains(&asked.request);
+        for slot in self.calls.values() {
+            stopped.in_flight += u64::from(self.asked.get(slot).is_some_and(ours));
+        }
+        let asked = &self.asked;
+        self.again
+            .retain(|(_, slot)| !asked.get(slot).is_some_and(ours));
+        stopped
+    }
+
+    /// Takes note that a session is gone. Returns how, if the SFU was asked to end it.
+    pub(crate) fn session_gone(&mut self, slot: Slot) -> Option<Gone> {
+        for request in self.requests.values_mut() {
+            request.left.remove(&slot);
+            request.unasked.remove(&slot);
+        }
+        let asked = self.asked.remove(&slot)?;
+        if let AskedState::Again(at) = asked.state {
+            self.again.remove(&(at, slot));
+        }
+        let plan_id = self
+            .requests
+            .get(&asked.request)
+            .and_then(|it| it.stored.plan_id.clone());
+        Some(Gone { plan_id })
+    }
+
+    /// The daemon was stopped for a while: whatever waited meanwhile comes first.
+    pub(crate) fn overslept(&mut self, now: Duration) {
+        for request in self.requests.values_mut() {
+            request.next_at = request.next_at.max(now + FIRST_PAUSE);
+        }
+    }
+
+    /// Makes the calls that may be made now; those of a plan only if it may. Returns the plan's sessions that were asked for the first
+    /// time.
+    pub(crate) fn call(&mut self, view: &View<'_>, may_plan: bool, out: &mut Out<'_>) -> u64 {
+        let now = view.now.boot;
+        let mut asked_by_plan = 0;
+        let numbers: Vec<u64> = self.requests.keys().copied().collect();
+        for number in numbers {
+            loop {
+                let may = |it: &EndRequest| {
+                    it.next_at <= now && (may_plan || it.stored.plan_id.is_none())
+                };
+                if !self.lane.has_room(now) || !self.requests.get(&number).is_some_and(may) {
+                    break;
+                }
+                let Some((slot, is_first)) = self.pick(number, now) else {
+                    break;
+                };
+                if self.ask(view, (number, slot), is_first, out) && is_first {
+                    let of_plan = |it: &EndRequest| it.stored.plan_id.is_some();
+                    asked_by_plan += u64::from(self.requests.get(&number).is_some_and(of_plan));
+                }
+            }
+        }
+        asked_by_plan
+    }
+
+    /// Picks the session that a request asks next: new ones and those to be asked again take turns.
+    fn pick(&mut self, number: u64, now: Duration) -> Option<(Slot, bool)> {
+        let request = self.requests.get_mut(&number)?;
+        let again = self
+            .again
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .find(|(_, slot)| {
+                let ours = |asked: &Asked| asked.request == number;
+                self.asked.get(slot).is_some_and(ours)
+            })
+            .map(|&(_, slot)| slot);
+        if let Some(slot) = again
+            && !request.was_again
+        {
+            request.was_again = true;
+            return Some((slot, false));
+        }
+        while let Some(slot) = request.waiting.pop_front() {
+            if !request.unasked.remove(&slot) {
+                continue;
+            }
+            if self.asked.contains_key(&slot) {
+                // Another request has asked it.
+                request.answer.asked += 1;
+                continue;
+            }
+            request.was_again = false;
+            return Some((slot, true));
+        }
+        request.was_again = again.is_some();
+        again.map(|slot| (slot, false))
+    }
+
+    fn ask(
+        &mut self,
+        view: &View<'_>,
+        (number, slot): (u64, Slot),
+        is_first: bool,
+        out: &mut Out<'_>,
+    ) -> bool {
+        let now = view.now;
+        let (Some(request), Some(session)) = (
+            self.requests.get_mut(&number),
+            view.sessions.view_session(slot),
+        ) else {
+            return false;
+        };
+        let id = out.call_id();
+        out.actions.push(Action::Sfu(Box::new(SfuCall {
+            id,
+            channel_id: session.channel_id,
+            session_id: session.session_id,
+            request: SfuRequest::Disconnect {
+                plan_id: request.stored.plan_id.clone(),
+                reason: request.stored.reason.clone(),
+            },
+        })));
+        request.answer.in_flight += u64::from(is_first);
+        request.next_at = now.boot + interval(request.stored.rate);
+        request.stored.progress.next =
+            Moment::now(now).shifted(micros(interval(request.stored.rate)));
+        let asked = self.asked.entry(slot).or_insert(Asked {
+            request: number,
+            pause: RETRY_PAUSE_MIN,
+            state: AskedState::InFlight,
+            tries: 0,
+            is_failed: false,
+        });
+        if let AskedState::Again(at) = asked.state {
+            self.again.remove(&(at, slot));
+            // It was asked before, and is still there.
+            asked.is_failed = true;
+        }
+        asked.state = AskedState::InFlight;
+        asked.tries += 1;
+        self.calls.insert(id, slot);
+        self.lane.called();
+        self.called_since.get_or_insert(now.boot);
+        true
+    }
+
+    /// Takes the outcome of a call in; false if the call is none of these.
+    pub(crate) fn answered(&mut self, now: Duration, id: CallId, outcome: &SfuOutcome) -> bool {
+        let Some(slot) = self.calls.remove(&id) else {
+            return false;
+        };
+        self.called_since = (!self.calls.is_empty()).then_some(now);
+        let is_unreachable = outcome.is_unreachable() || outcome.is_without_means();
+        self.lane.answered(
+            now,
+            if is_unreachable {
+                Reached::Nobody
+            } else {
+                Reached::Somebody
+            },
+        );
+        let problem = outcome
+            .problem()
+            .map(|problem| shorten(problem, PROBLEM_BYTES_MAX));
+        self.problem.clone_from(&problem);
+        let number = self.asked.get(&slot).map(|asked| asked.request);
+        let is_first = self.asked.get(&slot).is_some_and(|asked| asked.tries == 1);
+        if let Some(asked) = self.asked.get_mut(&slot) {
+            let pause = if problem.is_some() {
+                let pause = asked.pause;
+                asked.pause = longer(pause);
+                pause
+            } else {
+                asked.pause = RETRY_PAUSE_MIN;
+                ASKED_AGAIN_AFTER
+            };
+            asked.is_failed = problem.is_some() || asked.tries > 1;
+            asked.state = AskedState::Again(now + pause);
+            self.again.insert((now + pause, slot));
+        }
+        if let Some(request) = number.and_then(|number| self.requests.get_mut(&number)) {
+            request.note(outcome, is_first, problem);
+        } else {
+            // Its request was stopped: it is not asked again.
+            self.again.retain(|(_, other)| *other != slot);
+        }
+        true
+    }
+
+    /// Takes back a call that was never made; false if it is none of these.
+    pub(crate) fn not_made(&mut self, id: CallId) -> bool {
+        let Some(slot) = self.calls.remove(&id) else {
+            return false;
+        };
+        self.lane.not_made();
+        let Some(asked) = self.asked.remove(&slot) else {
+            return true;
+        };
+        if let Some(request) = self.requests.get_mut(&asked.request) {
+            request.answer.in_flight = request
+                .answer
+                .in_flight
+                .saturating_sub(u64::from(asked.tries == 1));
+            request.unasked.insert(slot);
+            request.waiting.push_front(slot);
+        }
+        true
+    }
+
+    /// Answers clients whose sessions were each asked once, and takes requests away of which no session is left. Returns whether one
+    /// was.
+    pub(crate) fn finish(&mut self, out: &mut Out<'_>) -> bool {
+        let is_down = self.lane.is_down();
+        let problem = self.problem.clone();
+        for request in self.requests.values_mut() {
+            request.answer_if_asked(is_down, problem.as_ref(), out);
+        }
+        let without_means =
+            |it: &EndRequest| it.stored.plan_id.is_none() && it.answer.is_without_means();
+        let over: Vec<u64> = self
+            .requests
+            .iter()
+            .filter(|(_, it)| it.left.is_empty() || without_means(it))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in &over {
+            if let Some(request) = self.requests.remove(number) {
+                out.records.push(Record::EndOver(request.stored.id));
+            }
+        }
+        for request in self.requests.values_mut() {
+            request.record(out);
+        }
+        !over.is_empty()
+    }
+
+    /// Returns when something is to be done although nothing happens.
+    pub(crate) fn next_deadline(&self, now: Duration, may_plan: bool) -> Option<Duration> {
+        let at = |(number, request): (&u64, &EndRequest)| {
+            if !may_plan && request.stored.plan_id.is_some() {
+                return None;
+            }
+            let is_waiting = !request.unasked.is_empty();
+            let again = self
+                .again
+                .iter()
+                .find(|(at, slot)| {
+                    let ours = |asked: &Asked| asked.request == *number;
+                    *at < Duration::MAX && self.asked.get(slot).is_some_and(ours)
+                })
+                .map(|&(at, _)| at);
+            let work = if is_waiting { Some(now) } else { again };
+            work.map(|work| work.max(request.next_at))
+        };
+        let work = self.requests.iter().filter_map(at).min();
+        let next = work.and_then(|work| self.lane.room_at(now).map(|room| room.max(work)));
+        let watch = self
+            .called_since
+            .filter(|_| !self.requests.is_empty())
+            .map(|since| since + CALL_TIME_MAX);
+        [next, watch].into_iter().flatten().min()
+    }
+
+    /// Takes note that the longest time of a call has passed, so that this is not noted again.
+    pub(crate) fn watched(&mut self, now: Duration) {
+        if let Some(since) = &mut self.called_since
+            && now >= *since + CALL_TIME_MAX
+        {
+            *since = now;
+        }
+    }
+}
+
+impl Answer {
+    fn is_without_means(&self) -> bool {
+        self.asked == 0 && self.failed > 0 && !self.is_by_api && self.problem.is_none()
+    }
+}
+
+impl EndRequest {
+    fn note(&mut self, outcome: &SfuOutcome, is_first: bool, problem: Option<String>) {
+        let answer = &mut self.answer;
+        answer.is_by_api |= outcome.api.is_some();
+        if !is_first {
+            return;
+        }
+        answer.in_flight = answer.in_flight.saturating_sub(1);
+        match problem {
+            None => answer.asked += 1,
+            Some(problem) => {
+                answer.failed += 1;
+                answer.problem = (!outcome.is_without_means()).then_some(problem);
+            }
+        }
+    }
+
+    /// Answers the client once each session was asked; at once if the SFU does not answer.
+    fn answer_if_asked(&mut self, is_down: bool, problem: Option<&String>, out: &mut Out<'_>) {
+        let is_asked = self.unasked.is_empty() && self.answer.in_flight == 0;
+        if !is_asked && !is_down {
+            return;
+        }
+        let Some(reply_to) = self.reply_to.take() else {
+            return;
+        };
+        if self.answer.is_without_means() {
+            out.actions
+                .push(Action::Answer(reply_to, Err(Error::cannot_end_sessions())));
+            return;
+        }
+        let left = count(self.unasked.len()) + self.answer.in_flight;
+        if left > 0 {
+            let problem = problem.map_or("the SFU does not answer", String::as_str);
+            self.answer.problem = Some(format!(
+                "{problem}; soramoded goes on until they have ended"
+            ));
+        }
+        self.answer.failed += left;
+        out.actions.push(self.reply(reply_to));
+    }
+
+    fn answer_stopped(&mut self, out: &mut Out<'_>) {
+        if let Some(reply_to) = self.reply_to.take() {
+            let left = count(self.unasked.len()) + self.answer.in_flight;
+            self.answer.failed += left;
+            self.answer.problem = Some("stopped before each session was asked to end".to_owned());
+            out.actions.push(self.reply(reply_to));
+        }
+    }
+
+    fn reply(&self, reply_to: ReplyHandle) -> Action {
+        let Answer {
+            asked,
+            failed,
+            problem,
+            is_by_api,
+            ..
+        } = &self.answer;
+        Action::Answer(
+            reply_to,
+            Ok(Reply::Ended(Ended {
+                sessions: *asked,
+                via: if *is_by_api {
+                    EndMethod::SoraApi
+                } else {
+                    EndMethod::Subscribers
+                },
+                failed: *failed,
+                problem: problem.clone(),
+                id: Some(self.stored.id.clone()),
+            })),
+        )
+    }
+
+    /// Stores how far it is, if that changed.
+    fn record(&mut self, out: &mut Out<'_>) {
+        if self.recorded != self.stored.progress {
+            self.recorded = self.stored.progress;
+            out.records.push(Record::EndProgress {
+                id: self.stored.id.clone(),
+                progress: self.stored.progress,
+            });
+        }
+    }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// Returns the pause between two calls at this rate.
+pub(crate) fn interval(rate: EndRate) -> Duration {
+    match rate {
+        EndRate::PerMinute(number) => {
+            Duration::from_micros(60_000_000_u64.div_ceil(u64::from(number.max(1))))
+        }
+        EndRate::Max => Duration::ZERO,
+    }
+}

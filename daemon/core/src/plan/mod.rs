@@ -1,0 +1,376 @@
+//! Maintenance plans: a list of timed steps that the gate runs by itself, the queue of announcements and the end queue, which plans and
+//! the methods `Announce` and `End` share.
+//!
+//! [`Plans`] owns all of this. It sees the gate through a [`View`](context::View), leaves its effects in an [`Out`](context::Out), and knows
+//! nothing else of it; `gate_entry.rs` connects both. The table of states is [`react`](table::react).
+
+mod announcements;
+pub mod calls;
+mod clock;
+mod context;
+mod ends;
+mod gate_entry;
+mod requests;
+mod run;
+mod show;
+mod stall;
+pub mod stored;
+mod table;
+
+use std::time::Duration;
+
+use soramode_protocol::id::{EndId, PlanId};
+use soramode_protocol::mode::{EndsStopped, Mode, ModeChange};
+use soramode_protocol::plan::{PlanHold, PlanOutcome, PlanState, PlanStep, Stalled};
+
+pub(crate) use self::context::PlanMode;
+
+use self::announcements::Announcements;
+use self::calls::{CallId, SfuOutcome};
+use self::context::{Out, PlanCommand, View};
+use self::ends::Ends;
+use self::stall::StallWatch;
+use self::stored::{PlanProgress, StoredAnnouncement, StoredEnd, StoredPlan};
+use self::table::{PlanInput, Reaction, react};
+use crate::slab::Slot;
+use crate::snapshot::Stored;
+
+/// Maximum number of announcements that have not reached every channel.
+pub const ANNOUNCEMENTS_MAX: usize = 64;
+
+/// Maximum number of requests to end sessions of which some are left.
+pub const END_REQUESTS_MAX: usize = 1_024;
+
+/// Longest downtime after which announcements and ends that no plan made go on.
+const HAND_MADE_DELAY_MAX: Duration = Duration::from_mins(10);
+
+/// The plan, and both queues.
+#[derive(Default)]
+pub(crate) struct Plans {
+    /// The plan that runs; if none does, the last one.
+    plan: Option<StoredPlan>,
+    recorded: Option<PlanProgress>,
+    held: Option<PlanHold>,
+    announcements: Announcements,
+    ends: Ends,
+    stall: StallWatch,
+    /// Sessions that appeared since the last look, while a plan ends sessions.
+    found: Vec<Slot>,
+    last_call: CallId,
+    /// Read from the store, until the start.
+    restored: Restored,
+}
+
+#[derive(Default)]
+struct Restored {
+    announcements: Vec<StoredAnnouncement>,
+    ends: Vec<StoredEnd>,
+}
+
+impl Plans {
+    /// Takes what was stored.
+    pub(crate) fn restore(stored: &mut Stored) -> Self {
+        let plan = stored.plan.take();
+        Self {
+            recorded: plan.as_ref().map(|plan| plan.progress.clone()),
+            plan,
+            restored: Restored {
+                announcements: std::mem::take(&mut stored.announcements),
+                ends: std::mem::take(&mut stored.ends),
+            },
+            ..Self::default()
+        }
+    }
+
+    /// Returns whether there is nothing to do, whatever happens to sessions.
+    fn is_idle(&self) -> bool {
+        self.running().is_none() && self.announcements.is_empty() && self.ends.is_empty()
+    }
+
+    /// Returns whether no drain is watched.
+    const fn is_settled(&self) -> bool {
+        self.stall.is_settled()
+    }
+
+    fn running(&self) -> Option<&StoredPlan> {
+        self.plan.as_ref().filter(|plan| !plan.is_over())
+    }
+
+    /// Returns the id of the plan that runs.
+    pub(crate) fn running_id(&self) -> Option<&PlanId> {
+        self.running().map(|plan| &plan.id)
+    }
+
+    pub(crate) const fn stalled(&self) -> Option<Stalled> {
+        self.stall.stalled()
+    }
+
+    /// Returns whether the SFU was asked to end this session: a closed node admits nobody to it.
+    pub(crate) fn is_ending(&self, session: Slot) -> bool {
+        self.ends.is_asked(session)
+    }
+
+    /// Returns how often requests to end sessions were stopped.
+    pub(crate) const fn stops(&self) -> u64 {
+        self.ends.stops()
+    }
+
+    /// Returns whether this request was stopped; or any since there had been so many.
+    pub(crate) fn has_stopped(&self, id: Option<&EndId>, stops_before: u64) -> bool {
+        match id {
+            Some(id) => self.ends.was_stopped(id),
+            None => self.ends.stops() > stops_before && self.ends.is_empty(),
+        }
+    }
+
+    /// Returns whether sessions wait to be ended: of this request, or of any.
+    pub(crate) fn has_ends(&self, id: Option<&EndId>) -> bool {
+        self.ends.has_request(id)
+    }
+
+    /// Outcome of the plan with this id, if it is over; `None` while it runs. The error is for an unknown plan.
+    pub(crate) fn outcome_of(&self, id: &PlanId) -> Result<Option<PlanOutcome>, UnknownPlan> {
+        let plan = self.plan.as_ref().filter(|plan| plan.id == *id);
+        let over = plan.ok_or(UnknownPlan)?.progress.over.as_ref();
+        Ok(over.map(|over| over.outcome))
+    }
+
+    /// Takes note of a new session.
+    pub(crate) fn session_opened(&mut self, session: Slot) {
+        if self.running().is_some_and(StoredPlan::is_ending) {
+            self.found.push(session);
+        }
+    }
+
+    /// Takes note that a session is gone. Returns whether it was ended on request.
+    pub(crate) fn session_gone(&mut self, session: Slot) -> bool {
+        if self.is_idle() && !self.ends.is_asked(session) {
+            return false;
+        }
+        self.found.retain(|found| *found != session);
+        self.announcements.session_gone(session);
+        let Some(gone) = self.ends.session_gone(session) else {
+            return false;
+        };
+        if let Some(plan) = &mut self.plan
+            && gone.plan_id.as_ref() == Some(&plan.id)
+        {
+            plan.progress.ended += 1;
+        }
+        true
+    }
+
+    /// Takes note of a change of the mode that the plan did not make. Returns what it stopped.
+    pub(crate) fn mode_changed(
+        &mut self,
+        view: &View<'_>,
+        change: &ModeChange,
+        out: &mut Out<'_>,
+    ) -> Stopped {
+        let is_system = change.actor.starts_with("system:");
+        let input = match (change.mode, change.actor.as_str()) {
+            (_, "system:joined" | "system:isolated" | "system:fenced") => PlanInput::ModeChanges,
+            (Mode::Normal | Mode::Initial, _) if is_system => PlanInput::SystemOpens,
+            (Mode::Normal, _) => PlanInput::OperatorOpens,
+            (Mode::BlockNewSession, _) if change.previous_mode == Mode::BlockNewConnection => {
+                PlanInput::OperatorLoosens
+            }
+            (Mode::BlockNewSession | Mode::BlockNewConnection | Mode::Initial, _) => {
+                PlanInput::ModeChanges
+            }
+        };
+        self.react_to_mode(view, input, &change.actor, out)
+    }
+
+    /// Takes note that an operator has set `normal` although it was set already.
+    pub(crate) fn normal_confirmed(
+        &mut self,
+        view: &View<'_>,
+        actor: &str,
+        out: &mut Out<'_>,
+    ) -> Stopped {
+        self.react_to_mode(view, PlanInput::OperatorOpens, actor, out)
+    }
+
+    fn react_to_mode(
+        &mut self,
+        view: &View<'_>,
+        input: PlanInput,
+        actor: &str,
+        out: &mut Out<'_>,
+    ) -> Stopped {
+        let mut stopped = Stopped::default();
+        let state = self.plan.as_ref().map_or(PlanState::Over, |plan| {
+            // What only loosens or opens the mode of another is no concern of a plan that has not closed the node.
+            let is_other = matches!(input, PlanInput::SystemOpens | PlanInput::OperatorLoosens);
+            let state = plan.state(view.mode.mode);
+            if is_other && !plan.has_closed() {
+                state.min(PlanState::Lead)
+            } else {
+                state
+            }
+        });
+        let loosens_own = input != PlanInput::OperatorLoosens
+            || self
+                .running()
+                .and_then(StoredPlan::mode_set)
+                .is_some_and(|mode| Mode::from(mode) > view.mode.mode);
+        if loosens_own && react(state, input) == Reaction::Cancel {
+            stopped.plan_id = self.running_id().cloned();
+        }
+        if matches!(input, PlanInput::OperatorOpens | PlanInput::SystemOpens) {
+            stopped.ends = self.stop_ends(None, out);
+        }
+        if stopped.plan_id.is_some() {
+            let why = if input == PlanInput::OperatorLoosens {
+                "a more open mode was set"
+            } else {
+                "the node was opened"
+            };
+            self.finish(view, Ending::cancelled(actor, why, None), out);
+        }
+        stopped
+    }
+
+    /// Empties the end queue, or takes the requests of a plan away.
+    fn stop_ends(&mut self, plan_id: Option<&PlanId>, out: &mut Out<'_>) -> Option<EndsStopped> {
+        let had_any = !self.ends.is_empty();
+        let stopped = self.ends.stop(plan_id, out);
+        if had_any {
+            out.commands.push(PlanCommand::Evaluate);
+        }
+        let is_something = stopped.sessions > 0 || stopped.in_flight > 0;
+        is_something.then_some(stopped)
+    }
+
+    /// Takes the outcome of a call to the SFU in.
+    pub(crate) fn answered(&mut self, view: &View<'_>, id: CallId, outcome: &SfuOutcome) {
+        if !self.announcements.answered(view, id, outcome) {
+            self.ends.answered(view.now.boot, id, outcome);
+        }
+    }
+
+    /// Takes back calls that were never made, because their records could not be written.
+    pub(crate) fn not_made(&mut self, ids: &[CallId]) {
+        for id in ids {
+            if !self.announcements.not_made(*id) {
+                self.ends.not_made(*id);
+            }
+        }
+    }
+
+    /// The daemon was stopped for a while: whatever waited meanwhile comes first.
+    pub(crate) fn overslept(&mut self, now: Duration) {
+        self.ends.overslept(now);
+    }
+}
+
+/// A plan that is neither running nor the last one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnknownPlan;
+
+/// What a change of the mode stopped.
+#[derive(Debug, Default)]
+pub(crate) struct Stopped {
+    pub(crate) plan_id: Option<PlanId>,
+    pub(crate) ends: Option<EndsStopped>,
+}
+
+/// How a plan ends.
+struct Ending {
+    outcome: PlanOutcome,
+    why: Option<String>,
+    actor: String,
+    reason: Option<String>,
+    replaced_by: Option<PlanId>,
+}
+
+impl Ending {
+    fn by_system(outcome: PlanOutcome, why: Option<String>) -> Self {
+        Self {
+            outcome,
+            why,
+            actor: "system:plan".to_owned(),
+            reason: None,
+            replaced_by: None,
+        }
+    }
+
+    fn cancelled(actor: &str, why: &str, reason: Option<String>) -> Self {
+        Self {
+            outcome: PlanOutcome::Cancelled,
+            why: Some(why.to_owned()),
+            actor: actor.to_owned(),
+            reason,
+            replaced_by: None,
+        }
+    }
+}
+
+impl StoredPlan {
+    const fn is_over(&self) -> bool {
+        self.progress.over.is_some()
+    }
+
+    fn done_steps(&self) -> impl Iterator<Item = &PlanStep> {
+        self.steps.iter().take(self.progress.done.len())
+    }
+
+    fn next_step(&self) -> Option<&PlanStep> {
+        self.steps.get(self.progress.done.len())
+    }
+
+    /// Returns the mode that it has set last.
+    fn mode_set(&self) -> Option<soramode_protocol::mode::SettableMode> {
+        use soramode_protocol::mode::SettableMode;
+
+        let ends = |step: &PlanStep| matches!(step, PlanStep::End { .. });
+        let by_step = self.done_steps().filter_map(|step| match step {
+            PlanStep::Mode { mode, .. } => Some(*mode),
+            PlanStep::End { .. } => Some(SettableMode::BlockNewConnection),
+            PlanStep::Announce { .. } | PlanStep::Unready { .. } | PlanStep::Unknown => None,
+        });
+        let is_last_told = self.has_made_last_announcement() && self.steps.last().is_some_and(ends);
+        by_step
+            .chain(is_last_told.then_some(SettableMode::BlockNewConnection))
+            .max()
+    }
+
+    fn has_closed(&self) -> bool {
+        self.done_steps()
+            .any(|step| matches!(step, PlanStep::Mode { .. }))
+    }
+
+    fn is_ending(&self) -> bool {
+        !self.is_over()
+            && self
+                .done_steps()
+                .any(|step| matches!(step, PlanStep::End { .. }))
+    }
+
+    fn has_announced(&self) -> bool {
+        self.done_steps()
+            .any(|step| matches!(step, PlanStep::Announce { .. }))
+    }
+
+    fn has_made_last_announcement(&self) -> bool {
+        let is_announcement = |step: &&PlanStep| matches!(step, PlanStep::Announce { .. });
+        let left = self.steps.iter().skip(self.progress.done.len());
+        self.has_announced() && left.filter(is_announcement).count() == 0
+    }
+
+    /// Returns its state, which depends on the node's mode as long as it has not closed the node itself.
+    fn state(&self, mode: Mode) -> PlanState {
+        if self.is_over() {
+            PlanState::Over
+        } else if self.is_ending() {
+            PlanState::Ending
+        } else if self.has_closed() || (!self.progress.done.is_empty() && mode.is_block()) {
+            PlanState::Closed
+        } else if self.progress.done.is_empty() {
+            PlanState::Scheduled
+        } else {
+            PlanState::Lead
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! The methods `StartPlan`, `CancelPlan`, `Announce` and `End`.
+
+use std::time::Duration;
+
+use soramode_protocol::announce::{Announce, MINUTES};
+use soramode_protocol::end::{End, EndMethod, Ended};
+use soramode_protocol::error::{Error, ErrorType};
+use soramode_protocol::event::{EventKind, PlanCreated};
+use soramode_protocol::id::{EndId, PlanId};
+use soramode_protocol::mode::EXPIRES_IN_SECONDS_MAX;
+use soramode_protocol::node::StorageState;
+use soramode_protocol::plan::{
+    CancelPlan, ClosedBefore, END_PER_MINUTE_DEFAULT, EndRate, MAX_DELAY_SECONDS_DEFAULT,
+    PlanCancelled, PlanOutcome, PlanStarted, PlanState, PlanStep, StartPlan,
+};
+use soramode_protocol::reply::{Answer, Reply};
+
+use super::context::{Out, PlanCommand, View};
+use super::run::{NewAnnouncement, seconds_from, time_of_end};
+use super::stored::{EndProgress, Moment, PlanProgress, StoredEnd, StoredPlan};
+use super::table::{PlanInput, Reaction, react};
+use super::{ANNOUNCEMENTS_MAX, END_REQUESTS_MAX, Ending, Plans};
+use crate::effect::{Action, Record};
+use crate::gate::Refusable;
+use crate::input::ReplyHandle;
+use crate::snapshot::SoraAdmission;
+
+/// Time from which on the duration of an end is worth a warning.
+const LONG_END: Duration = Duration::from_hours(1);
+
+/// A plan that was started, or was there.
+pub(super) struct Started {
+    pub(super) created: bool,
+    pub(super) closed_before_by: Option<ClosedBefore>,
+    pub(super) warning: Option<String>,
+}
+
+impl Plans {
+    /// Starts a plan, unless the same one is there. Its steps run with the next call of `advance`.
+    pub(super) fn start(
+        &mut self,
+        view: &View<'_>,
+        start: StartPlan,
+        actor: &str,
+        out: &mut Out<'_>,
+    ) -> Refusable<Started> {
+        if self.has_same(view, &start) {
+            return Ok(Started {
+                created: false,
+                closed_before_by: None,
+                warning: None,
+            });
+        }
+        if let Some(plan) = self.shown_running(view)
+            && !start.replace
+        {
+            return Err(Error::plan_exists(plan));
+        }
+        check_start(view, &start)?;
+        let id = PlanId::generate_short(out.random_bytes());
+        let replaces = self.running_id().cloned();
+        let closed_before_by = self.closed_before(view);
+        self.finish(
+            view,
+            Ending {
+                outcome: PlanOutcome::Replaced,
+                why: None,
+                actor: actor.to_owned(),
+                reason: start.reason.clone(),
+                replaced_by: Some(id.clone()),
+            },
+            out,
+        );
+        self.record(out);
+        let warning = long_end(view, &start);
+        let plan = new_plan(view, start, id, actor);
+        let created = PlanCreated {
+            plan_id: plan.id.clone(),
+            actor: plan.owner.clone(),
+            on_behalf_of: plan.on_behalf_of.clone(),
+            reason: plan.reason.clone(),
+            closes_at: plan.progress.closes.wall,
+            sessions_end_at: plan.ends_at(view.now),
+            steps: plan.steps.clone(),
+            replaces,
+        };
+        out.commands
+            .push(PlanCommand::Emit(EventKind::PlanCreated(Box::new(created))));
+        out.records.push(Record::Plan(Box::new(plan.clone())));
+        self.recorded = Some(plan.progress.clone());
+        self.plan = Some(plan);
+        Ok(Started {
+            created: true,
+            closed_before_by,
+            warning,
+        })
+    }
+
+    /// Returns whether the request asks for the plan that is there: it runs, or it is done and the node is still as it left it.
+    fn has_same(&self, view: &View<'_>, start: &StartPlan) -> bool {
+        let is_same = |plan: &&StoredPlan| {
+            plan.requested_at == start.at
+                && plan.steps == start.steps
+                && plan.reason == start.reason
+        };
+        let Some(plan) = self.plan.as_ref().filter(is_same) else {
+            return false;
+        };
+        match &plan.progress.over {
+            None => true,
+            Some(over) => {
+                over.outcome == PlanOutcome::Done
+                    && view.mode.plan_id.as_ref() == Some(&plan.id)
+                    && view.sessions.session_count() == 0
+            }
+        }
+    }
+
+    /// Returns the operator that closed the node, if it was no plan that runs.
+    fn closed_before(&self, view: &View<'_>) -> Option<ClosedBefore> {
+        let mode = view.mode;
+        let is_of_running = mode.plan_id.is_some() && mode.plan_id.as_ref() == self.running_id();
+        (mode.mode.is_block() && !is_of_running).then(|| ClosedBefore {
+            actor: mode.actor.clone(),
+            reason: mode.reason.clone(),
+            since: mode.since,
+        })
+    }
+
+    /// The answer to a request that started a plan, after the steps that were due.
+    pub(super) fn started(&self, view: &View<'_>, started: Started) -> Answer {
+        let plan = self.shown_last(view);
+        let plan = plan.ok_or_else(|| Error::new(ErrorType::Internal, "the plan is gone"))?;
+        Ok(Reply::PlanStarted(Box::new(PlanStarted {
+            plan,
+            created: started.created,
+            generation: view.mode.generation,
+            closed_before_by: started.closed_before_by,
+            warning: started.warning,
+        })))
+    }
+
+    /// Cancels the plan that runs; without an id, empties the end queue as well.
+    pub(super) fn cancel(
+        &mut self,
+        view: &View<'_>,
+        cancel: CancelPlan,
+        actor: &str,
+        out: &mut Out<'_>,
+    ) -> PlanCancelled {
+        let is_meant = match (&cancel.id, self.running_id()) {
+            (Some(id), Some(running)) => id == running,
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        let of_other = self
+            .shown_last(view)
+            .filter(|plan| cancel.id.as_ref() == Some(&plan.id));
+        let state = self
+            .running()
+            .map_or(PlanState::Over, |plan| plan.state(view.mode.mode));
+        let is_meant = is_meant && react(state, PlanInput::OperatorCancels) == Reaction::Cancel;
+        let running = self.running_id().filter(|_| is_meant).cloned();
+        let only = if cancel.id.is_some() {
+            running.clone()
+        } else {
+            None
+        };
+        let stops_ends = cancel.id.is_none() || is_meant;
+        let stopped = stops_ends
+            .then(|| self.stop_ends(only.as_ref(), out))
+            .flatten();
+        if is_meant {
+            let ending = Ending::cancelled(actor, "cancelled by an operator", cancel.reason);
+            self.finish(view, ending, out);
+        }
+        let found = is_meant || stopped.is_some();
+        PlanCancelled {
+            found,
+            plan: if is_meant {
+                self.shown_last(view)
+            } else {
+                of_other
+            },
+            sessions: stopped.map_or(0, |stopped| stopped.sessions),
+            in_flight: stopped.map_or(0, |stopped| stopped.in_flight),
+            durable: (found && view.storage == StorageState::Failed).then_some(false),
+        }
+    }
+
+    /// Drops a plan whose start could not be written, and so was refused.
+    pub(super) fn refuse(&mut self, view: &View<'_>, ids: &[PlanId], out: &mut Out<'_>) {
+        if self.running_id().is_some_and(|id| ids.contains(id)) {
+            let why = "its start could not be written, and was refused".to_owned();
+            self.finish(view, Ending::by_system(PlanOutcome::Failed, Some(why)), out);
+        }
+    }
+
+    /// Begins an announcement for a client; it is answered when every channel was told.
+    pub(super) fn announce_for(
+        &mut self,
+        view: &View<'_>,
+        reply_to: ReplyHandle,
+        announce: Announce,
+        actor: &str,
+        out: &mut Out<'_>,
+    ) -> Refusable<()> {
+        if let Some(channel_id) = &announce.channel_id
+            && view.sessions.find_session(channel_id).is_none()
+        {
+            return Err(Error::no_session(channel_id));
+        }
+        if self.announcements.len() >= ANNOUNCEMENTS_MAX {
+            let message = format!("{ANNOUNCEMENTS_MAX} announcements are already under way");
+            return Err(Error::new(ErrorType::InvalidRequest, message)
+                .with_hint("Wait until some of them have reached every channel"));
+        }
+        let has_end = self
+            .running()
+            .is_some_and(|plan| !plan.is_ending() && plan.ends_at(view.now).is_some());
+        if !has_end
+            && announce
+                .text
+                .as_ref()
+                .is_some_and(|text| text.contains(MINUTES))
+        {
+            return Err(Error::invalid_params(
+                "text",
+                "{minutes} needs a plan that ends sessions, and there is none",
+            ));
+        }
+        let new = NewAnnouncement {
+            text: announce.text,
+            data: announce.data,
+            channel_id: announce.channel_id,
+            cancelled: false,
+            actor: actor.to_owned(),
+            reply_to: Some(reply_to),
+        };
+        self.announce(view, new, out);
+        out.actions.push(Action::Deferred(reply_to));
+        Ok(())
+    }
+
+    /// Begins to end sessions for a client; it is answered when each was asked once.
+    pub(super) fn end_for(
+        &mut self,
+        view: &View<'_>,
+        reply_to: ReplyHandle,
+        end: End,
+        actor: &str,
+        out: &mut Out<'_>,
+    ) -> Refusable<Option<Reply>> {
+        if let Some(channel_id) = &end.channel_id
+            && view.sessions.find_session(channel_id).is_none()
+        {
+            return Err(Error::no_session(channel_id));
+        }
+        if view.sessions.session_count() == 0 {
+            // The daemon knows by what means, and whether there is one.
+            return Ok(Some(Reply::Ended(Ended {
+                sessions: 0,
+                via: EndMethod::Subscribers,
+                failed: 0,
+                problem: None,
+                id: None,
+            })));
+        }
+        if self.ends.len() >= END_REQUESTS_MAX {
+            let message = format!("{END_REQUESTS_MAX} requests to end sessions are already there");
+            return Err(Error::new(ErrorType::InvalidRequest, message).with_hint(
+                "Wait until some of them are done, or stop them: soramode plan cancel",
+            ));
+        }
+        let stored = StoredEnd {
+            id: EndId::generate(out.random_bytes()),
+            plan_id: None,
+            actor: actor.to_owned(),
+            reason: end.reason,
+            channel_id: end.channel_id,
+            rate: end.per_minute.unwrap_or(EndRate::Max),
+            progress: EndProgress {
+                cutoff: view.now.wall,
+                next: Moment::now(view.now),
+            },
+        };
+        self.request_end(view, stored, Some(reply_to), out);
+        out.actions.push(Action::Deferred(reply_to));
+        Ok(None)
+    }
+}
+
+fn ends(start: &StartPlan) -> bool {
+    matches!(start.steps.last(), Some(PlanStep::End { .. }))
+}
+
+fn check_start(view: &View<'_>, start: &StartPlan) -> Refusable<()> {
+    if ends(start) && view.admission == SoraAdmission::Shadow {
+        return Err(Error::plan_in_shadow());
+    }
+    match (start.keep_open, view.open_others) {
+        (Some(_), None) => {
+            return Err(Error::invalid_params(
+                "keep_open",
+                "this node is standalone: it has no other nodes",
+            ));
+        }
+        (Some(keep_open), Some(open)) if open < keep_open && start.at.is_none() => {
+            return Err(Error::plan_keeps_too_few_open(open, keep_open));
+        }
+        (None | Some(_), _) => {}
+    }
+    let Some(at) = start.at else { return Ok(()) };
+    let max_delay = start.max_delay_seconds.unwrap_or(MAX_DELAY_SECONDS_DEFAULT);
+    let first = start.steps.first().map_or(0, PlanStep::at_seconds);
+    let starts = seconds_from(at, first);
+    let now = view.now.wall;
+    if now.since(starts) > Duration::from_secs(max_delay) {
+        return Err(Error::invalid_params(
+            "at",
+            format_args!("got {at}: its first step was due at {starts}, and it is {now}"),
+        ));
+    }
+    if at.since(now) > Duration::from_secs(EXPIRES_IN_SECONDS_MAX) {
+        return Err(Error::invalid_params(
+            "at",
+            format_args!("got {at}, takes a time in the next 366 days"),
+        ));
+    }
+    Ok(())
+}
+
+fn new_plan(view: &View<'_>, start: StartPlan, id: PlanId, actor: &str) -> StoredPlan {
+    let first = start.steps.first().map_or(0, PlanStep::at_seconds);
+    let now = Moment::now(view.now);
+    let at = start.at.unwrap_or_else(|| seconds_from(now.wall, -first));
+    let closes = Moment { wall: at, ..now }.by_wall(view.now);
+    StoredPlan {
+        id,
+        owner: actor.to_owned(),
+        on_behalf_of: start.on_behalf_of,
+        reason: start.reason,
+        created_at: view.now.wall,
+        requested_at: start.at,
+        steps: start.steps,
+        max_delay: Duration::from_secs(
+            start.max_delay_seconds.unwrap_or(MAX_DELAY_SECONDS_DEFAULT),
+        ),
+        keep_open: start.keep_open,
+        progress: PlanProgress {
+            closes,
+            done: Vec::new(),
+            delay: Duration::ZERO,
+            late: Duration::ZERO,
+            announced: None,
+            asked: 0,
+            ended: 0,
+            over: None,
+        },
+    }
+}
+
+/// Returns a warning if the end would take long at its rate.
+fn long_end(view: &View<'_>, start: &StartPlan) -> Option<String> {
+    let PlanStep::End { per_minute, .. } = start.steps.last()? else {
+        return None;
+    };
+    let rate = per_minute.unwrap_or(EndRate::PerMinute(END_PER_MINUTE_DEFAULT));
+    let sessions = view.sessions.session_count();
+    let time = time_of_end(sessions, rate);
+    (time >= LONG_END).then(|| {
+        let minutes = time.as_secs().div_ceil(60);
+        let (hours, minutes) = (minutes / 60, minutes % 60);
+        format!("at {rate} the end of {sessions} sessions takes {hours} h {minutes} min")
+    })
+}

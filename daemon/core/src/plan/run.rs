@@ -1,0 +1,694 @@
+//! The run of a plan: its schedule, its steps, and its end.
+
+use std::time::Duration;
+
+use soramode_protocol::announce::MINUTES;
+use soramode_protocol::event::{
+    EndRequested, EventKind, MaintenanceAnnounced, PlanOver, PlanStepDone,
+};
+use soramode_protocol::id::{AnnouncementId, ChannelId, EndId};
+use soramode_protocol::mode::{Mode, SettableMode};
+use soramode_protocol::node::StorageState;
+use soramode_protocol::plan::{
+    END_PER_MINUTE_DEFAULT, EndRate, PlanAnnounced, PlanOutcome, PlanStep,
+};
+use soramode_protocol::time::Time;
+
+use super::announcements::Finished;
+use super::clock::{micros, shifted};
+use super::context::{Out, PlanCommand, PlanMode, View};
+use super::ends::{FIRST_PAUSE, NewEnd, interval};
+use super::stored::{
+    AnnouncementProgress, EndProgress, Moment, StoredAnnouncement, StoredEnd, StoredOutcome,
+    StoredPlan,
+};
+use super::table::{PlanInput, Reaction, react};
+use super::{Ending, HAND_MADE_DELAY_MAX, Plans};
+use crate::effect::Record;
+use crate::input::{HostState, ReplyHandle, Timestamp};
+use crate::slab::Slot;
+use crate::snapshot::SoraAdmission;
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// An announcement to be made.
+pub(super) struct NewAnnouncement {
+    pub(super) text: Option<String>,
+    pub(super) data: Option<soramode_protocol::announce::NoticeData>,
+    pub(super) channel_id: Option<ChannelId>,
+    pub(super) cancelled: bool,
+    pub(super) actor: String,
+    pub(super) reply_to: Option<ReplyHandle>,
+}
+
+impl StoredPlan {
+    fn shift_of(step: &PlanStep) -> i64 {
+        step.at_seconds().saturating_mul(MICROS_PER_SECOND)
+    }
+
+    /// Returns when a step is due: by the wall clock until the first step was done, then by the boot clock.
+    pub(super) fn due(&self, step: &PlanStep, now: Timestamp) -> Moment {
+        let closes = if self.progress.done.is_empty() {
+            self.progress.closes.by_wall(now)
+        } else {
+            self.progress.closes.by_boot(now)
+        };
+        closes.shifted(Self::shift_of(step))
+    }
+
+    /// Returns when it will end the first session, if it ends any.
+    pub(super) fn ends_at(&self, now: Timestamp) -> Option<Time> {
+        let last = self.steps.last()?;
+        matches!(last, PlanStep::End { .. }).then(|| self.due(last, now).wall)
+    }
+
+    /// Moves the close, and with it all steps that are left, so that `step` is due now.
+    fn count_from(&mut self, step: &PlanStep, now: Timestamp) {
+        let closes = Moment::now(now).shifted(-Self::shift_of(step));
+        let before = self.due(step, now);
+        self.progress.delay += before.ago(now);
+        self.progress.closes = closes;
+    }
+}
+
+impl Plans {
+    /// Begins after a start: with what was stored.
+    pub(super) fn begin(&mut self, view: &View<'_>, host: HostState, out: &mut Out<'_>) {
+        let now = view.now;
+        let restored = std::mem::take(&mut self.restored);
+        if let Some(plan) = &mut self.plan
+            && host == HostState::Rebooted
+        {
+            plan.progress.closes = plan.progress.closes.by_wall(now);
+        }
+        let plan_id = self.running_id().cloned();
+        for mut stored in restored.announcements {
+            let began = at_boot(stored.began, host, now);
+            let is_wanted = match &stored.plan_id {
+                Some(id) => stored.cancelled || plan_id.as_ref() == Some(id),
+                None => began.ago(now) <= HAND_MADE_DELAY_MAX,
+            };
+            if !is_wanted {
+                out.records.push(Record::AnnouncementOver(stored.id));
+                continue;
+            }
+            stored.began = began;
+            let cutoff = stored.began.wall;
+            let sessions = sessions_of(view, stored.channel_id.as_ref(), |age| {
+                age >= stored.progress.cursor && age <= cutoff
+            });
+            self.announcements
+                .begin(stored, sessions, view.webhooks, None);
+        }
+        for stored in restored.ends {
+            self.resume_end(view, host, stored, out);
+        }
+        self.check_start(view, out);
+    }
+
+    fn resume_end(
+        &mut self,
+        view: &View<'_>,
+        host: HostState,
+        mut stored: StoredEnd,
+        out: &mut Out<'_>,
+    ) {
+        let now = view.now;
+        let late = at_boot(stored.progress.next, host, now).ago(now);
+        let plan = self
+            .plan
+            .as_mut()
+            .filter(|plan| !plan.is_over() && stored.plan_id.as_ref() == Some(&plan.id));
+        let is_wanted = match (plan, &stored.plan_id) {
+            (Some(plan), _) => {
+                plan.progress.late += late;
+                plan.progress.delay += late;
+                // Those that were asked, and are still there, will be asked again and counted then.
+                plan.progress.asked = plan.progress.ended;
+                true
+            }
+            (None, Some(_)) => false,
+            (None, None) => late <= HAND_MADE_DELAY_MAX,
+        };
+        if !is_wanted {
+            out.records.push(Record::EndOver(stored.id));
+            return;
+        }
+        let pause = interval(stored.rate).max(FIRST_PAUSE);
+        stored.progress.next = Moment::now(now).shifted(micros(pause));
+        let cutoff = stored.progress.cutoff;
+        let sessions = sessions_of(view, stored.channel_id.as_ref(), |age| age <= cutoff);
+        self.ends.begin(NewEnd {
+            stored,
+            sessions: sessions.into_iter().map(|(_, slot)| slot).collect(),
+            reply_to: None,
+        });
+    }
+
+    /// Ends a plan that cannot go on after this start.
+    fn check_start(&mut self, view: &View<'_>, out: &mut Out<'_>) {
+        let Some(plan) = self.running() else { return };
+        let is_open = !view.mode.mode.is_block();
+        let is_unknown = plan.steps.contains(&PlanStep::Unknown);
+        let is_late = plan.is_ending() && plan.progress.late > plan.max_delay;
+        if is_open && plan.has_closed() {
+            let ending = Ending::cancelled(&view.mode.actor.clone(), "the node was opened", None);
+            let _ = self.stop_ends(None, out);
+            self.finish(view, ending, out);
+        } else if is_unknown {
+            let why = "it has a step that this version does not know".to_owned();
+            self.finish(view, Ending::by_system(PlanOutcome::Failed, Some(why)), out);
+        } else if is_late {
+            self.miss(view, out);
+        }
+    }
+
+    /// Does one thing that is due; false if nothing is. The commands must be carried out before the next call.
+    pub(super) fn advance(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
+        self.end_found(view, out)
+            || self.finish_if_drained(view, out)
+            || self.finish_announcements(view, out)
+            || self.run_due_step(view, out)
+            || self.call(view, out)
+    }
+
+    /// Makes the calls that may be made now. Returns whether a request or an announcement is over.
+    fn call(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
+        self.announcements.call(view, out);
+        let may_plan = view.may_plan_end();
+        self.ends.watched(view.now.boot);
+        let asked = self.ends.call(view, may_plan, out);
+        if let Some(plan) = &mut self.plan {
+            plan.progress.asked += asked;
+        }
+        if self.ends.finish(out) {
+            out.commands.push(PlanCommand::Evaluate);
+        }
+        let is_any_over = self.finish_announcements(view, out);
+        if let Some(cause) = self.stall.look(view, self.ends.is_failing())
+            && let Some(plan) = self.running()
+        {
+            let plan_id = plan.id.clone();
+            out.commands
+                .push(PlanCommand::Emit(EventKind::PlanStalled { plan_id, cause }));
+        }
+        is_any_over
+    }
+
+    /// Sessions that were found while a plan ends sessions are announced to, and then asked last.
+    fn end_found(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
+        if self.found.is_empty() {
+            return false;
+        }
+        let found = std::mem::take(&mut self.found);
+        let Some(plan) = self.plan.as_ref().filter(|plan| plan.is_ending()) else {
+            return false;
+        };
+        let plan_id = plan.id.clone();
+        let told = plan.done_steps().filter_map(|step| match step {
+            PlanStep::Announce { text, data, .. } => Some((text.clone(), data.clone())),
+            PlanStep::Unready { .. }
+            | PlanStep::Mode { .. }
+            | PlanStep::End { .. }
+            | PlanStep::Unknown => None,
+        });
+        let told = told.last();
+        let actor = plan.owner.clone();
+        for slot in found {
+            let Some(session) = view.sessions.view_session(slot) else {
+                continue;
+            };
+            match &told {
+                Some((text, data)) => {
+                    let new = NewAnnouncement {
+                        text: text.clone(),
+                        data: data.clone(),
+                        channel_id: Some(session.channel_id),
+                        cancelled: false,
+                        actor: actor.clone(),
+                        reply_to: None,
+                    };
+                    self.announce(view, new, out);
+                }
+                None => self.ends.add_found(view.now, &plan_id, slot),
+            }
+        }
+        true
+    }
+
+    fn finish_if_drained(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
+        let Some(plan) = self.running().filter(|plan| plan.has_closed()) else {
+            return false;
+        };
+        let is_drained =
+            view.mode.mode.is_block() && view.sessions.session_count() == 0 && view.is_complete;
+        let reaction = react(plan.state(view.mode.mode), PlanInput::Drained);
+        if !is_drained || view.storage == StorageState::Failed || reaction != Reaction::Finish {
+            return false;
+        }
+        self.finish(view, Ending::by_system(PlanOutcome::Done, None), out);
+        true
+    }
+
+    /// Takes announcements that are over: the steps after it count from its end.
+    fn finish_announcements(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
+        let finished = self.announcements.finish(out);
+        let is_any = !finished.is_empty();
+        for it in finished {
+            self.announcement_over(view, &it, out);
+        }
+        self.note_announced();
+        is_any
+    }
+
+    fn announcement_over(&mut self, view: &View<'_>, over: &Finished, out: &mut Out<'_>) {
+        let is_ours = |plan: &&mut StoredPlan| {
+            !plan.is_over() && over.plan_id.as_ref() == Some(&plan.id) && !over.cancelled
+        };
+        let Some(plan) = self.plan.as_mut().filter(is_ours) else {
+            return;
+        };
+        if let Some(channel_id) = &over.channel_id {
+            // A session that was found while the plan ends sessions.
+            if let Some(slot) = view.sessions.find_session(channel_id) {
+                let plan_id = plan.id.clone();
+                self.ends.add_found(view.now, &plan_id, slot);
+            }
+            return;
+        }
+        note_progress(plan, &over.progress);
+        if !over.has_reached {
+            let why = "the announcement reached nobody: no Sora API, no subscriber, no webhook";
+            let ending = Ending::by_system(PlanOutcome::Failed, Some(why.to_owned()));
+            return self.finish(view, ending, out);
+        }
+        let step = plan.done_steps().last().cloned();
+        if let Some(step) = step.filter(|step| matches!(step, PlanStep::Announce { .. })) {
+            plan.count_from(&step, view.now);
+        }
+    }
+
+    fn note_announced(&mut self) {
+        if let Some(plan) = &mut self.plan
+            && let Some(progress) = self.announcements.of_plan(&plan.id)
+        {
+            note_progress(plan, progress);
+        }
+    }
+
+    /// Runs the next step, if it is due and nothing holds it.
+    fn run_due_step(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
+        self.held = None;
+        let Some(plan) = self.running() else {
+            return false;
+        };
+        let Some(step) = plan.next_step().cloned() else {
+            return false;
+        };
+        let due = plan.due(&step, view.now);
+        if view.now.boot < due.boot() {
+            return false;
+        }
+        let late = due.ago(view.now);
+        let input = self.input_of_step(view, &step, late);
+        let state = plan.state(view.mode.mode);
+        match react(state, input) {
+            Reaction::Run => self.run_step(view, &step, late, out),
+            Reaction::Hold(hold) => {
+                self.held = Some(hold);
+                return false;
+            }
+            Reaction::Miss => self.miss(view, out),
+            Reaction::Fail => {
+                let why = match step {
+                    PlanStep::End { .. } => "the daemon is in shadow mode",
+                    PlanStep::Unready { .. }
+                    | PlanStep::Mode { .. }
+                    | PlanStep::Announce { .. }
+                    | PlanStep::Unknown => "it has a step that this version does not know",
+                };
+                let ending = Ending::by_system(PlanOutcome::Failed, Some(why.to_owned()));
+                self.finish(view, ending, out);
+            }
+            Reaction::Stay | Reaction::Finish | Reaction::Cancel => return false,
+        }
+        true
+    }
+
+    /// Returns what the step that is due means, as things are.
+    fn input_of_step(&self, view: &View<'_>, step: &PlanStep, late: Duration) -> PlanInput {
+        let Some(plan) = self.running() else {
+            return PlanInput::CannotGoOn;
+        };
+        let ends = matches!(step, PlanStep::End { .. });
+        let closes = matches!(step, PlanStep::Mode { .. }) && !plan.has_closed();
+        let has_too_few = || {
+            let open = view.open_others.unwrap_or(u64::MAX);
+            plan.keep_open.is_some_and(|keep_open| open < keep_open)
+        };
+        if view.storage == StorageState::Failed || view.is_opening {
+            PlanInput::StorageFails
+        } else if self.announcements.of_plan(&plan.id).is_some() {
+            PlanInput::StillAnnouncing
+        } else if *step == PlanStep::Unknown || (ends && view.admission == SoraAdmission::Shadow) {
+            PlanInput::CannotGoOn
+        } else if ends && !view.is_complete {
+            PlanInput::EndWithoutSessions
+        } else if closes && has_too_few() {
+            PlanInput::TooFewOpen
+        } else if plan.progress.late + late > plan.max_delay {
+            PlanInput::TooLate
+        } else {
+            PlanInput::StepDue
+        }
+    }
+
+    fn run_step(&mut self, view: &View<'_>, step: &PlanStep, late: Duration, out: &mut Out<'_>) {
+        let Some(plan) = &mut self.plan else { return };
+        plan.count_from(step, view.now);
+        plan.progress.late += late;
+        plan.progress.done.push(view.now.wall);
+        let done = PlanStepDone {
+            plan_id: plan.id.clone(),
+            step: u32::try_from(plan.progress.done.len()).unwrap_or(u32::MAX),
+            done: step.clone(),
+            late_seconds: late.as_secs(),
+        };
+        out.commands
+            .push(PlanCommand::Emit(EventKind::PlanStep(Box::new(done))));
+        let is_last_told = plan.has_made_last_announcement()
+            && matches!(plan.steps.last(), Some(PlanStep::End { .. }));
+        let owner = plan.owner.clone();
+        match step {
+            PlanStep::Unready { .. } | PlanStep::Unknown => {}
+            PlanStep::Mode { mode, .. } => {
+                // Never a more open one, and always a change of its own.
+                let mode = match view.mode.mode {
+                    Mode::BlockNewConnection => SettableMode::BlockNewConnection,
+                    Mode::Normal | Mode::BlockNewSession | Mode::Initial => *mode,
+                };
+                self.set_mode(mode, out);
+            }
+            PlanStep::Announce { text, data, .. } => {
+                if is_last_told {
+                    self.close_to_connections(view, out);
+                }
+                let new = NewAnnouncement {
+                    text: text.clone(),
+                    data: data.clone(),
+                    channel_id: None,
+                    cancelled: false,
+                    actor: owner,
+                    reply_to: None,
+                };
+                self.announce(view, new, out);
+            }
+            PlanStep::End { per_minute, .. } => {
+                self.close_to_connections(view, out);
+                let default = EndRate::PerMinute(END_PER_MINUTE_DEFAULT);
+                self.end_all(view, per_minute.unwrap_or(default), out);
+            }
+        }
+    }
+
+    fn close_to_connections(&self, view: &View<'_>, out: &mut Out<'_>) {
+        if view.mode.mode != Mode::BlockNewConnection {
+            self.set_mode(SettableMode::BlockNewConnection, out);
+        }
+    }
+
+    fn set_mode(&self, mode: SettableMode, out: &mut Out<'_>) {
+        if let Some(plan) = &self.plan {
+            out.commands.push(PlanCommand::SetMode(PlanMode {
+                mode,
+                plan_id: plan.id.clone(),
+                actor: plan.owner.clone(),
+                on_behalf_of: plan.on_behalf_of.clone(),
+                reason: plan.reason.clone(),
+            }));
+        }
+    }
+
+    /// Begins an announcement: of the plan that runs, or of a client that waits for the answer.
+    pub(super) fn announce(
+        &mut self,
+        view: &View<'_>,
+        new: NewAnnouncement,
+        out: &mut Out<'_>,
+    ) -> AnnouncementId {
+        let now = view.now;
+        let is_hand_made = new.reply_to.is_some();
+        let plan = self.plan.as_ref().filter(|_| !is_hand_made);
+        // A client's announcement names the end that the plan has set, too.
+        let of_end = self
+            .plan
+            .as_ref()
+            .filter(|plan| !plan.is_over() && !plan.is_ending());
+        let sessions_end_at = of_end
+            .filter(|_| !new.cancelled)
+            .and_then(|plan| plan.ends_at(now));
+        let sessions = sessions_of(view, new.channel_id.as_ref(), |_| true);
+        let id = AnnouncementId::generate(out.random_bytes());
+        let stored = StoredAnnouncement {
+            id: id.clone(),
+            plan_id: plan.map(|plan| plan.id.clone()),
+            text: new
+                .text
+                .map(|text| with_minutes(&text, sessions_end_at, now)),
+            sessions_end_at,
+            data: new.data,
+            cancelled: new.cancelled,
+            channel_id: new.channel_id,
+            began: Moment::now(now),
+            progress: AnnouncementProgress {
+                cursor: sessions.first().map_or(now.wall, |&(age, _)| age),
+                channels: u64::try_from(sessions.len()).unwrap_or(u64::MAX),
+                told: 0,
+                failed: 0,
+                subscribers: 0,
+            },
+        };
+        let event = MaintenanceAnnounced {
+            announcement_id: id.clone(),
+            plan_id: stored.plan_id.clone(),
+            actor: new.actor,
+            closes_at: plan
+                .filter(|_| !new.cancelled)
+                .map(|plan| plan.due_close(now)),
+            sessions_end_at,
+            text: stored.text.clone(),
+            data: stored.data.clone(),
+            reason: plan.and_then(|plan| plan.reason.clone()),
+            channel_id: stored.channel_id.clone(),
+            channels: stored.progress.channels,
+            cancelled: stored.cancelled,
+        };
+        out.commands
+            .push(PlanCommand::Emit(EventKind::MaintenanceAnnounced(
+                Box::new(event),
+            )));
+        out.records
+            .push(Record::Announcement(Box::new(stored.clone())));
+        if let Some(plan) = self.plan.as_mut().filter(|_| !is_hand_made)
+            && stored.channel_id.is_none()
+            && !stored.cancelled
+        {
+            plan.progress.announced = Some(PlanAnnounced {
+                at: now.wall,
+                channels: stored.progress.channels,
+                told: 0,
+                failed: 0,
+            });
+        }
+        self.announcements
+            .begin(stored, sessions, view.webhooks, new.reply_to);
+        id
+    }
+
+    fn end_all(&mut self, view: &View<'_>, rate: EndRate, out: &mut Out<'_>) {
+        let Some(plan) = &self.plan else { return };
+        let stored = StoredEnd {
+            id: EndId::generate(out.random_bytes()),
+            plan_id: Some(plan.id.clone()),
+            actor: plan.owner.clone(),
+            reason: plan.reason.clone(),
+            channel_id: None,
+            rate,
+            progress: EndProgress {
+                cutoff: view.now.wall,
+                next: Moment::now(view.now).shifted(micros(FIRST_PAUSE)),
+            },
+        };
+        self.request_end(view, stored, None, out);
+    }
+
+    /// Begins to end the sessions that there are.
+    pub(super) fn request_end(
+        &mut self,
+        view: &View<'_>,
+        stored: StoredEnd,
+        reply_to: Option<ReplyHandle>,
+        out: &mut Out<'_>,
+    ) {
+        let sessions = sessions_of(view, stored.channel_id.as_ref(), |_| true);
+        let event = EndRequested {
+            end_id: stored.id.clone(),
+            plan_id: stored.plan_id.clone(),
+            actor: stored.actor.clone(),
+            reason: stored.reason.clone(),
+            channel_id: stored.channel_id.clone(),
+            sessions: u64::try_from(sessions.len()).unwrap_or(u64::MAX),
+        };
+        out.commands
+            .push(PlanCommand::Emit(EventKind::EndRequested(Box::new(event))));
+        out.records.push(Record::End(Box::new(stored.clone())));
+        self.ends.begin(NewEnd {
+            stored,
+            sessions: sessions.into_iter().map(|(_, slot)| slot).collect(),
+            reply_to,
+        });
+    }
+
+    fn miss(&mut self, view: &View<'_>, out: &mut Out<'_>) {
+        let allowed = self
+            .plan
+            .as_ref()
+            .map_or(0, |plan| plan.max_delay.as_secs());
+        let why = format!("late by more than {allowed} s in total");
+        self.finish(view, Ending::by_system(PlanOutcome::Missed, Some(why)), out);
+    }
+
+    /// Ends the plan: nothing more of it happens.
+    pub(super) fn finish(&mut self, view: &View<'_>, ending: Ending, out: &mut Out<'_>) {
+        let Some(plan) = self.plan.as_mut().filter(|plan| !plan.is_over()) else {
+            return;
+        };
+        plan.progress.over = Some(StoredOutcome {
+            outcome: ending.outcome,
+            why: ending.why.clone(),
+            at: view.now.wall,
+        });
+        let plan_id = plan.id.clone();
+        let takes_back = plan.has_announced() && ending.outcome != PlanOutcome::Done;
+        let owner = plan.owner.clone();
+        self.held = None;
+        self.announcements.stop(&plan_id, out);
+        let _ = self.stop_ends(Some(&plan_id), out);
+        out.commands
+            .push(PlanCommand::MakeObsolete(plan_id.clone()));
+        let over = PlanOver {
+            plan_id,
+            outcome: ending.outcome,
+            why: ending.why,
+            actor: ending.actor,
+            reason: ending.reason,
+            replaced_by: ending.replaced_by,
+        };
+        out.commands
+            .push(PlanCommand::Emit(EventKind::PlanOver(Box::new(over))));
+        out.commands.push(PlanCommand::Evaluate);
+        if takes_back && view.sessions.session_count() > 0 {
+            let new = NewAnnouncement {
+                text: None,
+                data: None,
+                channel_id: None,
+                cancelled: true,
+                actor: owner,
+                reply_to: None,
+            };
+            self.announce(view, new, out);
+        }
+    }
+
+    /// Stores how far the plan is, if that changed.
+    pub(super) fn record(&mut self, out: &mut Out<'_>) {
+        if let Some(plan) = &self.plan
+            && self.recorded.as_ref() != Some(&plan.progress)
+        {
+            self.recorded = Some(plan.progress.clone());
+            out.records
+                .push(Record::PlanProgress(Box::new(plan.progress.clone())));
+        }
+    }
+
+    /// Returns when something is to be done although nothing happens.
+    pub(super) fn next_deadline(&self, view: &View<'_>) -> Option<Duration> {
+        let now = view.now;
+        let is_held = self.held.is_some();
+        let step = self
+            .running()
+            .filter(|_| !is_held)
+            .and_then(|plan| Some(plan.due(plan.next_step()?, now).boot()));
+        let announcements = self.announcements.next_deadline(now.boot);
+        let ends = self.ends.next_deadline(now.boot, view.may_plan_end());
+        let stall = self.stall.next_deadline(view.stall_after);
+        [step, announcements, ends, stall]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+impl StoredPlan {
+    /// Returns the time of the close, by the wall clock as it stands.
+    pub(super) fn due_close(&self, now: Timestamp) -> Time {
+        if self.progress.done.is_empty() {
+            self.progress.closes.wall
+        } else {
+            self.progress.closes.by_boot(now).wall
+        }
+    }
+}
+
+fn note_progress(plan: &mut StoredPlan, progress: &AnnouncementProgress) {
+    if let Some(announced) = &mut plan.progress.announced {
+        announced.told = progress.told;
+        announced.failed = progress.failed;
+    }
+}
+
+/// Returns the moment as it counts after a start.
+fn at_boot(moment: Moment, host: HostState, now: Timestamp) -> Moment {
+    match host {
+        HostState::Running => moment,
+        HostState::Rebooted => moment.by_wall(now),
+    }
+}
+
+/// Returns the sessions of a channel, or of all, that stand at such an age, oldest first.
+fn sessions_of(
+    view: &View<'_>,
+    channel_id: Option<&ChannelId>,
+    is_meant: impl Fn(Time) -> bool,
+) -> Vec<(Time, Slot)> {
+    let aged = |slot: Slot| Some((view.sessions.session(slot)?.created_at, slot));
+    let is_meant = |it: &(Time, Slot)| is_meant(it.0);
+    match channel_id {
+        Some(channel_id) => {
+            let slot = view.sessions.find_session(channel_id);
+            slot.and_then(aged).filter(is_meant).into_iter().collect()
+        }
+        None => view
+            .sessions
+            .by_age(None)
+            .filter_map(aged)
+            .filter(is_meant)
+            .collect(),
+    }
+}
+
+/// Puts the minutes that are left into a text, rounded up.
+fn with_minutes(text: &str, sessions_end_at: Option<Time>, now: Timestamp) -> String {
+    let left = sessions_end_at.map_or(Duration::ZERO, |at| at.since(now.wall));
+    text.replace(MINUTES, &left.as_secs().div_ceil(60).to_string())
+}
+
+/// Returns how long an end of so many sessions takes at this rate.
+pub(super) fn time_of_end(sessions: u64, rate: EndRate) -> Duration {
+    interval(rate).saturating_mul(u32::try_from(sessions).unwrap_or(u32::MAX))
+}
+
+/// Returns a time in the past or future of another, in seconds.
+pub(super) const fn seconds_from(time: Time, seconds: i64) -> Time {
+    shifted(time, seconds.saturating_mul(MICROS_PER_SECOND))
+}

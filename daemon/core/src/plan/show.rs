@@ -1,0 +1,73 @@
+//! A plan as clients see it.
+
+use soramode_protocol::node::StorageState;
+use soramode_protocol::plan::{Plan, PlanHold, PlanStepState};
+
+use super::Plans;
+use super::context::View;
+use super::stored::StoredPlan;
+
+impl Plans {
+    /// Returns the plan that runs.
+    pub(super) fn shown_running(&self, view: &View<'_>) -> Option<Plan> {
+        self.running().map(|plan| self.shown(view, plan))
+    }
+
+    /// Returns the plan that runs, or the last one.
+    pub(super) fn shown_last(&self, view: &View<'_>) -> Option<Plan> {
+        self.plan.as_ref().map(|plan| self.shown(view, plan))
+    }
+
+    fn shown(&self, view: &View<'_>, plan: &StoredPlan) -> Plan {
+        let now = view.now;
+        let progress = &plan.progress;
+        let over = progress.over.as_ref();
+        let steps = plan.steps.iter().enumerate().map(|(place, step)| {
+            let done_at = progress.done.get(place).copied();
+            PlanStepState {
+                step: step.clone(),
+                due_at: done_at.unwrap_or_else(|| plan.due(step, now).wall),
+                done_at,
+            }
+        });
+        Plan {
+            id: plan.id.clone(),
+            state: plan.state(view.mode.mode),
+            outcome: over.map(|over| over.outcome),
+            why: over.and_then(|over| over.why.clone()),
+            over_at: over.map(|over| over.at),
+            owner: plan.owner.clone(),
+            on_behalf_of: plan.on_behalf_of.clone(),
+            reason: plan.reason.clone(),
+            created_at: plan.created_at,
+            at: plan.due_close(now),
+            steps: steps.collect(),
+            delay_seconds: progress.delay.as_secs(),
+            max_delay_seconds: plan.max_delay.as_secs(),
+            held: self.held.or_else(|| hold_of_ending(view, plan)),
+            announced: progress.announced,
+            asked: progress.asked,
+            ended: progress.ended,
+            failed: self.ends.failed(&plan.id),
+            problem: self
+                .ends
+                .problem()
+                .filter(|_| over.is_none() && plan.is_ending())
+                .cloned(),
+        }
+    }
+}
+
+/// Returns the reason why a plan asks for no session although it has begun to end them.
+const fn hold_of_ending_state(storage: StorageState, is_complete: bool) -> Option<PlanHold> {
+    match (storage, is_complete) {
+        (StorageState::Failed, _) => Some(PlanHold::StorageFailed),
+        (StorageState::Ok | StorageState::Memory, false) => Some(PlanHold::SessionsIncomplete),
+        (StorageState::Ok | StorageState::Memory, true) => None,
+    }
+}
+
+fn hold_of_ending(view: &View<'_>, plan: &StoredPlan) -> Option<PlanHold> {
+    let hold = hold_of_ending_state(view.storage, view.is_complete);
+    hold.filter(|_| plan.is_ending())
+}

@@ -1,0 +1,71 @@
+//! Whether the drain of a closed node progresses.
+
+use std::time::Duration;
+
+use soramode_protocol::node::StorageState;
+use soramode_protocol::plan::{StallCause, Stalled};
+
+use super::context::View;
+use crate::input::Timestamp;
+
+/// Watches the drain of a closed node.
+#[derive(Debug, Default)]
+pub(crate) struct StallWatch {
+    /// The last progress, and the number of sessions that had ended then; `None` while there is nothing to drain.
+    progress: Option<(Timestamp, u64)>,
+    stalled: Option<Stalled>,
+}
+
+impl StallWatch {
+    /// Returns whether there is nothing to drain.
+    pub(crate) const fn is_settled(&self) -> bool {
+        self.progress.is_none()
+    }
+
+    pub(crate) const fn stalled(&self) -> Option<Stalled> {
+        self.stalled
+    }
+
+    /// Looks at the drain. Returns the cause if it has stalled since the last look.
+    pub(crate) fn look(&mut self, view: &View<'_>, is_end_failing: bool) -> Option<StallCause> {
+        let is_draining =
+            view.mode.mode.is_block() && (view.sessions.session_count() > 0 || !view.is_complete);
+        if !is_draining {
+            *self = Self::default();
+            return None;
+        }
+        let (since, ended) = *self.progress.get_or_insert((view.now, view.sessions_ended));
+        if ended != view.sessions_ended {
+            self.progress = Some((view.now, view.sessions_ended));
+            self.stalled = None;
+            return None;
+        }
+        if view.now.boot < since.boot + view.stall_after {
+            return None;
+        }
+        let cause = cause(view, is_end_failing);
+        let since = since.wall;
+        let before = self.stalled.replace(Stalled { cause, since });
+        before.is_none().then_some(cause)
+    }
+
+    /// Returns when it will have stalled if nothing happens.
+    pub(crate) fn next_deadline(&self, stall_after: Duration) -> Option<Duration> {
+        match (self.progress, self.stalled) {
+            (Some((since, _)), None) => Some(since.boot + stall_after),
+            (_, Some(_)) | (None, None) => None,
+        }
+    }
+}
+
+const fn cause(view: &View<'_>, is_end_failing: bool) -> StallCause {
+    if matches!(view.storage, StorageState::Failed) {
+        StallCause::StorageFailed
+    } else if !view.is_complete {
+        StallCause::SessionsIncomplete
+    } else if is_end_failing {
+        StallCause::EndFailing
+    } else {
+        StallCause::NoDepartures
+    }
+}

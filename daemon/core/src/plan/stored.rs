@@ -1,0 +1,140 @@
+//! What a store keeps of plans, announcements and requests to end sessions.
+
+use std::time::Duration;
+
+use soramode_protocol::announce::NoticeData;
+use soramode_protocol::id::{AnnouncementId, ChannelId, EndId, PlanId};
+use soramode_protocol::plan::{EndRate, PlanAnnounced, PlanOutcome, PlanStep};
+use soramode_protocol::time::Time;
+
+/// A moment by both clocks. The boot clock counts while the machine runs; after a reboot the wall clock is all that is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// By the wall clock.
+    pub wall: Time,
+    /// By the boot clock, in microseconds; negative before the boot.
+    pub boot_micros: i64,
+}
+
+/// A plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPlan {
+    /// Its id.
+    pub id: PlanId,
+    /// Actor that started it.
+    pub owner: String,
+    /// Person that the owner acted for.
+    pub on_behalf_of: Option<String>,
+    /// Reason that the owner gave.
+    pub reason: Option<String>,
+    /// Time at which it was started.
+    pub created_at: Time,
+    /// Time of the close, as it was requested.
+    pub requested_at: Option<Time>,
+    /// Its steps.
+    pub steps: Vec<PlanStep>,
+    /// Total lateness up to which steps still run.
+    pub max_delay: Duration,
+    /// Number of other nodes that must be open at the close.
+    pub keep_open: Option<u64>,
+    /// How far it is.
+    pub progress: PlanProgress,
+}
+
+/// The part of a plan that changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanProgress {
+    /// When the close is due, delays included.
+    pub closes: Moment,
+    /// When each of the first steps was done.
+    pub done: Vec<Time>,
+    /// Total time by which steps were moved.
+    pub delay: Duration,
+    /// The part of it that counts as lateness.
+    pub late: Duration,
+    /// Its latest announcement.
+    pub announced: Option<PlanAnnounced>,
+    /// Number of sessions that the SFU was asked to end.
+    pub asked: u64,
+    /// Number of these that have ended.
+    pub ended: u64,
+    /// Set once it is over.
+    pub over: Option<StoredOutcome>,
+}
+
+/// How a plan ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredOutcome {
+    /// The outcome.
+    pub outcome: PlanOutcome,
+    /// Reason for it.
+    pub why: Option<String>,
+    /// Time of the end.
+    pub at: Time,
+}
+
+/// An announcement that has not reached every channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredAnnouncement {
+    /// Its id, which clients receive.
+    pub id: AnnouncementId,
+    /// Plan that announces.
+    pub plan_id: Option<PlanId>,
+    /// Text for people, complete.
+    pub text: Option<String>,
+    /// Time before which no session is ended.
+    pub sessions_end_at: Option<Time>,
+    /// Data for the application.
+    pub data: Option<NoticeData>,
+    /// Whether it takes back what was announced before.
+    pub cancelled: bool,
+    /// Channel that it goes to; all if absent.
+    pub channel_id: Option<ChannelId>,
+    /// When it began: it goes to the sessions that there were.
+    pub began: Moment,
+    /// How far it is.
+    pub progress: AnnouncementProgress,
+}
+
+/// The part of an announcement that changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnnouncementProgress {
+    /// Sessions that were created before this have been told. Those from it on may have been.
+    pub cursor: Time,
+    /// Number of channels that it goes to.
+    pub channels: u64,
+    /// Number of channels that Sora's API has told.
+    pub told: u64,
+    /// Number of channels that it was refused for.
+    pub failed: u64,
+    /// Most subscribers that any channel's notice went to.
+    pub subscribers: u64,
+}
+
+/// A request to end sessions, as long as some of them are left. It names the sessions by their age, not one by one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEnd {
+    /// Its id.
+    pub id: EndId,
+    /// Plan that ends them.
+    pub plan_id: Option<PlanId>,
+    /// Client that requested it, or that started the plan.
+    pub actor: String,
+    /// Reason that the client gave.
+    pub reason: Option<String>,
+    /// Channel of the session to end; all if absent.
+    pub channel_id: Option<ChannelId>,
+    /// Rate.
+    pub rate: EndRate,
+    /// How far it is.
+    pub progress: EndProgress,
+}
+
+/// The part of a request to end sessions that changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndProgress {
+    /// Sessions that were created later are not meant.
+    pub cutoff: Time,
+    /// When the SFU is to be asked next.
+    pub next: Moment,
+}
