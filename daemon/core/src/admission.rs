@@ -267,7 +267,6 @@ impl Gate {
         let connection_id = newcomer
             .connection_id
             .unwrap_or_else(|| ConnectionId::generate(self.random_bytes()));
-        self.timers.cancel(Timer::Linger(session));
         ctx.effects.records.push(Record::Pending {
             channel_id: newcomer.channel_id,
             connection_id: connection_id.clone(),

@@ -338,6 +338,7 @@ fn is_of_mode(record: &Record) -> bool {
         | Record::BoundTo { .. }
         | Record::OfSora(_)
         | Record::SessionOfSora(_)
+        | Record::SessionOfGate(_)
         | Record::Delivery(_)
         | Record::DeliveryForgotten(_)
         | Record::Member(_)

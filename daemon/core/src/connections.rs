@@ -264,6 +264,7 @@ impl Gate {
             home.live == 0 && home.pending == 0,
             home.owner,
         );
+        let has_lost_last = home.live == 0 && row.state == ConnectionState::Live;
         if is_told {
             let client_id = row.client_id.map(|client_id| *client_id);
             let connection_id = row.connection_id;
@@ -276,13 +277,12 @@ impl Gate {
             };
             self.emit(ctx, kind);
         }
+        if has_lost_last && is_told && self.has_grace(session) {
+            let until = ctx.now.boot + self.settings.reconnect_grace;
+            self.timers.set(Timer::Linger(session), until);
+        }
         match (is_empty, owner) {
-            (true, SessionOwner::Gate) if is_told && self.has_grace(session) => {
-                self.timers.set(
-                    Timer::Linger(session),
-                    ctx.now.boot + self.settings.reconnect_grace,
-                );
-            }
+            (true, SessionOwner::Gate) if self.timers.is_set(Timer::Linger(session)) => {}
             (true, SessionOwner::Gate) => self.destroy_session(ctx, session),
             (true, SessionOwner::Sora) | (false, _) => {}
         }
@@ -297,11 +297,44 @@ impl Gate {
 
     /// Ends the sessions that only wait for a client to come back: under the present mode none can.
     pub(crate) fn end_graces(&mut self, ctx: &mut Ctx) {
+        if self.settings.reconnect_grace.is_zero() {
+            return;
+        }
         let is_waiting = |slot: &Slot| self.timers.is_set(Timer::Linger(*slot));
         let sessions: Vec<Slot> = self.sessions.by_age(None).filter(is_waiting).collect();
         for session in sessions {
+            self.timers.cancel(Timer::Linger(session));
+            self.grace_ended(ctx, session);
+        }
+    }
+
+    /// No client came back to a session in time: it ends, unless its Sora does that.
+    pub(crate) fn grace_ended(&mut self, ctx: &mut Ctx, session: Slot) {
+        let is_over = self.sessions.session(session).is_some_and(|row| {
+            row.owner == SessionOwner::Gate && row.live == 0 && row.pending == 0
+        });
+        if is_over {
             self.destroy_session(ctx, session);
         }
+    }
+
+    /// Keeps a session that Sora has ended, if a client that left it may still come back.
+    pub(crate) fn keep_for_grace(&mut self, ctx: &mut Ctx, session: Slot) -> bool {
+        if !self.timers.is_set(Timer::Linger(session)) {
+            return false;
+        }
+        let Some(row) = self
+            .sessions
+            .session_mut(session)
+            .filter(|row| row.live == 0 && row.pending == 0)
+        else {
+            return false;
+        };
+        row.owner = SessionOwner::Gate;
+        row.last_end = EndReason::SessionDestroyed;
+        let channel_id = row.channel_id.clone();
+        ctx.effects.records.push(Record::SessionOfGate(channel_id));
+        true
     }
 
     /// Ends a session that has no connections.

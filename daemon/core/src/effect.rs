@@ -72,6 +72,8 @@ pub enum Record {
     OfSora(ConnectionId),
     /// What no event says: the session on this channel is a real Sora's, and ends when that says so.
     SessionOfSora(ChannelId),
+    /// What no event says: Sora has ended the session on this channel, which goes on until its clients have had time to come back.
+    SessionOfGate(ChannelId),
     /// The mode that a start begins with: it makes no event.
     Mode(Box<ModeState>),
     /// When the mode ends by itself, by the boot clock, as far as that is known: what the event says of it is by the wall clock.
@@ -133,6 +135,7 @@ impl Record {
             | Self::BoundTo { .. }
             | Self::OfSora(_)
             | Self::SessionOfSora(_)
+            | Self::SessionOfGate(_)
             | Self::Mode(_)
             | Self::ExpiresAtBoot(_)
             | Self::Delivery(_)

@@ -219,7 +219,7 @@ impl Gate {
                 Timer::Poll => self.want_poll(ctx),
                 Timer::Pending(slot) => self.pending_over(ctx, slot, EndReason::Timeout),
                 Timer::Grace(socket) => self.grace_over(ctx, socket),
-                Timer::Linger(session) => self.destroy_session(ctx, session),
+                Timer::Linger(session) => self.grace_ended(ctx, session),
                 Timer::Delivery(place) => self.try_delivery(ctx, place),
                 // The end of the step looks what is due.
                 Timer::Plan => {}

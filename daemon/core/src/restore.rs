@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -19,7 +20,7 @@ use crate::input::{HostState, SocketId, Timestamp};
 use crate::known::{Known, UntrackedIncarnations};
 use crate::member::Member;
 use crate::plan::Plans;
-use crate::rows::{NewConnection, SessionOwner, Since};
+use crate::rows::{NewConnection, Since};
 use crate::sessions::Sessions;
 use crate::slab::Slot;
 use crate::snapshot::{Seed, Settings, StartParams, Stored, StoredConnection, StoredSession};
@@ -232,12 +233,15 @@ impl Gate {
 
     /// Sessions that nobody is in linger from now on.
     fn restore_lingers(&mut self) {
-        let at = self.started.boot + self.settings.reconnect_grace;
+        let grace = if self.mode.mode == Mode::BlockNewConnection {
+            Duration::ZERO
+        } else {
+            self.settings.reconnect_grace
+        };
+        let at = self.started.boot + grace;
         for slot in self.sessions.by_age(None) {
             let row = self.sessions.session(slot);
-            if row.is_some_and(|row| {
-                row.owner == SessionOwner::Gate && row.live == 0 && row.pending == 0
-            }) {
+            if row.is_some_and(|row| row.is_announced && row.live == 0) {
                 self.timers.set(Timer::Linger(slot), at);
             }
         }

@@ -97,7 +97,9 @@ impl Gate {
                         .session(*slot)
                         .is_some_and(|row| row.session_id == session_id)
                 };
-                if let Some(session) = session.filter(is_it) {
+                if let Some(session) = session.filter(is_it)
+                    && !self.keep_for_grace(ctx, session)
+                {
                     self.session_over(ctx, session, None);
                 }
             }

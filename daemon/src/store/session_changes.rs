@@ -18,7 +18,8 @@ pub(super) struct SessionChanges<'a>(BTreeMap<&'a ChannelId, Change<'a>>);
 struct Change<'a> {
     /// Session, if created in this commit.
     created: Option<(&'a SessionId, Time)>,
-    is_sora: bool,
+    /// Owner of its id, if that changed.
+    is_sora: Option<bool>,
     /// Live connections that are more now.
     net_live: i64,
     /// Highest value of `net_live` so far.
@@ -45,7 +46,12 @@ impl<'a> SessionChanges<'a> {
 
     /// A Sora made its id and ends it.
     pub(super) fn session_is_of_sora(&mut self, channel_id: &'a ChannelId) {
-        self.of(channel_id).is_sora = true;
+        self.of(channel_id).is_sora = Some(true);
+    }
+
+    /// Sora has ended it, and the daemon keeps it for a while.
+    pub(super) fn session_is_of_gate(&mut self, channel_id: &'a ChannelId) {
+        self.of(channel_id).is_sora = Some(false);
     }
 
     pub(super) fn connection_created(&mut self, channel_id: &'a ChannelId) {
@@ -106,12 +112,12 @@ impl<'a> SessionChanges<'a> {
                         net_live,
                         peak_live,
                         connections_created,
-                        is_sora
+                        is_sora.unwrap_or(false)
                     ],
                 )?;
             } else {
                 let sql = "UPDATE sessions SET max_connections = max(max_connections, live + ?2), live = live + ?3,
-                    total_connections = total_connections + ?4, is_sora = is_sora OR ?5 WHERE channel_id = ?1";
+                    total_connections = total_connections + ?4, is_sora = coalesce(?5, is_sora) WHERE channel_id = ?1";
                 run(
                     to,
                     sql,

@@ -236,6 +236,7 @@ fn needs_sync(record: &Record) -> bool {
         | Record::BoundTo { .. }
         | Record::OfSora(_)
         | Record::SessionOfSora(_)
+        | Record::SessionOfGate(_)
         | Record::DeliveryForgotten(_)
         | Record::Claimed { .. }
         | Record::Unclaimed(_)
@@ -293,6 +294,10 @@ fn write<'a>(
         ),
         Record::SessionOfSora(channel_id) => {
             session_changes.session_is_of_sora(channel_id);
+            Ok(())
+        }
+        Record::SessionOfGate(channel_id) => {
+            session_changes.session_is_of_gate(channel_id);
             Ok(())
         }
         Record::Mode(state) => {

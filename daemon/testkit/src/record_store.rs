@@ -169,6 +169,11 @@ impl RecordStore {
                     connection.source = Source::Sora;
                 }
             }
+            Record::SessionOfGate(channel_id) => {
+                if let Some(session) = self.sessions.get_mut(channel_id) {
+                    session.owner = SessionOwner::Gate;
+                }
+            }
             Record::SessionOfSora(channel_id) => {
                 if let Some(session) = self.sessions.get_mut(channel_id) {
                     session.owner = SessionOwner::Sora;

@@ -252,8 +252,8 @@ impl Ends {
         Some(Gone { plan_id })
     }
 
-    /// The daemon was stopped for a while: whatever waited meanwhile comes first.
-    pub(crate) fn overslept(&mut self, now: Duration) {
+    /// Asks for no session for a moment.
+    pub(crate) fn pause(&mut self, now: Duration) {
         for request in self.requests.values_mut() {
             request.next_at = request.next_at.max(now + FIRST_PAUSE);
         }

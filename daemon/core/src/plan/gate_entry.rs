@@ -1,5 +1,7 @@
 //! The gate's side of the plan part: shows it the gate, and carries out its commands. The only file that knows both.
 
+use std::time::Duration;
+
 use soramode_protocol::announce::Announce;
 use soramode_protocol::end::End;
 use soramode_protocol::event::EventType;
@@ -103,12 +105,12 @@ impl Gate {
 
     /// Takes note of the time before anything else of a step: a deadline of the past means that the daemon was stopped.
     pub(crate) fn note_oversleep(&mut self, now: Timestamp) {
-        let is_late = self
+        let late = self
             .timers
             .at(Timer::Plan)
-            .is_some_and(|at| now.boot > at + super::ends::FIRST_PAUSE);
-        if is_late {
-            self.plans.overslept(now.boot);
+            .map_or(Duration::ZERO, |at| now.boot.saturating_sub(at));
+        if late > super::ends::FIRST_PAUSE {
+            self.plans.overslept(now.boot, late);
         }
     }
 

@@ -51,6 +51,8 @@ pub(crate) struct Plans {
     plan: Option<StoredPlan>,
     recorded: Option<PlanProgress>,
     held: Option<PlanHold>,
+    /// Since when the plan that ends sessions may ask for none.
+    ends_held_since: Option<Duration>,
     announcements: Announcements,
     ends: Ends,
     stall: StallWatch,
@@ -87,9 +89,10 @@ impl Plans {
         self.running().is_none() && self.announcements.is_empty() && self.ends.is_empty()
     }
 
-    /// Returns whether no drain is watched.
-    const fn is_settled(&self) -> bool {
-        self.stall.is_settled()
+    /// Returns whether no drain is watched, and what there is of a plan is stored.
+    fn is_settled(&self) -> bool {
+        let progress = self.plan.as_ref().map(|plan| &plan.progress);
+        self.stall.is_settled() && self.recorded.as_ref() == progress
     }
 
     fn running(&self) -> Option<&StoredPlan> {
@@ -220,6 +223,8 @@ impl Plans {
         }
         if matches!(input, PlanInput::OperatorOpens | PlanInput::SystemOpens) {
             stopped.ends = self.stop_ends(None, out);
+        } else if let Some(plan_id) = &stopped.plan_id {
+            stopped.ends = self.stop_ends(Some(plan_id), out);
         }
         if stopped.plan_id.is_some() {
             let why = if input == PlanInput::OperatorLoosens {
@@ -259,9 +264,18 @@ impl Plans {
         }
     }
 
-    /// The daemon was stopped for a while: whatever waited meanwhile comes first.
-    pub(crate) fn overslept(&mut self, now: Duration) {
-        self.ends.overslept(now);
+    /// The daemon was stopped for a while: what waited meanwhile comes first. Sessions are ended that much later.
+    pub(crate) fn overslept(&mut self, now: Duration, by: Duration) {
+        self.ends.pause(now);
+        self.delay_ends(by);
+    }
+
+    /// Counts a time in which a plan should have ended sessions and did not.
+    fn delay_ends(&mut self, by: Duration) {
+        if let Some(plan) = self.plan.as_mut().filter(|plan| plan.is_ending()) {
+            plan.progress.late += by;
+            plan.progress.delay += by;
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use soramode_protocol::id::{AnnouncementId, ChannelId, EndId};
 use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::node::StorageState;
 use soramode_protocol::plan::{
-    END_PER_MINUTE_DEFAULT, EndRate, PlanAnnounced, PlanOutcome, PlanStep,
+    END_PER_MINUTE_DEFAULT, EndRate, PlanAnnounced, PlanOutcome, PlanState, PlanStep,
 };
 use soramode_protocol::time::Time;
 
@@ -150,7 +150,6 @@ impl Plans {
         let Some(plan) = self.running() else { return };
         let is_open = !view.mode.mode.is_block();
         let is_unknown = plan.steps.contains(&PlanStep::Unknown);
-        let is_late = plan.is_ending() && plan.progress.late > plan.max_delay;
         if is_open && plan.has_closed() {
             let ending = Ending::cancelled(&view.mode.actor.clone(), "the node was opened", None);
             let _ = self.stop_ends(None, out);
@@ -158,8 +157,6 @@ impl Plans {
         } else if is_unknown {
             let why = "it has a step that this version does not know".to_owned();
             self.finish(view, Ending::by_system(PlanOutcome::Failed, Some(why)), out);
-        } else if is_late {
-            self.miss(view, out);
         }
     }
 
@@ -168,6 +165,7 @@ impl Plans {
         self.end_found(view, out)
             || self.finish_if_drained(view, out)
             || self.finish_announcements(view, out)
+            || self.miss_late_end(view, out)
             || self.run_due_step(view, out)
             || self.call(view, out)
     }
@@ -193,6 +191,35 @@ impl Plans {
                 .push(PlanCommand::Emit(EventKind::PlanStalled { plan_id, cause }));
         }
         is_any_over
+    }
+
+    /// Ends a plan whose sessions would be ended too late. The time counts in which it may ask for none.
+    fn miss_late_end(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
+        let Some(plan) = self.running().filter(|plan| plan.is_ending()) else {
+            self.ends_held_since = None;
+            return false;
+        };
+        let max_delay = plan.max_delay;
+        let now = view.now.boot;
+        if !view.may_plan_end() {
+            self.ends_held_since.get_or_insert(now);
+            return false;
+        }
+        if let Some(since) = self.ends_held_since.take().filter(|since| *since < now) {
+            self.delay_ends(now.saturating_sub(since));
+            self.ends.pause(now);
+        }
+        let is_late = self
+            .running()
+            .is_some_and(|plan| plan.progress.late > max_delay);
+        let state = self
+            .running()
+            .map_or(PlanState::Over, |plan| plan.state(view.mode.mode));
+        if !is_late || react(state, PlanInput::TooLate) != Reaction::Miss {
+            return false;
+        }
+        self.miss(view, out);
+        true
     }
 
     /// Sessions that were found while a plan ends sessions are announced to, and then asked last.

@@ -157,6 +157,9 @@ impl Show {
                 format!("kept: {channel_id} is this node's, token {}", token.0)
             }
             Record::Unclaimed(channel_id) => format!("kept: {channel_id} is not this node's"),
+            Record::SessionOfGate(channel_id) => {
+                format!("kept: the session on {channel_id} goes on without Sora")
+            }
             Record::SessionOfSora(channel_id) => {
                 format!("kept: the session on {channel_id} is Sora's")
             }

@@ -19,6 +19,9 @@ use soramode_protocol::session::{GetSession, ListConnections, ListRequest, ListS
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::{Wait, WaitFor};
 
+/// Begins what is wrong with a request that does not reach the gate.
+pub(super) const REFUSED: &str = "refused before the gate: ";
+
 /// What is wrong with a line.
 pub(super) type Problem = String;
 
@@ -200,7 +203,9 @@ impl Speakers {
             }
             _ => {
                 let request = self.request(all)?;
-                request.check().map_err(|error| error.to_string())?;
+                request
+                    .check()
+                    .map_err(|error| format!("{REFUSED}{error}"))?;
                 Ok(Input::Request {
                     reply_to: self.reply_to(who),
                     actor: format!("uid:1000({who})").into(),

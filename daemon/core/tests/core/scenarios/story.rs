@@ -38,7 +38,7 @@ use soramode_testkit::record_store::RecordStore;
 
 use super::etcd::fence_after;
 use super::plan::outcome;
-use super::read::{Problem, Speakers, Words, duration, words};
+use super::read::{Problem, REFUSED, Speakers, Words, duration, words};
 use crate::show::{Detail, Show, seconds};
 
 /// 2026-11-22T20:00:00Z
@@ -201,10 +201,15 @@ impl Story {
             happened.extend(self.sfu(answer)?);
         } else {
             let input = match what.strip_prefix("hook ") {
-                Some(answer) => self.tried(answer)?,
-                None => self.speakers.input(what, self.now)?,
+                Some(answer) => self.tried(answer),
+                None => self.speakers.input(what, self.now),
             };
-            happened.extend(self.step(input)?);
+            match input {
+                Err(problem) if problem.starts_with(REFUSED) => {
+                    happened.push(format!("-> {problem}"));
+                }
+                input => happened.extend(self.step(input?)?),
+            }
         }
         Ok(happened)
     }

@@ -125,7 +125,8 @@ fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
     must((!is_wrong).then_some(()), || format!("2: {id} was let in"))
 }
 
-/// 3: a change of the mode or of the membership changes no session and no connection.
+/// 3: a change of the mode or of the membership changes no session and no connection; but where nobody may come back any more, a session
+/// that waited for that ends.
 fn modes_change_no_table(step: &Step<'_>) -> Result<(), String> {
     let is_change = matches!(
         step.turn,
@@ -136,7 +137,16 @@ fn modes_change_no_table(step: &Step<'_>) -> Result<(), String> {
             } | Input::StorageRestored
         ) | Turn::Heartbeat
     );
-    let is_same = step.before.sessions == step.after.sessions
+    let tightens = step
+        .effects
+        .kinds()
+        .any(|kind| matches!(kind, EventKind::ModeChanged(it) if it.mode == Mode::BlockNewConnection));
+    let counted = |tables: &Tables| {
+        let sessions = tables.sessions.iter();
+        let counted = sessions.filter(|it| it.connections > 0 || !tightens);
+        counted.cloned().collect::<Vec<_>>()
+    };
+    let is_same = counted(step.before) == counted(step.after)
         && step.before.connections == step.after.connections;
     must(
         (!is_change || step.is_late || is_same).then_some(()),

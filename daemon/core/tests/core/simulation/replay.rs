@@ -52,6 +52,7 @@ impl Replay {
             Record::BoundTo { .. }
             | Record::OfSora(_)
             | Record::SessionOfSora(_)
+            | Record::SessionOfGate(_)
             | Record::Mode(_)
             | Record::ExpiresAtBoot(_)
             | Record::Plan(_)

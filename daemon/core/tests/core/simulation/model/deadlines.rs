@@ -64,7 +64,7 @@ impl Model {
             }
             Deadline::Linger(index) => {
                 let number = self.sessions[index].number;
-                self.destroy(number);
+                self.grace_over(number);
             }
             Deadline::Wait(part, index) => self.fire_wait(part, index),
         }

@@ -108,7 +108,7 @@ impl Model {
     fn judge(&self, mode: Mode, channel: &ChannelId) -> Option<(u8, RejectReason)> {
         let somebody_is_in = self
             .session_on(channel)
-            .is_some_and(|session| self.live_in(session) > 0);
+            .is_some_and(|session| self.live_in(session) > 0 || self.is_in_grace(session));
         if mode == Mode::Initial || self.membership == Membership::Fenced {
             Some((3, RejectReason::Initial))
         } else if mode == Mode::BlockNewConnection {
@@ -396,7 +396,14 @@ impl Model {
                 if let Some(number) =
                     session.filter(|&number| self.session(number).session_id == *session_id)
                 {
-                    self.session_over(number, None);
+                    if self.connections_of(number) == 0 && self.is_in_grace(number) {
+                        // It goes on until its clients have had time to come back.
+                        let session = self.session(number);
+                        session.of_sora = false;
+                        session.last_end = EndReason::SessionDestroyed;
+                    } else {
+                        self.session_over(number, None);
+                    }
                 }
             }
             // Another simulation has a Sora that can be asked.

@@ -17,7 +17,7 @@ use soramode_core::snapshot::{Settings, StartParams, Stored};
 use soramode_protocol::decision::RejectReason;
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
-use soramode_protocol::mode::{DatedModeChange, ModeState};
+use soramode_protocol::mode::{DatedModeChange, Mode, ModeState};
 use soramode_protocol::node::Membership;
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::ConnectionState;
@@ -309,9 +309,8 @@ impl Model {
     }
 
     fn add(&mut self, connection: Connection) {
-        let (id, session) = (connection.id.clone(), connection.session);
+        let id = connection.id.clone();
         let is_live = connection.pending_until.is_none();
-        self.session(session).lingers_until = None;
         self.connections.push(connection);
         if is_live {
             self.name_in_reports(&id);
@@ -384,14 +383,15 @@ impl Model {
                 .push((self.now.boot + REMEMBERED, gone.id.clone()));
         }
         let is_empty = self.connections_of(gone.session) == 0;
-        let (linger, boot) = (self.settings.reconnect_grace, self.now.boot);
+        let lost_last = gone.pending_until.is_none() && self.live_in(gone.session) == 0;
+        let until = self.grace_from_now();
         let session = self.session(gone.session);
         session.last_end = reason;
         let (channel_id, session_id) = (session.channel_id.clone(), session.session_id.clone());
-        let ends_now = is_empty && !session.of_sora && (linger.is_zero() || !session.told);
-        if is_empty && !session.of_sora && !ends_now {
-            session.lingers_until = Some(boot + linger);
+        if lost_last && session.told && until.is_some() {
+            session.lingers_until = until;
         }
+        let ends_now = is_empty && !session.of_sora && session.lingers_until.is_none();
         if session.told {
             let (connection_id, client_id) = (gone.id, gone.client_id);
             self.events.push(EventKind::ConnectionDestroyed {
@@ -404,6 +404,36 @@ impl Model {
         }
         if ends_now {
             self.destroy(gone.session);
+        }
+    }
+
+    /// Until when a client that leaves now may come back.
+    fn grace_from_now(&self) -> Option<Duration> {
+        let grace = self.settings.reconnect_grace;
+        let is_given = !grace.is_zero() && self.mode.mode != Mode::BlockNewConnection;
+        is_given.then(|| self.now.boot + grace)
+    }
+
+    /// Nobody may come back any more: what is empty ends, unless Sora ends it.
+    fn grace_over(&mut self, number: u64) {
+        let is_empty = self.connections_of(number) == 0;
+        let session = self.session(number);
+        session.lingers_until = None;
+        if is_empty && !session.of_sora {
+            self.destroy(number);
+        }
+    }
+
+    fn is_in_grace(&self, number: u64) -> bool {
+        let session = self.sessions.iter().find(|it| it.number == number);
+        session.is_some_and(|it| it.lingers_until.is_some())
+    }
+
+    pub(super) fn graces_over(&mut self) {
+        let waiting = self.sessions.iter().filter(|it| it.lingers_until.is_some());
+        let numbers: Vec<u64> = waiting.map(|it| it.number).collect();
+        for number in numbers {
+            self.grace_over(number);
         }
     }
 

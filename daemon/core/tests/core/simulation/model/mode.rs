@@ -170,6 +170,9 @@ impl Model {
             change: change.clone(),
         });
         self.events.push(EventKind::ModeChanged(Box::new(change)));
+        if self.mode.mode == Mode::BlockNewConnection {
+            self.graces_over();
+        }
     }
 
     fn enter_by_itself(&mut self, mode: Mode, cause: &str) {

@@ -1,10 +1,12 @@
 //! What a restart keeps, and what it forgets.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use soramode_core::input::{HostState, SocketId, Timestamp};
 use soramode_core::snapshot::Settings;
 use soramode_protocol::event::EndReason;
+use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
 
 use super::{Model, made_id, mode};
@@ -69,13 +71,18 @@ impl Model {
             self.started.boot,
             self.settings.reconnect_grace,
         );
+        let linger = if self.mode.mode == Mode::BlockNewConnection {
+            Duration::ZERO
+        } else {
+            linger
+        };
         self.sessions.retain(|session| {
             session.told || connections.iter().any(|it| it.session == session.number)
         });
         for session in &mut self.sessions {
             let inside = connections.iter().filter(|it| it.session == session.number);
-            let is_empty = inside.clone().next().is_none();
-            session.lingers_until = (is_empty && !session.of_sora).then_some(boot + linger);
+            let has_live = inside.clone().any(|it| it.pending_until.is_none());
+            session.lingers_until = (session.told && !has_live).then_some(boot + linger);
             session.last_end = EndReason::Disconnected;
             if !session.told {
                 session.of_sora = false;
