@@ -1,6 +1,6 @@
 //! The queue of announcements: each goes to the sessions there were when it began, the oldest first.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ struct Running {
     left: BTreeMap<Slot, Time>,
     by_age: BTreeSet<(Time, Slot)>,
     /// Sessions to be told, oldest first.
-    waiting: VecDeque<Slot>,
+    waiting: BTreeSet<(Time, Slot)>,
     /// Sessions with a pending connection: told when that is live or gone, and at the latest at this time.
     aside: BTreeMap<Slot, Duration>,
     /// Sessions that the SFU refused, and when they are tried again.
@@ -113,7 +113,7 @@ impl Announcements {
             notice,
             left: sessions.iter().map(|&(age, slot)| (slot, age)).collect(),
             by_age: sessions.iter().copied().collect(),
-            waiting: sessions.into_iter().map(|(_, slot)| slot).collect(),
+            waiting: sessions.into_iter().collect(),
             aside: BTreeMap::new(),
             retries: BTreeMap::new(),
             problems: Vec::new(),
@@ -203,10 +203,8 @@ impl Announcements {
             return false;
         };
         self.lane.not_made();
-        if let Some(running) = self.running.get_mut(&number)
-            && running.left.contains_key(&slot)
-        {
-            running.waiting.push_front(slot);
+        if let Some(running) = self.running.get_mut(&number) {
+            running.put_back(slot);
         }
         true
     }
@@ -248,6 +246,13 @@ impl Running {
         }
     }
 
+    /// Puts a session among those to be told.
+    fn put_back(&mut self, slot: Slot) {
+        if let Some(age) = self.left.get(&slot) {
+            self.waiting.insert((*age, slot));
+        }
+    }
+
     /// Moves sessions that need not wait any longer to those to be told.
     fn wake(&mut self, view: &View<'_>) {
         let now = view.now.boot;
@@ -256,31 +261,35 @@ impl Running {
                 .session(slot)
                 .is_none_or(|row| row.pending == 0)
         };
-        let ready = self
+        let ready: Vec<Slot> = self
             .aside
-            .extract_if(.., |slot, until| *until <= now || is_ready(*slot));
-        for (slot, _) in ready {
-            self.waiting.push_back(slot);
-            self.retries.insert(
-                slot,
-                Retry {
-                    tries: 0,
-                    pause: RETRY_PAUSE_MIN,
-                    at: Duration::MAX,
-                },
-            );
+            .extract_if(.., |slot, until| *until <= now || is_ready(*slot))
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in ready {
+            let retry = Retry {
+                tries: 0,
+                pause: RETRY_PAUSE_MIN,
+                at: Duration::MAX,
+            };
+            self.retries.insert(slot, retry);
+            self.put_back(slot);
         }
-        for (slot, retry) in &mut self.retries {
-            if retry.at <= now {
+        let due = self.retries.iter_mut().filter(|(_, retry)| retry.at <= now);
+        let due: Vec<Slot> = due
+            .map(|(slot, retry)| {
                 retry.at = Duration::MAX;
-                self.waiting.push_back(*slot);
-            }
+                *slot
+            })
+            .collect();
+        for slot in due {
+            self.put_back(slot);
         }
     }
 
     /// Takes the next session to be told.
     fn next(&mut self, view: &View<'_>) -> Option<Slot> {
-        while let Some(slot) = self.waiting.pop_front() {
+        while let Some((_, slot)) = self.waiting.pop_first() {
             if !self.left.contains_key(&slot) {
                 continue;
             }
@@ -314,7 +323,7 @@ impl Running {
             return self.drop_session(slot);
         };
         if outcome.is_unreachable() {
-            self.waiting.push_front(slot);
+            self.put_back(slot);
             if is_outage && self.stored.plan_id.is_none() {
                 self.give_up(view, problem);
             }

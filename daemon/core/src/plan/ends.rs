@@ -410,15 +410,11 @@ impl Ends {
         true
     }
 
-    /// Takes back a call that was never made; false if it is none of these.
-    pub(crate) fn not_made(&mut self, id: CallId) -> bool {
-        let Some(slot) = self.calls.remove(&id) else {
-            return false;
-        };
+    /// Takes back a call that was never made. Returns the plan that so has asked one session less.
+    pub(crate) fn not_made(&mut self, id: CallId) -> Option<PlanId> {
+        let slot = self.calls.remove(&id)?;
         self.lane.not_made();
-        let Some(asked) = self.asked.remove(&slot) else {
-            return true;
-        };
+        let asked = self.asked.remove(&slot)?;
         if let Some(request) = self.requests.get_mut(&asked.request) {
             request.answer.in_flight = request
                 .answer
@@ -427,7 +423,9 @@ impl Ends {
             request.unasked.insert(slot);
             request.waiting.push_front(slot);
         }
-        true
+        let request = self.requests.get(&asked.request)?;
+        let plan_id = request.stored.plan_id.clone();
+        plan_id.filter(|_| asked.tries == 1)
     }
 
     /// Answers clients whose sessions were each asked once, and takes requests away of which no session is left. Returns whether one

@@ -122,7 +122,7 @@ impl Plans {
     pub(crate) fn has_stopped(&self, id: Option<&EndId>, stops_before: u64) -> bool {
         match id {
             Some(id) => self.ends.was_stopped(id),
-            None => self.ends.stops() > stops_before && self.ends.is_empty(),
+            None => self.ends.stops() > stops_before && !self.ends.has_request(None),
         }
     }
 
@@ -258,8 +258,14 @@ impl Plans {
     /// Takes back calls that were never made, because their records could not be written.
     pub(crate) fn not_made(&mut self, ids: &[CallId]) {
         for id in ids {
-            if !self.announcements.not_made(*id) {
-                self.ends.not_made(*id);
+            if self.announcements.not_made(*id) {
+                continue;
+            }
+            let plan_id = self.ends.not_made(*id);
+            if let Some(plan) = &mut self.plan
+                && plan_id.as_ref() == Some(&plan.id)
+            {
+                plan.progress.asked = plan.progress.asked.saturating_sub(1);
             }
         }
     }

@@ -29,6 +29,9 @@ use crate::input::{HostState, ReplyHandle, Timestamp};
 use crate::slab::Slot;
 use crate::snapshot::SoraAdmission;
 
+/// The difference from which on the wall clock has been set, and does not merely run a little faster.
+const CLOCK_STEP: Duration = Duration::from_secs(1);
+
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// An announcement to be made.
@@ -97,6 +100,13 @@ impl Plans {
             let sessions = sessions_of(view, stored.channel_id.as_ref(), |age| {
                 age >= stored.progress.cursor && age <= cutoff
             });
+            // Those that were being told will be told again, and counted then.
+            let left = u64::try_from(sessions.len()).unwrap_or(u64::MAX);
+            let progress = &mut stored.progress;
+            progress.told = progress
+                .channels
+                .saturating_sub(left)
+                .saturating_sub(progress.failed);
             self.announcements
                 .begin(stored, sessions, view.webhooks, None);
         }
@@ -162,12 +172,25 @@ impl Plans {
 
     /// Does one thing that is due; false if nothing is. The commands must be carried out before the next call.
     pub(super) fn advance(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
+        self.note_clock(view.now);
         self.end_found(view, out)
             || self.finish_if_drained(view, out)
             || self.finish_announcements(view, out)
             || self.miss_late_end(view, out)
             || self.run_due_step(view, out)
             || self.call(view, out)
+    }
+
+    /// Stores the time of the close by the wall clock anew if that was set: a reboot goes by it.
+    fn note_clock(&mut self, now: Timestamp) {
+        let is_by_boot = |plan: &&mut StoredPlan| !plan.is_over() && !plan.progress.done.is_empty();
+        if let Some(plan) = self.plan.as_mut().filter(is_by_boot) {
+            let (stored, present) = (plan.progress.closes.wall, plan.progress.closes.by_boot(now));
+            let difference = stored.since(present.wall).max(present.wall.since(stored));
+            if difference >= CLOCK_STEP {
+                plan.progress.closes = present;
+            }
+        }
     }
 
     /// Makes the calls that may be made now. Returns whether a request or an announcement is over.

@@ -13,6 +13,7 @@ mod cluster_simulation;
 mod deliveries;
 mod dice;
 mod lossy_sora;
+mod plan_simulation;
 mod purity;
 mod scenarios;
 mod show;

@@ -137,10 +137,9 @@ fn modes_change_no_table(step: &Step<'_>) -> Result<(), String> {
             } | Input::StorageRestored
         ) | Turn::Heartbeat
     );
-    let tightens = step
-        .effects
-        .kinds()
-        .any(|kind| matches!(kind, EventKind::ModeChanged(it) if it.mode == Mode::BlockNewConnection));
+    let tightens = step.effects.kinds().any(
+        |kind| matches!(kind, EventKind::ModeChanged(it) if it.mode == Mode::BlockNewConnection),
+    );
     let counted = |tables: &Tables| {
         let sessions = tables.sessions.iter();
         let counted = sessions.filter(|it| it.connections > 0 || !tightens);

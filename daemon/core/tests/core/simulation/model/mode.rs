@@ -140,10 +140,15 @@ impl Model {
             own_mode: None,
             plan_id: None,
         });
-        if let (Some(dated), Some(EventKind::ModeChanged(told))) =
-            (self.changes.last_mut(), self.events.last_mut())
-        {
+        if let Some(dated) = self.changes.last_mut() {
             dated.change.on_behalf_of.clone_from(&change.on_behalf_of);
+        }
+        // Sessions may have ended after it.
+        let told = self.events.iter_mut().rev().find_map(|event| match event {
+            EventKind::ModeChanged(told) => Some(told),
+            _ => None,
+        });
+        if let Some(told) = told {
             told.on_behalf_of.clone_from(&change.on_behalf_of);
         }
     }

@@ -1,0 +1,146 @@
+//! The guarantees of a plan, checked with each call to the SFU.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use soramode_core::input::Timestamp;
+use soramode_core::plan::calls::{SfuCall, SfuRequest};
+use soramode_protocol::id::{ChannelId, ConnectionId, PlanId, SessionId};
+use soramode_protocol::mode::Mode;
+
+use super::naive::{Naive, boot};
+
+/// A client, as the SFU sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    pub(super) channel: ChannelId,
+    /// When it came: the step.
+    pub(super) since: u64,
+    /// It reached the SFU past the gate.
+    pub(super) is_rogue: bool,
+}
+
+/// What is known of announcements and calls.
+#[derive(Default)]
+pub(super) struct Guarantees {
+    /// The last notice to each session, by the plan that announced: when, and when sessions end at the earliest, by the boot clock.
+    notices: BTreeMap<(PlanId, SessionId), (u64, i64)>,
+    /// Calls to end sessions that were not answered.
+    in_flight: BTreeSet<u64>,
+    /// Whether a plan or an end was requested since the node was opened last.
+    pub(super) is_end_wanted: bool,
+    over: BTreeSet<PlanId>,
+    /// The last time a plan asked for a session, and which sessions it has asked for.
+    asked: BTreeMap<PlanId, (i64, BTreeSet<SessionId>)>,
+}
+
+/// The moment of a call.
+pub(super) struct At<'a> {
+    pub(super) now: Timestamp,
+    pub(super) step: u64,
+    pub(super) mode: Mode,
+    pub(super) storage_failed: bool,
+    pub(super) is_shadow: bool,
+    pub(super) naive: Option<&'a Naive>,
+    pub(super) clients: &'a BTreeMap<ConnectionId, Client>,
+}
+
+impl Guarantees {
+    pub(super) fn answered(&mut self, id: u64) {
+        self.in_flight.remove(&id);
+    }
+
+    pub(super) fn plan_over(&mut self, id: &PlanId) {
+        self.over.insert(id.clone());
+    }
+
+    pub(super) fn restarted(&mut self) {
+        self.in_flight.clear();
+    }
+
+    pub(super) fn rebooted(&mut self) {
+        self.notices.clear();
+        self.asked.clear();
+    }
+
+    pub(super) fn called(&mut self, call: &SfuCall, at: &At<'_>) -> Result<(), String> {
+        match &call.request {
+            SfuRequest::Push(notice) => {
+                if let (Some(naive), Some(ends)) = (at.naive, notice.sessions_end_at) {
+                    let ends = boot(at.now) + ends.as_micros() - at.now.wall.as_micros();
+                    let key = (naive.id.clone(), call.session_id.clone());
+                    self.notices.insert(key, (at.step, ends));
+                }
+                Ok(())
+            }
+            SfuRequest::Disconnect { plan_id, .. } => {
+                self.in_flight.insert(call.id);
+                must(self.in_flight.len() <= 8, "4: more than 8 calls in flight")?;
+                must(
+                    self.is_end_wanted,
+                    "4: a session is asked to end after the node was opened",
+                )?;
+                match plan_id {
+                    Some(id) => self.cut(id, call, at),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn cut(&mut self, id: &PlanId, call: &SfuCall, at: &At<'_>) -> Result<(), String> {
+        let naive = at
+            .naive
+            .filter(|naive| naive.id == *id && naive.over.is_none());
+        let naive = naive.ok_or("1: a plan that does not run cuts a client")?;
+        must(
+            !self.over.contains(id),
+            "1: a plan that is over cuts a client",
+        )?;
+        must(
+            naive.is_ending(),
+            "1: a plan cuts a client before its end step",
+        )?;
+        must(
+            at.mode.is_block(),
+            "1: a plan cuts a client on an open node",
+        )?;
+        must(!at.is_shadow, "1: a plan cuts a client in shadow mode")?;
+        must(
+            !at.storage_failed,
+            "1: a plan cuts a client while the state cannot be written",
+        )?;
+        let notice = self.notices.get(&(id.clone(), call.session_id.clone()));
+        if let Some((_, ends)) = notice {
+            must(boot(at.now) >= *ends, "2: a cut before the announced time")?;
+        }
+        if naive.announces() {
+            let told = notice.map_or(0, |(step, _)| *step);
+            let is_new = |client: &&Client| {
+                client.channel == call.channel_id && !client.is_rogue && client.since > told
+            };
+            let untold = at.clients.values().find(is_new);
+            must(
+                untold.is_none(),
+                "3: a client is cut that came after the last announcement",
+            )?;
+        }
+        let (last, sessions) = self.asked.entry(id.clone()).or_default();
+        if sessions.insert(call.session_id.clone()) {
+            let pause = boot(at.now) - *last;
+            let is_first = sessions.len() == 1;
+            must(
+                is_first || pause >= 60_000_000 / RATE,
+                "a session is asked to end sooner than the rate allows",
+            )?;
+            *last = boot(at.now);
+        }
+        Ok(())
+    }
+}
+
+/// Sessions that plans of this simulation end per minute.
+pub(super) const RATE: i64 = 30;
+
+fn must(holds: bool, otherwise: &str) -> Result<(), String> {
+    holds.then_some(()).ok_or_else(|| otherwise.to_owned())
+}

@@ -1,0 +1,62 @@
+//! Plans beside an SFU that is slow, fails and lies, clients that come and go, operators that change their minds, a disk that fails,
+//! kills, reboots and a wall clock that is set: the guarantees hold with each call, and the plan is where a naive one is after each step.
+//!
+//! `SORAMODE_SEEDS` runs so many seeds, `SORAMODE_SEED` one alone.
+
+mod guarantees;
+mod naive;
+mod world;
+
+use std::io::Write as _;
+
+use world::World;
+
+const SEEDS_DEFAULT: u64 = 3_000;
+const STEPS_MAX: u64 = 150;
+
+fn play(seed: u64) -> Result<World, String> {
+    let mut world = World::new(seed);
+    let steps = 20 + world.dice.roll(STEPS_MAX);
+    for _ in 0..steps {
+        if let Err(problem) = world.turn() {
+            let trace = world.trace.join("\n");
+            return Err(format!(
+                "seed {seed}: SORAMODE_SEED={seed} plays it alone.\n{trace}\n{problem}"
+            ));
+        }
+    }
+    Ok(world)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long to test is the tester's to say"
+)]
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn a_plan_keeps_its_guarantees() {
+    let seeds = match number("SORAMODE_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SORAMODE_SEEDS").unwrap_or(SEEDS_DEFAULT),
+    };
+    let (runs, mut outcomes, mut cuts) = (seeds.end - seeds.start, [0_u64; 5], 0);
+    for seed in seeds {
+        let world = play(seed).unwrap_or_else(|problem| panic!("{problem}"));
+        for (sum, number) in outcomes.iter_mut().zip(world.outcomes) {
+            *sum += number;
+        }
+        cuts += world.cuts;
+    }
+    // Past the test harness, which would keep it to itself.
+    let [done, cancelled, replaced, missed, failed] = outcomes;
+    writeln!(
+        std::io::stderr(),
+        "plans: {runs} runs, {done} done, {cancelled} cancelled, {replaced} replaced, {missed} missed, {failed} failed, {cuts} cuts"
+    )
+    .unwrap();
+    let happens = outcomes.iter().all(|number| *number > 0) && cuts > 0;
+    assert!(happens || runs < 1_000, "some outcome never happens");
+}

@@ -1,0 +1,271 @@
+//! A second plan, as naive as can be: each step that is left has its own time, and they are moved one by one.
+
+use std::time::Duration;
+
+use soramode_core::effect::{Effects, Record};
+use soramode_core::input::Timestamp;
+use soramode_protocol::event::EventKind;
+use soramode_protocol::id::{AnnouncementId, PlanId};
+use soramode_protocol::mode::Mode;
+use soramode_protocol::plan::{Plan, PlanOutcome, PlanState, PlanStep, StartPlan};
+
+/// What happened in a step of the gate, apart from the plan.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    /// An operator set `normal`, and it was not refused.
+    pub(super) operator_opened: bool,
+    /// An expiry or a start opened the node.
+    pub(super) system_opened: bool,
+    /// An operator set a more open mode, which is this one.
+    pub(super) loosened_to: Option<Mode>,
+    pub(super) cancelled: bool,
+    pub(super) started: Option<(PlanId, StartPlan)>,
+    pub(super) rebooted: bool,
+    /// After the step.
+    pub(super) mode: Option<Mode>,
+    pub(super) sessions: u64,
+    pub(super) is_complete: bool,
+    pub(super) storage_failed: bool,
+    pub(super) is_shadow: bool,
+}
+
+pub(super) struct Naive {
+    pub(super) id: PlanId,
+    steps: Vec<PlanStep>,
+    /// When each step is due: by the wall clock until the first one was done, then by the boot clock; in microseconds.
+    due: Vec<i64>,
+    is_by_wall: bool,
+    /// Distance between the clocks when it was last looked at.
+    offset: i64,
+    done: usize,
+    late: Duration,
+    max_delay: Duration,
+    announcing: Option<AnnouncementId>,
+    pub(super) over: Option<PlanOutcome>,
+}
+
+pub(super) fn boot(now: Timestamp) -> i64 {
+    i64::try_from(now.boot.as_micros()).unwrap()
+}
+
+fn offset(now: Timestamp) -> i64 {
+    now.wall.as_micros() - boot(now)
+}
+
+fn seconds(step: &PlanStep) -> i64 {
+    step.at_seconds() * 1_000_000
+}
+
+impl Naive {
+    fn new(id: PlanId, start: &StartPlan, now: Timestamp) -> Self {
+        let first = start.steps.first().map_or(0, seconds);
+        let at = start
+            .at
+            .map_or(now.wall.as_micros() - first, |at| at.as_micros());
+        Self {
+            id,
+            due: start.steps.iter().map(|step| at + seconds(step)).collect(),
+            steps: start.steps.clone(),
+            is_by_wall: true,
+            offset: offset(now),
+            done: 0,
+            late: Duration::ZERO,
+            max_delay: Duration::from_secs(start.max_delay_seconds.unwrap_or(600)),
+            announcing: None,
+            over: None,
+        }
+    }
+
+    fn did(&self, which: impl Fn(&PlanStep) -> bool) -> bool {
+        self.steps[..self.done].iter().any(which)
+    }
+
+    fn has_closed(&self) -> bool {
+        self.did(|step| matches!(step, PlanStep::Mode { .. }))
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.did(|step| matches!(step, PlanStep::End { .. }))
+    }
+
+    pub(super) fn announces(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|step| matches!(step, PlanStep::Announce { .. }))
+    }
+
+    /// The strictest mode that it has set.
+    fn mode_set(&self) -> Option<Mode> {
+        let announcements = |steps: &[PlanStep]| {
+            let is_one = |step: &&PlanStep| matches!(step, PlanStep::Announce { .. });
+            steps.iter().filter(is_one).count()
+        };
+        let ends = matches!(self.steps.last(), Some(PlanStep::End { .. }));
+        let (did, left) = self.steps.split_at(self.done);
+        if self.is_ending() || (ends && announcements(did) > 0 && announcements(left) == 0) {
+            return Some(Mode::BlockNewConnection);
+        }
+        let modes = did.iter().filter_map(|step| match step {
+            PlanStep::Mode { mode, .. } => Some(Mode::from(*mode)),
+            _ => None,
+        });
+        modes.max()
+    }
+
+    fn state(&self, mode: Mode) -> PlanState {
+        match self.over {
+            Some(_) => PlanState::Over,
+            None if self.is_ending() => PlanState::Ending,
+            None if self.has_closed() => PlanState::Closed,
+            None if self.done == 0 => PlanState::Scheduled,
+            None if mode.is_block() => PlanState::Closed,
+            None => PlanState::Lead,
+        }
+    }
+
+    /// Moves the steps that are left so that they keep their distances from the last one, which was done now.
+    fn count_from_now(&mut self, now: Timestamp) {
+        let last = seconds(&self.steps[self.done - 1]);
+        self.is_by_wall = false;
+        for (step, due) in self.steps.iter().zip(&mut self.due).skip(self.done) {
+            *due = boot(now) + seconds(step) - last;
+        }
+    }
+
+    /// Takes in a step of the gate.
+    pub(super) fn step(&mut self, now: Timestamp, facts: &Facts, effects: &Effects) {
+        if self.over.is_some() {
+            return;
+        }
+        if facts.rebooted && !self.is_by_wall {
+            // What was due by the boot clock goes by the wall clock, as both were when it was last looked at.
+            let moved = self.offset - offset(now);
+            self.due.iter_mut().for_each(|due| *due += moved);
+        }
+        self.offset = offset(now);
+        self.take_changes(facts, effects);
+        if self.over.is_some() {
+            return;
+        }
+        let mut announced = effects.kinds().filter_map(|kind| match kind {
+            EventKind::MaintenanceAnnounced(it)
+                if it.plan_id.as_ref() == Some(&self.id)
+                    && !it.cancelled
+                    && it.channel_id.is_none() =>
+            {
+                Some(it.announcement_id.clone())
+            }
+            _ => None,
+        });
+        let mut announced = announced.by_ref().collect::<Vec<_>>().into_iter();
+        let is_over = |id: &AnnouncementId| {
+            let is_it =
+                |record: &Record| matches!(record, Record::AnnouncementOver(over) if over == id);
+            effects.records.iter().any(is_it)
+        };
+        if self.announcing.as_ref().is_some_and(is_over) {
+            self.announcing = None;
+            self.count_from_now(now);
+        }
+        while self.over.is_none() && self.run_one(now, facts) {
+            if matches!(self.steps[self.done - 1], PlanStep::Announce { .. }) {
+                self.announcing = announced.next().filter(|id| !is_over(id));
+            }
+        }
+    }
+
+    fn take_changes(&mut self, facts: &Facts, effects: &Effects) {
+        let is_loosened = facts
+            .loosened_to
+            .is_some_and(|mode| self.has_closed() && self.mode_set() > Some(mode));
+        let was_cancelled = facts.cancelled
+            || (facts.operator_opened && self.done > 0)
+            || (facts.system_opened && self.has_closed())
+            || is_loosened;
+        if was_cancelled {
+            self.over = Some(PlanOutcome::Cancelled);
+        }
+        // How long an end was held is not followed here, nor whom announcements reach.
+        for kind in effects.kinds() {
+            if let EventKind::PlanOver(over) = kind
+                && over.plan_id == self.id
+            {
+                let is_ending = self.is_ending() && over.outcome == PlanOutcome::Missed;
+                let is_untold = over.outcome == PlanOutcome::Failed
+                    && over.why.as_ref().is_some_and(|why| why.contains("nobody"));
+                if is_ending || is_untold || over.outcome == PlanOutcome::Replaced {
+                    self.over = Some(over.outcome);
+                }
+            }
+        }
+    }
+
+    fn run_one(&mut self, now: Timestamp, facts: &Facts) -> bool {
+        let mode = facts.mode.unwrap();
+        let is_drained = mode.is_block() && facts.sessions == 0 && facts.is_complete;
+        if self.has_closed() && is_drained && !facts.storage_failed {
+            self.over = Some(PlanOutcome::Done);
+            return false;
+        }
+        let Some(step) = self.steps.get(self.done) else {
+            return false;
+        };
+        let clock = if self.is_by_wall {
+            now.wall.as_micros()
+        } else {
+            boot(now)
+        };
+        let late = clock - self.due[self.done];
+        let ends = matches!(step, PlanStep::End { .. });
+        let is_held = facts.storage_failed || self.announcing.is_some();
+        if late < 0 || is_held {
+            return false;
+        }
+        if ends && facts.is_shadow {
+            self.over = Some(PlanOutcome::Failed);
+            return false;
+        }
+        if ends && !facts.is_complete {
+            return false;
+        }
+        let late = Duration::from_micros(late.unsigned_abs());
+        if self.late + late > self.max_delay {
+            self.over = Some(PlanOutcome::Missed);
+            return false;
+        }
+        self.late += late;
+        self.done += 1;
+        self.count_from_now(now);
+        true
+    }
+
+    /// Whether the plan is as the gate shows it.
+    pub(super) fn compare(&self, now: Timestamp, mode: Mode, plan: &Plan) -> Result<(), String> {
+        let done = plan.steps.iter().filter(|step| step.done_at.is_some());
+        let due = plan.steps.iter().skip(self.done).map(|step| step.due_at);
+        let due: Vec<i64> = due.map(soramode_protocol::time::Time::as_micros).collect();
+        let shift = if self.is_by_wall { 0 } else { offset(now) };
+        let expected: Vec<i64> = self.due[self.done..].iter().map(|it| it + shift).collect();
+        let is_same = plan.id == self.id
+            && plan.state == self.state(mode)
+            && plan.outcome == self.over
+            && done.count() == self.done
+            && (self.over.is_some() || due == expected);
+        if is_same {
+            Ok(())
+        } else {
+            Err(format!(
+                "the plan is {plan:?}\n    and should be {:?} {:?}, {} done, due {expected:?}",
+                self.state(mode),
+                self.over,
+                self.done
+            ))
+        }
+    }
+
+    /// Begins with the plan that a request started.
+    pub(super) fn started(facts: &Facts, now: Timestamp) -> Option<Self> {
+        let (id, start) = facts.started.as_ref()?;
+        Some(Self::new(id.clone(), start, now))
+    }
+}
