@@ -159,11 +159,16 @@ impl World {
     }
 
     /// Gives an input to the gate, and checks everything after it.
-    fn input(&mut self, input: Input, mut facts: Facts) -> Result<Effects, String> {
+    fn input(&mut self, input: Input, mut facts: Facts) -> Result<Vec<Action>, String> {
         self.step += 1;
         let now = self.now;
         self.trace.push(format!("@{:?} {input:?}", now.boot));
-        let effects = self.gate.step(now, input);
+        let is_start = matches!(input, Input::Started(_));
+        let mut effects = self.gate.step(now, input);
+        if is_start {
+            // Deadlines that came meanwhile.
+            self.gate.step_into(now, Input::Tick, &mut effects);
+        }
         self.gate.check()?;
         for record in &effects.records {
             self.trace.push(format!("    {record:?}"));
@@ -194,7 +199,7 @@ impl World {
             }
         }
         self.take_actions(&effects, status.mode.mode)?;
-        Ok(effects)
+        Ok(effects.actions)
     }
 
     fn take_facts(&mut self, facts: &mut Facts, effects: &Effects, status: &Status) {
@@ -277,7 +282,7 @@ impl World {
         }
     }
 
-    fn request(&mut self, request: GateRequest, facts: Facts) -> Result<Effects, String> {
+    fn request(&mut self, request: GateRequest, facts: Facts) -> Result<Vec<Action>, String> {
         request.check().map_err(|error| error.to_string())?;
         let actor = "uid:1000(ops)".into();
         let input = Input::Request {
@@ -305,14 +310,14 @@ impl World {
             since: self.step + 1,
             is_rogue: false,
         };
-        let effects = self.request(GateRequest::Connect(connect), Facts::default())?;
+        let actions = self.request(GateRequest::Connect(connect), Facts::default())?;
         let is_offer = |action: &Action| {
             matches!(
                 action,
                 Action::Answer(_, Ok(Reply::Decision(Decision::Offer { .. })))
             )
         };
-        if effects.actions.iter().any(is_offer) {
+        if actions.iter().any(is_offer) {
             self.clients.insert(id, client);
         }
         Ok(())
@@ -430,6 +435,7 @@ impl World {
     }
 
     fn start(&mut self, start: StartPlan) -> Result<(), String> {
+        self.input(Input::Tick, Facts::default())?;
         // The gate says whether it is started; what follows is compared.
         let mut trial = Facts::default();
         let now = self.now;
@@ -539,6 +545,7 @@ impl World {
     fn change_mode(&mut self) -> Result<(), String> {
         let modes = SettableMode::ALL;
         let mode = modes[usize::try_from(self.dice.roll(3)).unwrap()];
+        self.input(Input::Tick, Facts::default())?;
         let before = self.look()?.0.mode.mode;
         let mut change = ChangeMode::to(mode);
         if mode != SettableMode::Normal && self.dice.one_in(3) {

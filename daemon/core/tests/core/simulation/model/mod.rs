@@ -19,6 +19,7 @@ use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::mode::{DatedModeChange, Mode, ModeState};
 use soramode_protocol::node::Membership;
+use soramode_protocol::plan::StallCause;
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::ConnectionState;
 use soramode_protocol::time::Time;
@@ -82,6 +83,9 @@ pub(super) struct Model {
     known: bool,
     vanished_pending: bool,
     ended: u64,
+    /// The drain's last progress, and the number of sessions that had ended then.
+    progress: Option<(Timestamp, u64)>,
+    stalled: Option<StallCause>,
     made: u64,
     events: Vec<EventKind>,
     actions: Vec<Action>,
@@ -133,6 +137,8 @@ impl Model {
             known: settings.assume_complete,
             vanished_pending: false,
             ended: 0,
+            progress: None,
+            stalled: None,
             made: 0,
             events: Vec::new(),
             actions: Vec::new(),
@@ -210,12 +216,34 @@ impl Model {
                 panic!("nobody is told by webhook, and no channel is claimed")
             }
         }
+        self.look_at_drain();
         self.look_at_waits();
         self.end_step();
         (
             std::mem::take(&mut self.events),
             std::mem::take(&mut self.actions),
         )
+    }
+
+    /// Whether a closed node's sessions end.
+    fn look_at_drain(&mut self) {
+        let is_drained = self.sessions.is_empty() && self.is_known();
+        if !self.mode.mode.is_block() || is_drained {
+            (self.progress, self.stalled) = (None, None);
+            return;
+        }
+        let (since, ended) = *self.progress.get_or_insert((self.now, self.ended));
+        if ended != self.ended {
+            (self.progress, self.stalled) = (Some((self.now, self.ended)), None);
+        } else if self.now.boot >= since.boot + self.settings.stall_after {
+            self.stalled = Some(if self.storage_failed {
+                StallCause::StorageFailed
+            } else if self.is_known() {
+                StallCause::NoDepartures
+            } else {
+                StallCause::SessionsIncomplete
+            });
+        }
     }
 
     fn socket_gone(&mut self, socket: SocketId) {

@@ -19,6 +19,7 @@ impl Model {
         host: HostState,
     ) {
         (self.settings, self.started, self.now) = (settings.clone(), started, started);
+        (self.progress, self.stalled) = (None, None);
         let was_held = std::mem::take(&mut self.vanished_pending);
         let change;
         (self.mode, change) = mode::start(settings, Some(self.mode.clone()), started.wall);

@@ -6,6 +6,7 @@ use soramode_core::effect::{Action, WaitProgress};
 use soramode_core::input::ReplyHandle;
 use soramode_protocol::error::Error;
 use soramode_protocol::node::{DeliveryCounts, Membership, Status, Storage, StorageState};
+use soramode_protocol::plan::Stalled;
 use soramode_protocol::reply::Reply;
 use soramode_protocol::session::Session as Shown;
 use soramode_protocol::version::{PROTOCOL, VERSION};
@@ -105,7 +106,7 @@ impl Model {
                 let oldest_session = self.oldest().map(|it| self.shown(it));
                 let (sessions, connections) =
                     (self.sessions.len() as u64, self.connections.len() as u64);
-                let (ended, boot) = (self.ended, self.now.boot);
+                let (ended, boot, stalled) = (self.ended, self.now.boot, self.stalled());
                 let waiting = &mut self.waits[index];
                 let progress = WaitProgress {
                     sessions,
@@ -113,7 +114,7 @@ impl Model {
                     oldest_session,
                     ended: ended - waiting.ended_before,
                     plan: None,
-                    stalled: None,
+                    stalled,
                 };
                 waiting.tells_at = waiting
                     .wait
@@ -196,6 +197,15 @@ impl Model {
         ));
     }
 
+    fn stalled(&self) -> Option<Stalled> {
+        let (since, _) = self.progress?;
+        let cause = self.stalled?;
+        Some(Stalled {
+            cause,
+            since: since.wall,
+        })
+    }
+
     fn oldest(&self) -> Option<&Session> {
         self.sessions.iter().min_by_key(|it| it.created_at)
     }
@@ -244,7 +254,7 @@ impl Model {
             unauthenticated_listeners: Vec::new(),
             cluster: None,
             plan: None,
-            stalled: None,
+            stalled: self.stalled(),
             warnings: Vec::new(),
         }
     }
