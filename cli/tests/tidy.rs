@@ -13,7 +13,6 @@ const LINES_MAX: usize = 500;
 const LONGER: &[(&str, usize)] = &[
     ("cli/src/commands/doctor.rs", 541),
     ("cli/src/daemon.rs", 528),
-    ("cli/src/help/pages.rs", 592),
     ("cli/src/output/table.rs", 549),
     ("cli/tests/cli/api.rs", 699),
     ("cli/tests/cli/cluster.rs", 649),

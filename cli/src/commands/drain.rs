@@ -21,7 +21,7 @@ use crate::node::{Feature, Node};
 use crate::output::{Format, Output, times};
 use crate::report::{Outcome, Report};
 use crate::signals::Signals;
-use crate::wait::{Plan, Reached, describe_wait, superseded_hint, wait};
+use crate::wait::{Reached, WaitRequest, describe_wait, superseded_hint, wait};
 
 /// Close the node and wait until its last session has ended
 ///
@@ -230,7 +230,7 @@ impl Drain<'_> {
             .map_err(|failure| {
                 failure.with_hint(closed.undo_drain_hint(node).unwrap_or_default())
             })?;
-        let plan = Plan {
+        let request = WaitRequest {
             wait: Wait {
                 generation: closed.now.generation(),
                 ..self.wait.clone()
@@ -240,8 +240,8 @@ impl Drain<'_> {
             sessions_before: closed.status.counts().unwrap_or_default().0,
         };
         let counts = closed.status.describe_counts();
-        context.output.note(&describe_wait(&plan, &counts));
-        match wait(node, &plan, context, signals, report).await {
+        context.output.note(&describe_wait(&request, &counts));
+        match wait(node, &request, context, signals, report).await {
             Ok(reached) => {
                 closed.status = reached.status.clone();
                 Ok((self.closed, reached))

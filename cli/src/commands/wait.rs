@@ -21,7 +21,7 @@ use crate::output::escape::escape;
 use crate::output::{Format, times};
 use crate::report::Report;
 use crate::signals::Signals;
-use crate::wait::{Plan, describe_limit, remote, superseded_hint, wait};
+use crate::wait::{WaitRequest, describe_limit, remote, superseded_hint, wait};
 
 /// Wait until the node is drained, joined or in a mode
 ///
@@ -51,7 +51,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    fn plan(&self) -> Plan {
+    fn request(&self) -> WaitRequest {
         let (wait_for, mode) = match self.goal {
             Goal::Drained => (WaitFor::Drained, None),
             Goal::Joined => (WaitFor::Joined, None),
@@ -65,7 +65,7 @@ impl Args {
             assume_complete: self.wait.assume_complete,
             ..Wait::new(wait_for)
         };
-        Plan {
+        WaitRequest {
             wait,
             limit: self.wait.limit(),
             is_closed: false,
@@ -102,7 +102,7 @@ async fn wait_joined(
     context: &mut Context<'_>,
     report: &mut Report,
 ) -> Result<Exit, Failure> {
-    args.plan().wait.check()?;
+    args.request().wait.check()?;
     let mut signals = Signals::listen()?;
     let limit = args.wait.limit();
     let shown = escape(name.as_str()).into_owned();
@@ -134,15 +134,15 @@ async fn wait_and_confirm(
     if args.goal == Goal::Joined {
         node.require(Feature::WaitJoined, "wait joined")?;
     }
-    let plan = args.plan();
-    plan.wait.check()?;
+    let request = args.request();
+    request.wait.check()?;
     let mut signals = Signals::listen()?;
     context.output.note(&format!(
         "waiting until the node is {}, {}",
         args.describe_goal(),
-        describe_limit(plan.limit)
+        describe_limit(request.limit)
     ));
-    let reached = wait(node, &plan, context, &mut signals, report)
+    let reached = wait(node, &request, context, &mut signals, report)
         .await
         .map_err(|failure| with_hint(failure, args.goal, node))?;
     let output = &mut context.output;

@@ -12,7 +12,7 @@ use soramode_protocol::request::Method;
 use soramode_protocol::wait::{Outcome, Progress, Wait, WaitEnded, WaitFor};
 use tokio::time::timeout;
 
-use super::plan::{End, Ended, Plan, restarted_without_state};
+use super::request::{End, Ended, WaitRequest, restarted_without_state};
 use crate::daemon::{Daemon, RECONNECT_MAX, Socket};
 use crate::describe::describe_change;
 use crate::error::{Exit, Failure};
@@ -29,18 +29,18 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Waits until the condition is true, the wait ends in another way, or the daemon stays lost.
 pub(super) async fn follow(
     socket: &Socket,
-    plan: &Plan,
+    request: &WaitRequest,
     progress: &mut ProgressDisplay,
     output: &mut Output,
     signals: &mut Signals,
 ) -> Ended {
     let mut follower = Follower {
         socket,
-        plan,
+        request,
         progress,
         output,
         log_id: None,
-        generation: plan.wait.generation,
+        generation: request.wait.generation,
         lost_since: None,
         was_lost: false,
     };
@@ -72,7 +72,7 @@ pub(super) async fn follow(
 
 struct Follower<'a> {
     socket: &'a Socket,
-    plan: &'a Plan,
+    request: &'a WaitRequest,
     progress: &'a mut ProgressDisplay,
     output: &'a mut Output,
     /// The log id of the daemon at the beginning.
@@ -112,9 +112,9 @@ impl Follower<'_> {
     /// Restates the refusal of a wait for a drain: if the node was closed when the wait began, another client opened it meanwhile.
     fn opened_meanwhile(&self, failure: Failure) -> Failure {
         let began_closed =
-            self.was_lost || self.plan.is_closed || self.plan.wait.generation.is_some();
+            self.was_lost || self.request.is_closed || self.request.wait.generation.is_some();
         let is_open = failure.error_type == Some(ErrorType::ConditionImpossible)
-            && self.plan.wait.wait_for == WaitFor::Drained;
+            && self.request.wait.wait_for == WaitFor::Drained;
         if !(is_open && began_closed) {
             return failure;
         }
@@ -151,7 +151,7 @@ impl Follower<'_> {
                 }
                 Message::Notification(Notification::Progress(progress)) => {
                     self.show(progress)?;
-                    if self.plan.wait.wait_for == WaitFor::Drained && changes_id.is_none() {
+                    if self.request.wait.wait_for == WaitFor::Drained && changes_id.is_none() {
                         let newest = ListModeChanges { limit: Some(1) };
                         changes_id = Some(daemon.send(&newest).await?);
                     }
@@ -193,7 +193,7 @@ impl Follower<'_> {
 
     /// Checks that the daemon still has the log that this began with. With another it has lost the sessions: an empty list says nothing.
     async fn check_same_log(&mut self, daemon: &mut Daemon<'_>) -> Result<(), Failure> {
-        if self.plan.wait.wait_for != WaitFor::Drained || self.plan.wait.assume_complete {
+        if self.request.wait.wait_for != WaitFor::Drained || self.request.wait.assume_complete {
             return Ok(());
         }
         let log_id = daemon.call(&GetInfo {}).await?.log_id;
@@ -215,13 +215,13 @@ impl Follower<'_> {
     /// Returns the request with the rest of the time.
     fn wait(&self) -> Wait {
         let left = self
-            .plan
+            .request
             .limit
             .map(|limit| limit.saturating_sub(self.progress.elapsed()));
         Wait {
             timeout_seconds: left.map(|left| left.as_secs_f64()),
             progress_seconds: Some(self.progress.every().as_secs_f64()),
-            ..self.plan.wait.clone()
+            ..self.request.wait.clone()
         }
     }
 }

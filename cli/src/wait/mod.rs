@@ -1,9 +1,9 @@
 //! Waiting until a node is drained, joined or in a mode.
 
 mod follow;
-mod plan;
 mod poll;
 pub(crate) mod remote;
+mod request;
 
 use std::time::Duration;
 
@@ -20,25 +20,25 @@ use crate::output::{ProgressDisplay, counted, times};
 use crate::report::{Outcome, Report};
 use crate::session_info::SessionInfo;
 use crate::signals::Signals;
-use plan::{End, Ended};
-pub(crate) use plan::{Plan, Reached, describe_limit, describe_wait, interrupted};
+use request::{End, Ended};
+pub(crate) use request::{Reached, WaitRequest, describe_limit, describe_wait, interrupted};
 
-/// Waits until the plan's condition is true; any other end is a failure. Records the end in the report.
+/// Waits until the condition of the request is true; any other end is a failure. Records the end in the report.
 pub(crate) async fn wait(
     node: Node<'_>,
-    plan: &Plan,
+    request: &WaitRequest,
     context: &mut Context<'_>,
     signals: &mut Signals,
     report: &mut Report,
 ) -> Result<Reached, Failure> {
     let mut progress = ProgressDisplay::new(
         &context.output,
-        plan.wait.wait_for,
-        plan.max_sessions(),
-        plan.settle(),
-        plan.limit,
+        request.wait.wait_for,
+        request.max_sessions(),
+        request.settle(),
+        request.limit,
     );
-    progress.add_seen(plan.sessions_before);
+    progress.add_seen(request.sessions_before);
     let output = &mut context.output;
     let Ended {
         end,
@@ -46,8 +46,10 @@ pub(crate) async fn wait(
         oldest_sessions,
         silence,
     } = match node {
-        Node::Daemon(socket) => follow::follow(socket, plan, &mut progress, output, signals).await,
-        Node::Api(api) => poll::poll(api, plan, &mut progress, output, signals).await,
+        Node::Daemon(socket) => {
+            follow::follow(socket, request, &mut progress, output, signals).await
+        }
+        Node::Api(api) => poll::poll(api, request, &mut progress, output, signals).await,
     };
     progress.clear();
     let waited = progress.elapsed();
@@ -77,12 +79,12 @@ pub(crate) async fn wait(
         }
         (Ok(End::Superseded), Some(status)) => {
             let now = node.last_mode(&status.mode_info()).await;
-            let failure = superseded(&status.name(), &now, plan.wait.wait_for);
+            let failure = superseded(&status.name(), &now, request.wait.wait_for);
             (Outcome::Superseded, Err(failure))
         }
         (Ok(End::TimedOut | End::Reached | End::Superseded), status) => {
             let oldest = &report.oldest_sessions;
-            let failure = timed_out(plan, status.as_ref(), silence, oldest);
+            let failure = timed_out(request, status.as_ref(), silence, oldest);
             (Outcome::Timeout, Err(failure))
         }
     };
@@ -115,17 +117,17 @@ pub(crate) fn superseded_hint(node: Node<'_>) -> String {
 
 /// Describes a timeout. `silence` is set if the node stopped answering.
 fn timed_out(
-    plan: &Plan,
+    request: &WaitRequest,
     status: Option<&LastStatus>,
     silence: Option<String>,
     oldest_sessions: &[SessionInfo],
 ) -> Failure {
     let node = status.map(LastStatus::name).unwrap_or_default();
-    let how = match (silence, plan.wait.wait_for, status) {
+    let how = match (silence, request.wait.wait_for, status) {
         (Some(silence), _, _) => silence,
         (None, WaitFor::Drained, Some(status)) => {
             let (sessions, _) = status.counts().unwrap_or_default();
-            describe_remaining(&node, sessions, plan.max_sessions(), plan.settle())
+            describe_remaining(&node, sessions, request.max_sessions(), request.settle())
         }
         (None, WaitFor::Joined, Some(LastStatus::Daemon(status))) => {
             format!("{node} is {}", status.membership)
@@ -135,9 +137,9 @@ fn timed_out(
         }
         (None, _, None) => "the node did not answer".to_owned(),
     };
-    let limit = times::typed(plan.limit.unwrap_or_default());
+    let limit = times::typed(request.limit.unwrap_or_default());
     let mut failure = Failure::new(Exit::TimedOut, format!("timed out after {limit}: {how}"));
-    if plan.wait.wait_for == WaitFor::Drained {
+    if request.wait.wait_for == WaitFor::Drained {
         failure.details = oldest_sessions.iter().map(session_line).collect();
     }
     failure

@@ -8,7 +8,7 @@ use soramode_protocol::or_pending::or_pending;
 use soramode_protocol::wait::{OLDEST_SESSIONS_MAX, WaitFor};
 use tokio::time::sleep;
 
-use super::plan::{End, Ended, Plan, restarted_without_state};
+use super::request::{End, Ended, WaitRequest, restarted_without_state};
 use crate::api::{Api, Detail, SessionSnapshot};
 use crate::error::{Exit, Failure};
 use crate::last_status::{DrainCondition, Drained, LastStatus};
@@ -26,18 +26,18 @@ const LOST_MAX: Duration = Duration::from_hours(1);
 /// Waits until the condition is true, the wait ends in another way, or the node fails for good.
 pub(super) async fn poll(
     api: &Api,
-    plan: &Plan,
+    request: &WaitRequest,
     progress: &mut ProgressDisplay,
     output: &mut Output,
     signals: &mut Signals,
 ) -> Ended {
-    let limit = plan.limit.map(sleep);
+    let limit = request.limit.map(sleep);
     let mut poller = Poller {
         api,
-        plan,
+        request,
         progress,
         output,
-        is_closed: plan.is_closed,
+        is_closed: request.is_closed,
         true_since: None,
         shown: None,
         lost: None,
@@ -86,7 +86,7 @@ async fn oldest_sessions(api: &Api, status: &LastStatus) -> Vec<SessionInfo> {
 
 struct Poller<'a> {
     api: &'a Api,
-    plan: &'a Plan,
+    request: &'a WaitRequest,
     progress: &'a mut ProgressDisplay,
     output: &'a mut Output,
     /// The node was closed at a read, or closed before the wait began.
@@ -102,7 +102,7 @@ struct Poller<'a> {
 
 impl Poller<'_> {
     async fn poll_until_end(&mut self) -> Result<End, Failure> {
-        let want = match self.plan.wait.wait_for {
+        let want = match self.request.wait.wait_for {
             WaitFor::Drained => Detail::Counts,
             WaitFor::Mode | WaitFor::Joined | WaitFor::Ended => Detail::Mode,
         };
@@ -128,9 +128,9 @@ impl Poller<'_> {
         let is_first = was_lost || self.last.is_none();
         self.check_same_daemon(&status)?;
         let status = self.last.insert(status);
-        let wait = &self.plan.wait;
+        let wait = &self.request.wait;
         let enough = DrainCondition {
-            max_sessions: self.plan.max_sessions(),
+            max_sessions: self.request.max_sessions(),
             assume_complete: wait.assume_complete,
         };
         let is_true = match status.drained(enough) {
@@ -147,9 +147,9 @@ impl Poller<'_> {
         // A pending client is in no list of a Sora yet: an empty node without soramoded is read twice.
         let needs_second_read = status.of_daemon().is_none() && wait.wait_for == WaitFor::Drained;
         let needed = if needs_second_read {
-            self.plan.settle().max(PAUSE_MIN)
+            self.request.settle().max(PAUSE_MIN)
         } else {
-            self.plan.settle()
+            self.request.settle()
         };
         if is_true {
             let since = *self.true_since.get_or_insert(began);
@@ -170,9 +170,9 @@ impl Poller<'_> {
         };
         let has_lost_state =
             before.started_at != now.started_at && now.storage.state == StorageState::Memory;
-        let matters = self.plan.wait.wait_for == WaitFor::Drained
+        let matters = self.request.wait.wait_for == WaitFor::Drained
             && now.mode.mode.is_block()
-            && !self.plan.wait.assume_complete;
+            && !self.request.wait.assume_complete;
         if has_lost_state && matters {
             Err(restarted_without_state(&status.name()))
         } else {
@@ -197,7 +197,7 @@ impl Poller<'_> {
             self.note_loss(&failure);
             Instant::now()
         };
-        if self.plan.limit.is_none() && since.elapsed() >= LOST_MAX {
+        if self.request.limit.is_none() && since.elapsed() >= LOST_MAX {
             return Err(failure);
         }
         self.lost = Some((since, failure));
@@ -205,7 +205,7 @@ impl Poller<'_> {
     }
 
     fn note_loss(&self, failure: &Failure) {
-        let left = match self.plan.limit {
+        let left = match self.request.limit {
             Some(limit) => limit.saturating_sub(self.progress.elapsed()),
             None => LOST_MAX,
         };

@@ -7,7 +7,7 @@ use soramode_protocol::id::NodeName;
 use soramode_protocol::or_pending::or_pending;
 use tokio::time::sleep;
 
-use super::plan::interrupted;
+use super::request::interrupted;
 use crate::cluster::ClusterView;
 use crate::context::Context;
 use crate::daemon::RECONNECT_MAX;

@@ -1,4 +1,4 @@
-//! The plan of a wait, and its end.
+//! A request to wait, and its end.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::session_info::SessionInfo;
 
 /// The condition to wait for, and the limits.
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct WaitRequest {
     /// The request to the daemon, without its timeout and pauses.
     pub(crate) wait: Wait,
     /// The time after which to give up; `None` is never.
@@ -23,7 +23,7 @@ pub(crate) struct Plan {
     pub(crate) sessions_before: u64,
 }
 
-impl Plan {
+impl WaitRequest {
     pub(crate) fn max_sessions(&self) -> u64 {
         self.wait.max_sessions.unwrap_or_default()
     }
@@ -80,15 +80,15 @@ pub(crate) fn describe_limit(limit: Option<Duration>) -> String {
 }
 
 /// Describes the wait for a drain before it begins.
-pub(crate) fn describe_wait(plan: &Plan, counts: &str) -> String {
-    let goal = match plan.max_sessions() {
+pub(crate) fn describe_wait(request: &WaitRequest, counts: &str) -> String {
+    let goal = match request.max_sessions() {
         0 => "no session is left".to_owned(),
         1 => "at most 1 session is left".to_owned(),
         allowed => format!("at most {allowed} sessions are left"),
     };
     format!(
         "waiting {} until {goal} (now {counts}). Ctrl-C stops waiting; the node stays closed",
-        describe_limit(plan.limit)
+        describe_limit(request.limit)
     )
 }
 

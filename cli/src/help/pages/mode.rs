@@ -1,0 +1,182 @@
+//! Pages of the commands that change the mode, or wait for it.
+
+use super::{
+    ANY_OTHER, CLOSE_REFUSED, CONDITION_FALSE, NO_NODE, PRINTED, Page, WAIT_INCOMPLETE, WAIT_LOST,
+    WAIT_TIMED_OUT, example,
+};
+use crate::error::Exit;
+
+pub(super) static PAGES: &[Page] = &[
+    Page {
+        command: "get",
+        exits: &[PRINTED],
+        examples: &[
+            example("soramode get", "Print the mode"),
+            example(
+                "soramode get -o json",
+                "Print it with its actor, reason, generation and times",
+            ),
+        ],
+    },
+    Page {
+        command: "set",
+        exits: &[
+            (Exit::Done, "the node is in this mode; with --wait: drained"),
+            (
+                Exit::Refused,
+                "refused: --keep-open, --require-published, initial, normal if not joined",
+            ),
+            CONDITION_FALSE,
+            WAIT_INCOMPLETE,
+            NO_NODE,
+            WAIT_TIMED_OUT,
+        ],
+        examples: &[
+            example(
+                "soramode set block_new_session -m CHG-123 --for 45m",
+                "Close the node for 45 minutes",
+            ),
+            example(
+                "soramode set normal --if-mode block_new_session",
+                "Open the node only if it is block_new_session",
+            ),
+        ],
+    },
+    Page {
+        command: "open",
+        exits: &[
+            (Exit::Done, "the node is open"),
+            (
+                Exit::Refused,
+                "refused: the node has not joined its cluster",
+            ),
+            (Exit::Superseded, "--if-* condition false"),
+            NO_NODE,
+        ],
+        examples: &[example(
+            "soramode open -m 'CHG-123 done'",
+            "Open the node and record why",
+        )],
+    },
+    Page {
+        command: "close",
+        exits: &[
+            (Exit::Done, "the node is closed; with --wait: drained"),
+            CLOSE_REFUSED,
+            CONDITION_FALSE,
+            WAIT_INCOMPLETE,
+            NO_NODE,
+            WAIT_TIMED_OUT,
+        ],
+        examples: &[
+            example("soramode close -m CHG-123", "Close the node and record why"),
+            example(
+                "soramode close --for 2h",
+                "Close the node, and reopen it automatically after 2 hours",
+            ),
+        ],
+    },
+    Page {
+        command: "drain",
+        exits: &[
+            (
+                Exit::Done,
+                "closed, and no session is left (at most N with --max-sessions)",
+            ),
+            WAIT_LOST,
+            CLOSE_REFUSED,
+            (
+                Exit::Superseded,
+                "another user changed the mode while this waited",
+            ),
+            WAIT_INCOMPLETE,
+            NO_NODE,
+            (Exit::TimedOut, "timed out; see --on-timeout"),
+            (Exit::Interrupted, "interrupted; the node stays closed"),
+        ],
+        examples: &[
+            example(
+                "soramode drain --timeout 30m -m 'CHG-123 kernel'",
+                "Close the node and wait at most 30 minutes",
+            ),
+            example(
+                "soramode drain --timeout 30m --on-timeout undo",
+                "The same, but reopen the node if that is not enough",
+            ),
+            example(
+                "soramode drain --node sfu-02 --keep-open 1",
+                "Drain another node, if at least one node stays open",
+            ),
+        ],
+    },
+    Page {
+        command: "maintain",
+        exits: &[
+            (Exit::Done, "COMMAND succeeded and the node is open"),
+            WAIT_LOST,
+            CLOSE_REFUSED,
+            (
+                Exit::Superseded,
+                "the node stays closed: another user closed it, or for another reason",
+            ),
+            WAIT_INCOMPLETE,
+            (Exit::TimedOut, "the drain timed out; see --on-timeout"),
+            (Exit::Command(126), "COMMAND cannot be started"),
+            (
+                Exit::Command(127),
+                "COMMAND was not found; nothing was changed",
+            ),
+            (
+                ANY_OTHER,
+                "that of COMMAND: it failed, the node stays closed (json: command_exit)",
+            ),
+        ],
+        examples: &[example(
+            "soramode maintain -m CHG-123 -- systemctl restart sora",
+            "Drain, restart the SFU, and open the node",
+        )],
+    },
+    Page {
+        command: "wait",
+        exits: &[
+            (Exit::Done, "the condition is true"),
+            WAIT_LOST,
+            (
+                Exit::Refused,
+                "the condition cannot become true, such as drained on an open node",
+            ),
+            (Exit::Superseded, "another user changed the mode"),
+            WAIT_INCOMPLETE,
+            NO_NODE,
+            (Exit::TimedOut, "timed out"),
+        ],
+        examples: &[
+            example(
+                "soramode wait drained --timeout 1h",
+                "Follow a drain that was started elsewhere",
+            ),
+            example("soramode wait mode=normal", "Wait until the node is open"),
+        ],
+    },
+    Page {
+        command: "is",
+        exits: &[
+            (Exit::Done, "true"),
+            (Exit::False, "false"),
+            (
+                Exit::SessionsIncomplete,
+                "cannot be decided: session list incomplete, see soramode doctor",
+            ),
+        ],
+        examples: &[
+            example(
+                "soramode is drained && systemctl restart sora",
+                "Restart the SFU only if the node is empty",
+            ),
+            example(
+                "soramode is normal || soramode open",
+                "Open the node unless it is open",
+            ),
+        ],
+    },
+];
