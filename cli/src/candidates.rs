@@ -12,6 +12,7 @@ use soramode_protocol::delivery::DeliveryState;
 use soramode_protocol::event::EventType;
 use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::node::ListClusterNodes;
+use soramode_protocol::plan::GetPlan;
 use soramode_protocol::session::{LIST_LIMIT_MAX, ListConnections, ListSessions};
 
 use crate::daemon::Socket;
@@ -140,6 +141,15 @@ pub(crate) fn channels() -> Vec<CompletionCandidate> {
                 .map(|session| session.channel_id.as_str().to_owned())
                 .collect(),
         )
+    })
+}
+
+/// Returns the plan that runs.
+pub(crate) fn plans() -> Vec<CompletionCandidate> {
+    live(async |socket| {
+        let found = socket.connect().await.ok()?.call(&GetPlan {}).await.ok()?;
+        let running = found.plan.filter(|plan| plan.outcome.is_none());
+        Some(running.iter().map(|plan| plan.id.to_string()).collect())
     })
 }
 

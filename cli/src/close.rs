@@ -8,7 +8,7 @@ use soramode_protocol::node::{GetInfo, GetStatus, Status};
 use soramode_protocol::sora_api::ModeSet;
 
 use crate::api::{Api, Detail};
-use crate::closed::{Closed, Joined};
+use crate::closed::{Closed, Joined, Stopped};
 use crate::cluster::ClusterFlags;
 use crate::context::Context;
 use crate::daemon::Daemon;
@@ -82,9 +82,18 @@ async fn set_by_daemon(daemon: &mut Daemon<'_>, change: &ChangeMode) -> Result<C
         published: changed.published,
         changed: changed.changed,
         joined: Joined::No,
+        stopped: stopped(&changed),
         warning: changed.warning,
         status_failure: None,
+        plan_id: None,
     })
+}
+
+fn stopped(changed: &ModeChanged) -> Stopped {
+    Stopped {
+        plan: changed.plan_cancelled.clone(),
+        ends: changed.ends_stopped,
+    }
 }
 
 async fn set_over_api(
@@ -116,6 +125,8 @@ async fn set_over_api(
         joined: Joined::No,
         warning,
         status_failure,
+        plan_id: None,
+        stopped: Stopped::default(),
     })
 }
 
@@ -213,8 +224,10 @@ async fn close_by_daemon(
                     published: changed.published,
                     changed: changed.changed,
                     joined,
+                    stopped: stopped(&changed),
                     warning: changed.warning,
                     status_failure: None,
+                    plan_id: None,
                 });
             }
             Err(superseded) if superseded.exit == Exit::Superseded => failure = Some(superseded),

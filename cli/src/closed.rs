@@ -1,6 +1,7 @@
 //! A mode that a command set or found: the record of it, and the sentences about it.
 
-use soramode_protocol::mode::{Mode, ModeState, SettableMode};
+use soramode_protocol::id::PlanId;
+use soramode_protocol::mode::{EndsStopped, Mode, ModeState, SettableMode};
 use soramode_protocol::node::Membership;
 
 use crate::describe::{describe_expiry, describe_later_change, describe_origin};
@@ -9,7 +10,8 @@ use crate::last_status::LastStatus;
 use crate::mode_info::ModeInfo;
 use crate::node::Node;
 use crate::output::escape::quoted;
-use crate::output::times;
+use crate::output::{counted, times};
+use crate::plan::describe::describe_running;
 use crate::report::Change;
 use crate::undo::{restore_hint, undo_hint};
 
@@ -42,6 +44,50 @@ pub(crate) struct Closed {
     pub(crate) warning: Option<String>,
     /// The failure to read the node's status after the change.
     pub(crate) status_failure: Option<Failure>,
+    /// The plan that closed the node for the command.
+    pub(crate) plan_id: Option<PlanId>,
+    /// The plan and the ends that the change stopped.
+    pub(crate) stopped: Stopped,
+}
+
+/// Parts of a maintenance that a change of the mode stopped.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stopped {
+    /// The plan that was cancelled.
+    pub(crate) plan: Option<PlanId>,
+    /// Sessions that were to be ended.
+    pub(crate) ends: Option<EndsStopped>,
+}
+
+impl Stopped {
+    /// Describes it: `plan 7Q2K9XA0 is cancelled; 3 sessions are not ended any more`.
+    pub(crate) fn describe(&self) -> Option<String> {
+        let plan = self
+            .plan
+            .as_ref()
+            .map(|plan| format!("plan {plan} is cancelled"));
+        let parts: Vec<String> = plan
+            .into_iter()
+            .chain(
+                self.ends
+                    .iter()
+                    .map(|ends| describe_not_ended(ends.sessions, ends.in_flight)),
+            )
+            .collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+}
+
+/// `3 sessions are not ended any more, and 2 that the SFU is ending at this moment may still end`
+pub(crate) fn describe_not_ended(sessions: u64, in_flight: u64) -> String {
+    let be = if sessions == 1 { "is" } else { "are" };
+    let not_ended = format!("{} {be} not ended any more", counted(sessions, "session"));
+    match in_flight {
+        0 => not_ended,
+        in_flight => format!(
+            "{not_ended}, and {in_flight} that the SFU is ending at this moment may still end"
+        ),
+    }
 }
 
 impl Closed {
@@ -65,7 +111,23 @@ impl Closed {
             joined,
             warning: None,
             status_failure: None,
+            plan_id: None,
+            stopped: Stopped::default(),
         }
+    }
+
+    /// Describes the plan that the change stopped, or that goes on beside it; `None` if the node has none.
+    pub(crate) fn describe_plan(&self, node: Node<'_>) -> Option<String> {
+        if let Some(stopped) = self.stopped.describe() {
+            return Some(stopped);
+        }
+        let plan = self.status.of_daemon()?.plan.as_deref()?;
+        let is_own = self.plan_id.as_ref() == Some(&plan.id);
+        // The node's own warning names the plan too.
+        (!is_own && self.warning.is_none()).then(|| {
+            let cancel = node.command(&format!("plan cancel {}", plan.id));
+            describe_running(plan, &self.status.name(), &cancel)
+        })
     }
 
     /// Returns the change for the report.
@@ -80,6 +142,10 @@ impl Closed {
 
     /// Returns whether another client changed the mode since: a Sora without soramoded shows that by the mode alone.
     pub(crate) fn is_changed(&self, now: &ModeInfo) -> bool {
+        // The later steps of a plan change the generation too.
+        if let (Some(plan), Some(state)) = (&self.plan_id, &now.state) {
+            return state.plan_id.as_ref() != Some(plan);
+        }
         match (self.now.generation(), now.generation()) {
             (Some(closed), Some(now)) => closed != now,
             (_, _) => self.now.mode != now.mode,

@@ -1,6 +1,7 @@
 //! The owner of a closing decides the mode that `maintain` restores. Only the daemon's history is
 //! evidence.
 
+use soramode_protocol::id::PlanId;
 use soramode_protocol::mode::{DatedModeChange, ModeState};
 
 /// The owner of a closing by `maintain`.
@@ -32,19 +33,31 @@ pub(crate) enum RestoreTo {
     Stays,
 }
 
-/// Returns the mode to restore, from the changes, newest first. This run made the change of
-/// generation `own`.
+/// The changes that a run of `maintain` made itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OwnChanges<'a> {
+    /// The change of this generation, if it made one.
+    Generation(Option<u64>),
+    /// The changes of this plan.
+    Plan(&'a PlanId),
+}
+
+/// Returns the mode to restore, from the changes, newest first.
 pub(crate) fn restore_to(
     changes: &[DatedModeChange],
     owner: &Owner,
-    own: Option<u64>,
+    own: OwnChanges<'_>,
 ) -> RestoreTo {
     let is_owners = |dated: &&DatedModeChange| {
         let change = &dated.change;
         let is_same = change.actor == owner.actor
             && change.on_behalf_of == owner.on_behalf_of
             && change.reason == owner.reason;
-        own == Some(change.generation) || (is_same && change.mode.is_block())
+        let is_own = match own {
+            OwnChanges::Generation(generation) => generation == Some(change.generation),
+            OwnChanges::Plan(plan) => change.plan_id.as_ref() == Some(plan),
+        };
+        is_own || (is_same && change.mode.is_block())
     };
     let owners = changes.iter().take_while(is_owners).count();
     let Some(first) = owners.checked_sub(1).and_then(|last| changes.get(last)) else {
@@ -103,24 +116,32 @@ mod tests {
     fn a_closing_of_this_run_or_of_an_earlier_one_is_opened() {
         let own = change(4, CLOSE, "uid:1000(ops)", Some("CHG-1"));
         assert_eq!(
-            restore_to(std::slice::from_ref(&own), &owner(), Some(4)),
+            restore_to(
+                std::slice::from_ref(&own),
+                &owner(),
+                OwnChanges::Generation(Some(4))
+            ),
             RestoreTo::Open
         );
         assert_eq!(
-            restore_to(std::slice::from_ref(&own), &owner(), None),
+            restore_to(
+                std::slice::from_ref(&own),
+                &owner(),
+                OwnChanges::Generation(None)
+            ),
             RestoreTo::Open,
             "an earlier run that failed"
         );
         let tightened = change(5, TIGHTEN, "uid:1000(ops)", Some("CHG-1"));
         assert_eq!(
-            restore_to(&[tightened, own], &owner(), Some(5)),
+            restore_to(&[tightened, own], &owner(), OwnChanges::Generation(Some(5))),
             RestoreTo::Open
         );
         assert_eq!(
             restore_to(
                 &[change(2, (Mode::Initial, Mode::BlockNewSession), "x", None)],
                 &owner(),
-                Some(2)
+                OwnChanges::Generation(Some(2))
             ),
             RestoreTo::Open
         );
@@ -135,13 +156,21 @@ mod tests {
         ] {
             let theirs = change(4, CLOSE, actor, reason);
             assert_eq!(
-                restore_to(std::slice::from_ref(&theirs), &owner(), None),
+                restore_to(
+                    std::slice::from_ref(&theirs),
+                    &owner(),
+                    OwnChanges::Generation(None)
+                ),
                 RestoreTo::Stays,
                 "{actor} {reason:?}"
             );
             let tightened = change(5, TIGHTEN, "uid:1000(ops)", Some("CHG-1"));
             assert_eq!(
-                restore_to(&[tightened, theirs.clone()], &owner(), Some(5)),
+                restore_to(
+                    &[tightened, theirs.clone()],
+                    &owner(),
+                    OwnChanges::Generation(Some(5))
+                ),
                 RestoreTo::ClosedBy(Box::new(theirs.state()))
             );
         }
@@ -153,20 +182,46 @@ mod tests {
             restore_to(
                 &[change(4, CLOSE, "uid:1000(ops)", Some("CHG-1"))],
                 &behalf,
-                None
+                OwnChanges::Generation(None)
             ),
             RestoreTo::Stays
         );
     }
 
     #[test]
+    fn the_steps_of_a_plan_are_undone_together() {
+        let plan: PlanId = PlanId::new("7Q2K9XA0").unwrap();
+        let of_plan = |generation, modes| {
+            let mut dated = change(generation, modes, "uid:1000(ops)", None);
+            dated.change.plan_id = Some(plan.clone());
+            dated
+        };
+        let steps = [of_plan(5, TIGHTEN), of_plan(4, CLOSE)];
+        let own = OwnChanges::Plan(&plan);
+        assert_eq!(restore_to(&steps, &owner(), own), RestoreTo::Open);
+        let theirs = change(4, CLOSE, "uid:1001(ann)", None);
+        assert_eq!(
+            restore_to(&[of_plan(5, TIGHTEN), theirs.clone()], &owner(), own),
+            RestoreTo::ClosedBy(Box::new(theirs.state()))
+        );
+        let other = PlanId::new("AAAA0000").unwrap();
+        assert_eq!(
+            restore_to(&steps, &owner(), OwnChanges::Plan(&other)),
+            RestoreTo::Stays
+        );
+    }
+
+    #[test]
     fn a_closing_missing_from_the_history_stays() {
-        assert_eq!(restore_to(&[], &owner(), Some(4)), RestoreTo::Stays);
+        assert_eq!(
+            restore_to(&[], &owner(), OwnChanges::Generation(Some(4))),
+            RestoreTo::Stays
+        );
         assert_eq!(
             restore_to(
                 &[change(5, TIGHTEN, "uid:1000(ops)", Some("CHG-1"))],
                 &owner(),
-                Some(5)
+                OwnChanges::Generation(Some(5))
             ),
             RestoreTo::Stays
         );

@@ -16,7 +16,7 @@ use crate::api::{Api, ApiSource, Detail};
 use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::node::Node;
+use crate::node::{Feature, Node, needs_socket};
 use crate::output::escape::escape;
 use crate::output::{Output, counted};
 
@@ -206,6 +206,14 @@ fn describe_too_few(others: &[&str], wanted: usize) -> String {
 }
 
 impl NodeFlag {
+    /// Refuses a plan for a node that is reached over HTTP: a real Sora keeps none.
+    pub(crate) fn check_plan(&self, node: Node<'_>) -> Result<(), Failure> {
+        if self.node.is_some() {
+            return Err(needs_socket("a plan"));
+        }
+        node.require(Feature::ControlSocket, "a plan")
+    }
+
     /// Returns a client for the node, unless it is the daemon's own.
     pub(crate) async fn find(&self, context: &Context<'_>) -> Result<Option<Api>, Failure> {
         let Some(name) = &self.node else {
@@ -220,6 +228,16 @@ impl NodeFlag {
 }
 
 impl ClusterFlags {
+    /// Returns the number of other nodes that must be open.
+    pub(crate) fn keep_open(&self) -> Option<u64> {
+        self.keep_open.and_then(|nodes| u64::try_from(nodes).ok())
+    }
+
+    /// Returns whether the other nodes must be notified.
+    pub(crate) const fn requires_published(&self) -> bool {
+        self.require_published
+    }
+
     /// Returns whether other nodes must be normal.
     pub(crate) const fn is_given(&self) -> bool {
         self.keep_open.is_some()

@@ -260,7 +260,7 @@ const MAKE_ROOM: &str =
     "Free disk space for soramoded's state (soramode doctor names the problem), then try again";
 
 /// Params that have a flag of another name.
-const FLAGS: [(&str, &str); 9] = [
+const FLAGS: [(&str, &str); 14] = [
     ("expires_in_seconds", "--for"),
     ("reason", "--message"),
     ("settle_seconds", "--settle"),
@@ -268,6 +268,11 @@ const FLAGS: [(&str, &str); 9] = [
     ("mode", "MODE"),
     ("channel_id", "CHANNEL"),
     ("node_name", "NAME"),
+    ("max_delay_seconds", "--max-delay"),
+    ("id", "ID"),
+    ("text", "TEXT"),
+    ("data", "--data"),
+    ("per_minute", "--rate"),
     ("for: drained", "drained"),
     ("for: mode", "mode=MODE"),
 ];

@@ -51,6 +51,11 @@ impl WaitFlags {
         self.timeout.is_some() || self.assume_complete
     }
 
+    /// Returns the limit that was typed; zero is never.
+    pub(crate) const fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
     /// Returns the time after which to give up; `None` is never.
     pub(crate) fn limit(&self) -> Option<Duration> {
         Some(self.timeout.unwrap_or(TIMEOUT_DEFAULT)).filter(|limit| !limit.is_zero())

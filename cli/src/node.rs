@@ -183,7 +183,8 @@ impl<'a> Node<'a> {
     }
 }
 
-fn needs_socket(what: &str) -> Failure {
+/// The failure for `what`, as it is typed, where the node is reached over HTTP.
+pub(crate) fn needs_socket(what: &str) -> Failure {
     let failure = Failure::new(Exit::Usage, format!("{what} is not available over HTTP"));
     failure.with_hint(
         "Run it on the node itself, without --api-url and --node (or unset SORAMODE_API_URL)",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use soramode_protocol::mode::Mode;
+use soramode_protocol::plan::Plan;
 
 use crate::error::{Exit, Failure, Problem};
 use crate::last_status::LastStatus;
@@ -55,6 +56,9 @@ pub(crate) struct Report {
     /// The exit code of that command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) command_exit: Option<u8>,
+    /// The plan that the command started, as it is at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) plan: Option<Box<Plan>>,
     /// The last status of the node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<LastStatus>,
@@ -75,6 +79,7 @@ impl Report {
             restored: None,
             ran: None,
             command_exit: None,
+            plan: None,
             status: None,
             oldest_sessions: Vec::new(),
             error: None,

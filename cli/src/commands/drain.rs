@@ -8,6 +8,7 @@ use soramode_protocol::mode::SettableMode;
 use soramode_protocol::number::whole_number;
 use soramode_protocol::wait::{Wait, WaitFor};
 
+use super::set;
 use crate::api::Detail;
 use crate::close::{Restored, close, give_way, restore, with_message};
 use crate::closed::{Closed, Joined};
@@ -19,6 +20,9 @@ use crate::flags::WaitFlags;
 use crate::last_status::LISTS_NOTE;
 use crate::node::{Feature, Node};
 use crate::output::{Format, Output, times};
+use crate::plan;
+use crate::plan::flags::PlanFlags;
+use crate::plan::request::{DrainOptions, NewPlan, StartFlags};
 use crate::report::{Outcome, Report};
 use crate::signals::Signals;
 use crate::wait::{Reached, WaitRequest, describe_wait, superseded_hint, wait};
@@ -28,10 +32,16 @@ use crate::wait::{Reached, WaitRequest, describe_wait, superseded_hint, wait};
 /// Sets block_new_session, unless the node is already closed, and waits. No client is disconnected: sessions end when their clients leave. The node
 /// stays closed afterwards, and also if the wait is interrupted. A timer set with --for is cancelled (--on-timeout undo sets it again). Open the
 /// node with: soramode open
+///
+/// With a plan option, soramoded does the same by itself, in steps: it closes the node, and then announces and ends the sessions that are left if
+/// --end-after and --accept-risk=cuts-clients say so. The plan goes on without soramode: soramode plan shows it, and soramode plan cancel stops
+/// it. Opening the node stops it too, except before its first step.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     flags: DrainFlags,
+    #[command(flatten)]
+    start: StartFlags,
     #[command(flatten)]
     node: NodeFlag,
 }
@@ -66,6 +76,8 @@ pub(crate) struct DrainFlags {
     pub(super) message: Option<String>,
     #[command(flatten)]
     cluster: ClusterFlags,
+    #[command(flatten)]
+    plan: PlanFlags,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -76,10 +88,42 @@ pub(super) enum OnTimeout {
     Undo,
 }
 
+impl Args {
+    /// Returns whether the command waits: not with `--no-wait`, and with `--at` only if told so.
+    const fn waits(&self) -> bool {
+        !self.start.no_wait && (self.start.wait || !self.start.has_time())
+    }
+}
+
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if !args.waits() {
+        return close_only(&args, context).await;
+    }
     let mut report = Report::new();
     let ended = drain_and_confirm(&args, context, &mut report).await;
     report.finish(&mut context.output, ended)
+}
+
+/// Closes the node, or starts a plan, and returns.
+async fn close_only(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if let Some(plan) = args.flags.new_plan(&args.start)? {
+        args.node.check_plan(context.node)?;
+        let node = context.node;
+        let started = plan::start(&plan, node).await?;
+        plan::note_started(&started, context);
+        plan::confirm_started(&started, &plan, node, &mut context.output)?;
+        plan::check_published(&started, &plan)?;
+        return Ok(Exit::Done);
+    }
+    args.flags.options().check_no_wait()?;
+    let remote = args.node.find(context).await?;
+    let node = context.node.or(remote.as_ref());
+    let flags = &args.flags;
+    flags.check(node)?;
+    flags.cluster.check_others(context, node).await?;
+    let reason = flags.message.as_deref();
+    let closed = close(node, flags.target(), reason).await?;
+    set::finish(&closed, node, (&flags.cluster, reason), context).await
 }
 
 async fn drain_and_confirm(
@@ -87,10 +131,17 @@ async fn drain_and_confirm(
     context: &mut Context<'_>,
     report: &mut Report,
 ) -> Result<Exit, Failure> {
+    let plan = args.flags.new_plan(&args.start)?;
+    if plan.is_some() {
+        args.node.check_plan(context.node)?;
+    }
     let remote = args.node.find(context).await?;
     let node = context.node.or(remote.as_ref());
     let mut signals = Signals::listen()?;
-    let (closed, reached) = drain(node, &args.flags, context, &mut signals, report).await?;
+    let (closed, reached) = match &plan {
+        Some(plan) => drain_by_plan(node, plan, context, &mut signals, report).await?,
+        None => drain(node, &args.flags, context, &mut signals, report).await?,
+    };
     confirm_drained(node, &closed, &reached, &mut context.output).await?;
     Ok(Exit::Done)
 }
@@ -142,6 +193,20 @@ pub(super) fn describe_reached(reached: &Reached) -> String {
     describe_drained(&status.name(), left, reached.waited, reached.sessions_ended)
 }
 
+/// Starts a plan and waits until it is done. `maintain` goes on from there.
+pub(super) async fn drain_by_plan(
+    node: Node<'_>,
+    plan: &NewPlan,
+    context: &mut Context<'_>,
+    signals: &mut Signals,
+    report: &mut Report,
+) -> Result<(Closed, Reached), Failure> {
+    let started = plan::start(plan, node).await?;
+    plan::note_started(&started, context);
+    plan::check_published(&started, plan)?;
+    plan::watch(plan, started, node, (context, signals, report)).await
+}
+
 /// Closes the node and waits. `maintain` goes on from there.
 pub(super) async fn drain(
     node: Node<'_>,
@@ -171,6 +236,24 @@ impl DrainFlags {
             SettableMode::BlockNewConnection
         } else {
             SettableMode::BlockNewSession
+        }
+    }
+
+    /// Returns the plan that the flags ask for.
+    pub(super) fn new_plan(&self, start: &StartFlags) -> Result<Option<NewPlan>, Failure> {
+        NewPlan::read(&self.plan, start, &self.options())
+    }
+
+    fn options(&self) -> DrainOptions<'_> {
+        DrainOptions {
+            mode: self.target(),
+            reason: self.message.as_deref(),
+            keep_open: self.cluster.keep_open(),
+            requires_published: self.cluster.requires_published(),
+            limits: &self.wait,
+            max_sessions: self.max_sessions,
+            settle: self.settle,
+            undoes: self.on_timeout == OnTimeout::Undo,
         }
     }
 
@@ -237,6 +320,7 @@ impl Drain<'_> {
             },
             limit: self.limit,
             is_closed: true,
+            until_closed: false,
             sessions_before: closed.status.counts().unwrap_or_default().0,
         };
         let counts = closed.status.describe_counts();
@@ -317,7 +401,7 @@ impl Drain<'_> {
 fn announce(closed: &mut Closed, node: Node<'_>, output: &mut Output) -> Result<(), Failure> {
     let name = closed.status.name();
     let mode = closed.now.mode;
-    note_change(closed, output);
+    note_change(closed, node, output);
     if let Some(failure) = closed.status_failure.take() {
         let undo = closed.undo_hint(node).unwrap_or_default();
         return Err(failure
@@ -350,12 +434,15 @@ fn announce(closed: &mut Closed, node: Node<'_>, output: &mut Output) -> Result<
 }
 
 /// Records that the mode was changed, and prints the node's warning about it.
-pub(super) fn note_change(closed: &Closed, output: &mut Output) {
+pub(super) fn note_change(closed: &Closed, node: Node<'_>, output: &mut Output) {
     if closed.changed {
         output.changed(&format!("{} is {}", closed.status.name(), closed.now.mode));
     }
     if let Some(warning) = &closed.warning {
         output.warn(warning);
+    }
+    if let Some(plan) = closed.describe_plan(node) {
+        output.note(&plan);
     }
 }
 

@@ -1,14 +1,21 @@
 //! `soramode end CHANNEL|--all`
 
-use clap::ValueEnum;
 use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::end::{End, EndMethod, Ended};
-use soramode_protocol::id::ChannelId;
+use soramode_protocol::id::{ChannelId, EndId};
+use soramode_protocol::plan::{EndRate, RISK_OF_END};
+use soramode_protocol::wait::{Wait, WaitFor};
 
+use crate::api::Detail;
 use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::long_call::{LongCall, call};
 use crate::output::{Format, counted};
+use crate::plan::flags::{Risk, read_rate};
+use crate::report::Report;
+use crate::signals::Signals;
+use crate::wait::{WaitRequest, describe_limit, wait};
 
 /// End sessions and disconnect their clients
 ///
@@ -23,34 +30,39 @@ pub(crate) struct Args {
     /// End every session on the node
     #[arg(long)]
     all: bool,
+    /// End at most N sessions per minute: N/min, or max [default: max]
+    ///
+    /// The oldest first. With max, 8 at a time. soramode plan cancel stops the rest.
+    #[arg(long, value_name = "N/min|max", value_parser = read_rate)]
+    rate: Option<EndRate>,
+    /// Then wait until each of these sessions has ended
+    #[arg(long)]
+    wait: bool,
+    /// Record REASON with the event, and send it to the signalling server
+    #[arg(short, long, value_name = "REASON")]
+    message: Option<String>,
     /// Required: accept that connected clients are disconnected
     #[arg(long, value_enum, value_name = "RISK")]
     accept_risk: Option<Risk>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Risk {
-    /// Connected clients are disconnected
-    CutsClients,
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     if args.accept_risk.is_none() {
         let message = "this disconnects the clients of the session. Nothing was done";
         return Err(Failure::new(Exit::Usage, message)
-            .with_hint("To go on, add --accept-risk=cuts-clients"));
+            .with_hint(format!("To go on, add --accept-risk={RISK_OF_END}")));
     }
     let end = End {
         channel_id: args.channel,
         all: args.all,
-        reason: None,
-        per_minute: None,
+        reason: args.message,
+        per_minute: args.rate,
     };
-    let ended = context
-        .node
-        .connect()
-        .await?
-        .call(&end)
+    let how = LongCall {
+        doing: "still asking to end sessions",
+        goes_on: "soramoded goes on. To stop it: soramode plan cancel",
+    };
+    let ended = call(&end, &how, context)
         .await
         .map_err(|failure| failure.if_not_found(&context.node.command("sessions")))?;
     if ended.sessions > 0 {
@@ -59,7 +71,29 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             counted(ended.sessions, "session")
         ));
     }
+    if let Some(id) = ended.id.clone().filter(|_| args.wait) {
+        return wait_ended(&ended, id, context).await;
+    }
     show(&ended, context)?;
+    note_open(context).await;
+    check_failed(&ended, context)
+}
+
+/// Says that clients may come back to a node that is open.
+async fn note_open(context: &Context<'_>) {
+    let Ok(status) = context.node.status(Detail::Mode).await else {
+        return;
+    };
+    if !status.mode().is_block() {
+        context.output.note(&format!(
+            "{} is open: clients may come back. Close it: {}",
+            status.name(),
+            context.node.command("close")
+        ));
+    }
+}
+
+fn check_failed(ended: &Ended, context: &Context<'_>) -> Result<Exit, Failure> {
     if ended.failed == 0 {
         return Ok(Exit::Done);
     }
@@ -76,6 +110,55 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         ),
     )
     .with_hint(again))
+}
+
+/// Waits until each session of a request has ended.
+async fn wait_ended(ended: &Ended, id: EndId, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let mut report = Report::new();
+    let result = wait_and_confirm(ended, id, context, &mut report).await;
+    report.finish(&mut context.output, result)
+}
+
+async fn wait_and_confirm(
+    ended: &Ended,
+    id: EndId,
+    context: &mut Context<'_>,
+    report: &mut Report,
+) -> Result<Exit, Failure> {
+    let node = context.node;
+    let mut signals = Signals::listen()?;
+    let request = WaitRequest {
+        wait: Wait {
+            end_id: Some(id),
+            ..Wait::new(WaitFor::Ended)
+        },
+        limit: None,
+        is_closed: false,
+        until_closed: false,
+        sessions_before: 0,
+    };
+    context.output.note(&format!(
+        "asked to end {}; waiting {} until each has ended",
+        counted(ended.sessions, "session"),
+        describe_limit(None)
+    ));
+    let stop = format!("To stop the rest: {}", node.command("plan cancel"));
+    let reached = wait(node, &request, context, &mut signals, report)
+        .await
+        .map_err(|failure| failure.with_hint(stop))?;
+    let output = &mut context.output;
+    match output.format() {
+        Format::Json | Format::Jsonl => {}
+        Format::Plain => output.record(&["ended", &ended.sessions.to_string()])?,
+        Format::Table => output.confirm(&format!(
+            "{} ended ({} left on {})",
+            counted(ended.sessions, "session"),
+            reached.status.describe_counts(),
+            reached.status.name()
+        ))?,
+    }
+    note_open(context).await;
+    Ok(Exit::Done)
 }
 
 fn show(ended: &Ended, context: &mut Context<'_>) -> Result<(), Failure> {

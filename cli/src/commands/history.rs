@@ -1,5 +1,6 @@
 //! `soramode history`
 
+use soramode_protocol::id::PlanId;
 use soramode_protocol::mode::{DatedModeChange, ListModeChanges};
 use soramode_protocol::number::whole_number_in;
 
@@ -18,7 +19,7 @@ pub(crate) struct Args {
 }
 
 /// Returns the columns of [`show`]. The time of an automatic reopening is never left out.
-fn columns(changes: &[DatedModeChange]) -> [Column; 7] {
+fn columns(changes: &[DatedModeChange]) -> [Column; 8] {
     let until = Column::word("UNTIL");
     let has_timer = changes
         .iter()
@@ -31,6 +32,7 @@ fn columns(changes: &[DatedModeChange]) -> [Column; 7] {
         Column::id("BY").optional(1),
         Column::text("REASON"),
         if has_timer { until } else { until.optional(2) },
+        Column::id("PLAN").optional(5),
     ]
 }
 
@@ -66,6 +68,7 @@ fn show(dated: &DatedModeChange, list: &mut List<'_>) -> Result<(), Failure> {
         actor.into(),
         change.reason.as_deref().into(),
         change.expires_at.map(|time| list.time_ahead(time)).into(),
+        change.plan_id.as_ref().map(PlanId::as_str).into(),
     ];
     list.row(dated, &cells)
 }

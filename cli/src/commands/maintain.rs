@@ -15,12 +15,12 @@ use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, ModeState, Sett
 use soramode_protocol::node::{GetInfo, GetStatus};
 use tokio::process::{Child, Command};
 
-use super::drain::{DrainFlags, describe_reached, drain};
+use super::drain::{DrainFlags, describe_reached, drain, drain_by_plan};
 use crate::api::Detail;
 use crate::candidates;
 use crate::close::{on_behalf_of, with_message};
 use crate::closed::Closed;
-use crate::closing_owner::{self, Owner, RestoreTo};
+use crate::closing_owner::{self, OwnChanges, Owner, RestoreTo};
 use crate::context::Context;
 use crate::describe::{describe_change, describe_expiry, describe_later_change, describe_origin};
 use crate::error::{Exit, Failure};
@@ -28,6 +28,7 @@ use crate::mode_info::{ModeInfo, with_operator};
 use crate::node::mode_now;
 use crate::output::escape::quoted;
 use crate::output::{Format, times};
+use crate::plan::request::StartFlags;
 use crate::report::Report;
 use crate::signals::Signals;
 use crate::undo::{restore_change, restore_hint};
@@ -55,6 +56,8 @@ const SIGNALLED: i32 = 128;
 /// Exit code 0 means that the command succeeded and the node is open. A command that cannot be found changes nothing. If the drain times out,
 /// or the command fails, the node stays closed: run the same again, as the same user and with the same --message, to finish and open the node.
 /// A node that another user closed or drains too, or that was closed for another reason, is not opened: exit code 6.
+///
+/// With a plan option, soramoded drains the node in steps by itself, as with soramode drain. The command runs only if the plan is done.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -78,10 +81,14 @@ async fn maintain(
     context: &mut Context<'_>,
     report: &mut Report,
 ) -> Result<Exit, Failure> {
+    let plan = args.flags.new_plan(&StartFlags::default())?;
     check_command(&args.command)?;
     let mut signals = Signals::listen()?;
     let node = context.node;
-    let (mut closed, reached) = drain(node, &args.flags, context, &mut signals, report).await?;
+    let (mut closed, reached) = match &plan {
+        Some(plan) => drain_by_plan(node, plan, context, &mut signals, report).await?,
+        None => drain(node, &args.flags, context, &mut signals, report).await?,
+    };
     let command = quoted_command(&args.command);
     check_still_ours(&closed, &command, context).await?;
     context.output.note(&format!(
@@ -352,7 +359,10 @@ async fn reopen(
     let theirs = match closing_owner::restore_to(
         &history.changes,
         &owner,
-        closed.changed.then_some(now.generation),
+        match &closed.plan_id {
+            Some(plan) => OwnChanges::Plan(plan),
+            None => OwnChanges::Generation(closed.changed.then_some(now.generation)),
+        },
     ) {
         // A stricter mode than the maintenance's own is another operator's emergency stop.
         _ if closed.is_stricter() => closed.before.state.clone().map(Box::new),
@@ -375,7 +385,8 @@ async fn reopen(
         .is_some_and(|theirs| theirs.generation == now.generation);
     let change = ChangeMode {
         reason: restored,
-        if_generation: Some(now.generation),
+        if_generation: Some(now.generation).filter(|_| closed.plan_id.is_none()),
+        if_plan: closed.plan_id.clone(),
         on_behalf_of: on_behalf_of(),
         ..change
     };

@@ -1,5 +1,6 @@
 //! The verbs: a file each, with its arguments, its action and its output.
 
+mod announce;
 mod close;
 mod completions;
 mod connect;
@@ -19,6 +20,7 @@ mod is;
 mod maintain;
 mod nodes;
 mod open;
+mod plan;
 mod session;
 mod sessions;
 mod set;
@@ -75,6 +77,7 @@ verbs! {
     Close => close,
     Drain => drain,
     Maintain => maintain,
+    Plan => plan,
     Wait => wait,
     Is => is,
     Status => status,
@@ -84,6 +87,7 @@ verbs! {
     Connect => connect,
     Disconnect => disconnect,
     End => end,
+    Announce => announce,
     Explain => explain,
     Tail => tail,
     History => history,
@@ -104,6 +108,8 @@ impl Command {
         let needs_socket = matches!(
             self,
             Self::Maintain(_)
+                | Self::Plan(_)
+                | Self::Announce(_)
                 | Self::Session(_)
                 | Self::Connect(_)
                 | Self::Disconnect(_)

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
-use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
+use soramode_protocol::id::PlanId;
+use soramode_protocol::mode::{ChangeMode, EndsStopped, Mode, SettableMode};
 use soramode_protocol::number::whole_number;
+use soramode_protocol::plan::Plan;
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::{Wait, WaitFor};
 
@@ -112,6 +114,12 @@ struct View<'a> {
     warning: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     published: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<&'a Plan>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan_cancelled: Option<&'a PlanId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ends_stopped: Option<EndsStopped>,
     node_name: &'a str,
 }
 
@@ -133,12 +141,22 @@ pub(super) async fn set(
     let remote = flags.node.find(context).await?;
     let node = context.node.or(remote.as_ref());
     let closed = change_mode(mode, flags, node, context).await?;
-    note_change(&closed, &mut context.output);
     let reason = flags.message.as_deref();
-    give_way(context, node, &closed, &flags.cluster, reason).await?;
+    finish(&closed, node, (&flags.cluster, reason), context).await
+}
+
+/// Prints the answer after a change of the mode, and checks the other nodes.
+pub(super) async fn finish(
+    closed: &Closed,
+    node: Node<'_>,
+    (cluster, reason): (&ClusterFlags, Option<&str>),
+    context: &mut Context<'_>,
+) -> Result<Exit, Failure> {
+    note_change(closed, node, &mut context.output);
+    give_way(context, node, closed, cluster, reason).await?;
     closed.status.warn(&context.output);
-    print(&closed, node, &mut context.output)?;
-    flags.cluster.check_published(
+    print(closed, node, &mut context.output)?;
+    cluster.check_published(
         closed.published,
         &closed.status.name(),
         closed.now.mode,
@@ -253,6 +271,12 @@ fn print(closed: &Closed, node: Node<'_>, output: &mut Output) -> Result<(), Fai
                 expires_at: closed.now.expires_at(),
                 warning: closed.warning.as_deref(),
                 published: closed.published,
+                plan: closed
+                    .status
+                    .of_daemon()
+                    .and_then(|status| status.plan.as_deref()),
+                plan_cancelled: closed.stopped.plan.as_ref(),
+                ends_stopped: closed.stopped.ends,
                 node_name,
             })
         }

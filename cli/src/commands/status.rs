@@ -2,6 +2,7 @@
 
 use soramode_protocol::mode::ModeState;
 use soramode_protocol::node::{Membership, Source, Status, StorageState, Upstream};
+use soramode_protocol::plan::PlanState;
 
 use crate::api::{Detail, needs_soramoded};
 use crate::cluster_status;
@@ -10,10 +11,11 @@ use crate::describe::describe_closing;
 use crate::error::{Exit, Failure};
 use crate::last_status::{LastStatus, SHADOW, shadow_warning};
 use crate::live;
-use crate::node::Feature;
+use crate::node::{Feature, Node};
 use crate::output::color::Emphasis;
 use crate::output::escape::{escape, quoted};
 use crate::output::{Format, Output, Row, colored_groups};
+use crate::plan::describe::{describe_ended, describe_next, describe_plan_state, describe_stalled};
 
 /// Show mode, sessions, connections and daemon health
 #[derive(Debug, clap::Args)]
@@ -55,6 +57,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
                     "MODE",
                     mode_rows(&status, &how_to_open(&status, me.as_deref(), &open), output),
                 ),
+                ("PLAN", plan_rows(&status, context.node, output)),
                 ("SESSIONS", session_rows(&status, output)),
                 ("SOURCES", source_rows(&status, output)),
                 ("DELIVERIES", delivery_rows(&status, output)),
@@ -76,12 +79,12 @@ fn emphasis(name: &str, status: &Status) -> Option<Emphasis> {
             .any(|it| names.contains(&it.name.as_str()) && it.problem.is_some())
     };
     let bad = match name {
-        "warning" | "problem" | "published" => true,
+        "warning" | "problem" | "published" | "stalled" => true,
         "complete" => !status.sessions_complete,
         "membership" => matches!(status.membership, Membership::Isolated | Membership::Fenced),
         "state" => status.storage.state == StorageState::Failed,
         "deliveries" => status.deliveries.failed > 0,
-        "shadow" | "to open" => return Some(Emphasis::Careful),
+        "shadow" | "to open" | "to cancel" => return Some(Emphasis::Careful),
         "socket" | "sora" => status
             .sources
             .iter()
@@ -117,6 +120,29 @@ fn mode_rows(status: &Status, how_to_open: &str, output: &Output) -> Vec<Row> {
         (
             "to open",
             mode.mode.is_block().then(|| how_to_open.to_owned()),
+        ),
+    ]
+}
+
+/// Lists the plan that runs: soramode plan shows its steps.
+fn plan_rows(status: &Status, node: Node<'_>, output: &Output) -> Vec<Row> {
+    let Some(plan) = status.plan.as_deref() else {
+        return Vec::new();
+    };
+    let end = plan
+        .sessions_end_at()
+        .filter(|_| plan.state != PlanState::Ending);
+    vec![
+        (
+            "plan",
+            Some(format!("{}, {}", plan.id, describe_plan_state(plan))),
+        ),
+        ("next", describe_next(plan)),
+        ("ends", end.map(|end| output.time_ahead(end))),
+        ("ended", (plan.asked > 0).then(|| describe_ended(plan))),
+        (
+            "to cancel",
+            Some(node.command(&format!("plan cancel {}", plan.id))),
         ),
     ]
 }
@@ -189,6 +215,7 @@ fn session_rows(status: &Status, output: &Output) -> Vec<Row> {
             Some(format!("{}{pending}", status.connections)),
         ),
         ("complete", Some(complete.to_owned())),
+        ("stalled", status.stalled.as_ref().map(describe_stalled)),
         (
             "rejected",
             Some(rejected.join(", ")).filter(|words| !words.is_empty()),

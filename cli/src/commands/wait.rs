@@ -69,6 +69,7 @@ impl Args {
             wait,
             limit: self.wait.limit(),
             is_closed: false,
+            until_closed: false,
             sessions_before: 0,
         }
     }

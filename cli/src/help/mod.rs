@@ -111,9 +111,13 @@ fn with_missing(node: Arg, missing: &[String]) -> Arg {
 
 /// Returns the text after a command's own options, for the short and the long help.
 fn after(name: &str) -> (String, String) {
+    let details = match name {
+        "drain" | "maintain" => "Plan options (--lead, --end-after, ...), details and examples",
+        _ => "Details and examples",
+    };
     let short = paragraph(
         "Global options",
-        &format!("soramode help options. Details and examples: soramode help {name}"),
+        &format!("soramode help options. {details}: soramode help {name}"),
     );
     let page = page(name);
     (

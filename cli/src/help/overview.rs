@@ -32,6 +32,7 @@ static GROUPS: [Group; 6] = [
             ),
             One("drain"),
             One("maintain"),
+            One("plan"),
             Several(
                 &["wait", "is"],
                 "Wait for a condition; test it: exit 0 if true, 1 if false",
@@ -65,12 +66,18 @@ static GROUPS: [Group; 6] = [
                 &["connect", "disconnect"],
                 "Add or remove a connection, as a signalling server does",
             ),
-            One("end"),
+            Several(
+                &["end", "announce"],
+                "End sessions; announce maintenance to their clients",
+            ),
         ],
     },
     Group {
         heading: "Webhooks",
-        lines: &[One("deliveries"), One("webhook")],
+        lines: &[Several(
+            &["deliveries", "webhook"],
+            "List, show and resend deliveries; test a receiver",
+        )],
     },
     Group {
         heading: "Cluster",

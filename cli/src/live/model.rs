@@ -49,17 +49,26 @@ impl Filter {
             Self::Usual => "all but connection.*",
             Self::All => "all",
             Self::Sessions => "session.*",
-            Self::Modes => "mode.* node.*",
+            Self::Modes => "mode.* node.* plan.*",
             Self::Deliveries => "delivery.*",
         }
     }
 
     const fn patterns(self) -> &'static [&'static str] {
         match self {
-            Self::Usual => &["session.*", "mode.*", "node.*", "delivery.*", "webhook.*"],
+            Self::Usual => &[
+                "session.*",
+                "mode.*",
+                "node.*",
+                "plan.*",
+                "maintenance.*",
+                "end.*",
+                "delivery.*",
+                "webhook.*",
+            ],
             Self::All => &["*"],
             Self::Sessions => &["session.*"],
-            Self::Modes => &["mode.*", "node.*"],
+            Self::Modes => &["mode.*", "node.*", "plan.*"],
             Self::Deliveries => &["delivery.*"],
         }
     }

@@ -9,12 +9,14 @@ use ratatui::widgets::{Paragraph, Sparkline, Wrap};
 use soramode_protocol::event::{Event, EventType};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{Status, StorageState};
+use soramode_protocol::plan::Plan;
 use soramode_protocol::session::Session;
 
 use super::model::{History, Line, Model};
 use crate::last_status::SHADOW;
 use crate::output::escape::{escape, quoted};
 use crate::output::{cells, event, times};
+use crate::plan::describe::{describe_plan_state, describe_stalled, progress_parts};
 
 /// Least size of the terminal.
 const ROWS_MIN: u16 = 12;
@@ -215,9 +217,23 @@ fn head(model: &Model, status: &Status, theme: Theme, width: u16) -> Vec<TextLin
         escape(&mode.actor),
         mode.generation
     );
+    let plan = status.plan.as_deref().map(describe_plan);
+    let lines = std::iter::once(second)
+        .chain(plan)
+        .flat_map(|line| cells::wrap(&line, width))
+        .map(TextLine::raw);
     std::iter::once(TextLine::from(first))
-        .chain(cells::wrap(&second, width).into_iter().map(TextLine::raw))
+        .chain(lines)
         .collect()
+}
+
+/// `plan 7Q2K9XA0 is closed; announces in 9 min`
+fn describe_plan(plan: &Plan) -> String {
+    let state = format!("plan {} is {}", plan.id, describe_plan_state(plan));
+    std::iter::once(state)
+        .chain(progress_parts(plan))
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// Lists the problems, most urgent first.
@@ -247,6 +263,12 @@ fn alarms(model: &Model, status: &Status) -> Vec<String> {
             escape(&missing.collect::<Vec<&str>>().join("; "))
         ));
     }
+    alarms.extend(
+        status
+            .stalled
+            .as_ref()
+            .map(|stalled| format!("STALLED {}", describe_stalled(stalled))),
+    );
     if status.shadow {
         alarms.push(SHADOW.to_owned());
     }
@@ -428,7 +450,7 @@ fn event_line(event: &Event) -> String {
             .iter()
             .any(|name| field.split('=').next() == Some(*name))
     };
-    let fields: Vec<String> = event::fields(event)
+    let fields: Vec<String> = event::fields_for_people(event)
         .iter()
         .filter(|it| !is_left_out(it))
         .map(|it| escape(it).into_owned())

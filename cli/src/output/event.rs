@@ -1,13 +1,17 @@
 //! Events and gaps of the event log, in each format.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::Value;
-use soramode_protocol::event::{Event, EventType};
+use soramode_protocol::event::{Event, EventKind, EventType};
+use soramode_protocol::plan::PlanStep;
 use soramode_protocol::subscribe::Gap;
 
 use super::escape::escape;
-use super::{Format, Output};
+use super::{Format, Output, times};
 use crate::error::Failure;
+use crate::plan::describe::step_name;
 
 /// Prints an event.
 pub(crate) fn show(event: &Event, output: &mut Output) -> Result<(), Failure> {
@@ -25,7 +29,7 @@ pub(crate) fn show(event: &Event, output: &mut Output) -> Result<(), Failure> {
         }
         Format::Table => {
             let time = output.moment(event.timestamp);
-            let fields: Vec<String> = fields(event)
+            let fields: Vec<String> = fields_for_people(event)
                 .iter()
                 .map(|field| escape(field).into_owned())
                 .collect();
@@ -59,6 +63,32 @@ pub(crate) fn fields(event: &Event) -> Vec<String> {
         .filter(|(name, _)| name != "type")
         .map(field)
         .collect()
+}
+
+/// Returns the fields as [`fields`] does, but the steps of a plan in words: `steps=close +0 s, end +40 min`.
+pub(crate) fn fields_for_people(event: &Event) -> Vec<String> {
+    let EventKind::PlanCreated(created) = &event.kind else {
+        return fields(event);
+    };
+    let steps: Vec<String> = created.steps.iter().map(describe_time_of).collect();
+    fields(event)
+        .into_iter()
+        .map(|field| {
+            if field.starts_with("steps=") {
+                format!("steps={}", steps.join(", "))
+            } else {
+                field
+            }
+        })
+        .collect()
+}
+
+/// `end +40 min`: a step and its time from the close.
+fn describe_time_of(step: &PlanStep) -> String {
+    let at = step.at_seconds();
+    let span = times::span(Duration::from_secs(at.unsigned_abs()));
+    let sign = if at < 0 { '-' } else { '+' };
+    format!("{} {sign}{span}", step_name(step))
 }
 
 /// The JSON object of a gap.

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use soramode_protocol::plan::{Plan, Stalled};
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::WaitFor;
 
 use super::rate::Rate;
 use super::{Format, Output, cells, escape, terminal, times};
 use crate::error::Failure;
+use crate::plan::describe::{describe_stalled, progress_parts};
 use crate::session_info::SessionInfo;
 
 /// Pause between two updates of the bar.
@@ -43,6 +45,10 @@ pub(crate) struct ProgressSnapshot<'a> {
     pub(crate) ended: u64,
     /// The oldest remaining session.
     pub(crate) oldest: Option<&'a SessionInfo>,
+    /// The plan that runs.
+    pub(crate) plan: Option<&'a Plan>,
+    /// The drain does not progress.
+    pub(crate) stalled: Option<&'a Stalled>,
 }
 
 /// The JSON line of progress.
@@ -55,6 +61,10 @@ struct Line<'a> {
     elapsed_seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest_session: Option<&'a SessionInfo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<&'a Plan>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stalled: Option<&'a Stalled>,
 }
 
 impl ProgressDisplay {
@@ -129,6 +139,8 @@ impl ProgressDisplay {
                 ended: self.ended(progress.sessions),
                 elapsed_seconds: elapsed.as_secs_f64(),
                 oldest_session: progress.oldest,
+                plan: progress.plan,
+                stalled: progress.stalled,
             };
             output.json(&line)?;
             output.flush()?;
@@ -145,9 +157,11 @@ impl ProgressDisplay {
         let elapsed = format!("{}{limit}", times::span(elapsed));
         match self.goal {
             WaitFor::Drained => self.describe_drain(progress, elapsed),
-            WaitFor::Mode | WaitFor::Joined | WaitFor::Ended => {
-                vec![format!("still waiting after {elapsed}")]
+            WaitFor::Ended => {
+                let left = counted(progress.sessions, "session");
+                vec![format!("{left} left on the node"), elapsed]
             }
+            WaitFor::Mode | WaitFor::Joined => vec![format!("still waiting after {elapsed}")],
         }
     }
 
@@ -155,7 +169,9 @@ impl ProgressDisplay {
         let connections = counted(progress.connections, "connection");
         if progress.sessions <= self.allowed {
             let left = counted(progress.sessions, "session");
-            let why = if self.settle.is_zero() {
+            let why = if progress.plan.is_some() {
+                format!("{left} left")
+            } else if self.settle.is_zero() {
                 format!("{left} left, waiting for a complete session list")
             } else {
                 format!(
@@ -163,7 +179,11 @@ impl ProgressDisplay {
                     times::typed(self.settle)
                 )
             };
-            return vec![why, connections, elapsed];
+            let plan = progress.plan.map(progress_parts).unwrap_or_default();
+            return std::iter::once(why)
+                .chain(plan)
+                .chain([connections, elapsed])
+                .collect();
         }
         let left = format!(
             "{} of {} left",
@@ -189,16 +209,16 @@ impl ProgressDisplay {
             }
             (_, _) => "no estimate yet".to_owned(),
         };
-        [
-            Some(left),
-            Some(connections),
-            Some(elapsed),
-            oldest,
-            Some(rate),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        let stalled = progress
+            .stalled
+            .map(|stalled| format!("STALLED {}", describe_stalled(stalled)));
+        let plan = progress.plan.map(progress_parts).unwrap_or_default();
+        let parts = [Some(connections), Some(elapsed), oldest, Some(rate)];
+        std::iter::once(left)
+            .chain(stalled)
+            .chain(plan)
+            .chain(parts.into_iter().flatten())
+            .collect()
     }
 
     /// Returns the bar, if it fits, and as many parts as fit beside it.
@@ -293,6 +313,8 @@ mod tests {
             connections: 45,
             oldest: None,
             ended: 18,
+            plan: None,
+            stalled: None,
         };
         let mut display = display(WaitFor::Drained);
         let line = |display: &ProgressDisplay| {
@@ -324,6 +346,8 @@ mod tests {
             connections: 0,
             oldest: None,
             ended: 0,
+            plan: None,
+            stalled: None,
         };
         let display = ProgressDisplay {
             settle: Duration::from_secs(30),
@@ -369,6 +393,8 @@ mod tests {
                 connections: 45,
                 oldest: Some(&oldest),
                 ended: 18,
+                plan: None,
+                stalled: None,
             };
             let drawn = display.drawn(
                 &display.describe(&progress, Duration::from_secs(200)),
@@ -383,6 +409,8 @@ mod tests {
             connections: 45,
             oldest: None,
             ended: 18,
+            plan: None,
+            stalled: None,
         };
         let drawn = display.drawn(
             &display.describe(&progress, Duration::from_secs(200)),

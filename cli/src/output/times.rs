@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use jiff::Zoned;
+use jiff::tz::{Offset, TimeZone};
 use soramode_protocol::time::Time;
 
 /// Limit of durations: 366 days, as on the wire.
@@ -62,6 +64,36 @@ pub(crate) fn local(time: Time) -> String {
     zoned(time, "%Y-%m-%d %H:%M:%S %:z")
 }
 
+/// Formats a time in the local zone and, if that is another one, in UTC.
+pub(crate) fn local_and_utc(time: Time) -> String {
+    let Ok(timestamp) = jiff::Timestamp::from_microsecond(time.as_micros()) else {
+        return time.to_string();
+    };
+    let local = timestamp.to_zoned(TimeZone::system());
+    let utc = zoned_or_utc(&timestamp.to_zoned(TimeZone::UTC));
+    if local.offset() == Offset::UTC {
+        utc
+    } else {
+        format!("{} ({utc})", zoned_or_utc(&local))
+    }
+}
+
+/// Formats a time in its zone, without fractions: `2026-12-01 02:00:00 +09:00`.
+pub(crate) fn zoned_or_utc(time: &Zoned) -> String {
+    let format = if time.offset() == Offset::UTC {
+        "%Y-%m-%d %H:%M:%S UTC"
+    } else {
+        "%Y-%m-%d %H:%M:%S %:z"
+    };
+    time.strftime(format).to_string()
+}
+
+/// Formats the time from then until `now`.
+pub(crate) fn age_at(time: Time, now: &Zoned) -> String {
+    let now = Time::from_micros(now.timestamp().as_microsecond());
+    span(now.since(time))
+}
+
 /// Formats the local time of day.
 pub(crate) fn clock(time: Time) -> String {
     zoned(time, "%H:%M:%S")
@@ -72,7 +104,7 @@ fn zoned(time: Time, format: &str) -> String {
         |_| time.to_string(),
         |timestamp| {
             timestamp
-                .to_zoned(jiff::tz::TimeZone::system())
+                .to_zoned(TimeZone::system())
                 .strftime(format)
                 .to_string()
         },

@@ -7,7 +7,8 @@ use soramode_protocol::envelope::Notification;
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::id::LogId;
 use soramode_protocol::mode::{ListModeChanges, ModeChanges};
-use soramode_protocol::node::{GetInfo, GetStatus};
+use soramode_protocol::node::{GetInfo, GetStatus, Status};
+use soramode_protocol::plan::{Plan, PlanState};
 use soramode_protocol::request::Method;
 use soramode_protocol::wait::{Outcome, Progress, Wait, WaitEnded, WaitFor};
 use tokio::time::timeout;
@@ -52,7 +53,7 @@ pub(super) async fn follow(
         outcome,
         status,
         oldest_sessions,
-        plan: _,
+        plan,
     } = match ended {
         Ok(ended) => ended,
         Err(failure) => return Ended::without_status(Err(failure)),
@@ -67,6 +68,7 @@ pub(super) async fn follow(
         status: Some(LastStatus::Daemon(Box::new(status))),
         oldest_sessions: oldest_sessions.into_iter().map(SessionInfo::Full).collect(),
         silence: None,
+        plan,
     }
 }
 
@@ -131,7 +133,7 @@ impl Follower<'_> {
         self.check_same_log(daemon).await?;
         let id = daemon.send(&self.wait()).await?;
         let silence = self.progress.every() + SILENCE_MAX;
-        let mut changes_id = None;
+        let (mut changes_id, mut status_id) = (None, None);
         loop {
             let message = match timeout(silence, daemon.receive()).await {
                 Ok(message) => message.map_err(|error| daemon.explain(Method::Wait, error))?,
@@ -149,8 +151,21 @@ impl Follower<'_> {
                         self.note_change(&changes);
                     }
                 }
+                Message::Answer(answered, answer) if status_id == Some(answered) => {
+                    status_id = None;
+                    if let Ok(status) = read_answer::<GetStatus>(answer) {
+                        check_complete_soon(&status)?;
+                    }
+                }
                 Message::Notification(Notification::Progress(progress)) => {
+                    let has_closed = progress.plan.as_deref().is_some_and(has_closed);
                     self.show(progress)?;
+                    if self.request.until_closed && has_closed {
+                        return closed_by_plan(daemon).await;
+                    }
+                    if self.request.wait.plan.is_some() && has_closed && status_id.is_none() {
+                        status_id = Some(daemon.send(&GetStatus {}).await?);
+                    }
                     if self.request.wait.wait_for == WaitFor::Drained && changes_id.is_none() {
                         let newest = ListModeChanges { limit: Some(1) };
                         changes_id = Some(daemon.send(&newest).await?);
@@ -172,6 +187,8 @@ impl Follower<'_> {
             connections: progress.connections,
             ended: progress.ended,
             oldest: oldest.as_ref(),
+            plan: progress.plan.as_deref(),
+            stalled: progress.stalled.as_ref(),
         };
         self.progress.show(self.output, &snapshot)
     }
@@ -184,7 +201,9 @@ impl Follower<'_> {
         let generation = newest.change.generation;
         let is_new = self.generation.is_some_and(|known| known < generation);
         self.generation = self.generation.max(Some(generation));
-        if is_new && newest.change.mode.is_block() {
+        let is_of_plan =
+            newest.change.plan_id.is_some() && newest.change.plan_id == self.request.wait.plan;
+        if is_new && newest.change.mode.is_block() && !is_of_plan {
             let state = with_operator(newest.state(), &history.changes);
             let text = format!("still waiting, but {}", describe_change(&state));
             self.progress.note(self.output, &text);
@@ -223,5 +242,30 @@ impl Follower<'_> {
             progress_seconds: Some(self.progress.every().as_secs_f64()),
             ..self.request.wait.clone()
         }
+    }
+}
+
+/// Returns whether a plan that runs has closed the node.
+const fn has_closed(plan: &Plan) -> bool {
+    matches!(plan.state, PlanState::Closed | PlanState::Ending)
+}
+
+/// Ends the wait for a plan that has closed the node.
+async fn closed_by_plan(daemon: &mut Daemon<'_>) -> Result<WaitEnded, Failure> {
+    let status = daemon.call(&GetStatus {}).await?;
+    Ok(WaitEnded {
+        outcome: Outcome::Reached,
+        plan: status.plan.clone(),
+        status,
+        oldest_sessions: Vec::new(),
+    })
+}
+
+/// Fails if the session list is incomplete and stays so until a client reports it: then no plan is done.
+fn check_complete_soon(status: &Status) -> Result<(), Failure> {
+    if status.is_complete_soon() {
+        Ok(())
+    } else {
+        Err(status.sessions_incomplete().into())
     }
 }

@@ -17,6 +17,7 @@ use crate::mode_info::ModeInfo;
 use crate::node::Node;
 use crate::output::escape::quoted;
 use crate::output::{ProgressDisplay, counted, times};
+use crate::plan::{describe_not_done, describe_replaced};
 use crate::report::{Outcome, Report};
 use crate::session_info::SessionInfo;
 use crate::signals::Signals;
@@ -45,6 +46,7 @@ pub(crate) async fn wait(
         status,
         oldest_sessions,
         silence,
+        plan,
     } = match node {
         Node::Daemon(socket) => {
             follow::follow(socket, request, &mut progress, output, signals).await
@@ -79,8 +81,13 @@ pub(crate) async fn wait(
         }
         (Ok(End::Superseded), Some(status)) => {
             let now = node.last_mode(&status.mode_info()).await;
-            let failure = superseded(&status.name(), &now, request.wait.wait_for);
-            (Outcome::Superseded, Err(failure))
+            let name = status.name();
+            let failure = match (&plan, &request.wait.plan) {
+                (Some(plan), _) => describe_not_done(plan, (&name, &now), node),
+                (None, Some(id)) => describe_replaced(id, node),
+                (None, None) => superseded(&name, &now, request.wait.wait_for),
+            };
+            (outcome_of(failure.exit), Err(failure))
         }
         (Ok(End::TimedOut | End::Reached | End::Superseded), status) => {
             let oldest = &report.oldest_sessions;
@@ -92,8 +99,24 @@ pub(crate) async fn wait(
     result
 }
 
+/// Returns the outcome of a wait for a plan that is over and not done, or that another client's change ended.
+fn outcome_of(exit: Exit) -> Outcome {
+    match exit {
+        Exit::TimedOut => Outcome::Timeout,
+        Exit::Failed => Outcome::Failed,
+        _ => Outcome::Superseded,
+    }
+}
+
 /// Describes a wait that another client's change ended.
 fn superseded(node: &str, now: &ModeInfo, wait_for: WaitFor) -> Failure {
+    if wait_for == WaitFor::Ended {
+        let message = format!(
+            "stopped waiting: the sessions that are left on {node} are not ended any more ({})",
+            describe_later_change(now)
+        );
+        return Failure::new(Exit::Superseded, message);
+    }
     // A node that is closed again was open in between.
     let opened = if wait_for == WaitFor::Drained && now.mode.is_block() {
         "it was opened meanwhile, and now "

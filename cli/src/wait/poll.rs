@@ -67,6 +67,7 @@ pub(super) async fn poll(
         status,
         oldest_sessions,
         silence,
+        plan: None,
     }
 }
 
@@ -241,6 +242,8 @@ impl Poller<'_> {
             connections,
             ended: 0,
             oldest: oldest.as_ref(),
+            plan: None,
+            stalled: None,
         };
         self.progress.show(self.output, &snapshot)
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use soramode_protocol::error::ErrorType;
+use soramode_protocol::plan::Plan;
 use soramode_protocol::wait::Wait;
 
 use crate::error::{Exit, Failure};
@@ -19,6 +20,8 @@ pub(crate) struct WaitRequest {
     pub(crate) limit: Option<Duration>,
     /// The node was closed before the wait began: if it is open now, another client opened it.
     pub(crate) is_closed: bool,
+    /// The wait for a plan is over once the plan has closed the node.
+    pub(crate) until_closed: bool,
     /// Sessions at the beginning, if their number is known.
     pub(crate) sessions_before: u64,
 }
@@ -57,6 +60,8 @@ pub(super) struct Ended {
     pub(super) oldest_sessions: Vec<SessionInfo>,
     /// A sentence about a node that has stopped answering.
     pub(super) silence: Option<String>,
+    /// The plan that was waited for, as it is at the end.
+    pub(super) plan: Option<Box<Plan>>,
 }
 
 impl Ended {
@@ -67,6 +72,7 @@ impl Ended {
             status: None,
             oldest_sessions: Vec::new(),
             silence: None,
+            plan: None,
         }
     }
 }

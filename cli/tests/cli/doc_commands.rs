@@ -219,7 +219,7 @@ pub(crate) fn signalling_server(socket: &Path, connections: &'static [(&str, &st
         );
         assert!(lines.next().unwrap().unwrap().contains("offer"));
     }
-    ask("Subscribe", json!({"ends": true}));
+    ask("Subscribe", json!({"ends": true, "announcements": true}));
     assert!(lines.next().unwrap().unwrap().contains("log_id"));
     thread::spawn(move || {
         for line in lines.map_while(Result::ok) {

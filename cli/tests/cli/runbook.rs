@@ -15,17 +15,20 @@ use crate::support::until;
 const RUNBOOK: &str = "man/runbook.md";
 
 /// Sections with commands, each with a test here.
-const SECTIONS: [&str; 6] = [
+pub(crate) const SECTIONS: [&str; 9] = [
     "Maintenance of one node",
     "Emergency stop",
     "A drain that does not end",
     "soramoded is down",
     "Rolling upgrade of a cluster",
     "Back up and restore the state",
+    "A drain with a deadline",
+    "Tell people first",
+    "A plan is running",
 ];
 
 /// The blocks of a section, of which there are so many.
-fn section<const BLOCKS: usize>(heading: &str) -> [String; BLOCKS] {
+pub(crate) fn section<const BLOCKS: usize>(heading: &str) -> [String; BLOCKS] {
     blocks(&document(RUNBOOK), Some(heading), "sh")
         .try_into()
         .unwrap()

@@ -2,6 +2,8 @@
 
 mod cluster;
 mod one_node;
+mod plan;
+mod plan_runner;
 mod process;
 mod runner;
 mod sandbox;
@@ -29,13 +31,18 @@ pub(crate) struct Args {
     /// Joining, redirects, a drain without a rejected client, isolation and return. Needs etcd in $PATH, and starts one of its own.
     #[arg(long)]
     cluster: bool,
+    /// Rehearse a maintenance plan instead
+    ///
+    /// A plan that is stopped by opening the node, one that is cancelled, and one that ends the sessions.
+    #[arg(long, conflicts_with = "cluster")]
+    plan: bool,
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let scenario = if args.cluster {
-        &cluster::SCENARIO
-    } else {
-        &one_node::SCENARIO
+    let scenario = match (args.cluster, args.plan) {
+        (true, _) => &cluster::SCENARIO,
+        (false, true) => &plan::SCENARIO,
+        (false, false) => &one_node::SCENARIO,
     };
     let mut view = View::new(&mut context.output, scenario);
     let ended = rehearse(&args, scenario, &mut view).await;

@@ -21,6 +21,7 @@ use soramode_protocol::subscribe::Subscribe;
 use soramode_protocol::wait::{Outcome, PROGRESS_SECONDS_MIN, Wait, WaitEnded, WaitFor};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::plan_runner;
 use super::scenario::{NAMES, Request, Step};
 use crate::output::counted;
 
@@ -58,7 +59,7 @@ pub(super) struct Runner {
 }
 
 /// The reason why a step has no answer.
-enum StepError {
+pub(super) enum StepError {
     /// The node refused the request, which is an answer too.
     Refused(ErrorType),
     Lost(String),
@@ -146,6 +147,17 @@ impl Runner {
             Request::Drain => self.drain(node).await,
             Request::Disconnect(connections) => self.disconnect(node, connections).await,
             Request::Tail => self.tail().await,
+            Request::StartPlan { lead, end } => {
+                plan_runner::start(self.node(node)?, lead, end).await
+            }
+            Request::CancelPlan => plan_runner::cancel(self.node(node)?).await,
+            Request::EndByPlan => {
+                let Self {
+                    nodes, subscriber, ..
+                } = self;
+                let client = nodes.get_mut(node).ok_or_else(no_such_node)?;
+                plan_runner::end_all(client, subscriber).await
+            }
             Request::InitCluster => self.init_cluster(node).await,
             Request::WaitJoined => {
                 for node in &mut self.nodes {
@@ -167,9 +179,7 @@ impl Runner {
     }
 
     fn node(&mut self, node: usize) -> Result<&mut Client, StepError> {
-        self.nodes
-            .get_mut(node)
-            .ok_or_else(|| StepError::Lost("there is no such node".to_owned()))
+        self.nodes.get_mut(node).ok_or_else(no_such_node)
     }
 
     async fn set(&mut self, node: usize, mode: Mode) -> Result<String, StepError> {
@@ -178,6 +188,11 @@ impl Runner {
         self.generation = changed.generation;
         Ok(match changed {
             ModeChanged { mode: now, .. } if now != mode => format!("the mode is {now}"),
+            ModeChanged {
+                changed: false,
+                plan_cancelled: Some(_),
+                ..
+            } => "the plan is cancelled".to_owned(),
             ModeChanged {
                 previous_mode,
                 published: Some(is_published),
@@ -356,6 +371,10 @@ impl Runner {
         described.dedup();
         Ok(format!("{}: {}", NAMES.join(", "), described.join("; ")))
     }
+}
+
+fn no_such_node() -> StepError {
+    StepError::Lost("there is no such node".to_owned())
 }
 
 async fn wait(node: &mut Client, wait: Wait, limit: Duration) -> Result<(), StepError> {

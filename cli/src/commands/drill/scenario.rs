@@ -76,6 +76,15 @@ pub(super) enum Request {
     Disconnect(&'static [&'static str]),
     /// The subscriber's events since the drain began, up to `session.vanished`.
     Tail,
+    /// Start a plan that closes the node after `lead` seconds, and ends the sessions `end` seconds after that.
+    StartPlan {
+        lead: i64,
+        end: i64,
+    },
+    /// Cancel the plan that runs.
+    CancelPlan,
+    /// Start a plan that ends every session, and end them as the plan asks.
+    EndByPlan,
     /// Create the cluster.
     InitCluster,
     /// Wait until each node has joined.
@@ -129,6 +138,14 @@ impl fmt::Display for Step {
                 write!(f, "Disconnect all {}", connections.len())
             }
             (Request::Tail, _) => f.write_str("soramode tail --type 'session.*'"),
+            (Request::StartPlan { lead: 0, end }, _) => {
+                write!(f, "drain --end-after {}m", end / 60)
+            }
+            (Request::StartPlan { lead, end }, _) => {
+                write!(f, "drain --lead {lead}s --end-after {}m", end / 60)
+            }
+            (Request::CancelPlan, _) => f.write_str("soramode plan cancel"),
+            (Request::EndByPlan, _) => f.write_str("soramode drain --end-after 0s"),
             (Request::InitCluster, _) => f.write_str("soramode nodes init"),
             (Request::WaitJoined, _) => f.write_str("each: soramode wait joined"),
             (Request::ListNodes, _) => f.write_str("soramode nodes"),

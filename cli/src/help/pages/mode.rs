@@ -87,12 +87,23 @@ pub(super) static PAGES: &[Page] = &[
             CLOSE_REFUSED,
             (
                 Exit::Superseded,
-                "another user changed the mode while this waited",
+                "another user opened the node, or the plan was cancelled or replaced",
+            ),
+            (
+                Exit::Versions,
+                "this soramoded knows no plans: nothing was changed",
             ),
             WAIT_INCOMPLETE,
             NO_NODE,
-            (Exit::TimedOut, "timed out; see --on-timeout"),
-            (Exit::Interrupted, "interrupted; the node stays closed"),
+            (Exit::Failed, "the plan failed"),
+            (
+                Exit::TimedOut,
+                "timed out (see --on-timeout), or the plan was missed",
+            ),
+            (
+                Exit::Interrupted,
+                "interrupted; the node stays closed, and a plan goes on",
+            ),
         ],
         examples: &[
             example(
@@ -107,6 +118,10 @@ pub(super) static PAGES: &[Page] = &[
                 "soramode drain --node sfu-02 --keep-open 1",
                 "Drain another node, if at least one node stays open",
             ),
+            example(
+                "soramode drain --end-after 40m --accept-risk=cuts-clients --no-wait",
+                "Close the node, and end the sessions that are left after 40 minutes",
+            ),
         ],
     },
     Page {
@@ -120,7 +135,10 @@ pub(super) static PAGES: &[Page] = &[
                 "the node stays closed: another user closed it, or for another reason",
             ),
             WAIT_INCOMPLETE,
-            (Exit::TimedOut, "the drain timed out; see --on-timeout"),
+            (
+                Exit::TimedOut,
+                "the drain timed out (see --on-timeout), or the plan was missed",
+            ),
             (Exit::Command(126), "COMMAND cannot be started"),
             (
                 Exit::Command(127),
@@ -134,6 +152,28 @@ pub(super) static PAGES: &[Page] = &[
         examples: &[example(
             "soramode maintain -m CHG-123 -- systemctl restart sora",
             "Drain, restart the SFU, and open the node",
+        )],
+    },
+    Page {
+        command: "plan",
+        exits: &[(Exit::Done, "shown, also if there is no plan")],
+        examples: &[
+            example(
+                "soramode plan",
+                "Show the plan: its steps, and what is next",
+            ),
+            example("soramode plan -o json", "Show it with every field, as JSON"),
+        ],
+    },
+    Page {
+        command: "plan cancel",
+        exits: &[
+            (Exit::Done, "cancelled, or over already; the mode stays"),
+            (Exit::NotFound, "no plan with this ID"),
+        ],
+        examples: &[example(
+            "soramode plan cancel -m 'CHG-123 put off'",
+            "Cancel the plan that runs, and record why",
         )],
     },
     Page {

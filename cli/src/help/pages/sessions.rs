@@ -75,11 +75,18 @@ pub(super) static PAGES: &[Page] = &[
     Page {
         command: "end",
         exits: &[
-            (Exit::Done, "asked to end the sessions"),
+            (
+                Exit::Done,
+                "asked to end the sessions; with --wait: they have ended",
+            ),
             NOT_ACCEPTED,
             (
                 Exit::Refused,
                 "cannot end sessions: no --sora-api and no client accepts end requests",
+            ),
+            (
+                Exit::Superseded,
+                "with --wait: the rest is not ended, since that was stopped",
             ),
             NO_SESSION,
             (Exit::Failed, "some sessions could not be ended"),
@@ -92,6 +99,28 @@ pub(super) static PAGES: &[Page] = &[
             example(
                 "soramode end --all --accept-risk=cuts-clients",
                 "End every session on the node",
+            ),
+        ],
+    },
+    Page {
+        command: "announce",
+        exits: &[
+            (Exit::Done, "every channel has it"),
+            (
+                Exit::Refused,
+                "no means: no --sora-api, no subscriber and no webhook",
+            ),
+            NO_SESSION,
+            (Exit::Failed, "some channels did not get it"),
+        ],
+        examples: &[
+            example(
+                "soramode announce 'Maintenance tonight at 02:00'",
+                "Announce to every channel",
+            ),
+            example(
+                "soramode announce --channel spam --data '{\"level\":1}'",
+                "Send data to the clients of the channel spam",
             ),
         ],
     },

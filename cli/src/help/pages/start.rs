@@ -15,6 +15,7 @@ pub(super) static PAGES: &[Page] = &[
         ],
         examples: &[
             example("soramode drill", "Rehearse a maintenance"),
+            example("soramode drill --plan", "Rehearse a maintenance plan"),
             example(
                 "soramode drill --cluster",
                 "Rehearse a cluster of three nodes",

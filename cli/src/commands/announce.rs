@@ -1,0 +1,106 @@
+//! `soramode announce [TEXT]`
+
+#![expect(clippy::doc_markdown, reason = "what clap shows as help is plain text")]
+
+use clap_complete::engine::ArgValueCandidates;
+use soramode_protocol::announce::{Announce, Announced, NoticeData};
+use soramode_protocol::id::ChannelId;
+
+use crate::candidates;
+use crate::context::Context;
+use crate::error::{Exit, Failure};
+use crate::long_call::{LongCall, call};
+use crate::output::escape::{escape, quoted};
+use crate::output::{Format, counted};
+use crate::plan::flags::read_data;
+
+/// Announce maintenance to the clients of the sessions
+///
+/// By Sora's API (PushChannel), the signalling server that subscribed with announcements: true, and the webhook maintenance.announced. Clients
+/// receive the text and the data, and the time at which a plan ends their sessions. They are not disconnected, and the mode stays.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Text for people; {minutes} stands for the time until a plan ends the sessions
+    text: Option<String>,
+    /// Announce to this channel only
+    #[arg(long, value_name = "CHANNEL", add = ArgValueCandidates::new(candidates::channels))]
+    channel: Option<ChannelId>,
+    /// Data for the application
+    #[arg(long, value_name = "JSON", value_parser = read_data)]
+    data: Option<NoticeData>,
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let announce = Announce {
+        text: args.text,
+        data: args.data,
+        channel_id: args.channel,
+    };
+    let how = LongCall {
+        doing: "still announcing",
+        goes_on: "the announcement goes on",
+    };
+    let announced = call(&announce, &how, context)
+        .await
+        .map_err(|failure| failure.if_not_found(&context.node.command("sessions")))?;
+    context.output.changed("the announcement was made");
+    show(&announced, context)?;
+    let failed = announced.by.sora_api.map_or(0, |api| api.failed);
+    if failed == 0 {
+        return Ok(Exit::Done);
+    }
+    let mut failure = Failure::new(
+        Exit::Failed,
+        format!(
+            "the announcement did not reach {} of {}",
+            failed,
+            counted(announced.channels, "channel")
+        ),
+    );
+    failure.details = announced
+        .problems
+        .iter()
+        .map(|it| {
+            format!(
+                "{}: {}",
+                quoted(it.channel_id.as_str()),
+                escape(&it.problem)
+            )
+        })
+        .collect();
+    Err(failure)
+}
+
+fn show(announced: &Announced, context: &mut Context<'_>) -> Result<(), Failure> {
+    let by = &announced.by;
+    let told = by.sora_api.map_or(0, |api| api.told);
+    let output = &mut context.output;
+    match output.format() {
+        Format::Json | Format::Jsonl => output.json(announced),
+        Format::Plain => output.record(&[
+            announced.id.as_str(),
+            &announced.channels.to_string(),
+            &told.to_string(),
+            &by.subscribers.to_string(),
+            &by.webhooks.to_string(),
+        ]),
+        Format::Table => {
+            let means = [
+                by.sora_api
+                    .map(|api| format!("Sora's API to {}", counted(api.told, "channel"))),
+                (by.subscribers > 0).then(|| counted(by.subscribers, "subscribed client")),
+                (by.webhooks > 0).then(|| counted(by.webhooks, "webhook receiver")),
+            ];
+            let means: Vec<String> = means.into_iter().flatten().collect();
+            let means = if means.is_empty() {
+                String::new()
+            } else {
+                format!(", by {}", means.join(", "))
+            };
+            output.confirm(&format!(
+                "announced to {}{means}",
+                counted(announced.channels, "channel")
+            ))
+        }
+    }
+}

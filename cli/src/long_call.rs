@@ -1,0 +1,56 @@
+//! A call that the daemon answers only when it is done, which may take minutes.
+
+use std::time::{Duration, Instant};
+
+use soramode_protocol::client::{Message, read_answer};
+use soramode_protocol::request::Call;
+use tokio::time::timeout;
+
+use crate::context::Context;
+use crate::error::Failure;
+use crate::output::times;
+use crate::signals::Signals;
+use crate::wait::interrupted;
+
+/// Pause between two notes.
+const NOTE_PAUSE: Duration = Duration::from_secs(10);
+
+/// Words about a call that takes long.
+pub(crate) struct LongCall {
+    /// `still announcing`
+    pub(crate) doing: &'static str,
+    /// A sentence about the daemon after the command is interrupted.
+    pub(crate) goes_on: &'static str,
+}
+
+/// Makes a call and waits for its answer without a limit. Prints a note now and then.
+pub(crate) async fn call<C: Call>(
+    params: &C,
+    how: &LongCall,
+    context: &Context<'_>,
+) -> Result<C::Reply, Failure> {
+    let mut signals = Signals::listen()?;
+    let mut daemon = context.node.connect().await?;
+    let began = Instant::now();
+    let id = daemon.send(params).await?;
+    loop {
+        let received = tokio::select! {
+            received = timeout(NOTE_PAUSE, daemon.receive()) => received,
+            exit = signals.next() => {
+                return Err(interrupted(exit, began.elapsed()).and(how.goes_on));
+            }
+        };
+        match received {
+            Ok(Ok(Message::Answer(answered, answer))) if answered == id => {
+                return read_answer::<C>(answer).map_err(|error| daemon.explain(C::METHOD, error));
+            }
+            Ok(Ok(Message::Answer(..) | Message::Notification(_))) => {}
+            Ok(Err(error)) => return Err(daemon.explain(C::METHOD, error)),
+            Err(_) => context.output.note(&format!(
+                "{} after {}",
+                how.doing,
+                times::span(began.elapsed())
+            )),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Maintenance plans: the flags that make one, its times, starting it, waiting for it, and the sentences about it.
+
+mod at;
+pub(crate) mod describe;
+pub(crate) mod flags;
+pub(crate) mod request;
+mod start;
+mod watch;
+
+pub(crate) use start::{check_published, confirm_started, note_started, start};
+pub(crate) use watch::{describe_not_done, describe_replaced, watch};
