@@ -106,7 +106,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 
 /// Closes the node, or starts a plan, and returns.
 async fn close_only(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    if let Some(plan) = args.flags.new_plan(&args.start)? {
+    if let Some(plan) = args.flags.new_plan(Some(&args.start))? {
         args.node.check_plan(context.node)?;
         let node = context.node;
         let started = plan::start(&plan, node).await?;
@@ -131,7 +131,7 @@ async fn drain_and_confirm(
     context: &mut Context<'_>,
     report: &mut Report,
 ) -> Result<Exit, Failure> {
-    let plan = args.flags.new_plan(&args.start)?;
+    let plan = args.flags.new_plan(Some(&args.start))?;
     if plan.is_some() {
         args.node.check_plan(context.node)?;
     }
@@ -240,7 +240,7 @@ impl DrainFlags {
     }
 
     /// Returns the plan that the flags ask for.
-    pub(super) fn new_plan(&self, start: &StartFlags) -> Result<Option<NewPlan>, Failure> {
+    pub(super) fn new_plan(&self, start: Option<&StartFlags>) -> Result<Option<NewPlan>, Failure> {
         NewPlan::read(&self.plan, start, &self.options())
     }
 

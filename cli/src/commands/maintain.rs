@@ -28,7 +28,6 @@ use crate::mode_info::{ModeInfo, with_operator};
 use crate::node::mode_now;
 use crate::output::escape::quoted;
 use crate::output::{Format, times};
-use crate::plan::request::StartFlags;
 use crate::report::Report;
 use crate::signals::Signals;
 use crate::undo::{restore_change, restore_hint};
@@ -81,7 +80,7 @@ async fn maintain(
     context: &mut Context<'_>,
     report: &mut Report,
 ) -> Result<Exit, Failure> {
-    let plan = args.flags.new_plan(&StartFlags::default())?;
+    let plan = args.flags.new_plan(None)?;
     check_command(&args.command)?;
     let mut signals = Signals::listen()?;
     let node = context.node;

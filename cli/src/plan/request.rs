@@ -116,17 +116,22 @@ pub(crate) struct NewPlan {
     /// The condition of the wait once the node is closed, if it is another than the end of the plan.
     pub(super) after_close: Option<Wait>,
     pub(super) requires_published: bool,
+    /// The command has the flag `--replace`.
+    pub(super) may_replace: bool,
     /// The limit that was typed; zero is never.
     timeout: Option<Duration>,
 }
 
 impl NewPlan {
-    /// Reads the flags; `None` if they ask for a drain without a plan.
+    /// Reads the flags, of `maintain` without those of the start; `None` if they ask for a drain without a plan.
     pub(crate) fn read(
         flags: &PlanFlags,
-        start: &StartFlags,
+        start: Option<&StartFlags>,
         drain: &DrainOptions<'_>,
     ) -> Result<Option<Self>, Failure> {
+        let may_replace = start.is_some();
+        let default = StartFlags::default();
+        let start = start.unwrap_or(&default);
         if !flags.is_given() && start.at.is_none() && !start.replace {
             return Ok(None);
         }
@@ -162,6 +167,7 @@ impl NewPlan {
                 ..Wait::new(WaitFor::Drained)
             }),
             requires_published: drain.requires_published,
+            may_replace,
             timeout: drain.limits.timeout(),
         };
         plan.check(drain)?;

@@ -106,6 +106,14 @@ fn another_plan_is_refused_unless_it_replaces() {
                 .ends_with("Replace it with --replace, or cancel it: soramode plan cancel\n"),
         "{refused:?}"
     );
+    let maintain = daemon.run(&["maintain", "--tighten-after", "5m", "--", "true"]);
+    assert_eq!(maintain.code, 5, "{maintain:?}");
+    assert!(
+        maintain
+            .stderr
+            .ends_with("hint: Cancel it first: soramode plan cancel\n"),
+        "{maintain:?}"
+    );
     let replaced = daemon.run(&[&other[..], &["--replace"]].concat());
     assert_eq!(replaced.code, 0, "{replaced:?}");
     assert_ne!(id_of(&daemon), id);

@@ -42,7 +42,8 @@ fn part(page: &str, method: Method) -> String {
 }
 
 /// The names of the members that the golden lines of a method have in its params and results, at any depth. What a page describes once for
-/// several methods is left to its own: a session, a connection, a status inside a wait, a mode's verdict, counts by reason.
+/// several methods is left to its own: a session, a connection, a status inside a wait, a plan outside of `GetPlan`, a mode's verdict, counts by
+/// reason. The members of an announcement's data are the application's.
 fn members(method: Method) -> BTreeSet<String> {
     let lines = document(&format!("shared/tests/wire/v1/{}.jsonl", method.name()));
     let mut members = BTreeSet::new();
@@ -52,17 +53,22 @@ fn members(method: Method) -> BTreeSet<String> {
     {
         collect_members(&message["params"], &mut members);
         collect_members(&message["result"], &mut members);
+        if method == Method::GetPlan {
+            collect_members(&message["result"]["plan"], &mut members);
+        }
     }
     members
 }
 
-const DESCRIBED_ELSEWHERE: [&str; 6] = [
+const DESCRIBED_ELSEWHERE: [&str; 8] = [
     "status",
     "oldest_session",
     "oldest_sessions",
     "session",
     "modes",
     "rejected",
+    "plan",
+    "data",
 ];
 
 fn collect_members(value: &Value, members: &mut BTreeSet<String>) {
