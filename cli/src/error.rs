@@ -277,9 +277,26 @@ const FLAGS: [(&str, &str); 14] = [
     ("for: mode", "mode=MODE"),
 ];
 
+/// Params of a plan's steps, and the flags that stand for them.
+const STEP_FLAGS: [(&str, &str); 4] = [
+    ("text", "--announce-text"),
+    ("data", "--announce-data"),
+    ("per_minute", "--end-rate"),
+    (
+        "at_seconds",
+        "the time of a step, in seconds from the close",
+    ),
+];
+
 /// Describes a wrong param in terms of the command line.
 fn in_flags(message: &str, field: &str) -> String {
-    let flag = FLAGS.iter().find(|(param, _)| *param == field);
+    let of_step = field
+        .strip_prefix("steps[")
+        .and_then(|rest| rest.split_once("]."));
+    let flag = match of_step {
+        Some((_, param)) => STEP_FLAGS.iter().find(|(name, _)| *name == param),
+        None => FLAGS.iter().find(|(param, _)| *param == field),
+    };
     let flag = flag.map_or_else(
         || format!("--{}", field.replace('_', "-")),
         |(_, flag)| (*flag).to_owned(),
@@ -404,6 +421,10 @@ mod tests {
             "--max-sessions: is only for `drained`"
         );
         assert_eq!(failure("channel_id", "is empty"), "CHANNEL: is empty");
+        assert_eq!(
+            failure("steps[2].text", "got 1025 bytes"),
+            "--announce-text: got 1025 bytes"
+        );
     }
 
     #[test]

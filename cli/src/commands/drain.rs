@@ -39,9 +39,9 @@ use crate::wait::{Reached, WaitRequest, describe_wait, superseded_hint, wait};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    flags: DrainFlags,
-    #[command(flatten)]
     start: StartFlags,
+    #[command(flatten)]
+    flags: DrainFlags,
     #[command(flatten)]
     node: NodeFlag,
 }

@@ -3,6 +3,7 @@
 use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::decision::{Answer, Explain, Explanation, RejectReason, Verdict};
 use soramode_protocol::id::ChannelId;
+use soramode_protocol::node::GetStatus;
 
 use crate::candidates;
 use crate::context::Context;
@@ -10,10 +11,11 @@ use crate::error::{Exit, Failure};
 use crate::output::color::Emphasis;
 use crate::output::escape::{escape, quoted};
 use crate::output::{Cell, Column, Format, List};
+use crate::plan::describe::describe_future;
 
 /// Show whether a channel accepts a new connection, and why
 ///
-/// Shows the decision now, and in each mode: offer (admit), reject or redirect. Changes nothing, and does not ask the cluster.
+/// Shows the decision now, and in each mode: offer (admit), reject or redirect, and the plan that will change the mode. Changes nothing, and does not ask the cluster.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Channel to explain
@@ -22,14 +24,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let explanation = context
-        .node
-        .connect()
-        .await?
-        .call(&Explain {
-            channel_id: args.channel,
-        })
-        .await?;
+    let explain = Explain {
+        channel_id: args.channel,
+    };
+    let mut daemon = context.node.connect().await?;
+    let (explanation, status) = daemon.call_both(&explain, &GetStatus {}).await?;
     match context.output.format() {
         Format::Json | Format::Jsonl => context.output.json(&explanation)?,
         Format::Plain => show_modes(&explanation, context)?,
@@ -41,6 +40,14 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
                 "channel {channel}, mode {mode}: {}",
                 describe(now)
             ))?;
+            if let Some(plan) = &status.plan {
+                let node = escape(status.node_name.as_str());
+                let (id, state) = (&plan.id, plan.state);
+                let future = describe_future(plan, &node);
+                context
+                    .output
+                    .sentence(&format!("plan {id} is {state}: {future}"))?;
+            }
             context.output.text("")?;
             show_modes(&explanation, context)?;
         }

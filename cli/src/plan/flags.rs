@@ -20,7 +20,7 @@ const HEADING: &str = "Plan options";
 /// Flags of a plan that `drain` and `maintain` share. One of them makes a plan.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PlanFlags {
-    /// Be not ready for new sessions this long before the close
+    /// Report unready to load balancers this long before the close
     ///
     /// Load balancers that follow /ready/new-session send no new sessions; with --connections also those that follow /ready. Nothing is rejected
     /// yet. In a cluster, the other nodes are preferred for new channels.

@@ -41,7 +41,8 @@ pub(crate) async fn watch(
     let ended = wait_for(new, &plan, &closed, node, (context, signals, report)).await;
     let last = last_plan(node, &plan).await;
     report.plan = Some(Box::new(last.clone()));
-    let reached = ended.map_err(|failure| goes_on(failure, &last, &closed, node))?;
+    let name = closed.status.name();
+    let reached = ended.map_err(|failure| add_future(failure, &last, &name, node))?;
     closed.now = node.last_mode(&reached.status.mode_info()).await;
     closed.changed = true;
     closed.status = reached.status.clone();
@@ -115,11 +116,10 @@ async fn last_plan(node: Node<'_>, last: &Plan) -> Plan {
 }
 
 /// Adds to the end of a wait that the plan goes on, when it ends sessions, and how to cancel it.
-fn goes_on(failure: Failure, plan: &Plan, closed: &Closed, node: Node<'_>) -> Failure {
+fn add_future(failure: Failure, plan: &Plan, name: &str, node: Node<'_>) -> Failure {
     if plan.outcome.is_some() || failure.exit == Exit::Superseded {
         return failure;
     }
-    let name = closed.status.name();
     let when = if failure.exit == Exit::Unreachable {
         " once soramoded runs"
     } else {
@@ -130,7 +130,7 @@ fn goes_on(failure: Failure, plan: &Plan, closed: &Closed, node: Node<'_>) -> Fa
         .and(format!(
             "Plan {} goes on{when}: {}",
             plan.id,
-            describe_future(plan, &name)
+            describe_future(plan, name)
         ))
         .with_hint(format!(
             "Watch it again with the same command. Cancel it: {cancel}"
@@ -186,4 +186,75 @@ pub(crate) fn describe_not_done(
         format!("stopped waiting: {}. {mode}", describe_over(plan)),
     )
     .with_hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use soramode_protocol::mode::Mode;
+
+    use super::*;
+    use crate::daemon::Socket;
+    use crate::plan::describe::tests::plan;
+    use crate::undo::tests::state;
+
+    #[test]
+    fn the_outcome_of_a_plan_sets_the_exit_code() {
+        let socket = Socket::find(Some("/s".into()));
+        let node = Node::Daemon(&socket);
+        for (outcome, exit, words) in [
+            (
+                PlanOutcome::Cancelled,
+                Exit::Superseded,
+                "was cancelled (late by 20 min). node-01 stays closed (block_new_session)",
+            ),
+            (
+                PlanOutcome::Replaced,
+                Exit::Superseded,
+                "was replaced by another plan (late by 20 min). node-01 stays closed",
+            ),
+            (
+                PlanOutcome::Missed,
+                Exit::TimedOut,
+                "was missed (late by 20 min). node-01 stays closed",
+            ),
+            (
+                PlanOutcome::Failed,
+                Exit::Failed,
+                "failed (late by 20 min). node-01 stays closed",
+            ),
+        ] {
+            let over = Plan {
+                state: PlanState::Over,
+                outcome: Some(outcome),
+                why: Some("late by 20 min".to_owned()),
+                ..plan()
+            };
+            let mut now = state(Mode::BlockNewSession, 5, None, None);
+            now.plan_id = Some(over.id.clone());
+            let failure = describe_not_done(&over, ("node-01", &ModeInfo::of(now)), node);
+            assert_eq!(failure.exit, exit, "{outcome}");
+            let begin = format!("stopped waiting: plan {} {words}", over.id);
+            assert!(failure.message.starts_with(&begin), "{}", failure.message);
+            assert!(failure.hint.is_some());
+        }
+    }
+
+    #[test]
+    fn a_wait_that_ends_early_says_when_sessions_are_ended() {
+        let socket = Socket::find(Some("/s".into()));
+        let failure = Failure::new(Exit::Interrupted, "interrupted after 3 s: stopped waiting");
+        let said = add_future(failure, &plan(), "node-01", Node::Daemon(&socket));
+        assert!(
+            said.message
+                .contains(". Plan 7Q2K9XA0 goes on: it ends the sessions that are left from 2"),
+            "{}",
+            said.message
+        );
+        assert_eq!(
+            said.hint.as_deref(),
+            Some(
+                "Watch it again with the same command. Cancel it: soramode --socket /s plan cancel 7Q2K9XA0"
+            )
+        );
+    }
 }

@@ -19,7 +19,11 @@ pub(crate) fn ahead() -> String {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap();
     let then = Time::default() + now + Duration::from_hours(72);
-    then.to_string()[..16].replace('T', " ")
+    then.to_string()
+        .chars()
+        .take("2026-12-01 02:00".len())
+        .collect::<String>()
+        .replace('T', " ")
 }
 
 /// A plan that ends the sessions in 40 minutes.
@@ -147,6 +151,11 @@ fn a_plan_at_a_time_is_scheduled_and_does_not_wait() {
     assert_eq!(plan_of(&daemon)["state"], "scheduled");
     assert_eq!(daemon.ok(&["get"]), "normal\n");
 
+    let explained = daemon.ok(&["explain", "spam"]);
+    assert!(
+        explained.contains(&format!("\nplan {id} is scheduled: it closes node-01 at ")),
+        "{explained}"
+    );
     // A drain and an opening by hand name it.
     let drained = daemon.run(&["drain", "--no-wait"]);
     assert!(
@@ -213,101 +222,112 @@ fn a_time_that_is_past_or_does_not_exist_is_refused_with_the_choices() {
     }
 }
 
+/// Wrong plan options, and words of the refusal.
+const WRONG: &[(&[&str], &str)] = &[
+    (
+        &["drain", "--announce", "10m"],
+        "--announce needs --end-after",
+    ),
+    (
+        &["drain", "--end-rate", "max"],
+        "--end-rate works only with --end-after",
+    ),
+    (
+        &["drain", "--end-after", "40m"],
+        "To go on, add --accept-risk=cuts-clients",
+    ),
+    (
+        &["drain", "--tighten-after", "5m", "--connections"],
+        "--tighten-after has no effect with --connections",
+    ),
+    (
+        &["drain", "--tighten-after", "2h", "--end-after", "1h", RISK],
+        "--tighten-after 2h is after the end",
+    ),
+    (
+        &["drain", "--end-after", "1h", RISK, "--max-sessions", "1"],
+        "--max-sessions does not work with --end-after",
+    ),
+    (
+        &["drain", "--end-after", "1h", RISK, "--settle", "1m"],
+        "--settle does not work with --end-after",
+    ),
+    (
+        &["drain", "--end-after", "1h", RISK, "--assume-complete"],
+        "--assume-complete does not work with --end-after",
+    ),
+    (
+        &["drain", "--end-after", "1h", RISK, "--timeout", "59m"],
+        "--timeout 59m is shorter than the time until sessions are ended (1h)",
+    ),
+    (
+        &[
+            "drain",
+            "--lead",
+            "30s",
+            "--end-after",
+            "1h",
+            RISK,
+            "-t",
+            "1h",
+        ],
+        "--timeout 1h is shorter than the time until sessions are ended (1h 30s)",
+    ),
+    (
+        &["drain", "--lead", "30s", "--on-timeout", "undo"],
+        "--on-timeout undo does not work with a plan",
+    ),
+    (
+        &["drain", "--no-wait", "--settle", "1m"],
+        "--settle works only while soramode waits",
+    ),
+    (
+        &["drain", "--lead", "30s", "--node", "sfu-02"],
+        "a plan is not available over HTTP",
+    ),
+    (
+        &["drain", "--end-after", "1h", RISK, "--end-rate", "60"],
+        "has no unit; takes 60/min",
+    ),
+    (
+        &["drain", "--wait", "--no-wait"],
+        "'--wait' cannot be used with '--no-wait'",
+    ),
+    (
+        &["maintain", "--announce", "10m", "--", "true"],
+        "--announce needs --end-after",
+    ),
+];
+
+fn is_refused(daemon: &Daemon, args: &[&str], words: &str) {
+    let ended = daemon.run(args);
+    assert_eq!(ended.code, 2, "{args:?}: {ended:?}");
+    assert!(ended.stderr.contains(words), "{args:?}: {ended:?}");
+    assert_eq!(daemon.ok(&["get"]), "normal\n", "{args:?}");
+}
+
 #[test]
 fn wrong_plan_options_end_with_2_and_their_remedy() {
     let daemon = Daemon::start();
+    for (args, words) in WRONG {
+        is_refused(&daemon, args, words);
+    }
     let at = ahead();
     for (args, words) in [
         (
-            &["drain", "--announce", "10m"][..],
-            "--announce needs --end-after",
-        ),
-        (
-            &["drain", "--end-rate", "max"],
-            "--end-rate works only with --end-after",
-        ),
-        (
-            &["drain", "--end-after", "40m"],
-            "To go on, add --accept-risk=cuts-clients",
-        ),
-        (
-            &["drain", "--tighten-after", "5m", "--connections"],
-            "--tighten-after has no effect with --connections",
-        ),
-        (
-            &["drain", "--tighten-after", "2h", "--end-after", "1h", RISK],
-            "--tighten-after 2h is after the end",
-        ),
-        (
-            &["drain", "--end-after", "1h", RISK, "--max-sessions", "1"],
-            "--max-sessions does not work with --end-after",
-        ),
-        (
-            &["drain", "--end-after", "1h", RISK, "--settle", "1m"],
-            "--settle does not work with --end-after",
-        ),
-        (
-            &["drain", "--end-after", "1h", RISK, "--assume-complete"],
-            "--assume-complete does not work with --end-after",
-        ),
-        (
-            &["drain", "--end-after", "1h", RISK, "--timeout", "59m"],
-            "--timeout 59m is shorter than the time until sessions are ended (1h)",
-        ),
-        (
-            &[
-                "drain",
-                "--lead",
-                "30s",
-                "--end-after",
-                "1h",
-                RISK,
-                "-t",
-                "1h",
-            ],
-            "--timeout 1h is shorter than the time until sessions are ended (1h 30s)",
-        ),
-        (
-            &["drain", "--lead", "30s", "--on-timeout", "undo"],
-            "--on-timeout undo does not work with a plan",
-        ),
-        (
-            &["drain", "--at", &at, "--timeout", "1h"],
+            &["drain", "--at", &at, "--timeout", "1h"][..],
             "--timeout works only while soramode waits",
-        ),
-        (
-            &["drain", "--no-wait", "--settle", "1m"],
-            "--settle works only while soramode waits",
         ),
         (
             &["drain", "--at", &at, "--require-published"],
             "--require-published works only if the node closes at once",
         ),
         (
-            &["drain", "--lead", "30s", "--node", "sfu-02"],
-            "a plan is not available over HTTP",
-        ),
-        (
-            &["drain", "--end-after", "1h", RISK, "--end-rate", "60"],
-            "has no unit; takes 60/min",
-        ),
-        (
-            &["drain", "--wait", "--no-wait"],
-            "'--wait' cannot be used with '--no-wait'",
-        ),
-        (
-            &["maintain", "--announce", "10m", "--", "true"],
-            "--announce needs --end-after",
-        ),
-        (
             &["maintain", "--at", &at, "--", "true"],
             "unexpected argument '--at'",
         ),
     ] {
-        let ended = daemon.run(args);
-        assert_eq!(ended.code, 2, "{args:?}: {ended:?}");
-        assert!(ended.stderr.contains(words), "{args:?}: {ended:?}");
-        assert_eq!(daemon.ok(&["get"]), "normal\n", "{args:?}");
+        is_refused(&daemon, args, words);
     }
     let api = Command::new("/usr/bin/env")
         .args([
