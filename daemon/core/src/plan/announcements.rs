@@ -58,6 +58,8 @@ struct Running {
     retries: BTreeMap<Slot, Retry>,
     problems: Vec<AnnounceProblem>,
     is_by_api: bool,
+    /// Number of channels whose clients could not be told.
+    untold: u64,
     webhooks: u64,
     reply_to: Option<ReplyHandle>,
 }
@@ -118,6 +120,7 @@ impl Announcements {
             retries: BTreeMap::new(),
             problems: Vec::new(),
             is_by_api: false,
+            untold: 0,
             webhooks,
             reply_to,
             stored,
@@ -320,6 +323,7 @@ impl Running {
         }
         let Some(problem) = outcome.problem().filter(|_| outcome.api.is_some()) else {
             progress.told += u64::from(!outcome.is_without_means());
+            self.untold += u64::from(outcome.is_without_means());
             return self.drop_session(slot);
         };
         if outcome.is_unreachable() {
@@ -345,6 +349,7 @@ impl Running {
 
     fn fail(&mut self, view: &View<'_>, slot: Slot, problem: &str) {
         self.stored.progress.failed += 1;
+        self.untold += 1;
         if self.problems.len() < ANNOUNCE_PROBLEMS_MAX
             && let Some(session) = view.sessions.session(slot)
         {
@@ -365,10 +370,8 @@ impl Running {
 
     fn finish(self, out: &mut Out<'_>) -> Finished {
         let progress = self.stored.progress;
-        let has_reached = progress.channels == 0
-            || progress.told > 0
-            || progress.subscribers > 0
-            || self.webhooks > 0;
+        let has_reached =
+            self.untold == 0 || progress.told > 0 || progress.subscribers > 0 || self.webhooks > 0;
         if let Some(reply_to) = self.reply_to {
             let answer = if has_reached || self.is_by_api {
                 Ok(Reply::Announced(Announced {

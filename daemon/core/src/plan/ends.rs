@@ -3,12 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use soramode_protocol::end::{EndMethod, Ended};
-use soramode_protocol::error::Error;
 use soramode_protocol::id::{EndId, PlanId};
 use soramode_protocol::mode::EndsStopped;
 use soramode_protocol::plan::EndRate;
-use soramode_protocol::reply::Reply;
 use soramode_protocol::text::shorten;
 
 use super::calls::{
@@ -16,7 +13,8 @@ use super::calls::{
 };
 use super::clock::micros;
 use super::context::{Out, View};
-use super::stored::{EndProgress, Moment, StoredEnd};
+use super::end_request::{Answer, EndRequest, count};
+use super::stored::{Moment, StoredEnd};
 use crate::effect::{Action, Record};
 use crate::input::{ReplyHandle, Timestamp};
 use crate::slab::Slot;
@@ -54,31 +52,6 @@ pub(crate) struct Ends {
     stopped: VecDeque<EndId>,
     /// How often requests were stopped.
     stops: u64,
-}
-
-struct EndRequest {
-    stored: StoredEnd,
-    recorded: EndProgress,
-    /// Its sessions that are still there.
-    left: BTreeSet<Slot>,
-    /// Those of them that were not asked yet.
-    unasked: BTreeSet<Slot>,
-    /// The same, oldest first, and some that are not any more.
-    waiting: VecDeque<Slot>,
-    next_at: Duration,
-    was_again: bool,
-    answer: Answer,
-    reply_to: Option<ReplyHandle>,
-}
-
-/// The answer so far: each session counts once.
-#[derive(Default)]
-struct Answer {
-    in_flight: u64,
-    asked: u64,
-    failed: u64,
-    problem: Option<String>,
-    is_by_api: bool,
 }
 
 struct Asked {
@@ -490,103 +463,6 @@ impl Ends {
             *since = now;
         }
     }
-}
-
-impl Answer {
-    fn is_without_means(&self) -> bool {
-        self.asked == 0 && self.failed > 0 && !self.is_by_api && self.problem.is_none()
-    }
-}
-
-impl EndRequest {
-    fn note(&mut self, outcome: &SfuOutcome, is_first: bool, problem: Option<String>) {
-        let answer = &mut self.answer;
-        answer.is_by_api |= outcome.api.is_some();
-        if !is_first {
-            return;
-        }
-        answer.in_flight = answer.in_flight.saturating_sub(1);
-        match problem {
-            None => answer.asked += 1,
-            Some(problem) => {
-                answer.failed += 1;
-                answer.problem = (!outcome.is_without_means()).then_some(problem);
-            }
-        }
-    }
-
-    /// Answers the client once each session was asked; at once if the SFU does not answer.
-    fn answer_if_asked(&mut self, is_down: bool, problem: Option<&String>, out: &mut Out<'_>) {
-        let is_asked = self.unasked.is_empty() && self.answer.in_flight == 0;
-        if !is_asked && !is_down {
-            return;
-        }
-        let Some(reply_to) = self.reply_to.take() else {
-            return;
-        };
-        if self.answer.is_without_means() {
-            out.actions
-                .push(Action::Answer(reply_to, Err(Error::cannot_end_sessions())));
-            return;
-        }
-        let left = count(self.unasked.len()) + self.answer.in_flight;
-        if left > 0 {
-            let problem = problem.map_or("the SFU does not answer", String::as_str);
-            self.answer.problem = Some(format!(
-                "{problem}; soramoded goes on until they have ended"
-            ));
-        }
-        self.answer.failed += left;
-        out.actions.push(self.reply(reply_to));
-    }
-
-    fn answer_stopped(&mut self, out: &mut Out<'_>) {
-        if let Some(reply_to) = self.reply_to.take() {
-            let left = count(self.unasked.len()) + self.answer.in_flight;
-            self.answer.failed += left;
-            self.answer.problem = Some("stopped before each session was asked to end".to_owned());
-            out.actions.push(self.reply(reply_to));
-        }
-    }
-
-    fn reply(&self, reply_to: ReplyHandle) -> Action {
-        let Answer {
-            asked,
-            failed,
-            problem,
-            is_by_api,
-            ..
-        } = &self.answer;
-        Action::Answer(
-            reply_to,
-            Ok(Reply::Ended(Ended {
-                sessions: *asked,
-                via: if *is_by_api {
-                    EndMethod::SoraApi
-                } else {
-                    EndMethod::Subscribers
-                },
-                failed: *failed,
-                problem: problem.clone(),
-                id: Some(self.stored.id.clone()),
-            })),
-        )
-    }
-
-    /// Stores how far it is, if that changed.
-    fn record(&mut self, out: &mut Out<'_>) {
-        if self.recorded != self.stored.progress {
-            self.recorded = self.stored.progress;
-            out.records.push(Record::EndProgress {
-                id: self.stored.id.clone(),
-                progress: self.stored.progress,
-            });
-        }
-    }
-}
-
-fn count(number: usize) -> u64 {
-    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 /// Returns the pause between two calls at this rate.

@@ -85,11 +85,17 @@ impl Gate {
     /// Begins with what was stored of plans.
     pub(crate) fn begin_plans(&mut self, ctx: &mut Ctx, host: HostState) {
         self.with_plans(ctx, |plans, view, out| plans.begin(view, host, out));
+        let expires_at = self.timers.at(Timer::Expiry);
+        self.plans.waits_for_expiry = expires_at.is_some_and(|at| at <= ctx.now.boot);
     }
 
     /// Has the plan react to everything that happened, at the end of a step: an opening in the same step comes first.
     pub(crate) fn run_plans(&mut self, ctx: &mut Ctx) {
         if self.plans.is_idle() && !self.mode.mode.is_block() && self.plans.is_settled() {
+            return;
+        }
+        if std::mem::take(&mut self.plans.waits_for_expiry) {
+            self.timers.set(Timer::Plan, ctx.now.boot);
             return;
         }
         while self.with_plans(ctx, Plans::advance) {}

@@ -8,14 +8,18 @@ mod announcements;
 pub mod calls;
 mod clock;
 mod context;
+mod end_request;
 mod ends;
 mod gate_entry;
 mod requests;
+mod restart;
 mod run;
+mod schedule;
 mod show;
 mod stall;
 pub mod stored;
 mod table;
+mod work;
 
 use std::time::Duration;
 
@@ -59,6 +63,8 @@ pub(crate) struct Plans {
     /// Sessions that appeared since the last look, while a plan ends sessions.
     found: Vec<Slot>,
     last_call: CallId,
+    /// Set at a start at which the mode is due to expire: that comes first.
+    waits_for_expiry: bool,
     /// Read from the store, until the start.
     restored: Restored,
 }
@@ -67,6 +73,7 @@ pub(crate) struct Plans {
 struct Restored {
     announcements: Vec<StoredAnnouncement>,
     ends: Vec<StoredEnd>,
+    was_closed: bool,
 }
 
 impl Plans {
@@ -79,6 +86,10 @@ impl Plans {
             restored: Restored {
                 announcements: std::mem::take(&mut stored.announcements),
                 ends: std::mem::take(&mut stored.ends),
+                was_closed: stored
+                    .mode
+                    .as_ref()
+                    .is_some_and(|state| state.mode.is_block()),
             },
             ..Self::default()
         }

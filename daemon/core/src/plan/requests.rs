@@ -16,9 +16,10 @@ use soramode_protocol::plan::{
 use soramode_protocol::reply::{Answer, Reply};
 
 use super::context::{Out, PlanCommand, View};
-use super::run::{NewAnnouncement, seconds_from, time_of_end};
+use super::schedule::{seconds_from, time_of_end};
 use super::stored::{EndProgress, Moment, PlanProgress, StoredEnd, StoredPlan};
 use super::table::{PlanInput, Reaction, react};
+use super::work::NewAnnouncement;
 use super::{ANNOUNCEMENTS_MAX, END_REQUESTS_MAX, Ending, Plans};
 use crate::effect::{Action, Record};
 use crate::gate::Refusable;

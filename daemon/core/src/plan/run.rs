@@ -2,174 +2,25 @@
 
 use std::time::Duration;
 
-use soramode_protocol::announce::MINUTES;
-use soramode_protocol::event::{
-    EndRequested, EventKind, MaintenanceAnnounced, PlanOver, PlanStepDone,
-};
-use soramode_protocol::id::{AnnouncementId, ChannelId, EndId};
+use soramode_protocol::event::{EventKind, PlanOver, PlanStepDone};
 use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::node::StorageState;
-use soramode_protocol::plan::{
-    END_PER_MINUTE_DEFAULT, EndRate, PlanAnnounced, PlanOutcome, PlanState, PlanStep,
-};
-use soramode_protocol::time::Time;
+use soramode_protocol::plan::{END_PER_MINUTE_DEFAULT, EndRate, PlanOutcome, PlanState, PlanStep};
 
 use super::announcements::Finished;
-use super::clock::{micros, shifted};
 use super::context::{Out, PlanCommand, PlanMode, View};
-use super::ends::{FIRST_PAUSE, NewEnd, interval};
-use super::stored::{
-    AnnouncementProgress, EndProgress, Moment, StoredAnnouncement, StoredEnd, StoredOutcome,
-    StoredPlan,
-};
+use super::stored::{AnnouncementProgress, StoredOutcome, StoredPlan};
 use super::table::{PlanInput, Reaction, react};
-use super::{Ending, HAND_MADE_DELAY_MAX, Plans};
+use super::work::NewAnnouncement;
+use super::{Ending, Plans};
 use crate::effect::Record;
-use crate::input::{HostState, ReplyHandle, Timestamp};
-use crate::slab::Slot;
+use crate::input::Timestamp;
 use crate::snapshot::SoraAdmission;
 
 /// The difference from which on the wall clock has been set, and does not merely run a little faster.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
 
-const MICROS_PER_SECOND: i64 = 1_000_000;
-
-/// An announcement to be made.
-pub(super) struct NewAnnouncement {
-    pub(super) text: Option<String>,
-    pub(super) data: Option<soramode_protocol::announce::NoticeData>,
-    pub(super) channel_id: Option<ChannelId>,
-    pub(super) cancelled: bool,
-    pub(super) actor: String,
-    pub(super) reply_to: Option<ReplyHandle>,
-}
-
-impl StoredPlan {
-    fn shift_of(step: &PlanStep) -> i64 {
-        step.at_seconds().saturating_mul(MICROS_PER_SECOND)
-    }
-
-    /// Returns when a step is due: by the wall clock until the first step was done, then by the boot clock.
-    pub(super) fn due(&self, step: &PlanStep, now: Timestamp) -> Moment {
-        let closes = if self.progress.done.is_empty() {
-            self.progress.closes.by_wall(now)
-        } else {
-            self.progress.closes.by_boot(now)
-        };
-        closes.shifted(Self::shift_of(step))
-    }
-
-    /// Returns when it will end the first session, if it ends any.
-    pub(super) fn ends_at(&self, now: Timestamp) -> Option<Time> {
-        let last = self.steps.last()?;
-        matches!(last, PlanStep::End { .. }).then(|| self.due(last, now).wall)
-    }
-
-    /// Moves the close, and with it all steps that are left, so that `step` is due now.
-    fn count_from(&mut self, step: &PlanStep, now: Timestamp) {
-        let closes = Moment::now(now).shifted(-Self::shift_of(step));
-        let before = self.due(step, now);
-        self.progress.delay += before.ago(now);
-        self.progress.closes = closes;
-    }
-}
-
 impl Plans {
-    /// Begins after a start: with what was stored.
-    pub(super) fn begin(&mut self, view: &View<'_>, host: HostState, out: &mut Out<'_>) {
-        let now = view.now;
-        let restored = std::mem::take(&mut self.restored);
-        if let Some(plan) = &mut self.plan
-            && host == HostState::Rebooted
-        {
-            plan.progress.closes = plan.progress.closes.by_wall(now);
-        }
-        let plan_id = self.running_id().cloned();
-        for mut stored in restored.announcements {
-            let began = at_boot(stored.began, host, now);
-            let is_wanted = match &stored.plan_id {
-                Some(id) => stored.cancelled || plan_id.as_ref() == Some(id),
-                None => began.ago(now) <= HAND_MADE_DELAY_MAX,
-            };
-            if !is_wanted {
-                out.records.push(Record::AnnouncementOver(stored.id));
-                continue;
-            }
-            stored.began = began;
-            let cutoff = stored.began.wall;
-            let sessions = sessions_of(view, stored.channel_id.as_ref(), |age| {
-                age >= stored.progress.cursor && age <= cutoff
-            });
-            // Those that were being told will be told again, and counted then.
-            let left = u64::try_from(sessions.len()).unwrap_or(u64::MAX);
-            let progress = &mut stored.progress;
-            progress.told = progress
-                .channels
-                .saturating_sub(left)
-                .saturating_sub(progress.failed);
-            self.announcements
-                .begin(stored, sessions, view.webhooks, None);
-        }
-        for stored in restored.ends {
-            self.resume_end(view, host, stored, out);
-        }
-        self.check_start(view, out);
-    }
-
-    fn resume_end(
-        &mut self,
-        view: &View<'_>,
-        host: HostState,
-        mut stored: StoredEnd,
-        out: &mut Out<'_>,
-    ) {
-        let now = view.now;
-        let late = at_boot(stored.progress.next, host, now).ago(now);
-        let plan = self
-            .plan
-            .as_mut()
-            .filter(|plan| !plan.is_over() && stored.plan_id.as_ref() == Some(&plan.id));
-        let is_wanted = match (plan, &stored.plan_id) {
-            (Some(plan), _) => {
-                plan.progress.late += late;
-                plan.progress.delay += late;
-                // Those that were asked, and are still there, will be asked again and counted then.
-                plan.progress.asked = plan.progress.ended;
-                true
-            }
-            (None, Some(_)) => false,
-            (None, None) => late <= HAND_MADE_DELAY_MAX,
-        };
-        if !is_wanted {
-            out.records.push(Record::EndOver(stored.id));
-            return;
-        }
-        let pause = interval(stored.rate).max(FIRST_PAUSE);
-        stored.progress.next = Moment::now(now).shifted(micros(pause));
-        let cutoff = stored.progress.cutoff;
-        let sessions = sessions_of(view, stored.channel_id.as_ref(), |age| age <= cutoff);
-        self.ends.begin(NewEnd {
-            stored,
-            sessions: sessions.into_iter().map(|(_, slot)| slot).collect(),
-            reply_to: None,
-        });
-    }
-
-    /// Ends a plan that cannot go on after this start.
-    fn check_start(&mut self, view: &View<'_>, out: &mut Out<'_>) {
-        let Some(plan) = self.running() else { return };
-        let is_open = !view.mode.mode.is_block();
-        let is_unknown = plan.steps.contains(&PlanStep::Unknown);
-        if is_open && plan.has_closed() {
-            let ending = Ending::cancelled(&view.mode.actor.clone(), "the node was opened", None);
-            let _ = self.stop_ends(None, out);
-            self.finish(view, ending, out);
-        } else if is_unknown {
-            let why = "it has a step that this version does not know".to_owned();
-            self.finish(view, Ending::by_system(PlanOutcome::Failed, Some(why)), out);
-        }
-    }
-
     /// Does one thing that is due; false if nothing is. The commands must be carried out before the next call.
     pub(super) fn advance(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
         self.note_clock(view.now);
@@ -479,127 +330,7 @@ impl Plans {
         }
     }
 
-    /// Begins an announcement: of the plan that runs, or of a client that waits for the answer.
-    pub(super) fn announce(
-        &mut self,
-        view: &View<'_>,
-        new: NewAnnouncement,
-        out: &mut Out<'_>,
-    ) -> AnnouncementId {
-        let now = view.now;
-        let is_hand_made = new.reply_to.is_some();
-        let plan = self.plan.as_ref().filter(|_| !is_hand_made);
-        // A client's announcement names the end that the plan has set, too.
-        let of_end = self
-            .plan
-            .as_ref()
-            .filter(|plan| !plan.is_over() && !plan.is_ending());
-        let sessions_end_at = of_end
-            .filter(|_| !new.cancelled)
-            .and_then(|plan| plan.ends_at(now));
-        let sessions = sessions_of(view, new.channel_id.as_ref(), |_| true);
-        let id = AnnouncementId::generate(out.random_bytes());
-        let stored = StoredAnnouncement {
-            id: id.clone(),
-            plan_id: plan.map(|plan| plan.id.clone()),
-            text: new
-                .text
-                .map(|text| with_minutes(&text, sessions_end_at, now)),
-            sessions_end_at,
-            data: new.data,
-            cancelled: new.cancelled,
-            channel_id: new.channel_id,
-            began: Moment::now(now),
-            progress: AnnouncementProgress {
-                cursor: sessions.first().map_or(now.wall, |&(age, _)| age),
-                channels: u64::try_from(sessions.len()).unwrap_or(u64::MAX),
-                told: 0,
-                failed: 0,
-                subscribers: 0,
-            },
-        };
-        let event = MaintenanceAnnounced {
-            announcement_id: id.clone(),
-            plan_id: stored.plan_id.clone(),
-            actor: new.actor,
-            closes_at: plan
-                .filter(|_| !new.cancelled)
-                .map(|plan| plan.due_close(now)),
-            sessions_end_at,
-            text: stored.text.clone(),
-            data: stored.data.clone(),
-            reason: plan.and_then(|plan| plan.reason.clone()),
-            channel_id: stored.channel_id.clone(),
-            channels: stored.progress.channels,
-            cancelled: stored.cancelled,
-        };
-        out.commands
-            .push(PlanCommand::Emit(EventKind::MaintenanceAnnounced(
-                Box::new(event),
-            )));
-        out.records
-            .push(Record::Announcement(Box::new(stored.clone())));
-        if let Some(plan) = self.plan.as_mut().filter(|_| !is_hand_made)
-            && stored.channel_id.is_none()
-            && !stored.cancelled
-        {
-            plan.progress.announced = Some(PlanAnnounced {
-                at: now.wall,
-                channels: stored.progress.channels,
-                told: 0,
-                failed: 0,
-            });
-        }
-        self.announcements
-            .begin(stored, sessions, view.webhooks, new.reply_to);
-        id
-    }
-
-    fn end_all(&mut self, view: &View<'_>, rate: EndRate, out: &mut Out<'_>) {
-        let Some(plan) = &self.plan else { return };
-        let stored = StoredEnd {
-            id: EndId::generate(out.random_bytes()),
-            plan_id: Some(plan.id.clone()),
-            actor: plan.owner.clone(),
-            reason: plan.reason.clone(),
-            channel_id: None,
-            rate,
-            progress: EndProgress {
-                cutoff: view.now.wall,
-                next: Moment::now(view.now).shifted(micros(FIRST_PAUSE)),
-            },
-        };
-        self.request_end(view, stored, None, out);
-    }
-
-    /// Begins to end the sessions that there are.
-    pub(super) fn request_end(
-        &mut self,
-        view: &View<'_>,
-        stored: StoredEnd,
-        reply_to: Option<ReplyHandle>,
-        out: &mut Out<'_>,
-    ) {
-        let sessions = sessions_of(view, stored.channel_id.as_ref(), |_| true);
-        let event = EndRequested {
-            end_id: stored.id.clone(),
-            plan_id: stored.plan_id.clone(),
-            actor: stored.actor.clone(),
-            reason: stored.reason.clone(),
-            channel_id: stored.channel_id.clone(),
-            sessions: u64::try_from(sessions.len()).unwrap_or(u64::MAX),
-        };
-        out.commands
-            .push(PlanCommand::Emit(EventKind::EndRequested(Box::new(event))));
-        out.records.push(Record::End(Box::new(stored.clone())));
-        self.ends.begin(NewEnd {
-            stored,
-            sessions: sessions.into_iter().map(|(_, slot)| slot).collect(),
-            reply_to,
-        });
-    }
-
-    fn miss(&mut self, view: &View<'_>, out: &mut Out<'_>) {
+    pub(super) fn miss(&mut self, view: &View<'_>, out: &mut Out<'_>) {
         let allowed = self
             .plan
             .as_ref()
@@ -679,66 +410,9 @@ impl Plans {
     }
 }
 
-impl StoredPlan {
-    /// Returns the time of the close, by the wall clock as it stands.
-    pub(super) fn due_close(&self, now: Timestamp) -> Time {
-        if self.progress.done.is_empty() {
-            self.progress.closes.wall
-        } else {
-            self.progress.closes.by_boot(now).wall
-        }
-    }
-}
-
 fn note_progress(plan: &mut StoredPlan, progress: &AnnouncementProgress) {
     if let Some(announced) = &mut plan.progress.announced {
         announced.told = progress.told;
         announced.failed = progress.failed;
     }
-}
-
-/// Returns the moment as it counts after a start.
-fn at_boot(moment: Moment, host: HostState, now: Timestamp) -> Moment {
-    match host {
-        HostState::Running => moment,
-        HostState::Rebooted => moment.by_wall(now),
-    }
-}
-
-/// Returns the sessions of a channel, or of all, that stand at such an age, oldest first.
-fn sessions_of(
-    view: &View<'_>,
-    channel_id: Option<&ChannelId>,
-    is_meant: impl Fn(Time) -> bool,
-) -> Vec<(Time, Slot)> {
-    let aged = |slot: Slot| Some((view.sessions.session(slot)?.created_at, slot));
-    let is_meant = |it: &(Time, Slot)| is_meant(it.0);
-    match channel_id {
-        Some(channel_id) => {
-            let slot = view.sessions.find_session(channel_id);
-            slot.and_then(aged).filter(is_meant).into_iter().collect()
-        }
-        None => view
-            .sessions
-            .by_age(None)
-            .filter_map(aged)
-            .filter(is_meant)
-            .collect(),
-    }
-}
-
-/// Puts the minutes that are left into a text, rounded up.
-fn with_minutes(text: &str, sessions_end_at: Option<Time>, now: Timestamp) -> String {
-    let left = sessions_end_at.map_or(Duration::ZERO, |at| at.since(now.wall));
-    text.replace(MINUTES, &left.as_secs().div_ceil(60).to_string())
-}
-
-/// Returns how long an end of so many sessions takes at this rate.
-pub(super) fn time_of_end(sessions: u64, rate: EndRate) -> Duration {
-    interval(rate).saturating_mul(u32::try_from(sessions).unwrap_or(u32::MAX))
-}
-
-/// Returns a time in the past or future of another, in seconds.
-pub(super) const fn seconds_from(time: Time, seconds: i64) -> Time {
-    shifted(time, seconds.saturating_mul(MICROS_PER_SECOND))
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use soramode_core::input::Timestamp;
 use soramode_core::plan::calls::{SfuCall, SfuRequest};
-use soramode_protocol::id::{ChannelId, ConnectionId, PlanId, SessionId};
+use soramode_protocol::id::{AnnouncementId, ChannelId, ConnectionId, PlanId, SessionId};
 use soramode_protocol::mode::Mode;
 
 use super::naive::{Naive, boot};
@@ -24,9 +24,11 @@ pub(super) struct Client {
 pub(super) struct Guarantees {
     /// The last notice to each session, by the plan that announced: when, and when sessions end at the earliest, by the boot clock.
     notices: BTreeMap<(PlanId, SessionId), (u64, i64)>,
+    /// When the sessions end at the earliest that each notice named, as the clocks stood when it was made: repeated, it says the same.
+    named: BTreeMap<AnnouncementId, (PlanId, i64)>,
     /// Calls to end sessions that were not answered.
     in_flight: BTreeSet<u64>,
-    /// Whether a plan or an end was requested since the node was opened last.
+    /// Whether an end was requested by hand since the node was opened last.
     pub(super) is_end_wanted: bool,
     over: BTreeSet<PlanId>,
     /// The last time a plan asked for a session, and which sessions it has asked for.
@@ -59,6 +61,7 @@ impl Guarantees {
 
     pub(super) fn rebooted(&mut self) {
         self.notices.clear();
+        self.named.clear();
         self.asked.clear();
     }
 
@@ -67,16 +70,19 @@ impl Guarantees {
             SfuRequest::Push(notice) => {
                 if let (Some(naive), Some(ends)) = (at.naive, notice.sessions_end_at) {
                     let ends = boot(at.now) + ends.as_micros() - at.now.wall.as_micros();
-                    let key = (naive.id.clone(), call.session_id.clone());
-                    self.notices.insert(key, (at.step, ends));
+                    let first = (naive.id.clone(), ends);
+                    let (plan, ends) = self.named.entry(notice.id.clone()).or_insert(first);
+                    let key = (plan.clone(), call.session_id.clone());
+                    self.notices.insert(key, (at.step, *ends));
                 }
                 Ok(())
             }
             SfuRequest::Disconnect { plan_id, .. } => {
                 self.in_flight.insert(call.id);
                 must(self.in_flight.len() <= 8, "4: more than 8 calls in flight")?;
+                // A plan that was only scheduled when the node was opened goes on.
                 must(
-                    self.is_end_wanted,
+                    self.is_end_wanted || plan_id.is_some(),
                     "4: a session is asked to end after the node was opened",
                 )?;
                 match plan_id {

@@ -167,7 +167,7 @@ impl Naive {
             self.announcing = None;
             self.count_from_now(now);
         }
-        while self.over.is_none() && self.run_one(now, facts) {
+        while self.over.is_none() && self.run_one(now, facts, effects) {
             if matches!(self.steps[self.done - 1], PlanStep::Announce { .. }) {
                 self.announcing = announced.next().filter(|id| !is_over(id));
             }
@@ -200,10 +200,15 @@ impl Naive {
         }
     }
 
-    fn run_one(&mut self, now: Timestamp, facts: &Facts) -> bool {
+    fn run_one(&mut self, now: Timestamp, facts: &Facts, effects: &Effects) -> bool {
         let mode = facts.mode.unwrap();
         let is_drained = mode.is_block() && facts.sessions == 0 && facts.is_complete;
-        if self.has_closed() && is_drained && !facts.storage_failed {
+        // A step may have ended the last session itself, by tightening: then it was done before.
+        let is_done_first = effects.kinds().any(|kind| {
+            matches!(kind, EventKind::PlanStep(it)
+                if it.plan_id == self.id && usize::try_from(it.step) == Ok(self.done + 1))
+        });
+        if self.has_closed() && is_drained && !facts.storage_failed && !is_done_first {
             self.over = Some(PlanOutcome::Done);
             return false;
         }

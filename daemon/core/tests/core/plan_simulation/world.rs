@@ -573,6 +573,7 @@ impl World {
                 )
                 .map(drop);
         }
+        self.input(Input::Tick, Facts::default())?;
         self.guarantees.is_end_wanted = true;
         let end = End {
             all: true,

@@ -1,0 +1,119 @@
+//! What a start does with a stored plan, and with stored announcements and ends.
+
+use soramode_protocol::plan::{PlanOutcome, PlanStep};
+
+use super::clock::micros;
+use super::context::{Out, View};
+use super::ends::{FIRST_PAUSE, NewEnd, interval};
+use super::stored::{Moment, StoredEnd};
+use super::work::sessions_of;
+use super::{Ending, HAND_MADE_DELAY_MAX, Plans};
+use crate::effect::Record;
+use crate::input::{HostState, Timestamp};
+
+impl Plans {
+    /// Begins after a start: with what was stored.
+    pub(super) fn begin(&mut self, view: &View<'_>, host: HostState, out: &mut Out<'_>) {
+        let now = view.now;
+        let restored = std::mem::take(&mut self.restored);
+        if let Some(plan) = &mut self.plan
+            && host == HostState::Rebooted
+        {
+            plan.progress.closes = plan.progress.closes.by_wall(now);
+        }
+        let plan_id = self.running_id().cloned();
+        for mut stored in restored.announcements {
+            let began = at_boot(stored.began, host, now);
+            let is_wanted = match &stored.plan_id {
+                Some(id) => stored.cancelled || plan_id.as_ref() == Some(id),
+                None => began.ago(now) <= HAND_MADE_DELAY_MAX,
+            };
+            if !is_wanted {
+                out.records.push(Record::AnnouncementOver(stored.id));
+                continue;
+            }
+            stored.began = began;
+            let cutoff = stored.began.wall;
+            let sessions = sessions_of(view, stored.channel_id.as_ref(), |age| {
+                age >= stored.progress.cursor && age <= cutoff
+            });
+            // Those that were being told will be told again, and counted then.
+            let left = u64::try_from(sessions.len()).unwrap_or(u64::MAX);
+            let progress = &mut stored.progress;
+            progress.told = progress
+                .channels
+                .saturating_sub(left)
+                .saturating_sub(progress.failed);
+            self.announcements
+                .begin(stored, sessions, view.webhooks, None);
+        }
+        for stored in restored.ends {
+            self.resume_end(view, host, stored, out);
+        }
+        if restored.was_closed && !view.mode.mode.is_block() {
+            let _ = self.stop_ends(None, out);
+        }
+        self.check_start(view, out);
+    }
+
+    fn resume_end(
+        &mut self,
+        view: &View<'_>,
+        host: HostState,
+        mut stored: StoredEnd,
+        out: &mut Out<'_>,
+    ) {
+        let now = view.now;
+        let late = at_boot(stored.progress.next, host, now).ago(now);
+        let plan = self
+            .plan
+            .as_mut()
+            .filter(|plan| !plan.is_over() && stored.plan_id.as_ref() == Some(&plan.id));
+        let is_wanted = match (plan, &stored.plan_id) {
+            (Some(plan), _) => {
+                plan.progress.late += late;
+                plan.progress.delay += late;
+                // Those that were asked, and are still there, will be asked again and counted then.
+                plan.progress.asked = plan.progress.ended;
+                true
+            }
+            (None, Some(_)) => false,
+            (None, None) => late <= HAND_MADE_DELAY_MAX,
+        };
+        if !is_wanted {
+            out.records.push(Record::EndOver(stored.id));
+            return;
+        }
+        let pause = interval(stored.rate).max(FIRST_PAUSE);
+        stored.progress.next = Moment::now(now).shifted(micros(pause));
+        let cutoff = stored.progress.cutoff;
+        let sessions = sessions_of(view, stored.channel_id.as_ref(), |age| age <= cutoff);
+        self.ends.begin(NewEnd {
+            stored,
+            sessions: sessions.into_iter().map(|(_, slot)| slot).collect(),
+            reply_to: None,
+        });
+    }
+
+    /// Ends a plan that cannot go on after this start.
+    fn check_start(&mut self, view: &View<'_>, out: &mut Out<'_>) {
+        let Some(plan) = self.running() else { return };
+        let is_open = !view.mode.mode.is_block();
+        let is_unknown = plan.steps.contains(&PlanStep::Unknown);
+        if is_open && plan.has_closed() {
+            let ending = Ending::cancelled(&view.mode.actor, "the node was opened", None);
+            self.finish(view, ending, out);
+        } else if is_unknown {
+            let why = "it has a step that this version does not know".to_owned();
+            self.finish(view, Ending::by_system(PlanOutcome::Failed, Some(why)), out);
+        }
+    }
+}
+
+/// Returns the moment as it counts after a start.
+fn at_boot(moment: Moment, host: HostState, now: Timestamp) -> Moment {
+    match host {
+        HostState::Running => moment,
+        HostState::Rebooted => moment.by_wall(now),
+    }
+}

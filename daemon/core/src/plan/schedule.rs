@@ -1,0 +1,62 @@
+//! When the steps of a plan are due.
+
+use std::time::Duration;
+
+use soramode_protocol::plan::{EndRate, PlanStep};
+use soramode_protocol::time::Time;
+
+use super::clock::shifted;
+use super::ends::interval;
+use super::stored::{Moment, StoredPlan};
+use crate::input::Timestamp;
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
+
+impl StoredPlan {
+    pub(super) fn shift_of(step: &PlanStep) -> i64 {
+        step.at_seconds().saturating_mul(MICROS_PER_SECOND)
+    }
+
+    /// Returns when a step is due: by the wall clock until the first step was done, then by the boot clock.
+    pub(super) fn due(&self, step: &PlanStep, now: Timestamp) -> Moment {
+        let closes = if self.progress.done.is_empty() {
+            self.progress.closes.by_wall(now)
+        } else {
+            self.progress.closes.by_boot(now)
+        };
+        closes.shifted(Self::shift_of(step))
+    }
+
+    /// Returns when it will end the first session, if it ends any.
+    pub(super) fn ends_at(&self, now: Timestamp) -> Option<Time> {
+        let last = self.steps.last()?;
+        matches!(last, PlanStep::End { .. }).then(|| self.due(last, now).wall)
+    }
+
+    /// Moves the close, and with it all steps that are left, so that `step` is due now.
+    pub(super) fn count_from(&mut self, step: &PlanStep, now: Timestamp) {
+        let closes = Moment::now(now).shifted(-Self::shift_of(step));
+        let before = self.due(step, now);
+        self.progress.delay += before.ago(now);
+        self.progress.closes = closes;
+    }
+
+    /// Returns the time of the close, by the wall clock as it stands.
+    pub(super) fn due_close(&self, now: Timestamp) -> Time {
+        if self.progress.done.is_empty() {
+            self.progress.closes.wall
+        } else {
+            self.progress.closes.by_boot(now).wall
+        }
+    }
+}
+
+/// Returns how long an end of so many sessions takes at this rate.
+pub(super) fn time_of_end(sessions: u64, rate: EndRate) -> Duration {
+    interval(rate).saturating_mul(u32::try_from(sessions).unwrap_or(u32::MAX))
+}
+
+/// Returns a time in the past or future of another, in seconds.
+pub(super) const fn seconds_from(time: Time, seconds: i64) -> Time {
+    shifted(time, seconds.saturating_mul(MICROS_PER_SECOND))
+}

@@ -1,0 +1,178 @@
+//! The beginning of an announcement, and of an end of sessions.
+
+use std::time::Duration;
+
+use soramode_protocol::announce::{MINUTES, NoticeData};
+use soramode_protocol::event::{EndRequested, EventKind, MaintenanceAnnounced};
+use soramode_protocol::id::{AnnouncementId, ChannelId, EndId};
+use soramode_protocol::plan::{EndRate, PlanAnnounced};
+use soramode_protocol::time::Time;
+
+use super::Plans;
+use super::clock::micros;
+use super::context::{Out, PlanCommand, View};
+use super::ends::{FIRST_PAUSE, NewEnd};
+use super::stored::{AnnouncementProgress, EndProgress, Moment, StoredAnnouncement, StoredEnd};
+use crate::effect::Record;
+use crate::input::{ReplyHandle, Timestamp};
+use crate::slab::Slot;
+
+/// An announcement to be made.
+pub(super) struct NewAnnouncement {
+    pub(super) text: Option<String>,
+    pub(super) data: Option<NoticeData>,
+    pub(super) channel_id: Option<ChannelId>,
+    pub(super) cancelled: bool,
+    pub(super) actor: String,
+    pub(super) reply_to: Option<ReplyHandle>,
+}
+
+impl Plans {
+    /// Begins an announcement: of the plan that runs, or of a client that waits for the answer.
+    pub(super) fn announce(
+        &mut self,
+        view: &View<'_>,
+        new: NewAnnouncement,
+        out: &mut Out<'_>,
+    ) -> AnnouncementId {
+        let now = view.now;
+        let is_hand_made = new.reply_to.is_some();
+        let plan = self.plan.as_ref().filter(|_| !is_hand_made);
+        // A client's announcement names the end that the plan has set, too.
+        let of_end = self
+            .plan
+            .as_ref()
+            .filter(|plan| !plan.is_over() && !plan.is_ending());
+        let sessions_end_at = of_end
+            .filter(|_| !new.cancelled)
+            .and_then(|plan| plan.ends_at(now));
+        let sessions = sessions_of(view, new.channel_id.as_ref(), |_| true);
+        let id = AnnouncementId::generate(out.random_bytes());
+        let stored = StoredAnnouncement {
+            id: id.clone(),
+            plan_id: plan.map(|plan| plan.id.clone()),
+            text: new
+                .text
+                .map(|text| with_minutes(&text, sessions_end_at, now)),
+            sessions_end_at,
+            data: new.data,
+            cancelled: new.cancelled,
+            channel_id: new.channel_id,
+            began: Moment::now(now),
+            progress: AnnouncementProgress {
+                cursor: sessions.first().map_or(now.wall, |&(age, _)| age),
+                channels: u64::try_from(sessions.len()).unwrap_or(u64::MAX),
+                told: 0,
+                failed: 0,
+                subscribers: 0,
+            },
+        };
+        let event = MaintenanceAnnounced {
+            announcement_id: id.clone(),
+            plan_id: stored.plan_id.clone(),
+            actor: new.actor,
+            closes_at: plan
+                .filter(|_| !new.cancelled)
+                .map(|plan| plan.due_close(now)),
+            sessions_end_at,
+            text: stored.text.clone(),
+            data: stored.data.clone(),
+            reason: plan.and_then(|plan| plan.reason.clone()),
+            channel_id: stored.channel_id.clone(),
+            channels: stored.progress.channels,
+            cancelled: stored.cancelled,
+        };
+        out.commands
+            .push(PlanCommand::Emit(EventKind::MaintenanceAnnounced(
+                Box::new(event),
+            )));
+        out.records
+            .push(Record::Announcement(Box::new(stored.clone())));
+        if let Some(plan) = self.plan.as_mut().filter(|_| !is_hand_made)
+            && stored.channel_id.is_none()
+            && !stored.cancelled
+        {
+            plan.progress.announced = Some(PlanAnnounced {
+                at: now.wall,
+                channels: stored.progress.channels,
+                told: 0,
+                failed: 0,
+            });
+        }
+        self.announcements
+            .begin(stored, sessions, view.webhooks, new.reply_to);
+        id
+    }
+
+    pub(super) fn end_all(&mut self, view: &View<'_>, rate: EndRate, out: &mut Out<'_>) {
+        let Some(plan) = &self.plan else { return };
+        let stored = StoredEnd {
+            id: EndId::generate(out.random_bytes()),
+            plan_id: Some(plan.id.clone()),
+            actor: plan.owner.clone(),
+            reason: plan.reason.clone(),
+            channel_id: None,
+            rate,
+            progress: EndProgress {
+                cutoff: view.now.wall,
+                next: Moment::now(view.now).shifted(micros(FIRST_PAUSE)),
+            },
+        };
+        self.request_end(view, stored, None, out);
+    }
+
+    /// Begins to end the sessions that there are.
+    pub(super) fn request_end(
+        &mut self,
+        view: &View<'_>,
+        stored: StoredEnd,
+        reply_to: Option<ReplyHandle>,
+        out: &mut Out<'_>,
+    ) {
+        let sessions = sessions_of(view, stored.channel_id.as_ref(), |_| true);
+        let event = EndRequested {
+            end_id: stored.id.clone(),
+            plan_id: stored.plan_id.clone(),
+            actor: stored.actor.clone(),
+            reason: stored.reason.clone(),
+            channel_id: stored.channel_id.clone(),
+            sessions: u64::try_from(sessions.len()).unwrap_or(u64::MAX),
+        };
+        out.commands
+            .push(PlanCommand::Emit(EventKind::EndRequested(Box::new(event))));
+        out.records.push(Record::End(Box::new(stored.clone())));
+        self.ends.begin(NewEnd {
+            stored,
+            sessions: sessions.into_iter().map(|(_, slot)| slot).collect(),
+            reply_to,
+        });
+    }
+}
+
+/// Returns the sessions of a channel, or of all, that stand at such an age, oldest first.
+pub(super) fn sessions_of(
+    view: &View<'_>,
+    channel_id: Option<&ChannelId>,
+    is_meant: impl Fn(Time) -> bool,
+) -> Vec<(Time, Slot)> {
+    let aged = |slot: Slot| Some((view.sessions.session(slot)?.created_at, slot));
+    let is_meant = |it: &(Time, Slot)| is_meant(it.0);
+    match channel_id {
+        Some(channel_id) => {
+            let slot = view.sessions.find_session(channel_id);
+            slot.and_then(aged).filter(is_meant).into_iter().collect()
+        }
+        None => view
+            .sessions
+            .by_age(None)
+            .filter_map(aged)
+            .filter(is_meant)
+            .collect(),
+    }
+}
+
+/// Puts the minutes that are left into a text, rounded up.
+fn with_minutes(text: &str, sessions_end_at: Option<Time>, now: Timestamp) -> String {
+    let left = sessions_end_at.map_or(Duration::ZERO, |at| at.since(now.wall));
+    text.replace(MINUTES, &left.as_secs().div_ceil(60).to_string())
+}
