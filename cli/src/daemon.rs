@@ -28,7 +28,7 @@ use crate::start_hint::how_to_start;
 use crate::trust::{self, SocketOrigin};
 
 /// Limit of the time for an answer to a call that does not wait.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// Limit of the time for a call that reads all claims of the cluster: the daemon gives up after 30 s.
 const LONG_ANSWER_MAX: Duration = Duration::from_secs(35);

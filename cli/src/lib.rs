@@ -31,6 +31,7 @@ mod manual;
 mod mode_info;
 mod node;
 mod output;
+mod past_events;
 mod plan;
 mod report;
 mod runtime;

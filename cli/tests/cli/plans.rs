@@ -452,14 +452,19 @@ fn an_end_is_waited_for_and_says_that_the_node_is_open() {
         ended.stdout,
         "2 sessions ended (0 sessions, 0 connections left on node-01)\n"
     );
-    let events = daemon.spawn(&["tail", "--since", "all", "--type", "end.*", "-o", "jsonl"]);
-    let mut events = events;
-    let first: Value = serde_json::from_str(&events.until_answered("end.requested")).unwrap();
+    let (_, history) = daemon.json(&["history"]);
+    let ends = history["events"].as_array().unwrap();
     assert_eq!(
-        (&first["reason"], &first["channel_id"]),
-        (&"INC-7".into(), &"会議室".into())
+        (ends.len(), &ends[1]["reason"], &ends[1]["channel_id"]),
+        (2, &"INC-7".into(), &"会議室".into()),
+        "newest first: {history}"
     );
-    events.stopped();
+    let table = daemon.ok(&["history"]);
+    assert!(
+        table.contains("end.requested") && table.contains("1 session; 会議室; INC-7"),
+        "{table}"
+    );
+    assert_eq!(daemon.ok(&["history", "-o", "plain"]).lines().count(), 1);
 }
 
 /// The daemon answers an announcement that did not reach two channels.
