@@ -4,6 +4,7 @@
 pub mod cluster;
 mod groups;
 pub mod http;
+mod precedence;
 mod settings;
 mod values;
 
@@ -17,7 +18,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-pub use settings::{Conflict, Settings};
+pub use precedence::Conflict;
+pub use settings::Settings;
 pub use values::DurationArg;
 pub(crate) use values::WHOLE_NUMBER;
 

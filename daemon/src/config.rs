@@ -13,6 +13,7 @@ mod webhooks;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use soramode_core::snapshot::STALL_AFTER_DEFAULT;
 use soramode_protocol::certificates::Authorities;
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::SettableMode;
@@ -39,8 +40,11 @@ pub const MAX_CONNECTIONS_MAX: u64 = 10_000_000;
 /// Highest value of `--keep-events`.
 pub const KEEP_EVENTS_MAX: u64 = 10_000_000;
 
-/// The longest `--session-linger` and `--socket-grace`: 366 days.
+/// The longest `--reconnect-grace`, `--stall-after` and `--socket-grace`: 366 days.
 pub const DURATION_MAX: Duration = Duration::from_hours(366 * 24);
+
+/// The shortest `--stall-after`.
+pub const STALL_AFTER_MIN: Duration = Duration::from_secs(1);
 
 const MAX_CONNECTIONS_DEFAULT: u64 = 1_000_000;
 const KEEP_EVENTS_DEFAULT: u64 = 100_000;
@@ -59,8 +63,10 @@ pub struct Config {
     pub operator_group: Option<String>,
     /// Mode at the first start, if set.
     pub mode: Option<SettableMode>,
-    /// Time that a session stays after its last connection.
-    pub session_linger: Duration,
+    /// Time in which clients of a closed node may rejoin a channel without a live connection.
+    pub reconnect_grace: Duration,
+    /// Time without the end of a session after which a drain has stalled.
+    pub stall_after: Duration,
     /// Maximum number of connections: 1 to [`MAX_CONNECTIONS_MAX`].
     pub max_connections: u64,
     /// Number of events to retain: 1 to [`KEEP_EVENTS_MAX`].
@@ -219,7 +225,8 @@ impl Config {
             socket_mode: SocketMode::default().0,
             operator_group: None,
             mode: None,
-            session_linger: Duration::ZERO,
+            reconnect_grace: Duration::ZERO,
+            stall_after: STALL_AFTER_DEFAULT,
             max_connections: 10_000,
             keep_events: 1_000,
             socket_grace: SOCKET_GRACE_DEFAULT,
@@ -280,7 +287,12 @@ fn check(settings: Settings, around: &SocketEnv, state: &StateEnv) -> Result<Con
         socket_mode: settings.socket_mode.unwrap_or_default().0,
         operator_group: settings.operator_group,
         mode: settings.mode,
-        session_linger: check_duration("session-linger", settings.session_linger, Duration::ZERO)?,
+        reconnect_grace: check_duration(
+            "reconnect-grace",
+            settings.reconnect_grace,
+            Duration::ZERO,
+        )?,
+        stall_after: check_stall_after(settings.stall_after)?,
         max_connections: check_count(
             "max-connections",
             settings.max_connections.unwrap_or(MAX_CONNECTIONS_DEFAULT),
@@ -376,6 +388,17 @@ fn check_duration(
             name,
             got: humantime::format_duration(duration).to_string(),
             takes: format!("0s to {} days", DURATION_MAX.as_secs() / (24 * 60 * 60)),
+        }),
+    }
+}
+
+fn check_stall_after(said: Option<DurationArg>) -> Result<Duration, ConfigError> {
+    match said.map_or(STALL_AFTER_DEFAULT, Into::into) {
+        duration if (STALL_AFTER_MIN..=DURATION_MAX).contains(&duration) => Ok(duration),
+        duration => Err(ConfigError::OutOfRange {
+            name: "stall-after",
+            got: humantime::format_duration(duration).to_string(),
+            takes: format!("1s to {} days", DURATION_MAX.as_secs() / (24 * 60 * 60)),
         }),
     }
 }

@@ -15,7 +15,7 @@ use crate::session_info::SessionInfo;
 
 /// List sessions
 ///
-/// A session is one life of a channel: it begins with the first connection and ends when the last has left (later, with --session-linger of
+/// A session is one life of a channel: it begins with the first connection and ends when the last has left (later, with --reconnect-grace of
 /// soramoded).
 #[derive(Debug, clap::Args)]
 #[command(visible_alias = "list")]

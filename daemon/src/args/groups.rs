@@ -24,7 +24,12 @@ const GROUPS: [Group; 9] = [
     ),
     (
         "Sessions",
-        &["assume-complete", "assume-incomplete", "session-linger"],
+        &[
+            "assume-complete",
+            "assume-incomplete",
+            "reconnect-grace",
+            "stall-after",
+        ],
     ),
     (
         "HTTP API",

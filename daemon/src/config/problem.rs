@@ -126,8 +126,8 @@ mod tests {
     #[test]
     fn an_unknown_key_is_reported_with_a_suggestion() {
         assert_eq!(
-            plain_message("unknown field `session-lingr`, expected one of `socket`, `x`"),
-            "unknown field `session-lingr`: did you mean session-linger?"
+            plain_message("unknown field `reconnect-grac`, expected one of `socket`, `x`"),
+            "unknown field `reconnect-grac`: did you mean reconnect-grace?"
         );
         assert_eq!(
             plain_message("unknown field `node_name`, expected `x`"),

@@ -1,6 +1,7 @@
 //! Tests of the configuration: precedence of its sources, and each refusal.
 
 mod cluster;
+mod limits;
 mod outgoing;
 
 use super::*;
@@ -150,7 +151,7 @@ fn every_setting_has_a_variable_and_a_word_of_help() {
 #[test]
 fn every_flag_is_a_key_of_the_file() {
     let values = "socket = '/s'\nsocket-mode = '0600'\noperator-group = 'ops'\nstate-dir = '/d'\nephemeral = false\nmode = 'normal'\nnode-name = 'n'\n\
-        session-linger = '5m'\nmax-connections = 5\nkeep-events = 6\nsocket-grace = '1s'\nassume-incomplete = true\n\
+        reconnect-grace = '5m'\nstall-after = '7m'\nmax-connections = 5\nkeep-events = 6\nsocket-grace = '1s'\nassume-incomplete = true\n\
         api-listen = ['127.0.0.1:3000', 'unix:/a']\nsora-listen = '127.0.0.1:3100'\nobserve-listen = '127.0.0.1:9400'\n\
         cors-origin = 'http://127.0.0.1:5000'\nhttp-host = ['Sfu.example']\nhttp-token-file = 'TOKENS'\nsora-peer = ['10.0.0.1']\nsora-token-file = 'TOKENS'\n\
         sora-api = 'http://127.0.0.1:3001'\nsora-mode = 'mirror'\nshadow = true\npending-timeout = '2s'\n\
@@ -176,7 +177,8 @@ fn every_flag_is_a_key_of_the_file() {
         socket_mode: 0o600,
         operator_group: Some("ops".to_owned()),
         mode: Some(SettableMode::Normal),
-        session_linger: Duration::from_mins(5),
+        reconnect_grace: Duration::from_mins(5),
+        stall_after: Duration::from_mins(7),
         max_connections: 5,
         keep_events: 6,
         socket_grace: Duration::from_secs(1),
@@ -219,7 +221,7 @@ fn every_flag_is_a_key_of_the_file() {
         .contains(&flag);
         assert_eq!(values.contains(&format!("{flag} =")), is_setting, "{flag}");
     }
-    let flags = "--socket /s --socket-mode 600 --operator-group ops --state-dir /d --ephemeral=no --mode normal --node-name n --session-linger 5m \
+    let flags = "--socket /s --socket-mode 600 --operator-group ops --state-dir /d --ephemeral=no --mode normal --node-name n --reconnect-grace 5m --stall-after 7m \
         --max-connections 5 --keep-events 6 --socket-grace 1s --assume-incomplete --log-format json --log-level debug \
         --api-listen 127.0.0.1:3000 --api-listen unix:/a --sora-listen 127.0.0.1:3100 --observe-listen 127.0.0.1:9400 \
         --cors-origin http://127.0.0.1:5000 --http-host Sfu.example --http-token-file TOKENS --sora-peer 10.0.0.1 \
@@ -393,13 +395,13 @@ fn defaults_are_those_of_the_help() {
 #[test]
 fn the_command_line_beats_the_file() {
     let config = load(
-        "--session-linger 1s --assume-complete --ephemeral=false",
-        "session-linger = '2s'\nsocket-grace = '3s'\nassume-incomplete = true\nephemeral = true",
+        "--reconnect-grace 1s --assume-complete --ephemeral=false",
+        "reconnect-grace = '2s'\nsocket-grace = '3s'\nassume-incomplete = true\nephemeral = true",
     );
     let config = config.unwrap();
     assert_eq!(
         (
-            config.session_linger.as_secs(),
+            config.reconnect_grace.as_secs(),
             config.socket_grace.as_secs()
         ),
         (1, 3)
@@ -417,7 +419,7 @@ fn a_variable_beats_the_file_and_not_the_command_line() {
         "--ignored",
     ]);
     child
-        .env("SORAMODED_SESSION_LINGER", "2s")
+        .env("SORAMODED_RECONNECT_GRACE", "2s")
         .env("SORAMODED_SOCKET_GRACE", "3s")
         .env("SORAMODED_EPHEMERAL", "no");
     child
@@ -434,11 +436,11 @@ fn a_variable_beats_the_file_and_not_the_command_line() {
 #[test]
 #[ignore = "started by the test above, with variables"]
 fn child_with_variables() {
-    let file = "session-linger = '9s'\nsocket-grace = '9s'\nephemeral = true\nassume-complete = true\nsocket = '/file'";
-    let config = load("--session-linger 1s", file).unwrap();
+    let file = "reconnect-grace = '9s'\nsocket-grace = '9s'\nephemeral = true\nassume-complete = true\nsocket = '/file'";
+    let config = load("--reconnect-grace 1s", file).unwrap();
     assert_eq!(
         (
-            config.session_linger.as_secs(),
+            config.reconnect_grace.as_secs(),
             config.socket_grace.as_secs()
         ),
         (1, 3)
@@ -496,8 +498,8 @@ fn a_wrong_flag_is_refused_with_what_it_takes() {
         ("--socket-mode 01777", "octal permission bits"),
         ("--socket-mode 0060", "from 0600"),
         (
-            "--session-linger soon",
-            "--session-linger: got \"soon\", takes a duration with units",
+            "--reconnect-grace soon",
+            "--reconnect-grace: got \"soon\", takes a duration with units",
         ),
         (
             "--max-connections many",
@@ -535,8 +537,8 @@ fn a_wrong_flag_is_refused_with_what_it_takes() {
 fn a_wrong_file_is_refused_with_line_and_key() {
     for (file, words) in [
         (
-            "\nsession_linger = '1s'",
-            "2: unknown field `session_linger`: did you mean session-linger? (at session_linger)",
+            "\nreconnect_grace = '1s'",
+            "2: unknown field `reconnect_grace`: did you mean reconnect-grace? (at reconnect_grace)",
         ),
         (
             "mode = 'open'",
@@ -549,8 +551,8 @@ fn a_wrong_file_is_refused_with_line_and_key() {
         ("socket-mode = '0o1000'", "octal permission bits"),
         ("ephemeral = 1\n", "takes true or false (at ephemeral)"),
         (
-            "session-linger = 'soon'",
-            "got \"soon\", takes a duration with units, such as 500ms, 30s or 1h 30m (at session-linger)",
+            "reconnect-grace = 'soon'",
+            "got \"soon\", takes a duration with units, such as 500ms, 30s or 1h 30m (at reconnect-grace)",
         ),
         (
             "keep-events = -1",
@@ -616,56 +618,6 @@ fn no_secret_of_a_wrong_url_is_repeated() {
             "{told}"
         );
     }
-}
-
-#[test]
-fn limits_are_kept_from_both_sides() {
-    assert_eq!(load("--max-connections 1", "").unwrap().max_connections, 1);
-    assert_eq!(
-        load("--keep-events 10000000", "").unwrap().keep_events,
-        KEEP_EVENTS_MAX
-    );
-    assert_eq!(
-        load("--session-linger 366d", "").unwrap().session_linger,
-        DURATION_MAX
-    );
-    let longest = format!("/{}", "s".repeat(SOCKET_PATH_BYTES_MAX - 1));
-    assert_eq!(
-        load(&format!("--socket {longest}"), "").unwrap().socket,
-        Path::new(&longest)
-    );
-
-    assert_eq!(
-        refusal("--max-connections 0", ""),
-        "max-connections: got 0, takes 1 to 10000000"
-    );
-    assert_eq!(
-        refusal("", "max-connections = 10000001"),
-        "max-connections: got 10000001, takes 1 to 10000000"
-    );
-    assert_eq!(
-        refusal("--keep-events 0", ""),
-        "keep-events: got 0, takes 1 to 10000000"
-    );
-    assert_eq!(
-        refusal("--socket-grace 367d", ""),
-        "socket-grace: got 1year 1day 18h, takes 0s to 366 days"
-    );
-    assert_eq!(
-        refusal("", "session-linger = '367d'"),
-        "session-linger: got 1year 1day 18h, takes 0s to 366 days"
-    );
-    assert!(
-        refusal(&format!("--socket {longest}s"), "")
-            .ends_with("(108 bytes), takes a path of 1 to 107 bytes")
-    );
-    assert!(refusal("", "socket = ''").ends_with("(0 bytes), takes a path of 1 to 107 bytes"));
-    assert!(
-        try_said(&format!("--node-name {}", "n".repeat(256)))
-            .unwrap_err()
-            .to_string()
-            .contains("has 256 bytes")
-    );
 }
 
 #[test]

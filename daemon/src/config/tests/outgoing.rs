@@ -115,7 +115,7 @@ fn what_webhooks_are_told_must_be_deliverable() {
             .webhooks
             .types
             .len(),
-        9
+        15
     );
     assert_eq!(
         refusal("--webhook-events session.*", ""),
