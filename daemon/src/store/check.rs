@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
+use soramode_core::plan::stored::StoredPlan;
 use soramode_core::snapshot::Stored;
 
 use super::files::{self, database};
@@ -103,6 +104,9 @@ fn check_with(
         sessions,
         connections,
         claims,
+        plan,
+        announcements,
+        ends,
         ..
     } = load(&connection, &mut open(path)?)?;
     let oldest: Option<u64> =
@@ -134,10 +138,27 @@ fn check_with(
         ("sessions", sessions.len().to_string()),
         ("connections", connections.len().to_string()),
         ("channels", claims.len().to_string()),
+        (
+            "plan",
+            plan.as_ref()
+                .map_or_else(|| "none".to_owned(), describe_plan),
+        ),
+        ("announcements", announcements.len().to_string()),
+        ("end requests", ends.len().to_string()),
         ("events", events),
     ];
     for (name, value) in lines {
         tell(&mut told, name, &value);
     }
     Ok(told)
+}
+
+/// Returns a plan's id, its owner and how far it is.
+fn describe_plan(plan: &StoredPlan) -> String {
+    let (owner, progress) = (plan.owner.escape_debug(), &plan.progress);
+    let state = match &progress.over {
+        Some(over) => format!("over: {}", over.outcome),
+        None => format!("{} of {} steps done", progress.done.len(), plan.steps.len()),
+    };
+    format!("{} ({state}, {owner})", plan.id)
 }

@@ -21,6 +21,7 @@ use soramode_protocol::time::Time;
 use super::membership::{StoredEtcdJson, StoredMemberJson};
 use super::meta::MetaKey;
 use super::parallel_load;
+use super::plans;
 
 /// More changes of the mode than any node has seen, and the largest number that every JSON parser
 /// reads exactly.
@@ -59,9 +60,9 @@ pub fn load(connection: &Connection, other: &mut Connection) -> rusqlite::Result
         member: member(connection)?,
         etcd: etcd(connection)?,
         claims: claims(connection)?,
-        plan: None,
-        announcements: Vec::new(),
-        ends: Vec::new(),
+        plan: plans::plan(connection)?,
+        announcements: plans::announcements(connection)?,
+        ends: plans::ends(connection)?,
     })
 }
 
@@ -97,14 +98,14 @@ fn etcd(connection: &Connection) -> rusqlite::Result<Option<Known>> {
         .transpose()
 }
 
-/// A check reads a state of an older schema as it is.
+/// Returns whether a table exists: a check reads a state of an older schema as it is.
+pub(super) fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) FROM sqlite_schema WHERE name = ?1";
+    connection.query_row(sql, [name], |row| row.get(0))
+}
+
 fn claims(connection: &Connection) -> rusqlite::Result<Vec<(ChannelId, Token)>> {
-    let is_there: bool = connection.query_row(
-        "SELECT count(*) FROM sqlite_schema WHERE name = 'claims'",
-        [],
-        |row| row.get(0),
-    )?;
-    if !is_there {
+    if !has_table(connection, "claims")? {
         return Ok(Vec::new());
     }
     all(connection, "SELECT channel_id, token FROM claims", |row| {
@@ -112,7 +113,7 @@ fn claims(connection: &Connection) -> rusqlite::Result<Vec<(ChannelId, Token)>> 
     })
 }
 
-fn all<T>(
+pub(super) fn all<T>(
     connection: &Connection,
     sql: &str,
     read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
@@ -189,7 +190,7 @@ fn parse<T: FromStr<Err: Display>>(text: &str, column: usize) -> rusqlite::Resul
         .map_err(|error: T::Err| unreadable(column, &error.to_string()))
 }
 
-fn read_json<T: DeserializeOwned>(json: &str, column: usize) -> rusqlite::Result<T> {
+pub(super) fn read_json<T: DeserializeOwned>(json: &str, column: usize) -> rusqlite::Result<T> {
     serde_json::from_str(json).map_err(|error| unreadable(column, &error.to_string()))
 }
 

@@ -24,6 +24,10 @@ pub(super) enum MetaKey {
     Member,
     /// The etcd that it was in.
     Etcd,
+    /// The plan that runs, or the last one, as JSON.
+    Plan,
+    /// How far that plan is, as JSON.
+    PlanProgress,
 }
 
 impl MetaKey {
@@ -38,6 +42,8 @@ impl MetaKey {
             Self::ExpiresAtBoot => "expires_at_boot",
             Self::Member => "member",
             Self::Etcd => "etcd",
+            Self::Plan => "plan",
+            Self::PlanProgress => "plan_progress",
         }
     }
 

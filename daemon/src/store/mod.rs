@@ -3,6 +3,7 @@
 pub mod archive;
 mod check;
 mod checkpointer;
+mod durability;
 mod event_blob;
 mod files;
 pub mod load;
@@ -10,6 +11,7 @@ mod membership;
 mod meta;
 pub mod open;
 mod parallel_load;
+mod plans;
 mod problem;
 pub mod schema;
 mod session_changes;

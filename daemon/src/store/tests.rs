@@ -91,7 +91,7 @@ fn input(rng: &mut Rng) -> Input {
     } else {
         None
     };
-    match rng.u64(..20) {
+    match rng.u64(..27) {
         0..5 => {
             let lifetime = if rng.u64(..2) == 0 {
                 Lifetime::Socket
@@ -134,6 +134,7 @@ fn input(rng: &mut Rng) -> Input {
             channel_id,
             session_id,
         }),
+        20.. => plans::tests::input(rng, reply_to),
         _ => Input::DeliveryAttempted {
             id: 1 + rng.u64(..40),
             result: AttemptResult {

@@ -16,9 +16,11 @@ use soramode_protocol::time::Time;
 
 use super::archive::OldestSeq;
 use super::checkpointer::checkpoint;
+use super::durability::{Durability, needs_sync};
 use super::event_blob;
 use super::membership;
 use super::meta::MetaKey;
+use super::plans;
 use super::session_changes::SessionChanges;
 
 /// Sequence numbers that are reserved at once: a power loss may skip them, and each reservation waits for the disk.
@@ -50,14 +52,6 @@ struct LogPosition {
     reserved_seq: u64,
     /// The first and the last event of the oldest row, if there is one.
     oldest_row: Option<(u64, u64)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Durability {
-    /// The daemon's end: the file has it.
-    ProcessCrash,
-    /// The machine's: the disk has it, which is waited for.
-    PowerLoss,
 }
 
 /// The one connection that writes.
@@ -216,40 +210,6 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Returns true if the record must survive a power loss.
-fn needs_sync(record: &Record) -> bool {
-    match record {
-        // The node's incarnation must be known again: without it its channels may be unavailable for a long time.
-        Record::Mode(_)
-        | Record::ExpiresAtBoot(_)
-        | Record::Member(_)
-        // An operator's decision.
-        | Record::Plan(_)
-        | Record::PlanProgress(_)
-        | Record::End(_)
-        | Record::EndOver(_) => true,
-        // A pending delivery. The outcome of an attempt may be lost: then it is repeated, and its receiver knows it by its id.
-        Record::Delivery(delivery) => delivery.attempts == 0,
-        Record::Event(event) => matches!(event.kind, EventKind::ModeChanged(_)),
-        Record::Pending { .. }
-        | Record::PendingOver(_)
-        | Record::BoundTo { .. }
-        | Record::OfSora(_)
-        | Record::SessionOfSora(_)
-        | Record::SessionOfGate(_)
-        | Record::DeliveryForgotten(_)
-        | Record::Claimed { .. }
-        | Record::Unclaimed(_)
-        // Written again a little later, and with the node's incarnation where it joins.
-        | Record::Etcd(_)
-        | Record::VanishedPending(_)
-        | Record::Announcement(_)
-        | Record::AnnouncementProgress { .. }
-        | Record::AnnouncementOver(_)
-        | Record::EndProgress { .. } => false,
-    }
-}
-
 fn write<'a>(
     to: &Transaction<'_>,
     record: &'a Record,
@@ -331,14 +291,16 @@ fn write<'a>(
             params![channel_id.as_str()],
         ),
         Record::VanishedPending(is_held) => MetaKey::IsVanishedHeld.write(to, is_held),
-        Record::Plan(_)
-        | Record::PlanProgress(_)
-        | Record::Announcement(_)
-        | Record::AnnouncementProgress { .. }
-        | Record::AnnouncementOver(_)
-        | Record::End(_)
-        | Record::EndProgress { .. }
-        | Record::EndOver(_) => Ok(()),
+        Record::Plan(plan) => plans::write_plan(to, plan),
+        Record::PlanProgress(progress) => plans::write_plan_progress(to, progress),
+        Record::Announcement(announcement) => plans::add_announcement(to, announcement),
+        Record::AnnouncementProgress { id, progress } => {
+            plans::write_announcement_progress(to, id, progress)
+        }
+        Record::AnnouncementOver(id) => plans::remove_announcement(to, id),
+        Record::End(end) => plans::add_end(to, end),
+        Record::EndProgress { id, progress } => plans::write_end_progress(to, id, progress),
+        Record::EndOver(id) => plans::remove_end(to, id),
     }
 }
 
@@ -509,55 +471,10 @@ pub(super) fn run(
     to.prepare_cached(sql)?.execute(params).map(drop)
 }
 
-fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+pub(super) fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(unwritable)
 }
 
 fn unwritable(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(error.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    use std::sync::Arc;
-
-    use soramode_protocol::delivery::DeliveryState;
-    use soramode_protocol::id::{EventId, NodeName};
-
-    #[test]
-    fn pending_deliveries_wait_for_the_disk_and_outcomes_do_not() {
-        let time = Time::from_micros(0);
-        let node_name = Arc::new(NodeName::new("node-01").unwrap());
-        let event = Event {
-            seq: 1,
-            id: EventId::generate([0; 16]),
-            kind: EventKind::SessionVanished,
-            timestamp: time,
-            node_name,
-        };
-        let owed = StoredDelivery {
-            id: 1,
-            url: "http://localhost/".to_owned(),
-            endpoint: "http://localhost/".to_owned(),
-            event,
-            generation: 1,
-            state: DeliveryState::Pending,
-            attempts: 0,
-            created_at: time,
-            next_attempt_at: None,
-            finished_at: None,
-            status: None,
-            problem: None,
-        };
-        let tried = StoredDelivery {
-            attempts: 1,
-            state: DeliveryState::Succeeded,
-            finished_at: Some(time),
-            ..owed.clone()
-        };
-        assert!(needs_sync(&Record::Delivery(Box::new(owed))));
-        assert!(!needs_sync(&Record::Delivery(Box::new(tried))));
-    }
 }

@@ -16,9 +16,10 @@ use tokio::sync::oneshot;
 
 use super::archive::Archive;
 use super::checkpointer::Checkpointer;
+use super::durability::Durability;
 use super::files::{Files, Presence};
 use super::open::{Connections, reopen};
-use super::write::{Durability, Writer};
+use super::write::Writer;
 
 /// Pages (of 4 KiB) in the write-ahead log at which a checkpoint starts.
 const CHECKPOINT_AFTER_PAGES: i32 = 8_192;

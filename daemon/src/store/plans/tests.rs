@@ -1,0 +1,75 @@
+//! Inputs that start, answer and stop plans, announcements and ends.
+
+use fastrand::Rng;
+use soramode_core::input::{Input, ReplyHandle};
+use soramode_core::plan::calls::{SfuFailure, SfuOutcome};
+use soramode_protocol::announce::{Announce, NoticeData};
+use soramode_protocol::end::End;
+use soramode_protocol::mode::SettableMode;
+use soramode_protocol::plan::{CancelPlan, EndRate, PlanStep, RISK_OF_END, StartPlan};
+use soramode_protocol::request::GateRequest;
+
+/// Creates a random input about plans.
+pub(in super::super) fn input(rng: &mut Rng, reply_to: ReplyHandle) -> Input {
+    let ask = |request| Input::Request {
+        reply_to,
+        actor: "uid:0(root)".into(),
+        request,
+    };
+    let channel_id = (rng.u64(..2) == 0).then(|| "spam".parse().unwrap());
+    let data = NoticeData(serde_json::json!({"level": 2, "ja": "メンテナンス"}));
+    match rng.u64(..7) {
+        0 => ask(GateRequest::StartPlan(Box::new(StartPlan {
+            reason: Some("kernel".to_owned()),
+            accept_risk: Some(RISK_OF_END.to_owned()),
+            replace: rng.u64(..2) == 0,
+            on_behalf_of: Some("alice".to_owned()),
+            ..StartPlan::now(steps(data))
+        }))),
+        1 => ask(GateRequest::CancelPlan(CancelPlan::default())),
+        2 => ask(GateRequest::Announce(Box::new(Announce {
+            text: Some("soon".to_owned()),
+            data: Some(data),
+            channel_id,
+        }))),
+        3 => ask(GateRequest::End(End {
+            all: channel_id.is_none(),
+            channel_id,
+            reason: Some("it is stuck".to_owned()),
+            per_minute: Some(EndRate::PerMinute(30)),
+        })),
+        4 => Input::Tick,
+        _ => Input::SfuAnswered {
+            id: 1 + rng.u64(..20),
+            outcome: SfuOutcome {
+                api: [
+                    Some(Ok(())),
+                    Some(Err(SfuFailure::Unreachable("no answer in time".to_owned()))),
+                    None,
+                ][usize::try_from(rng.u64(..3)).unwrap()]
+                .clone(),
+                subscribers: rng.u64(..2),
+            },
+        },
+    }
+}
+
+/// Steps of which some are due within the seconds that a test lasts.
+fn steps(data: NoticeData) -> Vec<PlanStep> {
+    vec![
+        PlanStep::Unready { at_seconds: -2 },
+        PlanStep::Mode {
+            at_seconds: 0,
+            mode: SettableMode::BlockNewSession,
+        },
+        PlanStep::Announce {
+            at_seconds: 3,
+            text: Some("The node is closed in {minutes} minutes".to_owned()),
+            data: Some(data),
+        },
+        PlanStep::End {
+            at_seconds: 6,
+            per_minute: Some(EndRate::Max),
+        },
+    ]
+}
