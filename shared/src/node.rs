@@ -200,6 +200,9 @@ pub struct ClusterNode {
         deserialize_with = "lenient"
     )]
     pub sessions: Option<u64>,
+    /// `true` if a plan is about to close the node: it takes new channels after all others; not a field of Sora's.
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub leaving: bool,
     /// Beyond Sora's names: its soramoded's version.
     #[serde(
         skip_serializing_if = "Option::is_none",

@@ -92,6 +92,7 @@ impl Gate {
             membership: Some(self.membership),
             connections: Some(self.sessions.connection_count()),
             sessions: Some(self.sessions.session_count()),
+            leaving: self.plans.is_leaving(),
             version: Some(VERSION.to_owned()),
             orphaned_channels: None,
         };

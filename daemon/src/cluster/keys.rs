@@ -269,6 +269,8 @@ pub(super) struct LoadValue {
     pub(super) sessions: u64,
     #[serde(default)]
     pub(super) limit: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub(super) leaving: bool,
 }
 
 impl LoadValue {
@@ -277,6 +279,7 @@ impl LoadValue {
         connections: 0,
         sessions: 0,
         limit: u64::MAX,
+        leaving: false,
     };
 }
 

@@ -100,6 +100,7 @@ impl Etcd {
                     connections,
                     sessions,
                     limit,
+                    leaving,
                 } = loads.get(name).copied().unwrap_or(LoadValue::UNPUBLISHED);
                 read.view.nodes.push(NodeRecord {
                     mode,
@@ -107,6 +108,7 @@ impl Etcd {
                         connections,
                         sessions,
                         limit,
+                        is_leaving: leaving,
                     },
                     ..node
                 });

@@ -138,11 +138,13 @@ impl Trusted {
             connections,
             sessions,
             limit,
+            is_leaving,
         } = load;
         let json = serde_json::to_vec(&LoadValue {
             connections,
             sessions,
             limit,
+            leaving: is_leaving,
         })
         .map_err(|error| error.to_string())?;
         let put = TxnOp::put(self.etcd.keys.load(), json, self.leased());

@@ -1,4 +1,5 @@
-//! Where a channel that nobody owns belongs: to the emptiest node that is `normal`, on a tie to the node asked.
+//! Where a channel that nobody owns belongs: to the emptiest node that is `normal`, on a tie to the node asked. A node that is about to
+//! close comes after all others.
 //!
 //! A hint and no more: the node that a client arrives at claims for itself, and only its claim counts. So a wrong hint costs a
 //! hop, and no claim is left behind for a client that never comes.
@@ -20,6 +21,8 @@ pub struct Candidate {
     pub connections: u64,
     /// How many it may hold.
     pub limit: u64,
+    /// `true` if a plan is about to close it.
+    pub is_leaving: bool,
 }
 
 /// Where a channel belongs.
@@ -49,11 +52,11 @@ pub fn place(here: &Candidate, all: &[Candidate], channel: &ChannelId, hops: u8)
         .iter()
         .filter(|it| it.node != here.node && takes_new_channels(it));
     let best = others
-        .min_by(|a, b| fullness(a, b).then_with(|| spread(channel, a).cmp(&spread(channel, b))));
+        .min_by(|a, b| preference(a, b).then_with(|| spread(channel, a).cmp(&spread(channel, b))));
     match best {
         Some(other)
             if !takes_new_channels(here)
-                || (hops == 0 && fullness(other, here) == Ordering::Less) =>
+                || (hops == 0 && preference(other, here) == Ordering::Less) =>
         {
             Place::There(other.node.clone())
         }
@@ -65,6 +68,11 @@ pub fn place(here: &Candidate, all: &[Candidate], channel: &ChannelId, hops: u8)
 
 fn takes_new_channels(candidate: &Candidate) -> bool {
     candidate.mode == Mode::Normal && candidate.connections < candidate.limit
+}
+
+/// Compares nodes by how well they suit a new channel: the better one is less.
+fn preference(a: &Candidate, b: &Candidate) -> Ordering {
+    a.is_leaving.cmp(&b.is_leaving).then_with(|| fullness(a, b))
 }
 
 /// Compares connections/limit, without a division.
@@ -93,6 +101,14 @@ mod tests {
             mode,
             connections,
             limit: 100,
+            is_leaving: false,
+        }
+    }
+
+    fn leaving(number: u64, connections: u64) -> Candidate {
+        Candidate {
+            is_leaving: true,
+            ..node(number, Mode::Normal, connections)
         }
     }
 
@@ -138,6 +154,17 @@ mod tests {
             assert_eq!(place(&all[1], &all, &spam(), 0), there(1));
             assert_eq!(place(&all[1], &all[1..], &spam(), 0), Place::Nowhere);
         }
+    }
+
+    #[test]
+    fn a_leaving_node_gets_a_channel_only_if_no_other_takes_it() {
+        let all = [leaving(1, 0), node(2, Mode::Normal, 90), leaving(3, 0)];
+        assert_eq!(place(&all[0], &all, &spam(), 0), there(2));
+        assert_eq!(place(&all[1], &all, &spam(), 0), Place::Here);
+        assert_eq!(place(&all[0], &all, &spam(), 1), Place::Here, "it is open");
+        let full = [leaving(1, 5), node(2, Mode::Normal, 100), leaving(3, 4)];
+        assert_eq!(place(&full[0], &full, &spam(), 0), there(3));
+        assert_eq!(place(&full[0], &full[..2], &spam(), 0), Place::Here);
     }
 
     #[test]

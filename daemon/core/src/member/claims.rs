@@ -358,6 +358,7 @@ impl Gate {
             mode,
             connections: self.sessions.connection_count(),
             limit: self.settings.max_connections,
+            is_leaving: self.plans.is_leaving(),
         };
         let nodes = self
             .member
@@ -372,6 +373,7 @@ impl Gate {
                     mode: node.mode?,
                     connections: node.load.connections,
                     limit: node.load.limit,
+                    is_leaving: node.load.is_leaving,
                 })
             })
             .collect();

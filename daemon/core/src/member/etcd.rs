@@ -311,6 +311,8 @@ pub struct Load {
     pub sessions: u64,
     /// How many connections it may hold.
     pub limit: u64,
+    /// `true` if a plan is about to close it: it takes new channels after all others.
+    pub is_leaving: bool,
 }
 
 /// The channels that one incarnation owns.

@@ -254,14 +254,16 @@ impl Gate {
             connections: self.sessions.connection_count(),
             sessions: self.sessions.session_count(),
             limit: self.settings.max_connections,
+            is_leaving: self.plans.is_leaving(),
         };
         let Some(member) = self.member() else { return };
         let Some(by) = member.incarnation() else {
             return;
         };
-        let is_new = member
-            .told
-            .is_none_or(|(at, told)| told != load && now.saturating_sub(at) >= TELL_PAUSE);
+        let is_new = member.told.is_none_or(|(at, told)| {
+            told.is_leaving != load.is_leaving
+                || told != load && now.saturating_sub(at) >= TELL_PAUSE
+        });
         if is_new {
             member.told = Some((now, load));
             Self::order(ctx, EtcdRequest::PublishLoad { by, load });

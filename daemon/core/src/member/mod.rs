@@ -109,10 +109,11 @@ impl Member {
         }
     }
 
-    /// Number of nodes that are there and open, but for this one.
+    /// Number of nodes that are there and open, but for this one. A node that is about to close is not counted.
     pub(crate) fn open_nodes_but(&self, node_name: &NodeName) -> usize {
-        let is_open =
-            |node: &&NodeRecord| node.node_name != *node_name && node.mode == Some(Mode::Normal);
+        let is_open = |node: &&NodeRecord| {
+            node.node_name != *node_name && node.mode == Some(Mode::Normal) && !node.load.is_leaving
+        };
         self.nodes.values().filter(is_open).count()
     }
 

@@ -108,6 +108,7 @@ impl Gate {
             membership: Some(self.membership),
             connections: Some(self.sessions.connection_count()),
             sessions: Some(self.sessions.session_count()),
+            leaving: self.plans.is_leaving(),
             version: Some(soramode_protocol::version::VERSION.to_owned()),
             orphaned_channels: None,
         }
@@ -199,6 +200,7 @@ fn shown(member: &Member, node: &NodeRecord) -> ClusterNode {
         membership: Some(Membership::Joined),
         connections: Some(node.load.connections),
         sessions: Some(node.load.sessions),
+        leaving: node.load.is_leaving,
         version: node.version.clone(),
         orphaned_channels: None,
     }
@@ -218,6 +220,7 @@ fn gone(name: &NodeName) -> ClusterNode {
         membership: None,
         connections: None,
         sessions: None,
+        leaving: false,
         version: None,
         orphaned_channels: None,
     }

@@ -346,6 +346,10 @@ impl Ends {
             return false;
         };
         self.called_since = (!self.calls.is_empty()).then_some(now);
+        if outcome.is_without_means() && !self.is_asked_by_plan(slot) {
+            self.asked_nobody(now, slot, outcome);
+            return true;
+        }
         let is_unreachable = outcome.is_unreachable() || outcome.is_without_means();
         self.lane.answered(
             now,
@@ -381,6 +385,24 @@ impl Ends {
             self.again.retain(|(_, other)| *other != slot);
         }
         true
+    }
+
+    fn is_asked_by_plan(&self, slot: Slot) -> bool {
+        let asked = self.asked.get(&slot);
+        let request = asked.and_then(|asked| self.requests.get(&asked.request));
+        request.is_some_and(|request| request.stored.plan_id.is_some())
+    }
+
+    /// Takes note that there was nobody to ask for a client's request: that is no outage, and the session goes on as before.
+    fn asked_nobody(&mut self, now: Duration, slot: Slot, outcome: &SfuOutcome) {
+        self.lane.answered(now, Reached::Somebody);
+        let Some(asked) = self.asked.remove(&slot) else {
+            return;
+        };
+        if let Some(request) = self.requests.get_mut(&asked.request) {
+            let problem = outcome.problem().map(str::to_owned);
+            request.note(outcome, asked.tries == 1, problem);
+        }
     }
 
     /// Takes back a call that was never made. Returns the plan that so has asked one session less.

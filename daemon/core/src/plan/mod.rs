@@ -110,6 +110,13 @@ impl Plans {
         self.plan.as_ref().filter(|plan| !plan.is_over())
     }
 
+    /// Returns whether a plan has begun and has not closed the node yet: other nodes suit new channels better.
+    pub(crate) fn is_leaving(&self) -> bool {
+        let is_unready = |step: &PlanStep| matches!(step, PlanStep::Unready { .. });
+        self.running()
+            .is_some_and(|plan| !plan.has_closed() && plan.done_steps().any(is_unready))
+    }
+
     /// Returns the id of the plan that runs.
     pub(crate) fn running_id(&self) -> Option<&PlanId> {
         self.running().map(|plan| &plan.id)

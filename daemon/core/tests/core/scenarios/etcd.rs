@@ -240,6 +240,7 @@ fn node(word: &str) -> Result<NodeRecord, Problem> {
             connections: number(connections)?,
             sessions: 0,
             limit: number(limit)?,
+            is_leaving: false,
         },
         signaling_url: Some(format!("wss://{name}/")),
         api_url: None,

@@ -44,6 +44,7 @@ impl Model {
                     membership: Some(self.membership),
                     connections: Some(self.connections.len() as u64),
                     sessions: Some(self.sessions.len() as u64),
+                    leaving: false,
                     version: Some(soramode_protocol::version::VERSION.to_owned()),
                     orphaned_channels: None,
                 };
