@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use soramode_protocol::access::Access;
@@ -93,7 +94,7 @@ fn params(method: Method) -> Value {
         Method::ResendDelivery | Method::Acknowledge => json!({"id": 1}),
         Method::GetSession => json!({"channel_id": "kept"}),
         Method::StartPlan => json!({
-            "at": "2099-01-01T00:00:00Z",
+            "at": (soramoded::clock::now().wall + Duration::from_hours(24)).to_string(),
             "steps": [{"do": "mode", "at_seconds": 0, "mode": "block_new_session"}],
         }),
         Method::CancelPlan => json!({"id": "none"}),

@@ -27,6 +27,7 @@ mod lists;
 mod model;
 mod order;
 mod packaging;
+mod plans;
 mod process;
 mod reload;
 mod request_lines;

@@ -232,3 +232,21 @@ fn a_shutdown_leaves_no_answer_pending() {
             .contains("is stopping")
     );
 }
+
+#[test]
+fn a_reconnect_grace_that_sora_does_not_know_is_a_warning() {
+    let sora = Fake::that(Reply::json(200, r#"{"mode":"normal"}"#));
+    let warns = |grace| {
+        let node = Node::with(|config| {
+            config.http.sora.api = Some(sora.url("/").parse().unwrap());
+            config.http.sora.mode = SoraMode::Mirror;
+            config.reconnect_grace = grace;
+        });
+        node.daemon
+            .client()
+            .status()
+            .to_string()
+            .contains("--reconnect-grace")
+    };
+    assert!(warns(Duration::from_secs(30)) && !warns(Duration::ZERO));
+}

@@ -1,10 +1,19 @@
 //! `End`: Sora's `DisconnectChannel`, or a signalling server that ends sessions itself.
 
 use serde_json::{Value, json};
+use soramode_testkit::control_client::TestClient;
 use soramode_testkit::daemon::Daemon;
 
 use crate::fake::{Fake, Reply};
 use crate::wire::{Node, own_address};
+
+/// Ends sessions; returns the result without the request's id.
+fn end(client: &mut TestClient, params: &Value) -> Value {
+    let mut ended = client.get("End", params);
+    let id = ended.as_object_mut().unwrap().remove("id");
+    assert!(id.is_some_and(|id| id.is_string()));
+    ended
+}
 
 #[test]
 fn without_means_nothing_is_ended() {
@@ -54,20 +63,21 @@ fn a_signaling_server_that_ends_sessions_gets_their_ids() {
     let spam = client.connect("spam", "1");
     let ham = client.connect("ham", "2");
     assert_eq!(
-        client.get("End", &json!({"channel_id": "spam"})),
+        end(&mut client, &json!({"channel_id": "spam"})),
         json!({"sessions": 1, "via": "subscribers"})
     );
     assert_eq!(
-        client.get("End", &json!({"all": true})),
+        end(&mut client, &json!({"all": true})),
         json!({"sessions": 2, "via": "subscribers"})
     );
-    let end = |it: &Value| json!({"channel_id": it["channel_id"], "session_id": it["session_id"]});
+    let named =
+        |it: &Value| json!({"channel_id": it["channel_id"], "session_id": it["session_id"]});
     for other in &mut others {
         for wanted in [&spam, &spam, &ham] {
             let told = other.recv();
             assert_eq!(
                 (&told["method"], &told["params"]),
-                (&json!("End"), &end(wanted))
+                (&json!("End"), &named(wanted))
             );
         }
     }
@@ -149,13 +159,16 @@ fn sora_is_asked_to_disconnect_each_channel() {
     fill(&node, 50);
     let mut client = node.daemon.client();
     assert_eq!(
-        client.get("End", &json!({"channel_id": "channel-7"})),
+        end(&mut client, &json!({"channel_id": "channel-7"})),
         json!({"sessions": 1, "via": "sora_api"})
     );
-    assert_eq!(disconnected(&sora), [json!({"channel_id": "channel-7"})]);
+    assert_eq!(
+        disconnected(&sora),
+        [json!({"channel_id": "channel-7", "reason": {"kind": "maintenance"}})]
+    );
     sora.reply_from_now(Reply::json(400, r#"{"error_type":"CHANNEL-NOT-FOUND"}"#));
     assert_eq!(
-        client.get("End", &json!({"all": true})),
+        end(&mut client, &json!({"all": true})),
         json!({"sessions": 50, "via": "sora_api"}),
         "one that is gone has ended"
     );
@@ -180,16 +193,13 @@ fn failed_ends_are_counted() {
         (&json!(0), &json!(50))
     );
     assert_eq!(ended["problem"], "answered 500 HandlerException");
-    assert!(
-        disconnected(&sora).len() < 50,
-        "where one fails the rest is not tried"
-    );
+    assert_eq!(disconnected(&sora).len(), 50, "each is tried");
     let nobody = own_address();
     let node = Node::with(|config| {
         config.http.sora.api = Some(format!("http://{nobody}:1/").parse().unwrap());
     });
     fill(&node, 1);
-    let ended = node.daemon.client().get("End", &json!({"all": true}));
+    let ended = end(&mut node.daemon.client(), &json!({"all": true}));
     assert_eq!(
         ended,
         json!({"sessions": 0, "via": "sora_api", "failed": 1, "problem": "Connection refused"})

@@ -18,6 +18,7 @@ use soramode_protocol::sora::{TARGET_HEADER, Target};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
+use super::crowd::Crowd;
 use super::payload::{NODE_NAME, listed};
 use super::state::State;
 
@@ -38,9 +39,10 @@ pub enum Fault {
 }
 
 /// State of the API.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Api {
     pub(crate) state: Arc<Mutex<State>>,
+    pub(crate) crowd: Arc<Crowd>,
     pub(crate) fault: Mutex<Fault>,
     pub(crate) mode: Mutex<String>,
     /// Operations that were called, in order.
@@ -105,11 +107,14 @@ async fn answer(
         }
         Fault::None | Fault::IsOld => {}
     }
-    let (status, said) = say(
-        &api,
-        Target::from_name(&target),
-        &serde_json::from_slice(&body).unwrap_or_default(),
-    );
+    let body = serde_json::from_slice(&body).unwrap_or_default();
+    let (status, said) = match Target::from_name(&target) {
+        Some(Target::PushChannel) => api.crowd.push(&body).await,
+        Some(Target::DisconnectChannel) if api.crowd.acts() => {
+            Arc::clone(&api.crowd).disconnect(&body).await
+        }
+        target => say(&api, target, &body),
+    };
     Ok(respond(status, said.to_string()))
 }
 
@@ -152,7 +157,8 @@ fn say(api: &Api, target: Option<Target>, body: &Value) -> (StatusCode, Value) {
             | Target::ListChannelConnections
             | Target::ListSessions
             | Target::Connect
-            | Target::GetStatus,
+            | Target::GetStatus
+            | Target::PushChannel,
         )
         | None => {
             return (

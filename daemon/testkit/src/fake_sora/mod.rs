@@ -1,6 +1,7 @@
 //! A fake Sora: does for each client what a Sora does, in its order, and loses, repeats and reorders its webhooks on request.
 
 mod api;
+mod crowd;
 mod payload;
 mod state;
 
@@ -16,6 +17,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use api::Api;
 pub use api::Fault;
+use crowd::Crowd;
+pub use crowd::{CallFault, ClientEvent, ClientLine, Returns};
 use state::{Connection, State};
 
 /// Timeout of a webhook.
@@ -64,15 +67,19 @@ impl FakeSora {
             .build()
             .unwrap();
         let state = Arc::new(Mutex::new(State::default()));
-        let api = Arc::new(Api {
-            state: Arc::clone(&state),
-            mode: Mutex::new("normal".to_owned()),
-            ..Api::default()
-        });
         let url = format!("{webhooks}/").parse().unwrap();
         let client =
             soramode_protocol::http_client::client(&url, WEBHOOK_TIME, &Outgoing::default())
                 .unwrap();
+        let crowd = Crowd::new(Arc::clone(&state), client.clone(), seed);
+        let api = Arc::new(Api {
+            state: Arc::clone(&state),
+            crowd: Arc::new(crowd),
+            fault: Mutex::default(),
+            mode: Mutex::new("normal".to_owned()),
+            asked: Mutex::default(),
+            disconnected: Mutex::default(),
+        });
         let (chaos, late) = (Chaos::default(), Vec::new());
         Self {
             runtime,
@@ -97,6 +104,44 @@ impl FakeSora {
 
     pub fn fail(&self, fault: Fault) {
         *self.api.fault.lock().unwrap() = fault;
+    }
+
+    /// Lets the clients act by themselves from now on: the API cuts them, and they come back or not.
+    pub fn let_clients_act(&self, returns: Returns) {
+        self.api.crowd.act(&self.webhooks, returns);
+    }
+
+    /// Sets the failure mode of `PushChannel`.
+    pub fn fail_pushes(&self, fault: CallFault) {
+        self.api.crowd.fail_pushes(fault);
+    }
+
+    /// Sets the failure mode of `DisconnectChannel`, for clients that act by themselves.
+    pub fn fail_disconnects(&self, fault: CallFault) {
+        self.api.crowd.fail_disconnects(fault);
+    }
+
+    /// Lets so many calls that are held go on.
+    pub fn release_calls(&self, calls: usize) {
+        self.api.crowd.release(calls);
+    }
+
+    /// Waits until so many calls are held.
+    pub fn wait_for_held_calls(&self, calls: usize) {
+        self.api.crowd.wait_for_held(calls);
+    }
+
+    /// Returns the clients' log.
+    pub fn client_log(&self) -> Vec<ClientLine> {
+        self.api.crowd.log()
+    }
+
+    /// Waits until the clients' log is as wanted, and returns it.
+    pub fn wait_for_client_log(
+        &self,
+        is_wanted: impl Fn(&[ClientLine]) -> bool,
+    ) -> Vec<ClientLine> {
+        self.api.crowd.wait_for(is_wanted)
     }
 
     /// A client connects: gives its connection's id.
@@ -135,6 +180,9 @@ impl FakeSora {
     /// The second half: the client is connected.
     pub fn arrive(&mut self, connection: Connection) -> String {
         let (connection, session) = self.state.lock().unwrap().enter(&mut self.rng, connection);
+        self.api
+            .crowd
+            .note(&connection.channel_id, ClientEvent::Connected);
         if let Some(session) = session {
             let said = payload::session_created(&session, &self.id());
             self.tell("session", said);

@@ -77,6 +77,17 @@ impl State {
         (connection, session)
     }
 
+    /// Removes a channel's connections and session.
+    pub(crate) fn remove_channel(
+        &mut self,
+        channel_id: &str,
+    ) -> (Vec<Connection>, Option<Session>) {
+        let of_channel = |_: &String, it: &mut Connection| it.channel_id == channel_id;
+        let removed = self.connections.extract_if(.., of_channel);
+        let connections = removed.map(|(_, connection)| connection).collect();
+        (connections, self.sessions.remove(channel_id))
+    }
+
     /// Ends the sessions without a connection.
     pub(crate) fn close_empty(&mut self) -> Vec<Session> {
         let empty: Vec<String> = self

@@ -1,0 +1,156 @@
+//! Plans through subscribers and webhooks.
+
+use soramode_testkit::receiver::{Receiver, ReceiverBehaviour};
+
+use super::*;
+
+#[test]
+fn subscribers_announce_and_end() {
+    let process = Process::start(&[]);
+    let (mut client, mut signalling) = (process.client(), process.client());
+    signalling.get(
+        "Subscribe",
+        &json!({"types": ["plan.*"], "ends": true, "announcements": true}),
+    );
+    let spam = client.connect("spam", "1");
+    let announced = client.get(
+        "Announce",
+        &json!({"text": "The node is restarted tonight", "data": {"level": 1}}),
+    );
+    assert_eq!(
+        (&announced["channels"], &announced["by"]),
+        (&json!(1), &json!({"subscribers": 1, "webhooks": 0})),
+        "{announced}"
+    );
+    let told = signalling.recv();
+    assert_eq!(
+        (&told["method"], &told["params"]),
+        (
+            &json!("Announce"),
+            &json!({
+                "channel_id": "spam", "session_id": spam["session_id"], "kind": "maintenance", "id": announced["id"],
+                "text": "The node is restarted tonight", "data": {"level": 1},
+            })
+        )
+    );
+    client.get(
+        "End",
+        &json!({"channel_id": "spam", "reason": "it is stuck"}),
+    );
+    let told = signalling.recv();
+    assert_eq!(
+        (&told["method"], &told["params"]),
+        (
+            &json!("End"),
+            &json!({"channel_id": "spam", "session_id": spam["session_id"], "reason": "it is stuck"})
+        )
+    );
+}
+
+#[test]
+fn nobody_can_be_told_without_means() {
+    let process = Process::start(&[]);
+    let mut client = process.client();
+    client.connect("spam", "1");
+    assert_eq!(
+        client.error_type_of("Announce", &json!({"text": "soon"})),
+        "CannotAnnounce"
+    );
+    assert_eq!(
+        client.error_type_of("End", &json!({"all": true})),
+        "CannotEndSessions"
+    );
+    client.disconnect("1");
+    assert_eq!(
+        client.error_type_of("End", &json!({"all": true})),
+        "CannotEndSessions",
+        "also where there is no session"
+    );
+}
+
+#[test]
+fn many_notifications_reach_a_subscriber_that_reads() {
+    let process = Process::start(&[]);
+    let (mut client, mut signalling) = (process.client(), process.client());
+    signalling.get(
+        "Subscribe",
+        &json!({"types": ["plan.*"], "announcements": true}),
+    );
+    let sessions = 3_000;
+    for number in 0..sessions {
+        client.connect(&channel(number), &number.to_string());
+    }
+    let announced = client.get("Announce", &json!({"text": "soon"}));
+    assert_eq!(announced["channels"], sessions, "{announced}");
+    for number in 0..sessions {
+        // The oldest session is told first.
+        assert_eq!(
+            signalling.recv()["params"]["channel_id"],
+            channel(number),
+            "{number}"
+        );
+    }
+}
+
+#[test]
+fn webhooks_hear_of_a_plan() {
+    let receiver = Receiver::start(|_| ReceiverBehaviour::ok());
+    let url = receiver.url();
+    let process = Process::start(&[
+        "--webhook",
+        &url,
+        "--webhook-events",
+        "plan.*",
+        "--webhook-events",
+        "maintenance.announced",
+        "--webhook-events",
+        "end.requested",
+    ]);
+    let (mut client, mut signalling) = (process.client(), process.client());
+    signalling.get(
+        "Subscribe",
+        &json!({"types": ["mode.changed"], "ends": true, "announcements": true}),
+    );
+    client.connect("spam", "1");
+    let plan = start_plan(
+        &mut client,
+        &json!([
+            {"do": "mode", "at_seconds": 0, "mode": "block_new_session"},
+            {"do": "announce", "at_seconds": 0, "text": "soon"},
+            {"do": "end", "at_seconds": 1, "per_minute": "max"},
+        ]),
+    );
+    while signalling.recv()["method"] != "End" {}
+    client.disconnect("1");
+    let heard: Vec<Value> = (0..7).map(|_| receiver.recv().body).collect();
+    let mut types: Vec<&str> = heard
+        .iter()
+        .map(|it| it["type"].as_str().unwrap())
+        .collect();
+    types.sort_unstable();
+    assert_eq!(
+        types,
+        [
+            "end.requested",
+            "maintenance.announced",
+            "plan.created",
+            "plan.over",
+            "plan.step",
+            "plan.step",
+            "plan.step"
+        ]
+    );
+    let announced = heard
+        .iter()
+        .find(|it| it["type"] == "maintenance.announced")
+        .unwrap();
+    assert_eq!(
+        (
+            &announced["plan_id"],
+            &announced["text"],
+            &announced["reason"]
+        ),
+        (&plan["plan"]["id"], &json!("soon"), &json!("kernel")),
+        "{announced}"
+    );
+}
