@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
     timerfd_create, timerfd_settime,
@@ -83,6 +84,44 @@ impl BootTimer {
     }
 }
 
+/// Changes of the wall clock by anything but the passing of time, such as `date -s` or a step of NTP. Waiting costs nothing.
+#[derive(Debug)]
+pub struct ClockChanges(AsyncFd<OwnedFd>);
+
+impl ClockChanges {
+    /// Watches the clock from now on. Needs a tokio runtime.
+    pub fn new() -> io::Result<Self> {
+        let timer = timerfd_create(
+            TimerfdClockId::Realtime,
+            TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
+        )?;
+        // A timer that never fires. The kernel cancels it when the clock is set.
+        let never = Itimerspec {
+            it_interval: timespec(Duration::ZERO),
+            it_value: timespec(Duration::MAX),
+        };
+        let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
+        timerfd_settime(&timer, flags, &never)?;
+        watch(timer, Interest::READABLE).map(Self)
+    }
+
+    /// Waits for the next change. Cancel safe.
+    pub async fn next(&self) -> io::Result<()> {
+        loop {
+            let mut ready = self.0.readable().await?;
+            let mut times = [0; FIRED_BYTES];
+            match ready.try_io(|timer| Ok(rustix::io::read(timer, &mut times)?)) {
+                Ok(Err(error)) if error.raw_os_error() == Some(Errno::CANCELED.raw_os_error()) => {
+                    return Ok(());
+                }
+                Ok(Err(error)) => return Err(error),
+                // It was ready for a change that was read before.
+                Ok(Ok(_)) | Err(_) => {}
+            }
+        }
+    }
+}
+
 fn timespec(time: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
@@ -113,6 +152,19 @@ mod tests {
         let (earlier, later) = (now(), now());
         assert!(earlier.boot <= later.boot && later.boot > Duration::ZERO);
         assert!(earlier.wall > "2025-01-01T00:00:00Z".parse().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_nobody_sets_does_not_change() {
+        let changes = ClockChanges::new().unwrap();
+        let pause = BootTimer::new().unwrap();
+        pause
+            .set(Some(now().boot + Duration::from_millis(5)))
+            .unwrap();
+        tokio::select! {
+            changed = changes.next() => panic!("{changed:?}"),
+            fired = pause.fired() => fired.unwrap(),
+        }
     }
 
     #[tokio::test]

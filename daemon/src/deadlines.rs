@@ -1,14 +1,26 @@
-//! Wakes the gate for its deadlines, in a task of its own: on time even during a slow write.
+//! Wakes the gate for its deadlines and when the wall clock is set, in a task of its own: on time even during a slow write.
 
 use std::convert::Infallible;
 use std::io;
 
-use crate::engine::Engine;
+use soramode_core::input::Input;
 
-/// Steps the gate at each deadline; returns only if the timer fails.
-pub(crate) async fn run(engine: Engine) -> io::Result<Infallible> {
+use crate::clock::ClockChanges;
+use crate::engine::{Engine, Stopped};
+
+/// Steps the gate at each deadline and each change of the clock; returns only if a timer fails.
+pub(crate) async fn run(engine: Engine, clock: ClockChanges) -> io::Result<Infallible> {
     loop {
-        engine.deadline().await?;
-        engine.tick();
+        tokio::select! {
+            due = engine.deadline() => {
+                due?;
+                engine.tick();
+            }
+            set = clock.next() => {
+                set?;
+                // A stopped engine does nothing at its deadlines either.
+                let (Ok(()) | Err(Stopped)) = engine.tell(Input::WallClockSet);
+            }
+        }
     }
 }

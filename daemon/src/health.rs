@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use soramode_protocol::node::{Status, Upstream};
 
+use crate::args::http::SoraMode;
 use crate::clock;
 use crate::config::{Config, HttpConfig};
 use crate::http::Absent;
@@ -20,6 +21,10 @@ const ETCD: &str = "etcd";
 
 /// A receiver of events among the servers.
 const RECEIVER: &str = "webhook";
+
+/// Warning about two settings that do not go together.
+const GRACE_IN_MIRROR: &str = "--reconnect-grace has no effect with --sora-mode mirror: while the node is closed, Sora itself refuses the last client of \
+    a channel that reconnects. Leave out one of the two";
 
 /// Health of all servers.
 #[derive(Debug, Default)]
@@ -35,6 +40,8 @@ pub(crate) struct Health {
     absent: Mutex<Vec<Absent>>,
     /// Warning that this process may open too few files.
     few_descriptors: Option<String>,
+    /// Warning that a Sora which follows the mode knows no reconnect grace.
+    grace_in_mirror: bool,
     /// Problem of the last reload, if it failed.
     reading: Mutex<Option<String>>,
 }
@@ -51,6 +58,8 @@ impl Health {
             unauthenticated_listeners: config.http.unauthenticated_listeners(),
             absent: Mutex::default(),
             few_descriptors,
+            grace_in_mirror: !config.reconnect_grace.is_zero()
+                && config.http.sora.mode == SoraMode::Mirror,
             reading: Mutex::default(),
         }
     }
@@ -136,6 +145,8 @@ impl Health {
             .extend(self.absent().iter().map(Absent::warning));
         status.warnings.extend(self.reading().clone());
         status.warnings.extend(self.few_descriptors.clone());
+        let grace = self.grace_in_mirror.then(|| GRACE_IN_MIRROR.to_owned());
+        status.warnings.extend(grace);
     }
 
     /// Notes a reload, with its problem if it failed.

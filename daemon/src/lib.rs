@@ -2,6 +2,7 @@
 //!
 //! The listeners are independent of each other. Each calls the engine, which alone has the gate.
 
+mod announcer;
 pub mod args;
 pub mod clock;
 #[cfg(feature = "cluster")]
@@ -50,6 +51,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use announcer::Announcer;
 use args::http::{HttpUrl, SoraMode};
 use cluster_settings::Cluster;
 use committer::Committer;
@@ -194,6 +196,7 @@ pub async fn serve(
     );
     let metrics = Arc::new(Metrics::new()?);
     let api = sora_api(&config.http.sora, &outgoing)?;
+    let announcer = Announcer::new(api.clone());
     let terminator = SessionTerminator::new(api.clone(), cluster_settings::on_fence(&config));
     let (cluster_orders, orders) = mpsc::unbounded_channel();
     let (mirror, mirror_task) = mirror(&config.http.sora, api.as_ref()).unzip();
@@ -202,6 +205,7 @@ pub async fn serve(
         health: Arc::clone(&health),
         metrics: Arc::clone(&metrics),
         polls: Arc::clone(&polls),
+        announcer: announcer.clone(),
         terminator: terminator.clone(),
         webhooks: receivers.senders(),
         mirror,
@@ -215,6 +219,7 @@ pub async fn serve(
     };
     // Started before any listener: the gate's start precedes every request.
     let engine = Engine::start(gate, durability, deps, inputs)?;
+    let clock_changes = clock::ClockChanges::new()?;
     let writer = Committer::new(engine.clone(), store, Arc::clone(&metrics));
     receivers.start(engine.clone());
     let receiver_tasks = receivers.tasks().clone();
@@ -222,6 +227,7 @@ pub async fn serve(
     let (node_name, operator_group) = (config.node_name.clone(), config.operator_group.clone());
     let control_state = ControlState {
         log: Arc::clone(&log),
+        announcer,
         terminator,
         node_name,
         operator_group,
@@ -271,7 +277,7 @@ pub async fn serve(
     notify::ready(&format!("serving {}", socket.path().display()));
 
     let tasks = TaskTracker::new();
-    let deadlines = tasks.spawn(deadlines::run(engine.clone()));
+    let deadlines = tasks.spawn(deadlines::run(engine.clone(), clock_changes));
     let committer = tasks.spawn(writer.run());
     // Everything that calls the engine ends before it: listeners with their clients, the cluster's task, receivers after their grace time.
     let serving = async {
@@ -328,8 +334,8 @@ fn settings(config: &Config, storage: Storage) -> Settings {
         node_name: config.node_name.clone(),
         cluster: config.cluster.as_ref().map(cluster_settings::settings),
         mode: config.mode,
-        reconnect_grace: config.session_linger,
-        stall_after: soramode_core::snapshot::STALL_AFTER_DEFAULT,
+        reconnect_grace: config.reconnect_grace,
+        stall_after: config.stall_after,
         max_connections: config.max_connections,
         pending_timeout: config.http.sora.pending_timeout,
         socket_grace: config.socket_grace,

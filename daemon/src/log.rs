@@ -128,6 +128,29 @@ pub(crate) fn log_event(kind: &EventKind) {
             tracing::info!(generation = change.generation, actor = change.actor, reason, "mode changed: {} -> {}", change.previous_mode, change.mode);
         }
         EventKind::SessionVanished => tracing::info!("drained: the last session has ended"),
+        EventKind::PlanCreated(plan) => {
+            let reason = plan.reason.as_deref();
+            tracing::info!(plan = %plan.plan_id, actor = plan.actor, reason, closes_at = %plan.closes_at, "maintenance plan started");
+        }
+        EventKind::PlanStep(step) => {
+            let (plan, late_seconds) = (&step.plan_id, step.late_seconds);
+            tracing::info!(%plan, late_seconds, "maintenance plan: step {} done: {}", step.step, step.done.action());
+        }
+        EventKind::PlanStalled { plan_id, cause } => {
+            tracing::warn!(plan = %plan_id, %cause, "the drain of the maintenance plan does not progress");
+        }
+        EventKind::PlanOver(plan) => {
+            let (reason, why) = (plan.reason.as_deref(), plan.why.as_deref());
+            tracing::info!(plan = %plan.plan_id, actor = plan.actor, reason, why, "maintenance plan is over: {}", plan.outcome);
+        }
+        EventKind::MaintenanceAnnounced(it) => {
+            tracing::info!(announcement = %it.announcement_id, actor = it.actor, channels = it.channels, "announcing maintenance");
+        }
+        EventKind::EndRequested(end) => {
+            if let Some(plan) = &end.plan_id {
+                tracing::warn!(%plan, actor = end.actor, sessions = end.sessions, "ending sessions, as the maintenance plan says");
+            }
+        }
         EventKind::NodeJoined { mode, .. } => tracing::info!(%mode, "joined the cluster"),
         EventKind::NodeIsolated { mode, .. } => tracing::warn!(%mode, "isolated: etcd could not be read in time; new clients are rejected. Run: soramode doctor"),
         EventKind::NodeFenced { mode, .. } => tracing::warn!(%mode, "fenced: the ownership lease has expired; all sessions are being ended. Run: soramode doctor"),
@@ -139,12 +162,6 @@ pub(crate) fn log_event(kind: &EventKind) {
         | EventKind::DeliverySucceeded(_)
         // These are reported together.
         | EventKind::DeliveryFailed(_)
-        | EventKind::PlanCreated(_)
-        | EventKind::PlanStep(_)
-        | EventKind::PlanStalled { .. }
-        | EventKind::PlanOver(_)
-        | EventKind::MaintenanceAnnounced(_)
-        | EventKind::EndRequested(_)
         | EventKind::Unknown => {}
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use hyper::StatusCode;
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use soramode_core::plan::calls::SfuOutcome;
 use soramode_protocol::decision::{Decision, RejectReason};
-use soramode_protocol::event::{Event, EventType};
+use soramode_protocol::event::{EndReason, Event, EventKind, EventType};
 use soramode_protocol::time::Time;
 
 use crate::log;
@@ -44,12 +45,30 @@ pub(crate) struct Metrics {
     rejects: Vec<(RejectReason, IntCounter)>,
     decision_seconds: Histogram,
     events: Vec<(EventType, IntCounter)>,
+    announcements: Announcements,
+    session_ends: SessionEnds,
     commit_seconds: Histogram,
     webhooks: IntCounterVec,
     api_calls: IntCounterVec,
     polls: IntCounterVec,
     last_poll: IntGauge,
     log_lines_dropped: IntCounter,
+}
+
+/// Announcements, by means and outcome.
+#[derive(Debug)]
+struct Announcements {
+    told_by_api: IntCounter,
+    failed_by_api: IntCounter,
+    told_by_subscribers: IntCounter,
+}
+
+/// Sessions that were to be ended, by outcome.
+#[derive(Debug)]
+struct SessionEnds {
+    asked: IntCounter,
+    failed: IntCounter,
+    ended: IntCounter,
 }
 
 /// Outcome of one of Sora's webhooks.
@@ -153,6 +172,8 @@ impl Metrics {
                 .into_iter()
                 .map(|kind| (kind, events.with_label_values(&[kind.name()])))
                 .collect(),
+            announcements: announcement_counters(&registry)?,
+            session_ends: session_end_counters(&registry)?,
             commit_seconds: histogram(
                 &registry,
                 "commit_duration_seconds",
@@ -206,6 +227,34 @@ impl Metrics {
             .find(|(other, _)| Some(*other) == event_type)
         {
             counter.inc();
+        }
+        if let EventKind::SessionDestroyed {
+            reason: EndReason::Ended,
+            ..
+        } = event.kind
+        {
+            self.session_ends.ended.inc();
+        }
+    }
+
+    /// Counts a notice to the clients of a session.
+    pub(crate) fn announced(&self, outcome: &SfuOutcome) {
+        match &outcome.api {
+            Some(Ok(())) => self.announcements.told_by_api.inc(),
+            Some(Err(_)) => self.announcements.failed_by_api.inc(),
+            None => {}
+        }
+        if outcome.subscribers > 0 {
+            self.announcements.told_by_subscribers.inc();
+        }
+    }
+
+    /// Counts a request to the SFU to end a session.
+    pub(crate) fn end_asked(&self, outcome: &SfuOutcome) {
+        if outcome.problem().is_none() {
+            self.session_ends.asked.inc();
+        } else {
+            self.session_ends.failed.inc();
         }
     }
 
@@ -267,6 +316,34 @@ impl Metrics {
 /// A metric's full name.
 pub(crate) fn named(name: &str, help: &str) -> Opts {
     Opts::new(format!("soramode_{name}"), help)
+}
+
+fn announcement_counters(registry: &Registry) -> Result<Announcements, prometheus::Error> {
+    let counters = counters(
+        registry,
+        "announcements_total",
+        "Announcements to the clients of one session, by means and outcome.",
+        &["means", "outcome"],
+    )?;
+    Ok(Announcements {
+        told_by_api: counters.with_label_values(&["sora_api", "told"]),
+        failed_by_api: counters.with_label_values(&["sora_api", "failed"]),
+        told_by_subscribers: counters.with_label_values(&["subscribers", "told"]),
+    })
+}
+
+fn session_end_counters(registry: &Registry) -> Result<SessionEnds, prometheus::Error> {
+    let counters = counters(
+        registry,
+        "session_ends_total",
+        "Requests to the SFU to end a session (asked, failed), and sessions that ended on request (ended).",
+        &["outcome"],
+    )?;
+    Ok(SessionEnds {
+        asked: counters.with_label_values(&["asked"]),
+        failed: counters.with_label_values(&["failed"]),
+        ended: counters.with_label_values(&["ended"]),
+    })
 }
 
 fn counters(

@@ -4,7 +4,7 @@
 //! The only file that performs actions. It runs inside the engine: it waits for nothing, and never
 //! calls the engine itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -12,14 +12,19 @@ use soramode_core::commits::Batch;
 use soramode_core::effect::{Action, Effects, Record, WaitProgress};
 use soramode_core::input::{Input, ReplyHandle, SocketId};
 use soramode_core::member::etcd::{EtcdRequest, EtcdResponse, FenceScope};
-use soramode_core::plan::calls::SfuCall;
-use soramode_protocol::end::EndSession;
+use soramode_core::plan::END_REQUESTS_MAX;
+use soramode_core::plan::calls::{SfuCall, SfuRequest};
+use soramode_protocol::announce::AnnounceSession;
+use soramode_protocol::end::{EndMethod, EndSession};
+use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::event::EventKind;
+use soramode_protocol::id::EndId;
 use soramode_protocol::node::Status;
 use soramode_protocol::reply::{Answer, Reply};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
+use crate::announcer::Announcer;
 use crate::clock;
 use crate::engine::WeakEngine;
 use crate::event_log::EventLog;
@@ -69,6 +74,7 @@ pub(crate) struct OutputDeps {
     pub(crate) metrics: Arc<Metrics>,
     /// Wakes the poller of Sora's API.
     pub(crate) polls: Arc<Notify>,
+    pub(crate) announcer: Announcer,
     pub(crate) terminator: SessionTerminator,
     pub(crate) webhooks: Webhooks,
     /// A Sora that follows the mode.
@@ -92,6 +98,8 @@ pub(crate) struct Outputs {
     /// choose a hash.
     late: HashMap<u64, oneshot::Sender<Answer>, FixedState>,
     tasks: TaskTracker,
+    /// Actors of requests to end sessions that are not answered yet.
+    end_actors: VecDeque<(EndId, String)>,
 }
 
 impl Outputs {
@@ -102,6 +110,7 @@ impl Outputs {
             clients: HashMap::default(),
             late: HashMap::default(),
             tasks: TaskTracker::new(),
+            end_actors: VecDeque::new(),
         }
     }
 
@@ -213,11 +222,20 @@ impl Outputs {
         }
     }
 
-    fn publish(&self, records: &mut Vec<Record>) {
+    fn publish(&mut self, records: &mut Vec<Record>) {
         if records.is_empty() {
             return;
         }
         let mut failed = log::FailedDeliveries::default();
+        for event in records.iter().filter_map(Record::event) {
+            if let EventKind::EndRequested(end) = &event.kind
+                && end.plan_id.is_none()
+            {
+                self.end_actors.truncate(END_REQUESTS_MAX - 1);
+                self.end_actors
+                    .push_front((end.end_id.clone(), end.actor.clone()));
+            }
+        }
         self.deps.log.append(
             records
                 .drain(..)
@@ -240,17 +258,66 @@ impl Outputs {
         caller: Option<&mut Caller<'_>>,
     ) {
         self.complete(&mut answer);
+        self.log_ends(&answer);
         if let Some(answer) = self.mirror(reply_to, answer) {
             self.respond(reply_to, Response::Answer(reply_to.serial, answer), caller);
         }
     }
 
-    /// Calls the SFU about a session, in a task of its own.
+    /// Logs whether a request to end sessions was carried out.
+    fn log_ends(&mut self, answer: &Answer) {
+        match answer {
+            Ok(Reply::Ended(ended)) => {
+                let place = self
+                    .end_actors
+                    .iter()
+                    .position(|(id, _)| ended.id.as_ref() == Some(id));
+                if let Some((_, actor)) = place.and_then(|place| self.end_actors.remove(place)) {
+                    let (sessions, failed) = (ended.sessions, ended.failed);
+                    tracing::warn!(actor, sessions, failed, "ended sessions, as requested");
+                }
+            }
+            Err(refused) if refused.data.error_type == ErrorType::CannotEndSessions => {
+                tracing::info!("request to end sessions refused: {}", refused.message);
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// Calls the SFU about a session, in a task of its own. The outcome always comes back, within a timeout.
     fn call_sfu(&self, call: SfuCall) {
-        let (terminator, engine) = (self.deps.terminator.clone(), self.engine.clone());
+        let SfuCall {
+            id,
+            channel_id,
+            session_id,
+            request,
+        } = call;
+        let (announcer, terminator) = (self.deps.announcer.clone(), self.deps.terminator.clone());
+        let (metrics, engine) = (Arc::clone(&self.deps.metrics), self.engine.clone());
         self.tasks.spawn(async move {
-            let id = call.id;
-            let outcome = terminator.call(call).await;
+            let outcome = match request {
+                SfuRequest::Push(notice) => {
+                    let notice = AnnounceSession {
+                        channel_id,
+                        session_id,
+                        notice: Arc::unwrap_or_clone(notice),
+                    };
+                    let outcome = announcer.announce(notice).await;
+                    metrics.announced(&outcome);
+                    outcome
+                }
+                SfuRequest::Disconnect { plan_id, reason } => {
+                    let session = EndSession {
+                        channel_id,
+                        session_id,
+                        plan_id,
+                        reason,
+                    };
+                    let outcome = terminator.end(session).await;
+                    metrics.end_asked(&outcome);
+                    outcome
+                }
+            };
             engine.tell(Input::SfuAnswered { id, outcome });
         });
     }
@@ -309,7 +376,22 @@ impl Outputs {
         match answer {
             Ok(Reply::Status(status)) => self.complete_status(status),
             Ok(Reply::WaitEnded(ended)) => self.complete_status(&mut ended.status),
+            // On a node without a session the gate has called nothing.
+            Ok(Reply::Ended(ended)) if ended.id.is_none() => match self.end_method() {
+                Some(via) => ended.via = via,
+                None => *answer = Err(Error::cannot_end_sessions()),
+            },
             Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// Returns the means of ending sessions, if there is one.
+    fn end_method(&self) -> Option<EndMethod> {
+        let terminator = &self.deps.terminator;
+        if terminator.has_api() {
+            Some(EndMethod::SoraApi)
+        } else {
+            (terminator.subscribers() > 0).then_some(EndMethod::Subscribers)
         }
     }
 

@@ -8,19 +8,21 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use soramode_core::input::Input;
 use soramode_core::member::etcd::FenceScope;
-use soramode_core::plan::calls::{SfuCall, SfuFailure, SfuOutcome, SfuRequest};
+use soramode_core::plan::calls::SfuOutcome;
 use soramode_protocol::cluster::Fence;
 use soramode_protocol::end::{EndMethod, EndSession, Ended};
 use soramode_protocol::id::ChannelId;
+use soramode_protocol::sora::DisconnectReason;
 use soramode_protocol::sora_api::{SoraApi, SoraApiError};
 use tokio::process::Command;
 use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::announcer::{CALL_TIME, WAITING_NOTIFICATIONS_MAX, outcome_within};
 use crate::args::cluster::OnFence;
 
-/// Timeout for all sessions of one request. Sessions that were not tried by then count as failed.
+/// Timeout for all sessions of a fence. Sessions that were not tried by then count as failed.
 const END_TIME: Duration = Duration::from_secs(8);
 
 /// Maximum number of concurrent requests to Sora.
@@ -30,17 +32,14 @@ const ENDS_IN_FLIGHT_MAX: usize = 8;
 /// their budget starts with their execution.
 const FENCES_IN_FLIGHT_MAX: usize = 8;
 
-/// Requests to end sessions that a subscriber may have unread.
-const UNREAD_REQUESTS_MAX: usize = 64;
-
 /// Minimum timeout of the command that ends sessions, independent of the fence's budget.
 const EXEC_TIME_MIN: Duration = Duration::from_secs(1);
 
 /// Request to subscribers that end sessions.
 #[derive(Clone, Debug)]
 pub(crate) enum Termination {
-    /// Sessions to end, as requested.
-    Sessions(Arc<[EndSession]>),
+    /// Session to end, as requested.
+    Session(Arc<EndSession>),
     /// Fence: the ownership lease has expired; to be acknowledged when the sessions have ended.
     Fence(Fence),
 }
@@ -61,7 +60,7 @@ impl SessionTerminator {
     pub(crate) fn new(api: Option<SoraApi>, (on_fence, budget): (OnFence, Duration)) -> Self {
         Self {
             api,
-            subscribers: broadcast::Sender::new(UNREAD_REQUESTS_MAX),
+            subscribers: broadcast::Sender::new(WAITING_NOTIFICATIONS_MAX),
             on_fence,
             budget,
             slots: Arc::new(Semaphore::new(FENCES_IN_FLIGHT_MAX)),
@@ -78,28 +77,28 @@ impl SessionTerminator {
         u64::try_from(self.subscribers.receiver_count()).unwrap_or(u64::MAX)
     }
 
-    /// Makes a call: by Sora's API, if known, and to the subscribers. Returns within a timeout.
-    pub(crate) async fn call(self, call: SfuCall) -> SfuOutcome {
-        let SfuRequest::Disconnect { plan_id, reason } = call.request else {
-            return SfuOutcome {
-                api: None,
-                subscribers: 0,
-            };
-        };
-        let channel_id = call.channel_id.clone();
-        let session = EndSession {
-            channel_id: call.channel_id,
-            session_id: call.session_id,
-            plan_id,
-            reason,
-        };
+    /// Returns whether Sora's API is known.
+    pub(crate) const fn has_api(&self) -> bool {
+        self.api.is_some()
+    }
+
+    /// Has a session ended: by Sora's API, if known, and by the subscribers. Returns within [`CALL_TIME`].
+    pub(crate) async fn end(&self, session: EndSession) -> SfuOutcome {
+        let (channel_id, plan_id) = (session.channel_id.clone(), session.plan_id.clone());
         // Subscribers are notified even if Sora is called: the session may be theirs.
         let subscribers = self
             .subscribers
-            .send(Termination::Sessions(Arc::new([session])))
+            .send(Termination::Session(Arc::new(session)))
             .unwrap_or(0);
-        let api = match self.api {
-            Some(api) => Some(disconnect(&api, channel_id).await),
+        let api = match &self.api {
+            Some(api) => {
+                let reason = DisconnectReason {
+                    plan_id: plan_id.as_ref(),
+                    ..DisconnectReason::default()
+                };
+                let ended = api.disconnect_channel(&channel_id, Some(reason));
+                Some(outcome_within(CALL_TIME, ended).await)
+            }
             None => None,
         };
         SfuOutcome {
@@ -176,18 +175,6 @@ impl SessionTerminator {
                 problem.unwrap_or_default()
             )),
         }
-    }
-}
-
-/// Disconnects the clients of a channel within a timeout. A channel without a session has ended as well.
-async fn disconnect(api: &SoraApi, channel_id: ChannelId) -> Result<(), SfuFailure> {
-    match timeout(END_TIME, api.disconnect_channel(channel_id)).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(refused @ SoraApiError::Refused { .. })) => {
-            Err(SfuFailure::Refused(refused.to_string()))
-        }
-        Ok(Err(error)) => Err(SfuFailure::Unreachable(error.to_string())),
-        Err(_) => Err(SfuFailure::Unreachable(SoraApiError::TimedOut.to_string())),
     }
 }
 
@@ -274,7 +261,7 @@ async fn end_by_api(api: SoraApi, sessions: Vec<EndSession>, time: Duration) -> 
             let Some(session) = left.next() else { break };
             let api = api.clone();
             asking.spawn(async move {
-                timeout_at(until, api.disconnect_channel(session.channel_id)).await
+                timeout_at(until, api.disconnect_channel(&session.channel_id, None)).await
             });
         }
         let Some(asked) = asking.join_next().await else {

@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::id::{ChannelId, ClientId, ConnectionId, SessionId};
+use crate::announce::{Notice, NoticeKind};
+use crate::id::{ChannelId, ClientId, ConnectionId, PlanId, SessionId};
 use crate::mode::Mode;
 use crate::time::Time;
 use crate::wire_enum::wire_enum;
@@ -41,6 +42,8 @@ wire_enum! {
         GetStatsReport = "Sora_20171010.GetStatsReport",
         /// Ends all connections of a channel.
         DisconnectChannel = "Sora_20151104.DisconnectChannel",
+        /// Sends data to all connections of a channel.
+        PushChannel = "Sora_20160711.PushChannel",
         /// Asks soramode's gate to let a connection in. No Sora knows it.
         Connect = "Soramode_20261125.Connect",
         /// Returns soramoded's own status, as on its socket. No Sora knows it.
@@ -75,6 +78,35 @@ pub struct LocalBody {
 pub struct ChannelBody {
     /// Name of the channel.
     pub channel_id: ChannelId,
+}
+
+/// Body of `DisconnectChannel`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct DisconnectBody<'a> {
+    /// Name of the channel.
+    pub channel_id: &'a ChannelId,
+    /// Reason, which Sora repeats in the webhook of each connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<DisconnectReason<'a>>,
+}
+
+/// Reason of a `DisconnectChannel` on request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DisconnectReason<'a> {
+    /// `maintenance`.
+    pub kind: NoticeKind,
+    /// Plan that ends the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_id: Option<&'a PlanId>,
+}
+
+/// Body of `PushChannel`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PushBody<'a> {
+    /// Name of the channel.
+    pub channel_id: &'a ChannelId,
+    /// Data, which each client receives.
+    pub data: &'a Notice,
 }
 
 /// A connection as `ListConnections` shows it.

@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
+use crate::announce::Notice;
 use crate::decision::{Connect, Decision};
 use crate::http_client::{self, Outgoing, PEER_TEXT_BYTES_MAX, root_cause};
 use crate::id::ChannelId;
 use crate::mode::{Mode, SettableMode};
 use crate::node::{ClusterNode, Status};
 use crate::sora::{
-    ChannelBody, LocalBody, ModeBody, PUBLISHED_HEADER, SoraConnection, SoraProblem, SoraSession,
-    TARGET_HEADER, Target, WARNING_HEADER,
+    DisconnectBody, DisconnectReason, LocalBody, ModeBody, PUBLISHED_HEADER, PushBody,
+    SoraConnection, SoraProblem, SoraSession, TARGET_HEADER, Target, WARNING_HEADER,
 };
 use crate::text::shorten;
 
@@ -183,15 +184,33 @@ impl SoraApi {
         self.call(Target::ListClusterNodes, None::<&()>).await
     }
 
-    /// `DisconnectChannel`: whether there was such a channel.
-    pub async fn disconnect_channel(&self, channel_id: ChannelId) -> Result<bool, SoraApiError> {
-        let called = self
-            .call::<serde::de::IgnoredAny>(
-                Target::DisconnectChannel,
-                Some(&ChannelBody { channel_id }),
-            )
-            .await;
-        match called {
+    /// Calls the operation `DisconnectChannel`. Returns `false` if Sora knows no such channel.
+    pub async fn disconnect_channel(
+        &self,
+        channel_id: &ChannelId,
+        reason: Option<DisconnectReason<'_>>,
+    ) -> Result<bool, SoraApiError> {
+        let body = DisconnectBody { channel_id, reason };
+        self.call_for_channel(Target::DisconnectChannel, &body)
+            .await
+    }
+
+    /// Calls the operation `PushChannel`. Returns `false` if Sora knows no such channel.
+    pub async fn push_channel(
+        &self,
+        channel_id: &ChannelId,
+        data: &Notice,
+    ) -> Result<bool, SoraApiError> {
+        let body = PushBody { channel_id, data };
+        self.call_for_channel(Target::PushChannel, &body).await
+    }
+
+    async fn call_for_channel(
+        &self,
+        target: Target,
+        body: &impl Serialize,
+    ) -> Result<bool, SoraApiError> {
+        match self.call::<IgnoredAny>(target, Some(body)).await {
             Ok(_) => Ok(true),
             Err(SoraApiError::Refused {
                 error_type: Some(error_type),

@@ -332,6 +332,7 @@ const fn describe_call(target: Target) -> &'static str {
         Target::ListSessions => "list its sessions",
         Target::ListClusterNodes => "list its cluster's nodes",
         Target::DisconnectChannel => "end a session",
+        Target::PushChannel => "announce",
         Target::GetStatus => "tell its status",
         Target::GetStatsAllConnections | Target::GetStatsReport => "tell its statistics",
         Target::Connect => "admit a connection",

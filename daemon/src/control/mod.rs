@@ -40,6 +40,7 @@ pub use output::{UNREAD_BYTES_FAIR, UNREAD_BYTES_MAX};
 pub use pipeline::IN_FLIGHT_MAX;
 pub use turns::TURNS_PER_PASS;
 
+use crate::announcer::Announcer;
 use crate::engine::Engine;
 use crate::event_log::EventLog;
 use crate::rate_limit::log_limited;
@@ -80,6 +81,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug)]
 pub(crate) struct ControlState {
     pub(crate) log: Arc<EventLog>,
+    pub(crate) announcer: Announcer,
     pub(crate) terminator: SessionTerminator,
     pub(crate) node_name: NodeName,
     pub(crate) operator_group: Option<String>,
@@ -99,6 +101,7 @@ impl ControlState {
         );
         Self {
             log,
+            announcer: Announcer::new(None),
             terminator,
             node_name,
             operator_group: Some("operators".to_owned()),

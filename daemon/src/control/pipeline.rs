@@ -30,7 +30,7 @@ use super::budget::Budget;
 use super::listing::{PageBuilder, Step};
 use super::output::Output;
 use super::peer::Peer;
-use super::subscription::Subscription;
+use super::subscription::{Means, Subscription};
 use crate::engine::SerialRequest;
 use crate::outputs::Response;
 
@@ -245,12 +245,16 @@ impl RequestPipeline {
 
     fn permit(&self, method: Method, request: &Request) -> Result<(), Error> {
         // A viewer must not subscribe with `ends: true`: it cannot end sessions, and would stand in
-        // for a client that can.
-        let ends = matches!(request, Request::Subscribe(Subscribe { ends: true, .. }));
-        let (what, needed) = if ends {
-            ("Subscribe with ends", Access::Operate)
-        } else {
-            (method.name(), method.access())
+        // for a client that can. The same holds for announcements.
+        let (what, needed) = match request {
+            Request::Subscribe(Subscribe { ends: true, .. }) => {
+                ("Subscribe with ends", Access::Operate)
+            }
+            Request::Subscribe(Subscribe {
+                announcements: true,
+                ..
+            }) => ("Subscribe with announcements", Access::Operate),
+            _ => (method.name(), method.access()),
         };
         if self.peer.access >= needed {
             return Ok(());
@@ -303,13 +307,18 @@ impl RequestPipeline {
     fn subscribe(&self, subscribe: &Subscribe) -> Result<(Subscription, Subscribed), Error> {
         let ControlState {
             log,
+            announcer,
             terminator,
             budgets,
             ..
         } = self.state.as_ref();
+        let means = Means {
+            announcer,
+            terminator,
+        };
         Subscription::new(
             log,
-            terminator,
+            means,
             &budgets.of(self.peer.access).readings,
             subscribe,
         )

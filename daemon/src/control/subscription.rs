@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use soramode_protocol::announce::AnnounceSession;
 use soramode_protocol::cluster::Fence;
 use soramode_protocol::end::EndSession;
 use soramode_protocol::envelope::NotificationLine;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::output::Output;
+use crate::announcer::{Announcer, WAITING_NOTIFICATIONS_MAX};
 use crate::event_log::{EventBatch, EventLog};
 use crate::rate_limit::log_limited;
 use crate::terminator::{SessionTerminator, Termination};
@@ -28,15 +30,41 @@ pub(super) const TURN_EVENTS: usize = 64;
 /// Maximum number of events per read from the disk, which runs in a thread of its own.
 const ARCHIVE_EVENTS: usize = 256;
 
+/// Maximum number of notifications `End` and `Announce` that wait for a client which does not read.
+const UNREAD_NOTIFICATIONS_MAX: usize = 65_536;
+
 /// Time in which events gather for a client that was just served, so that many clients and many
 /// events do not cause many small writes.
 const COALESCE: Duration = Duration::from_millis(20);
 
-/// Notification for a client that ends sessions.
+/// Notification for a client that ends sessions or announces.
 #[derive(Debug)]
-enum PendingEnd {
-    End(EndSession),
+enum PendingNotification {
+    End(Arc<EndSession>),
     Fence(Fence),
+    Announce(Arc<AnnounceSession>),
+}
+
+impl From<Termination> for PendingNotification {
+    fn from(termination: Termination) -> Self {
+        match termination {
+            Termination::Session(session) => Self::End(session),
+            Termination::Fence(fence) => Self::Fence(fence),
+        }
+    }
+}
+
+impl From<Arc<AnnounceSession>> for PendingNotification {
+    fn from(session: Arc<AnnounceSession>) -> Self {
+        Self::Announce(session)
+    }
+}
+
+/// Means of which a client may be a part.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Means<'a> {
+    pub(super) announcer: &'a Announcer,
+    pub(super) terminator: &'a SessionTerminator,
 }
 
 /// Subscription of one client.
@@ -48,8 +76,10 @@ pub(super) struct Subscription {
     appended: watch::Receiver<u64>,
     /// Terminations to send, for a client that ends sessions.
     terminations: Option<broadcast::Receiver<Termination>>,
-    /// Terminations that were not sent yet.
-    pending: VecDeque<PendingEnd>,
+    /// Announcements to send, for a client that announces.
+    announcements: Option<broadcast::Receiver<Arc<AnnounceSession>>>,
+    /// Notifications that were not sent yet.
+    pending: VecDeque<PendingNotification>,
     /// Time at which new events were last found, for this client or not.
     last_found: Option<Instant>,
     /// Turns to read from the disk.
@@ -64,7 +94,7 @@ impl Subscription {
     /// Starts at the position that the client requests.
     pub(super) fn new(
         log: &Arc<EventLog>,
-        terminator: &SessionTerminator,
+        means: Means<'_>,
         readings: &Arc<Semaphore>,
         subscribe: &Subscribe,
     ) -> Result<(Self, Subscribed), Error> {
@@ -93,13 +123,15 @@ impl Subscription {
             next_seq,
             oldest_seq,
         };
-        let terminations = subscribe.ends.then(|| terminator.subscribe());
+        let terminations = subscribe.ends.then(|| means.terminator.subscribe());
+        let announcements = subscribe.announcements.then(|| means.announcer.subscribe());
         let subscription = Self {
             log: Arc::clone(log),
             next,
             types,
             appended,
             terminations,
+            announcements,
             pending: VecDeque::new(),
             last_found: None,
             readings: Arc::clone(readings),
@@ -114,6 +146,7 @@ impl Subscription {
         let Self {
             appended,
             terminations,
+            announcements,
             pending,
             last_found,
             reading,
@@ -123,10 +156,8 @@ impl Subscription {
         tokio::select! {
             read = or_pending(reading.as_mut()) => (*reading, *was_read) = (None, read),
             () = next_event(appended, *last_found) => {}
-            termination = or_pending(terminations.as_mut().map(next_termination)) => match termination {
-                Termination::Sessions(sessions) => pending.extend(sessions.iter().cloned().map(PendingEnd::End)),
-                Termination::Fence(fence) => pending.push_back(PendingEnd::Fence(fence)),
-            },
+            next = or_pending(terminations.as_mut().map(next_notifications)), if pending.len() < UNREAD_NOTIFICATIONS_MAX => pending.extend(next),
+            next = or_pending(announcements.as_mut().map(next_notifications)), if pending.len() < UNREAD_NOTIFICATIONS_MAX => pending.extend(next),
         }
     }
 
@@ -138,8 +169,11 @@ impl Subscription {
             && let Some(pending) = self.pending.pop_front()
         {
             match pending {
-                PendingEnd::End(session) => out.message(&NotificationLine::new(&session)),
-                PendingEnd::Fence(fence) => out.message(&NotificationLine::new(&fence)),
+                PendingNotification::End(session) => out.message(&NotificationLine::new(&*session)),
+                PendingNotification::Fence(fence) => out.message(&NotificationLine::new(&fence)),
+                PendingNotification::Announce(session) => {
+                    out.message(&NotificationLine::new(&*session));
+                }
             }
         }
         let is_full = out.is_full();
@@ -224,15 +258,26 @@ async fn next_event(appended: &mut watch::Receiver<u64>, last_found: Option<Inst
     }
 }
 
-async fn next_termination(terminations: &mut broadcast::Receiver<Termination>) -> Termination {
+/// Waits for a notification; takes it and those behind it, as far as there is room. Cancel safe.
+async fn next_notifications<T: Clone + Into<PendingNotification>>(
+    notifications: &mut broadcast::Receiver<T>,
+) -> Vec<PendingNotification> {
     loop {
-        match terminations.recv().await {
-            Ok(termination) => return termination,
+        match notifications.recv().await {
+            Ok(first) => {
+                let mut next = vec![first.into()];
+                while next.len() < WAITING_NOTIFICATIONS_MAX
+                    && let Ok(notification) = notifications.try_recv()
+                {
+                    next.push(notification.into());
+                }
+                return next;
+            }
             Err(RecvError::Lagged(missed)) => {
                 log_limited!(
                     warn,
                     missed,
-                    "a client that subscribed with ends: true does not read its End requests; some were dropped"
+                    "a client that subscribed with ends: true or announcements: true does not read its notifications; some were dropped"
                 );
             }
             Err(RecvError::Closed) => return std::future::pending().await,
@@ -252,8 +297,11 @@ pub(super) mod tests {
     use soramode_protocol::time::Time;
 
     fn subscribed(log: &Arc<EventLog>, subscribe: &Subscribe) -> Subscription {
-        let terminator = SessionTerminator::new(None, Default::default());
-        Subscription::new(log, &terminator, &Arc::new(Semaphore::new(1)), subscribe)
+        let means = Means {
+            announcer: &Announcer::new(None),
+            terminator: &SessionTerminator::new(None, Default::default()),
+        };
+        Subscription::new(log, means, &Arc::new(Semaphore::new(1)), subscribe)
             .unwrap()
             .0
     }

@@ -13,6 +13,8 @@ use soramode_protocol::node::{Status, Storage, StorageState};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::wait::{Wait, WaitFor};
 
+use crate::announcer::Announcer;
+use crate::clock::ClockChanges;
 use crate::config::Config;
 use crate::event_log::EventLog;
 use crate::health::Health;
@@ -40,6 +42,7 @@ pub(crate) fn engine(durability: Durability) -> Engine {
         health: Arc::new(Health::new(&config, None)),
         metrics: Arc::new(Metrics::new().unwrap()),
         polls: Arc::default(),
+        announcer: Announcer::new(None),
         terminator: SessionTerminator::new(None, Default::default()),
         webhooks: Webhooks::default(),
         mirror: None,
@@ -205,7 +208,7 @@ async fn deadlines_come_while_a_write_never_ends() {
         }
     };
     let stepped_at = tokio::select! {
-        ended = crate::deadlines::run(engine.clone()) => panic!("{ended:?}"),
+        ended = crate::deadlines::run(engine.clone(), ClockChanges::new().unwrap()) => panic!("{ended:?}"),
         now = stepped_at => now,
     };
     assert!(stepped_at >= due.unwrap(), "not before its time");

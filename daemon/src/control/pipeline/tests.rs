@@ -196,6 +196,12 @@ fn who_may_look_reaches_the_gate_with_nothing_that_changes_it() {
         ("InitCluster", "{}"),
         ("Grant", "{}"),
         ("Acknowledge", "{\"id\":1}"),
+        (
+            "StartPlan",
+            "{\"steps\":[{\"do\":\"mode\",\"at_seconds\":0,\"mode\":\"block_new_session\"}]}",
+        ),
+        ("CancelPlan", "{}"),
+        ("Announce", "{\"text\":\"soon\"}"),
     ];
     let operate = Method::ALL
         .iter()
@@ -205,16 +211,18 @@ fn who_may_look_reaches_the_gate_with_nothing_that_changes_it() {
         operate.collect::<Vec<_>>(),
         changes.map(|(method, _)| method)
     );
-    let ends = "{\"method\":\"Subscribe\",\"params\":{\"ends\":true}}\n";
-    let mut viewer = pipeline(Access::View);
-    take_lines(&mut viewer, &mut lines(ends));
-    assert!(
-        viewer.subscription.is_none(),
-        "nor does it stand for somebody who ends sessions"
-    );
-    let mut operator = pipeline(Access::Operate);
-    take_lines(&mut operator, &mut lines(ends));
-    assert!(operator.subscription.is_some());
+    for means in ["ends", "announcements"] {
+        let subscribe = format!("{{\"method\":\"Subscribe\",\"params\":{{\"{means}\":true}}}}\n");
+        let mut viewer = pipeline(Access::View);
+        take_lines(&mut viewer, &mut lines(&subscribe));
+        assert!(
+            viewer.subscription.is_none(),
+            "nor does it stand for a client that has these means: {means}"
+        );
+        let mut operator = pipeline(Access::Operate);
+        take_lines(&mut operator, &mut lines(&subscribe));
+        assert!(operator.subscription.is_some());
+    }
     for (method, params) in changes {
         let line = format!("{{\"method\":\"{method}\",\"params\":{params}}}\n");
         assert!(

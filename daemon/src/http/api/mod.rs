@@ -137,7 +137,8 @@ fn proxy_for<'a>(state: &'a HttpState, target: &RequestTarget) -> Option<&'a Sor
             | Target::ListSessions
             | Target::GetStatsAllConnections
             | Target::GetStatsReport
-            | Target::DisconnectChannel,
+            | Target::DisconnectChannel
+            | Target::PushChannel,
         )
         | None => state.proxy.as_ref(),
     }

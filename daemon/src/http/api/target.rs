@@ -118,9 +118,13 @@ impl RequestTarget {
                 | Target::GetStatsReport
                 | Target::GetStatus,
             ) => Access::View,
-            Some(Target::ChangeMode | Target::DisconnectChannel | Target::Connect) | None => {
-                Access::Operate
-            }
+            Some(
+                Target::ChangeMode
+                | Target::DisconnectChannel
+                | Target::PushChannel
+                | Target::Connect,
+            )
+            | None => Access::Operate,
         }
     }
 
@@ -133,8 +137,12 @@ impl RequestTarget {
             serde_json::from_slice(body).map_err(|_| Problem::NotJson)?
         };
         match (self.target(), is_empty) {
-            (None | Some(Target::DisconnectChannel), true) => Err(Problem::UnknownWithoutBody),
-            (None | Some(Target::DisconnectChannel), false) => Err(Problem::Unknown(self.clone())),
+            (None | Some(Target::DisconnectChannel | Target::PushChannel), true) => {
+                Err(Problem::UnknownWithoutBody)
+            }
+            (None | Some(Target::DisconnectChannel | Target::PushChannel), false) => {
+                Err(Problem::Unknown(self.clone()))
+            }
             (Some(Target::ChangeMode | Target::ListChannelConnections | Target::Connect), true) => {
                 Err(Problem::NoBody(self.clone()))
             }

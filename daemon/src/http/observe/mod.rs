@@ -12,8 +12,9 @@ use hyper::header::{ALLOW, CACHE_CONTROL, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use prometheus::{Encoder, TextEncoder};
 use serde::Serialize;
-use soramode_protocol::mode::Mode;
+use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::node::{Membership, Status, StorageState};
+use soramode_protocol::plan::Plan;
 use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
 use tokio::time::timeout;
@@ -37,6 +38,9 @@ enum Question {
 #[derive(Serialize)]
 struct Readiness {
     mode: Mode,
+    /// Present only if a plan makes the node unready for the mode to come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unready_for: Option<SettableMode>,
     membership: Membership,
     /// Present only if the storage is the reason.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,7 +97,9 @@ pub(super) async fn answer(state: &HttpState, request: &Request<RequestBody>) ->
 
 fn tell(state: &HttpState, question: Question, status: &Status) -> HttpResponse {
     let mode = status.mode.mode;
-    let lets_in = match (question, mode) {
+    // A plan makes the node unready before it closes it.
+    let unready_for = status.plan.as_deref().and_then(Plan::unready_for);
+    let lets_in = match (question, unready_for.map_or(mode, Mode::from)) {
         (Question::Metrics, _) => return metrics(state, status),
         (Question::Live, _)
         | (Question::Ready | Question::ReadyForSessions, Mode::Normal)
@@ -114,6 +120,7 @@ fn tell(state: &HttpState, question: Question, status: &Status) -> HttpResponse 
         code,
         &Readiness {
             mode,
+            unready_for,
             membership: status.membership,
             storage,
         },

@@ -4,9 +4,14 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntGauge, IntGaugeVec, Registry};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{Membership, Status, StorageState};
+use soramode_protocol::plan::{Plan, PlanState, StallCause};
+use soramode_protocol::time::Time;
 use soramode_protocol::version::VERSION;
 
 use crate::metrics::named;
+
+/// Label in place of a plan's state.
+const NO_PLAN: &str = "none";
 
 /// The gauges of a status; `subscribers` follow the event log.
 pub(super) fn gather(
@@ -14,8 +19,6 @@ pub(super) fn gather(
     subscribers: usize,
 ) -> Result<Vec<MetricFamily>, prometheus::Error> {
     let gauges = Gauges(Registry::new());
-    let seconds = |time: soramode_protocol::time::Time| time.as_micros() / 1_000_000;
-    let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     gauges.one_of(
         "mode",
         "1 for the mode that the node is in.",
@@ -76,6 +79,7 @@ pub(super) fn gather(
         "Subscribers of the event log.",
         i64::try_from(subscribers).unwrap_or(i64::MAX),
     )?;
+    plan_gauges(&gauges, status)?;
     let owed = [
         ("pending", count(status.deliveries.pending)),
         ("failed", count(status.deliveries.failed)),
@@ -97,6 +101,57 @@ pub(super) fn gather(
     build.with_label_values(&[VERSION]).set(1);
     gauges.0.register(Box::new(build))?;
     Ok(gauges.0.gather())
+}
+
+fn plan_gauges(gauges: &Gauges, status: &Status) -> Result<(), prometheus::Error> {
+    let plan = status.plan.as_deref();
+    let state = plan.map_or(NO_PLAN, |plan| plan.state.name());
+    let states = [
+        NO_PLAN,
+        PlanState::Scheduled.name(),
+        PlanState::Lead.name(),
+        PlanState::Closed.name(),
+        PlanState::Ending.name(),
+    ];
+    gauges.one_of(
+        "plan_state",
+        "1 for the state of the maintenance plan; none if no plan runs.",
+        states.map(|name| (name, name == state)),
+    )?;
+    let at = |time: Option<Time>| time.map_or(0, seconds);
+    gauges.set(
+        "plan_next_step_timestamp_seconds",
+        "Time of the maintenance plan's next step; 0 for none.",
+        at(plan.and_then(Plan::next_step).map(|step| step.due_at)),
+    )?;
+    gauges.set(
+        "plan_sessions_end_timestamp_seconds",
+        "Time from which the maintenance plan ends sessions; 0 for never.",
+        at(plan.and_then(Plan::sessions_end_at)),
+    )?;
+    gauges.set(
+        "plan_delay_seconds",
+        "Time by which the maintenance plan is late.",
+        count(plan.map_or(0, |plan| plan.delay_seconds)),
+    )?;
+    let causes = StallCause::ALL.map(|cause| {
+        let is_present = status.stalled.is_some_and(|it| it.cause == cause);
+        (cause.name(), i64::from(is_present))
+    });
+    gauges.each(
+        ("stalled", "cause"),
+        "1 for the cause for which the drain of a closed node does not progress.",
+        causes,
+    )
+}
+
+/// Seconds since 1970.
+const fn seconds(time: Time) -> i64 {
+    time.as_micros() / 1_000_000
+}
+
+fn count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 struct Gauges(Registry);
