@@ -6,20 +6,19 @@ use std::time::Duration;
 use soramode_core::plan::calls::{SfuFailure, SfuOutcome};
 use soramode_protocol::announce::AnnounceSession;
 use soramode_protocol::sora_api::{SoraApi, SoraApiError};
-use tokio::sync::broadcast;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
+
+use crate::notifier::Notifier;
 
 /// Timeout of a call of Sora's API about one session.
 pub(crate) const CALL_TIME: Duration = Duration::from_secs(8);
-
-/// Notifications that may wait until a subscriber's turn.
-pub(crate) const WAITING_NOTIFICATIONS_MAX: usize = 1_024;
 
 /// Means of announcing.
 #[derive(Clone, Debug)]
 pub(crate) struct Announcer {
     api: Option<SoraApi>,
-    subscribers: broadcast::Sender<Arc<AnnounceSession>>,
+    subscribers: Notifier<Arc<AnnounceSession>>,
 }
 
 impl Announcer {
@@ -27,12 +26,12 @@ impl Announcer {
     pub(crate) fn new(api: Option<SoraApi>) -> Self {
         Self {
             api,
-            subscribers: broadcast::Sender::new(WAITING_NOTIFICATIONS_MAX),
+            subscribers: Notifier::default(),
         }
     }
 
     /// Subscribes a client that passes announcements to its own clients.
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<AnnounceSession>> {
+    pub(crate) fn subscribe(&self) -> mpsc::Receiver<Arc<AnnounceSession>> {
         self.subscribers.subscribe()
     }
 
@@ -40,7 +39,7 @@ impl Announcer {
     pub(crate) async fn announce(&self, session: AnnounceSession) -> SfuOutcome {
         let session = Arc::new(session);
         // Subscribers are notified even if Sora is called: the session may be theirs.
-        let subscribers = self.subscribers.send(Arc::clone(&session)).unwrap_or(0);
+        let subscribers = self.subscribers.send(&session);
         let api = match &self.api {
             Some(api) => {
                 let pushed = api.push_channel(&session.channel_id, &session.notice);
@@ -48,10 +47,7 @@ impl Announcer {
             }
             None => None,
         };
-        SfuOutcome {
-            api,
-            subscribers: u64::try_from(subscribers).unwrap_or(u64::MAX),
-        }
+        SfuOutcome { api, subscribers }
     }
 }
 

@@ -23,6 +23,7 @@ mod lock_file;
 pub mod log;
 mod metrics;
 mod mirror;
+mod notifier;
 pub mod notify;
 mod outputs;
 mod rate_limit;

@@ -376,9 +376,10 @@ impl Outputs {
         match answer {
             Ok(Reply::Status(status)) => self.complete_status(status),
             Ok(Reply::WaitEnded(ended)) => self.complete_status(&mut ended.status),
-            // On a node without a session the gate has called nothing.
-            Ok(Reply::Ended(ended)) if ended.id.is_none() => match self.end_method() {
-                Some(via) => ended.via = via,
+            // Where each session was asked before, or there is none, the gate has called nothing.
+            Ok(Reply::Ended(ended)) => match self.end_method() {
+                Some(via) if ended.id.is_none() => ended.via = via,
+                Some(_) => {}
                 None => *answer = Err(Error::cannot_end_sessions()),
             },
             Ok(_) | Err(_) => {}

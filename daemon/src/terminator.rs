@@ -15,12 +15,13 @@ use soramode_protocol::id::ChannelId;
 use soramode_protocol::sora::DisconnectReason;
 use soramode_protocol::sora_api::{SoraApi, SoraApiError};
 use tokio::process::Command;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::announcer::{CALL_TIME, WAITING_NOTIFICATIONS_MAX, outcome_within};
+use crate::announcer::{CALL_TIME, outcome_within};
 use crate::args::cluster::OnFence;
+use crate::notifier::Notifier;
 
 /// Timeout for all sessions of a fence. Sessions that were not tried by then count as failed.
 const END_TIME: Duration = Duration::from_secs(8);
@@ -48,7 +49,7 @@ pub(crate) enum Termination {
 #[derive(Clone, Debug)]
 pub(crate) struct SessionTerminator {
     api: Option<SoraApi>,
-    subscribers: broadcast::Sender<Termination>,
+    subscribers: Notifier<Termination>,
     on_fence: OnFence,
     budget: Duration,
     slots: Arc<Semaphore>,
@@ -60,7 +61,7 @@ impl SessionTerminator {
     pub(crate) fn new(api: Option<SoraApi>, (on_fence, budget): (OnFence, Duration)) -> Self {
         Self {
             api,
-            subscribers: broadcast::Sender::new(WAITING_NOTIFICATIONS_MAX),
+            subscribers: Notifier::default(),
             on_fence,
             budget,
             slots: Arc::new(Semaphore::new(FENCES_IN_FLIGHT_MAX)),
@@ -68,13 +69,13 @@ impl SessionTerminator {
     }
 
     /// Subscribes a client that ends sessions.
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Termination> {
+    pub(crate) fn subscribe(&self) -> mpsc::Receiver<Termination> {
         self.subscribers.subscribe()
     }
 
     /// Returns the number of clients that accept end requests.
     pub(crate) fn subscribers(&self) -> u64 {
-        u64::try_from(self.subscribers.receiver_count()).unwrap_or(u64::MAX)
+        self.subscribers.subscribers()
     }
 
     /// Returns whether Sora's API is known.
@@ -88,8 +89,7 @@ impl SessionTerminator {
         // Subscribers are notified even if Sora is called: the session may be theirs.
         let subscribers = self
             .subscribers
-            .send(Termination::Session(Arc::new(session)))
-            .unwrap_or(0);
+            .send(&Termination::Session(Arc::new(session)));
         let api = match &self.api {
             Some(api) => {
                 let reason = DisconnectReason {
@@ -101,10 +101,7 @@ impl SessionTerminator {
             }
             None => None,
         };
-        SfuOutcome {
-            api,
-            subscribers: u64::try_from(subscribers).unwrap_or(u64::MAX),
-        }
+        SfuOutcome { api, subscribers }
     }
 
     /// Ends sessions that the node no longer owns, within a timeout.
@@ -113,12 +110,8 @@ impl SessionTerminator {
             let channel_id = channel_of(&of).cloned();
             let clients = self
                 .subscribers
-                .send(Termination::Fence(Fence { id, channel_id }))
-                .unwrap_or(0);
-            return Input::FenceNotified {
-                id,
-                clients: u64::try_from(clients).unwrap_or(u64::MAX),
-            };
+                .send(&Termination::Fence(Fence { id, channel_id }));
+            return Input::FenceNotified { id, clients };
         }
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await.ok();

@@ -12,16 +12,14 @@ use soramode_protocol::error::Error;
 use soramode_protocol::event::{EventPattern, EventType};
 use soramode_protocol::or_pending::or_pending;
 use soramode_protocol::subscribe::{Subscribe, SubscribeFrom, Subscribed};
-use tokio::sync::broadcast::{self, error::RecvError};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::output::Output;
-use crate::announcer::{Announcer, WAITING_NOTIFICATIONS_MAX};
+use crate::announcer::Announcer;
 use crate::event_log::{EventBatch, EventLog};
-use crate::rate_limit::log_limited;
 use crate::terminator::{SessionTerminator, Termination};
 
 /// Maximum number of events per turn, after which other clients are served.
@@ -30,8 +28,8 @@ pub(super) const TURN_EVENTS: usize = 64;
 /// Maximum number of events per read from the disk, which runs in a thread of its own.
 const ARCHIVE_EVENTS: usize = 256;
 
-/// Maximum number of notifications `End` and `Announce` that wait for a client which does not read.
-const UNREAD_NOTIFICATIONS_MAX: usize = 65_536;
+/// Maximum number of notifications `End` and `Announce` taken at once.
+const NOTIFICATIONS_AT_ONCE: usize = 64;
 
 /// Time in which events gather for a client that was just served, so that many clients and many
 /// events do not cause many small writes.
@@ -75,9 +73,9 @@ pub(super) struct Subscription {
     types: Vec<EventType>,
     appended: watch::Receiver<u64>,
     /// Terminations to send, for a client that ends sessions.
-    terminations: Option<broadcast::Receiver<Termination>>,
+    terminations: Option<mpsc::Receiver<Termination>>,
     /// Announcements to send, for a client that announces.
-    announcements: Option<broadcast::Receiver<Arc<AnnounceSession>>>,
+    announcements: Option<mpsc::Receiver<Arc<AnnounceSession>>>,
     /// Notifications that were not sent yet.
     pending: VecDeque<PendingNotification>,
     /// Time at which new events were last found, for this client or not.
@@ -156,8 +154,8 @@ impl Subscription {
         tokio::select! {
             read = or_pending(reading.as_mut()) => (*reading, *was_read) = (None, read),
             () = next_event(appended, *last_found) => {}
-            next = or_pending(terminations.as_mut().map(next_notifications)), if pending.len() < UNREAD_NOTIFICATIONS_MAX => pending.extend(next),
-            next = or_pending(announcements.as_mut().map(next_notifications)), if pending.len() < UNREAD_NOTIFICATIONS_MAX => pending.extend(next),
+            next = or_pending(terminations.as_mut().map(next_notifications)), if pending.is_empty() => pending.extend(next),
+            next = or_pending(announcements.as_mut().map(next_notifications)), if pending.is_empty() => pending.extend(next),
         }
     }
 
@@ -258,31 +256,20 @@ async fn next_event(appended: &mut watch::Receiver<u64>, last_found: Option<Inst
     }
 }
 
-/// Waits for a notification; takes it and those behind it, as far as there is room. Cancel safe.
-async fn next_notifications<T: Clone + Into<PendingNotification>>(
-    notifications: &mut broadcast::Receiver<T>,
+/// Waits for notifications, and takes some. Cancel safe.
+async fn next_notifications<T: Into<PendingNotification>>(
+    notifications: &mut mpsc::Receiver<T>,
 ) -> Vec<PendingNotification> {
-    loop {
-        match notifications.recv().await {
-            Ok(first) => {
-                let mut next = vec![first.into()];
-                while next.len() < WAITING_NOTIFICATIONS_MAX
-                    && let Ok(notification) = notifications.try_recv()
-                {
-                    next.push(notification.into());
-                }
-                return next;
-            }
-            Err(RecvError::Lagged(missed)) => {
-                log_limited!(
-                    warn,
-                    missed,
-                    "a client that subscribed with ends: true or announcements: true does not read its notifications; some were dropped"
-                );
-            }
-            Err(RecvError::Closed) => return std::future::pending().await,
-        }
+    let mut next = Vec::new();
+    if notifications
+        .recv_many(&mut next, NOTIFICATIONS_AT_ONCE)
+        .await
+        == 0
+    {
+        // The daemon goes down.
+        std::future::pending::<()>().await;
     }
+    next.into_iter().map(Into::into).collect()
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub(super) enum MetaKey {
     Etcd,
     /// The plan that runs, or the last one, as JSON.
     Plan,
-    /// How far that plan is, as JSON.
+    /// Progress of that plan, as JSON.
     PlanProgress,
 }
 

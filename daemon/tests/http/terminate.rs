@@ -73,7 +73,8 @@ fn a_signaling_server_that_ends_sessions_gets_their_ids() {
     let named =
         |it: &Value| json!({"channel_id": it["channel_id"], "session_id": it["session_id"]});
     for other in &mut others {
-        for wanted in [&spam, &spam, &ham] {
+        // A session that was just asked to end is not asked again at once.
+        for wanted in [&spam, &ham] {
             let told = other.recv();
             assert_eq!(
                 (&told["method"], &told["params"]),
@@ -172,7 +173,11 @@ fn sora_is_asked_to_disconnect_each_channel() {
         json!({"sessions": 50, "via": "sora_api"}),
         "one that is gone has ended"
     );
-    assert_eq!(disconnected(&sora).len(), 51);
+    assert_eq!(
+        disconnected(&sora).len(),
+        50,
+        "a channel that was just asked is not asked again at once"
+    );
     assert_eq!(
         client.status()["sessions"],
         50,

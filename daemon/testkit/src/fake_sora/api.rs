@@ -18,7 +18,7 @@ use soramode_protocol::sora::{TARGET_HEADER, Target};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
-use super::crowd::Crowd;
+use super::clients::ActingClients;
 use super::payload::{NODE_NAME, listed};
 use super::state::State;
 
@@ -42,7 +42,7 @@ pub enum Fault {
 #[derive(Debug)]
 pub(crate) struct Api {
     pub(crate) state: Arc<Mutex<State>>,
-    pub(crate) crowd: Arc<Crowd>,
+    pub(crate) clients: Arc<ActingClients>,
     pub(crate) fault: Mutex<Fault>,
     pub(crate) mode: Mutex<String>,
     /// Operations that were called, in order.
@@ -109,9 +109,9 @@ async fn answer(
     }
     let body = serde_json::from_slice(&body).unwrap_or_default();
     let (status, said) = match Target::from_name(&target) {
-        Some(Target::PushChannel) => api.crowd.push(&body).await,
-        Some(Target::DisconnectChannel) if api.crowd.acts() => {
-            Arc::clone(&api.crowd).disconnect(&body).await
+        Some(Target::PushChannel) => api.clients.push(&body).await,
+        Some(Target::DisconnectChannel) if api.clients.acts() => {
+            Arc::clone(&api.clients).disconnect(&body).await
         }
         target => say(&api, target, &body),
     };

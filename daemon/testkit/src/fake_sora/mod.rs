@@ -1,7 +1,7 @@
 //! A fake Sora: does for each client what a Sora does, in its order, and loses, repeats and reorders its webhooks on request.
 
 mod api;
-mod crowd;
+mod clients;
 mod payload;
 mod state;
 
@@ -17,8 +17,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use api::Api;
 pub use api::Fault;
-use crowd::Crowd;
-pub use crowd::{CallFault, ClientEvent, ClientLine, Returns};
+use clients::ActingClients;
+pub use clients::{CallFault, ClientEvent, ClientLine, Returns};
 use state::{Connection, State};
 
 /// Timeout of a webhook.
@@ -71,10 +71,10 @@ impl FakeSora {
         let client =
             soramode_protocol::http_client::client(&url, WEBHOOK_TIME, &Outgoing::default())
                 .unwrap();
-        let crowd = Crowd::new(Arc::clone(&state), client.clone(), seed);
+        let clients = ActingClients::new(Arc::clone(&state), client.clone(), seed);
         let api = Arc::new(Api {
             state: Arc::clone(&state),
-            crowd: Arc::new(crowd),
+            clients: Arc::new(clients),
             fault: Mutex::default(),
             mode: Mutex::new("normal".to_owned()),
             asked: Mutex::default(),
@@ -108,32 +108,32 @@ impl FakeSora {
 
     /// Lets the clients act by themselves from now on: the API cuts them, and they come back or not.
     pub fn let_clients_act(&self, returns: Returns) {
-        self.api.crowd.act(&self.webhooks, returns);
+        self.api.clients.act(&self.webhooks, returns);
     }
 
     /// Sets the failure mode of `PushChannel`.
     pub fn fail_pushes(&self, fault: CallFault) {
-        self.api.crowd.fail_pushes(fault);
+        self.api.clients.fail_pushes(fault);
     }
 
     /// Sets the failure mode of `DisconnectChannel`, for clients that act by themselves.
     pub fn fail_disconnects(&self, fault: CallFault) {
-        self.api.crowd.fail_disconnects(fault);
+        self.api.clients.fail_disconnects(fault);
     }
 
     /// Lets so many calls that are held go on.
     pub fn release_calls(&self, calls: usize) {
-        self.api.crowd.release(calls);
+        self.api.clients.release(calls);
     }
 
     /// Waits until so many calls are held.
     pub fn wait_for_held_calls(&self, calls: usize) {
-        self.api.crowd.wait_for_held(calls);
+        self.api.clients.wait_for_held(calls);
     }
 
     /// Returns the clients' log.
     pub fn client_log(&self) -> Vec<ClientLine> {
-        self.api.crowd.log()
+        self.api.clients.log()
     }
 
     /// Waits until the clients' log is as wanted, and returns it.
@@ -141,7 +141,7 @@ impl FakeSora {
         &self,
         is_wanted: impl Fn(&[ClientLine]) -> bool,
     ) -> Vec<ClientLine> {
-        self.api.crowd.wait_for(is_wanted)
+        self.api.clients.wait_for(is_wanted)
     }
 
     /// A client connects: gives its connection's id.
@@ -181,7 +181,7 @@ impl FakeSora {
     pub fn arrive(&mut self, connection: Connection) -> String {
         let (connection, session) = self.state.lock().unwrap().enter(&mut self.rng, connection);
         self.api
-            .crowd
+            .clients
             .note(&connection.channel_id, ClientEvent::Connected);
         if let Some(session) = session {
             let said = payload::session_created(&session, &self.id());

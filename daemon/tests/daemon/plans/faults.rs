@@ -1,4 +1,4 @@
-//! An SFU that fails, lies, or whose clients come back.
+//! Failures and lies of an SFU, and clients that come back.
 
 use soramode_testkit::fake_sora::CallFault;
 

@@ -1,4 +1,4 @@
-//! Maintenance plans, end to end: soramoded in a process of its own, beside a Sora whose clients act by themselves and keep a log.
+//! Maintenance plans, end to end: soramoded in a process of its own, beside a Sora with clients that act by themselves and keep a log.
 
 mod faults;
 mod interfaces;

@@ -1,4 +1,4 @@
-//! An operator who opens the node stops its plan, in each stage.
+//! Opening the node stops its plan, in each stage.
 
 use std::time::Duration;
 

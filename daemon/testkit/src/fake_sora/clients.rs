@@ -61,7 +61,7 @@ pub struct ClientLine {
 
 /// The clients.
 #[derive(Debug)]
-pub(crate) struct Crowd {
+pub(crate) struct ActingClients {
     state: Arc<Mutex<State>>,
     client: reqwest::Client,
     inner: Mutex<Inner>,
@@ -83,7 +83,7 @@ struct Inner {
     log: Vec<ClientLine>,
 }
 
-impl Crowd {
+impl ActingClients {
     pub(crate) fn new(state: Arc<Mutex<State>>, client: reqwest::Client, seed: u64) -> Self {
         Self {
             state,
