@@ -106,7 +106,7 @@ pub(super) fn gather(
 fn plan_gauges(gauges: &Gauges, status: &Status) -> Result<(), prometheus::Error> {
     let plan = status.plan.as_deref();
     let state = plan.map_or(NO_PLAN, |plan| plan.state.name());
-    let states = [
+    let names = [
         NO_PLAN,
         PlanState::Scheduled.name(),
         PlanState::Lead.name(),
@@ -116,7 +116,7 @@ fn plan_gauges(gauges: &Gauges, status: &Status) -> Result<(), prometheus::Error
     gauges.one_of(
         "plan_state",
         "1 for the state of the maintenance plan; none if no plan runs.",
-        states.map(|name| (name, name == state)),
+        names.map(|name| (name, name == state)),
     )?;
     let at = |time: Option<Time>| time.map_or(0, seconds);
     gauges.set(
