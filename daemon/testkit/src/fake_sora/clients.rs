@@ -10,6 +10,7 @@ use soramode_protocol::id::EventId;
 use soramode_protocol::time::Time;
 use soramoded::clock;
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 use super::payload;
 use super::state::{Connection, State};
@@ -67,6 +68,7 @@ pub(crate) struct ActingClients {
     inner: Mutex<Inner>,
     changed: Condvar,
     released: Semaphore,
+    tasks: TaskTracker,
 }
 
 #[derive(Debug)]
@@ -99,6 +101,7 @@ impl ActingClients {
             }),
             changed: Condvar::new(),
             released: Semaphore::new(0),
+            tasks: TaskTracker::new(),
         }
     }
 
@@ -192,7 +195,8 @@ impl ActingClients {
             (CallFault::Lies, true) => (StatusCode::OK, json!({})),
             (CallFault::None | CallFault::Held, true) => {
                 let reason = body["reason"].clone();
-                tokio::spawn(self.cut(channel_id, reason));
+                let tasks = self.tasks.clone();
+                tasks.spawn(self.cut(channel_id, reason));
                 (StatusCode::OK, json!({}))
             }
         }
