@@ -27,6 +27,8 @@ pub mod node;
 pub mod number;
 pub mod or_pending;
 pub mod plan;
+mod plan_event;
+mod plan_steps;
 pub mod reply;
 pub mod request;
 pub mod session;

@@ -10,7 +10,6 @@ use rand_chacha::rand_core::Rng;
 use soramode_protocol::delivery::{Deliveries as Page, Delivery, DeliveryState, ListDeliveries};
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{DeliveryEnded, Event, EventKind};
-use soramode_protocol::id::PlanId;
 use soramode_protocol::node::DeliveryCounts;
 
 use self::queue::Queue;
@@ -435,41 +434,18 @@ impl Gate {
         }
     }
 
-    /// The node is open: that it was empty must not be told any more.
-    pub(crate) fn make_vanished_obsolete(&mut self, ctx: &mut Ctx) {
-        let is_vanished = |id: &&u64| {
-            self.deliveries
-                .rows
-                .get(id)
-                .is_some_and(|it| it.event.kind == EventKind::SessionVanished)
+    /// Makes deliveries of such events obsolete: what they say must not be told any more.
+    pub(crate) fn make_obsolete(
+        &mut self,
+        ctx: &mut Ctx,
+        is_outdated: impl Fn(&EventKind) -> bool,
+    ) {
+        let is_outdated = |id: &&u64| {
+            let delivery = self.deliveries.rows.get(id);
+            delivery.is_some_and(|it| is_outdated(&it.event.kind))
         };
-        let obsolete: Vec<u64> = self
-            .deliveries
-            .pending
-            .iter()
-            .filter(is_vanished)
-            .copied()
-            .collect();
-        for id in obsolete {
-            self.end_delivery(ctx, id, Ending::Obsolete);
-        }
-    }
-
-    /// The plan is over: what it announced must not be told any more.
-    pub(crate) fn make_announced_obsolete(&mut self, ctx: &mut Ctx, plan_id: &PlanId) {
-        let is_of_plan = |id: &&u64| {
-            self.deliveries.rows.get(id).is_some_and(|it| {
-                matches!(&it.event.kind, EventKind::MaintenanceAnnounced(announced)
-                    if announced.plan_id.as_ref() == Some(plan_id) && !announced.cancelled)
-            })
-        };
-        let obsolete: Vec<u64> = self
-            .deliveries
-            .pending
-            .iter()
-            .filter(is_of_plan)
-            .copied()
-            .collect();
+        let pending = self.deliveries.pending.iter();
+        let obsolete: Vec<u64> = pending.filter(is_outdated).copied().collect();
         for id in obsolete {
             self.end_delivery(ctx, id, Ending::Obsolete);
         }

@@ -214,7 +214,8 @@ impl Gate {
             self.opened_generation = self.mode.generation;
             self.vanished_pending = false;
             self.confirm_nothing();
-            self.make_vanished_obsolete(ctx);
+            // That it was empty must not be told any more.
+            self.make_obsolete(ctx, |kind| *kind == EventKind::SessionVanished);
         } else if !previous.mode.is_block() {
             self.confirm(ctx);
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use soramode_protocol::announce::Announce;
 use soramode_protocol::end::End;
-use soramode_protocol::event::EventType;
+use soramode_protocol::event::{EventKind, EventType};
 use soramode_protocol::id::PlanId;
 use soramode_protocol::mode::ModeChange;
 use soramode_protocol::node::StorageState;
@@ -74,7 +74,10 @@ impl Gate {
         match command {
             PlanCommand::SetMode(change) => self.change_mode_for_plan(ctx, change),
             PlanCommand::Emit(kind) => self.emit(ctx, kind),
-            PlanCommand::MakeObsolete(plan_id) => self.make_announced_obsolete(ctx, &plan_id),
+            PlanCommand::MakeObsolete(plan_id) => self.make_obsolete(ctx, |kind| {
+                matches!(kind, EventKind::MaintenanceAnnounced(it)
+                    if it.plan_id.as_ref() == Some(&plan_id) && !it.cancelled)
+            }),
             PlanCommand::Evaluate => {
                 self.waits.note(Changed::Mode);
                 self.waits.note(Changed::Ends);

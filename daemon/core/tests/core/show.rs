@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use soramode_core::effect::{Action, Attempt, Record, WaitProgress};
+use soramode_core::effect::{Action, Attempt, Record};
 use soramode_core::input::SocketId;
 use soramode_core::snapshot::StoredDelivery;
 use soramode_protocol::decision::{Decision, Disconnected, Verdict};
@@ -13,7 +13,7 @@ use soramode_protocol::delivery::Delivery;
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{DeliveryEnded, Event, EventKind};
 use soramode_protocol::id::{ChannelId, ConnectionId, SessionId};
-use soramode_protocol::mode::{ModeChange, ModeChanged, ModeState};
+use soramode_protocol::mode::{ModeChange, ModeState};
 use soramode_protocol::node::Status;
 use soramode_protocol::reply::Reply;
 use soramode_protocol::session::{Connection, Page, Session};
@@ -37,7 +37,7 @@ pub(crate) enum Detail {
 /// The names of ids that were made, by which everything is shown.
 pub(crate) struct Show {
     start: Time,
-    detail: Detail,
+    pub(crate) detail: Detail,
     made: BTreeMap<String, String>,
     lives: BTreeMap<String, u32>,
 }
@@ -294,7 +294,7 @@ impl Show {
         )
     }
 
-    fn until(&self, time: Option<Time>) -> String {
+    pub(crate) fn until(&self, time: Option<Time>) -> String {
         time.map_or_else(String::new, |time| format!(", until {}", self.time(time)))
     }
 
@@ -413,31 +413,8 @@ impl Show {
         }
     }
 
-    fn progress(&mut self, progress: &WaitProgress) -> String {
-        let WaitProgress {
-            sessions,
-            connections,
-            oldest_session,
-            ended,
-            plan,
-            stalled,
-        } = progress;
-        let oldest = if self.detail == Detail::InWords {
-            self.oldest(oldest_session.as_ref())
-        } else {
-            String::new()
-        };
-        let plan = plan.as_ref().map(|plan| self.plan(plan));
-        let stalled = stalled.map(|stalled| stalled.cause);
-        format!(
-            "progress: {sessions} sessions, {connections} connections{oldest}, {ended} ended{}{}",
-            tail("; stalled: ", stalled.as_ref()),
-            tail("; ", plan.as_ref())
-        )
-    }
-
     /// By type it is its age alone: of two that began at the same time either may be told.
-    fn oldest(&mut self, session: Option<&Session>) -> String {
+    pub(crate) fn oldest(&mut self, session: Option<&Session>) -> String {
         let Some(session) = session else {
             return String::new();
         };
@@ -611,45 +588,6 @@ impl Show {
         );
         lines.extend(page.cursor().map(|_| "  and more".to_owned()));
         lines
-    }
-
-    fn mode_changed(&mut self, it: &ModeChanged) -> String {
-        let ModeChanged {
-            mode,
-            previous_mode,
-            changed,
-            generation,
-            sessions,
-            connections,
-            expires_at,
-            warning,
-            published,
-            plan_id,
-            plan_cancelled,
-            ends_stopped,
-        } = it;
-        let plan = plan_id.as_ref().map(|id| self.name("plan", id.as_str()));
-        let cancelled = plan_cancelled
-            .as_ref()
-            .map(|id| self.name("plan", id.as_str()));
-        let stopped =
-            ends_stopped.map(|it| format!("{} sessions, {} in flight", it.sessions, it.in_flight));
-        // Warnings name plans by their ids.
-        let warning = warning.as_ref().map(|_| "with a warning");
-        let head = if *changed {
-            format!("changed {previous_mode} -> {mode}")
-        } else {
-            format!("unchanged {mode}")
-        };
-        format!(
-            "{head}, generation {generation}, {sessions} sessions, {connections} connections{}{}{}{}{}{}",
-            self.until(*expires_at),
-            tail(", published ", published.as_ref()),
-            tail(", there is ", plan.as_ref()),
-            tail(", cancelled ", cancelled.as_ref()),
-            tail(", not asked to end ", stopped.as_ref()),
-            tail("; ", warning.as_ref())
-        )
     }
 
     fn decision(&mut self, decision: &Decision) -> String {

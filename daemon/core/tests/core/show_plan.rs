@@ -1,16 +1,17 @@
-//! Plans, announcements and ends as lines of text.
+//! Plans, announcements and ends as lines of text, and what else names plans.
 
-use soramode_core::effect::Record;
+use soramode_core::effect::{Record, WaitProgress};
 use soramode_core::plan::calls::{SfuCall, SfuRequest};
 use soramode_core::plan::stored::{Moment, PlanProgress};
 use soramode_protocol::announce::Announced;
 use soramode_protocol::end::Ended;
 use soramode_protocol::event::{EndRequested, EventKind, MaintenanceAnnounced};
+use soramode_protocol::mode::ModeChanged;
 use soramode_protocol::plan::{Plan, PlanCancelled, PlanStarted, PlanStep};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::time::Time;
 
-use crate::show::{Show, tail};
+use crate::show::{Detail, Show, tail};
 
 impl Show {
     /// Plans, announcements and requests to end sessions have names in the order in which they are shown.
@@ -203,6 +204,68 @@ impl Show {
                 )
             }
         }
+    }
+
+    pub(crate) fn progress(&mut self, progress: &WaitProgress) -> String {
+        let WaitProgress {
+            sessions,
+            connections,
+            oldest_session,
+            ended,
+            plan,
+            stalled,
+        } = progress;
+        let oldest = if self.detail == Detail::InWords {
+            self.oldest(oldest_session.as_ref())
+        } else {
+            String::new()
+        };
+        let plan = plan.as_ref().map(|plan| self.plan(plan));
+        let stalled = stalled.map(|stalled| stalled.cause);
+        format!(
+            "progress: {sessions} sessions, {connections} connections{oldest}, {ended} ended{}{}",
+            tail("; stalled: ", stalled.as_ref()),
+            tail("; ", plan.as_ref())
+        )
+    }
+
+    pub(crate) fn mode_changed(&mut self, it: &ModeChanged) -> String {
+        let ModeChanged {
+            mode,
+            previous_mode,
+            changed,
+            generation,
+            sessions,
+            connections,
+            expires_at,
+            warning,
+            published,
+            plan_id,
+            plan_cancelled,
+            ends_stopped,
+        } = it;
+        let plan = plan_id.as_ref().map(|id| self.name("plan", id.as_str()));
+        let cancelled = plan_cancelled
+            .as_ref()
+            .map(|id| self.name("plan", id.as_str()));
+        let stopped =
+            ends_stopped.map(|it| format!("{} sessions, {} in flight", it.sessions, it.in_flight));
+        // Warnings name plans by their ids.
+        let warning = warning.as_ref().map(|_| "with a warning");
+        let head = if *changed {
+            format!("changed {previous_mode} -> {mode}")
+        } else {
+            format!("unchanged {mode}")
+        };
+        format!(
+            "{head}, generation {generation}, {sessions} sessions, {connections} connections{}{}{}{}{}{}",
+            self.until(*expires_at),
+            tail(", published ", published.as_ref()),
+            tail(", there is ", plan.as_ref()),
+            tail(", cancelled ", cancelled.as_ref()),
+            tail(", not asked to end ", stopped.as_ref()),
+            tail("; ", warning.as_ref())
+        )
     }
 
     pub(crate) fn plan(&mut self, plan: &Plan) -> String {

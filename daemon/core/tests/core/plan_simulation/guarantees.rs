@@ -22,10 +22,10 @@ pub(super) struct Client {
 /// What is known of announcements and calls.
 #[derive(Default)]
 pub(super) struct Guarantees {
-    /// The last notice to each session, by the plan that announced: when, and when sessions end at the earliest, by the boot clock.
-    notices: BTreeMap<(PlanId, SessionId), (u64, i64)>,
+    /// The last notice to each session, by the plan that announced: when, and when sessions end at the earliest.
+    notices: BTreeMap<(PlanId, SessionId), (u64, Ends)>,
     /// When the sessions end at the earliest that each notice named, as the clocks stood when it was made: repeated, it says the same.
-    named: BTreeMap<AnnouncementId, (PlanId, i64)>,
+    named: BTreeMap<AnnouncementId, (PlanId, Ends)>,
     /// Calls to end sessions that were not answered.
     in_flight: BTreeSet<u64>,
     /// Whether an end was requested by hand since the node was opened last.
@@ -33,6 +33,13 @@ pub(super) struct Guarantees {
     over: BTreeSet<PlanId>,
     /// The last time a plan asked for a session, and which sessions it has asked for.
     asked: BTreeMap<PlanId, (i64, BTreeSet<SessionId>)>,
+}
+
+/// When sessions end at the earliest, by both clocks.
+#[derive(Clone, Copy)]
+struct Ends {
+    boot: i64,
+    wall: i64,
 }
 
 /// The moment of a call.
@@ -69,7 +76,10 @@ impl Guarantees {
         match &call.request {
             SfuRequest::Push(notice) => {
                 if let (Some(naive), Some(ends)) = (at.naive, notice.sessions_end_at) {
-                    let ends = boot(at.now) + ends.as_micros() - at.now.wall.as_micros();
+                    let ends = Ends {
+                        boot: boot(at.now) + ends.as_micros() - at.now.wall.as_micros(),
+                        wall: ends.as_micros(),
+                    };
                     let first = (naive.id.clone(), ends);
                     let (plan, ends) = self.named.entry(notice.id.clone()).or_insert(first);
                     let key = (plan.clone(), call.session_id.clone());
@@ -117,7 +127,9 @@ impl Guarantees {
         )?;
         let notice = self.notices.get(&(id.clone(), call.session_id.clone()));
         if let Some((_, ends)) = notice {
-            must(boot(at.now) >= *ends, "2: a cut before the announced time")?;
+            // A plan goes by the wall clock until its first step.
+            let is_past = boot(at.now) >= ends.boot || at.now.wall.as_micros() >= ends.wall;
+            must(is_past, "2: a cut before the announced time")?;
         }
         if naive.announces() {
             let told = notice.map_or(0, |(step, _)| *step);

@@ -5,6 +5,7 @@
 
 mod guarantees;
 mod naive;
+mod operators;
 mod world;
 
 use std::io::Write as _;

@@ -11,49 +11,45 @@ use soramode_core::snapshot::{
     MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT, SOCKET_GRACE_DEFAULT, Seed, Settings,
     SoraAdmission, SoraSettings, StartParams, Stored,
 };
-use soramode_protocol::announce::Announce;
 use soramode_protocol::decision::{
     Connect, Decision, Disconnect, Lifetime, Report, ReportedConnection,
 };
-use soramode_protocol::end::End;
 use soramode_protocol::event::EventKind;
 use soramode_protocol::id::{ConnectionId, NodeName};
-use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
+use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{Status, Storage, StorageState};
-use soramode_protocol::plan::{
-    CancelPlan, EndRate, Plan, PlanOutcome, PlanStep, RISK_OF_END, StartPlan,
-};
+use soramode_protocol::plan::{Plan, PlanOutcome, StartPlan};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
 use soramode_testkit::record_store::RecordStore;
 
-use super::guarantees::{At, Client, Guarantees, RATE};
+use super::guarantees::{At, Client, Guarantees};
 use super::naive::{Facts, Naive};
 use crate::dice::Dice;
 
 const START: Time = Time::from_micros(1_795_377_600_000_000);
-const OPS: ReplyHandle = ReplyHandle {
+pub(super) const OPS: ReplyHandle = ReplyHandle {
     socket: SocketId(1),
     serial: 0,
 };
 
 pub(super) struct World {
-    gate: Gate,
-    ledger: RecordStore,
-    settings: Settings,
+    pub(super) gate: Gate,
+    pub(super) ledger: RecordStore,
+    pub(super) settings: Settings,
     pub(super) dice: Dice,
-    now: Timestamp,
-    starts: u8,
-    step: u64,
-    clients: BTreeMap<ConnectionId, Client>,
-    last_client: u64,
-    calls: Vec<SfuCall>,
-    has_means: bool,
-    storage_failed: bool,
-    guarantees: Guarantees,
-    naive: Option<Naive>,
-    last_start: Option<StartPlan>,
+    pub(super) now: Timestamp,
+    pub(super) starts: u8,
+    pub(super) step: u64,
+    pub(super) clients: BTreeMap<ConnectionId, Client>,
+    pub(super) last_client: u64,
+    pub(super) calls: Vec<SfuCall>,
+    pub(super) has_means: bool,
+    pub(super) storage_failed: bool,
+    pub(super) guarantees: Guarantees,
+    pub(super) naive: Option<Naive>,
+    pub(super) last_start: Option<StartPlan>,
     pub(super) outcomes: [u64; 5],
     pub(super) cuts: u64,
     pub(super) trace: Vec<String>,
@@ -153,13 +149,13 @@ impl World {
         Ok(())
     }
 
-    fn pass(&mut self, time: Duration) {
+    pub(super) fn pass(&mut self, time: Duration) {
         self.now.boot += time;
         self.now.wall = self.now.wall + time;
     }
 
     /// Gives an input to the gate, and checks everything after it.
-    fn input(&mut self, input: Input, mut facts: Facts) -> Result<Vec<Action>, String> {
+    pub(super) fn input(&mut self, input: Input, mut facts: Facts) -> Result<Vec<Action>, String> {
         self.step += 1;
         let now = self.now;
         self.trace.push(format!("@{:?} {input:?}", now.boot));
@@ -202,7 +198,7 @@ impl World {
         Ok(effects.actions)
     }
 
-    fn take_facts(&mut self, facts: &mut Facts, effects: &Effects, status: &Status) {
+    pub(super) fn take_facts(&mut self, facts: &mut Facts, effects: &Effects, status: &Status) {
         for kind in effects.kinds() {
             match kind {
                 EventKind::ModeChanged(change) if change.actor == "system:expired" => {
@@ -237,7 +233,7 @@ impl World {
         facts.is_shadow = self.settings.sora.admission == SoraAdmission::Shadow;
     }
 
-    fn take_actions(&mut self, effects: &Effects, mode: Mode) -> Result<(), String> {
+    pub(super) fn take_actions(&mut self, effects: &Effects, mode: Mode) -> Result<(), String> {
         for action in &effects.actions {
             let Action::Sfu(call) = action else { continue };
             self.guarantees.called(
@@ -259,7 +255,7 @@ impl World {
     }
 
     /// The gate as it shows itself.
-    fn look(&mut self) -> Result<(Status, Option<Plan>), String> {
+    pub(super) fn look(&mut self) -> Result<(Status, Option<Plan>), String> {
         let Reply::Status(status) = self.ask(GateRequest::GetStatus)? else {
             return Err("no status".to_owned());
         };
@@ -282,7 +278,11 @@ impl World {
         }
     }
 
-    fn request(&mut self, request: GateRequest, facts: Facts) -> Result<Vec<Action>, String> {
+    pub(super) fn request(
+        &mut self,
+        request: GateRequest,
+        facts: Facts,
+    ) -> Result<Vec<Action>, String> {
         request.check().map_err(|error| error.to_string())?;
         let actor = "uid:1000(ops)".into();
         let input = Input::Request {
@@ -407,249 +407,9 @@ impl World {
         }
         Ok(())
     }
-
-    fn start_plan(&mut self) -> Result<(), String> {
-        let mut start = StartPlan::now(self.steps());
-        let dice = &mut self.dice;
-        if dice.one_in(3) {
-            let ahead = Duration::from_secs(dice.roll(900));
-            start.at = Some(self.now.wall + ahead);
-        }
-        start.accept_risk = Some(RISK_OF_END.to_owned());
-        start.max_delay_seconds = Some(60 + dice.roll(600));
-        start.replace = dice.one_in(2);
-        self.last_start = Some(start.clone());
-        self.start(start)
-    }
-
-    /// The same command again changes nothing.
-    fn repeat_start(&mut self) -> Result<(), String> {
-        let runs = self
-            .naive
-            .as_ref()
-            .is_some_and(|naive| naive.over.is_none());
-        match self.last_start.clone().filter(|_| runs) {
-            Some(start) => self.start(start),
-            None => Ok(()),
-        }
-    }
-
-    fn start(&mut self, start: StartPlan) -> Result<(), String> {
-        self.input(Input::Tick, Facts::default())?;
-        // The gate says whether it is started; what follows is compared.
-        let mut trial = Facts::default();
-        let now = self.now;
-        self.step += 1;
-        self.trace.push(format!("@{:?} {start:?}", now.boot));
-        let before = self.look()?;
-        let effects = self.gate.step(
-            now,
-            Input::Request {
-                reply_to: OPS,
-                actor: "uid:1000(ops)".into(),
-                request: GateRequest::StartPlan(Box::new(start.clone())),
-            },
-        );
-        for record in &effects.records {
-            self.trace.push(format!("    {record:?}"));
-            self.ledger.read(record);
-        }
-        for action in &effects.actions {
-            self.trace.push(format!("    {action:?}"));
-        }
-        let started = effects.actions.iter().find_map(|action| match action {
-            Action::Answer(_, Ok(Reply::PlanStarted(started))) => Some(started.as_ref()),
-            _ => None,
-        });
-        match started {
-            Some(started) if started.created => {
-                trial.started = Some((started.plan.id.clone(), start));
-            }
-            Some(started) => {
-                let is_same = before.1.as_ref() == Some(&started.plan);
-                if !is_same && before.1.as_ref().is_some_and(|plan| plan.outcome.is_some()) {
-                    return Err(format!("5: the same plan is another: {started:?}"));
-                }
-            }
-            None => {}
-        }
-        let (status, plan) = self.look()?;
-        self.take_facts(&mut trial, &effects, &status);
-        if let Some(mut naive) = Naive::started(&trial, now) {
-            naive.step(now, &trial, &effects);
-            self.naive = Some(naive);
-        } else if let Some(naive) = &mut self.naive {
-            naive.step(now, &trial, &effects);
-        }
-        if let (Some(naive), Some(plan)) = (&self.naive, &plan) {
-            naive.compare(now, status.mode.mode, plan)?;
-        }
-        self.take_actions(&effects, status.mode.mode)
-    }
-
-    fn steps(&mut self) -> Vec<PlanStep> {
-        let dice = &mut self.dice;
-        let mut steps = Vec::new();
-        let mut at = 0;
-        if dice.one_in(3) {
-            let at_seconds = -1 - i64::try_from(dice.roll(60)).unwrap();
-            steps.push(PlanStep::Unready { at_seconds });
-        }
-        let mode = if dice.one_in(3) {
-            SettableMode::BlockNewConnection
-        } else {
-            SettableMode::BlockNewSession
-        };
-        steps.push(PlanStep::Mode {
-            at_seconds: 0,
-            mode,
-        });
-        if dice.one_in(3) {
-            at += i64::try_from(dice.roll(60)).unwrap();
-            steps.push(PlanStep::Mode {
-                at_seconds: at,
-                mode: SettableMode::BlockNewConnection,
-            });
-        }
-        for _ in 0..dice.roll(3) {
-            at += i64::try_from(dice.roll(60)).unwrap();
-            steps.push(PlanStep::Announce {
-                at_seconds: at,
-                text: None,
-                data: None,
-            });
-        }
-        if !dice.one_in(4) {
-            at += i64::try_from(dice.roll(60)).unwrap();
-            steps.push(PlanStep::End {
-                at_seconds: at,
-                per_minute: Some(EndRate::PerMinute(u32::try_from(RATE).unwrap())),
-            });
-        }
-        steps
-    }
-
-    fn cancel_plan(&mut self) -> Result<(), String> {
-        let runs = self
-            .naive
-            .as_ref()
-            .is_some_and(|naive| naive.over.is_none());
-        let facts = Facts {
-            cancelled: runs,
-            ..Facts::default()
-        };
-        self.request(GateRequest::CancelPlan(CancelPlan::default()), facts)
-            .map(drop)
-    }
-
-    fn change_mode(&mut self) -> Result<(), String> {
-        let modes = SettableMode::ALL;
-        let mode = modes[usize::try_from(self.dice.roll(3)).unwrap()];
-        self.input(Input::Tick, Facts::default())?;
-        let before = self.look()?.0.mode.mode;
-        let mut change = ChangeMode::to(mode);
-        if mode != SettableMode::Normal && self.dice.one_in(3) {
-            change.expires_in_seconds = Some(1 + self.dice.roll(120));
-        }
-        let is_allowed = !self.storage_failed
-            || (Mode::from(mode) == before && change.expires_in_seconds.is_none());
-        let loosens = mode == SettableMode::BlockNewSession && before == Mode::BlockNewConnection;
-        // A deadline that came before may have opened it.
-        let facts = Facts {
-            operator_opened: mode == SettableMode::Normal && is_allowed,
-            loosened_to: (loosens && is_allowed).then_some(mode.into()),
-            ..Facts::default()
-        };
-        self.request(GateRequest::ChangeMode(Box::new(change)), facts)
-            .map(drop)
-    }
-
-    fn end_or_announce(&mut self) -> Result<(), String> {
-        if self.dice.one_in(2) {
-            return self
-                .request(
-                    GateRequest::Announce(Box::new(Announce::default())),
-                    Facts::default(),
-                )
-                .map(drop);
-        }
-        self.input(Input::Tick, Facts::default())?;
-        self.guarantees.is_end_wanted = true;
-        let end = End {
-            all: true,
-            per_minute: self.dice.one_in(2).then_some(EndRate::PerMinute(10)),
-            ..End::default()
-        };
-        self.request(GateRequest::End(end), Facts::default())
-            .map(drop)
-    }
-
-    fn disk(&mut self) -> Result<(), String> {
-        self.storage_failed = !self.storage_failed;
-        let input = if self.storage_failed {
-            Input::StorageFailed {
-                refused: Vec::new(),
-                generations: Vec::new(),
-                plans: Vec::new(),
-                calls: Vec::new(),
-            }
-        } else {
-            Input::StorageRestored
-        };
-        self.input(input, Facts::default()).map(drop)
-    }
-
-    fn set_clock(&mut self) -> Result<(), String> {
-        let seconds = i64::try_from(self.dice.roll(1_800)).unwrap() - 900;
-        self.now.wall = Time::from_micros(self.now.wall.as_micros() + seconds * 1_000_000);
-        self.input(Input::WallClockSet, Facts::default()).map(drop)
-    }
-
-    fn restart(&mut self) -> Result<(), String> {
-        if self.storage_failed {
-            return Ok(());
-        }
-        let host = if self.dice.one_in(3) {
-            HostState::Rebooted
-        } else {
-            HostState::Running
-        };
-        let downtime = Duration::from_secs(self.dice.roll(60) * self.dice.roll(10));
-        self.pass(downtime);
-        if host == HostState::Rebooted {
-            self.now.boot = Duration::from_secs(1 + self.dice.roll(20));
-            self.guarantees.rebooted();
-            self.clients.clear();
-        }
-        self.settings.mode = self.dice.one_in(8).then_some(SettableMode::Normal);
-        self.settings.sora.admission = if self.dice.one_in(8) {
-            SoraAdmission::Shadow
-        } else {
-            SoraAdmission::Enforced
-        };
-        self.starts += 1;
-        self.calls.clear();
-        self.guarantees.restarted();
-        let mut stored = self.ledger.stored();
-        if host == HostState::Rebooted {
-            stored.expires_at_boot = None;
-        }
-        let was_open = stored.mode.as_ref().is_none_or(|it| !it.mode.is_block());
-        let opens = self.settings.mode.is_some();
-        if opens && !was_open {
-            self.guarantees.is_end_wanted = false;
-        }
-        self.gate = restore(&self.settings, self.now, stored, self.starts);
-        let facts = Facts {
-            rebooted: host == HostState::Rebooted,
-            system_opened: opens && !was_open,
-            ..Facts::default()
-        };
-        self.input(Input::Started(host), facts).map(drop)
-    }
 }
 
-fn restore(settings: &Settings, started: Timestamp, stored: Stored, seed: u8) -> Gate {
+pub(super) fn restore(settings: &Settings, started: Timestamp, stored: Stored, seed: u8) -> Gate {
     let params = StartParams {
         settings: settings.clone(),
         started,

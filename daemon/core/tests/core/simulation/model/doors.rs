@@ -85,19 +85,7 @@ impl Model {
             GateRequest::Explain(explain) => Ok(Reply::Explanation(Box::new(
                 self.explain(&explain.channel_id),
             ))),
-            GateRequest::List(_)
-            | GateRequest::Wait(_)
-            | GateRequest::End(_)
-            | GateRequest::ListDeliveries(_)
-            | GateRequest::ResendDelivery(_)
-            | GateRequest::PurgeClusterNode(_)
-            | GateRequest::InitCluster(_)
-            | GateRequest::Grant
-            | GateRequest::Acknowledge(_)
-            | GateRequest::StartPlan(_)
-            | GateRequest::GetPlan
-            | GateRequest::CancelPlan(_)
-            | GateRequest::Announce(_) => {
+            _ => {
                 panic!(
                     "lists are compared after each step, waits are asked otherwise, an end changes nothing, and nobody is told by webhook or fenced"
                 )

@@ -225,27 +225,6 @@ impl Model {
         )
     }
 
-    /// Whether a closed node's sessions end.
-    fn look_at_drain(&mut self) {
-        let is_drained = self.sessions.is_empty() && self.is_known();
-        if !self.mode.mode.is_block() || is_drained {
-            (self.progress, self.stalled) = (None, None);
-            return;
-        }
-        let (since, ended) = *self.progress.get_or_insert((self.now, self.ended));
-        if ended != self.ended {
-            (self.progress, self.stalled) = (Some((self.now, self.ended)), None);
-        } else if self.now.boot >= since.boot + self.settings.stall_after {
-            self.stalled = Some(if self.storage_failed {
-                StallCause::StorageFailed
-            } else if self.is_known() {
-                StallCause::NoDepartures
-            } else {
-                StallCause::SessionsIncomplete
-            });
-        }
-    }
-
     fn socket_gone(&mut self, socket: SocketId) {
         self.waits
             .retain(|waiting| waiting.reply_to.socket != socket);

@@ -6,7 +6,7 @@ use soramode_core::effect::{Action, WaitProgress};
 use soramode_core::input::ReplyHandle;
 use soramode_protocol::error::Error;
 use soramode_protocol::node::{DeliveryCounts, Membership, Status, Storage, StorageState};
-use soramode_protocol::plan::Stalled;
+use soramode_protocol::plan::{StallCause, Stalled};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::session::Session as Shown;
 use soramode_protocol::version::{PROTOCOL, VERSION};
@@ -195,6 +195,27 @@ impl Model {
             reply_to,
             Ok(Reply::WaitEnded(Box::new(ended))),
         ));
+    }
+
+    /// Whether a closed node's sessions end.
+    pub(super) fn look_at_drain(&mut self) {
+        let is_drained = self.sessions.is_empty() && self.is_known();
+        if !self.mode.mode.is_block() || is_drained {
+            (self.progress, self.stalled) = (None, None);
+            return;
+        }
+        let (since, ended) = *self.progress.get_or_insert((self.now, self.ended));
+        if ended != self.ended {
+            (self.progress, self.stalled) = (Some((self.now, self.ended)), None);
+        } else if self.now.boot >= since.boot + self.settings.stall_after {
+            self.stalled = Some(if self.storage_failed {
+                StallCause::StorageFailed
+            } else if self.is_known() {
+                StallCause::NoDepartures
+            } else {
+                StallCause::SessionsIncomplete
+            });
+        }
     }
 
     fn stalled(&self) -> Option<Stalled> {
