@@ -38,7 +38,7 @@ pub const RISK_OF_END: &str = "cuts-clients";
 pub enum EndRate {
     /// At most this many, evenly spread: 1 to [`END_PER_MINUTE_MAX`].
     PerMinute(u32),
-    /// As fast as the SFU answers.
+    /// No limit: each answer of the SFU allows the next.
     Max,
 }
 

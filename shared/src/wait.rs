@@ -67,7 +67,7 @@ pub struct Wait {
     /// Waits until this plan is done, with `for: drained`. Superseded if it is over in another way.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub plan: Option<PlanId>,
-    /// Request whose sessions must have ended, with `for: ended`; all requests if absent.
+    /// Request of which every session must have ended, with `for: ended`; all requests if absent.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub end_id: Option<EndId>,
 }

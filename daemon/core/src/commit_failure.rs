@@ -22,7 +22,7 @@ pub struct Refused {
     pub connections: Vec<ConnectionId>,
     /// Changes of the mode, by their generations.
     pub generations: Vec<u64>,
-    /// Plans whose start was refused.
+    /// Plans that were refused.
     pub plans: Vec<PlanId>,
     /// Calls to the SFU that are not made.
     pub calls: Vec<CallId>,

@@ -72,7 +72,7 @@ pub enum Record {
     OfSora(ConnectionId),
     /// What no event says: the session on this channel is a real Sora's, and ends when that says so.
     SessionOfSora(ChannelId),
-    /// What no event says: Sora has ended the session on this channel, which goes on until its clients have had time to come back.
+    /// Change of a session's owner: Sora has ended it, and it goes on until its clients have had time to come back.
     SessionOfGate(ChannelId),
     /// The mode that a start begins with: it makes no event.
     Mode(Box<ModeState>),
@@ -99,26 +99,26 @@ pub enum Record {
     VanishedPending(bool),
     /// A new plan, in place of the one before.
     Plan(Box<StoredPlan>),
-    /// How far the plan is.
+    /// Progress of the plan.
     PlanProgress(Box<PlanProgress>),
     /// A new announcement.
     Announcement(Box<StoredAnnouncement>),
-    /// How far an announcement is.
+    /// Progress of an announcement.
     AnnouncementProgress {
         /// The announcement.
         id: AnnouncementId,
-        /// How far.
+        /// Its progress.
         progress: AnnouncementProgress,
     },
     /// An announcement is over.
     AnnouncementOver(AnnouncementId),
     /// A new request to end sessions.
     End(Box<StoredEnd>),
-    /// How far a request to end sessions is.
+    /// Progress of a request to end sessions.
     EndProgress {
         /// The request.
         id: EndId,
-        /// How far.
+        /// Its progress.
         progress: EndProgress,
     },
     /// A request to end sessions is over.

@@ -82,7 +82,7 @@ pub enum Input {
         refused: Vec<ConnectionId>,
         /// Changes of the mode that could not be kept, and so were refused.
         generations: Vec<u64>,
-        /// Plans whose start could not be kept, and so was refused.
+        /// Plans that could not be kept, and so were refused.
         plans: Vec<PlanId>,
         /// Calls to the SFU that were not made, because their records could not be kept.
         calls: Vec<CallId>,
@@ -97,7 +97,7 @@ pub enum Input {
     SfuAnswered {
         /// Identifier of the call.
         id: CallId,
-        /// What came of it.
+        /// Its outcome.
         outcome: SfuOutcome,
     },
     /// The wall clock was set. A plan that no step of was done goes by it.

@@ -28,7 +28,7 @@ pub const SOCKET_GRACE_DEFAULT: Duration = Duration::from_secs(30);
 /// How long an empty session of Sora's may go on without its `session.destroyed`, if no setting says otherwise.
 pub const SESSION_MAX_LINGER_DEFAULT: Duration = Duration::from_mins(1);
 
-/// How long after the last end of a session a drain counts as stalled, if no setting says otherwise.
+/// Default time after the last end of a session from which a drain counts as stalled.
 pub const STALL_AFTER_DEFAULT: Duration = Duration::from_mins(10);
 
 /// How long after one poll of Sora's API the next begins, while the node is open.
@@ -53,9 +53,9 @@ pub struct Settings {
     pub cluster: Option<ClusterSettings>,
     /// The mode to start in, whatever was stored.
     pub mode: Option<SettableMode>,
-    /// How long a session outlives its last connection, so that its client can come back to a node that is closed to new sessions.
+    /// Time for which a session outlives its last connection, so that its client can come back to a node that is closed to new sessions.
     pub reconnect_grace: Duration,
-    /// How long after the last end of a session the drain of a closed node counts as stalled.
+    /// Time after the last end of a session from which the drain of a closed node counts as stalled.
     pub stall_after: Duration,
     /// How many connections the node holds at most.
     pub max_connections: u64,

@@ -24,7 +24,7 @@ struct Waiting {
     wait: Wait,
     /// Sessions that had ended when it began.
     ended_before: u64,
-    /// How often ends had been stopped when it began.
+    /// Number of times that ends had been stopped when it began.
     stops_before: u64,
 }
 

@@ -58,7 +58,7 @@ struct Running {
     retries: BTreeMap<Slot, Retry>,
     problems: Vec<AnnounceProblem>,
     is_by_api: bool,
-    /// Number of channels whose clients could not be told.
+    /// Number of channels with clients that could not be told.
     untold: u64,
     webhooks: u64,
     reply_to: Option<ReplyHandle>,
@@ -77,7 +77,7 @@ pub(crate) struct Finished {
     pub(crate) channel_id: Option<ChannelId>,
     pub(crate) cancelled: bool,
     pub(crate) progress: AnnouncementProgress,
-    /// Whether anybody has it, or there was nobody.
+    /// False if there were clients, and none of them could be told.
     pub(crate) has_reached: bool,
 }
 

@@ -27,11 +27,11 @@ pub struct SfuCall {
     pub channel_id: ChannelId,
     /// The session.
     pub session_id: SessionId,
-    /// What the SFU shall do.
+    /// Request to the SFU.
     pub request: SfuRequest,
 }
 
-/// What the SFU shall do.
+/// Request to the SFU.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SfuRequest {
     /// Send this notice to the session's clients: `PushChannel`, and the notification `Announce`.
@@ -45,7 +45,7 @@ pub enum SfuRequest {
     },
 }
 
-/// What came of a call.
+/// Outcome of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SfuOutcome {
     /// Answer of Sora's API; `None` if none is configured.
@@ -87,7 +87,7 @@ impl SfuOutcome {
     }
 }
 
-/// Whether a call reached anybody.
+/// Reach of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reached {
     Somebody,

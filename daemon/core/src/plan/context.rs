@@ -1,4 +1,4 @@
-//! What the plan part sees of the gate in a step, and what it wants of it.
+//! The plan part's view of the gate in a step, and its effects.
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ pub(crate) struct View<'a> {
     pub(crate) sessions: &'a Sessions,
     /// Number of sessions that have ended since the start.
     pub(crate) sessions_ended: u64,
-    /// Whether the session list is complete.
+    /// True if the session list is complete.
     pub(crate) is_complete: bool,
     pub(crate) storage: StorageState,
     pub(crate) admission: SoraAdmission,
     pub(crate) pending_timeout: Duration,
     pub(crate) stall_after: Duration,
-    /// Whether an operator's change to `normal` waits for the cluster.
+    /// True while an operator's change to `normal` waits for the cluster.
     pub(crate) is_opening: bool,
     /// Number of other nodes that are open; `None` without a cluster.
     pub(crate) open_others: Option<u64>,

@@ -50,7 +50,7 @@ pub(crate) struct Ends {
     last_number: u64,
     /// Requests that were stopped, the last ones of them.
     stopped: VecDeque<EndId>,
-    /// How often requests were stopped.
+    /// Number of times that requests were stopped.
     stops: u64,
 }
 
@@ -69,8 +69,8 @@ enum AskedState {
     Again(Duration),
 }
 
-/// What happened to a session that is gone.
-pub(crate) struct Gone {
+/// End of a session that the SFU was asked to end.
+pub(crate) struct EndedSession {
     /// Plan that ended it, if one did.
     pub(crate) plan_id: Option<PlanId>,
 }
@@ -100,7 +100,7 @@ impl Ends {
         self.asked.contains_key(&slot)
     }
 
-    /// Number of sessions of a plan that are still there although they were asked, or whose last call failed.
+    /// Number of sessions of a plan that are still there although they were asked, or that the SFU refused to end.
     pub(crate) fn failed(&self, plan_id: &PlanId) -> u64 {
         let of_plan = |asked: &&Asked| {
             asked.is_failed
@@ -209,7 +209,7 @@ impl Ends {
     }
 
     /// Takes note that a session is gone. Returns how, if the SFU was asked to end it.
-    pub(crate) fn session_gone(&mut self, slot: Slot) -> Option<Gone> {
+    pub(crate) fn session_gone(&mut self, slot: Slot) -> Option<EndedSession> {
         for request in self.requests.values_mut() {
             request.left.remove(&slot);
             request.unasked.remove(&slot);
@@ -222,7 +222,7 @@ impl Ends {
             .requests
             .get(&asked.request)
             .and_then(|it| it.stored.plan_id.clone());
-        Some(Gone { plan_id })
+        Some(EndedSession { plan_id })
     }
 
     /// Asks for no session for a moment.
@@ -423,7 +423,7 @@ impl Ends {
         plan_id.filter(|_| asked.tries == 1)
     }
 
-    /// Answers clients whose sessions were each asked once, and takes requests away of which no session is left. Returns whether one
+    /// Answers clients once each of their sessions was asked, and takes requests away of which no session is left. Returns whether one
     /// was.
     pub(crate) fn finish(&mut self, out: &mut Out<'_>) -> bool {
         let is_down = self.lane.is_down();

@@ -95,7 +95,7 @@ impl Plans {
         }
     }
 
-    /// Returns whether there is nothing to do, whatever happens to sessions.
+    /// Returns whether no change of a session is of concern.
     fn is_idle(&self) -> bool {
         self.running().is_none() && self.announcements.is_empty() && self.ends.is_empty()
     }
@@ -222,7 +222,7 @@ impl Plans {
     ) -> Stopped {
         let mut stopped = Stopped::default();
         let state = self.plan.as_ref().map_or(PlanState::Over, |plan| {
-            // What only loosens or opens the mode of another is no concern of a plan that has not closed the node.
+            // A plan that has not closed the node does not mind that another's mode is loosened, or ends.
             let is_other = matches!(input, PlanInput::SystemOpens | PlanInput::OperatorLoosens);
             let state = plan.state(view.mode.mode);
             if is_other && !plan.has_closed() {
@@ -307,14 +307,14 @@ impl Plans {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UnknownPlan;
 
-/// What a change of the mode stopped.
+/// Plan and ends that a change of the mode stopped.
 #[derive(Debug, Default)]
 pub(crate) struct Stopped {
     pub(crate) plan_id: Option<PlanId>,
     pub(crate) ends: Option<EndsStopped>,
 }
 
-/// How a plan ends.
+/// End of a plan.
 struct Ending {
     outcome: PlanOutcome,
     why: Option<String>,

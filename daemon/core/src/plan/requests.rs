@@ -189,7 +189,7 @@ impl Plans {
         }
     }
 
-    /// Drops a plan whose start could not be written, and so was refused.
+    /// Drops a plan that could not be written, and so was refused.
     pub(super) fn refuse(&mut self, view: &View<'_>, ids: &[PlanId], out: &mut Out<'_>) {
         if self.running_id().is_some_and(|id| ids.contains(id)) {
             let why = "its start could not be written, and was refused".to_owned();

@@ -1,4 +1,4 @@
-//! What a start does with a stored plan, and with stored announcements and ends.
+//! The start: resumes a stored plan, and stored announcements and ends, or drops them.
 
 use soramode_protocol::plan::{PlanOutcome, PlanStep};
 

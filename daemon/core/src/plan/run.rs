@@ -67,7 +67,7 @@ impl Plans {
         is_any_over
     }
 
-    /// Ends a plan whose sessions would be ended too late. The time counts in which it may ask for none.
+    /// Ends a plan that would end sessions too late. The time counts in which it may ask for none.
     fn miss_late_end(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
         let Some(plan) = self.running().filter(|plan| plan.is_ending()) else {
             self.ends_held_since = None;

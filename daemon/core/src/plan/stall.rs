@@ -1,4 +1,4 @@
-//! Whether the drain of a closed node progresses.
+//! Detects that the drain of a closed node does not progress.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a store keeps of plans, announcements and requests to end sessions.
+//! Plans, announcements and requests to end sessions as a store keeps them.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use soramode_protocol::time::Time;
 /// A moment by both clocks. The boot clock counts while the machine runs; after a reboot the wall clock is all that is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// By the wall clock.
+    /// Time by the wall clock.
     pub wall: Time,
-    /// By the boot clock, in microseconds; negative before the boot.
+    /// Time by the boot clock, in microseconds; negative before the boot.
     pub boot_micros: i64,
 }
 
@@ -37,7 +37,7 @@ pub struct StoredPlan {
     pub max_delay: Duration,
     /// Number of other nodes that must be open at the close.
     pub keep_open: Option<u64>,
-    /// How far it is.
+    /// Its progress.
     pub progress: PlanProgress,
 }
 
@@ -62,7 +62,7 @@ pub struct PlanProgress {
     pub over: Option<StoredOutcome>,
 }
 
-/// How a plan ended.
+/// End of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredOutcome {
     /// The outcome.
@@ -86,13 +86,13 @@ pub struct StoredAnnouncement {
     pub sessions_end_at: Option<Time>,
     /// Data for the application.
     pub data: Option<NoticeData>,
-    /// Whether it takes back what was announced before.
+    /// True if it takes back earlier announcements.
     pub cancelled: bool,
     /// Channel that it goes to; all if absent.
     pub channel_id: Option<ChannelId>,
     /// When it began: it goes to the sessions that there were.
     pub began: Moment,
-    /// How far it is.
+    /// Its progress.
     pub progress: AnnouncementProgress,
 }
 
@@ -126,7 +126,7 @@ pub struct StoredEnd {
     pub channel_id: Option<ChannelId>,
     /// Rate.
     pub rate: EndRate,
-    /// How far it is.
+    /// Its progress.
     pub progress: EndProgress,
 }
 

@@ -36,7 +36,7 @@ pub(crate) enum PlanInput {
 /// Reaction of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reaction {
-    /// Nothing changes.
+    /// The plan stays as it is.
     Stay,
     /// The step runs.
     Run,

@@ -396,23 +396,7 @@ impl World {
                     "{connection_id} comes back, after {shown}"
                 );
             }
-            EventKind::SessionCreated { .. }
-            | EventKind::SessionDestroyed { .. }
-            | EventKind::SessionVanished
-            | EventKind::ModeChanged(_)
-            | EventKind::NodeJoined { .. }
-            | EventKind::NodeIsolated { .. }
-            | EventKind::NodeFenced { .. }
-            | EventKind::WebhookReceived { .. }
-            | EventKind::DeliverySucceeded(_)
-            | EventKind::DeliveryFailed(_)
-            | EventKind::PlanCreated(_)
-            | EventKind::PlanStep(_)
-            | EventKind::PlanStalled { .. }
-            | EventKind::PlanOver(_)
-            | EventKind::MaintenanceAnnounced(_)
-            | EventKind::EndRequested(_)
-            | EventKind::Unknown => {}
+            _ => {}
         }
     }
 

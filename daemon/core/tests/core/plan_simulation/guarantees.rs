@@ -19,7 +19,7 @@ pub(super) struct Client {
     pub(super) is_rogue: bool,
 }
 
-/// What is known of announcements and calls.
+/// Record of announcements and calls.
 #[derive(Default)]
 pub(super) struct Guarantees {
     /// The last notice to each session, by the plan that announced: when, and when sessions end at the earliest.
@@ -28,7 +28,7 @@ pub(super) struct Guarantees {
     named: BTreeMap<AnnouncementId, (PlanId, Ends)>,
     /// Calls to end sessions that were not answered.
     in_flight: BTreeSet<u64>,
-    /// Whether an end was requested by hand since the node was opened last.
+    /// True if an end was requested by hand since the node was opened last.
     pub(super) is_end_wanted: bool,
     over: BTreeSet<PlanId>,
     /// The last time a plan asked for a session, and which sessions it has asked for.

@@ -9,7 +9,7 @@ use soramode_protocol::id::{AnnouncementId, PlanId};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::plan::{Plan, PlanOutcome, PlanState, PlanStep, StartPlan};
 
-/// What happened in a step of the gate, apart from the plan.
+/// Facts of a step of the gate, apart from the plan.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     /// An operator set `normal`, and it was not refused.
@@ -138,7 +138,7 @@ impl Naive {
             return;
         }
         if facts.rebooted && !self.is_by_wall {
-            // What was due by the boot clock goes by the wall clock, as both were when it was last looked at.
+            // Times by the boot clock go by the wall clock now, as both were when it was last looked at.
             let moved = self.offset - offset(now);
             self.due.iter_mut().for_each(|due| *due += moved);
         }
@@ -185,7 +185,7 @@ impl Naive {
         if was_cancelled {
             self.over = Some(PlanOutcome::Cancelled);
         }
-        // How long an end was held is not followed here, nor whom announcements reach.
+        // The time for which an end was held is not followed here, nor the reach of announcements.
         for kind in effects.kinds() {
             if let EventKind::PlanOver(over) = kind
                 && over.plan_id == self.id
@@ -244,7 +244,7 @@ impl Naive {
         true
     }
 
-    /// Whether the plan is as the gate shows it.
+    /// Compares the plan with the one that the gate shows.
     pub(super) fn compare(&self, now: Timestamp, mode: Mode, plan: &Plan) -> Result<(), String> {
         let done = plan.steps.iter().filter(|step| step.done_at.is_some());
         let due = plan.steps.iter().skip(self.done).map(|step| step.due_at);

@@ -1,4 +1,4 @@
-//! What operators do, and what happens to the machine.
+//! Actions of operators, and incidents of the machine.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What is around the gate: clients, an SFU, operators, a disk, clocks.
+//! The gate's surroundings: clients, an SFU, operators, a disk, clocks.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -197,7 +197,7 @@ impl Model {
         ));
     }
 
-    /// Whether a closed node's sessions end.
+    /// Watches whether a closed node's sessions end.
     pub(super) fn look_at_drain(&mut self) {
         let is_drained = self.sessions.is_empty() && self.is_known();
         if !self.mode.mode.is_block() || is_drained {
