@@ -20,7 +20,7 @@ const LONGER: &[(&str, usize)] = &[
     ("cli/tests/cli/exits.rs", 604),
     ("cli/tests/cli/waits.rs", 559),
     ("daemon/core/src/deliveries.rs", 582),
-    ("daemon/core/tests/core/lossy_sora/mod.rs", 551),
+    ("daemon/core/tests/core/lossy_sora/mod.rs", 541),
     ("daemon/core/tests/core/show.rs", 785),
     ("daemon/src/args/settings.rs", 549),
     ("daemon/src/config/tests.rs", 651),
