@@ -104,10 +104,7 @@ impl Place {
 fn each_example_of_one_node_succeeds() {
     assert!(soramoded_program().exists());
     let own = |line: &&str| {
-        !is_about_a_cluster(line)
-            && !line.contains("completions")
-            && !line.contains("--watch")
-            && !line.contains("soramode announce ")
+        !is_about_a_cluster(line) && !line.contains("completions") && !line.contains("--watch")
     };
     for line in lines().filter(own) {
         let (code, said) = Place::of(line).run(line);

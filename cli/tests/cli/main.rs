@@ -7,6 +7,7 @@
     reason = "a helper that fails fails the test that called it"
 )]
 
+mod announcements;
 mod api;
 mod certificates;
 #[cfg(feature = "cluster")]

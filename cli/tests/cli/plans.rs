@@ -1,4 +1,4 @@
-//! Maintenance plans: starting one, `plan`, `plan cancel`, `announce`, and `end --wait`.
+//! Maintenance plans: starting one, `plan`, `plan cancel`, and `end --wait`.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -465,33 +465,4 @@ fn an_end_is_waited_for_and_says_that_the_node_is_open() {
         "{table}"
     );
     assert_eq!(daemon.ok(&["history", "-o", "plain"]).lines().count(), 1);
-}
-
-/// The daemon answers an announcement that did not reach two channels.
-#[test]
-fn an_announcement_names_the_channels_that_it_did_not_reach() {
-    let daemon = Fake::start(|method| match method {
-        "Announce" => Reply::Result(json!({
-            "id": "J8486AV8KN7H92SBDFZ2NPKWPM",
-            "channels": 3,
-            "by": {"sora_api": {"told": 1, "failed": 2}, "subscribers": 1, "webhooks": 0},
-            "problems": [
-                {"channel_id": "会議室", "problem": "400 InvalidChannelId"},
-                {"channel_id": "x\n\u{1b}[2K", "problem": "no answer"},
-            ],
-        })),
-        _ => Reply::Error(-32_601, "MethodNotFound"),
-    });
-    let ended = daemon.run(&["announce", "あと{minutes}分で終了します"]);
-    assert_eq!(ended.code, 70, "{ended:?}");
-    assert_eq!(
-        ended.stdout,
-        "announced to 3 channels, by Sora's API to 1 channel, 1 subscribed client\n"
-    );
-    assert_eq!(
-        ended.stderr,
-        "soramode: the announcement did not reach 2 of 3 channels\n  \"会議室\": 400 InvalidChannelId\n  \"x\\n\\u{1b}[2K\": no answer\n"
-    );
-    let plain = daemon.run(&["announce", "-o", "plain"]);
-    assert_eq!(plain.stdout, "J8486AV8KN7H92SBDFZ2NPKWPM\t3\t1\t1\t0\n");
 }
