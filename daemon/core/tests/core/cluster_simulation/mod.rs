@@ -220,8 +220,12 @@ impl World {
                     Heard::Read { sent, view } => self.nodes[node].read(self.now, *view, sent),
                     Heard::Input(input) => *input,
                 };
-                if let Input::Sora(SoraInput::ConnectionCreated { connection_id, .. }) = &input
-                    && !self.nodes[node].expects(connection_id)
+                if let Input::Sora(SoraInput::ConnectionCreated {
+                    channel_id,
+                    connection_id,
+                    ..
+                }) = &input
+                    && !self.nodes[node].expects(connection_id, channel_id)
                 {
                     return;
                 }

@@ -55,8 +55,8 @@ pub(super) struct Node {
     unanswered: BTreeSet<ReplyHandle>,
     /// The channels that it owns, by its records alone.
     owned: BTreeMap<ChannelId, Token>,
-    /// Sora's connections that are admitted and have not come yet.
-    pending: BTreeSet<ConnectionId>,
+    /// Sora's connections that are admitted and have not come yet, each with its channel.
+    pending: BTreeMap<ConnectionId, ChannelId>,
     /// When the newest read was sent that showed the node's own key, by its boot clock.
     confirmed: Option<Duration>,
 }
@@ -85,7 +85,7 @@ impl Node {
             last_serial: 0,
             unanswered: BTreeSet::new(),
             owned: BTreeMap::new(),
-            pending: BTreeSet::new(),
+            pending: BTreeMap::new(),
             confirmed: None,
         }
     }
@@ -164,8 +164,13 @@ impl Node {
                 Record::Unclaimed(channel_id) => {
                     self.owned.remove(channel_id);
                 }
-                Record::Pending { connection_id, .. } => {
-                    self.pending.insert(connection_id.clone());
+                Record::Pending {
+                    channel_id,
+                    connection_id,
+                    ..
+                } => {
+                    self.pending
+                        .insert(connection_id.clone(), channel_id.clone());
                 }
                 Record::PendingOver(connection_id) => {
                     self.pending.remove(connection_id);
@@ -176,9 +181,9 @@ impl Node {
         effects
     }
 
-    /// Whether an admitted connection of Sora's may still come: what was ended does not.
-    pub(super) fn expects(&self, connection_id: &ConnectionId) -> bool {
-        self.pending.contains(connection_id)
+    /// Returns whether Sora may still report a connection: it was admitted to this channel, and has not ended since.
+    pub(super) fn expects(&self, connection_id: &ConnectionId, channel_id: &ChannelId) -> bool {
+        self.pending.get(connection_id) == Some(channel_id)
     }
 
     pub(super) fn read(&self, now: Duration, mut view: MembershipView, sent: Duration) -> Input {
