@@ -26,7 +26,7 @@ use crate::terminator::{SessionTerminator, Termination};
 pub(super) const TURN_EVENTS: usize = 64;
 
 /// Maximum number of events per read from the disk, which runs in a thread of its own.
-const ARCHIVE_EVENTS: usize = 256;
+const ARCHIVE_EVENTS: usize = 64;
 
 /// Time in which events gather for a client that was just served, so that many clients and many
 /// events do not cause many small writes.
