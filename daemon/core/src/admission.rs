@@ -28,9 +28,9 @@ use crate::effect::Record;
 use crate::gate::{Ctx, Gate, Refusable};
 use crate::input::{ReplyHandle, SocketId};
 use crate::member::{Ruling, Waiter, retry_after};
-use crate::rows::{NewConnection, Since, Source};
-use crate::slab::Slot;
 use crate::snapshot::SoraAdmission;
+use crate::tables::rows::{NewConnection, Since, Source};
+use crate::tables::slab::Slot;
 use crate::timers::Timer;
 
 /// A connection that asks to be admitted.

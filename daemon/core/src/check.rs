@@ -6,8 +6,8 @@ use soramode_protocol::session::ConnectionState;
 
 use crate::gate::Gate;
 use crate::input::SocketId;
-use crate::rows::SessionOwner;
-use crate::slab::Slot;
+use crate::tables::rows::SessionOwner;
+use crate::tables::slab::Slot;
 use crate::timers::Timer;
 
 impl Gate {

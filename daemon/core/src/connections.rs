@@ -14,8 +14,8 @@ use crate::admission::Newcomer;
 use crate::effect::Record;
 use crate::gate::{Ctx, Gate, Refusable};
 use crate::input::{ReplyHandle, SocketId, Timestamp};
-use crate::rows::{NewConnection, SessionOwner, SessionRow, Since, Source};
-use crate::slab::Slot;
+use crate::tables::rows::{NewConnection, SessionOwner, SessionRow, Since, Source};
+use crate::tables::slab::Slot;
 use crate::timers::Timer;
 use crate::waits::Changed;
 

@@ -15,18 +15,18 @@ use soramode_protocol::node::{Membership, StorageState};
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
 
-use crate::deliveries::Deliveries;
 use crate::effect::{Action, Effects, Record};
 use crate::expiry::Bounds;
 use crate::input::{Input, ReplyHandle, SocketId, Timestamp};
-use crate::known::Known;
 use crate::member::Member;
 use crate::member::etcd::{Acknowledgement, EtcdResponse};
-use crate::sessions::Sessions;
-use crate::slab::Slot;
+use crate::outbox::Deliveries;
 use crate::snapshot::Settings;
+use crate::sora::tombstones::Tombstones;
+use crate::sync::Known;
+use crate::tables::sessions::Sessions;
+use crate::tables::slab::Slot;
 use crate::timers::{Timer, Timers};
-use crate::tombstones::Tombstones;
 use crate::waits::Waits;
 
 /// How many deadlines that have come one step looks at, so that many at once do not hold up what else is waiting.

@@ -16,8 +16,8 @@ use soramode_protocol::version::{PROTOCOL, VERSION};
 use crate::gate::{Gate, Refusable};
 use crate::input::Timestamp;
 use crate::mode::BY_STORAGE;
-use crate::slab::Slot;
 use crate::snapshot::SoraAdmission;
+use crate::tables::slab::Slot;
 
 impl Gate {
     pub(crate) fn status(&self, now: Timestamp) -> Status {

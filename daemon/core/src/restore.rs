@@ -11,19 +11,19 @@ use soramode_protocol::mode::{DatedModeChange, MODE_CHANGES_KEPT, Mode, ModeChan
 use soramode_protocol::node::Membership;
 use soramode_protocol::session::ConnectionState;
 
-use crate::deliveries::Deliveries;
 use crate::effect::Record;
 use crate::gate::{Ctx, Gate};
-use crate::index::Hashing;
 use crate::input::{HostState, SocketId, Timestamp};
-use crate::known::{Known, UntrackedIncarnations};
 use crate::member::Member;
-use crate::rows::{NewConnection, SessionOwner, Since};
-use crate::sessions::Sessions;
-use crate::slab::Slot;
+use crate::outbox::Deliveries;
 use crate::snapshot::{Seed, Settings, StartParams, Stored, StoredConnection, StoredSession};
+use crate::sora::tombstones::Tombstones;
+use crate::sync::{Known, UntrackedIncarnations};
+use crate::tables::index::Hashing;
+use crate::tables::rows::{NewConnection, SessionOwner, Since};
+use crate::tables::sessions::Sessions;
+use crate::tables::slab::Slot;
 use crate::timers::{Timer, Timers};
-use crate::tombstones::Tombstones;
 use crate::waits::Waits;
 
 impl Gate {

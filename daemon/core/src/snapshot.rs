@@ -13,7 +13,7 @@ use soramode_protocol::time::Time;
 use crate::cluster::history::Known;
 use crate::cluster::{FenceAfter, Incarnation, LeaseTerms, Token};
 use crate::input::Timestamp;
-use crate::rows::{SessionOwner, Source};
+use crate::tables::rows::{SessionOwner, Source};
 
 /// Connections a node holds if no setting says otherwise.
 pub const MAX_CONNECTIONS_DEFAULT: u64 = 1_000_000;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::input::SocketId;
-use crate::slab::Slot;
+use crate::tables::slab::Slot;
 use crate::waits::WaitId;
 
 /// What a deadline is for. Where several are due at the same time, they fire in this order.

@@ -12,8 +12,8 @@ use soramode_protocol::node::Membership;
 use crate::effect::Action;
 use crate::gate::{Ctx, Gate};
 use crate::input::SocketId;
-use crate::slab::Slot;
 use crate::snapshot::FenceMeans;
+use crate::tables::slab::Slot;
 use crate::timers::Timer;
 
 use super::etcd::{Acknowledgement, EtcdRequest, FenceScope};

@@ -9,8 +9,8 @@ use crate::cluster::Incarnation;
 use crate::cluster::gone::Roll;
 use crate::effect::Record;
 use crate::gate::{Ctx, Gate};
-use crate::known::UntrackedIncarnations;
 use crate::snapshot::StoredMember;
+use crate::sync::UntrackedIncarnations;
 
 use super::Member;
 use super::etcd::{EtcdRequest, Load, MembershipView, NodeRecord};

@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::cluster::Incarnation;
 use crate::effect::Record;
 use crate::gate::{Ctx, Gate};
-use crate::known::UntrackedIncarnations;
 use crate::snapshot::StoredMember;
+use crate::sync::UntrackedIncarnations;
 use crate::waits::Changed;
 
 /// Between two reads of the claims that show whether they still own channels: another node may have taken those over.

@@ -11,7 +11,7 @@ use crate::admission::Newcomer;
 use crate::effect::Action;
 use crate::gate::{Ctx, Gate};
 use crate::input::{ReplyHandle, SocketId};
-use crate::rows::Source;
+use crate::tables::rows::Source;
 
 use super::etcd::{ClaimOp, FenceScope};
 use super::millis;

@@ -8,7 +8,7 @@ use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::session::ConnectionState;
 use soramode_protocol::time::Time;
 
-use crate::slab::Slot;
+use crate::tables::slab::Slot;
 
 /// No place.
 pub(crate) const NONE: Slot = Slot::MAX;

@@ -8,12 +8,12 @@ use soramode_protocol::id::{ChannelId, ConnectionId, SessionId};
 use soramode_protocol::session::{Connection, ConnectionState, Session};
 use soramode_protocol::time::Time;
 
-use crate::index::{Hashing, Index};
 use crate::input::{SocketId, Timestamp};
-use crate::rows::{
+use crate::tables::index::{Hashing, Index};
+use crate::tables::rows::{
     ConnectionRow, Link, Moment, NONE, NewConnection, SessionOwner, SessionRow, Since,
 };
-use crate::slab::{Slab, Slot};
+use crate::tables::slab::{Slab, Slot};
 
 const CONNECTION_SHARDS: u32 = 128;
 const CHANNEL_SHARDS: u32 = 128;

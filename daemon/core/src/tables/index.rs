@@ -7,7 +7,7 @@ use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
 use hashbrown::HashTable;
 
-use crate::slab::Slot;
+use crate::tables::slab::Slot;
 
 /// How ids are hashed: with a seed of this start, so that nobody outside can aim at one table.
 pub(crate) struct Hashing {

@@ -11,10 +11,10 @@ use soramode_protocol::session::ConnectionState;
 
 use crate::gate::{Ctx, Gate};
 use crate::input::PolledConnection;
-use crate::rows::{Moment, SessionOwner, Source};
-use crate::slab::Slot;
 use crate::snapshot::POLL_GRACE;
 use crate::sora::SoraClient;
+use crate::tables::rows::{Moment, SessionOwner, Source};
+use crate::tables::slab::Slot;
 
 impl Gate {
     /// Sora's answer to a poll that began then, by the boot clock.
@@ -75,7 +75,7 @@ impl Gate {
     }
 
     fn end_unnamed(&mut self, ctx: &mut Ctx, began: Duration, named: &BTreeSet<Slot>) {
-        let is_ghost = |slot: &Slot, row: &crate::rows::ConnectionRow| {
+        let is_ghost = |slot: &Slot, row: &crate::tables::rows::ConnectionRow| {
             let is_seen = row.source == Source::Sora && row.state == ConnectionState::Live;
             is_seen
                 && !named.contains(slot)

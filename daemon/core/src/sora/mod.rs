@@ -1,5 +1,8 @@
 //! What a real Sora's webhooks say: who asks to come in, who came, who went.
 
+mod reconcile;
+pub(crate) mod tombstones;
+
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::reply::Reply;
@@ -10,8 +13,8 @@ use crate::admission::Newcomer;
 use crate::effect::{Action, Record};
 use crate::gate::{Ctx, Gate};
 use crate::input::SoraInput;
-use crate::rows::{Moment, NewConnection, SessionOwner, Since, Source};
-use crate::slab::Slot;
+use crate::tables::rows::{Moment, NewConnection, SessionOwner, Since, Source};
+use crate::tables::slab::Slot;
 
 /// A client that is live on a real Sora.
 pub(crate) struct SoraClient {
