@@ -10,7 +10,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use soramode_core::commits::Batch;
 use soramode_core::effect::{Action, Effects, Record, WaitProgress};
-use soramode_core::input::{ReplyHandle, SocketId};
+use soramode_core::handles::{ReplyHandle, SocketId};
 use soramode_core::member::etcd::{EtcdRequest, EtcdResponse, FenceScope};
 use soramode_protocol::end::EndSession;
 use soramode_protocol::event::EventKind;

@@ -13,7 +13,8 @@ use soramode_protocol::reply::{Answer, Reply};
 use crate::commit_failure::{Refused, retract};
 use crate::effect::{Action, Effects, Record};
 use crate::gate::Gate;
-use crate::input::{Input, ReplyHandle, Timestamp};
+use crate::handles::{ReplyHandle, Timestamp};
+use crate::input::Input;
 
 /// Unwritten records at which nothing is admitted that would add more.
 pub const UNWRITTEN_RECORDS_MAX: usize = 262_144;

@@ -13,7 +13,7 @@ use soramode_protocol::time::Time;
 
 use crate::cluster::Token;
 use crate::cluster::history::Known;
-use crate::input::{ReplyHandle, SocketId};
+use crate::handles::{ReplyHandle, SocketId};
 use crate::member::etcd::{EtcdRequest, FenceScope};
 use crate::snapshot::{StoredDelivery, StoredMember};
 

@@ -8,35 +8,9 @@ use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
 
+use crate::handles::{ReplyHandle, SocketId};
 use crate::member::etcd::EtcdResponse;
 use crate::snapshot::Webhook;
-
-/// The time on two clocks. A wall clock that is set fires no deadline and delays none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timestamp {
-    /// The wall clock: for labels.
-    pub wall: Time,
-    /// Time since the machine booted, suspended or not (`CLOCK_BOOTTIME`): for deadlines.
-    pub boot: Duration,
-}
-
-/// A client's socket. Never used twice while the daemon runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SocketId(pub u64);
-
-impl SocketId {
-    /// Stands for whatever sockets there were before the start: they are gone.
-    pub const BEFORE_START: Self = Self(u64::MAX);
-}
-
-/// Whom an answer goes to: the `serial`-th request of a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ReplyHandle {
-    /// The socket it came on.
-    pub socket: SocketId,
-    /// Which of its requests.
-    pub serial: u64,
-}
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]

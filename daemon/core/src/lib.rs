@@ -5,24 +5,25 @@
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
-mod admission;
-mod check;
 pub mod cluster;
 pub mod commit_failure;
 pub mod commits;
-mod connections;
+mod ctx;
 pub mod effect;
 mod expiry;
 pub mod gate;
+pub mod handles;
 pub mod input;
-mod lists;
 pub mod member;
 mod mode;
+mod newcomer;
+mod node;
 pub mod outbox;
 pub mod restore;
 pub mod snapshot;
-mod sora;
+mod storage;
 mod sync;
 pub mod tables;
 mod timers;
+mod tombstones;
 mod waits;

@@ -12,7 +12,7 @@ use soramode_protocol::time::Time;
 
 use crate::cluster::history::Known;
 use crate::cluster::{FenceAfter, Incarnation, LeaseTerms, Token};
-use crate::input::Timestamp;
+use crate::handles::Timestamp;
 use crate::tables::rows::{SessionOwner, Source};
 
 /// Connections a node holds if no setting says otherwise.

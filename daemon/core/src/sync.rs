@@ -1,28 +1,33 @@
-//! Whether the gate knows of every session on the SFU: who has told the whole truth, and what must still be confirmed.
+//! Whether the gate knows every session on the SFU: which sources have reported everything, and what must still be verified.
 //!
-//! "No session" and "nobody told me of any" are not the same. Where a Sora can be asked, nothing counts as empty that it has not confirmed
-//! since: a lost webhook may have hidden a client.
+//! "No session" and "no session was reported" differ. Where Sora has an API, the node does not count as empty before a poll has
+//! shown that: a lost webhook may have hidden a client.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use soramode_protocol::id::NodeName;
 use soramode_protocol::node::{Source, StorageState};
 use soramode_protocol::time::Time;
 
 use crate::cluster::Incarnation;
+use crate::ctx::Ctx;
 use crate::effect::Action;
-use crate::gate::{Ctx, Gate};
+use crate::handles::Timestamp;
 use crate::snapshot::{POLL_PAUSE, POLL_PAUSE_BLOCKED, Settings, SoraFeed};
-use crate::timers::Timer;
-use crate::waits::Changed;
+use crate::timers::{Timer, Timers};
 
-/// What each source has told.
-pub(crate) struct Known {
-    /// Whether the control socket's clients have told of everybody.
+/// What each source has reported.
+pub(crate) struct SyncState {
+    node_name: NodeName,
+    /// State of the storage at the start.
+    storage: StorageState,
+    started: Timestamp,
+    /// Whether the control socket's clients have reported every connection.
     socket: bool,
-    /// When one of them last told of a connection.
+    /// When one of them last reported a connection.
     socket_contact: Option<Time>,
-    sora: Option<SoraTruth>,
+    sora: Option<SoraSource>,
     /// Earlier incarnations without a record; `None` on a node outside a cluster, or with its state.
     untracked: Option<UntrackedIncarnations>,
 }
@@ -40,64 +45,79 @@ pub(crate) enum UntrackedIncarnations {
     },
 }
 
-struct SoraTruth {
-    /// Whether the whole truth has been told once.
+struct SoraSource {
+    /// Whether a poll has shown every connection since the start.
     is_known: bool,
     last_contact: Option<Time>,
-    /// Where it can be asked.
-    api: Option<Polls>,
+    /// Its API, where there is one.
+    api: Option<ApiPoller>,
 }
 
 #[derive(Default)]
-struct Polls {
+struct ApiPoller {
     poll: Poll,
-    /// A poll that began then or later must say so before the node counts as empty; by the boot clock.
-    confirm_from: Option<Duration>,
+    /// The node does not count as empty before a poll shows it that began then or later; by the boot clock.
+    verify_since: Option<Duration>,
     problem: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Poll {
     #[default]
-    Resting,
-    UnderWay,
-    /// And another is wanted after it: it may have begun too early.
-    UnderWayAndWanted,
+    Idle,
+    InFlight,
+    /// Another follows: the one in flight may have begun too early.
+    InFlightThenAgain,
 }
 
-impl Known {
-    /// At the start.
-    pub(crate) fn new(settings: &Settings, untracked: Option<UntrackedIncarnations>) -> Self {
-        let api = || match settings.sora.feed {
-            SoraFeed::WebhooksAndApi => Some(Polls::default()),
-            SoraFeed::None | SoraFeed::Webhooks => None,
+impl SyncState {
+    /// Creates the state of a start. A node that starts closed does not count as empty before Sora has been polled.
+    pub(crate) fn new(
+        settings: &Settings,
+        started: Timestamp,
+        untracked: Option<UntrackedIncarnations>,
+        starts_closed: bool,
+    ) -> Self {
+        let poller = || ApiPoller {
+            verify_since: starts_closed.then_some(started.boot),
+            ..ApiPoller::default()
         };
-        match settings.sora.feed {
-            SoraFeed::None => Self {
-                socket: settings.assume_complete,
-                socket_contact: None,
-                sora: None,
-                untracked,
-            },
-            SoraFeed::Webhooks | SoraFeed::WebhooksAndApi => {
-                let sora = SoraTruth {
-                    is_known: settings.assume_complete,
-                    last_contact: None,
-                    api: api(),
-                };
-                Self {
-                    socket: true,
-                    socket_contact: None,
-                    sora: Some(sora),
-                    untracked,
-                }
-            }
+        let sora = match settings.sora.feed {
+            SoraFeed::None => None,
+            feed @ (SoraFeed::Webhooks | SoraFeed::WebhooksAndApi) => Some(SoraSource {
+                is_known: settings.assume_complete,
+                last_contact: None,
+                api: (feed == SoraFeed::WebhooksAndApi).then(poller),
+            }),
+        };
+        Self {
+            node_name: settings.node_name.clone(),
+            storage: settings.storage.state,
+            started,
+            socket: settings.assume_complete || sora.is_some(),
+            socket_contact: None,
+            sora,
+            untracked,
         }
     }
 
-    /// A client of the control socket told of a connection.
-    pub(crate) const fn heard_socket(&mut self, now: Time) {
+    /// Has Sora polled at once after the start.
+    pub(crate) fn start_polls(&self, timers: &mut Timers) {
+        if self.has_api() {
+            timers.set(Timer::Poll, self.started.boot);
+        }
+    }
+
+    /// Notes that a client of the control socket reported a connection.
+    pub(crate) const fn on_socket_contact(&mut self, now: Time) {
         self.socket_contact = Some(now);
+    }
+
+    /// Notes that Sora reported something.
+    pub(crate) const fn on_sora_contact(&mut self, now: Time) {
+        if let Some(sora) = &mut self.sora {
+            sora.last_contact = Some(now);
+        }
     }
 
     /// Earlier incarnations whose sessions are not known to have ended.
@@ -109,154 +129,131 @@ impl Known {
         self.untracked = untracked;
     }
 
-    /// Whether Sora's API can be polled for every session.
+    /// Returns whether Sora's API can be polled.
     pub(crate) fn has_api(&self) -> bool {
-        self.polls().is_some()
+        self.poller().is_some()
     }
 
-    /// Whether the sessions are those of a Sora.
+    /// Returns whether a Sora feeds the gate.
     pub(crate) const fn has_sora(&self) -> bool {
         self.sora.is_some()
     }
 
-    /// Sora said something.
-    pub(crate) const fn heard_sora(&mut self, now: Time) {
-        if let Some(sora) = &mut self.sora {
-            sora.last_contact = Some(now);
-        }
-    }
-
-    /// Whether the whole truth has been told at some time since the start.
+    /// Returns whether every session has been reported at some time since the start.
     pub(crate) fn is_known(&self) -> bool {
-        self.is_told() && self.untracked.is_none()
+        self.is_reported() && self.untracked.is_none()
     }
 
-    /// Whether each source has reported everything.
-    fn is_told(&self) -> bool {
+    /// Returns whether each source has reported everything.
+    fn is_reported(&self) -> bool {
         self.socket && self.sora.as_ref().is_none_or(|sora| sora.is_known)
     }
 
-    /// The same, or Sora or etcd has been asked and may answer any moment.
-    pub(crate) fn is_known_soon(&self) -> bool {
-        let is_asked = self.polls().is_some_and(|polls| polls.problem.is_none());
+    /// Returns whether every session is known, or may be at any moment, when a poll of Sora or a read of etcd ends.
+    pub(crate) fn is_synced_soon(&self) -> bool {
+        let is_polled = self.poller().is_some_and(|api| api.problem.is_none());
         let is_being_read = self.untracked == Some(UntrackedIncarnations::Unread);
-        self.is_known() || (self.socket && is_asked) || (self.is_told() && is_being_read)
+        self.is_known() || (self.socket && is_polled) || (self.is_reported() && is_being_read)
     }
 
-    /// Whether only an operator or a client can make the session list complete.
+    /// Returns whether only an operator or a client can make the session list complete.
     pub(crate) fn needs_report_or_purge(&self) -> bool {
         matches!(self.untracked, Some(UntrackedIncarnations::Own { .. })) && !self.has_api()
     }
 
-    /// Whether what is known is known to be so still.
-    pub(crate) fn is_confirmed(&self) -> bool {
-        self.is_known()
-            && self
-                .polls()
-                .is_none_or(|polls| polls.confirm_from.is_none())
+    /// Returns whether every session is known, and nothing is left to verify.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.is_known() && self.poller().is_none_or(|api| api.verify_since.is_none())
     }
 
-    fn polls(&self) -> Option<&Polls> {
+    fn poller(&self) -> Option<&ApiPoller> {
         self.sora.as_ref().and_then(|sora| sora.api.as_ref())
     }
 
-    fn polls_mut(&mut self) -> Option<&mut Polls> {
+    fn poller_mut(&mut self) -> Option<&mut ApiPoller> {
         self.sora.as_mut().and_then(|sora| sora.api.as_mut())
     }
-}
 
-impl Gate {
-    /// At the start Sora is asked at once, and a node that starts closed is not taken for empty before it has answered.
-    pub(crate) fn begin_polls(&mut self) {
-        let (now, is_block) = (self.started.boot, self.mode.mode.is_block());
-        if let Some(polls) = self.known.polls_mut() {
-            polls.confirm_from = is_block.then_some(now);
-            self.timers.set(Timer::Poll, now);
+    /// Requires that a poll which begins from now on shows the sessions that the gate knows.
+    pub(crate) fn require_verification(&mut self, ctx: &mut Ctx) {
+        if let Some(api) = self.poller_mut() {
+            api.verify_since = Some(ctx.now.boot);
+            self.request_poll(ctx);
         }
     }
 
-    /// Sora must say once more that it is as the gate believes, from now on.
-    pub(crate) fn confirm(&mut self, ctx: &mut Ctx) {
-        if let Some(polls) = self.known.polls_mut() {
-            polls.confirm_from = Some(ctx.now.boot);
-            self.want_poll(ctx);
+    /// Drops that requirement: the node is open.
+    pub(crate) fn clear_verification(&mut self) {
+        if let Some(api) = self.poller_mut() {
+            api.verify_since = None;
         }
     }
 
-    /// An open node has nothing to confirm.
-    pub(crate) fn confirm_nothing(&mut self) {
-        if let Some(polls) = self.known.polls_mut() {
-            polls.confirm_from = None;
-        }
-    }
-
-    pub(crate) fn want_poll(&mut self, ctx: &mut Ctx) {
-        let Some(polls) = self.known.polls_mut() else {
+    pub(crate) fn request_poll(&mut self, ctx: &mut Ctx) {
+        let Some(api) = self.poller_mut() else {
             return;
         };
-        polls.poll = match polls.poll {
-            Poll::Resting => {
-                ctx.effects.actions.push(Action::Poll);
-                Poll::UnderWay
+        api.poll = match api.poll {
+            Poll::Idle => {
+                ctx.act(Action::Poll);
+                Poll::InFlight
             }
-            Poll::UnderWay | Poll::UnderWayAndWanted => Poll::UnderWayAndWanted,
+            Poll::InFlight | Poll::InFlightThenAgain => Poll::InFlightThenAgain,
         };
-        self.timers.cancel(Timer::Poll);
+        ctx.timers.cancel(Timer::Poll);
     }
 
-    /// A complete Report names every session but those of a Sora.
-    pub(crate) fn report_succeeded(&mut self, ctx: &mut Ctx) {
-        self.known.socket = true;
-        if !self.known.has_sora() {
-            self.clear_untracked(ctx);
-        }
+    /// Takes in that clients of the control socket have reported every connection.
+    pub(crate) const fn on_complete_report(&mut self) {
+        self.socket = true;
     }
 
-    /// A poll that began then has told everything.
-    pub(crate) fn poll_succeeded(&mut self, ctx: &mut Ctx, began: Duration) {
-        self.known.heard_sora(ctx.now.wall);
-        if began >= self.started.boot {
-            self.known
-                .sora
-                .iter_mut()
-                .for_each(|sora| sora.is_known = true);
-            self.clear_untracked(ctx);
+    /// Takes in that a poll which began then has shown every connection of Sora. Returns whether it began after the start.
+    pub(crate) fn on_poll_read(&mut self, now: Time, began: Duration) -> bool {
+        self.on_sora_contact(now);
+        let is_of_this_start = began >= self.started.boot;
+        if let Some(sora) = &mut self.sora {
+            sora.is_known |= is_of_this_start;
         }
-        if let Some(polls) = self.known.polls_mut() {
-            polls.problem = None;
-            polls.confirm_from = polls.confirm_from.filter(|from| began < *from);
-        }
-        self.poll_over(ctx);
-        self.tell_held_vanished(ctx);
-        self.waits.note(Changed::Sessions);
+        is_of_this_start
     }
 
-    pub(crate) fn poll_failed(&mut self, ctx: &mut Ctx, why: String) {
-        if let Some(polls) = self.known.polls_mut() {
-            polls.problem = Some(why);
+    /// Ends a poll that succeeded, and sets the time of the next one.
+    pub(crate) fn on_poll_succeeded(&mut self, ctx: &mut Ctx, began: Duration, is_closed: bool) {
+        if let Some(api) = self.poller_mut() {
+            api.problem = None;
+            api.verify_since = api.verify_since.filter(|since| began < *since);
         }
-        self.poll_over(ctx);
+        self.end_poll(ctx, is_closed);
     }
 
-    fn poll_over(&mut self, ctx: &mut Ctx) {
-        let Some(polls) = self.known.polls_mut() else {
+    /// Ends a poll that failed, and sets the time of the next one.
+    pub(crate) fn on_poll_failed(&mut self, ctx: &mut Ctx, why: String) {
+        if let Some(api) = self.poller_mut() {
+            api.problem = Some(why);
+        }
+        self.end_poll(ctx, true);
+    }
+
+    fn end_poll(&mut self, ctx: &mut Ctx, is_urgent: bool) {
+        let is_urgent = is_urgent || !self.is_known();
+        let Some(api) = self.poller_mut() else {
             return;
         };
-        let (was, failed) = (std::mem::take(&mut polls.poll), polls.problem.is_some());
-        if was == Poll::UnderWayAndWanted {
-            return self.want_poll(ctx);
+        if std::mem::take(&mut api.poll) == Poll::InFlightThenAgain {
+            return self.request_poll(ctx);
         }
-        let is_urgent = failed || self.mode.mode.is_block() || !self.known.is_known();
         let pause = if is_urgent {
             POLL_PAUSE_BLOCKED
         } else {
             POLL_PAUSE
         };
-        self.timers.set(Timer::Poll, ctx.now.boot + pause);
+        ctx.timers.set(Timer::Poll, ctx.now.boot + pause);
     }
 
+    /// Sources of sessions, as the status shows them.
     pub(crate) fn sources(&self) -> Vec<Source> {
-        let why = |is_incomplete: bool| match is_incomplete.then(|| self.what_is_missing()) {
+        let why = |is_incomplete: bool| match is_incomplete.then(|| self.describe_missing()) {
             Some((reason, remedy)) => (Some(reason), remedy),
             None => (None, None),
         };
@@ -266,44 +263,42 @@ impl Gate {
             complete: self.is_socket_complete(),
             incomplete_reason,
             hint,
-            last_contact: self.known.socket_contact,
+            last_contact: self.socket_contact,
             problem: None,
         }];
-        if let Some(sora) = &self.known.sora {
-            let complete = self.known.is_confirmed();
-            let problem = sora.api.as_ref().and_then(|polls| polls.problem.clone());
-            let (name, last_contact) = ("sora".to_owned(), sora.last_contact);
+        if let Some(sora) = &self.sora {
+            let complete = self.is_synced();
             let (incomplete_reason, hint) = why(!complete);
             sources.push(Source {
-                name,
+                name: "sora".to_owned(),
                 complete,
                 incomplete_reason,
                 hint,
-                last_contact,
-                problem,
+                last_contact: sora.last_contact,
+                problem: sora.api.as_ref().and_then(|api| api.problem.clone()),
             });
         }
         sources
     }
 
-    /// Whether the control socket's clients have reported everything; earlier sessions of a Sora are its own to report.
-    fn is_socket_complete(&self) -> bool {
-        self.known.socket && (self.known.has_sora() || self.known.untracked.is_none())
+    /// Returns whether the control socket's clients have reported everything; earlier sessions of a Sora are its own to report.
+    const fn is_socket_complete(&self) -> bool {
+        self.socket && (self.has_sora() || self.untracked.is_none())
     }
 
-    /// Why the sessions are not all known, and what to do about it.
-    pub(crate) fn what_is_missing(&self) -> (String, Option<String>) {
+    /// Describes why not all sessions are known, and the remedy.
+    pub(crate) fn describe_missing(&self) -> (String, Option<String>) {
         let node = &self.node_name;
-        if let Some(missing) = self.describe_untracked().filter(|_| self.known.is_told()) {
+        if let Some(missing) = self.describe_untracked().filter(|_| self.is_reported()) {
             return missing;
         }
-        let since = match self.settings.storage.state {
+        let since = match self.storage {
             StorageState::Failed => "could not use its stored state when it started",
             StorageState::Ok | StorageState::Memory => {
                 "was started beside an SFU that may already have had sessions"
             }
         };
-        let Some(sora) = &self.known.sora else {
+        let Some(sora) = &self.sora else {
             let reason =
                 format!("soramoded on {node} has received no complete Report, and {since}");
             return (
@@ -311,9 +306,8 @@ impl Gate {
                 Some("Send a complete Report from the signalling server".to_owned()),
             );
         };
-        let problem = |polls: &Polls| {
-            polls
-                .problem
+        let problem = |api: &ApiPoller| {
+            api.problem
                 .as_ref()
                 .map(|problem| format!(" ({problem})"))
                 .unwrap_or_default()
@@ -328,20 +322,50 @@ impl Gate {
                         .to_owned(),
                 ),
             ),
-            Some(polls) if !sora.is_known => (
+            Some(api) if !sora.is_known => (
                 format!(
                     "soramoded on {node} has had no usable answer from Sora's API{}, and {since}",
-                    problem(polls)
+                    problem(api)
                 ),
                 Some("Check --sora-api, and that Sora runs".to_owned()),
             ),
-            Some(polls) => (
+            Some(api) => (
                 format!(
                     "Sora's API has yet to confirm the sessions of soramoded on {node}{}",
-                    problem(polls)
+                    problem(api)
                 ),
                 None,
             ),
         }
+    }
+
+    /// Describes why untracked incarnations make the session list incomplete, and the remedy.
+    fn describe_untracked(&self) -> Option<(String, Option<String>)> {
+        let node = &self.node_name;
+        let described = match self.untracked()? {
+            UntrackedIncarnations::Unread => {
+                let reason = format!(
+                    "{node} has no record of an earlier run, and has not yet read from etcd whether one owns channels"
+                );
+                let remedy =
+                    "It does so when it joins its cluster: soramode status shows what it waits for";
+                (reason, Some(remedy.to_owned()))
+            }
+            UntrackedIncarnations::Own { .. } => {
+                let reason = format!(
+                    "{node} has no record of its earlier run, which still owns channels in etcd"
+                );
+                let source = if self.has_sora() {
+                    "Make soramoded ask Sora, with --sora-api"
+                } else {
+                    "Send a complete Report from the signalling server"
+                };
+                let purge = format!(
+                    "{source}; or, once the SFU serves none of that run's clients, run: soramode nodes purge {node} --accept-risk=still-running"
+                );
+                (reason, Some(purge).filter(|_| !self.has_api()))
+            }
+        };
+        Some(described)
     }
 }

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::input::SocketId;
+use crate::handles::{SocketId, WaitId};
 use crate::tables::slab::Slot;
-use crate::waits::WaitId;
 
 /// What a deadline is for. Where several are due at the same time, they fire in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::RecvFlags;
-use soramode_core::input::SocketId;
+use soramode_core::handles::SocketId;
 use soramode_protocol::access::Access;
 use soramode_protocol::envelope::{ReplyTo, write_answer};
 use soramode_protocol::error::{Error, ErrorType};

@@ -11,8 +11,9 @@ use soramode_protocol::node::Membership;
 use crate::cluster::claim::{Claim, Found, Outcome, Reply};
 use crate::cluster::placement::{Candidate, Place as Belongs, place};
 use crate::cluster::{Incarnation, Token};
+use crate::ctx::Ctx;
 use crate::effect::{Action, Record};
-use crate::gate::{Ctx, Gate, Refusable};
+use crate::node::Node;
 use crate::snapshot::TakeoverWait;
 
 use super::etcd::{ClaimOp, EtcdRequest};
@@ -96,18 +97,18 @@ impl Member {
     }
 }
 
-impl Gate {
+impl Node {
     /// Asks the cluster about a channel; `None` if whoever waits is answered later.
     pub(crate) fn ask_cluster(
         &mut self,
         ctx: &mut Ctx,
         channel_id: &ChannelId,
         waiter: Waiter,
-    ) -> Option<Refusable<Decision>> {
+    ) -> Option<Result<Decision, Error>> {
         if self.membership != Membership::Joined {
             return Some(Err(Error::cluster_unavailable(ISOLATED)));
         }
-        let mode = self.mode.mode;
+        let mode = self.mode.mode();
         let reply_to = waiter.reply_to();
         let is_deferrable = waiter.is_deferrable();
         let hops = waiter.hops();
@@ -143,7 +144,7 @@ impl Gate {
     /// A claim, where the channel belongs here if it is nobody's; else it is looked for first.
     fn first_wish(&mut self, ctx: &Ctx, channel_id: &ChannelId, hops: u8) -> ClaimOp {
         let is_here = matches!(
-            self.belongs(self.mode.mode, channel_id, hops),
+            self.belongs(self.mode.mode(), channel_id, hops),
             Belongs::Here
         );
         if is_here && self.can_claim(ctx.now.boot) {
@@ -154,7 +155,7 @@ impl Gate {
     }
 
     fn can_claim(&self, now: Duration) -> bool {
-        self.can_claim_in(self.mode.mode, now)
+        self.can_claim_in(self.mode.mode(), now)
     }
 
     fn can_claim_in(&self, mode: Mode, now: Duration) -> bool {
@@ -187,7 +188,7 @@ impl Gate {
         (by, reply): (Incarnation, Result<Reply, String>),
     ) {
         let now = ctx.now.boot;
-        let mode = self.mode.mode;
+        let mode = self.mode.mode();
         let Some(member) = self.member() else { return };
         if !member.asking.contains_key(&channel_id) {
             return self.drop_stray(ctx, channel_id, (by, reply));

@@ -9,9 +9,10 @@ use soramode_protocol::node::{ClusterNodes, ListClusterNodes, Membership, Orphan
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::time::Time;
 
+use crate::ctx::Ctx;
 use crate::effect::Action;
-use crate::gate::{Ctx, Gate};
-use crate::input::{ReplyHandle, SocketId};
+use crate::handles::{ReplyHandle, SocketId};
+use crate::node::Node;
 
 use super::etcd::{EtcdRequest, Owned};
 
@@ -50,7 +51,7 @@ impl Counts {
     }
 }
 
-impl Gate {
+impl Node {
     /// Answers with the nodes; their orphaned channels are counted first, where that is wanted and was not done a moment ago.
     pub(crate) fn list_nodes(
         &mut self,

@@ -15,7 +15,7 @@ use soramode_protocol::time::Time;
 use crate::cluster::claim::{Claim, Found, Reply};
 use crate::cluster::history::{Configuration, Fall, Refusal, Shown};
 use crate::cluster::{Incarnation, Token};
-use crate::input::{ReplyHandle, SocketId};
+use crate::handles::{ReplyHandle, SocketId};
 
 /// Something to be done in etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]

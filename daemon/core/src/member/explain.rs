@@ -12,9 +12,10 @@ use soramode_protocol::node::Membership;
 use soramode_protocol::reply::{Answer, Reply as Told};
 
 use crate::cluster::claim::{Found, Outcome, Reply};
+use crate::ctx::Ctx;
 use crate::effect::Action;
-use crate::gate::{Ctx, Gate};
-use crate::input::{ReplyHandle, SocketId};
+use crate::handles::{ReplyHandle, SocketId};
+use crate::node::Node;
 
 use super::claims::{CLAIMS_MAX, Here, ISOLATED, Newcomers, ON_ITS_WAY, PLACE_LOST, Step};
 use super::etcd::{ClaimOp, EtcdRequest};
@@ -56,7 +57,7 @@ impl Explaining {
     }
 }
 
-impl Gate {
+impl Node {
     /// Answers at once, or, where the cluster must be asked, later.
     pub(crate) fn explain(
         &mut self,
@@ -194,7 +195,7 @@ impl Gate {
         (mode, now): (Mode, Duration),
     ) -> Option<Ruling> {
         // In another mode than the present one the others would know of that.
-        let published = if mode == self.mode.mode {
+        let published = if mode == self.mode.mode() {
             found.mode
         } else {
             Some(mode)

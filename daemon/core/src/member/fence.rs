@@ -9,9 +9,10 @@ use soramode_protocol::event::EndReason;
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::node::Membership;
 
+use crate::ctx::Ctx;
 use crate::effect::Action;
-use crate::gate::{Ctx, Gate};
-use crate::input::SocketId;
+use crate::handles::SocketId;
+use crate::node::Node;
 use crate::snapshot::FenceMeans;
 use crate::tables::slab::Slot;
 use crate::timers::Timer;
@@ -66,7 +67,7 @@ impl Fences {
     }
 }
 
-impl Gate {
+impl Node {
     /// The right is over: nobody is admitted, and every session ends.
     pub(super) fn fence_all(&mut self, ctx: &mut Ctx) {
         self.set_membership(ctx, Membership::Fenced);
@@ -108,7 +109,7 @@ impl Gate {
         };
         let sessions: Vec<EndSession> = self.sessions_of(&of);
         // Where everybody has left, and is known to have, nothing is to be ended any more.
-        if sessions.is_empty() && self.known.is_known() {
+        if sessions.is_empty() && self.sync.is_known() {
             return self.fence_over(ctx, id);
         }
         let means = self
@@ -116,9 +117,7 @@ impl Gate {
             .map_or(FenceMeans::None, |member| member.settings.on_fence);
         match means {
             // Until whoever knows of the SFU says that nobody is there any more.
-            FenceMeans::None => self
-                .timers
-                .set(Timer::Fence(id), ctx.now.boot + FENCE_PAUSE),
+            FenceMeans::None => ctx.timers.set(Timer::Fence(id), ctx.now.boot + FENCE_PAUSE),
             FenceMeans::SoraApi | FenceMeans::Exec | FenceMeans::Socket => {
                 ctx.effects.actions.push(Action::Fence { id, of, sessions });
             }
@@ -151,8 +150,7 @@ impl Gate {
             return;
         };
         fence.told = Some(clients);
-        self.timers
-            .set(Timer::Fence(id), ctx.now.boot + FENCE_PAUSE);
+        ctx.timers.set(Timer::Fence(id), ctx.now.boot + FENCE_PAUSE);
         self.look_at_fence(ctx, id);
     }
 
@@ -196,15 +194,14 @@ impl Gate {
                     return;
                 };
                 fence.problem = Some(why);
-                self.timers
-                    .set(Timer::Fence(id), ctx.now.boot + FENCE_PAUSE);
+                ctx.timers.set(Timer::Fence(id), ctx.now.boot + FENCE_PAUSE);
             }
         }
     }
 
     /// What it named has ended.
     fn fence_over(&mut self, ctx: &mut Ctx, id: u64) {
-        self.timers.cancel(Timer::Fence(id));
+        ctx.timers.cancel(Timer::Fence(id));
         let Some(fence) = self
             .member()
             .and_then(|member| member.fences.under_way.remove(&id))

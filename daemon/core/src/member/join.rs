@@ -7,8 +7,9 @@ use soramode_protocol::node::Membership;
 
 use crate::cluster::Incarnation;
 use crate::cluster::gone::Roll;
+use crate::ctx::Ctx;
 use crate::effect::Record;
-use crate::gate::{Ctx, Gate};
+use crate::node::Node;
 use crate::snapshot::StoredMember;
 use crate::sync::UntrackedIncarnations;
 
@@ -97,7 +98,7 @@ fn own_key(looked: &MembershipView) -> OwnKey {
     }
 }
 
-impl Gate {
+impl Node {
     /// A linearizable read of all members was answered.
     pub(super) fn looked(&mut self, ctx: &mut Ctx, mut looked: MembershipView) {
         if !self.trusts(ctx, &mut looked) {
@@ -137,7 +138,7 @@ impl Gate {
                     member.renewed_at = Some(now.wall);
                 }
                 self.watch_right(ctx);
-                self.set_membership_timer(now.boot);
+                self.set_membership_timer(ctx);
             }
             NextStep::Fence => self.fence_all(ctx),
             NextStep::Activated {
@@ -173,7 +174,7 @@ impl Gate {
         if let Some(member) = self.member() {
             member.publication.joining(mode);
         }
-        let reads_claims = self.known.untracked() == Some(&UntrackedIncarnations::Unread);
+        let reads_claims = self.sync.untracked() == Some(&UntrackedIncarnations::Unread);
         Self::order(
             ctx,
             EtcdRequest::Join {
@@ -215,11 +216,11 @@ impl Gate {
 
     /// A read that was sent then shows the node's own key: its right begins.
     fn enter(&mut self, ctx: &mut Ctx, incarnation: Incarnation, is_first: bool) {
-        let (now, wall) = (ctx.now.boot, ctx.now.wall);
+        let wall = ctx.now.wall;
         let Some(member) = self.member() else { return };
         let terms = member.settings.terms;
         member.renewed_at = Some(wall);
-        let has_untracked = self.known.untracked().is_some();
+        let has_untracked = self.sync.untracked().is_some();
         let stored = StoredMember {
             incarnation,
             fence_after: terms.fence_after,
@@ -231,7 +232,7 @@ impl Gate {
             self.set_membership(ctx, Membership::Joined);
         }
         self.watch_right(ctx);
-        self.set_membership_timer(now);
+        self.set_membership_timer(ctx);
     }
 
     /// Does what waited for a read, since etcd answers.
@@ -270,7 +271,7 @@ impl Gate {
 
     /// Returns the mode that the other nodes are to know: a node that is `initial` because it was isolated goes back to `normal`.
     pub(super) fn mode_to_publish(&self) -> Mode {
-        match self.mode.mode {
+        match self.mode.mode() {
             Mode::Initial => Mode::Normal,
             mode @ (Mode::Normal | Mode::BlockNewSession | Mode::BlockNewConnection) => mode,
         }

@@ -28,9 +28,10 @@ use soramode_protocol::time::Time;
 
 use crate::cluster::join::{Past, PastSessions};
 use crate::cluster::{Incarnation, Token};
-use crate::effect::{Action, Record};
-use crate::gate::{Ctx, Gate};
+use crate::ctx::Ctx;
+use crate::effect::Record;
 use crate::input::HostState;
+use crate::node::Node;
 use crate::snapshot::{ClusterSettings, Stored, StoredMember};
 use counts::Counts;
 use etcd::{EtcdRequest, EtcdResponse, Joined, Load, NodeRecord};
@@ -132,7 +133,7 @@ pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Gate {
+impl Node {
     /// The node as a member, where it is one: everything in this module begins with it.
     pub(crate) fn member(&mut self) -> Option<&mut Member> {
         self.member.as_deref_mut()
@@ -148,7 +149,7 @@ impl Gate {
             .cloned()
             .collect();
         if host == HostState::Rebooted && member.ownership.end_previous() {
-            self.known.set_untracked(None);
+            self.sync.set_untracked(None);
         }
         let Some(member) = self.member() else { return };
         let left: Vec<ChannelId> = member
@@ -190,14 +191,15 @@ impl Gate {
             Membership::Isolated => self.set_membership(ctx, Membership::Isolated),
             Membership::Fenced | Membership::Standalone => self.fence_all(ctx),
         }
-        self.set_membership_timer(now);
+        self.set_membership_timer(ctx);
     }
 
-    fn set_membership_timer(&mut self, now: Duration) {
+    fn set_membership_timer(&mut self, ctx: &mut Ctx) {
+        let now = ctx.now.boot;
         let right = self.member().and_then(|member| member.ownership.lease());
         match right.and_then(|right| right.next_deadline(now)) {
-            Some(at) => self.timers.set(crate::timers::Timer::Membership, at),
-            None => self.timers.cancel(crate::timers::Timer::Membership),
+            Some(at) => ctx.timers.set(crate::timers::Timer::Membership, at),
+            None => ctx.timers.cancel(crate::timers::Timer::Membership),
         }
     }
 
@@ -254,7 +256,7 @@ impl Gate {
     }
 
     fn order(ctx: &mut Ctx, order: EtcdRequest) {
-        ctx.effects.actions.push(Action::Etcd(Box::new(order)));
+        ctx.request_etcd(order);
     }
 
     /// A node that has nothing leaves when its daemon stops; one that has sessions means to go on with them.

@@ -6,9 +6,10 @@ use soramode_protocol::error::Error;
 use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
 use soramode_protocol::reply::{Answer, Reply};
 
+use crate::ctx::Ctx;
 use crate::effect::Action;
-use crate::gate::{Ctx, Gate};
-use crate::input::ReplyHandle;
+use crate::handles::ReplyHandle;
+use crate::node::Node;
 
 use super::etcd::EtcdRequest;
 
@@ -54,7 +55,7 @@ impl Publication {
     }
 }
 
-impl Gate {
+impl Node {
     /// Changes the mode, and answers at once or when the others know.
     pub(crate) fn change_mode(
         &mut self,
@@ -62,8 +63,8 @@ impl Gate {
         reply_to: ReplyHandle,
         (change, actor): (ChangeMode, &Arc<str>),
     ) -> Option<Answer> {
-        let opens = change.mode == SettableMode::Normal && self.mode.mode != Mode::Normal;
-        if self.member.is_none() || (opens && self.may_change(ctx.now, &change).is_err()) {
+        let opens = change.mode == SettableMode::Normal && self.mode.mode() != Mode::Normal;
+        if self.member.is_none() || (opens && self.check_change(ctx, &change).is_err()) {
             return Some(self.change_mode_here(ctx, change, actor));
         }
         if opens {
@@ -90,7 +91,7 @@ impl Gate {
         changed: ModeChanged,
     ) -> Option<Answer> {
         let wanted = self.mode_to_publish();
-        let superseded = self.mode.clone();
+        let superseded = self.mode.state().clone();
         let member = self.member()?;
         let openings = std::mem::take(&mut member.publication.openings);
         let can_tell = member.incarnation().is_some();
@@ -230,7 +231,7 @@ impl Gate {
         let openings = std::mem::take(&mut member.publication.openings)
             .into_iter()
             .map(|opening| opening.reply_to);
-        let refusal = self.unwritable();
+        let refusal = self.storage.refusal();
         ctx.effects.actions.extend(
             owed.chain(openings)
                 .map(|reply_to| Action::Answer(reply_to, Err(refusal.clone()))),

@@ -5,14 +5,15 @@ use soramode_protocol::id::ChannelId;
 use crate::cluster::Incarnation;
 use crate::cluster::claim::Reply;
 use crate::cluster::readopt::Readopted;
+use crate::ctx::Ctx;
 use crate::effect::Record;
-use crate::gate::{Ctx, Gate};
+use crate::node::Node;
 use crate::snapshot::StoredMember;
 
 use super::etcd::{EtcdRequest, FenceScope};
 use super::ownership_steps::Migration;
 
-impl Gate {
+impl Node {
     /// Orders what is left, or goes on if nothing is.
     pub(super) fn readopt_rest(&mut self, ctx: &mut Ctx) {
         let Some(member) = self.member() else { return };
@@ -91,7 +92,7 @@ impl Gate {
         let Some(incarnation) = member.ownership.finish_migration() else {
             return;
         };
-        let has_untracked = self.known.untracked().is_some();
+        let has_untracked = self.sync.untracked().is_some();
         ctx.effects.records.push(Record::Member(Some(StoredMember {
             incarnation,
             fence_after,

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use soramode_protocol::id::ChannelId;
 
 use crate::cluster::Token;
+use crate::ctx::Ctx;
 use crate::effect::Record;
-use crate::gate::{Ctx, Gate};
+use crate::node::Node;
 
 use super::etcd::EtcdRequest;
 
@@ -22,7 +23,7 @@ pub(super) struct Releases {
     unanswered: BTreeSet<(ChannelId, Token)>,
 }
 
-impl Gate {
+impl Node {
     /// The channel is not this node's any more: its session has ended.
     pub(crate) fn release(&mut self, ctx: &mut Ctx, channel: &ChannelId) {
         let Some(member) = self.member() else { return };

@@ -14,9 +14,10 @@ use crate::cluster::history::{
 };
 use crate::cluster::right::Right;
 use crate::cluster::{FenceAfter, Incarnation};
+use crate::ctx::Ctx;
 use crate::effect::{Action, Record};
-use crate::gate::{Ctx, Gate};
-use crate::input::ReplyHandle;
+use crate::handles::ReplyHandle;
+use crate::node::Node;
 use crate::snapshot::StoredMember;
 
 use super::Member;
@@ -102,7 +103,7 @@ impl Member {
     }
 }
 
-impl Gate {
+impl Node {
     /// Whether a read counts: it is of the etcd that the node knows, or of the first one.
     pub(super) fn trusts(&mut self, ctx: &mut Ctx, looked: &mut MembershipView) -> bool {
         let Some(member) = self.member() else {
@@ -149,7 +150,7 @@ impl Gate {
             if let Some(fence_after) = member.leave_history(now) {
                 let (incarnation, has_untracked) = (
                     Incarnation::OF_ANOTHER_HISTORY,
-                    self.known.untracked().is_some(),
+                    self.sync.untracked().is_some(),
                 );
                 ctx.effects.records.push(Record::Member(Some(StoredMember {
                     incarnation,
@@ -241,8 +242,8 @@ impl Gate {
         init: &InitCluster,
     ) -> Option<Answer> {
         let (cluster_id, history_id) = (
-            ClusterId::generate(self.random_bytes()),
-            HistoryId::generate(self.random_bytes()),
+            ClusterId::generate(ctx.random.bytes()),
+            HistoryId::generate(ctx.random.bytes()),
         );
         let Some(member) = self.member() else {
             return Some(Err(Error::no_cluster()));

@@ -6,19 +6,19 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::cluster::Incarnation;
+use crate::ctx::Ctx;
 use crate::effect::Record;
-use crate::gate::{Ctx, Gate};
+use crate::node::Node;
 use crate::snapshot::StoredMember;
 use crate::sync::UntrackedIncarnations;
-use crate::waits::Changed;
 
 /// Between two reads of the claims that show whether they still own channels: another node may have taken those over.
 const RECOUNT_PAUSE: Duration = Duration::from_mins(1);
 
-impl Gate {
+impl Node {
     /// Takes in which incarnations of the node own channels.
     pub(super) fn on_own_claims_read(&mut self, ctx: &mut Ctx, mut owners: BTreeSet<Incarnation>) {
-        if self.known.untracked().is_none() {
+        if self.sync.untracked().is_none() {
             return;
         }
         let Some(member) = self.member() else { return };
@@ -28,11 +28,10 @@ impl Gate {
         if owners.is_empty() {
             self.clear_untracked(ctx);
         } else {
-            self.known.set_untracked(Some(UntrackedIncarnations::Own {
+            self.sync.set_untracked(Some(UntrackedIncarnations::Own {
                 incarnations: owners,
                 read_at: ctx.now.boot,
             }));
-            self.waits.note(Changed::Sessions);
         }
     }
 
@@ -41,7 +40,7 @@ impl Gate {
         let Some(member) = self.member.as_deref() else {
             return;
         };
-        let (is_purged, is_due) = match self.known.untracked() {
+        let (is_purged, is_due) = match self.sync.untracked() {
             None => return,
             Some(UntrackedIncarnations::Unread) => (false, true),
             Some(UntrackedIncarnations::Own {
@@ -63,10 +62,10 @@ impl Gate {
 
     /// Drops the incarnations: their sessions are known, or have ended.
     pub(crate) fn clear_untracked(&mut self, ctx: &mut Ctx) {
-        if self.known.untracked().is_none() {
+        if self.sync.untracked().is_none() {
             return;
         }
-        self.known.set_untracked(None);
+        self.sync.set_untracked(None);
         if let Some(right) = self.member().and_then(|member| member.ownership.lease()) {
             let stored = StoredMember {
                 incarnation: right.incarnation(),
@@ -75,37 +74,6 @@ impl Gate {
             };
             ctx.effects.records.push(Record::Member(Some(stored)));
         }
-        self.tell_held_vanished(ctx);
-        self.waits.note(Changed::Sessions);
-    }
-
-    /// Describes why these incarnations make the session list incomplete, and the remedy.
-    pub(crate) fn describe_untracked(&self) -> Option<(String, Option<String>)> {
-        let node = &self.node_name;
-        let described = match self.known.untracked()? {
-            UntrackedIncarnations::Unread => {
-                let reason = format!(
-                    "{node} has no record of an earlier run, and has not yet read from etcd whether one owns channels"
-                );
-                let remedy =
-                    "It does so when it joins its cluster: soramode status shows what it waits for";
-                (reason, Some(remedy.to_owned()))
-            }
-            UntrackedIncarnations::Own { .. } => {
-                let reason = format!(
-                    "{node} has no record of its earlier run, which still owns channels in etcd"
-                );
-                let source = if self.known.has_sora() {
-                    "Make soramoded ask Sora, with --sora-api"
-                } else {
-                    "Send a complete Report from the signalling server"
-                };
-                let purge = format!(
-                    "{source}; or, once the SFU serves none of that run's clients, run: soramode nodes purge {node} --accept-risk=still-running"
-                );
-                (reason, Some(purge).filter(|_| !self.known.has_api()))
-            }
-        };
-        Some(described)
+        self.emit_vanished_if_synced(ctx);
     }
 }

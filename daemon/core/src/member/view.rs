@@ -9,14 +9,15 @@ use soramode_protocol::node::{ClusterNode, Membership};
 use soramode_protocol::reply::{Answer, Reply};
 
 use crate::cluster::{FenceAfter, Incarnation};
+use crate::ctx::Ctx;
 use crate::effect::Action;
-use crate::gate::{Ctx, Gate};
-use crate::input::ReplyHandle;
+use crate::handles::ReplyHandle;
+use crate::node::Node;
 
 use super::etcd::{EtcdRequest, NodeRecord};
 use super::{Member, millis};
 
-impl Gate {
+impl Node {
     /// How long an SFU may go on serving, from when it asked.
     pub(crate) fn grant(&self, now: Duration) -> Granted {
         let valid_for = self
@@ -87,7 +88,7 @@ impl Gate {
         let is_in = self.membership == Membership::Joined;
         ClusterNode {
             node_name: self.settings.node_name.clone(),
-            mode: Some(self.mode.mode),
+            mode: Some(self.mode.mode()),
             connected: is_in,
             epoch: (member.epoch > 0).then_some(member.epoch),
             member_since: member

@@ -7,10 +7,11 @@ use soramode_protocol::error::Error;
 use soramode_protocol::id::{ChannelId, ConnectionId, NodeName};
 use soramode_protocol::reply::Reply;
 
-use crate::admission::Newcomer;
+use crate::ctx::Ctx;
 use crate::effect::Action;
-use crate::gate::{Ctx, Gate};
-use crate::input::{ReplyHandle, SocketId};
+use crate::handles::{ReplyHandle, SocketId};
+use crate::newcomer::Newcomer;
+use crate::node::Node;
 use crate::tables::rows::Source;
 
 use super::etcd::{ClaimOp, FenceScope};
@@ -89,7 +90,7 @@ pub(crate) fn retry_after(left: Duration) -> u64 {
     millis(left).saturating_add(1)
 }
 
-impl Gate {
+impl Node {
     /// Answers everybody who waits for a channel.
     pub(super) fn settle(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, ruling: &Ruling) {
         let asking = self
@@ -113,7 +114,7 @@ impl Gate {
             Ruling::Redirect(node) => Ok(self.redirect(node)),
             Ruling::OwnerLost(left) => {
                 self.count_rejected(RejectReason::OwnerLost);
-                let (mode, retry_after_ms) = (self.mode.mode, left.map(retry_after));
+                let (mode, retry_after_ms) = (self.mode.mode(), left.map(retry_after));
                 Ok(Decision::Reject {
                     reason: RejectReason::OwnerLost,
                     mode,

@@ -8,7 +8,7 @@ use soramode_protocol::id::{ChannelId, ConnectionId, SessionId};
 use soramode_protocol::session::{Connection, ConnectionState, Session};
 use soramode_protocol::time::Time;
 
-use crate::input::{SocketId, Timestamp};
+use crate::handles::{SocketId, Timestamp};
 use crate::tables::index::{Hashing, Index};
 use crate::tables::rows::{
     ConnectionRow, Link, Moment, NONE, NewConnection, SessionOwner, SessionRow, Since,
@@ -93,8 +93,8 @@ impl Sessions {
         self.sessions.get_mut(slot)
     }
 
-    /// So many will come at once.
-    pub(crate) fn expect(&mut self, sessions: usize, connections: usize) {
+    /// Makes room for this many at once.
+    pub(crate) fn reserve(&mut self, sessions: usize, connections: usize) {
         let Self {
             hashing,
             connections: rows,

@@ -10,7 +10,8 @@ use soramode_core::cluster::{FenceAfter, Incarnation, LeaseTerms, Token};
 use soramode_core::commit_failure::retract;
 use soramode_core::effect::{Action, Effects};
 use soramode_core::gate::Gate;
-use soramode_core::input::{HostState, Input, ReplyHandle, SocketId, SoraInput, Timestamp};
+use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::input::{HostState, Input, SoraInput};
 use soramode_core::member::etcd::{
     EtcdRequest, EtcdResponse, Joined, Load, MembershipView, NodeRecord,
 };

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use soramode_core::effect::{Action, Effects, Record};
 use soramode_core::gate::Gate;
-use soramode_core::input::{AttemptResult, HostState, Input, ReplyHandle, SocketId, Timestamp};
+use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::input::{AttemptResult, HostState, Input};
 use soramode_core::outbox::{
     DELIVERIES_FAILED_KEPT, DELIVERIES_OVER_KEPT, DELIVERIES_OWED_MAX, RETRY_PAUSES,
 };

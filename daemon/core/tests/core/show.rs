@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use soramode_core::effect::{Action, Attempt, Record, WaitProgress};
-use soramode_core::input::SocketId;
+use soramode_core::handles::SocketId;
 use soramode_core::snapshot::StoredDelivery;
 use soramode_protocol::decision::{Decision, Disconnected, Verdict};
 use soramode_protocol::delivery::Delivery;

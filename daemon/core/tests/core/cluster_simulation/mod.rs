@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use soramode_core::cluster::{FenceAfter, LeaseTerms, Token};
 use soramode_core::effect::{Action, Effects};
-use soramode_core::input::{HostState, Input, ReplyHandle, SocketId, SoraInput};
+use soramode_core::handles::{ReplyHandle, SocketId};
+use soramode_core::input::{HostState, Input, SoraInput};
 use soramode_core::member::etcd::{EtcdRequest, EtcdResponse, MembershipView};
 use soramode_protocol::decision::Decision;
 use soramode_protocol::id::ChannelId;

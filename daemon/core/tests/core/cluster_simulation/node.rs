@@ -6,7 +6,8 @@ use std::time::Duration;
 use soramode_core::cluster::{FenceAfter, LeaseTerms, Token};
 use soramode_core::effect::{Action, Effects, Record};
 use soramode_core::gate::Gate;
-use soramode_core::input::{HostState, Input, ReplyHandle, SocketId, Timestamp};
+use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::input::{HostState, Input};
 use soramode_core::member::etcd::{EtcdResponse, MembershipView};
 use soramode_core::snapshot::{
     ClusterSettings, FenceMeans, Seed, Settings, SoraSettings, StartParams, Stored, TakeoverWait,

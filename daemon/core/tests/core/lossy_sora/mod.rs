@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use soramode_core::effect::{Action, Effects};
 use soramode_core::gate::Gate;
-use soramode_core::input::{Input, PolledConnection, ReplyHandle, SocketId, SoraInput, Timestamp};
+use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::input::{Input, PolledConnection, SoraInput};
 use soramode_core::snapshot::{
     Seed, Settings, SoraAdmission, SoraFeed, SoraSettings, StartParams, Stored,
 };

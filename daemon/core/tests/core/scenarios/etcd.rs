@@ -18,7 +18,8 @@ use std::time::Duration;
 use soramode_core::cluster::claim::{Claim, Found, Reply};
 use soramode_core::cluster::history::{Configuration, Shown};
 use soramode_core::cluster::{FenceAfter, Incarnation, Token};
-use soramode_core::input::{Input, ReplyHandle, Timestamp};
+use soramode_core::handles::{ReplyHandle, Timestamp};
+use soramode_core::input::Input;
 use soramode_core::member::etcd::{
     EtcdResponse, Init, Joined, Load, MembershipView, NodeRecord, Owned,
 };

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use soramode_core::input::{Input, PolledConnection, ReplyHandle, SocketId, SoraInput, Timestamp};
+use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::input::{Input, PolledConnection, SoraInput};
 use soramode_protocol::cluster::{
     Acknowledge, InitCluster, PurgeClusterNode, RISK_OF_INIT, RISK_OF_PURGE,
 };

@@ -22,7 +22,8 @@ use std::time::Duration;
 use soramode_core::cluster::LeaseTerms;
 use soramode_core::effect::{Action, Effects};
 use soramode_core::gate::Gate;
-use soramode_core::input::{AttemptResult, HostState, Input, Timestamp};
+use soramode_core::handles::Timestamp;
+use soramode_core::input::{AttemptResult, HostState, Input};
 use soramode_core::snapshot::{
     ClusterSettings, FenceMeans, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT,
     SESSION_MAX_LINGER_DEFAULT, SOCKET_GRACE_DEFAULT, Seed, Settings, SoraAdmission, SoraFeed,

@@ -13,9 +13,8 @@ use std::time::Instant;
 use soramode_core::commits::{Batch, Commits, Durability, OPEN_EFFECTS_MAX, UNWRITTEN_RECORDS_MAX};
 use soramode_core::effect::{Action, Effects, Record};
 use soramode_core::gate::Gate;
-use soramode_core::input::{
-    AttemptResult, HostState, Input, ReplyHandle, SocketId, SoraInput, Timestamp,
-};
+use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::input::{AttemptResult, HostState, Input, SoraInput};
 use soramode_core::snapshot::{Seed, StartParams, Webhook};
 use soramode_protocol::decision::Decision;
 use soramode_protocol::error::Error;

@@ -8,7 +8,8 @@ use soramode_core::cluster::history::{Configuration, Shown};
 use soramode_core::cluster::{FenceAfter, Incarnation, Token};
 use soramode_core::effect::{Action, Effects};
 use soramode_core::gate::Gate;
-use soramode_core::input::{Input, Timestamp};
+use soramode_core::handles::Timestamp;
+use soramode_core::input::Input;
 use soramode_core::member::etcd::{
     ClaimOp, EtcdRequest, EtcdResponse, Joined, Load, MembershipView, NodeRecord,
 };

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use soramode_core::cluster::{FenceAfter, LeaseTerms};
-use soramode_core::input::{HostState, Input, ReplyHandle, SocketId, SoraInput, Timestamp};
+use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::input::{HostState, Input, SoraInput};
 use soramode_core::snapshot::{
     ClusterSettings, FenceMeans, Settings, SoraSettings, StartParams, Stored, TakeoverWait,
 };

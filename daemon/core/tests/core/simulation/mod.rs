@@ -14,7 +14,7 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use soramode_core::gate::Gate;
-use soramode_core::input::Timestamp;
+use soramode_core::handles::Timestamp;
 use soramode_core::snapshot::{Seed, StartParams};
 
 use crate::show::{Detail, Show};

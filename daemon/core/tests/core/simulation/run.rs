@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use soramode_core::effect::{Action, Effects, Record};
 use soramode_core::gate::Gate;
-use soramode_core::input::{HostState, Input, ReplyHandle, SocketId, Timestamp};
+use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::input::{HostState, Input};
 use soramode_core::snapshot::{Seed, Settings, StartParams, Stored};
 use soramode_protocol::event::{Event, EventKind};
 use soramode_protocol::id::EventId;

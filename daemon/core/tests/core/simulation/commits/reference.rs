@@ -4,7 +4,8 @@ use std::mem;
 
 use soramode_core::effect::{Action, Effects};
 use soramode_core::gate::Gate;
-use soramode_core::input::{Input, Timestamp};
+use soramode_core::handles::Timestamp;
+use soramode_core::input::Input;
 use soramode_protocol::decision::{Decision, Disconnected};
 use soramode_protocol::event::EventKind;
 use soramode_protocol::id::ConnectionId;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use soramode_core::effect::Action;
-use soramode_core::input::{SocketId, SoraInput};
+use soramode_core::handles::SocketId;
+use soramode_core::input::SoraInput;
 use soramode_protocol::decision::{
     Answer as Judged, Connect, Decision, Disconnected, Explanation, Lifetime, RejectReason, Report,
     Reported, ReportedConnection, Verdict, Verdicts,

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use soramode_core::effect::Action;
-use soramode_core::input::{HostState, Input, SocketId, Timestamp};
+use soramode_core::handles::{SocketId, Timestamp};
+use soramode_core::input::{HostState, Input};
 use soramode_core::snapshot::{Settings, StartParams, Stored};
 use soramode_protocol::decision::RejectReason;
 use soramode_protocol::event::{EndReason, EventKind};

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use soramode_core::input::{HostState, SocketId, Timestamp};
+use soramode_core::handles::{SocketId, Timestamp};
+use soramode_core::input::HostState;
 use soramode_core::snapshot::Settings;
 use soramode_protocol::event::EndReason;
 use soramode_protocol::node::Membership;

@@ -9,14 +9,15 @@ use std::time::Duration;
 use soramode_protocol::event::EndReason;
 use soramode_protocol::session::ConnectionState;
 
-use crate::gate::{Ctx, Gate};
+use crate::ctx::Ctx;
 use crate::input::PolledConnection;
+use crate::node::Node;
+use crate::node::sora::SoraClient;
 use crate::snapshot::POLL_GRACE;
-use crate::sora::SoraClient;
 use crate::tables::rows::{Moment, SessionOwner, Source};
 use crate::tables::slab::Slot;
 
-impl Gate {
+impl Node {
     /// Sora's answer to a poll that began then, by the boot clock.
     pub(crate) fn polled(
         &mut self,
@@ -32,7 +33,12 @@ impl Gate {
             .collect();
         self.end_unnamed(ctx, began, &named);
         self.end_empty(ctx, began);
-        self.poll_succeeded(ctx, began);
+        if self.sync.on_poll_read(ctx.now.wall, began) {
+            self.clear_untracked(ctx);
+        }
+        let is_closed = self.mode.is_block();
+        self.sync.on_poll_succeeded(ctx, began, is_closed);
+        self.emit_vanished_if_synced(ctx);
     }
 
     /// A connection that Sora has. Gives its place, unless what is known is newer than the answer.

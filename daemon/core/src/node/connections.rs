@@ -5,36 +5,36 @@ use std::time::Duration;
 use soramode_protocol::decision::{
     Connect, Decision, Disconnect, Disconnected, Report, Reported, ReportedConnection,
 };
+use soramode_protocol::error::Error;
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
-use soramode_protocol::node::StorageState;
 use soramode_protocol::session::ConnectionState;
 
-use crate::admission::Newcomer;
+use crate::ctx::Ctx;
 use crate::effect::Record;
-use crate::gate::{Ctx, Gate, Refusable};
-use crate::input::{ReplyHandle, SocketId, Timestamp};
+use crate::handles::{ReplyHandle, SocketId, Timestamp};
+use crate::newcomer::Newcomer;
+use crate::node::Node;
 use crate::tables::rows::{NewConnection, SessionOwner, SessionRow, Since, Source};
 use crate::tables::slab::Slot;
 use crate::timers::Timer;
-use crate::waits::Changed;
 
 /// How many connections one step ends at most because their socket is gone; the rest goes with the next.
 const ENDED_PER_STEP: usize = 256;
 
-impl Gate {
+impl Node {
     pub(crate) fn connect(
         &mut self,
         ctx: &mut Ctx,
         reply_to: ReplyHandle,
         connect: Connect,
-    ) -> Option<Refusable<Decision>> {
-        self.known.heard_socket(ctx.now.wall);
+    ) -> Option<Result<Decision, Error>> {
+        self.sync.on_socket_contact(ctx.now.wall);
         self.request_admission(ctx, Newcomer::connect(reply_to, connect))
     }
 
     pub(crate) fn disconnect(&mut self, ctx: &mut Ctx, gone: &Disconnect) -> Disconnected {
-        self.known.heard_socket(ctx.now.wall);
+        self.sync.on_socket_contact(ctx.now.wall);
         self.cancel_connection(ctx, &gone.connection_id);
         let Some(slot) = self.sessions.find(&gone.connection_id) else {
             return Disconnected {
@@ -53,23 +53,27 @@ impl Gate {
             found: true,
             channel_id,
             session_id,
-            durable: self.storage != StorageState::Failed,
+            durable: !self.storage.is_failed(),
         }
     }
 
     pub(crate) fn report(&mut self, ctx: &mut Ctx, socket: SocketId, report: Report) -> Reported {
-        self.known.heard_socket(ctx.now.wall);
-        let mut named = self.reports.remove(&socket).unwrap_or_default();
+        self.sync.on_socket_contact(ctx.now.wall);
+        let mut named = self.reports.take(socket);
         let mut added = 0;
         for connection in report.connections {
             added += u64::from(self.sessions.find(&connection.connection_id).is_none());
             named.insert(self.report_one(ctx, socket, connection));
         }
         if !report.complete {
-            self.reports.insert(socket, named);
+            self.reports.keep(socket, named);
             return Reported { added, removed: 0 };
         }
-        self.report_succeeded(ctx);
+        self.sync.on_complete_report();
+        // A complete Report lists every session but those of a Sora.
+        if !self.sync.has_sora() {
+            self.clear_untracked(ctx);
+        }
         let unnamed: Vec<Slot> = self
             .sessions
             .connections_from(0)
@@ -79,8 +83,7 @@ impl Gate {
         for &slot in &unnamed {
             self.end(ctx, slot, EndReason::Reconciled);
         }
-        self.tell_held_vanished(ctx);
-        self.waits.note(Changed::Sessions);
+        self.emit_vanished_if_synced(ctx);
         Reported {
             added,
             removed: u64::try_from(unnamed.len()).unwrap_or(u64::MAX),
@@ -107,7 +110,7 @@ impl Gate {
                 .is_some_and(|row| row.channel_id == channel_id);
             if is_here {
                 let is_bound = self.sessions.socket_of(slot).is_some();
-                self.see(ctx, slot);
+                self.mark_live(ctx, slot);
                 self.bind(ctx, slot, is_bound.then_some(socket));
                 return slot;
             }
@@ -132,13 +135,12 @@ impl Gate {
     /// A session without connections; with the id that the SFU gave it, if it gave one.
     pub(crate) fn open_session(
         &mut self,
-        ctx: &Ctx,
+        ctx: &mut Ctx,
         channel_id: ChannelId,
         session_id: Option<SessionId>,
     ) -> Slot {
-        let session_id = session_id.unwrap_or_else(|| SessionId::generate(self.random_bytes()));
+        let session_id = session_id.unwrap_or_else(|| SessionId::generate(ctx.random.bytes()));
         self.vanished_pending = false;
-        self.waits.note(Changed::Sessions);
         self.note_unclaimed(&channel_id);
         self.sessions.add_session(channel_id, session_id, ctx.now)
     }
@@ -146,21 +148,14 @@ impl Gate {
     pub(crate) fn add_live(&mut self, ctx: &mut Ctx, session: Slot, new: NewConnection) -> Slot {
         let (connection_id, client_id) = (new.connection_id.clone(), new.client_id.clone());
         let slot = self.sessions.add_connection(session, new);
-        self.name_in_reports(slot);
-        self.tell_created(ctx, session, (connection_id, client_id));
+        self.reports.mark_seen(slot);
+        self.emit_created(ctx, session, (connection_id, client_id));
         slot
     }
 
-    /// Whoever was seen while a report is under way need not be named in it.
-    fn name_in_reports(&mut self, slot: Slot) {
-        for named in self.reports.values_mut() {
-            named.insert(slot);
-        }
-    }
-
     /// A connection is on the SFU: if it was pending, it is live from now on.
-    pub(crate) fn see(&mut self, ctx: &mut Ctx, slot: Slot) {
-        self.name_in_reports(slot);
+    pub(crate) fn mark_live(&mut self, ctx: &mut Ctx, slot: Slot) {
+        self.reports.mark_seen(slot);
         let Some(row) = self
             .sessions
             .row(slot)
@@ -171,18 +166,18 @@ impl Gate {
         let session = row.session;
         let (connection_id, client_id) =
             (row.connection_id.clone(), row.client_id.as_deref().cloned());
-        self.timers.cancel(Timer::Pending(slot));
+        ctx.timers.cancel(Timer::Pending(slot));
         self.sessions.make_live(slot, ctx.now);
-        self.tell_created(ctx, session, (connection_id, client_id));
+        self.emit_created(ctx, session, (connection_id, client_id));
     }
 
-    fn tell_created(
+    fn emit_created(
         &mut self,
         ctx: &mut Ctx,
         session: Slot,
         who: (ConnectionId, Option<ClientId>),
     ) {
-        self.timers.cancel(Timer::Linger(session));
+        ctx.timers.cancel(Timer::Linger(session));
         let Some(row) = self.sessions.session_mut(session) else {
             return;
         };
@@ -197,23 +192,18 @@ impl Gate {
                 created_time,
                 token,
             };
-            self.emit(ctx, kind);
+            ctx.emit(kind);
             if owner == SessionOwner::Sora {
-                ctx.effects
-                    .records
-                    .push(Record::SessionOfSora(channel_id.clone()));
+                ctx.record(Record::SessionOfSora(channel_id.clone()));
             }
         }
         let (connection_id, client_id) = who;
-        self.emit(
-            ctx,
-            EventKind::ConnectionCreated {
-                channel_id,
-                session_id,
-                connection_id,
-                client_id,
-            },
-        );
+        ctx.emit(EventKind::ConnectionCreated {
+            channel_id,
+            session_id,
+            connection_id,
+            client_id,
+        });
     }
 
     pub(crate) fn bind(&mut self, ctx: &mut Ctx, slot: Slot, socket: Option<SocketId>) {
@@ -221,7 +211,7 @@ impl Gate {
             return;
         };
         if self.sessions.socket_of(slot) != socket {
-            ctx.effects.records.push(Record::BoundTo {
+            ctx.record(Record::BoundTo {
                 connection_id: row.connection_id.clone(),
                 socket,
             });
@@ -244,10 +234,8 @@ impl Gate {
                 .remember(row.connection_id.clone(), ctx.now.boot);
         }
         if row.state == ConnectionState::Pending {
-            self.timers.cancel(Timer::Pending(slot));
-            ctx.effects
-                .records
-                .push(Record::PendingOver(row.connection_id.clone()));
+            ctx.timers.cancel(Timer::Pending(slot));
+            ctx.record(Record::PendingOver(row.connection_id.clone()));
         }
         let session = row.session;
         let Some(home) = self.sessions.session_mut(session) else {
@@ -271,11 +259,11 @@ impl Gate {
                 client_id,
                 reason,
             };
-            self.emit(ctx, kind);
+            ctx.emit(kind);
         }
         match (is_empty, owner) {
             (true, SessionOwner::Gate) if is_told && !self.settings.session_linger.is_zero() => {
-                self.timers.set(
+                ctx.timers.set(
                     Timer::Linger(session),
                     ctx.now.boot + self.settings.session_linger,
                 );
@@ -290,35 +278,26 @@ impl Gate {
         let Some(row) = self.sessions.remove_session(session) else {
             return;
         };
-        self.timers.cancel(Timer::Linger(session));
+        ctx.timers.cancel(Timer::Linger(session));
         self.sessions_ended += 1;
-        self.waits.note(Changed::Sessions);
         let channel_id = self.member.is_some().then(|| row.channel_id.clone());
         if row.is_announced {
             let token = self.token_of(&row.channel_id);
-            self.emit(ctx, destroyed(row, ctx.now, token));
+            ctx.emit(destroyed(row, ctx.now, token));
         }
         if let Some(channel_id) =
             channel_id.filter(|channel_id| self.sessions.find_session(channel_id).is_none())
         {
             self.release(ctx, &channel_id);
         }
-        if self.sessions.session_count() == 0 && self.mode.mode.is_block() {
+        if self.sessions.session_count() == 0 && self.mode.is_block() {
             self.vanished_pending = true;
-            self.confirm(ctx);
-            self.tell_held_vanished(ctx);
+            self.sync.require_verification(ctx);
+            self.emit_vanished_if_synced(ctx);
         }
     }
 
-    /// Tells that the node is empty, if that is so, was not told, and can be known.
-    pub(crate) fn tell_held_vanished(&mut self, ctx: &mut Ctx) {
-        if self.vanished_pending && self.known.is_confirmed() {
-            self.vanished_pending = false;
-            self.emit(ctx, EventKind::SessionVanished);
-        }
-    }
-
-    pub(crate) fn pending_over(&mut self, ctx: &mut Ctx, slot: Slot, reason: EndReason) {
+    pub(crate) fn end_pending(&mut self, ctx: &mut Ctx, slot: Slot, reason: EndReason) {
         if self
             .sessions
             .row(slot)
@@ -328,19 +307,19 @@ impl Gate {
         }
     }
 
-    pub(crate) fn socket_gone(&mut self, ctx: &Ctx, socket: SocketId) {
-        self.drop_waits(socket);
+    pub(crate) fn close_socket(&mut self, ctx: &mut Ctx, socket: SocketId) {
+        self.waits.end_of(ctx, socket);
         self.cancel_socket(socket);
-        self.reports.remove(&socket);
+        self.reports.forget(socket);
         if self.sessions.bound_to(socket).next().is_some() {
-            self.timers.set(
+            ctx.timers.set(
                 Timer::Grace(socket),
                 ctx.now.boot + self.settings.socket_grace,
             );
         }
     }
 
-    pub(crate) fn grace_over(&mut self, ctx: &mut Ctx, socket: SocketId) {
+    pub(crate) fn end_connections_of(&mut self, ctx: &mut Ctx, socket: SocketId) {
         let slots: Vec<Slot> = self
             .sessions
             .bound_to(socket)
@@ -351,7 +330,7 @@ impl Gate {
         }
         if self.sessions.bound_to(socket).next().is_some() {
             // Later than now, so that it fires in the next step and not in this one again.
-            self.timers
+            ctx.timers
                 .set(Timer::Grace(socket), ctx.now.boot + Duration::from_nanos(1));
         }
     }

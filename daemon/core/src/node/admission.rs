@@ -15,68 +15,22 @@
 //!
 //! In a cluster rule 7 comes before 4 and 5 for a channel without a session: perhaps another node takes it.
 
-use soramode_protocol::decision::{
-    Answer, Connect, Decision, Explanation, HOPS_MAX, Lifetime, RejectReason, Verdict, Verdicts,
-};
+use soramode_protocol::decision::{Answer, Decision, Explanation, RejectReason, Verdict, Verdicts};
 use soramode_protocol::error::Error;
-use soramode_protocol::id::{ChannelId, ClientId, ConnectionId};
+use soramode_protocol::id::{ChannelId, ConnectionId};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
 use soramode_protocol::session::ConnectionState;
 
+use crate::ctx::Ctx;
 use crate::effect::Record;
-use crate::gate::{Ctx, Gate, Refusable};
-use crate::input::{ReplyHandle, SocketId};
 use crate::member::{Ruling, Waiter, retry_after};
+use crate::newcomer::Newcomer;
+use crate::node::Node;
 use crate::snapshot::SoraAdmission;
 use crate::tables::rows::{NewConnection, Since, Source};
 use crate::tables::slab::Slot;
 use crate::timers::Timer;
-
-/// A connection that asks to be admitted.
-pub(crate) struct Newcomer {
-    pub(crate) reply_to: ReplyHandle,
-    pub(crate) source: Source,
-    pub(crate) channel_id: ChannelId,
-    /// Generated if absent.
-    pub(crate) connection_id: Option<ConnectionId>,
-    pub(crate) client_id: Option<ClientId>,
-    pub(crate) lifetime: Lifetime,
-    pub(crate) hops: u8,
-}
-
-impl Newcomer {
-    /// A client of the control socket.
-    pub(crate) fn connect(reply_to: ReplyHandle, connect: Connect) -> Self {
-        Self {
-            reply_to,
-            source: Source::ControlSocket,
-            channel_id: connect.channel_id,
-            connection_id: connect.connection_id,
-            client_id: connect.client_id,
-            lifetime: connect.lifetime,
-            hops: connect.hops,
-        }
-    }
-
-    /// A client of a real Sora, which cannot redirect it: it is admitted here, or nowhere.
-    pub(crate) const fn of_sora(
-        reply_to: ReplyHandle,
-        channel_id: ChannelId,
-        connection_id: ConnectionId,
-        client_id: Option<ClientId>,
-    ) -> Self {
-        Self {
-            reply_to,
-            source: Source::Sora,
-            channel_id,
-            connection_id: Some(connection_id),
-            client_id,
-            lifetime: Lifetime::Explicit,
-            hops: HOPS_MAX,
-        }
-    }
-}
 
 /// Rule of the decision table that applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,13 +88,13 @@ impl Rule {
     }
 }
 
-impl Gate {
+impl Node {
     /// Admits or rejects a connection; `None` if the cluster must be asked first, and it is answered later.
     pub(crate) fn request_admission(
         &mut self,
         ctx: &mut Ctx,
         newcomer: Newcomer,
-    ) -> Option<Refusable<Decision>> {
+    ) -> Option<Result<Decision, Error>> {
         if self.member.is_some() && self.must_ask(self.decide(&newcomer), &newcomer.channel_id) {
             let channel_id = newcomer.channel_id.clone();
             return self.ask_cluster(ctx, &channel_id, Waiter::Newcomer(newcomer));
@@ -149,15 +103,15 @@ impl Gate {
     }
 
     /// Decides by what the node has and knows, and carries that out.
-    pub(crate) fn admit(&mut self, ctx: &mut Ctx, newcomer: Newcomer) -> Refusable<Decision> {
+    pub(crate) fn admit(&mut self, ctx: &mut Ctx, newcomer: Newcomer) -> Result<Decision, Error> {
         let rule = self.decide(&newcomer);
         if let Rule::ConnectionIdInUse(slot) = rule {
             return Err(self.connection_id_in_use(slot));
         }
         if let Rule::OfferedBefore(slot) = rule {
             if newcomer.source == Source::ControlSocket {
-                self.see(ctx, slot);
-                self.bind(ctx, slot, bound_socket(&newcomer));
+                self.mark_live(ctx, slot);
+                self.bind(ctx, slot, newcomer.bound_socket());
             }
             return Ok(self.offer(ctx, slot, false));
         }
@@ -193,7 +147,7 @@ impl Gate {
         match existing {
             Some(slot) if self.is_in(slot, &newcomer.channel_id) => Rule::OfferedBefore(slot),
             Some(slot) => Rule::ConnectionIdInUse(slot),
-            None => self.decide_new(self.mode.mode, session),
+            None => self.decide_new(self.mode.mode(), session),
         }
     }
 
@@ -234,7 +188,7 @@ impl Gate {
     }
 
     /// In a cluster nobody enters a channel on which the node has no claim.
-    fn check_owned(&self, channel_id: &ChannelId) -> Refusable<()> {
+    fn check_owned(&self, channel_id: &ChannelId) -> Result<(), Error> {
         if self.member.is_some() && self.token_of(channel_id).is_none() {
             return Err(Error::cluster_unavailable(
                 "no node can take the channel at the moment",
@@ -245,10 +199,10 @@ impl Gate {
 
     /// Adds a connection that is on the SFU from now on.
     fn admit_live(&mut self, ctx: &mut Ctx, session: Slot, newcomer: Newcomer) -> Slot {
-        let socket = bound_socket(&newcomer);
+        let socket = newcomer.bound_socket();
         let connection_id = newcomer
             .connection_id
-            .unwrap_or_else(|| ConnectionId::generate(self.random_bytes()));
+            .unwrap_or_else(|| ConnectionId::generate(ctx.random.bytes()));
         let new = NewConnection {
             connection_id,
             client_id: newcomer.client_id,
@@ -266,9 +220,9 @@ impl Gate {
     fn admit_pending(&mut self, ctx: &mut Ctx, session: Slot, newcomer: Newcomer) -> Slot {
         let connection_id = newcomer
             .connection_id
-            .unwrap_or_else(|| ConnectionId::generate(self.random_bytes()));
-        self.timers.cancel(Timer::Linger(session));
-        ctx.effects.records.push(Record::Pending {
+            .unwrap_or_else(|| ConnectionId::generate(ctx.random.bytes()));
+        ctx.timers.cancel(Timer::Linger(session));
+        ctx.record(Record::Pending {
             channel_id: newcomer.channel_id,
             connection_id: connection_id.clone(),
             client_id: newcomer.client_id.clone(),
@@ -284,7 +238,7 @@ impl Gate {
         };
         let slot = self.sessions.add_connection(session, new);
         let expires = ctx.now.boot + self.settings.pending_timeout;
-        self.timers.set(Timer::Pending(slot), expires);
+        ctx.timers.set(Timer::Pending(slot), expires);
         slot
     }
 
@@ -324,7 +278,7 @@ impl Gate {
         self.count_rejected(reason);
         Decision::Reject {
             reason,
-            mode: self.mode.mode,
+            mode: self.mode.mode(),
             retry_after_ms: None,
         }
     }
@@ -356,8 +310,8 @@ impl Gate {
             self.verdict(rule, session, &ruling)
         };
         Explanation {
-            mode: self.mode.mode,
-            now: verdict(self.mode.mode),
+            mode: self.mode.mode(),
+            now: verdict(self.mode.mode()),
             modes: Verdicts {
                 normal: verdict(Mode::Normal),
                 block_new_session: verdict(Mode::BlockNewSession),
@@ -428,13 +382,5 @@ impl Gate {
             rule: rule.number(),
             explanation: rule.why(session).to_owned(),
         }
-    }
-}
-
-/// Returns the socket that a connection hangs on.
-const fn bound_socket(newcomer: &Newcomer) -> Option<SocketId> {
-    match newcomer.lifetime {
-        Lifetime::Explicit => None,
-        Lifetime::Socket => Some(newcomer.reply_to.socket),
     }
 }

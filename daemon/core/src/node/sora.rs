@@ -1,18 +1,16 @@
 //! What a real Sora's webhooks say: who asks to come in, who came, who went.
 
-mod reconcile;
-pub(crate) mod tombstones;
-
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::session::ConnectionState;
 use soramode_protocol::time::Time;
 
-use crate::admission::Newcomer;
+use crate::ctx::Ctx;
 use crate::effect::{Action, Record};
-use crate::gate::{Ctx, Gate};
 use crate::input::SoraInput;
+use crate::newcomer::Newcomer;
+use crate::node::Node;
 use crate::tables::rows::{Moment, NewConnection, SessionOwner, Since, Source};
 use crate::tables::slab::Slot;
 
@@ -25,13 +23,13 @@ pub(crate) struct SoraClient {
     pub(crate) created_at: Option<Time>,
 }
 
-impl Gate {
-    pub(crate) fn sora(&mut self, ctx: &mut Ctx, input: SoraInput) {
+impl Node {
+    pub(super) fn on_sora_input(&mut self, ctx: &mut Ctx, input: SoraInput) {
         if !matches!(
             input,
             SoraInput::PollFailed { .. } | SoraInput::Denied { .. }
         ) {
-            self.known.heard_sora(ctx.now.wall);
+            self.sync.on_sora_contact(ctx.now.wall);
         }
         match input {
             SoraInput::Admit {
@@ -42,15 +40,13 @@ impl Gate {
             } => {
                 let newcomer = Newcomer::of_sora(reply_to, channel_id, connection_id, client_id);
                 if let Some(decision) = self.request_admission(ctx, newcomer) {
-                    ctx.effects
-                        .actions
-                        .push(Action::Answer(reply_to, decision.map(Reply::Decision)));
+                    ctx.act(Action::Answer(reply_to, decision.map(Reply::Decision)));
                 }
             }
             SoraInput::Denied { connection_id } => {
                 self.cancel_connection(ctx, &connection_id);
                 if let Some(slot) = self.sessions.find(&connection_id) {
-                    self.pending_over(ctx, slot, EndReason::Denied);
+                    self.end_pending(ctx, slot, EndReason::Denied);
                 }
             }
             SoraInput::ConnectionCreated {
@@ -105,10 +101,10 @@ impl Gate {
                 }
             }
             SoraInput::PassedThrough { source, sora_type } => {
-                self.emit(ctx, EventKind::WebhookReceived { source, sora_type });
+                ctx.emit(EventKind::WebhookReceived { source, sora_type });
             }
             SoraInput::Polled { began, connections } => self.polled(ctx, began, connections),
-            SoraInput::PollFailed { why } => self.poll_failed(ctx, why),
+            SoraInput::PollFailed { why } => self.sync.on_poll_failed(ctx, why),
         }
     }
 
@@ -152,7 +148,7 @@ impl Gate {
                 .row(slot)
                 .is_some_and(|row| row.session == session)
         }) {
-            self.see(ctx, slot);
+            self.mark_live(ctx, slot);
             return slot;
         }
         if let Some(elsewhere) = known {
@@ -170,7 +166,7 @@ impl Gate {
             since,
         };
         let slot = self.add_live(ctx, session, new);
-        ctx.effects.records.push(of_sora);
+        ctx.record(of_sora);
         slot
     }
 
@@ -221,9 +217,7 @@ impl Gate {
             let was = std::mem::replace(&mut row.owner, SessionOwner::Sora);
             // One that nobody has heard of says so when it is told of.
             if was == SessionOwner::Gate && row.is_announced {
-                ctx.effects
-                    .records
-                    .push(Record::SessionOfSora(row.channel_id.clone()));
+                ctx.record(Record::SessionOfSora(row.channel_id.clone()));
             }
         }
         session

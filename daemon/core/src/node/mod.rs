@@ -1,0 +1,242 @@
+//! The node: all parts of the gate, and what concerns more than one of them. No part knows it.
+
+mod admission;
+mod connections;
+mod mode_changes;
+mod reconcile;
+mod sora;
+mod status;
+mod waiting;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use soramode_protocol::decision::RejectReason;
+use soramode_protocol::event::{EndReason, EventKind};
+use soramode_protocol::id::ConnectionId;
+use soramode_protocol::node::Membership;
+use soramode_protocol::reply::{Answer, Reply};
+use soramode_protocol::request::GateRequest;
+use soramode_protocol::wait::Outcome;
+
+use crate::ctx::Ctx;
+use crate::effect::{Action, Record};
+use crate::handles::{ReplyHandle, Timestamp};
+use crate::input::Input;
+use crate::member::Member;
+use crate::member::etcd::{Acknowledgement, EtcdResponse};
+use crate::mode::{Change, ModeControl};
+use crate::outbox::Outbox;
+use crate::snapshot::Settings;
+use crate::storage::StorageHealth;
+use crate::sync::SyncState;
+use crate::tables::reports::Reports;
+use crate::tables::sessions::Sessions;
+use crate::timers::Timer;
+use crate::tombstones::Tombstones;
+use crate::waits::Waits;
+
+/// Deadlines that one step takes at most, so that many at once do not hold up other inputs.
+const TIMERS_PER_STEP: usize = 256;
+
+/// All parts of the gate.
+pub(crate) struct Node {
+    pub(crate) settings: Settings,
+    pub(crate) started: Timestamp,
+    pub(crate) mode: ModeControl,
+    pub(crate) membership: Membership,
+    pub(crate) storage: StorageHealth,
+    pub(crate) sessions: Sessions,
+    pub(crate) reports: Reports,
+    pub(crate) tombstones: Tombstones,
+    pub(crate) sync: SyncState,
+    /// Whether `session.vanished` is pending: the last session left a closed node before all sessions were known.
+    pub(crate) vanished_pending: bool,
+    /// What the records say of that.
+    pub(crate) vanished_recorded: bool,
+    pub(crate) sessions_ended: u64,
+    pub(crate) rejected: BTreeMap<RejectReason, u64>,
+    pub(crate) waits: Waits,
+    pub(crate) outbox: Outbox,
+    /// The node as a member of its cluster, where there is one.
+    pub(crate) member: Option<Box<Member>>,
+}
+
+impl Node {
+    /// Takes in an input. Deadlines that have come come first.
+    pub(crate) fn step(&mut self, ctx: &mut Ctx, input: Input) {
+        // Before the start there was no gate whose deadlines could have come.
+        if !matches!(input, Input::Started(_)) {
+            // A renewal that came in time counts, however late this step is.
+            if let Input::Etcd(EtcdResponse::MembersRead(view)) = &input {
+                self.renew_first(ctx, view);
+            }
+            self.watch_right(ctx);
+            self.mode.follow_clock(ctx.timers, ctx.now);
+            self.fire_due(ctx);
+        }
+        self.apply(ctx, input);
+        self.publish(ctx);
+        self.after_change(ctx);
+        self.record_vanished(ctx);
+    }
+
+    fn apply(&mut self, ctx: &mut Ctx, input: Input) {
+        match input {
+            Input::Request {
+                reply_to,
+                actor,
+                request,
+            } => {
+                if let Some(answer) = self.request(ctx, reply_to, &actor, request) {
+                    ctx.answer(reply_to, answer);
+                }
+            }
+            Input::SocketClosed(socket) => self.close_socket(ctx, socket),
+            Input::Started(host) => self.begin(ctx, host),
+            Input::Tick => {}
+            Input::Etcd(response) => self.heard(ctx, response),
+            Input::StorageFailed {
+                refused,
+                generations,
+            } => self.storage_failed(ctx, &refused, &generations),
+            Input::StorageRestored => self.storage_restored(ctx),
+            Input::Sora(input) => self.on_sora_input(ctx, input),
+            Input::Webhooks(webhooks) => self.outbox.set_webhooks(ctx, webhooks),
+            Input::FenceNotified { id, clients } => self.fence_told(ctx, id, clients),
+            Input::FenceFinished { id, outcome } => self.fence_done(ctx, id, outcome),
+            Input::Shutdown => self.leave(ctx),
+            Input::DeliveryAttempted { id, result } => self.outbox.on_attempted(ctx, id, &result),
+        }
+    }
+
+    /// Answers a request; `None` if it is answered later.
+    fn request(
+        &mut self,
+        ctx: &mut Ctx,
+        reply_to: ReplyHandle,
+        actor: &Arc<str>,
+        request: GateRequest,
+    ) -> Option<Answer> {
+        let answer = match request {
+            GateRequest::GetMode => Ok(Reply::Mode(Box::new(self.mode.shown(ctx.timers, ctx.now)))),
+            GateRequest::ChangeMode(change) => {
+                return self.change_mode(ctx, reply_to, (*change, actor));
+            }
+            GateRequest::GetStatus => Ok(Reply::Status(Box::new(self.status(ctx)))),
+            GateRequest::ListClusterNodes(list) => return self.list_nodes(ctx, reply_to, list),
+            GateRequest::ListModeChanges(list) => Ok(Reply::ModeChanges(self.mode.list(&list))),
+            GateRequest::Connect(connect) => {
+                return self
+                    .connect(ctx, reply_to, connect)
+                    .map(|decided| decided.map(Reply::Decision));
+            }
+            GateRequest::Report(report) => {
+                Ok(Reply::Reported(self.report(ctx, reply_to.socket, report)))
+            }
+            GateRequest::Disconnect(gone) => Ok(Reply::Disconnected(self.disconnect(ctx, &gone))),
+            GateRequest::End(end) => match self.sessions.sessions_to_end(&end) {
+                Ok(sessions) => {
+                    ctx.act(Action::End {
+                        reply_to,
+                        actor: Arc::clone(actor),
+                        sessions,
+                    });
+                    return None;
+                }
+                Err(error) => Err(error),
+            },
+            GateRequest::Explain(explain) => return self.explain(ctx, reply_to, explain),
+            GateRequest::List(list) => self.sessions.list(&list).map(Reply::Page),
+            GateRequest::Wait(wait) => return self.wait(ctx, reply_to, *wait),
+            GateRequest::ListDeliveries(list) => self
+                .outbox
+                .list(ctx.timers, ctx.now, &list)
+                .map(Reply::Deliveries),
+            GateRequest::PurgeClusterNode(purge) => {
+                return self.purge(ctx, reply_to, (purge, actor));
+            }
+            GateRequest::InitCluster(init) => return self.init_cluster(ctx, reply_to, &init),
+            GateRequest::Grant => Ok(Reply::Granted(self.grant(ctx.now.boot))),
+            GateRequest::Acknowledge(it) => Ok(Reply::Acknowledged(self.acknowledge(
+                ctx,
+                Acknowledgement {
+                    id: it.id,
+                    by: reply_to.socket,
+                },
+            ))),
+            GateRequest::ResendDelivery(resend) => self
+                .outbox
+                .resend(ctx, resend.id, self.mode.opened_generation())
+                .map(|it| Reply::Delivery(Box::new(it))),
+        };
+        Some(answer)
+    }
+
+    fn fire_due(&mut self, ctx: &mut Ctx) {
+        for _ in 0..TIMERS_PER_STEP {
+            let Some(timer) = ctx.timers.take_due(ctx.now.boot) else {
+                return;
+            };
+            match timer {
+                Timer::Membership => self.watch_right(ctx),
+                Timer::Fence(id) => self.tell_fence(ctx, id),
+                Timer::Expiry => self.expire_mode(ctx),
+                Timer::Poll => self.sync.request_poll(ctx),
+                Timer::Pending(slot) => self.end_pending(ctx, slot, EndReason::Timeout),
+                Timer::Grace(socket) => self.end_connections_of(ctx, socket),
+                Timer::Linger(session) => self.destroy_session(ctx, session),
+                Timer::Delivery(place) => self.outbox.send_next(ctx, place),
+                Timer::Settled(wait) => self.end_wait(ctx, wait, Outcome::Reached),
+                Timer::GiveUp(wait) => self.end_wait(ctx, wait, Outcome::Timeout),
+                Timer::Progress(wait) => self.report_progress(ctx, wait),
+            }
+            // A wait depends on what came before its own deadline, also where this step comes late for both.
+            self.after_change(ctx);
+        }
+    }
+
+    /// Does what follows from any change.
+    fn after_change(&mut self, ctx: &mut Ctx) {
+        self.outbox.enqueue_new_events(ctx, self.mode.generation());
+        self.settle_waits(ctx);
+    }
+
+    fn storage_failed(&mut self, ctx: &mut Ctx, refused: &[ConnectionId], generations: &[u64]) {
+        for connection_id in refused {
+            if let Some(slot) = self.sessions.find(connection_id) {
+                self.end(ctx, slot, EndReason::Denied);
+            }
+        }
+        self.storage.fail();
+        self.refuse_publications(ctx);
+        let change = Change::by_storage(generations);
+        if !generations.is_empty() || self.mode.mode() != change.mode() {
+            self.make_change(ctx, change);
+        }
+    }
+
+    fn storage_restored(&mut self, ctx: &mut Ctx) {
+        self.storage.restore();
+        // An expiry that came meanwhile could not open the gate.
+        if self.mode.has_missed_expiry(ctx.timers) {
+            self.expire_mode(ctx);
+        }
+    }
+
+    /// Emits `session.vanished`, if it is pending and all sessions are known.
+    pub(crate) fn emit_vanished_if_synced(&mut self, ctx: &mut Ctx) {
+        if self.vanished_pending && self.sync.is_synced() {
+            self.vanished_pending = false;
+            ctx.emit(EventKind::SessionVanished);
+        }
+    }
+
+    /// Records whether `session.vanished` is pending, if that differs from before the step: set and cleared within one leaves no record.
+    fn record_vanished(&mut self, ctx: &mut Ctx) {
+        if self.vanished_recorded != self.vanished_pending {
+            self.vanished_recorded = self.vanished_pending;
+            ctx.record(Record::VanishedPending(self.vanished_pending));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Changes of the mode and of the cluster membership, and what follows from them.
+
+use soramode_protocol::error::Error;
+use soramode_protocol::event::EventKind;
+use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged};
+use soramode_protocol::node::Membership;
+use soramode_protocol::reply::{Answer, Reply};
+
+use crate::ctx::Ctx;
+use crate::mode::Change;
+use crate::node::Node;
+
+impl Node {
+    /// Changes the mode, whatever the other nodes of a cluster know of it.
+    pub(crate) fn change_mode_here(
+        &mut self,
+        ctx: &mut Ctx,
+        change: ChangeMode,
+        actor: &str,
+    ) -> Answer {
+        self.check_change(ctx, &change)?;
+        let previous_mode = self.mode.mode();
+        let change = self.mode.decide(change, actor);
+        let changed = change.is_some();
+        if let Some(change) = change {
+            self.storage.check_writable()?;
+            self.make_change(ctx, change);
+        }
+        Ok(Reply::ModeChanged(ModeChanged {
+            mode: self.mode.mode(),
+            previous_mode,
+            changed,
+            generation: self.mode.generation(),
+            sessions: self.sessions.session_count(),
+            connections: self.sessions.connection_count(),
+            expires_at: self.mode.shown_expiry(ctx.timers, ctx.now),
+            warning: None,
+            published: None,
+        }))
+    }
+
+    /// Refuses a change of the mode that the node's state does not allow.
+    pub(crate) fn check_change(&self, ctx: &Ctx, change: &ChangeMode) -> Result<(), Error> {
+        self.mode.check_conditions(ctx.timers, ctx.now, change)?;
+        let opens = Mode::from(change.mode) == Mode::Normal;
+        match self.membership {
+            Membership::Isolated | Membership::Fenced if opens => {
+                Err(Error::not_joined(self.membership, self.mode.state()))
+            }
+            Membership::Isolated
+            | Membership::Fenced
+            | Membership::Standalone
+            | Membership::Joined => Ok(()),
+        }
+    }
+
+    /// Makes a change of the mode, with what follows from it.
+    pub(super) fn make_change(&mut self, ctx: &mut Ctx, change: Change) {
+        // Events up to here belong to the generation before, and a delivery of one may become obsolete with the change.
+        self.outbox.enqueue_new_events(ctx, self.mode.generation());
+        let was_block = self.mode.is_block();
+        let change = self.mode.apply(ctx, change);
+        if !self.mode.is_block() {
+            self.vanished_pending = false;
+            self.sync.clear_verification();
+            self.outbox.make_vanished_obsolete(ctx);
+        } else if !was_block {
+            self.sync.require_verification(ctx);
+        }
+        ctx.emit(EventKind::ModeChanged(Box::new(change)));
+    }
+
+    /// Ends the mode, if its time is over.
+    pub(super) fn expire_mode(&mut self, ctx: &mut Ctx) {
+        // While the state cannot be written the node stays closed; this follows when it can.
+        if self.storage.is_failed() || !self.mode.is_expired(ctx) {
+            return;
+        }
+        let mode = match self.membership {
+            Membership::Isolated | Membership::Fenced => Mode::Initial,
+            Membership::Standalone | Membership::Joined => Mode::Normal,
+        };
+        self.switch_mode(ctx, mode, "system:expired");
+    }
+
+    /// Changes the mode without an operator; nothing if it is this one already.
+    fn switch_mode(&mut self, ctx: &mut Ctx, mode: Mode, actor: &str) {
+        if self.mode.mode() != mode {
+            self.make_change(ctx, Change::by_system(mode, actor));
+        }
+    }
+
+    /// Sets the node's membership in its cluster, and the mode that follows from it.
+    pub(crate) fn set_membership(&mut self, ctx: &mut Ctx, membership: Membership) {
+        // A fenced node has no lease left that could still run: it becomes joined, not isolated.
+        let is_past = self.membership == Membership::Fenced && membership == Membership::Isolated;
+        if self.membership == membership || is_past {
+            return;
+        }
+        let switch = match (membership, self.mode.mode()) {
+            (Membership::Joined, Mode::Initial) => Some((Mode::Normal, "system:joined")),
+            (Membership::Isolated, Mode::Normal) => Some((Mode::Initial, "system:isolated")),
+            (Membership::Fenced, Mode::Normal) => Some((Mode::Initial, "system:fenced")),
+            _ => None,
+        };
+        self.membership = membership;
+        if let Some(member) = self.member() {
+            member.membership_since = Some(ctx.now.wall);
+        }
+        let mode = switch.map_or(self.mode.mode(), |(mode, _)| mode);
+        ctx.emit(match membership {
+            Membership::Joined => EventKind::NodeJoined { membership, mode },
+            Membership::Isolated => EventKind::NodeIsolated { membership, mode },
+            Membership::Fenced => EventKind::NodeFenced { membership, mode },
+            Membership::Standalone => unreachable!("a node does not leave its cluster"),
+        });
+        if let Some((mode, actor)) = switch {
+            self.switch_mode(ctx, mode, actor);
+        }
+    }
+}
