@@ -11,6 +11,7 @@ pub mod commits;
 mod ctx;
 pub mod effect;
 mod expiry;
+pub mod fault;
 pub mod gate;
 pub mod handles;
 pub mod input;

@@ -12,6 +12,7 @@ use soramode_protocol::time::Time;
 
 use crate::cluster::history::Known;
 use crate::cluster::{FenceAfter, Incarnation, LeaseTerms, Token};
+use crate::fault::PlantedFault;
 use crate::handles::Timestamp;
 use crate::tables::rows::{SessionOwner, Source};
 
@@ -145,8 +146,8 @@ pub struct ClusterSettings {
     pub signaling_url: Option<String>,
     /// Where the node's API is.
     pub api_url: Option<String>,
-    /// How long whoever takes a channel over waits.
-    pub takeover_wait: TakeoverWait,
+    /// The mistake that a test has planted.
+    pub fault: PlantedFault,
     /// How long the registration of a node that has ended stays in etcd.
     pub registration_ttl: Duration,
 }
@@ -174,16 +175,6 @@ impl FenceMeans {
             Self::Socket => "socket",
         }
     }
-}
-
-/// How long whoever takes a channel over waits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TakeoverWait {
-    /// As long as the owner's right may run.
-    #[default]
-    LeaseExpiry,
-    /// Not at all, which serves channels twice: to show that this is noticed.
-    None,
 }
 
 /// The node's last life in its cluster, as it is stored.

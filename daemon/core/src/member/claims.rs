@@ -14,7 +14,6 @@ use crate::cluster::{Incarnation, Token};
 use crate::ctx::Ctx;
 use crate::effect::{Action, Record};
 use crate::node::Node;
-use crate::snapshot::TakeoverWait;
 
 use super::etcd::{ClaimOp, EtcdRequest};
 use super::trust::REFUSED;
@@ -83,9 +82,6 @@ impl Member {
 
     /// A claim names its owner: it may be one that is gone.
     pub(super) fn note_owner(&mut self, claim: Claim) {
-        if self.settings.takeover_wait == TakeoverWait::None {
-            self.ownership.purge(claim.incarnation);
-        }
         if !self.nodes.contains_key(&claim.node) {
             self.lose(claim.node, claim.incarnation);
         }
@@ -191,7 +187,7 @@ impl Node {
         let mode = self.mode.mode();
         let Some(member) = self.member() else { return };
         if !member.asking.contains_key(&channel_id) {
-            return self.drop_stray(ctx, channel_id, (by, reply));
+            return self.drop_stray(ctx, channel_id, by, reply);
         }
         if member.trust.refuses() {
             return self.settle(ctx, &channel_id, &Ruling::Unavailable(REFUSED.to_owned()));
@@ -199,7 +195,7 @@ impl Node {
         if !member.ownership.is_key(by) {
             // A claim won under an earlier incarnation is of no use. While the earlier lease still
             // runs, it would not be among those that are migrated, and others could take it over.
-            self.drop_stray(ctx, channel_id.clone(), (by, reply));
+            self.drop_stray(ctx, channel_id.clone(), by, reply);
             return self.again(ctx, &channel_id, None);
         }
         let reply = match reply {
@@ -241,17 +237,12 @@ impl Node {
         &mut self,
         ctx: &mut Ctx,
         channel_id: ChannelId,
-        (by, reply): (Incarnation, Result<Reply, String>),
+        by: Incarnation,
+        reply: Result<Reply, String>,
     ) {
-        // One that was won in another history is not there any more.
-        let is_of_this_history = self.member().is_some_and(|member| member.ownership.was(by));
-        if let (Ok(Reply::Won(token)), true, None) = (
-            reply,
-            is_of_this_history,
-            self.member()
-                .and_then(|member| member.ownership.token(&channel_id)),
-        ) {
-            self.release_token(ctx, channel_id, token);
+        if let (Ok(Reply::Won(token)), Some(member)) = (reply, self.member()) {
+            member.ownership.on_stray_claim(by, channel_id, token);
+            self.take_steps(ctx);
         }
     }
 

@@ -17,7 +17,7 @@ use crate::snapshot::FenceMeans;
 use crate::tables::slab::Slot;
 use crate::timers::Timer;
 
-use super::etcd::{Acknowledgement, EtcdRequest, FenceScope};
+use super::etcd::{Acknowledgement, FenceScope};
 
 /// How soon the SFU is told again to end what has not ended.
 pub const FENCE_PAUSE: Duration = Duration::from_secs(1);
@@ -71,9 +71,6 @@ impl Node {
     /// The right is over: nobody is admitted, and every session ends.
     pub(super) fn fence_all(&mut self, ctx: &mut Ctx) {
         self.set_membership(ctx, Membership::Fenced);
-        if let Some(member) = self.member() {
-            member.ownership.give_up();
-        }
         self.fence(ctx, FenceScope::All);
         self.stop_asking(ctx);
     }
@@ -217,11 +214,13 @@ impl Node {
             self.end_channel(ctx, &channel);
         }
         match fence.of {
-            FenceScope::Channel(channel) => {
-                self.release(ctx, &channel);
-                self.readoption_without(ctx, &channel);
+            FenceScope::Channel(channel) => self.release(ctx, &channel),
+            FenceScope::All => {
+                if let Some(member) = self.member() {
+                    member.ownership.end_incarnations();
+                }
+                self.take_steps(ctx);
             }
-            FenceScope::All => self.past_is_over(ctx),
         }
     }
 
@@ -241,16 +240,5 @@ impl Node {
         {
             self.destroy_session(ctx, session);
         }
-    }
-
-    /// Nothing of the node's earlier lives is served any more: it may join anew, and has what is left of them at its disposal.
-    fn past_is_over(&mut self, ctx: &mut Ctx) {
-        let Some(member) = self.member() else { return };
-        member.ownership.end_incarnations();
-        let owned: Vec<ChannelId> = member.ownership.channels().cloned().collect();
-        for channel in owned {
-            self.release(ctx, &channel);
-        }
-        Self::order(ctx, EtcdRequest::ReadMembers);
     }
 }

@@ -8,14 +8,12 @@ use soramode_protocol::node::Membership;
 use crate::cluster::Incarnation;
 use crate::cluster::gone::Roll;
 use crate::ctx::Ctx;
-use crate::effect::Record;
 use crate::node::Node;
-use crate::snapshot::StoredMember;
 use crate::sync::UntrackedIncarnations;
 
 use super::Member;
 use super::etcd::{EtcdRequest, Load, MembershipView, NodeRecord};
-use super::ownership_steps::{KeyWritten, NextStep, OwnKey};
+use super::ownership_steps::OwnKey;
 
 /// Nodes in one cluster at most.
 pub const NODES_MAX: usize = 100;
@@ -62,7 +60,7 @@ impl Member {
 
     /// Describes why the node's name is in use. A registration that is not renewed expires with its lease, so one that outlasts that belongs
     /// to a node that runs.
-    fn name_in_use(&mut self, holder: Incarnation, now: Duration) -> String {
+    pub(super) fn name_in_use(&mut self, holder: Incarnation, now: Duration) -> String {
         let since = match self.name_holder {
             Some((known, since)) if known == holder => since,
             Some(_) | None => now,
@@ -93,6 +91,7 @@ fn own_key(looked: &MembershipView) -> OwnKey {
         sent: looked.sent,
         received: looked.received,
         found: looked.own,
+        is_of_this_start: looked.own == looked.own_of_this_start,
         unused: unused_key(looked),
         is_full: false,
     }
@@ -106,13 +105,6 @@ impl Node {
         }
         let Some(member) = self.member() else { return };
         member.see(&mut looked, ctx.now.boot);
-        // The answer to an order to join was lost: nobody else wrote this key.
-        let is_lost_reply = looked.own.is_some() && looked.own == looked.own_of_this_start;
-        if let Some(own) = looked.own.filter(|own| {
-            is_lost_reply && !member.ownership.was(*own) && !member.ownership.is_joining()
-        }) {
-            self.joined(ctx, Ok(own));
-        }
         self.go_on(ctx, &looked);
         self.follow_look(ctx);
     }
@@ -125,51 +117,21 @@ impl Node {
             is_full: member.nodes.len() >= NODES_MAX,
             ..own_key(looked)
         };
-        let next = member.ownership.on_own_key_read(&read, now);
-        self.follow_own_key(ctx, next);
-    }
-
-    fn follow_own_key(&mut self, ctx: &mut Ctx, next: NextStep) {
-        let now = ctx.now;
-        match next {
-            NextStep::Wait => {}
-            NextStep::Renewed => {
-                if let Some(member) = self.member() {
-                    member.renewed_at = Some(now.wall);
-                }
-                self.watch_right(ctx);
-                self.set_membership_timer(ctx);
-            }
-            NextStep::Fence => self.fence_all(ctx),
-            NextStep::Activated {
-                incarnation,
-                is_first,
-            } => self.enter(ctx, incarnation, is_first),
-            NextStep::Join { give_up } => self.order_join(ctx, give_up),
-            NextStep::NameInUse(holder) => {
-                if let Some(member) = self.member() {
-                    let why = member.name_in_use(holder, now.boot);
-                    member.problem = Some(why);
-                }
-            }
-            NextStep::ClusterFull => self.note_problem(format!(
-                "the cluster already has {NODES_MAX} nodes, the maximum"
-            )),
-            NextStep::Migrate => self.readopt_rest(ctx),
-        }
+        member.ownership.on_own_key_read(&read, now);
+        self.take_steps(ctx);
     }
 
     /// Before a deadline is looked at: the daemon may have been held up, and the right have been renewed meanwhile.
     pub(crate) fn renew_first(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
         let now = ctx.now.boot;
         let Some(member) = self.member() else { return };
-        if member.ownership.is_confirmed_by(looked.own) && member.trust.takes(looked) {
-            let next = member.ownership.renew(&own_key(looked), now);
-            self.follow_own_key(ctx, next);
+        if member.trust.takes(looked) {
+            member.ownership.renew(&own_key(looked), now);
+            self.take_steps(ctx);
         }
     }
 
-    fn order_join(&mut self, ctx: &mut Ctx, give_up: Option<Incarnation>) {
+    pub(super) fn order_join(&mut self, ctx: &mut Ctx, give_up: Option<Incarnation>) {
         let mode = self.mode_to_publish();
         if let Some(member) = self.member() {
             member.publication.joining(mode);
@@ -188,45 +150,35 @@ impl Node {
     /// The member key was written, or not.
     pub(super) fn joined(&mut self, ctx: &mut Ctx, joined: Result<Incarnation, String>) {
         let Some(member) = self.member() else { return };
-        let incarnation = match joined {
-            Ok(incarnation) => incarnation,
+        match joined {
+            Ok(incarnation) => {
+                member.ownership.on_key_written(incarnation);
+                self.take_steps(ctx);
+            }
             // An earlier order's answer, that came late.
-            Err(_) if member.ownership.is_key_written() => return,
+            Err(_) if !member.ownership.on_join_failed() => {}
             Err(why) => {
                 member.problem = Some(why);
                 member.publication.not_joined();
-                return member.ownership.abort_join();
             }
-        };
-        let next = member.ownership.on_key_written(incarnation);
-        if next == KeyWritten::Ignored {
-            return;
         }
+    }
+
+    /// The member key holds the node's mode.
+    pub(super) fn key_written(&mut self, ctx: &mut Ctx) {
+        let Some(member) = self.member() else { return };
         let published = member.publication.joined();
         member.told = None;
         if let Some(mode) = published {
             self.answer_published(ctx, mode);
         }
-        match next {
-            KeyWritten::Ignored => {}
-            KeyWritten::Migrate => self.readopt_rest(ctx),
-            KeyWritten::ReadMembers => Self::order(ctx, EtcdRequest::ReadMembers),
-        }
     }
 
     /// A read that was sent then shows the node's own key: its right begins.
-    fn enter(&mut self, ctx: &mut Ctx, incarnation: Incarnation, is_first: bool) {
-        let wall = ctx.now.wall;
-        let Some(member) = self.member() else { return };
-        let terms = member.settings.terms;
-        member.renewed_at = Some(wall);
-        let has_untracked = self.sync.untracked().is_some();
-        let stored = StoredMember {
-            incarnation,
-            fence_after: terms.fence_after,
-            has_untracked,
-        };
-        ctx.effects.records.push(Record::Member(Some(stored)));
+    pub(super) fn activated(&mut self, ctx: &mut Ctx, is_first: bool) {
+        if let Some(member) = self.member() {
+            member.renewed_at = Some(ctx.now.wall);
+        }
         self.store_known(ctx, 0);
         if is_first {
             self.set_membership(ctx, Membership::Joined);

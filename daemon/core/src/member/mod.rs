@@ -8,11 +8,12 @@ pub mod etcd;
 pub mod explain;
 pub mod fence;
 pub mod join;
+mod member_state;
 pub mod ownership;
 pub mod ownership_steps;
 mod publish;
-mod readoption;
 mod release;
+mod steps;
 pub mod trust;
 mod untracked;
 mod view;
@@ -88,8 +89,7 @@ impl Member {
         );
         let owned = std::mem::take(&mut stored.claims);
         Self {
-            ownership: Ownership::new(settings.terms, past, owned),
-            settings,
+            ownership: Ownership::new(settings.terms, past, owned, settings.fault),
             unclaimed: BTreeSet::new(),
             asking: BTreeMap::new(),
             releases: Releases::default(),
@@ -98,7 +98,8 @@ impl Member {
             nodes: BTreeMap::new(),
             lost: BTreeMap::new(),
             epoch: 0,
-            trust: Trust::new(stored.etcd.take()),
+            trust: Trust::new(stored.etcd.take(), settings.fault),
+            settings,
             renewed_at: None,
             membership_since: None,
             told: None,
@@ -189,7 +190,12 @@ impl Node {
             // A right that was confirmed in time goes on; one that has begun says so where it begins.
             Membership::Joined => self.set_membership(ctx, Membership::Joined),
             Membership::Isolated => self.set_membership(ctx, Membership::Isolated),
-            Membership::Fenced | Membership::Standalone => self.fence_all(ctx),
+            Membership::Fenced | Membership::Standalone => {
+                if let Some(member) = self.member() {
+                    member.ownership.give_up();
+                }
+                self.take_steps(ctx);
+            }
         }
         self.set_membership_timer(ctx);
     }
@@ -234,7 +240,7 @@ impl Node {
                 self.released(ctx, (channel_id, token), &outcome);
             }
             EtcdResponse::ClaimsMigrated { by, replies, more } => {
-                self.readopted(ctx, by, (replies, more));
+                self.claims_migrated(ctx, by, (replies, more));
             }
             EtcdResponse::Published(mode, outcome) => self.published(ctx, mode, outcome),
             EtcdResponse::Purged {

@@ -6,7 +6,6 @@ use soramode_protocol::id::ChannelId;
 
 use crate::cluster::Token;
 use crate::ctx::Ctx;
-use crate::effect::Record;
 use crate::node::Node;
 
 use super::etcd::EtcdRequest;
@@ -28,11 +27,8 @@ impl Node {
     pub(crate) fn release(&mut self, ctx: &mut Ctx, channel: &ChannelId) {
         let Some(member) = self.member() else { return };
         member.unclaimed.remove(channel);
-        if let Some(token) = member.ownership.disown(channel) {
-            ctx.effects.records.push(Record::Unclaimed(channel.clone()));
-            self.release_token(ctx, channel.clone(), token);
-        }
-        self.readoption_without(ctx, channel);
+        member.ownership.end_session(channel);
+        self.take_steps(ctx);
     }
 
     pub(super) fn release_token(&mut self, ctx: &mut Ctx, channel: ChannelId, token: Token) {

@@ -10,12 +10,13 @@ use soramode_protocol::node::Membership;
 use soramode_protocol::reply::{Answer, Reply};
 
 use crate::cluster::history::{
-    Accepted, AcceptedRisk, InitRefusal, Known, Refusal, Shown, judge, plan_init,
+    Accepted, AcceptedRisk, InitRefusal, Known, KnownEtcd, Refusal, Shown, plan_init,
 };
 use crate::cluster::right::Right;
 use crate::cluster::{FenceAfter, Incarnation};
 use crate::ctx::Ctx;
 use crate::effect::{Action, Record};
+use crate::fault::PlantedFault;
 use crate::handles::ReplyHandle;
 use crate::node::Node;
 use crate::snapshot::StoredMember;
@@ -37,12 +38,11 @@ pub(super) const REFUSED: &str = "this etcd is refused";
 /// Identity of the node's etcd.
 #[derive(Default)]
 pub(super) struct Trust {
-    known: Option<Known>,
+    etcd: KnownEtcd,
     /// The last read, and the text of `/cfg` in it.
     shown: Option<(Shown, Vec<u8>)>,
     /// The text of `/cfg` that transactions compare.
     trusted: Option<Vec<u8>>,
-    refusal: Option<Refusal>,
     /// Why the last read failed.
     unreadable: Option<String>,
     /// The highest revision that is to be stored: a claim's answer may come before that to a read that was sent earlier.
@@ -54,15 +54,15 @@ pub(super) struct Trust {
 }
 
 impl Trust {
-    pub(super) fn new(known: Option<Known>) -> Self {
+    pub(super) fn new(stored: Option<Known>, fault: PlantedFault) -> Self {
         Self {
-            known,
+            etcd: KnownEtcd::new(stored, fault),
             ..Self::default()
         }
     }
 
     pub(super) const fn refuses(&self) -> bool {
-        self.refusal.is_some()
+        self.etcd.refusal().is_some()
     }
 
     /// Notes that a read failed: the one before it no longer says how etcd is.
@@ -79,7 +79,7 @@ impl Trust {
 
     /// Whether a read that was not judged yet is of the etcd that is trusted.
     pub(super) fn takes(&self, looked: &MembershipView) -> bool {
-        let is_known = judge(self.known.as_ref(), &looked.etcd) == Ok(Accepted::Known);
+        let is_known = self.etcd.judge(&looked.etcd) == Ok(Accepted::Known);
         is_known && self.trusted.as_ref() == Some(&looked.configuration_text)
     }
 }
@@ -109,7 +109,7 @@ impl Node {
         let Some(member) = self.member() else {
             return false;
         };
-        let verdict = judge(member.trust.known.as_ref(), &looked.etcd);
+        let verdict = member.trust.etcd.judge(&looked.etcd);
         let text = std::mem::take(&mut looked.configuration_text);
         member.trust.shown = Some((looked.etcd.clone(), text));
         member.trust.unreadable = None;
@@ -138,14 +138,13 @@ impl Node {
             .stored_at
             .is_none_or(|at| now.saturating_sub(at) >= REVISION_PAUSE);
         let is_news =
-            accepted != Accepted::Known || is_due && member.trust.known.as_ref() != Some(&seen);
+            accepted != Accepted::Known || is_due && member.trust.etcd.known() != Some(&seen);
         member.trust.highest = if accepted == Accepted::Known {
             member.trust.highest.max(seen.revision)
         } else {
             seen.revision
         };
-        member.trust.known = Some(seen);
-        member.trust.refusal = None;
+        member.trust.etcd.accept(seen);
         if accepted == Accepted::NewHistory {
             if let Some(fence_after) = member.leave_history(now) {
                 let (incarnation, has_untracked) = (
@@ -181,7 +180,7 @@ impl Node {
         // What is ordered from now on is not carried out before an etcd is trusted again.
         member.trust.trusted = None;
         member.problem = Some(format!("{refusal}. {}", refusal.remedy()));
-        let before = member.trust.refusal.replace(refusal.clone());
+        let before = member.trust.etcd.refuse(refusal.clone());
         let is_new = before.is_none_or(|before| {
             std::mem::discriminant(&before) != std::mem::discriminant(&refusal)
         });
@@ -225,12 +224,14 @@ impl Node {
         let Some(trust) = self.member().map(|member| &mut member.trust) else {
             return;
         };
-        let Some(known) = &trust.known else { return };
+        let Some(known) = trust.etcd.known().cloned() else {
+            return;
+        };
         trust.stored_at = Some(now);
         trust.highest = trust.highest.max(known.revision).max(revision);
         ctx.effects.records.push(Record::Etcd(Known {
             revision: trust.highest,
-            ..known.clone()
+            ..known
         }));
     }
 
@@ -262,7 +263,7 @@ impl Node {
             AcceptedRisk::None
         };
         let plan = plan_init(
-            member.trust.known.as_ref(),
+            member.trust.etcd.known(),
             shown,
             risk,
             (cluster_id, history_id),

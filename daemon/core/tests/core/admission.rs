@@ -9,6 +9,7 @@ use soramode_core::cluster::history::{Configuration, Shown};
 use soramode_core::cluster::{FenceAfter, Incarnation, LeaseTerms, Token};
 use soramode_core::commit_failure::retract;
 use soramode_core::effect::{Action, Effects};
+use soramode_core::fault::PlantedFault;
 use soramode_core::gate::Gate;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{HostState, Input, SoraInput};
@@ -17,7 +18,7 @@ use soramode_core::member::etcd::{
 };
 use soramode_core::snapshot::{
     ClusterSettings, FenceMeans, Seed, Settings, SoraAdmission, SoraFeed, SoraSettings,
-    StartParams, Stored, TakeoverWait,
+    StartParams, Stored,
 };
 use soramode_protocol::decision::{Connect, Decision, Explain, Lifetime};
 use soramode_protocol::error::Error;
@@ -148,7 +149,7 @@ fn in_cluster(settings: &mut Settings) {
         dead_man: "grant".to_owned(),
         signaling_url: None,
         api_url: None,
-        takeover_wait: TakeoverWait::LeaseExpiry,
+        fault: PlantedFault::NONE,
         registration_ttl: Duration::from_secs(10),
     });
 }

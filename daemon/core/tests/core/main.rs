@@ -12,6 +12,7 @@ mod cluster_model;
 mod cluster_simulation;
 mod deliveries;
 mod dice;
+mod faults;
 mod lossy_sora;
 mod purity;
 mod scenarios;

@@ -139,20 +139,21 @@ impl Store {
     }
 
     /// As the core judges it.
-    pub(super) fn etcd(&self, revision_before: u64) -> Etcd {
+    pub(super) fn etcd(&self) -> Etcd {
         Etcd {
             configuration: self.configuration.clone(),
             etcd_cluster_id: ETCD,
             revision: self.revision,
-            revision_before,
+            // What an answer had shown before is known, too.
+            revision_before: 0,
             fall: None,
         }
     }
 
-    pub(super) fn show(&self, node: usize, revision_before: u64) -> Shown {
+    pub(super) fn show(&self, node: usize) -> Shown {
         let present = self.members.iter().flatten().copied().collect();
         Shown {
-            etcd: self.etcd(revision_before),
+            etcd: self.etcd(),
             revision: self.revision,
             present,
             own: self.members[node],

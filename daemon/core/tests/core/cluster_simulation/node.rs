@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use soramode_core::cluster::{FenceAfter, LeaseTerms, Token};
 use soramode_core::effect::{Action, Effects, Record};
+use soramode_core::fault::PlantedFault;
 use soramode_core::gate::Gate;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{HostState, Input};
 use soramode_core::member::etcd::{EtcdResponse, MembershipView};
 use soramode_core::snapshot::{
-    ClusterSettings, FenceMeans, Seed, Settings, SoraSettings, StartParams, Stored, TakeoverWait,
+    ClusterSettings, FenceMeans, Seed, Settings, SoraSettings, StartParams, Stored,
 };
 use soramode_protocol::decision::Decision;
 use soramode_protocol::id::{ChannelId, ConnectionId, NodeName};
@@ -333,7 +334,7 @@ fn settings(name: &NodeName, terms: LeaseTerms) -> Settings {
             dead_man: "grant".to_owned(),
             signaling_url: None,
             api_url: None,
-            takeover_wait: TakeoverWait::LeaseExpiry,
+            fault: PlantedFault::NONE,
             registration_ttl: TTL,
         }),
         mode: None,

@@ -21,13 +21,14 @@ use std::time::Duration;
 
 use soramode_core::cluster::LeaseTerms;
 use soramode_core::effect::{Action, Effects};
+use soramode_core::fault::PlantedFault;
 use soramode_core::gate::Gate;
 use soramode_core::handles::Timestamp;
 use soramode_core::input::{AttemptResult, HostState, Input};
 use soramode_core::snapshot::{
     ClusterSettings, FenceMeans, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT,
     SESSION_MAX_LINGER_DEFAULT, SOCKET_GRACE_DEFAULT, Seed, Settings, SoraAdmission, SoraFeed,
-    SoraSettings, StartParams, Stored, TakeoverWait, Webhook,
+    SoraSettings, StartParams, Stored, Webhook,
 };
 use soramode_protocol::event::{EventPattern, EventType};
 use soramode_protocol::id::NodeName;
@@ -347,7 +348,7 @@ fn cluster(all: &mut Words) -> Result<Option<ClusterSettings>, Problem> {
         dead_man: "grant".to_owned(),
         signaling_url: None,
         api_url: None,
-        takeover_wait: TakeoverWait::LeaseExpiry,
+        fault: PlantedFault::NONE,
         registration_ttl: Duration::from_secs(10),
     }))
 }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use soramode_core::cluster::{FenceAfter, LeaseTerms};
+use soramode_core::fault::PlantedFault;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{HostState, Input, SoraInput};
 use soramode_core::snapshot::{
-    ClusterSettings, FenceMeans, Settings, SoraSettings, StartParams, Stored, TakeoverWait,
+    ClusterSettings, FenceMeans, Settings, SoraSettings, StartParams, Stored,
 };
 use soramode_protocol::decision::{
     Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection,
@@ -130,7 +131,7 @@ fn cluster(dice: &mut Dice) -> ClusterSettings {
         dead_man: "grant".to_owned(),
         signaling_url: None,
         api_url: None,
-        takeover_wait: TakeoverWait::LeaseExpiry,
+        fault: PlantedFault::NONE,
         registration_ttl: Duration::from_secs(10),
     }
 }
