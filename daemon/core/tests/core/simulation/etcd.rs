@@ -1,4 +1,5 @@
-//! An etcd that answers at once, with one node in it: so a step of the gate is over when nothing is asked any more.
+//! An etcd with one node in it. It answers at once; if what is asked reaches it at once, too, a step of the gate is over when nothing is asked
+//! any more.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub(super) struct Etcd {
     member: Option<(Incarnation, Mode)>,
     claims: BTreeMap<ChannelId, (Incarnation, Token)>,
     /// A fence that the SFU has not carried out.
-    fence: Option<u64>,
+    pub(super) fence: Option<u64>,
 }
 
 impl Driven {
@@ -80,7 +81,10 @@ impl Driven {
             let mut answers = Vec::new();
             for action in actions {
                 match action {
-                    Action::Etcd(request) => answers.extend(self.etcd.execute(now, *request)),
+                    Action::Etcd(request) => {
+                        self.etcd.check_up_to_date(&request);
+                        answers.extend(self.etcd.execute(now, *request));
+                    }
                     Action::Fence { id, .. } => self.etcd.fence = Some(id),
                     Action::Deferred(_) => {}
                     action => all.actions.push(action),
@@ -94,7 +98,7 @@ impl Driven {
 }
 
 impl Etcd {
-    fn read(&mut self, now: Timestamp) -> Input {
+    pub(super) fn read(&mut self, now: Timestamp) -> Input {
         let nodes = self.member.map(|(incarnation, mode)| NodeRecord {
             node_name: NodeName::new("node-01").unwrap(),
             incarnation,
@@ -132,12 +136,30 @@ impl Etcd {
         })))
     }
 
-    fn execute(&mut self, now: Timestamp, request: EtcdRequest) -> Option<Input> {
+    /// Checks that a request goes by the etcd as it is.
+    fn check_up_to_date(&self, request: &EtcdRequest) {
+        let member = self.member.map(|(incarnation, _)| incarnation);
+        match request {
+            EtcdRequest::Join { give_up, .. } => assert_eq!(member, *give_up),
+            EtcdRequest::Publish { by, .. } => assert_eq!(member, Some(*by)),
+            EtcdRequest::Claim { op, .. } => assert!(
+                matches!(op, ClaimOp::Get | ClaimOp::Acquire),
+                "{op:?} of a node that knows its claims"
+            ),
+            _ => {}
+        }
+    }
+
+    pub(super) fn execute(&mut self, now: Timestamp, request: EtcdRequest) -> Option<Input> {
         self.revision += 1;
         let response = match request {
             EtcdRequest::ReadMembers => return Some(self.read(now)),
-            EtcdRequest::Join { mode, give_up, .. } => {
-                assert_eq!(self.member.map(|(it, _)| it), give_up);
+            EtcdRequest::Join { give_up, .. }
+                if self.member.map(|(incarnation, _)| incarnation) != give_up =>
+            {
+                EtcdResponse::Joined(Err("the name is in use".to_owned()))
+            }
+            EtcdRequest::Join { mode, .. } => {
                 let incarnation = Incarnation(self.revision);
                 self.member = Some((incarnation, mode));
                 let owners = self.claims.values().map(|(owner, _)| *owner).collect();
@@ -166,9 +188,14 @@ impl Etcd {
                 EtcdResponse::Released(channel_id, token, Ok(()))
             }
             EtcdRequest::Publish { by, mode } => {
-                assert_eq!(self.member.map(|(it, _)| it), Some(by));
-                self.member = Some((by, mode));
-                EtcdResponse::Published(mode, Ok(()))
+                let is_member = self
+                    .member
+                    .is_some_and(|(incarnation, _)| incarnation == by);
+                if is_member {
+                    self.member = Some((by, mode));
+                }
+                let lost = || "the key is gone".to_owned();
+                EtcdResponse::Published(mode, is_member.then_some(()).ok_or_else(lost))
             }
             EtcdRequest::Trust { .. } | EtcdRequest::PublishLoad { .. } => return None,
             other => panic!("{other:?} of a node that is alone in an etcd that loses nothing"),
@@ -177,16 +204,25 @@ impl Etcd {
     }
 
     fn claim(&mut self, channel_id: &ChannelId, by: Incarnation, op: &ClaimOp) -> Reply {
-        let may_write = self.member == Some((by, Mode::Normal));
-        match op {
-            ClaimOp::Acquire if may_write && !self.claims.contains_key(channel_id) => {
-                let token = Token(self.revision);
-                self.claims.insert(channel_id.clone(), (by, token));
-                Reply::Won(token)
+        let token = self.claims.get(channel_id).map(|(_, token)| *token);
+        let holds = match op {
+            ClaimOp::Get => false,
+            ClaimOp::Acquire => token.is_none(),
+            ClaimOp::Rewrite(claim) => token == Some(claim.token),
+            ClaimOp::Release(claim) => {
+                if token == Some(claim.token) {
+                    self.claims.remove(channel_id);
+                }
+                false
             }
-            ClaimOp::Get | ClaimOp::Acquire => Reply::Refused(self.found(channel_id)),
-            other => panic!("{other:?} of a node that knows its claims"),
+            ClaimOp::TakeOver(_) => panic!("{op:?} of a node that is alone"),
+        };
+        if !holds || self.member != Some((by, Mode::Normal)) {
+            return Reply::Refused(self.found(channel_id));
         }
+        let token = Token(self.revision);
+        self.claims.insert(channel_id.clone(), (by, token));
+        Reply::Won(token)
     }
 
     fn found(&self, channel_id: &ChannelId) -> Found {

@@ -12,7 +12,7 @@ use soramode_protocol::id::ConnectionId;
 use soramode_protocol::mode::ModeChanged;
 use soramode_protocol::reply::Reply;
 
-use super::{admitted, refusal};
+use super::world::{admitted, refusal};
 
 /// Effects that the reference has not released.
 pub(super) struct Reference {
@@ -46,6 +46,11 @@ impl Reference {
             released.actions = mem::take(&mut self.since_success.actions);
         }
         released
+    }
+
+    /// Returns whether a write could begin.
+    pub(super) fn has_work(&self) -> bool {
+        self.writing.is_none() && !self.is_failed && !self.since_success.records.is_empty()
     }
 
     /// Begins a write, or a check, which has no records and holds back no action.
