@@ -248,7 +248,7 @@ const PRIVATE: &[&str] = &[
 const WORDS_MAX: &[(&str, [usize; 3])] = &[
     ("shared/", [0, 3, 0]),
     ("daemon/src/", [0, 3, 0]),
-    ("daemon/core/", [377, 140, 189]),
+    ("daemon/core/", [346, 133, 143]),
     ("daemon/tests/", [0, 4, 0]),
     ("daemon/testkit/", [0, 0, 0]),
     ("daemon/examples/", [1, 0, 0]),

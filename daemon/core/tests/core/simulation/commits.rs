@@ -44,9 +44,9 @@ fn play(seed: u64, fault: PlantedFault) -> (u64, u32) {
     let mut world = World::new(&snapshot, fault);
     let mut last = snapshot.started;
     for _ in 0..steps {
-        let (now, turn) = inputs.draw(world.gate.next_deadline());
+        let (now, transition) = inputs.draw(world.gate.next_deadline());
         last = now;
-        world.turn(now, turn);
+        world.apply(now, transition);
         if inputs.dice.one_in(3) && !world.attempts.is_empty() {
             let id = world.attempts.remove(0);
             let status = Some(if inputs.dice.one_in(2) { 200 } else { 500 });

@@ -20,7 +20,7 @@ use soramode_protocol::id::{ChannelId, ClusterId, HistoryId, NodeName};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::reply::Reply as Answered;
 
-use super::inputs::Turn;
+use super::inputs::Transition;
 
 /// A gate, and the etcd that it has to itself.
 pub(super) struct Driven {
@@ -52,15 +52,15 @@ impl Driven {
     }
 
     /// Lets one thing happen, and all that etcd answers to it; `None` if it cannot.
-    pub(super) fn turn(&mut self, now: Timestamp, turn: &Turn) -> Option<Effects> {
-        let input = match turn {
-            Turn::Input(input) => input.clone(),
-            Turn::Heartbeat => self.etcd.read(now),
-            Turn::SessionsEnded => Input::FenceFinished {
+    pub(super) fn apply(&mut self, now: Timestamp, transition: &Transition) -> Option<Effects> {
+        let input = match transition {
+            Transition::Input(input) => input.clone(),
+            Transition::Heartbeat => self.etcd.read(now),
+            Transition::SessionsEnded => Input::FenceFinished {
                 id: self.etcd.fence.take()?,
                 outcome: Ok(()),
             },
-            Turn::Restart { .. } => return None,
+            Transition::Restart { .. } => return None,
         };
         Some(self.step(now, input))
     }

@@ -138,7 +138,7 @@ fn cluster(dice: &mut Dice) -> ClusterSettings {
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
-pub(super) enum Turn {
+pub(super) enum Transition {
     /// To the gate.
     Input(Input),
     /// The node reads the members of its cluster.
@@ -176,7 +176,7 @@ impl Inputs {
     }
 
     /// The next thing that happens. Mostly the gate is woken for its deadlines, now and then it oversleeps.
-    pub(super) fn draw(&mut self, deadline: Option<Duration>) -> (Timestamp, Turn) {
+    pub(super) fn draw(&mut self, deadline: Option<Duration>) -> (Timestamp, Transition) {
         if self.dice.one_in(12) {
             self.set_clock();
         }
@@ -192,20 +192,20 @@ impl Inputs {
             && !self.dice.one_in(4)
         {
             self.pass(deadline.saturating_sub(self.now.boot));
-            return (self.now, Turn::Input(Input::Tick));
+            return (self.now, Transition::Input(Input::Tick));
         }
         self.pass(pause);
         let is_clustered = self.settings.cluster.is_some();
-        let turn = match self.dice.roll(40) {
+        let transition = match self.dice.roll(40) {
             0 => self.restart(),
-            1..5 if is_clustered => Turn::Heartbeat,
-            5 if is_clustered => Turn::SessionsEnded,
-            _ => Turn::Input(self.input()),
+            1..5 if is_clustered => Transition::Heartbeat,
+            5 if is_clustered => Transition::SessionsEnded,
+            _ => Transition::Input(self.input()),
         };
-        (self.now, turn)
+        (self.now, transition)
     }
 
-    fn restart(&mut self) -> Turn {
+    fn restart(&mut self) -> Transition {
         let dice = &mut self.dice;
         let host = dice.of(&[HostState::Running, HostState::Running, HostState::Rebooted]);
         if host == HostState::Rebooted {
@@ -217,7 +217,7 @@ impl Inputs {
             assume_complete: !dice.one_in(3),
             ..self.settings.clone()
         };
-        Turn::Restart {
+        Transition::Restart {
             settings: Box::new(settings),
             host,
         }

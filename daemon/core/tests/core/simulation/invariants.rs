@@ -10,13 +10,13 @@ use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::ConnectionState;
 
-use super::inputs::Turn;
+use super::inputs::Transition;
 use super::run::{Tables, mode_after};
 
 pub(super) struct Step<'a> {
     pub(super) before: &'a Tables,
     pub(super) after: &'a Tables,
-    pub(super) turn: &'a Turn,
+    pub(super) transition: &'a Transition,
     pub(super) effects: &'a Effects,
     /// Whether deadlines had come before it.
     pub(super) is_late: bool,
@@ -80,13 +80,13 @@ fn tables_agree(tables: &Tables) -> Result<(), String> {
 
 /// 2: under `block_new_connection` no new connection is offered, under `block_new_session` none that makes a session.
 fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
-    let Turn::Input(
+    let Transition::Input(
         Input::Request {
             request: GateRequest::Connect(_),
             ..
         }
         | Input::Sora(SoraInput::Admit { .. }),
-    ) = step.turn
+    ) = step.transition
     else {
         return Ok(());
     };
@@ -128,13 +128,13 @@ fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
 /// 3: a change of the mode or of the membership changes no session and no connection.
 fn modes_change_no_table(step: &Step<'_>) -> Result<(), String> {
     let is_change = matches!(
-        step.turn,
-        Turn::Input(
+        step.transition,
+        Transition::Input(
             Input::Request {
                 request: GateRequest::ChangeMode(_),
                 ..
             } | Input::StorageRestored
-        ) | Turn::Heartbeat
+        ) | Transition::Heartbeat
     );
     let is_same = step.before.sessions == step.after.sessions
         && step.before.connections == step.after.connections;
@@ -190,8 +190,8 @@ fn vanished_where_it_must(step: &Step<'_>) -> Result<(), String> {
     // What deadlines did in the same step, or what was held back until now, the model has to know.
     if step.is_late
         || matches!(
-            step.turn,
-            Turn::Input(Input::Started(_) | Input::StorageFailed { .. })
+            step.transition,
+            Transition::Input(Input::Started(_) | Input::StorageFailed { .. })
         )
         || before.sessions_complete != after.sessions_complete
     {

@@ -20,7 +20,7 @@ use soramode_protocol::session::{
 use soramode_testkit::record_store::RecordStore;
 
 use super::etcd::{Driven, without_claims, without_token};
-use super::inputs::{START, Turn};
+use super::inputs::{START, Transition};
 use super::invariants;
 use super::model::Model;
 use super::replay::Replay;
@@ -85,10 +85,16 @@ impl Run {
     }
 
     /// One thing that happens; what the core did, or where it parts from the model or from what must always be so.
-    pub(super) fn turn(&mut self, now: Timestamp, turn: &Turn) -> Result<Vec<String>, String> {
-        let caught = catch_unwind(AssertUnwindSafe(|| match turn {
-            Turn::Input(_) | Turn::Heartbeat | Turn::SessionsEnded => self.step(now, turn),
-            Turn::Restart { settings, host } => self.restart(now, settings, *host),
+    pub(super) fn apply(
+        &mut self,
+        now: Timestamp,
+        transition: &Transition,
+    ) -> Result<Vec<String>, String> {
+        let caught = catch_unwind(AssertUnwindSafe(|| match transition {
+            Transition::Input(_) | Transition::Heartbeat | Transition::SessionsEnded => {
+                self.step(now, transition)
+            }
+            Transition::Restart { settings, host } => self.restart(now, settings, *host),
         }));
         caught.unwrap_or_else(|panic| {
             let message = panic.downcast_ref::<String>().cloned();
@@ -128,18 +134,18 @@ impl Run {
         self.driven.gate.check()?;
         self.model.restart(settings, now, host);
         self.replay.set_mode(self.model.mode.clone());
-        self.step(now, &Turn::Input(Input::Started(host)))
+        self.step(now, &Transition::Input(Input::Started(host)))
     }
 
-    fn step(&mut self, now: Timestamp, turn: &Turn) -> Result<Vec<String>, String> {
+    fn step(&mut self, now: Timestamp, transition: &Transition) -> Result<Vec<String>, String> {
         let gate = &self.driven.gate;
         let is_late = gate
             .next_deadline()
             .is_some_and(|deadline| deadline <= now.boot);
-        let Some(effects) = self.driven.turn(now, turn) else {
+        let Some(effects) = self.driven.apply(now, transition) else {
             return Ok(Vec::new());
         };
-        let expected = self.model.step(now, turn);
+        let expected = self.model.step(now, transition);
         self.compare_effects(now, &effects, &expected)?;
         self.driven.gate.check()?;
         for record in &effects.records {
@@ -162,7 +168,7 @@ impl Run {
         invariants::check(&invariants::Step {
             before: &before,
             after: &self.tables,
-            turn,
+            transition,
             effects: &effects,
             is_late,
         })?;

@@ -19,7 +19,7 @@ use soramode_protocol::request::GateRequest;
 
 use super::reference::Reference;
 use crate::simulation::etcd::Etcd;
-use crate::simulation::inputs::Turn;
+use crate::simulation::inputs::Transition;
 use crate::simulation::run::look;
 
 pub(super) fn admitted(record: &Record) -> Option<ConnectionId> {
@@ -138,17 +138,17 @@ impl World {
     }
 
     /// Lets one thing happen.
-    pub(super) fn turn(&mut self, now: Timestamp, turn: Turn) {
-        match turn {
+    pub(super) fn apply(&mut self, now: Timestamp, transition: Transition) {
+        match transition {
             // The commits say when the disk fails.
-            Turn::Input(Input::StorageFailed { .. } | Input::StorageRestored)
-            | Turn::Restart { .. } => {}
-            Turn::Input(input) => self.step(now, input),
-            Turn::Heartbeat => {
+            Transition::Input(Input::StorageFailed { .. } | Input::StorageRestored)
+            | Transition::Restart { .. } => {}
+            Transition::Input(input) => self.step(now, input),
+            Transition::Heartbeat => {
                 let read = self.etcd.read(now);
                 self.step(now, read);
             }
-            Turn::SessionsEnded => {
+            Transition::SessionsEnded => {
                 if let Some(id) = self.etcd.fence.take() {
                     let outcome = Ok(());
                     self.step(now, Input::FenceFinished { id, outcome });
@@ -342,7 +342,7 @@ impl World {
 
     /// Ends with a disk that works, and checks that nothing is left.
     pub(super) fn end(mut self, now: Timestamp) -> u32 {
-        // The last turn may have been left out, and its clock not been seen.
+        // The last transition may have been left out, and its clock not been seen.
         self.step(now, Input::Tick);
         while self.writing.is_some() || self.commits.has_work() || self.commits.is_failed() {
             self.write(now, true);

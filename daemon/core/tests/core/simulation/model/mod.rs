@@ -24,7 +24,7 @@ use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::ConnectionState;
 use soramode_protocol::time::Time;
 
-use super::inputs::Turn;
+use super::inputs::Transition;
 
 const REMEMBERED: Duration = Duration::from_mins(1);
 
@@ -144,13 +144,19 @@ impl Model {
     }
 
     /// What happens and what is answered.
-    pub(super) fn step(&mut self, now: Timestamp, turn: &Turn) -> (Vec<EventKind>, Vec<Action>) {
+    pub(super) fn step(
+        &mut self,
+        now: Timestamp,
+        transition: &Transition,
+    ) -> (Vec<EventKind>, Vec<Action>) {
         self.now = now;
-        let input = match turn {
-            Turn::Input(input) => input,
-            Turn::Heartbeat | Turn::SessionsEnded | Turn::Restart { .. } => &Input::Tick,
+        let input = match transition {
+            Transition::Input(input) => input,
+            Transition::Heartbeat | Transition::SessionsEnded | Transition::Restart { .. } => {
+                &Input::Tick
+            }
         };
-        if matches!(turn, Turn::Heartbeat) {
+        if matches!(transition, Transition::Heartbeat) {
             self.renew();
         }
         if !matches!(input, Input::Started(_)) {
@@ -187,9 +193,9 @@ impl Model {
                 }
                 self.tell_vanished();
             }
-            Input::Tick => match turn {
-                Turn::Heartbeat => self.heartbeat(),
-                Turn::SessionsEnded => self.sessions_ended(),
+            Input::Tick => match transition {
+                Transition::Heartbeat => self.heartbeat(),
+                Transition::SessionsEnded => self.sessions_ended(),
                 _ => {}
             },
             Input::StorageFailed {
