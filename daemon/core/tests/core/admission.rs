@@ -191,7 +191,7 @@ fn view(own: Option<Incarnation>) -> Box<MembershipView> {
     })
 }
 
-/// A node in a cluster whose other node owns the channel that is asked for.
+/// A node in a cluster in which the other node owns the requested channel.
 fn redirected() -> String {
     let mut gate = start(in_cluster);
     let own = Incarnation(12);
@@ -227,7 +227,7 @@ fn redirected() -> String {
     ))
 }
 
-/// What the gate answers where this rule is the first that applies.
+/// Returns the gate's answer where this rule is the first that applies.
 fn answered(number: u8) -> String {
     let mut gate = start(|_| ());
     let mut explained = None;
@@ -296,7 +296,7 @@ fn the_printed_table_is_what_the_gate_decides() {
     }
 }
 
-/// In shadow mode a client comes whatever it is answered: a commit that failed takes nothing back of that.
+/// In shadow mode a client connects whether it is offered or rejected: a failed commit takes none of that back.
 #[test]
 fn in_shadow_mode_a_connection_stays_pending_though_its_commit_was_refused() {
     let mut gate = start(|settings| {

@@ -1,4 +1,4 @@
-//! Deliveries by chance: receivers that answer this or that, restarts, and time that goes by. Whatever happens, the order is kept,
+//! Deliveries by chance: receivers that accept or refuse, restarts, and time that passes. In every run the order is kept,
 //! nobody is asked twice at once, and in the end everybody has everything that was not given up.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,24 +23,24 @@ use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
 use soramode_testkit::record_store::RecordStore;
 
-use crate::dice::Dice;
+use crate::seeds::Rng;
 
 const SEEDS: u64 = 2_000;
 const STEPS: u64 = 80;
 
 struct World {
-    dice: Dice,
+    rng: Rng,
     gate: Gate,
     ledger: RecordStore,
     now: Timestamp,
     starts: u8,
-    /// What each receiver is asked now.
+    /// The attempt in flight at each receiver.
     under_way: BTreeMap<usize, u64>,
-    /// What each receiver has answered with 200, in the order in which it did.
+    /// Events that each receiver has answered with 200, in that order.
     had: BTreeMap<usize, Vec<u64>>,
     /// Each delivery that there was, as it was last.
     deliveries: BTreeMap<u64, StoredDelivery>,
-    /// How many deliveries the events so far make.
+    /// Number of deliveries that the events so far make.
     owed: u64,
 }
 
@@ -98,7 +98,7 @@ impl World {
             BTreeMap::new(),
         );
         let mut world = Self {
-            dice: Dice(seed),
+            rng: Rng(seed),
             gate,
             ledger,
             now,
@@ -192,9 +192,9 @@ impl World {
             Duration::MAX,
         ];
         let retry_after = self
-            .dice
+            .rng
             .one_in(4)
-            .then(|| pauses[usize::try_from(self.dice.roll(4)).unwrap()]);
+            .then(|| pauses[usize::try_from(self.rng.below(4)).unwrap()]);
         self.step(Input::DeliveryAttempted {
             id,
             result: AttemptResult {
@@ -213,7 +213,7 @@ impl World {
         };
         let (began, mut is_clock_right, mut changes) = (self.now.boot, true, 0);
         while self.deliveries[&id].state == DeliveryState::Pending {
-            match self.dice.roll(40) {
+            match self.rng.below(40) {
                 0 => self.step(Input::Request {
                     reply_to,
                     actor: "ops".into(),
@@ -231,9 +231,9 @@ impl World {
                 _ => {}
             }
             let status = [Some(500), Some(429), Some(304), None]
-                [usize::try_from(self.dice.roll(4)).unwrap()];
+                [usize::try_from(self.rng.below(4)).unwrap()];
             self.answer(place, status);
-            let millis = self.dice.roll(1_800_000);
+            let millis = self.rng.below(1_800_000);
             self.pass(Duration::from_millis(millis));
         }
         self.now.boot.saturating_sub(began)
@@ -268,8 +268,8 @@ impl World {
             actor: "ops".into(),
             request,
         };
-        let connection_id = format!("c{}", self.dice.roll(2)).parse().unwrap();
-        match self.dice.roll(16) {
+        let connection_id = format!("c{}", self.rng.below(2)).parse().unwrap();
+        match self.rng.below(16) {
             0..3 => {
                 let channel_id = "spam".parse().unwrap();
                 let connection_id = Some(connection_id);
@@ -283,7 +283,7 @@ impl World {
             }
             3..6 => self.step(ask(GateRequest::Disconnect(Disconnect { connection_id }))),
             6..8 => {
-                let mode = if self.dice.one_in(2) {
+                let mode = if self.rng.one_in(2) {
                     SettableMode::Normal
                 } else {
                     SettableMode::BlockNewSession
@@ -299,14 +299,14 @@ impl World {
                 self.step(ask(GateRequest::ChangeMode(Box::new(change))));
             }
             8..14 => {
-                let place = usize::try_from(self.dice.roll(2)).unwrap();
+                let place = usize::try_from(self.rng.below(2)).unwrap();
                 let status = [Some(200), Some(200), Some(200), Some(500), Some(410), None]
-                    [usize::try_from(self.dice.roll(6)).unwrap()];
+                    [usize::try_from(self.rng.below(6)).unwrap()];
                 self.answer(place, status);
             }
             14 => self.restart(),
             _ => {
-                let millis = self.dice.roll(20_000);
+                let millis = self.rng.below(20_000);
                 self.pass(Duration::from_millis(millis));
             }
         }
@@ -360,7 +360,7 @@ fn wants(webhook: &Webhook, kind: &EventKind) -> bool {
 fn in_the_end_everybody_has_everything_in_its_order() {
     for seed in 0..SEEDS {
         let mut world = World::new(seed);
-        for _ in 0..world.dice.roll(STEPS) {
+        for _ in 0..world.rng.below(STEPS) {
             world.happen();
         }
         world.settle();
@@ -368,7 +368,7 @@ fn in_the_end_everybody_has_everything_in_its_order() {
     }
 }
 
-/// However a receiver refuses, and whatever happens meanwhile. New events and operators may add tries, and a clock that is wrong may
+/// In each way in which a receiver may refuse. New events and operators may add tries, and a clock that is wrong may
 /// not keep one from coming.
 #[test]
 fn a_receiver_is_tried_for_a_day_and_a_half_and_not_for_ever() {

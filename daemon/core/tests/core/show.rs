@@ -25,12 +25,12 @@ use crate::show_etcd;
 /// Ids that the gate makes have this many characters; those in tests are shorter.
 const GENERATED_CHARS: usize = 26;
 
-/// How much is shown.
+/// Level of detail.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
-    /// All that is said.
+    /// Everything, as the stories have it.
     InWords,
-    /// What two gates that behave alike must have in common.
+    /// The parts that two gates that behave alike have in common.
     ByType,
 }
 
@@ -407,7 +407,7 @@ impl Show {
         format!("progress: {sessions} sessions, {connections} connections{oldest}, {ended} ended")
     }
 
-    /// By type it is its age alone: of two that began at the same time either may be told.
+    /// Shown by type it is its age alone: of two that began at the same time either may be named.
     fn oldest(&mut self, session: Option<&Session>) -> String {
         let Some(session) = session else {
             return String::new();

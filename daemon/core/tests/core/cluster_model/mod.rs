@@ -1,6 +1,6 @@
-//! The cluster's decisions in every world that is small enough to be looked at whole: two nodes, one channel, a linearizable
-//! store, member keys that vanish at any step, answers that come late or never, transactions that are executed when nobody
-//! waits for them any more, daemons that die and start anew. At no time do two SFUs serve the channel.
+//! The cluster's decisions in every world that is small enough to be searched whole: two nodes, one channel, a linearizable
+//! store, member keys that vanish at any step, answers that come late or never, transactions that are executed after the node
+//! has stopped waiting for them, daemons that die and start anew. At no time do two SFUs serve the channel.
 //!
 //! Each mistake of which the protocol keeps clear is planted once in the code: the same search must find what it leads to.
 
@@ -28,21 +28,21 @@ const TERMS: LeaseTerms = LeaseTerms {
     fence_budget: Duration::ZERO,
 };
 
-/// How large the worlds are that are looked at.
+/// Size of the worlds that are searched.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     ticks: u32,
     revisions: u64,
-    /// How often something goes wrong or comes to an end, at any moment.
+    /// Number of times that something fails or ends, each at any moment.
     incidents: u8,
     slow: Slow,
-    /// Whether a transaction of the member key and one of the claim may be in flight at a time.
+    /// A transaction of the member key and one of the claim may be in flight at a time.
     is_parallel: bool,
-    /// What becomes of the store, once at any moment.
+    /// Loss of the store, once at any moment.
     loss: Option<Loss>,
 }
 
-/// Whose reads are answered late. Those of the others are answered at once, and each tick begins with one.
+/// The nodes with late answers to their reads. Reads of the others are answered at once, and each tick begins with one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Slow {
     First,
@@ -79,11 +79,11 @@ const PARALLEL: Bounds = Bounds {
     ..USUAL
 };
 
-/// What both nodes have seen before the store loses something. What no node has seen, none can miss, and it loses more than is written
-/// before the next read.
+/// Revision that both nodes have seen before the store loses something. A node misses only what it has seen, and the store loses more than is
+/// written before the next read.
 const SEEN: u64 = 8;
 
-/// The same where the store loses something.
+/// Bounds for worlds in which the store loses something.
 const LOSING: Bounds = Bounds {
     ticks: 2,
     revisions: SEEN + 3,
@@ -108,7 +108,7 @@ enum Start {
     Unclaimed,
     /// The first has the channel, and the second was never in a cluster.
     Fresh,
-    /// The same, and the second makes a cluster where it finds none: no node does that by itself.
+    /// The second was never in a cluster, and makes one where it finds none: no node does that by itself.
     Founder,
 }
 
@@ -128,18 +128,18 @@ enum Step {
     /// between does not count here.
     Read,
     ReceiveRead,
-    /// What the node wants by itself is sent and done.
+    /// The node sends a transaction that it decides on by itself, and it is executed.
     Ask,
-    /// What followed from an answer is done.
+    /// A transaction that followed from an answer is executed.
     Execute(usize),
     Receive(usize),
     Fence,
     // Incidents.
-    /// What the node wants is sent, and nobody waits for it.
+    /// The node sends a transaction, and does not wait for its answer.
     AskInVain,
     /// The answer to a read is lost.
     LoseRead,
-    /// Nobody waits any more for a transaction in flight, executed or not.
+    /// The node stops waiting for a transaction in flight, executed or not.
     GiveUpWaiting(usize),
     ExecuteLate,
     EndSession,
@@ -431,7 +431,7 @@ fn check_all(bounds: Bounds) -> String {
     )
 }
 
-/// What a mistake leads to is found: the search ends with the first such world.
+/// Checks that a mistake is found: the search ends with the first world in which two nodes serve the channel.
 fn must_be_found(fault: Fault, bounds: Bounds) {
     must_be_found_with(Some(fault), bounds, Start::Owned);
 }

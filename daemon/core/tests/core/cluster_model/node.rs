@@ -49,9 +49,9 @@ pub(super) struct Node {
     queue: VecDeque<Txn>,
     /// Transactions in flight: of the claim, and of the member key.
     pub(super) txns: [Option<Flight>; SLOTS],
-    /// Whether both may be in flight at a time: else those of the member key take the first place.
+    /// Both may be in flight at a time; else those of the member key take the first place.
     pub(super) is_parallel: bool,
-    /// A transaction that nobody waits for any more.
+    /// A transaction that the node has stopped waiting for.
     pub(super) late: Option<Txn>,
     /// An earlier start of the daemon sent that.
     is_late_of_earlier_start: bool,
@@ -197,7 +197,7 @@ impl Node {
         }
     }
 
-    /// Executes what nobody waits for any more.
+    /// Executes the transaction that the node has stopped waiting for.
     pub(super) fn execute_late(&mut self, node: usize, store: &mut Store) {
         if let Some(txn) = self.late.take() {
             let own_key = self.own_key;
@@ -215,7 +215,7 @@ impl Node {
         self.take_steps();
     }
 
-    /// Nobody waits any more for what is in flight; it may still be executed.
+    /// Stops waiting for a transaction in flight; it may still be executed.
     pub(super) fn give_up_waiting(&mut self, slot: usize) {
         let Some(flight) = self.txns[slot].take() else {
             return;

@@ -13,7 +13,7 @@ use soramode_protocol::id::{ChannelId, ClusterId, HistoryId, NodeName};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::OrphanedChannels;
 
-/// How long a member key lives without a read by its node.
+/// Lifetime of a member key without a read by its node.
 pub(super) const TTL: Duration = Duration::from_secs(10);
 
 const CLUSTER_ID: u64 = 7;
@@ -68,7 +68,7 @@ impl Etcd {
         }
     }
 
-    /// Deletes the member keys whose time is over.
+    /// Deletes expired member keys.
     pub(super) fn expire(&mut self, now: Duration) {
         let before = self.members.len();
         self.members.retain(|_, member| member.expires > now);

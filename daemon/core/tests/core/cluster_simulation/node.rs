@@ -24,7 +24,7 @@ use soramode_testkit::record_store::RecordStore;
 
 const START: Time = Time::from_micros(1_795_377_600_000_000);
 
-/// Where a node's machine was started.
+/// The boot clock when a node's machine starts.
 const BOOT: Duration = Duration::from_secs(1);
 
 /// Reads of the members that are under way.
@@ -39,7 +39,7 @@ pub(super) enum Reads {
 pub(super) struct Node {
     pub(super) caller: Caller,
     settings: Settings,
-    /// Nothing while the daemon is down.
+    /// `None` while the daemon is down.
     pub(super) gate: Option<Gate>,
     ledger: RecordStore,
     booted_at: Duration,
@@ -213,7 +213,7 @@ impl Node {
         self.unanswered.insert(reply_to);
     }
 
-    /// Whether what is answered may be: each request once, an offer under the claim that the node owns, and that it wrote itself.
+    /// Checks an answer: each request has one, an offer is made under the claim that the node owns, and that it wrote itself.
     pub(super) fn check_answer(
         &mut self,
         now: Duration,

@@ -97,12 +97,12 @@ pub(super) fn tell(text: &str) -> Result<String, Problem> {
 
 pub(super) struct Story {
     gate: Gate,
-    /// What a store would keep.
+    /// Records, as a store keeps them.
     ledger: RecordStore,
     starts: u8,
     show: Show,
     speakers: Speakers,
-    /// What each receiver was sent last.
+    /// The last attempt at each receiver.
     under_way: BTreeMap<usize, u64>,
     now: Timestamp,
     pub(super) settings: String,
@@ -353,7 +353,7 @@ fn cluster(all: &mut Words) -> Result<Option<ClusterSettings>, Problem> {
     }))
 }
 
-/// Both places: who is not named any more is told of nothing.
+/// Reads both receivers; one that is not named any more gets no event.
 fn places(line: &str) -> Result<Vec<Webhook>, Problem> {
     let mut all = Words::new(&words(line));
     let mut named = webhooks(&mut all)?;
@@ -371,7 +371,7 @@ fn places(line: &str) -> Result<Vec<Webhook>, Problem> {
     all.end(named)
 }
 
-/// What a gate starts from, and as which incarnation it is to join its cluster at once.
+/// Start parameters of a gate, and the incarnation with which it joins its cluster at once.
 fn snapshot(line: &str, started: Timestamp) -> Result<(StartParams, Option<u64>), Problem> {
     let mut all = Words::new(&words(line));
     let joined = all.value("joined")?;

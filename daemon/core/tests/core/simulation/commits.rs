@@ -1,7 +1,7 @@
-//! The gate with its commits, whose writes take any time, succeed or fail, against a reference: all steps since the last success are one
+//! The gate with its commits, with writes that take any time, succeed or fail, against a reference: all steps since the last success are one
 //! batch. Requests that leave for etcd are answered at once, and each answer is one more step.
 //!
-//! `SORAMODE_SEEDS` runs N seeds, `SORAMODE_SEED` one alone.
+//! `SORAMODE_SEEDS` plays N seeds, `SORAMODE_SEED` one alone.
 
 mod reference;
 mod world;
@@ -23,8 +23,9 @@ use soramode_protocol::wait::{PROGRESS_SECONDS_MIN, WAITS_MAX, Wait, WaitFor};
 
 use world::{World, refusal};
 
-use super::inputs::{Dice, Inputs, snapshot};
-use super::{SEEDS_DEFAULT, number};
+use super::SEEDS_DEFAULT;
+use super::inputs::{Inputs, Rng, snapshot};
+use crate::seeds::seeds;
 
 const STEPS_MAX: u64 = 60;
 
@@ -32,32 +33,32 @@ const STEPS_MAX: u64 = 60;
 const FAULT_SEEDS: u64 = 2_000;
 
 fn play(seed: u64, fault: PlantedFault) -> (u64, u32) {
-    let mut dice = Dice(seed);
-    let mut snapshot = snapshot(&mut dice);
+    let mut rng = Rng(seed);
+    let mut snapshot = snapshot(&mut rng);
     snapshot.settings.webhooks = vec![Webhook {
         url: "http://receiver/".to_owned(),
         endpoint: "http://receiver".to_owned(),
         types: EventType::ALL.to_vec(),
     }];
-    let steps = 1 + dice.roll(STEPS_MAX);
-    let mut inputs = Inputs::new(dice, &snapshot);
+    let steps = 1 + rng.below(STEPS_MAX);
+    let mut inputs = Inputs::new(rng, &snapshot);
     let mut world = World::new(&snapshot, fault);
     let mut last = snapshot.started;
     for _ in 0..steps {
         let (now, transition) = inputs.draw(world.gate.next_deadline());
         last = now;
         world.apply(now, transition);
-        if inputs.dice.one_in(3) && !world.attempts.is_empty() {
+        if inputs.rng.one_in(3) && !world.attempts.is_empty() {
             let id = world.attempts.remove(0);
-            let status = Some(if inputs.dice.one_in(2) { 200 } else { 500 });
+            let status = Some(if inputs.rng.one_in(2) { 200 } else { 500 });
             let result = AttemptResult {
                 status,
                 ..AttemptResult::default()
             };
             world.step(now, Input::DeliveryAttempted { id, result });
         }
-        if inputs.dice.one_in(2) {
-            let succeeds = !inputs.dice.one_in(4);
+        if inputs.rng.one_in(2) {
+            let succeeds = !inputs.rng.one_in(4);
             world.write(now, succeeds);
         }
     }
@@ -70,10 +71,7 @@ fn play(seed: u64, fault: PlantedFault) -> (u64, u32) {
     reason = "the time it took is told, and nothing goes by it"
 )]
 fn effects_leave_as_if_all_steps_since_the_last_success_were_one_batch() {
-    let seeds = match number("SORAMODE_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SORAMODE_SEEDS").unwrap_or(SEEDS_DEFAULT),
-    };
+    let seeds = seeds("SORAMODE_SEEDS", SEEDS_DEFAULT);
     let (began, mut steps, mut failures) = (Instant::now(), 0, 0);
     for seed in seeds.clone() {
         let played = std::panic::catch_unwind(|| play(seed, PlantedFault::NONE));
@@ -124,7 +122,7 @@ fn each_planted_fault_is_found() {
 
 #[test]
 fn nothing_waits_where_nothing_outlives_the_daemon() {
-    let snapshot = snapshot(&mut Dice(1));
+    let snapshot = snapshot(&mut Rng(1));
     let mut gate = Gate::restore(snapshot.clone(), Seed([7; 32]));
     let mut commits = Commits::new(Durability::Ephemeral);
     let mut released = Batch::default();
@@ -138,7 +136,7 @@ fn nothing_waits_where_nothing_outlives_the_daemon() {
 
 #[test]
 fn a_write_that_never_ends_does_not_gather_reports_on_the_progress_of_waits() {
-    let params = snapshot(&mut Dice(1));
+    let params = snapshot(&mut Rng(1));
     let mut now = params.started;
     let mut gate = Gate::restore(params, Seed([7; 32]));
     let mut commits = Commits::new(Durability::Durable);
@@ -174,7 +172,7 @@ fn a_write_that_never_ends_does_not_gather_reports_on_the_progress_of_waits() {
 
 #[test]
 fn records_that_are_not_written_are_bounded_wherever_they_wait() {
-    let (params, now) = (snapshot(&mut Dice(1)), super::START);
+    let (params, now) = (snapshot(&mut Rng(1)), super::START);
     let now = Timestamp {
         wall: now,
         ..params.started

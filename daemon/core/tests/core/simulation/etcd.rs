@@ -255,7 +255,7 @@ pub(super) fn without_claims(mut action: Action) -> Action {
     action
 }
 
-/// The same of an event.
+/// Leaves the token of an event out.
 pub(super) fn without_token(mut kind: EventKind) -> EventKind {
     if let EventKind::SessionCreated { token, .. } | EventKind::SessionDestroyed { token, .. } =
         &mut kind

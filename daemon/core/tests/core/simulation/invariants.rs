@@ -18,7 +18,7 @@ pub(super) struct Step<'a> {
     pub(super) after: &'a Tables,
     pub(super) transition: &'a Transition,
     pub(super) effects: &'a Effects,
-    /// Whether deadlines had come before it.
+    /// Deadlines had come before it.
     pub(super) is_late: bool,
 }
 
@@ -187,7 +187,7 @@ fn vanished_where_it_must(step: &Step<'_>) -> Result<(), String> {
     let reached_zero = before.sessions > 0
         && after.sessions == 0
         && mode_after(&before.mode, step.effects).is_block();
-    // What deadlines did in the same step, or what was held back until now, the model has to know.
+    // The model has to know the effects of deadlines in the same step, and those held back until now.
     if step.is_late
         || matches!(
             step.transition,

@@ -1,6 +1,6 @@
 //! The core against a second, simple model: random inputs from seeds, and everything compared after every step.
 //!
-//! `SORAMODE_SEEDS` runs so many seeds, `SORAMODE_SEED` one alone.
+//! `SORAMODE_SEEDS` plays N seeds, `SORAMODE_SEED` one alone.
 
 mod commits;
 mod etcd;
@@ -17,30 +17,31 @@ use soramode_core::gate::Gate;
 use soramode_core::handles::Timestamp;
 use soramode_core::snapshot::{Seed, StartParams};
 
+use crate::seeds::seeds;
 use crate::show::{Detail, Show};
 use etcd::Driven;
-use inputs::{Dice, Inputs, START, Transition};
+use inputs::{Inputs, Rng, START, Transition};
 use run::Run;
 
 const SEEDS_DEFAULT: u64 = 10_000;
 const STEPS_MAX: u64 = 80;
 
-/// What a seed draws.
+/// Start and transitions that a seed draws.
 struct Story {
     snapshot: StartParams,
     transitions: Vec<(Timestamp, Transition)>,
 }
 
-/// Where it went wrong: the step, and how.
+/// The step that failed, and its problem.
 type Failure = (usize, String);
 
 /// Plays a seed until it is over or goes wrong.
 fn play(seed: u64) -> (Story, Result<(), Failure>) {
-    let mut dice = Dice(seed);
-    let snapshot = inputs::snapshot(&mut dice);
-    let steps = 1 + dice.roll(STEPS_MAX);
+    let mut rng = Rng(seed);
+    let snapshot = inputs::snapshot(&mut rng);
+    let steps = 1 + rng.below(STEPS_MAX);
     let mut run = Run::new(&snapshot, 7);
-    let mut drawn = Inputs::new(dice, &snapshot);
+    let mut drawn = Inputs::new(rng, &snapshot);
     let mut story = Story {
         snapshot,
         transitions: Vec::new(),
@@ -159,28 +160,13 @@ fn same_seed(story: &Story) -> Result<(), String> {
     Ok(())
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long to test is the tester's to say"
-)]
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| {
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name} takes a number, got {value:?}"))
-    })
-}
-
 #[test]
 #[expect(
     clippy::disallowed_methods,
     reason = "the time it took is told, and nothing goes by it"
 )]
 fn the_core_does_what_the_model_does() {
-    let seeds = match number("SORAMODE_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SORAMODE_SEEDS").unwrap_or(SEEDS_DEFAULT),
-    };
+    let seeds = seeds("SORAMODE_SEEDS", SEEDS_DEFAULT);
     let (began, runs, mut steps) = (Instant::now(), seeds.end - seeds.start, 0);
     for seed in seeds {
         let (story, result) = play(seed);

@@ -32,7 +32,7 @@ const OBSERVER: ReplyHandle = ReplyHandle {
     serial: 0,
 };
 
-/// What the core says it holds.
+/// The core's tables, as it lists them.
 #[derive(Clone, PartialEq)]
 pub(super) struct Tables {
     pub(super) status: Status,
@@ -44,7 +44,7 @@ pub(super) struct Run {
     driven: Driven,
     model: Model,
     replay: Replay,
-    /// What a store would keep.
+    /// Records, as a store keeps them.
     ledger: RecordStore,
     /// Another one at each start.
     seed: u8,
@@ -111,7 +111,7 @@ impl Run {
         host: HostState,
     ) -> Result<Vec<String>, String> {
         let stored = self.ledger.stored();
-        // Whoever starts twice from the same begins with the same.
+        // Two starts from the same state begin with the same.
         if RecordStore::new(stored.clone()).stored() != stored {
             return Err(format!(
                 "what was stored is read as something else: {stored:?}"
@@ -159,7 +159,7 @@ impl Run {
             sessions,
             connections,
         } = &self.tables;
-        // What is told of the expiry goes by the clock as it stands.
+        // The shown expiry goes by the present clock.
         let mode = ModeState {
             expires_at: self.model.mode.expires_at,
             ..status.mode.clone()
@@ -175,7 +175,7 @@ impl Run {
         Ok(shown(&mut self.of_core, &effects))
     }
 
-    /// Whether every list says the same in pages of one row as it does whole.
+    /// Checks that every list is the same in pages of one row as it is whole.
     pub(super) fn pages_agree(&mut self, now: Timestamp) -> Result<(), String> {
         let mut lists = vec![
             ListRequest::Sessions(ListSessions::default()),
@@ -327,7 +327,7 @@ fn compare(what: &str, mut core: Vec<String>, mut model: Vec<String>) -> Result<
     }
 }
 
-/// What a step of the core did, without ids of its own making.
+/// Shows the effects of a step of the core, without ids of its own making.
 pub(super) fn shown(show: &mut Show, effects: &Effects) -> Vec<String> {
     let records = effects
         .records

@@ -22,7 +22,7 @@ pub(super) struct Reference {
     pub(super) writing: Option<(usize, usize)>,
     pub(super) is_failed: bool,
     pub(super) held: Vec<Action>,
-    /// The same of a retry.
+    /// Records and held deliveries of a retry in progress, at the front of these.
     pub(super) retrying: Option<(usize, usize)>,
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Session {
     pub(super) channel_id: ChannelId,
     pub(super) session_id: SessionId,
     pub(super) created_at: Time,
-    /// Whether `session.created` was told.
+    /// `session.created` was emitted.
     told: bool,
     /// A Sora ends it, not its last connection.
     of_sora: bool,
@@ -64,7 +64,7 @@ pub(super) struct Model {
     expiry: Option<Duration>,
     /// Bounds of an expiry that goes by the wall clock.
     by_wall: Option<(Duration, Duration)>,
-    /// What is kept of the last expiry that was set, over restarts of the daemon alone.
+    /// The last expiry that was set, as it is kept over restarts of the daemon alone.
     boot_expiry: Option<Duration>,
     changes: Vec<DatedModeChange>,
     /// The last generation in which no operator had closed the node.
@@ -75,7 +75,7 @@ pub(super) struct Model {
     pub(super) sessions: Vec<Session>,
     pub(super) connections: Vec<Connection>,
     left: Vec<(Duration, ConnectionId)>,
-    /// By the socket that reports: the ids that were named, or came, since it began.
+    /// The ids that were named, or came, since a report began, by its socket.
     reports: BTreeMap<SocketId, Vec<ConnectionId>>,
     gone: Vec<(Duration, SocketId)>,
     waits: Vec<waits::Waiting>,
@@ -143,7 +143,7 @@ impl Model {
         model
     }
 
-    /// What happens and what is answered.
+    /// Takes a transition.
     pub(super) fn step(
         &mut self,
         now: Timestamp,

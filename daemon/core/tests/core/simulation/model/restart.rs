@@ -1,4 +1,4 @@
-//! What a restart keeps, and what it forgets.
+//! State that a restart keeps or forgets.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +63,7 @@ impl Model {
         };
     }
 
-    /// Of a session that nobody was told of, only who is expected in it is known.
+    /// Restores the sessions; one that no event has named keeps its pending connections alone.
     fn restart_sessions(&mut self) {
         let (connections, boot, linger) = (
             &self.connections,
