@@ -89,14 +89,7 @@ fn connect(gate: &mut Gate, channel: &str, connection: &str) -> Effects {
 }
 
 fn close(gate: &mut Gate, mode: SettableMode) {
-    let change = ChangeMode {
-        mode,
-        reason: None,
-        expires_in_seconds: None,
-        if_mode: None,
-        if_generation: None,
-        on_behalf_of: None,
-    };
+    let change = ChangeMode::to(mode);
     drop(ask(gate, GateRequest::ChangeMode(Box::new(change))));
 }
 

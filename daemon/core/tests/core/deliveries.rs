@@ -31,7 +31,7 @@ const STEPS: u64 = 80;
 struct World {
     rng: Rng,
     gate: Gate,
-    ledger: RecordStore,
+    record_store: RecordStore,
     now: Timestamp,
     starts: u8,
     /// The attempt in flight at each receiver.
@@ -92,7 +92,7 @@ impl World {
             },
             Seed([1; 32]),
         );
-        let (ledger, deliveries, had) = (
+        let (record_store, deliveries, had) = (
             RecordStore::new(Stored::default()),
             BTreeMap::new(),
             BTreeMap::new(),
@@ -100,7 +100,7 @@ impl World {
         let mut world = Self {
             rng: Rng(seed),
             gate,
-            ledger,
+            record_store,
             now,
             starts: 1,
             under_way: BTreeMap::new(),
@@ -131,7 +131,7 @@ impl World {
     fn step_fast(&mut self, input: Input) {
         let Effects { records, actions } = self.gate.step(self.now, input);
         for record in &records {
-            self.ledger.read(record);
+            self.record_store.read(record);
         }
         for action in actions {
             if let Action::Deliver(attempt) = action {
@@ -144,7 +144,7 @@ impl World {
         let Effects { records, actions } = self.gate.step(self.now, input);
         self.gate.check().unwrap();
         for record in &records {
-            self.ledger.read(record);
+            self.record_store.read(record);
             if let Some(event) = record.event() {
                 self.owed += settings()
                     .webhooks
@@ -252,7 +252,7 @@ impl World {
         let snapshot = StartParams {
             settings: settings(),
             started: self.now,
-            stored: self.ledger.stored(),
+            stored: self.record_store.stored(),
         };
         self.gate = Gate::restore(snapshot, Seed([self.starts; 32]));
         self.step(Input::Started(HostState::Running));
@@ -288,14 +288,7 @@ impl World {
                 } else {
                     SettableMode::BlockNewSession
                 };
-                let change = ChangeMode {
-                    mode,
-                    reason: None,
-                    expires_in_seconds: None,
-                    if_mode: None,
-                    if_generation: None,
-                    on_behalf_of: None,
-                };
+                let change = ChangeMode::to(mode);
                 self.step(ask(GateRequest::ChangeMode(Box::new(change))));
             }
             8..14 => {
@@ -400,14 +393,7 @@ fn mode_change(time: usize) -> Input {
     } else {
         SettableMode::BlockNewSession
     };
-    let change = ChangeMode {
-        mode,
-        reason: None,
-        expires_in_seconds: None,
-        if_mode: None,
-        if_generation: None,
-        on_behalf_of: None,
-    };
+    let change = ChangeMode::to(mode);
     let reply_to = ReplyHandle {
         socket: SocketId(1),
         serial: 1,
@@ -432,7 +418,7 @@ fn what_is_too_much_is_given_up_oldest_first_and_forgotten_in_the_end() {
     let counts = |world: &World| {
         let count = |state| {
             world
-                .ledger
+                .record_store
                 .stored()
                 .deliveries
                 .iter()
@@ -446,7 +432,7 @@ fn what_is_too_much_is_given_up_oldest_first_and_forgotten_in_the_end() {
     assert_eq!(counts(&world), [DELIVERIES_OWED_MAX, 0, 1, 0]);
     // The first is on its way.
     let failed = world
-        .ledger
+        .record_store
         .stored()
         .deliveries
         .into_iter()

@@ -11,6 +11,7 @@ mod admission;
 mod cluster_model;
 mod cluster_simulation;
 mod deliveries;
+mod etcd;
 mod faults;
 mod lossy_sora;
 mod purity;

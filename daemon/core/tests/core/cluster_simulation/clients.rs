@@ -75,18 +75,11 @@ impl World {
                 hops: if rng.one_in(2) { HOPS_MAX } else { 0 },
             }),
             8..15 => GateRequest::Disconnect(Disconnect { connection_id }),
-            15 => GateRequest::ChangeMode(Box::new(ChangeMode {
-                mode: if rng.one_in(3) {
-                    SettableMode::BlockNewSession
-                } else {
-                    SettableMode::Normal
-                },
-                reason: None,
-                expires_in_seconds: None,
-                if_mode: None,
-                if_generation: None,
-                on_behalf_of: None,
-            })),
+            15 => GateRequest::ChangeMode(Box::new(ChangeMode::to(if rng.one_in(3) {
+                SettableMode::BlockNewSession
+            } else {
+                SettableMode::Normal
+            }))),
             16 => GateRequest::Explain(Explain { channel_id }),
             17 => GateRequest::ListClusterNodes(ListClusterNodes {
                 count_orphaned: true,

@@ -4,7 +4,6 @@
 //! `SORAMODE_CLUSTER_SEEDS` plays N seeds, `SORAMODE_SEED` one alone.
 
 mod clients;
-mod etcd;
 mod node;
 
 use std::collections::BTreeMap;
@@ -19,8 +18,8 @@ use soramode_protocol::decision::Decision;
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::reply::Reply;
 
+use crate::etcd::Etcd;
 use crate::seeds::{Rng, seeds};
-use etcd::Etcd;
 use node::{Node, Reads};
 
 const SEEDS_DEFAULT: u64 = 2_000;

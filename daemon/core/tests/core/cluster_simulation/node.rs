@@ -19,7 +19,7 @@ use soramode_protocol::node::{Membership, Storage, StorageState};
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::time::Time;
 
-use super::etcd::{Caller, Etcd, TTL};
+use crate::etcd::{Caller, Etcd, TTL};
 use soramode_testkit::record_store::RecordStore;
 
 const START: Time = Time::from_micros(1_795_377_600_000_000);
@@ -41,7 +41,7 @@ pub(super) struct Node {
     settings: Settings,
     /// `None` while the daemon is down.
     pub(super) gate: Option<Gate>,
-    ledger: RecordStore,
+    record_store: RecordStore,
     booted_at: Duration,
     /// Its clock's rate, per mille.
     rate: u32,
@@ -75,7 +75,7 @@ impl Node {
                 terms,
             },
             gate: None,
-            ledger: RecordStore::new(Stored::default()),
+            record_store: RecordStore::new(Stored::default()),
             booted_at: Duration::ZERO,
             rate,
             is_machine_up: true,
@@ -130,7 +130,7 @@ impl Node {
         let params = StartParams {
             settings: self.settings.clone(),
             started: self.timestamp(now),
-            stored: self.ledger.stored(),
+            stored: self.record_store.stored(),
         };
         let seed = u8::try_from(self.caller.start % 256).unwrap();
         self.gate = Some(Gate::restore(params, Seed([seed; 32])));
@@ -157,7 +157,7 @@ impl Node {
         let effects = gate.step(timestamp, input);
         gate.check().unwrap();
         for record in &effects.records {
-            self.ledger.read(record);
+            self.record_store.read(record);
             match record {
                 Record::Claimed { channel_id, token } => {
                     let before = self.owned.insert(channel_id.clone(), *token);
@@ -287,13 +287,13 @@ impl Node {
         if is_dead || !self.is_machine_up {
             return BTreeSet::new();
         }
-        self.ledger.channels()
+        self.record_store.channels()
     }
 
     /// In the end: every request is answered, the node is in, and etcd has its claim on every channel that it serves.
     pub(super) fn check_end(&mut self, now: Duration, etcd: &Etcd) {
         assert_eq!(self.unanswered, BTreeSet::new(), "never answered");
-        for channel_id in self.ledger.channels() {
+        for channel_id in self.record_store.channels() {
             let claim = etcd.claims.get(&channel_id);
             let token = claim
                 .filter(|claim| claim.node == self.caller.name)

@@ -98,7 +98,7 @@ pub(super) fn tell(text: &str) -> Result<String, Problem> {
 pub(super) struct Story {
     gate: Gate,
     /// Records, as a store keeps them.
-    ledger: RecordStore,
+    record_store: RecordStore,
     starts: u8,
     show: Show,
     speakers: Speakers,
@@ -116,14 +116,14 @@ impl Story {
             boot: BOOTED,
         };
         let (snapshot, joined) = snapshot(line, now)?;
-        let mut ledger = RecordStore::new(snapshot.stored.clone());
+        let mut record_store = RecordStore::new(snapshot.stored.clone());
         let mut gate = Gate::restore(snapshot, Seed([7; 32]));
         for record in gate.step(now, Input::Started(HostState::Running)).records {
-            ledger.read(&record);
+            record_store.read(&record);
         }
         let mut story = Self {
             gate,
-            ledger,
+            record_store,
             starts: 1,
             show: Show::new(START, Detail::InWords),
             speakers: Speakers::default(),
@@ -158,7 +158,7 @@ impl Story {
                 (line, HostState::Rebooted)
             });
         self.starts += 1;
-        let mut stored = self.ledger.stored();
+        let mut stored = self.record_store.stored();
         if host == HostState::Rebooted {
             stored.expires_at_boot = None;
         }
@@ -280,7 +280,7 @@ impl Story {
     fn step_unchecked(&mut self, input: Input) -> Vec<String> {
         let Effects { records, actions } = self.gate.step(self.now, input);
         for record in &records {
-            self.ledger.read(record);
+            self.record_store.read(record);
         }
         let mut lines: Vec<String> = Vec::new();
         for action in &actions {

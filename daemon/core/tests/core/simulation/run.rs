@@ -45,7 +45,7 @@ pub(super) struct Run {
     model: Model,
     replay: Replay,
     /// Records, as a store keeps them.
-    ledger: RecordStore,
+    record_store: RecordStore,
     /// Another one at each start.
     seed: u8,
     tables: Tables,
@@ -55,14 +55,15 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn new(snapshot: &StartParams, seed: u8) -> Self {
-        let mut driven = Driven::new(Gate::restore(snapshot.clone(), Seed([seed; 32])));
+        let gate = Gate::restore(snapshot.clone(), Seed([seed; 32]));
+        let mut driven = Driven::new(gate, &snapshot.settings);
         let tables = look(&mut driven.gate, snapshot.started);
         let model = Model::start(snapshot.clone());
         let replay = Replay::new(snapshot.stored.next_seq, model.mode.clone());
-        let mut ledger = RecordStore::new(snapshot.stored.clone());
+        let mut record_store = RecordStore::new(snapshot.stored.clone());
         let input = Input::Started(HostState::Running);
         for record in driven.step(snapshot.started, input).records {
-            ledger.read(&record);
+            record_store.read(&record);
         }
         let (of_core, of_model) = (
             Show::new(START, Detail::ByType),
@@ -72,7 +73,7 @@ impl Run {
             driven,
             model,
             replay,
-            ledger,
+            record_store,
             seed,
             tables,
             of_core,
@@ -110,7 +111,7 @@ impl Run {
         settings: &Settings,
         host: HostState,
     ) -> Result<Vec<String>, String> {
-        let stored = self.ledger.stored();
+        let stored = self.record_store.stored();
         // Two starts from the same state begin with the same.
         if RecordStore::new(stored.clone()).stored() != stored {
             return Err(format!(
@@ -150,7 +151,7 @@ impl Run {
         self.driven.gate.check()?;
         for record in &effects.records {
             self.replay.read(record)?;
-            self.ledger.read(record);
+            self.record_store.read(record);
         }
         let before = std::mem::replace(&mut self.tables, look(&mut self.driven.gate, now));
         self.compare_tables()?;

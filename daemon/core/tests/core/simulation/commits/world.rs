@@ -18,7 +18,7 @@ use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
 
 use super::reference::Reference;
-use crate::simulation::etcd::Etcd;
+use crate::simulation::etcd::OwnEtcd;
 use crate::simulation::inputs::Transition;
 use crate::simulation::run::look;
 
@@ -66,7 +66,7 @@ type Waiting = VecDeque<(Option<ReplyHandle>, usize)>;
 pub(super) struct World {
     pub(super) gate: Gate,
     commits: Commits,
-    etcd: Etcd,
+    etcd: OwnEtcd,
     is_clustered: bool,
     /// etcd's answers that have not been stepped.
     inputs: VecDeque<Input>,
@@ -96,7 +96,7 @@ impl World {
         let mut world = Self {
             gate: gate(),
             commits: Commits::with_fault(Durability::Durable, fault),
-            etcd: Etcd::default(),
+            etcd: OwnEtcd::new(&snapshot.settings),
             is_clustered: snapshot.settings.cluster.is_some(),
             inputs: VecDeque::new(),
             reference: Reference {

@@ -14,19 +14,19 @@ use soramode_protocol::mode::Mode;
 use soramode_protocol::node::OrphanedChannels;
 
 /// Lifetime of a member key without a read by its node.
-pub(super) const TTL: Duration = Duration::from_secs(10);
+pub(crate) const TTL: Duration = Duration::from_secs(10);
 
 const CLUSTER_ID: u64 = 7;
 
 /// The node that sends a request.
 #[derive(Clone, Debug)]
-pub(super) struct Caller {
-    pub(super) name: NodeName,
+pub(crate) struct Caller {
+    pub(crate) name: NodeName,
     /// Counts the starts of its daemon.
-    pub(super) start: u64,
+    pub(crate) start: u64,
     /// Counts the starts of its machine.
-    pub(super) boot: u64,
-    pub(super) terms: LeaseTerms,
+    pub(crate) boot: u64,
+    pub(crate) terms: LeaseTerms,
 }
 
 struct Member {
@@ -38,13 +38,13 @@ struct Member {
     expires: Duration,
 }
 
-pub(super) struct Etcd {
+pub(crate) struct Etcd {
     revision: u64,
     members: BTreeMap<NodeName, Member>,
-    pub(super) claims: BTreeMap<ChannelId, Claim>,
+    pub(crate) claims: BTreeMap<ChannelId, Claim>,
     purged: BTreeSet<Incarnation>,
     /// Every claim that was ever written, and the node that did.
-    pub(super) written: BTreeMap<(ChannelId, Token), NodeName>,
+    pub(crate) written: BTreeMap<(ChannelId, Token), NodeName>,
 }
 
 fn configuration() -> Configuration {
@@ -58,7 +58,7 @@ fn configuration() -> Configuration {
 }
 
 impl Etcd {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             revision: 1,
             members: BTreeMap::new(),
@@ -68,15 +68,20 @@ impl Etcd {
         }
     }
 
+    /// Returns a node's member key.
+    pub(crate) fn member(&self, name: &NodeName) -> Option<Incarnation> {
+        Some(self.members.get(name)?.incarnation)
+    }
+
     /// Deletes expired member keys.
-    pub(super) fn expire(&mut self, now: Duration) {
+    pub(crate) fn expire(&mut self, now: Duration) {
         let before = self.members.len();
         self.members.retain(|_, member| member.expires > now);
         self.revision += u64::from(self.members.len() < before);
     }
 
     /// Deletes a member key before its time: nothing may rest on a lease.
-    pub(super) fn lose_member(&mut self, name: &NodeName) {
+    pub(crate) fn lose_member(&mut self, name: &NodeName) {
         self.revision += u64::from(self.members.remove(name).is_some());
     }
 
@@ -92,7 +97,7 @@ impl Etcd {
     }
 
     /// Reads all members; the node fills in its own times.
-    pub(super) fn read(&mut self, caller: &Caller, now: Duration) -> MembershipView {
+    pub(crate) fn read(&mut self, caller: &Caller, now: Duration) -> MembershipView {
         let own = self.members.get_mut(&caller.name);
         // A daemon keeps a key alive that it wrote itself, or an earlier start of it since the machine booted.
         if let Some(member) = own.filter(|member| member.boot == caller.boot) {
@@ -136,7 +141,7 @@ impl Etcd {
     }
 
     /// Carries a request out; what comes back of it, if anything does.
-    pub(super) fn execute(
+    pub(crate) fn execute(
         &mut self,
         caller: &Caller,
         now: Duration,
