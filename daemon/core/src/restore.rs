@@ -2,16 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use soramode_protocol::event::EndReason;
 use soramode_protocol::mode::{DatedModeChange, MODE_CHANGES_KEPT, Mode, ModeChange, ModeState};
-use soramode_protocol::node::Membership;
 
-use crate::ctx::{Ctx, Random, Services};
-use crate::effect::Record;
+use crate::ctx::{Random, Services};
 use crate::gate::Gate;
 use crate::handles::Timestamp;
-use crate::input::HostState;
-use crate::member::Member;
+use crate::member::ClusterMember;
 use crate::mode::ModeControl;
 use crate::node::Node;
 use crate::outbox::Outbox;
@@ -37,15 +33,7 @@ impl Gate {
         let may_be_untracked = stored.member.is_none_or(|member| member.has_untracked);
         let untracked = (settings.cluster.is_some() && may_be_untracked)
             .then_some(UntrackedIncarnations::Unread);
-        let member = settings
-            .cluster
-            .clone()
-            .map(|cluster| Box::new(Member::new(cluster, &mut stored)));
-        let membership = if member.is_some() {
-            Membership::Fenced
-        } else {
-            Membership::Standalone
-        };
+        let member = ClusterMember::new(&settings, &mut stored).map(Box::new);
         let mut random = Random::new(seed.0);
         let hashing = Hashing::new(random.number(), random.number());
         let mut services = Services::new(random, settings.node_name.clone(), stored.next_seq);
@@ -70,7 +58,6 @@ impl Gate {
         let node = Node {
             started,
             mode,
-            membership,
             storage: StorageHealth::new(settings.storage.clone()),
             sessions,
             reports: Reports::default(),
@@ -86,44 +73,6 @@ impl Gate {
             settings,
         };
         Self { node, services }
-    }
-}
-
-impl Node {
-    /// Takes in the first input after the start.
-    pub(crate) fn begin(&mut self, ctx: &mut Ctx, host: HostState) {
-        ctx.record(Record::Mode(Box::new(self.mode.state().clone())));
-        if host == HostState::Rebooted && self.mode.state().expires_at.is_some() {
-            // The stored deadline is one of the boot before.
-            ctx.record(Record::ExpiresAtBoot(None));
-        }
-        match host {
-            HostState::Running => {}
-            HostState::Rebooted => self.end_all(ctx),
-        }
-        self.begin_member(ctx, host);
-        self.emit_vanished_if_synced(ctx);
-        self.outbox.resume(ctx);
-    }
-
-    /// Ends every connection and session: none outlives the machine.
-    fn end_all(&mut self, ctx: &mut Ctx) {
-        let slots: Vec<_> = self
-            .sessions
-            .connections_from(0)
-            .map(|(slot, _)| slot)
-            .collect();
-        for slot in slots {
-            self.end(ctx, slot, EndReason::Reconciled);
-        }
-        // A session that would outlive its connections does not either.
-        let slots: Vec<_> = self.sessions.by_age(None).collect();
-        for slot in slots {
-            if let Some(row) = self.sessions.session_mut(slot) {
-                row.last_end = EndReason::Reconciled;
-            }
-            self.destroy_session(ctx, slot);
-        }
     }
 }
 

@@ -1,9 +1,9 @@
-//! Whether the node's state can be written.
+//! Health of the storage of the node's state.
 
 use soramode_protocol::error::Error;
 use soramode_protocol::node::{Storage, StorageState};
 
-/// Whether the node's state can be written.
+/// Health of the storage of the node's state.
 pub(crate) struct StorageHealth {
     /// Storage at the start.
     configured: Storage,

@@ -1,4 +1,4 @@
-//! Whether the gate knows every session on the SFU: which sources have reported everything, and what must still be verified.
+//! Knowledge of the sessions on the SFU: the sources that have reported everything, and the state that must still be verified.
 //!
 //! "No session" and "no session was reported" differ. Where Sora has an API, the node does not count as empty before a poll has
 //! shown that: a lost webhook may have hidden a client.
@@ -17,13 +17,13 @@ use crate::handles::Timestamp;
 use crate::snapshot::{POLL_PAUSE, POLL_PAUSE_BLOCKED, Settings, SoraFeed};
 use crate::timers::{Timer, Timers};
 
-/// What each source has reported.
+/// Knowledge of the sessions on the SFU, by source.
 pub(crate) struct SyncState {
     node_name: NodeName,
     /// State of the storage at the start.
     storage: StorageState,
     started: Timestamp,
-    /// Whether the control socket's clients have reported every connection.
+    /// The control socket's clients have reported every connection.
     socket: bool,
     /// When one of them last reported a connection.
     socket_contact: Option<Time>,
@@ -46,7 +46,7 @@ pub(crate) enum UntrackedIncarnations {
 }
 
 struct SoraSource {
-    /// Whether a poll has shown every connection since the start.
+    /// A poll has shown every connection since the start.
     is_known: bool,
     last_contact: Option<Time>,
     /// Its API, where there is one.

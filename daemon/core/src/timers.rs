@@ -1,4 +1,4 @@
-//! Deadlines by the boot clock, each with what it is for.
+//! Deadlines by the boot clock, each with its purpose.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -6,30 +6,30 @@ use std::time::Duration;
 use crate::handles::{SocketId, WaitId};
 use crate::tables::slab::Slot;
 
-/// What a deadline is for. Where several are due at the same time, they fire in this order.
+/// Purpose of a deadline. Where several are due at the same time, they fire in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
-    /// The right to the channels ends, in part or as a whole.
+    /// The lease ends, in part or as a whole.
     Membership,
     /// The mode ends by itself.
     Expiry,
-    /// Sora's API is to be asked.
+    /// Sora's API is to be polled.
     Poll,
-    /// A connection that was let in has not come.
+    /// A pending connection has not become live.
     Pending(Slot),
-    /// A socket has been gone for the grace time.
+    /// A socket has been closed for the grace time.
     Grace(SocketId),
     /// A session has been empty for the linger.
     Linger(Slot),
-    /// The SFU is told again to end what has not ended.
+    /// The SFU is ordered again to end sessions that have not ended.
     Fence(u64),
-    /// A receiver's next delivery is to be tried.
+    /// A receiver's next delivery is due.
     Delivery(usize),
-    /// What a wait waits for has been so for the settling time.
+    /// A wait's condition has held for the settling time.
     Settled(WaitId),
     /// A wait gives up.
     GiveUp(WaitId),
-    /// A wait tells how it goes.
+    /// The progress of a wait is to be reported.
     Progress(WaitId),
 }
 

@@ -21,15 +21,15 @@ pub(crate) struct View {
     /// The last generation in which no operator had closed the node.
     pub(crate) opened_generation: u64,
     pub(crate) membership: Membership,
-    /// Whether all sessions are known, and still are.
+    /// All sessions are known, and nothing is left to verify.
     pub(crate) is_synced: bool,
-    /// Whether they are, or may be at any moment.
+    /// All sessions are known, or may be at any moment.
     pub(crate) is_synced_soon: bool,
-    /// Whether they are not, and only an operator or a client can change that.
+    /// Not all sessions are known, and only an operator or a client can change that.
     pub(crate) needs_report_or_purge: bool,
 }
 
-/// How a wait ends.
+/// End of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitEnd {
     Outcome(Outcome),

@@ -1,37 +1,36 @@
-//! Into the cluster, and on in it: what a read of all members means for the node's own place.
+//! Joining the cluster and staying in it: what a read of all members means for the node's own key.
 
 use std::time::Duration;
 
-use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
 
 use crate::cluster::Incarnation;
 use crate::cluster::gone::Roll;
 use crate::ctx::Ctx;
-use crate::node::Node;
 use crate::sync::UntrackedIncarnations;
 
-use super::Member;
 use super::etcd::{EtcdRequest, Load, MembershipView, NodeRecord};
 use super::ownership_steps::OwnKey;
+use super::publish::mode_to_publish;
+use super::{ClusterEvent, ClusterMember, NodeView};
 
 /// Nodes in one cluster at most.
 pub const NODES_MAX: usize = 100;
 
-/// The others are told at most this often how full the node is.
+/// Time between two publications of the load, at least.
 pub const TELL_PAUSE: Duration = Duration::from_secs(5);
 
-impl Member {
-    /// Takes in who is there and who is not.
-    fn see(&mut self, looked: &mut MembershipView, received: Duration) {
-        let nodes = std::mem::take(&mut looked.nodes);
+impl ClusterMember {
+    /// Takes in which nodes are present and which are not.
+    fn observe(&mut self, view: &mut MembershipView, received: Duration) {
+        let nodes = std::mem::take(&mut view.nodes);
         let present = nodes.iter().map(|node| node.incarnation).collect();
         self.ownership.observe(Roll {
-            revision: looked.etcd.revision,
+            revision: view.etcd.revision,
             present,
             received,
         });
-        for incarnation in looked.purged.drain(..) {
+        for incarnation in view.purged.drain(..) {
             self.ownership.purge(incarnation);
         }
         let before = std::mem::take(&mut self.nodes);
@@ -54,7 +53,7 @@ impl Member {
         self.lost.retain(|name, incarnation| {
             !self.nodes.contains_key(name) && !self.ownership.departures().is_purged(*incarnation)
         });
-        self.epoch = looked.etcd.configuration.as_ref().map_or(0, |it| it.epoch);
+        self.epoch = view.etcd.configuration.as_ref().map_or(0, |it| it.epoch);
         self.problem = None;
     }
 
@@ -78,154 +77,131 @@ impl Member {
 
 /// Returns the node's key if the node ordered it itself, and serves nothing under it: an earlier start of the daemon, which ended before it
 /// knew of it, or an order that was carried out late.
-fn unused_key(looked: &MembershipView) -> Option<Incarnation> {
-    looked
-        .own
-        .filter(|own| looked.own_of_this_boot == Some(*own))
+fn unused_key(view: &MembershipView) -> Option<Incarnation> {
+    view.own.filter(|own| view.own_of_this_boot == Some(*own))
 }
 
 /// Returns what a read shows of the node's own key.
-fn own_key(looked: &MembershipView) -> OwnKey {
+fn own_key(view: &MembershipView) -> OwnKey {
     OwnKey {
-        revision: looked.etcd.revision,
-        sent: looked.sent,
-        received: looked.received,
-        found: looked.own,
-        is_of_this_start: looked.own == looked.own_of_this_start,
-        unused: unused_key(looked),
+        revision: view.etcd.revision,
+        sent: view.sent,
+        received: view.received,
+        found: view.own,
+        is_of_this_start: view.own == view.own_of_this_start,
+        unused: unused_key(view),
         is_full: false,
     }
 }
 
-impl Node {
-    /// A linearizable read of all members was answered.
-    pub(super) fn looked(&mut self, ctx: &mut Ctx, mut looked: MembershipView) {
-        if !self.trusts(ctx, &mut looked) {
+impl ClusterMember {
+    /// Takes in a linearizable read of all members.
+    pub(super) fn on_members_read(
+        &mut self,
+        ctx: &mut Ctx,
+        node: NodeView,
+        mut view: MembershipView,
+    ) {
+        if !self.judge_etcd(ctx, node, &mut view) {
             return;
         }
-        let Some(member) = self.member() else { return };
-        member.see(&mut looked, ctx.now.boot);
-        self.go_on(ctx, &looked);
-        self.follow_look(ctx);
-    }
-
-    /// Takes in what the read shows of the node's own key.
-    fn go_on(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
-        let now = ctx.now.boot;
-        let Some(member) = self.member() else { return };
+        self.observe(&mut view, ctx.now.boot);
         let read = OwnKey {
-            is_full: member.nodes.len() >= NODES_MAX,
-            ..own_key(looked)
+            is_full: self.nodes.len() >= NODES_MAX,
+            ..own_key(&view)
         };
-        member.ownership.on_own_key_read(&read, now);
-        self.take_steps(ctx);
+        self.ownership.on_own_key_read(&read, ctx.now.boot);
+        self.take_steps(ctx, node);
+        self.events.push_back(ClusterEvent::MembersRead);
     }
 
-    /// Before a deadline is looked at: the daemon may have been held up, and the right have been renewed meanwhile.
-    pub(crate) fn renew_first(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
-        let now = ctx.now.boot;
-        let Some(member) = self.member() else { return };
-        if member.trust.takes(looked) {
-            member.ownership.renew(&own_key(looked), now);
-            self.take_steps(ctx);
+    /// Renews the lease by a read, before deadlines are checked: the step may be late, and the lease have been renewed in time.
+    pub(crate) fn renew_first(&mut self, ctx: &mut Ctx, node: NodeView, view: &MembershipView) {
+        if self.trust.takes(view) {
+            self.ownership.renew(&own_key(view), ctx.now.boot);
+            self.take_steps(ctx, node);
         }
     }
 
-    pub(super) fn order_join(&mut self, ctx: &mut Ctx, give_up: Option<Incarnation>) {
-        let mode = self.mode_to_publish();
-        if let Some(member) = self.member() {
-            member.publication.joining(mode);
-        }
-        let reads_claims = self.sync.untracked() == Some(&UntrackedIncarnations::Unread);
-        Self::order(
-            ctx,
-            EtcdRequest::Join {
-                mode,
-                give_up,
-                reads_claims,
-            },
-        );
+    pub(super) fn request_join(
+        &mut self,
+        ctx: &mut Ctx,
+        node: NodeView,
+        give_up: Option<Incarnation>,
+    ) {
+        let mode = mode_to_publish(node.mode);
+        self.publication.joining(mode);
+        let reads_claims = node.sync.untracked() == Some(&UntrackedIncarnations::Unread);
+        ctx.request_etcd(EtcdRequest::Join {
+            mode,
+            give_up,
+            reads_claims,
+        });
     }
 
-    /// The member key was written, or not.
-    pub(super) fn joined(&mut self, ctx: &mut Ctx, joined: Result<Incarnation, String>) {
-        let Some(member) = self.member() else { return };
-        match joined {
-            Ok(incarnation) => {
-                member.ownership.on_key_written(incarnation);
-                self.take_steps(ctx);
-            }
-            // An earlier order's answer, that came late.
-            Err(_) if !member.ownership.on_join_failed() => {}
-            Err(why) => {
-                member.problem = Some(why);
-                member.publication.not_joined();
-            }
+    /// Takes in that the member key was written.
+    pub(crate) fn on_joined(&mut self, ctx: &mut Ctx, node: NodeView, incarnation: Incarnation) {
+        self.ownership.on_key_written(incarnation);
+        self.take_steps(ctx, node);
+    }
+
+    /// Takes in that the member key was not written.
+    pub(super) fn on_join_failed(&mut self, why: String) {
+        // If not, this is the late response to an earlier request.
+        if self.ownership.on_join_failed() {
+            self.problem = Some(why);
+            self.publication.not_joined();
         }
     }
 
     /// The member key holds the node's mode.
-    pub(super) fn key_written(&mut self, ctx: &mut Ctx) {
-        let Some(member) = self.member() else { return };
-        let published = member.publication.joined();
-        member.told = None;
+    pub(super) fn on_key_written(&mut self, ctx: &mut Ctx, node: NodeView) {
+        let published = self.publication.joined();
+        self.published_load = None;
         if let Some(mode) = published {
-            self.answer_published(ctx, mode);
+            self.answer_published(ctx, node, mode);
         }
     }
 
-    /// A read that was sent then shows the node's own key: its right begins.
-    pub(super) fn activated(&mut self, ctx: &mut Ctx, is_first: bool) {
-        if let Some(member) = self.member() {
-            member.renewed_at = Some(ctx.now.wall);
-        }
-        self.store_known(ctx, 0);
+    /// The lease begins: a read that was sent after the key was written shows it.
+    pub(super) fn on_activated(&mut self, ctx: &mut Ctx, node: NodeView, is_first: bool) {
+        self.renewed_at = Some(ctx.now.wall);
+        self.store_etcd(ctx, 0);
         if is_first {
             self.set_membership(ctx, Membership::Joined);
         }
-        self.watch_right(ctx);
+        self.check_lease(ctx, node);
         self.set_membership_timer(ctx);
     }
 
-    /// Does what waited for a read, since etcd answers.
-    fn follow_look(&mut self, ctx: &mut Ctx) {
-        self.check_untracked(ctx);
-        self.retry_releases(ctx);
-        self.ask_again(ctx);
-        self.explain_again(ctx);
-        self.claim_unclaimed(ctx);
-        self.tell(ctx);
-        if let Some(member) = self.member() {
-            member.publication.try_again();
-        }
-        self.publish(ctx);
+    /// Does everything that waited for a read, since etcd answers.
+    pub(crate) fn after_members_read(&mut self, ctx: &mut Ctx, node: NodeView) {
+        self.check_untracked(ctx, node);
+        self.releases.retry(ctx);
+        self.retry_deferred_claims(ctx);
+        self.retry_explaining(ctx);
+        self.claim_unclaimed(ctx, node);
+        self.publish_load(ctx, node);
+        self.publication.try_again();
+        self.publish_mode(ctx, node.mode);
     }
 
-    fn tell(&mut self, ctx: &mut Ctx) {
+    fn publish_load(&mut self, ctx: &mut Ctx, node: NodeView) {
         let now = ctx.now.boot;
         let load = Load {
-            connections: self.sessions.connection_count(),
-            sessions: self.sessions.session_count(),
-            limit: self.settings.max_connections,
+            connections: node.sessions.connection_count(),
+            sessions: node.sessions.session_count(),
+            limit: self.max_connections,
         };
-        let Some(member) = self.member() else { return };
-        let Some(by) = member.incarnation() else {
+        let Some(by) = self.incarnation() else {
             return;
         };
-        let is_new = member
-            .told
-            .is_none_or(|(at, told)| told != load && now.saturating_sub(at) >= TELL_PAUSE);
-        if is_new {
-            member.told = Some((now, load));
-            Self::order(ctx, EtcdRequest::PublishLoad { by, load });
-        }
-    }
-
-    /// Returns the mode that the other nodes are to know: a node that is `initial` because it was isolated goes back to `normal`.
-    pub(super) fn mode_to_publish(&self) -> Mode {
-        match self.mode.mode() {
-            Mode::Initial => Mode::Normal,
-            mode @ (Mode::Normal | Mode::BlockNewSession | Mode::BlockNewConnection) => mode,
+        let is_due = self
+            .published_load
+            .is_none_or(|(at, before)| before != load && now.saturating_sub(at) >= TELL_PAUSE);
+        if is_due {
+            self.published_load = Some((now, load));
+            ctx.request_etcd(EtcdRequest::PublishLoad { by, load });
         }
     }
 }

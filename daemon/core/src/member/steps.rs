@@ -6,93 +6,85 @@ use crate::cluster::Incarnation;
 use crate::cluster::claim::Reply;
 use crate::ctx::Ctx;
 use crate::effect::Record;
-use crate::node::Node;
 use crate::snapshot::StoredMember;
 
 use super::etcd::{EtcdRequest, FenceScope};
 use super::join::NODES_MAX;
 use super::ownership_steps::NextStep;
+use super::{ClusterMember, NodeView};
 
-impl Node {
+impl ClusterMember {
     /// Takes each step that follows from the node's decisions.
-    pub(super) fn take_steps(&mut self, ctx: &mut Ctx) {
-        while let Some(step) = self
-            .member()
-            .and_then(|member| member.ownership.next_step())
-        {
-            self.take_one(ctx, step);
+    pub(super) fn take_steps(&mut self, ctx: &mut Ctx, node: NodeView) {
+        while let Some(step) = self.ownership.next_step() {
+            self.take_step(ctx, node, step);
         }
     }
 
-    fn take_one(&mut self, ctx: &mut Ctx, step: NextStep) {
+    fn take_step(&mut self, ctx: &mut Ctx, node: NodeView, step: NextStep) {
         match step {
             NextStep::Renewed => {
-                if let Some(member) = self.member() {
-                    member.renewed_at = Some(ctx.now.wall);
-                }
-                self.watch_right(ctx);
+                self.renewed_at = Some(ctx.now.wall);
+                self.check_lease(ctx, node);
                 self.set_membership_timer(ctx);
             }
-            NextStep::EndAllSessions => self.fence_all(ctx),
-            NextStep::Activated { is_first } => self.activated(ctx, is_first),
-            NextStep::StoreMember(incarnation) => self.store_member(ctx, incarnation),
-            NextStep::Join { give_up } => self.order_join(ctx, give_up),
+            NextStep::EndAllSessions => self.fence_all(ctx, node),
+            NextStep::Activated { is_first } => self.on_activated(ctx, node, is_first),
+            NextStep::StoreMember(incarnation) => self.store_member(ctx, node, incarnation),
+            NextStep::Join { give_up } => self.request_join(ctx, node, give_up),
             NextStep::NameInUse(holder) => {
-                let now = ctx.now.boot;
-                if let Some(member) = self.member() {
-                    member.problem = Some(member.name_in_use(holder, now));
-                }
+                self.problem = Some(self.name_in_use(holder, ctx.now.boot));
             }
-            NextStep::ClusterFull => self.note_problem(format!(
-                "the cluster already has {NODES_MAX} nodes, the maximum"
-            )),
-            NextStep::KeyWritten => self.key_written(ctx),
-            NextStep::ReadMembers => Self::order(ctx, EtcdRequest::ReadMembers),
+            NextStep::ClusterFull => {
+                self.problem = Some(format!(
+                    "the cluster already has {NODES_MAX} nodes, the maximum"
+                ));
+            }
+            NextStep::KeyWritten => self.on_key_written(ctx, node),
+            NextStep::ReadMembers => ctx.request_etcd(EtcdRequest::ReadMembers),
             NextStep::Migrate { by, claims } => {
-                Self::order(ctx, EtcdRequest::MigrateClaims { by, claims });
+                ctx.request_etcd(EtcdRequest::MigrateClaims { by, claims });
             }
             NextStep::StoreClaim(channel_id, token) => {
-                ctx.effects
-                    .records
-                    .push(Record::Claimed { channel_id, token });
+                ctx.record(Record::Claimed { channel_id, token });
             }
-            NextStep::StoreUnclaimed(channel_id) => {
-                ctx.effects.records.push(Record::Unclaimed(channel_id));
+            NextStep::StoreUnclaimed(channel_id) => ctx.record(Record::Unclaimed(channel_id)),
+            NextStep::EndSession(channel_id) => {
+                self.fence(ctx, node, FenceScope::Channel(channel_id));
             }
-            NextStep::EndSession(channel_id) => self.fence(ctx, FenceScope::Channel(channel_id)),
-            NextStep::Release(channel_id, token) => self.release_token(ctx, channel_id, token),
+            NextStep::Release(channel_id, token) => self.releases.add(ctx, channel_id, token),
         }
     }
 
-    fn store_member(&mut self, ctx: &mut Ctx, incarnation: Incarnation) {
-        let has_untracked = self.sync.untracked().is_some();
-        let Some(member) = self.member() else { return };
-        ctx.effects.records.push(Record::Member(Some(StoredMember {
+    fn store_member(&self, ctx: &mut Ctx, node: NodeView, incarnation: Incarnation) {
+        ctx.record(Record::Member(Some(StoredMember {
             incarnation,
-            fence_after: member.settings.terms.fence_after,
-            has_untracked,
+            fence_after: self.settings.terms.fence_after,
+            has_untracked: node.has_untracked(),
         })));
     }
 
     /// Takes in which claims were written anew.
-    pub(super) fn claims_migrated(
+    pub(super) fn on_claims_migrated(
         &mut self,
         ctx: &mut Ctx,
+        node: NodeView,
         by: Incarnation,
-        (replies, more): (Vec<(ChannelId, Reply)>, bool),
+        replies: Vec<(ChannelId, Reply)>,
     ) {
-        // Of an etcd that is refused nothing counts: they are requested again.
-        let counts = self.member().is_some_and(|member| !member.trust.refuses());
-        for (channel, reply) in replies.into_iter().filter(|_| counts) {
-            if let Some(member) = self.member() {
-                member.ownership.on_claim_migrated(by, &channel, &reply);
-            }
-            self.take_steps(ctx);
+        // Replies of an etcd that is refused do not count: they are requested again.
+        if self.trust.refuses() {
+            return;
         }
-        let Some(member) = self.member() else { return };
-        if !more {
-            member.ownership.end_migration_request();
-            self.take_steps(ctx);
+        for (channel, reply) in replies {
+            self.ownership.on_claim_migrated(by, &channel, &reply);
+            self.take_steps(ctx, node);
         }
+    }
+
+    /// Takes in that every reply of a migration has come.
+    pub(super) fn on_migration_answered(&mut self, ctx: &mut Ctx, node: NodeView) {
+        self.ownership.end_migration_request();
+        self.take_steps(ctx, node);
     }
 }

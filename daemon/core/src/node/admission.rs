@@ -24,7 +24,7 @@ use soramode_protocol::session::ConnectionState;
 
 use crate::ctx::Ctx;
 use crate::effect::Record;
-use crate::member::{Ruling, Waiter, retry_after};
+use crate::member::{CannotClaim, Ruling, Waiter, retry_after};
 use crate::newcomer::Newcomer;
 use crate::node::Node;
 use crate::snapshot::SoraAdmission;
@@ -97,7 +97,19 @@ impl Node {
     ) -> Option<Result<Decision, Error>> {
         if self.member.is_some() && self.must_ask(self.decide(&newcomer), &newcomer.channel_id) {
             let channel_id = newcomer.channel_id.clone();
-            return self.ask_cluster(ctx, &channel_id, Waiter::Newcomer(newcomer));
+            let (member, view) = self.cluster()?;
+            return match member.claim(ctx, view, &channel_id, Waiter::Newcomer(newcomer)) {
+                Ok(()) => None,
+                Err(CannotClaim::Unavailable(error)) => Some(Err(error)),
+                Err(CannotClaim::Full { retry_after_ms }) => {
+                    self.count_rejected(RejectReason::AtCapacity);
+                    Some(Ok(Decision::Reject {
+                        reason: RejectReason::AtCapacity,
+                        mode: self.mode.mode(),
+                        retry_after_ms,
+                    }))
+                }
+            };
         }
         Some(self.admit(ctx, newcomer))
     }
@@ -145,7 +157,9 @@ impl Node {
             .and_then(|id| self.sessions.find(id));
         let session = self.sessions.find_session(&newcomer.channel_id);
         match existing {
-            Some(slot) if self.is_in(slot, &newcomer.channel_id) => Rule::OfferedBefore(slot),
+            Some(slot) if self.sessions.is_in(slot, &newcomer.channel_id) => {
+                Rule::OfferedBefore(slot)
+            }
             Some(slot) => Rule::ConnectionIdInUse(slot),
             None => self.decide_new(self.mode.mode(), session),
         }
@@ -156,9 +170,13 @@ impl Node {
     fn decide_new(&self, mode: Mode, session: Option<Slot>) -> Rule {
         match mode {
             Mode::Initial => return Rule::Initial,
-            _ if self.membership == Membership::Fenced => return Rule::Initial,
+            _ if self.membership() == Membership::Fenced => return Rule::Initial,
             Mode::BlockNewConnection => return Rule::BlockNewConnection,
-            Mode::BlockNewSession if !self.has_live(session) => return Rule::BlockNewSession,
+            Mode::BlockNewSession
+                if !session.is_some_and(|session| self.sessions.has_live(session)) =>
+            {
+                return Rule::BlockNewSession;
+            }
             Mode::BlockNewSession | Mode::Normal => {}
         }
         if self.sessions.connection_count() >= self.settings.max_connections {
@@ -177,7 +195,7 @@ impl Node {
             Rule::Offer => true,
             // Perhaps another node takes it.
             Rule::BlockNewConnection | Rule::BlockNewSession => {
-                self.membership == Membership::Joined
+                self.membership() == Membership::Joined
                     && self.sessions.find_session(channel_id).is_none()
             }
             Rule::ConnectionIdInUse(_)
@@ -252,19 +270,15 @@ impl Node {
             unreachable!("a connection that was found or added has a session")
         };
         Decision::Offer {
-            claim: self.claim_of(&session.channel_id, ctx.now.boot),
+            claim: self
+                .member
+                .as_deref()
+                .and_then(|member| member.claim_of(&session.channel_id, ctx.now.boot)),
             channel_id: session.channel_id.clone(),
             connection_id: connection.connection_id.clone(),
             session_id: session.session_id.clone(),
             created,
         }
-    }
-
-    fn is_in(&self, slot: Slot, channel_id: &ChannelId) -> bool {
-        self.sessions
-            .row(slot)
-            .and_then(|row| self.sessions.session(row.session))
-            .is_some_and(|session| session.channel_id == *channel_id)
     }
 
     fn connection_id_in_use(&self, slot: Slot) -> Error {
@@ -285,12 +299,6 @@ impl Node {
 
     pub(crate) fn count_rejected(&mut self, reason: RejectReason) {
         *self.rejected.entry(reason).or_default() += 1;
-    }
-
-    fn has_live(&self, session: Option<Slot>) -> bool {
-        session
-            .and_then(|session| self.sessions.session(session))
-            .is_some_and(|row| row.live > 0)
     }
 
     /// Says what a new connection would be answered; `ruling` is what the cluster says of the channel under a mode in which it is asked.

@@ -1,4 +1,4 @@
-//! Connections come and go, and sessions with them.
+//! Connections begin and end, and sessions with them.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::tables::rows::{NewConnection, SessionOwner, SessionRow, Since, Source
 use crate::tables::slab::Slot;
 use crate::timers::Timer;
 
-/// How many connections one step ends at most because their socket is gone; the rest goes with the next.
+/// Connections of a closed socket that one step ends at most; the next step ends the rest.
 const ENDED_PER_STEP: usize = 256;
 
 impl Node {
@@ -35,7 +35,7 @@ impl Node {
 
     pub(crate) fn disconnect(&mut self, ctx: &mut Ctx, gone: &Disconnect) -> Disconnected {
         self.sync.on_socket_contact(ctx.now.wall);
-        self.cancel_connection(ctx, &gone.connection_id);
+        self.cancel_waiting(ctx, &gone.connection_id);
         let Some(slot) = self.sessions.find(&gone.connection_id) else {
             return Disconnected {
                 found: false,
@@ -141,7 +141,9 @@ impl Node {
     ) -> Slot {
         let session_id = session_id.unwrap_or_else(|| SessionId::generate(ctx.random.bytes()));
         self.vanished_pending = false;
-        self.note_unclaimed(&channel_id);
+        if let Some(member) = self.member.as_deref_mut() {
+            member.track_unclaimed(&channel_id);
+        }
         self.sessions.add_session(channel_id, session_id, ctx.now)
     }
 
@@ -224,7 +226,7 @@ impl Node {
         let Some(row) = self.sessions.remove_connection(slot) else {
             return;
         };
-        // Whoever was only given up, and comes after all, is there.
+        // One that timed out, and is reported after all, is there.
         let is_over = matches!(
             reason,
             EndReason::Disconnected | EndReason::SessionDestroyed
@@ -243,7 +245,7 @@ impl Node {
         };
         home.last_end = reason;
         let (channel_id, session_id) = (home.channel_id.clone(), home.session_id.clone());
-        // Who was never seen in a session that nobody has heard of ends without a word.
+        // A pending connection of a session without an event ends without one.
         let (is_told, is_empty, owner) = (
             home.is_announced,
             home.live == 0 && home.pending == 0,
@@ -309,7 +311,9 @@ impl Node {
 
     pub(crate) fn close_socket(&mut self, ctx: &mut Ctx, socket: SocketId) {
         self.waits.end_of(ctx, socket);
-        self.cancel_socket(socket);
+        if let Some(member) = self.member.as_deref_mut() {
+            member.forget_socket(socket);
+        }
         self.reports.forget(socket);
         if self.sessions.bound_to(socket).next().is_some() {
             ctx.timers.set(

@@ -1,20 +1,23 @@
 //! The node: all parts of the gate, and what concerns more than one of them. No part knows it.
 
 mod admission;
+mod cluster;
 mod connections;
 mod mode_changes;
 mod reconcile;
 mod sora;
+mod start;
 mod status;
 mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use soramode_protocol::cluster::Acknowledged;
 use soramode_protocol::decision::RejectReason;
+use soramode_protocol::error::Error;
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::ConnectionId;
-use soramode_protocol::node::Membership;
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::wait::Outcome;
@@ -23,8 +26,8 @@ use crate::ctx::Ctx;
 use crate::effect::{Action, Record};
 use crate::handles::{ReplyHandle, Timestamp};
 use crate::input::Input;
-use crate::member::Member;
-use crate::member::etcd::{Acknowledgement, EtcdResponse};
+use crate::member::ClusterMember;
+use crate::member::etcd::EtcdResponse;
 use crate::mode::{Change, ModeControl};
 use crate::outbox::Outbox;
 use crate::snapshot::Settings;
@@ -44,22 +47,21 @@ pub(crate) struct Node {
     pub(crate) settings: Settings,
     pub(crate) started: Timestamp,
     pub(crate) mode: ModeControl,
-    pub(crate) membership: Membership,
     pub(crate) storage: StorageHealth,
     pub(crate) sessions: Sessions,
     pub(crate) reports: Reports,
     pub(crate) tombstones: Tombstones,
     pub(crate) sync: SyncState,
-    /// Whether `session.vanished` is pending: the last session left a closed node before all sessions were known.
+    /// `session.vanished` is pending: the last session left a closed node before all sessions were known.
     pub(crate) vanished_pending: bool,
-    /// What the records say of that.
+    /// That, as it is recorded.
     pub(crate) vanished_recorded: bool,
     pub(crate) sessions_ended: u64,
     pub(crate) rejected: BTreeMap<RejectReason, u64>,
     pub(crate) waits: Waits,
     pub(crate) outbox: Outbox,
     /// The node as a member of its cluster, where there is one.
-    pub(crate) member: Option<Box<Member>>,
+    pub(crate) member: Option<Box<ClusterMember>>,
 }
 
 impl Node {
@@ -67,18 +69,28 @@ impl Node {
     pub(crate) fn step(&mut self, ctx: &mut Ctx, input: Input) {
         // Before the start there was no gate whose deadlines could have come.
         if !matches!(input, Input::Started(_)) {
-            // A renewal that came in time counts, however late this step is.
-            if let Input::Etcd(EtcdResponse::MembersRead(view)) = &input {
-                self.renew_first(ctx, view);
-            }
-            self.watch_right(ctx);
+            self.check_lease(ctx, &input);
             self.mode.follow_clock(ctx.timers, ctx.now);
             self.fire_due(ctx);
         }
         self.apply(ctx, input);
-        self.publish(ctx);
+        self.drive_cluster(ctx);
+        if let Some(member) = self.member.as_deref_mut() {
+            member.publish_mode(ctx, self.mode.mode());
+        }
         self.after_change(ctx);
         self.record_vanished(ctx);
+    }
+
+    /// Compares the membership with the lease as it is now. A renewal that came in time counts, however late this step is.
+    fn check_lease(&mut self, ctx: &mut Ctx, input: &Input) {
+        if let Some((member, view)) = self.cluster() {
+            if let Input::Etcd(EtcdResponse::MembersRead(members)) = input {
+                member.renew_first(ctx, view, members);
+            }
+            member.check_lease(ctx, view);
+            self.drive_cluster(ctx);
+        }
     }
 
     fn apply(&mut self, ctx: &mut Ctx, input: Input) {
@@ -95,7 +107,11 @@ impl Node {
             Input::SocketClosed(socket) => self.close_socket(ctx, socket),
             Input::Started(host) => self.begin(ctx, host),
             Input::Tick => {}
-            Input::Etcd(response) => self.heard(ctx, response),
+            Input::Etcd(response) => {
+                if let Some((member, view)) = self.cluster() {
+                    member.on_etcd(ctx, view, response);
+                }
+            }
             Input::StorageFailed {
                 refused,
                 generations,
@@ -103,9 +119,21 @@ impl Node {
             Input::StorageRestored => self.storage_restored(ctx),
             Input::Sora(input) => self.on_sora_input(ctx, input),
             Input::Webhooks(webhooks) => self.outbox.set_webhooks(ctx, webhooks),
-            Input::FenceNotified { id, clients } => self.fence_told(ctx, id, clients),
-            Input::FenceFinished { id, outcome } => self.fence_done(ctx, id, outcome),
-            Input::Shutdown => self.leave(ctx),
+            Input::FenceNotified { id, clients } => {
+                if let Some(member) = self.member.as_deref_mut() {
+                    member.on_fence_notified(ctx, id, clients);
+                }
+            }
+            Input::FenceFinished { id, outcome } => {
+                if let Some(member) = self.member.as_deref_mut() {
+                    member.on_fence_finished(ctx, id, outcome);
+                }
+            }
+            Input::Shutdown => {
+                if let Some((member, view)) = self.cluster() {
+                    member.shut_down(ctx, view);
+                }
+            }
             Input::DeliveryAttempted { id, result } => self.outbox.on_attempted(ctx, id, &result),
         }
     }
@@ -121,7 +149,7 @@ impl Node {
         let answer = match request {
             GateRequest::GetMode => Ok(Reply::Mode(Box::new(self.mode.shown(ctx.timers, ctx.now)))),
             GateRequest::ChangeMode(change) => {
-                return self.change_mode(ctx, reply_to, (*change, actor));
+                return self.change_mode(ctx, reply_to, *change, actor);
             }
             GateRequest::GetStatus => Ok(Reply::Status(Box::new(self.status(ctx)))),
             GateRequest::ListClusterNodes(list) => return self.list_nodes(ctx, reply_to, list),
@@ -146,7 +174,7 @@ impl Node {
                 }
                 Err(error) => Err(error),
             },
-            GateRequest::Explain(explain) => return self.explain(ctx, reply_to, explain),
+            GateRequest::Explain(explain) => return self.explain(ctx, reply_to, &explain),
             GateRequest::List(list) => self.sessions.list(&list).map(Reply::Page),
             GateRequest::Wait(wait) => return self.wait(ctx, reply_to, *wait),
             GateRequest::ListDeliveries(list) => self
@@ -154,17 +182,23 @@ impl Node {
                 .list(ctx.timers, ctx.now, &list)
                 .map(Reply::Deliveries),
             GateRequest::PurgeClusterNode(purge) => {
-                return self.purge(ctx, reply_to, (purge, actor));
+                let member = self.member.as_deref_mut();
+                let requested = member.map(|it| it.purge(ctx, reply_to, purge, actor));
+                return error_of(requested);
             }
-            GateRequest::InitCluster(init) => return self.init_cluster(ctx, reply_to, &init),
+            GateRequest::InitCluster(init) => {
+                let member = self.member.as_deref_mut();
+                return error_of(member.map(|it| it.init_cluster(ctx, reply_to, &init)));
+            }
             GateRequest::Grant => Ok(Reply::Granted(self.grant(ctx.now.boot))),
-            GateRequest::Acknowledge(it) => Ok(Reply::Acknowledged(self.acknowledge(
-                ctx,
-                Acknowledgement {
-                    id: it.id,
-                    by: reply_to.socket,
-                },
-            ))),
+            GateRequest::Acknowledge(it) => {
+                let member = self.member.as_deref_mut();
+                Ok(Reply::Acknowledged(
+                    member.map_or(Acknowledged { found: false }, |member| {
+                        member.acknowledge(ctx, it.id, reply_to.socket)
+                    }),
+                ))
+            }
             GateRequest::ResendDelivery(resend) => self
                 .outbox
                 .resend(ctx, resend.id, self.mode.opened_generation())
@@ -179,8 +213,16 @@ impl Node {
                 return;
             };
             match timer {
-                Timer::Membership => self.watch_right(ctx),
-                Timer::Fence(id) => self.tell_fence(ctx, id),
+                Timer::Membership => {
+                    if let Some((member, view)) = self.cluster() {
+                        member.check_lease(ctx, view);
+                    }
+                }
+                Timer::Fence(id) => {
+                    if let Some((member, view)) = self.cluster() {
+                        member.order_fence(ctx, view, id);
+                    }
+                }
                 Timer::Expiry => self.expire_mode(ctx),
                 Timer::Poll => self.sync.request_poll(ctx),
                 Timer::Pending(slot) => self.end_pending(ctx, slot, EndReason::Timeout),
@@ -198,6 +240,7 @@ impl Node {
 
     /// Does what follows from any change.
     fn after_change(&mut self, ctx: &mut Ctx) {
+        self.drive_cluster(ctx);
         self.outbox.enqueue_new_events(ctx, self.mode.generation());
         self.settle_waits(ctx);
     }
@@ -209,7 +252,9 @@ impl Node {
             }
         }
         self.storage.fail();
-        self.refuse_publications(ctx);
+        if let Some(member) = self.member.as_deref_mut() {
+            member.refuse_changes(ctx, &self.storage.refusal());
+        }
         let change = Change::by_storage(generations);
         if !generations.is_empty() || self.mode.mode() != change.mode() {
             self.make_change(ctx, change);
@@ -239,4 +284,12 @@ impl Node {
             ctx.record(Record::VanishedPending(self.vanished_pending));
         }
     }
+}
+
+/// Returns the answer to a request of the cluster that was refused; `None` if it is answered later. `requested` is `None` without a cluster.
+fn error_of(requested: Option<Result<(), Error>>) -> Option<Answer> {
+    requested
+        .unwrap_or_else(|| Err(Error::no_cluster()))
+        .err()
+        .map(Err)
 }

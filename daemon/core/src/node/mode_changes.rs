@@ -43,9 +43,9 @@ impl Node {
     pub(crate) fn check_change(&self, ctx: &Ctx, change: &ChangeMode) -> Result<(), Error> {
         self.mode.check_conditions(ctx.timers, ctx.now, change)?;
         let opens = Mode::from(change.mode) == Mode::Normal;
-        match self.membership {
+        match self.membership() {
             Membership::Isolated | Membership::Fenced if opens => {
-                Err(Error::not_joined(self.membership, self.mode.state()))
+                Err(Error::not_joined(self.membership(), self.mode.state()))
             }
             Membership::Isolated
             | Membership::Fenced
@@ -76,7 +76,7 @@ impl Node {
         if self.storage.is_failed() || !self.mode.is_expired(ctx) {
             return;
         }
-        let mode = match self.membership {
+        let mode = match self.membership() {
             Membership::Isolated | Membership::Fenced => Mode::Initial,
             Membership::Standalone | Membership::Joined => Mode::Normal,
         };
@@ -90,23 +90,14 @@ impl Node {
         }
     }
 
-    /// Sets the node's membership in its cluster, and the mode that follows from it.
-    pub(crate) fn set_membership(&mut self, ctx: &mut Ctx, membership: Membership) {
-        // A fenced node has no lease left that could still run: it becomes joined, not isolated.
-        let is_past = self.membership == Membership::Fenced && membership == Membership::Isolated;
-        if self.membership == membership || is_past {
-            return;
-        }
+    /// Follows a change of the node's membership in its cluster by the mode.
+    pub(super) fn on_membership_changed(&mut self, ctx: &mut Ctx, membership: Membership) {
         let switch = match (membership, self.mode.mode()) {
             (Membership::Joined, Mode::Initial) => Some((Mode::Normal, "system:joined")),
             (Membership::Isolated, Mode::Normal) => Some((Mode::Initial, "system:isolated")),
             (Membership::Fenced, Mode::Normal) => Some((Mode::Initial, "system:fenced")),
             _ => None,
         };
-        self.membership = membership;
-        if let Some(member) = self.member() {
-            member.membership_since = Some(ctx.now.wall);
-        }
         let mode = switch.map_or(self.mode.mode(), |(mode, _)| mode);
         ctx.emit(match membership {
             Membership::Joined => EventKind::NodeJoined { membership, mode },

@@ -1,4 +1,4 @@
-//! What Sora's API says puts the tables right: Sora sends no webhook twice, and each that is lost would be missing for ever.
+//! Polls of Sora's API correct the tables: Sora sends no webhook twice, and each that is lost would be missing for ever.
 //!
 //! An answer is older than what webhooks have said since it was asked for. So it brings back nobody who ended meanwhile, takes nobody away
 //! who came meanwhile, and tears down no session that is newer than itself; in doubt the next one decides.

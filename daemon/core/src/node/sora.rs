@@ -1,4 +1,4 @@
-//! What a real Sora's webhooks say: who asks to come in, who came, who went.
+//! Reports of Sora's webhooks: connections that ask to be admitted, begin and end.
 
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
@@ -44,7 +44,7 @@ impl Node {
                 }
             }
             SoraInput::Denied { connection_id } => {
-                self.cancel_connection(ctx, &connection_id);
+                self.cancel_waiting(ctx, &connection_id);
                 if let Some(slot) = self.sessions.find(&connection_id) {
                     self.end_pending(ctx, slot, EndReason::Denied);
                 }

@@ -1,5 +1,8 @@
 //! The node's status, and the nodes of its cluster.
 
+use std::time::Duration;
+
+use soramode_protocol::cluster::Granted;
 use soramode_protocol::node::{ClusterNode, ClusterNodes, Membership, Status};
 use soramode_protocol::version::{PROTOCOL, VERSION};
 
@@ -13,7 +16,7 @@ impl Node {
         Status {
             mode: self.mode.shown(ctx.timers, now),
             node_name: self.settings.node_name.clone(),
-            membership: self.membership,
+            membership: self.membership(),
             sessions: self.sessions.session_count(),
             connections: self.sessions.connection_count(),
             pending: self.sessions.pending_count(),
@@ -31,7 +34,10 @@ impl Node {
             shadow: self.settings.sora.admission == SoraAdmission::Shadow,
             upstreams: Vec::new(),
             unauthenticated_listeners: Vec::new(),
-            cluster: self.cluster_status(now.boot),
+            cluster: self
+                .member
+                .as_deref()
+                .map(|member| Box::new(member.status(self.mode.mode(), now.boot))),
             warnings: self.warnings(),
         }
     }
@@ -46,26 +52,30 @@ impl Node {
         vec![warning.to_owned()]
     }
 
-    /// Returns the nodes of the cluster, or this one where there is none.
-    pub(crate) fn list_cluster_nodes(&self) -> ClusterNodes {
-        if let Some(nodes) = self.cluster_nodes() {
-            return ClusterNodes {
-                nodes,
-                counted_at: None,
-                problem: None,
-            };
-        }
+    /// Returns how long an SFU may go on serving, from when it asked.
+    pub(super) fn grant(&self, now: Duration) -> Granted {
+        self.member.as_deref().map_or(
+            Granted {
+                membership: Membership::Standalone,
+                valid_for_ms: None,
+            },
+            |member| member.grant(now),
+        )
+    }
+
+    /// Returns this node, where there is no cluster.
+    pub(super) fn standalone_node(&self) -> ClusterNodes {
         let node = ClusterNode {
             node_name: self.settings.node_name.clone(),
             mode: Some(self.mode.mode()),
-            connected: matches!(self.membership, Membership::Standalone | Membership::Joined),
+            connected: true,
             epoch: None,
             member_since: Some(self.started.wall),
             cluster_signaling_url: None,
             cluster_api_url: None,
             sora_version: None,
             temporary_node: Some(false),
-            membership: Some(self.membership),
+            membership: Some(Membership::Standalone),
             connections: Some(self.sessions.connection_count()),
             sessions: Some(self.sessions.session_count()),
             version: Some(VERSION.to_owned()),

@@ -71,7 +71,7 @@ impl Node {
             mode: self.mode.mode(),
             generation: self.mode.generation(),
             opened_generation: self.mode.opened_generation(),
-            membership: self.membership,
+            membership: self.membership(),
             is_synced: self.sync.is_synced(),
             is_synced_soon: self.sync.is_synced_soon(),
             needs_report_or_purge: self.sync.needs_report_or_purge(),

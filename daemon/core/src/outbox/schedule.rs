@@ -24,7 +24,7 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 /// The least time between two tries that new events bring forward.
 pub const NEWS_PAUSE: Duration = Duration::from_mins(1);
 
-/// How much longer than its length a pause may be, in thousandths, so that many nodes do not come back at the same moment.
+/// Random part of a pause beyond its length, in thousandths, so that many nodes do not retry at the same moment.
 const JITTER_THOUSANDTHS: u64 = 200;
 
 /// Returns the pause after the given number of failed tries; `None`: the delivery has failed.

@@ -9,7 +9,7 @@ use hashbrown::HashTable;
 
 use crate::tables::slab::Slot;
 
-/// How ids are hashed: with a seed of this start, so that nobody outside can aim at one table.
+/// Hash function of ids, with a seed of this start, so that no client can aim at one table.
 pub(crate) struct Hashing {
     seed: u64,
     shared: SharedSeed,

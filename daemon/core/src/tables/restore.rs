@@ -12,13 +12,13 @@ use crate::tables::rows::{NewConnection, SessionOwner, Since};
 use crate::tables::sessions::Sessions;
 use crate::timers::Timer;
 
-/// How long sessions and connections wait for a sign of life after the start.
+/// Times for which sessions and connections last after the start without a sign of life.
 pub(crate) struct Lifetimes {
-    /// Of a pending connection.
+    /// A pending connection.
     pub(crate) pending_timeout: Duration,
-    /// Of a connection whose socket is closed.
+    /// A connection whose socket is closed.
     pub(crate) socket_grace: Duration,
-    /// Of a session without connections.
+    /// A session without connections.
     pub(crate) session_linger: Duration,
 }
 

@@ -13,7 +13,7 @@ use crate::tables::slab::Slot;
 /// No place.
 pub(crate) const NONE: Slot = Slot::MAX;
 
-/// Which source told of a connection.
+/// Source that reported a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The control socket.
@@ -50,7 +50,7 @@ impl Since {
         Self(boot.as_secs() as u16)
     }
 
-    /// Whether it was certainly before `moment`, seen from `now`, which is not before either.
+    /// Returns whether it was certainly before `moment`, seen from `now`, which is not before either.
     pub(crate) fn is_before(self, moment: Duration, now: Duration) -> bool {
         let age = u64::from(Self::at(now).0.wrapping_sub(self.0));
         // Both ends of the age were rounded down, and so it may be one second less.
@@ -91,7 +91,7 @@ impl Link {
     }
 }
 
-/// Where a session's id comes from, and so how the session ends.
+/// Maker of a session's id, which ends the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionOwner {
     /// The gate made the id: the session ends by itself.
@@ -104,12 +104,12 @@ pub(crate) struct SessionRow {
     pub(crate) channel_id: ChannelId,
     pub(crate) session_id: SessionId,
     pub(crate) created_at: Time,
-    /// When the gate heard of it by this id, by the boot clock.
+    /// When this id was first reported, by the boot clock.
     pub(crate) named: Moment,
-    /// Since when Sora's API has shown nobody in it, if nobody came since.
+    /// Since when Sora's API has shown it empty.
     pub(crate) empty_since: Option<Moment>,
     pub(crate) owner: SessionOwner,
-    /// Whether `session.created` has been told: with the first live connection.
+    /// `session.created` was emitted, with the first live connection.
     pub(crate) is_announced: bool,
     pub(crate) last_end: EndReason,
     pub(crate) max_connections: u64,
@@ -120,7 +120,7 @@ pub(crate) struct SessionRow {
     pub(crate) last: Slot,
 }
 
-/// What a new row of the connections is made of.
+/// Values of a new connection.
 pub(crate) struct NewConnection {
     pub(crate) connection_id: ConnectionId,
     pub(crate) client_id: Option<ClientId>,

@@ -29,9 +29,9 @@ pub(crate) struct Sessions {
     sessions: Slab<SessionRow>,
     by_channel: Index,
     by_age: BTreeSet<(Time, Slot)>,
-    /// The socket that a connection hangs on, of the few that hang on one.
+    /// The socket that a connection ends with, of the few that have one.
     sockets: BTreeMap<Slot, SocketId>,
-    /// The same the other way round.
+    /// The connections that end with a socket.
     by_socket: BTreeMap<SocketId, BTreeSet<Slot>>,
     pending: u64,
 }
@@ -191,7 +191,7 @@ impl Sessions {
         slot
     }
 
-    /// The same of one that was there before the start, and was counted then.
+    /// Puts a connection of before the start into a session, which has counted it.
     pub(crate) fn restore_connection(&mut self, session: Slot, new: NewConnection) -> Slot {
         let counts = self
             .sessions
@@ -249,7 +249,7 @@ impl Sessions {
         self.count_in(session, state);
     }
 
-    /// Hangs a connection on a socket, or on none.
+    /// Has a connection end with a socket, or with none.
     pub(crate) fn bind(&mut self, slot: Slot, socket: Option<SocketId>) {
         if self.connections.get(slot).is_none() {
             return;
@@ -274,24 +274,24 @@ impl Sessions {
         }
     }
 
-    /// The socket that a connection hangs on.
+    /// The socket that a connection ends with.
     pub(crate) fn socket_of(&self, slot: Slot) -> Option<SocketId> {
         self.sockets.get(&slot).copied()
     }
 
-    /// All that hang on one, as the connections know it.
+    /// All bindings, as the connections know them.
     pub(crate) fn hanging(&self) -> impl Iterator<Item = (Slot, SocketId)> {
         self.sockets.iter().map(|(&slot, &socket)| (slot, socket))
     }
 
-    /// The same as the sockets know it.
+    /// All bindings, as the sockets know them.
     pub(crate) fn bound(&self) -> impl Iterator<Item = (Slot, SocketId)> {
         self.by_socket
             .iter()
             .flat_map(|(&socket, slots)| slots.iter().map(move |&slot| (slot, socket)))
     }
 
-    /// The connections that hang on a socket.
+    /// The connections that end with a socket.
     pub(crate) fn bound_to(&self, socket: SocketId) -> impl Iterator<Item = Slot> {
         self.by_socket.get(&socket).into_iter().flatten().copied()
     }
@@ -302,6 +302,25 @@ impl Sessions {
         self.by_age
             .range((start, Bound::Unbounded))
             .map(|&(_, slot)| slot)
+    }
+
+    /// Returns whether a connection is in a channel.
+    pub(crate) fn is_in(&self, slot: Slot, channel_id: &ChannelId) -> bool {
+        self.row(slot)
+            .and_then(|row| self.session(row.session))
+            .is_some_and(|session| session.channel_id == *channel_id)
+    }
+
+    /// Returns whether a session has a live connection.
+    pub(crate) fn has_live(&self, session: Slot) -> bool {
+        self.session(session).is_some_and(|row| row.live > 0)
+    }
+
+    /// Channels that have a session, the oldest session first.
+    pub(crate) fn channels(&self) -> impl Iterator<Item = &ChannelId> {
+        self.by_age(None)
+            .filter_map(|slot| self.session(slot))
+            .map(|row| &row.channel_id)
     }
 
     /// Connections with their places, in a stable order, from a place on.
@@ -326,7 +345,7 @@ impl Sessions {
                 .filter(|row| row.session == session && row.created_at == created_at)?;
             Some(row.next)
         });
-        // Whoever the reader saw last has left meanwhile: go by the time and the place instead.
+        // The last connection of the page before has left meanwhile: go by its time and slot.
         let seen_until = after.filter(|_| resumed.is_none());
         let mut at = resumed.unwrap_or(first);
         std::iter::from_fn(move || {
@@ -378,8 +397,8 @@ impl Sessions {
         })
     }
 
-    /// Behind those that came before it. Who came at the same time stand in the order of their places: so it is known of each, even
-    /// when it has left, what comes after it.
+    /// Puts a connection behind the earlier ones. Those of the same time are in the order of their slots: so the one after a connection
+    /// is known even when that has left.
     fn link(&mut self, session: Slot, slot: Slot) {
         let created_at = self.connections.get(slot).map(|row| row.created_at);
         let mut previous = self.sessions.get(session).map_or(NONE, |row| row.last);
