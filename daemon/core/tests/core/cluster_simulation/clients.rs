@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use soramode_core::cluster::claim::Reply;
 use soramode_core::input::{HostState, Input, SoraInput};
+use soramode_core::member::etcd::EtcdResponse;
 use soramode_protocol::decision::{Connect, Disconnect, Explain, HOPS_MAX, Lifetime};
 use soramode_protocol::id::{ChannelId, ConnectionId};
 use soramode_protocol::mode::{ChangeMode, SettableMode};
@@ -48,6 +50,18 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Returns whether a node loses its member key after it has won this claim, and hears of that later than of the loss.
+    pub(super) fn is_key_lost_after(&mut self, response: &EtcdResponse) -> bool {
+        let is_won = matches!(
+            response,
+            EtcdResponse::ClaimReplied {
+                reply: Ok(Reply::Won(_)),
+                ..
+            }
+        );
+        is_won && !self.is_healed && self.rng.one_in(20)
     }
 
     /// A request of a client, or of Sora.

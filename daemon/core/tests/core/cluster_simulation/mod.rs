@@ -4,6 +4,7 @@
 //! `SORAMODE_CLUSTER_SEEDS` plays N seeds, `SORAMODE_SEED` one alone.
 
 mod clients;
+mod faults;
 mod node;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use soramode_core::cluster::{FenceAfter, LeaseTerms, Token};
 use soramode_core::effect::{Action, Effects};
+use soramode_core::fault::PlantedFault;
 use soramode_core::handles::{ReplyHandle, SocketId};
 use soramode_core::input::{HostState, Input, SoraInput};
 use soramode_core::member::etcd::{EtcdRequest, EtcdResponse, MembershipView};
@@ -104,7 +106,7 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, fault: PlantedFault) -> Self {
         let mut rng = Rng(seed);
         let fence_after = if rng.one_in(4) {
             FenceAfter::Never
@@ -121,7 +123,10 @@ impl World {
         let nodes: Vec<Node> = names
             .iter()
             .take(count)
-            .map(|name| Node::new(name, terms, 995 + u32::try_from(rng.below(10)).unwrap()))
+            .map(|name| {
+                let rate = 995 + u32::try_from(rng.below(10)).unwrap();
+                Node::new(name, terms, rate, fault)
+            })
             .collect();
         let mut world = Self {
             rng,
@@ -427,6 +432,7 @@ impl World {
         let mut caller = self.nodes[node].caller.clone();
         caller.start = start;
         let (now, is_lost) = (self.now, self.is_lost(node));
+        let mut late = Duration::ZERO;
         let message = match request {
             Sent::Read { at: sent } => {
                 let view = Box::new(self.etcd.read(&caller, now));
@@ -441,10 +447,14 @@ impl World {
                     return self.lose(node, start, Sent::Request(request));
                 }
                 let Some(response) = response else { return };
+                if self.is_key_lost_after(&response) {
+                    self.etcd.lose_member(&caller.name);
+                    late = Duration::from_millis(self.rng.below(5_000));
+                }
                 Message::Input(Box::new(Input::Etcd(response)))
             }
         };
-        let time = self.flight();
+        let time = late + self.flight();
         self.after(
             time,
             Due::Hear {
@@ -457,8 +467,8 @@ impl World {
 }
 
 /// Plays a seed; returns its trace, the number of its offers, and the result.
-pub(crate) fn play(seed: u64) -> (Vec<String>, u64, std::thread::Result<()>) {
-    let mut world = World::new(seed);
+pub(crate) fn play(seed: u64, fault: PlantedFault) -> (Vec<String>, u64, std::thread::Result<()>) {
+    let mut world = World::new(seed, fault);
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run()));
     (world.trace, world.offers, result)
 }
@@ -468,7 +478,7 @@ fn no_channel_is_served_by_two_nodes_and_every_client_is_answered() {
     let seeds = seeds("SORAMODE_CLUSTER_SEEDS", SEEDS_DEFAULT);
     let (mut offers, mut steps, runs) = (0, 0, seeds.end - seeds.start);
     for seed in seeds {
-        let (trace, offered, result) = play(seed);
+        let (trace, offered, result) = play(seed, PlantedFault::NONE);
         offers += offered;
         steps += trace.iter().filter(|line| !line.starts_with(' ')).count();
         if result.is_err() {

@@ -64,10 +64,10 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn new(name: &str, terms: LeaseTerms, rate: u32) -> Self {
+    pub(super) fn new(name: &str, terms: LeaseTerms, rate: u32, fault: PlantedFault) -> Self {
         let name = NodeName::new(name).unwrap();
         Self {
-            settings: settings(&name, terms),
+            settings: settings(&name, terms, fault),
             caller: Caller {
                 name,
                 start: 0,
@@ -322,7 +322,7 @@ impl Node {
     }
 }
 
-fn settings(name: &NodeName, terms: LeaseTerms) -> Settings {
+fn settings(name: &NodeName, terms: LeaseTerms, fault: PlantedFault) -> Settings {
     Settings {
         node_name: name.clone(),
         cluster: Some(ClusterSettings {
@@ -334,7 +334,7 @@ fn settings(name: &NodeName, terms: LeaseTerms) -> Settings {
             dead_man: "grant".to_owned(),
             signaling_url: None,
             api_url: None,
-            fault: PlantedFault::NONE,
+            fault,
             registration_ttl: TTL,
         }),
         mode: None,
