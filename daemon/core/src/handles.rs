@@ -34,3 +34,47 @@ pub struct ReplyHandle {
 /// A wait in flight. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct WaitId(pub(crate) u64);
+
+/// Slot of a session in its table. It is used again after the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SessionSlot(pub(crate) u32);
+
+/// Slot of a connection in its table. It is used again after the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ConnectionSlot(pub(crate) u32);
+
+impl ConnectionSlot {
+    /// The lowest slot.
+    pub(crate) const FIRST: Self = Self(0);
+
+    /// No slot.
+    pub(crate) const NIL: Self = Self(u32::MAX);
+
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl From<u32> for SessionSlot {
+    fn from(number: u32) -> Self {
+        Self(number)
+    }
+}
+
+impl From<SessionSlot> for u32 {
+    fn from(slot: SessionSlot) -> Self {
+        slot.0
+    }
+}
+
+impl From<u32> for ConnectionSlot {
+    fn from(number: u32) -> Self {
+        Self(number)
+    }
+}
+
+impl From<ConnectionSlot> for u32 {
+    fn from(slot: ConnectionSlot) -> Self {
+        slot.0
+    }
+}

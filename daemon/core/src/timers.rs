@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::handles::{SocketId, WaitId};
-use crate::tables::slab::Slot;
+use crate::handles::{ConnectionSlot, SessionSlot, SocketId, WaitId};
 
 /// Purpose of a deadline. Where several are due at the same time, they fire in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,11 +15,11 @@ pub(crate) enum Timer {
     /// Sora's API is to be polled.
     Poll,
     /// A pending connection has not become live.
-    Pending(Slot),
+    Pending(ConnectionSlot),
     /// A socket has been closed for the grace time.
     Grace(SocketId),
     /// A session has been empty for the linger.
-    Linger(Slot),
+    Linger(SessionSlot),
     /// The SFU is ordered again to end sessions that have not ended.
     Fence(u64),
     /// A receiver's next delivery is due.

@@ -24,21 +24,21 @@ use soramode_protocol::session::ConnectionState;
 
 use crate::ctx::Ctx;
 use crate::effect::Record;
+use crate::handles::{ConnectionSlot, SessionSlot};
 use crate::member::{CannotClaim, Ruling, Waiter, retry_after};
 use crate::newcomer::Newcomer;
 use crate::node::Node;
 use crate::snapshot::SoraAdmission;
 use crate::tables::rows::{NewConnection, Since, Source};
-use crate::tables::slab::Slot;
 use crate::timers::Timer;
 
 /// Rule of the decision table that applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
     /// The connection is in another channel.
-    ConnectionIdInUse(Slot),
+    ConnectionIdInUse(ConnectionSlot),
     /// The connection is in this channel.
-    OfferedBefore(Slot),
+    OfferedBefore(ConnectionSlot),
     Initial,
     BlockNewConnection,
     BlockNewSession,
@@ -72,7 +72,7 @@ impl Rule {
         }
     }
 
-    fn why(self, session: Option<Slot>) -> &'static str {
+    fn why(self, session: Option<SessionSlot>) -> &'static str {
         match self {
             Self::ConnectionIdInUse(_) => "the connection is in another channel",
             Self::OfferedBefore(_) => "the connection is in this channel",
@@ -167,7 +167,7 @@ impl Node {
 
     /// Returns the first rule that applies to a connection that is not there yet, under a mode, which is the present one but for `Explain`.
     /// `session` is the channel's, if it has one.
-    fn decide_new(&self, mode: Mode, session: Option<Slot>) -> Rule {
+    fn decide_new(&self, mode: Mode, session: Option<SessionSlot>) -> Rule {
         match mode {
             Mode::Initial => return Rule::Initial,
             _ if self.membership() == Membership::Fenced => return Rule::Initial,
@@ -216,7 +216,12 @@ impl Node {
     }
 
     /// Adds a connection that is on the SFU from now on.
-    fn admit_live(&mut self, ctx: &mut Ctx, session: Slot, newcomer: Newcomer) -> Slot {
+    fn admit_live(
+        &mut self,
+        ctx: &mut Ctx,
+        session: SessionSlot,
+        newcomer: Newcomer,
+    ) -> ConnectionSlot {
         let socket = newcomer.bound_socket();
         let connection_id = newcomer
             .connection_id
@@ -235,7 +240,12 @@ impl Node {
     }
 
     /// Adds a connection that Sora has yet to report.
-    fn admit_pending(&mut self, ctx: &mut Ctx, session: Slot, newcomer: Newcomer) -> Slot {
+    fn admit_pending(
+        &mut self,
+        ctx: &mut Ctx,
+        session: SessionSlot,
+        newcomer: Newcomer,
+    ) -> ConnectionSlot {
         let connection_id = newcomer
             .connection_id
             .unwrap_or_else(|| ConnectionId::generate(ctx.random.bytes()));
@@ -261,7 +271,7 @@ impl Node {
     }
 
     /// Returns the offer of a connection; `created` if its session was created for it.
-    fn offer(&self, ctx: &Ctx, slot: Slot, created: bool) -> Decision {
+    fn offer(&self, ctx: &Ctx, slot: ConnectionSlot, created: bool) -> Decision {
         let found = self
             .sessions
             .row(slot)
@@ -281,7 +291,7 @@ impl Node {
         }
     }
 
-    fn connection_id_in_use(&self, slot: Slot) -> Error {
+    fn connection_id_in_use(&self, slot: ConnectionSlot) -> Error {
         let Some(connection) = self.sessions.view_connection(slot) else {
             unreachable!("a connection that was found has a session")
         };
@@ -330,7 +340,7 @@ impl Node {
         }
     }
 
-    fn verdict(&self, rule: Rule, session: Option<Slot>, ruling: &Ruling) -> Verdict {
+    fn verdict(&self, rule: Rule, session: Option<SessionSlot>, ruling: &Ruling) -> Verdict {
         let of_cluster = |answer, explanation| Verdict {
             answer,
             reason: None,
@@ -372,7 +382,7 @@ impl Node {
         }
     }
 
-    fn own_verdict(&self, rule: Rule, session: Option<Slot>) -> Verdict {
+    fn own_verdict(&self, rule: Rule, session: Option<SessionSlot>) -> Verdict {
         let reason = rule.reject_reason();
         let joined = session
             .filter(|_| reason.is_none())

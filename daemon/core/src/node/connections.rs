@@ -12,11 +12,10 @@ use soramode_protocol::session::ConnectionState;
 
 use crate::ctx::Ctx;
 use crate::effect::Record;
-use crate::handles::{ReplyHandle, SocketId, Timestamp};
+use crate::handles::{ConnectionSlot, ReplyHandle, SessionSlot, SocketId, Timestamp};
 use crate::newcomer::Newcomer;
 use crate::node::Node;
 use crate::tables::rows::{NewConnection, SessionOwner, SessionRow, Since, Source};
-use crate::tables::slab::Slot;
 use crate::timers::Timer;
 
 /// Connections of a closed socket that one step ends at most; the next step ends the rest.
@@ -74,9 +73,9 @@ impl Node {
         if !self.sync.has_sora() {
             self.clear_untracked(ctx);
         }
-        let unnamed: Vec<Slot> = self
+        let unnamed: Vec<ConnectionSlot> = self
             .sessions
-            .connections_from(0)
+            .connections_from(ConnectionSlot::FIRST)
             .filter(|(slot, row)| row.source == Source::ControlSocket && !named.contains(slot))
             .map(|(slot, _)| slot)
             .collect();
@@ -95,7 +94,7 @@ impl Node {
         ctx: &mut Ctx,
         socket: SocketId,
         reported: ReportedConnection,
-    ) -> Slot {
+    ) -> ConnectionSlot {
         let ReportedConnection {
             channel_id,
             connection_id,
@@ -138,7 +137,7 @@ impl Node {
         ctx: &mut Ctx,
         channel_id: ChannelId,
         session_id: Option<SessionId>,
-    ) -> Slot {
+    ) -> SessionSlot {
         let session_id = session_id.unwrap_or_else(|| SessionId::generate(ctx.random.bytes()));
         self.vanished_pending = false;
         if let Some(member) = self.member.as_deref_mut() {
@@ -147,7 +146,12 @@ impl Node {
         self.sessions.add_session(channel_id, session_id, ctx.now)
     }
 
-    pub(crate) fn add_live(&mut self, ctx: &mut Ctx, session: Slot, new: NewConnection) -> Slot {
+    pub(crate) fn add_live(
+        &mut self,
+        ctx: &mut Ctx,
+        session: SessionSlot,
+        new: NewConnection,
+    ) -> ConnectionSlot {
         let (connection_id, client_id) = (new.connection_id.clone(), new.client_id.clone());
         let slot = self.sessions.add_connection(session, new);
         self.reports.mark_seen(slot);
@@ -156,7 +160,7 @@ impl Node {
     }
 
     /// A connection is on the SFU: if it was pending, it is live from now on.
-    pub(crate) fn mark_live(&mut self, ctx: &mut Ctx, slot: Slot) {
+    pub(crate) fn mark_live(&mut self, ctx: &mut Ctx, slot: ConnectionSlot) {
         self.reports.mark_seen(slot);
         let Some(row) = self
             .sessions
@@ -176,7 +180,7 @@ impl Node {
     fn emit_created(
         &mut self,
         ctx: &mut Ctx,
-        session: Slot,
+        session: SessionSlot,
         who: (ConnectionId, Option<ClientId>),
     ) {
         ctx.timers.cancel(Timer::Linger(session));
@@ -208,7 +212,7 @@ impl Node {
         });
     }
 
-    pub(crate) fn bind(&mut self, ctx: &mut Ctx, slot: Slot, socket: Option<SocketId>) {
+    pub(crate) fn bind(&mut self, ctx: &mut Ctx, slot: ConnectionSlot, socket: Option<SocketId>) {
         let Some(row) = self.sessions.row(slot) else {
             return;
         };
@@ -222,7 +226,7 @@ impl Node {
     }
 
     /// Ends a connection, and with the last one its session.
-    pub(crate) fn end(&mut self, ctx: &mut Ctx, slot: Slot, reason: EndReason) {
+    pub(crate) fn end(&mut self, ctx: &mut Ctx, slot: ConnectionSlot, reason: EndReason) {
         let Some(row) = self.sessions.remove_connection(slot) else {
             return;
         };
@@ -276,7 +280,7 @@ impl Node {
     }
 
     /// Ends a session that has no connections.
-    pub(crate) fn destroy_session(&mut self, ctx: &mut Ctx, session: Slot) {
+    pub(crate) fn destroy_session(&mut self, ctx: &mut Ctx, session: SessionSlot) {
         let Some(row) = self.sessions.remove_session(session) else {
             return;
         };
@@ -299,7 +303,7 @@ impl Node {
         }
     }
 
-    pub(crate) fn end_pending(&mut self, ctx: &mut Ctx, slot: Slot, reason: EndReason) {
+    pub(crate) fn end_pending(&mut self, ctx: &mut Ctx, slot: ConnectionSlot, reason: EndReason) {
         if self
             .sessions
             .row(slot)
@@ -324,7 +328,7 @@ impl Node {
     }
 
     pub(crate) fn end_connections_of(&mut self, ctx: &mut Ctx, socket: SocketId) {
-        let slots: Vec<Slot> = self
+        let slots: Vec<ConnectionSlot> = self
             .sessions
             .bound_to(socket)
             .take(ENDED_PER_STEP)

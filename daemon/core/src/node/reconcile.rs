@@ -10,12 +10,12 @@ use soramode_protocol::event::EndReason;
 use soramode_protocol::session::ConnectionState;
 
 use crate::ctx::Ctx;
+use crate::handles::{ConnectionSlot, SessionSlot};
 use crate::input::PolledConnection;
 use crate::node::Node;
 use crate::node::sora::SoraClient;
 use crate::snapshot::POLL_GRACE;
 use crate::tables::rows::{Moment, SessionOwner, Source};
-use crate::tables::slab::Slot;
 
 impl Node {
     /// Sora's answer to a poll that began then, by the boot clock.
@@ -27,7 +27,7 @@ impl Node {
     ) {
         // The oldest first: they stand in their sessions in the order in which they came.
         connections.sort_by_key(|connection| connection.created_at);
-        let named: BTreeSet<Slot> = connections
+        let named: BTreeSet<ConnectionSlot> = connections
             .into_iter()
             .filter_map(|connection| self.take_polled(ctx, began, connection))
             .collect();
@@ -47,7 +47,7 @@ impl Node {
         ctx: &mut Ctx,
         began: Duration,
         polled: PolledConnection,
-    ) -> Option<Slot> {
+    ) -> Option<ConnectionSlot> {
         let PolledConnection {
             channel_id,
             session_id,
@@ -80,8 +80,8 @@ impl Node {
         Some(self.take_live(ctx, session_id, client))
     }
 
-    fn end_unnamed(&mut self, ctx: &mut Ctx, began: Duration, named: &BTreeSet<Slot>) {
-        let is_ghost = |slot: &Slot, row: &crate::tables::rows::ConnectionRow| {
+    fn end_unnamed(&mut self, ctx: &mut Ctx, began: Duration, named: &BTreeSet<ConnectionSlot>) {
+        let is_ghost = |slot: &ConnectionSlot, row: &crate::tables::rows::ConnectionRow| {
             let is_seen = row.source == Source::Sora && row.state == ConnectionState::Live;
             is_seen
                 && !named.contains(slot)
@@ -89,9 +89,9 @@ impl Node {
                     .since
                     .is_before(began.saturating_sub(POLL_GRACE), ctx.now.boot)
         };
-        let ghosts: Vec<Slot> = self
+        let ghosts: Vec<ConnectionSlot> = self
             .sessions
-            .connections_from(0)
+            .connections_from(ConnectionSlot::FIRST)
             .filter(|(slot, row)| is_ghost(slot, row))
             .map(|(slot, _)| slot)
             .collect();
@@ -103,7 +103,7 @@ impl Node {
     /// Sora's list shows no session that nobody is in: one that stays empty has lost its `session.destroyed`.
     fn end_empty(&mut self, ctx: &mut Ctx, began: Duration) {
         let max_linger = self.settings.sora.session_max_linger;
-        let slots: Vec<Slot> = self.sessions.by_age(None).collect();
+        let slots: Vec<SessionSlot> = self.sessions.by_age(None).collect();
         for slot in slots {
             let Some(row) = self.sessions.session_mut(slot) else {
                 continue;

@@ -8,11 +8,11 @@ use soramode_protocol::time::Time;
 
 use crate::ctx::Ctx;
 use crate::effect::{Action, Record};
+use crate::handles::{ConnectionSlot, SessionSlot};
 use crate::input::SoraInput;
 use crate::newcomer::Newcomer;
 use crate::node::Node;
 use crate::tables::rows::{Moment, NewConnection, SessionOwner, Since, Source};
-use crate::tables::slab::Slot;
 
 /// A client that is live on a real Sora.
 pub(crate) struct SoraClient {
@@ -91,7 +91,7 @@ impl Node {
                 session_id,
             } => {
                 let session = self.sessions.find_session(&channel_id);
-                let is_it = |slot: &Slot| {
+                let is_it = |slot: &SessionSlot| {
                     self.sessions
                         .session(*slot)
                         .is_some_and(|row| row.session_id == session_id)
@@ -126,7 +126,7 @@ impl Node {
         ctx: &mut Ctx,
         session_id: Option<SessionId>,
         client: SoraClient,
-    ) -> Slot {
+    ) -> ConnectionSlot {
         let SoraClient {
             channel_id,
             connection_id,
@@ -172,7 +172,7 @@ impl Node {
 
     /// When a connection came that Sora told of late. A session that nobody has heard of began with it; in one that has been told of
     /// it stands behind those who were known before.
-    fn date(&mut self, ctx: &Ctx, session: Slot, created_at: Option<Time>) -> Time {
+    fn date(&mut self, ctx: &Ctx, session: SessionSlot, created_at: Option<Time>) -> Time {
         let Some(created_at) = created_at.filter(|created_at| *created_at <= ctx.now.wall) else {
             return ctx.now.wall;
         };
@@ -199,7 +199,7 @@ impl Node {
         ctx: &mut Ctx,
         channel_id: ChannelId,
         session_id: SessionId,
-    ) -> Slot {
+    ) -> SessionSlot {
         let session = match self.sessions.find_session(&channel_id) {
             Some(slot) if self.is_another(slot, &session_id) => {
                 // The next is there before this one goes: the node was not empty.
@@ -223,24 +223,25 @@ impl Node {
         session
     }
 
-    fn is_another(&self, session: Slot, session_id: &SessionId) -> bool {
+    fn is_another(&self, session: SessionSlot, session_id: &SessionId) -> bool {
         self.sessions
             .session(session)
             .is_some_and(|row| row.is_announced && row.session_id != *session_id)
     }
 
     /// Ends a session with whoever is live in it. Who is pending is spared for the channel's next session.
-    fn session_over(&mut self, ctx: &mut Ctx, session: Slot, next: Option<Slot>) {
+    fn session_over(&mut self, ctx: &mut Ctx, session: SessionSlot, next: Option<SessionSlot>) {
         let Some(row) = self.sessions.session(session) else {
             return;
         };
         let channel_id = row.channel_id.clone();
-        let connections: Vec<Slot> = self.sessions.of_session(session, None).collect();
-        let (pending, live): (Vec<Slot>, Vec<Slot>) = connections.into_iter().partition(|&slot| {
-            self.sessions
-                .row(slot)
-                .is_some_and(|row| row.state == ConnectionState::Pending)
-        });
+        let connections: Vec<ConnectionSlot> = self.sessions.of_session(session, None).collect();
+        let (pending, live): (Vec<ConnectionSlot>, Vec<ConnectionSlot>) =
+            connections.into_iter().partition(|&slot| {
+                self.sessions
+                    .row(slot)
+                    .is_some_and(|row| row.state == ConnectionState::Pending)
+            });
         if let Some(row) = self.sessions.session_mut(session) {
             row.last_end = EndReason::SessionDestroyed;
         }

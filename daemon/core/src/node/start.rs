@@ -4,6 +4,7 @@ use soramode_protocol::event::EndReason;
 
 use crate::ctx::Ctx;
 use crate::effect::Record;
+use crate::handles::ConnectionSlot;
 use crate::input::HostState;
 use crate::node::Node;
 
@@ -28,7 +29,7 @@ impl Node {
     fn end_all(&mut self, ctx: &mut Ctx) {
         let slots: Vec<_> = self
             .sessions
-            .connections_from(0)
+            .connections_from(ConnectionSlot::FIRST)
             .map(|(slot, _)| slot)
             .collect();
         for slot in slots {

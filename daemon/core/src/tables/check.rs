@@ -4,18 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use soramode_protocol::session::ConnectionState;
 
-use crate::handles::SocketId;
+use crate::handles::{ConnectionSlot, SessionSlot, SocketId};
 use crate::tables::rows::SessionOwner;
 use crate::tables::sessions::Sessions;
-use crate::tables::slab::Slot;
 use crate::timers::{Timer, Timers};
 
 impl Sessions {
     /// Returns an error if the tables of sessions and connections do not agree with each other or with the timers.
     pub(crate) fn check(&self, timers: &Timers) -> Result<(), String> {
-        let mut live: BTreeMap<Slot, u64> = BTreeMap::new();
-        let mut pending: BTreeMap<Slot, u64> = BTreeMap::new();
-        for (slot, row) in self.connections_from(0) {
+        let mut live: BTreeMap<SessionSlot, u64> = BTreeMap::new();
+        let mut pending: BTreeMap<SessionSlot, u64> = BTreeMap::new();
+        for (slot, row) in self.connections_from(ConnectionSlot::FIRST) {
             let session = self
                 .session(row.session)
                 .ok_or_else(|| format!("{}: no session", row.connection_id))?;
@@ -51,7 +50,7 @@ impl Sessions {
     }
 
     fn check_sockets(&self) -> Result<(), String> {
-        let hanging: BTreeSet<(Slot, SocketId)> = self.hanging().collect();
+        let hanging: BTreeSet<(ConnectionSlot, SocketId)> = self.hanging().collect();
         ensure(hanging == self.bound().collect(), || {
             "connections and sockets do not agree on their bindings".to_owned()
         })?;
@@ -66,8 +65,8 @@ impl Sessions {
     fn check_sessions(
         &self,
         timers: &Timers,
-        live: &BTreeMap<Slot, u64>,
-        pending: &BTreeMap<Slot, u64>,
+        live: &BTreeMap<SessionSlot, u64>,
+        pending: &BTreeMap<SessionSlot, u64>,
     ) -> Result<(), String> {
         let mut sessions = 0;
         for slot in self.by_age(None) {

@@ -7,8 +7,6 @@ use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
 use hashbrown::HashTable;
 
-use crate::tables::slab::Slot;
-
 /// Hash function of ids, with a seed of this start, so that no client can aim at one table.
 pub(crate) struct Hashing {
     seed: u64,
@@ -30,11 +28,12 @@ impl Hashing {
     }
 }
 
-pub(crate) struct Index {
-    shards: Vec<HashTable<Slot>>,
+/// Ks by the hash of an id.
+pub(crate) struct Index<K> {
+    shards: Vec<HashTable<K>>,
 }
 
-impl Index {
+impl<K: Copy + PartialEq> Index<K> {
     /// With this many tables: a power of two, at most 65,536.
     pub(crate) fn new(shards: u32) -> Self {
         Self {
@@ -45,14 +44,14 @@ impl Index {
     }
 
     /// Makes room for so many at once, where it is known that they come: growing step by step hashes each of them several times.
-    pub(crate) fn reserve(&mut self, rows: usize, hash_of: impl Fn(Slot) -> u64) {
+    pub(crate) fn reserve(&mut self, rows: usize, hash_of: impl Fn(K) -> u64) {
         let each = rows / self.shards.len();
         self.shards
             .iter_mut()
             .for_each(|table| table.reserve(each, |&slot| hash_of(slot)));
     }
 
-    pub(crate) fn find(&self, hash: u64, is_it: impl FnMut(Slot) -> bool) -> Option<Slot> {
+    pub(crate) fn find(&self, hash: u64, is_it: impl FnMut(K) -> bool) -> Option<K> {
         let mut is_it = is_it;
         self.shards
             .get(self.shard(hash))?
@@ -60,14 +59,14 @@ impl Index {
             .copied()
     }
 
-    pub(crate) fn insert(&mut self, hash: u64, slot: Slot, hash_of: impl Fn(Slot) -> u64) {
+    pub(crate) fn insert(&mut self, hash: u64, slot: K, hash_of: impl Fn(K) -> u64) {
         let shard = self.shard(hash);
         if let Some(table) = self.shards.get_mut(shard) {
             table.insert_unique(hash, slot, |&slot| hash_of(slot));
         }
     }
 
-    pub(crate) fn remove(&mut self, hash: u64, slot: Slot, hash_of: impl Fn(Slot) -> u64) {
+    pub(crate) fn remove(&mut self, hash: u64, slot: K, hash_of: impl Fn(K) -> u64) {
         let shard = self.shard(hash);
         let Some(table) = self.shards.get_mut(shard) else {
             return;

@@ -8,8 +8,8 @@ use soramode_protocol::session::{
 };
 use soramode_protocol::time::Time;
 
+use crate::handles::{ConnectionSlot, SessionSlot};
 use crate::tables::sessions::Sessions;
-use crate::tables::slab::Slot;
 
 impl Sessions {
     pub(crate) fn oldest_session(&self) -> Option<Session> {
@@ -61,7 +61,7 @@ impl Sessions {
             });
         }
         let mut slots = self.by_age(after).peekable();
-        let page: Vec<Slot> = slots.by_ref().take(page_size(list.limit)).collect();
+        let page: Vec<SessionSlot> = slots.by_ref().take(page_size(list.limit)).collect();
         let given_last = page.last().copied().filter(|_| slots.peek().is_some());
         let cursor =
             given_last.and_then(|slot| Some(write_cursor(self.session(slot)?.created_at, slot)));
@@ -97,30 +97,33 @@ impl Sessions {
                 .map(|slot| self.page_of_session(slot, after, list.limit))
                 .unwrap_or_default());
         }
-        let first = after.map_or(0, |(_, slot)| slot.saturating_add(1));
+        let first = after.map_or(
+            ConnectionSlot::FIRST,
+            |(_, slot): (Time, ConnectionSlot)| slot.next(),
+        );
         let mut slots = self
             .connections_from(first)
             .map(|(slot, _)| slot)
             .peekable();
-        let page: Vec<Slot> = slots.by_ref().take(page_size(list.limit)).collect();
+        let page: Vec<ConnectionSlot> = slots.by_ref().take(page_size(list.limit)).collect();
         let given_last = page.last().copied().filter(|_| slots.peek().is_some());
         Ok(self.page(&page, given_last))
     }
 
     fn page_of_session(
         &self,
-        session: Slot,
-        after: Option<(Time, Slot)>,
+        session: SessionSlot,
+        after: Option<(Time, ConnectionSlot)>,
         limit: Option<u32>,
     ) -> Connections {
         let mut slots = self.of_session(session, after).peekable();
-        let page: Vec<Slot> = slots.by_ref().take(page_size(limit)).collect();
+        let page: Vec<ConnectionSlot> = slots.by_ref().take(page_size(limit)).collect();
         let given_last = page.last().copied().filter(|_| slots.peek().is_some());
         self.page(&page, given_last)
     }
 
     /// Returns a page of these rows; `given_last` is its last row if another page follows.
-    fn page(&self, slots: &[Slot], given_last: Option<Slot>) -> Connections {
+    fn page(&self, slots: &[ConnectionSlot], given_last: Option<ConnectionSlot>) -> Connections {
         Connections {
             connections: slots
                 .iter()
@@ -138,16 +141,16 @@ pub(crate) fn page_size(limit: Option<u32>) -> usize {
 }
 
 /// Returns a cursor, which names the last row of a page: its time and its slot.
-fn write_cursor(created_at: Time, slot: Slot) -> String {
-    format!("{}-{slot}", created_at.as_micros())
+fn write_cursor(created_at: Time, slot: impl Into<u32>) -> String {
+    format!("{}-{}", created_at.as_micros(), slot.into())
 }
 
-fn read_cursor(cursor: &str) -> Result<(Time, Slot), Error> {
+fn read_cursor<K: From<u32>>(cursor: &str) -> Result<(Time, K), Error> {
     let parts = cursor
         .rsplit_once('-')
-        .and_then(|(micros, slot)| Some((micros.parse().ok()?, slot.parse().ok()?)));
+        .and_then(|(micros, slot)| Some((micros.parse().ok()?, slot.parse::<u32>().ok()?)));
     parts
-        .map(|(micros, slot)| (Time::from_micros(micros), slot))
+        .map(|(micros, slot)| (Time::from_micros(micros), K::from(slot)))
         .ok_or_else(|| {
             Error::invalid_params(
                 "cursor",

@@ -2,26 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::handles::SocketId;
-use crate::tables::slab::Slot;
+use crate::handles::{ConnectionSlot, SocketId};
 
 /// Connections that each report in progress has listed, or that were seen since it began; by the socket that reports.
 #[derive(Default)]
-pub(crate) struct Reports(BTreeMap<SocketId, BTreeSet<Slot>>);
+pub(crate) struct Reports(BTreeMap<SocketId, BTreeSet<ConnectionSlot>>);
 
 impl Reports {
     /// Takes the connections of the report in progress on a socket, none if there is none.
-    pub(crate) fn take(&mut self, socket: SocketId) -> BTreeSet<Slot> {
+    pub(crate) fn take(&mut self, socket: SocketId) -> BTreeSet<ConnectionSlot> {
         self.0.remove(&socket).unwrap_or_default()
     }
 
     /// Keeps them until the socket's next request.
-    pub(crate) fn keep(&mut self, socket: SocketId, listed: BTreeSet<Slot>) {
+    pub(crate) fn keep(&mut self, socket: SocketId, listed: BTreeSet<ConnectionSlot>) {
         self.0.insert(socket, listed);
     }
 
     /// Notes that a connection was seen: the reports in progress need not list it.
-    pub(crate) fn mark_seen(&mut self, slot: Slot) {
+    pub(crate) fn mark_seen(&mut self, slot: ConnectionSlot) {
         for listed in self.0.values_mut() {
             listed.insert(slot);
         }

@@ -8,10 +8,7 @@ use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::session::ConnectionState;
 use soramode_protocol::time::Time;
 
-use crate::tables::slab::Slot;
-
-/// No place.
-pub(crate) const NONE: Slot = Slot::MAX;
+use crate::handles::{ConnectionSlot, SessionSlot};
 
 /// Source that reported a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,9 +24,9 @@ pub(crate) struct ConnectionRow {
     pub(crate) connection_id: ConnectionId,
     pub(crate) client_id: Option<Box<ClientId>>,
     pub(crate) created_at: Time,
-    pub(crate) session: Slot,
-    pub(crate) next: Slot,
-    pub(crate) previous: Slot,
+    pub(crate) session: SessionSlot,
+    pub(crate) next: ConnectionSlot,
+    pub(crate) previous: ConnectionSlot,
     pub(crate) state: ConnectionState,
     pub(crate) source: Source,
     /// Since when it has been in this state.
@@ -76,9 +73,9 @@ impl Moment {
 /// A connection's place in its session's list.
 #[derive(Clone, Copy)]
 pub(crate) struct Link {
-    pub(crate) session: Slot,
-    pub(crate) previous: Slot,
-    pub(crate) next: Slot,
+    pub(crate) session: SessionSlot,
+    pub(crate) previous: ConnectionSlot,
+    pub(crate) next: ConnectionSlot,
 }
 
 impl Link {
@@ -116,8 +113,8 @@ pub(crate) struct SessionRow {
     pub(crate) total_connections: u64,
     pub(crate) live: u32,
     pub(crate) pending: u32,
-    pub(crate) first: Slot,
-    pub(crate) last: Slot,
+    pub(crate) first: ConnectionSlot,
+    pub(crate) last: ConnectionSlot,
 }
 
 /// Values of a new connection.

@@ -8,12 +8,12 @@ use soramode_protocol::id::{ChannelId, ConnectionId, SessionId};
 use soramode_protocol::session::{Connection, ConnectionState, Session};
 use soramode_protocol::time::Time;
 
-use crate::handles::{SocketId, Timestamp};
+use crate::handles::{ConnectionSlot, SessionSlot, SocketId, Timestamp};
 use crate::tables::index::{Hashing, Index};
 use crate::tables::rows::{
-    ConnectionRow, Link, Moment, NONE, NewConnection, SessionOwner, SessionRow, Since,
+    ConnectionRow, Link, Moment, NewConnection, SessionOwner, SessionRow, Since,
 };
-use crate::tables::slab::{Slab, Slot};
+use crate::tables::slab::Slab;
 
 const CONNECTION_SHARDS: u32 = 128;
 const CHANNEL_SHARDS: u32 = 128;
@@ -24,15 +24,15 @@ const CHANNEL_SHARDS: u32 = 128;
 )]
 pub(crate) struct Sessions {
     hashing: Hashing,
-    connections: Slab<ConnectionRow>,
-    by_connection: Index,
-    sessions: Slab<SessionRow>,
-    by_channel: Index,
-    by_age: BTreeSet<(Time, Slot)>,
+    connections: Slab<ConnectionSlot, ConnectionRow>,
+    by_connection: Index<ConnectionSlot>,
+    sessions: Slab<SessionSlot, SessionRow>,
+    by_channel: Index<SessionSlot>,
+    by_age: BTreeSet<(Time, SessionSlot)>,
     /// The socket that a connection ends with, of the few that have one.
-    sockets: BTreeMap<Slot, SocketId>,
+    sockets: BTreeMap<ConnectionSlot, SocketId>,
     /// The connections that end with a socket.
-    by_socket: BTreeMap<SocketId, BTreeSet<Slot>>,
+    by_socket: BTreeMap<SocketId, BTreeSet<ConnectionSlot>>,
     pending: u64,
 }
 
@@ -63,7 +63,7 @@ impl Sessions {
         self.pending
     }
 
-    pub(crate) fn find(&self, connection_id: &ConnectionId) -> Option<Slot> {
+    pub(crate) fn find(&self, connection_id: &ConnectionId) -> Option<ConnectionSlot> {
         let hash = self.hashing.hash(connection_id.as_bytes());
         self.by_connection.find(hash, |slot| {
             self.connections
@@ -72,7 +72,7 @@ impl Sessions {
         })
     }
 
-    pub(crate) fn find_session(&self, channel_id: &ChannelId) -> Option<Slot> {
+    pub(crate) fn find_session(&self, channel_id: &ChannelId) -> Option<SessionSlot> {
         let hash = self.hashing.hash(channel_id.as_bytes());
         self.by_channel.find(hash, |slot| {
             self.sessions
@@ -81,15 +81,15 @@ impl Sessions {
         })
     }
 
-    pub(crate) fn row(&self, slot: Slot) -> Option<&ConnectionRow> {
+    pub(crate) fn row(&self, slot: ConnectionSlot) -> Option<&ConnectionRow> {
         self.connections.get(slot)
     }
 
-    pub(crate) fn session(&self, slot: Slot) -> Option<&SessionRow> {
+    pub(crate) fn session(&self, slot: SessionSlot) -> Option<&SessionRow> {
         self.sessions.get(slot)
     }
 
-    pub(crate) fn session_mut(&mut self, slot: Slot) -> Option<&mut SessionRow> {
+    pub(crate) fn session_mut(&mut self, slot: SessionSlot) -> Option<&mut SessionRow> {
         self.sessions.get_mut(slot)
     }
 
@@ -113,7 +113,7 @@ impl Sessions {
         channel_id: ChannelId,
         session_id: SessionId,
         now: Timestamp,
-    ) -> Slot {
+    ) -> SessionSlot {
         let created_at = now.wall;
         let hash = self.hashing.hash(channel_id.as_bytes());
         let slot = self.sessions.insert(SessionRow {
@@ -129,8 +129,8 @@ impl Sessions {
             total_connections: 0,
             live: 0,
             pending: 0,
-            first: NONE,
-            last: NONE,
+            first: ConnectionSlot::NIL,
+            last: ConnectionSlot::NIL,
         });
         let (sessions, hashing) = (&self.sessions, &self.hashing);
         self.by_channel
@@ -140,10 +140,10 @@ impl Sessions {
     }
 
     /// Takes a session away that has no connections.
-    pub(crate) fn remove_session(&mut self, slot: Slot) -> Option<SessionRow> {
+    pub(crate) fn remove_session(&mut self, slot: SessionSlot) -> Option<SessionRow> {
         let row = self.sessions.get(slot)?;
         debug_assert!(
-            row.first == NONE && row.live == 0 && row.pending == 0,
+            row.first == ConnectionSlot::NIL && row.live == 0 && row.pending == 0,
             "a session goes when its connections have gone"
         );
         let (hash, age) = (
@@ -158,7 +158,7 @@ impl Sessions {
     }
 
     /// Gives a session another time of creation.
-    pub(crate) fn date_session(&mut self, slot: Slot, created_at: Time) {
+    pub(crate) fn date_session(&mut self, slot: SessionSlot, created_at: Time) {
         let Some(row) = self.sessions.get_mut(slot) else {
             return;
         };
@@ -168,7 +168,11 @@ impl Sessions {
     }
 
     /// Puts a connection into a session. The id must not be there.
-    pub(crate) fn add_connection(&mut self, session: Slot, new: NewConnection) -> Slot {
+    pub(crate) fn add_connection(
+        &mut self,
+        session: SessionSlot,
+        new: NewConnection,
+    ) -> ConnectionSlot {
         let hash = self.hashing.hash(new.connection_id.as_bytes());
         let state = new.state;
         let slot = self.connections.insert(ConnectionRow {
@@ -176,8 +180,8 @@ impl Sessions {
             client_id: new.client_id.map(Box::new),
             created_at: new.created_at,
             session,
-            next: NONE,
-            previous: NONE,
+            next: ConnectionSlot::NIL,
+            previous: ConnectionSlot::NIL,
             state,
             source: new.source,
             since: new.since,
@@ -192,7 +196,11 @@ impl Sessions {
     }
 
     /// Puts a connection of before the start into a session, which has counted it.
-    pub(crate) fn restore_connection(&mut self, session: Slot, new: NewConnection) -> Slot {
+    pub(crate) fn restore_connection(
+        &mut self,
+        session: SessionSlot,
+        new: NewConnection,
+    ) -> ConnectionSlot {
         let counts = self
             .sessions
             .get(session)
@@ -205,7 +213,7 @@ impl Sessions {
     }
 
     /// Takes a connection away.
-    pub(crate) fn remove_connection(&mut self, slot: Slot) -> Option<ConnectionRow> {
+    pub(crate) fn remove_connection(&mut self, slot: ConnectionSlot) -> Option<ConnectionRow> {
         self.bind(slot, None);
         let hash = self
             .hashing
@@ -221,7 +229,7 @@ impl Sessions {
     }
 
     /// A pending connection has been seen.
-    pub(crate) fn make_live(&mut self, slot: Slot, now: Timestamp) {
+    pub(crate) fn make_live(&mut self, slot: ConnectionSlot, now: Timestamp) {
         let Some(row) = self.connections.get_mut(slot) else {
             return;
         };
@@ -237,12 +245,12 @@ impl Sessions {
     }
 
     /// Puts a connection into another session of its channel.
-    pub(crate) fn move_connection(&mut self, slot: Slot, session: Slot) {
+    pub(crate) fn move_connection(&mut self, slot: ConnectionSlot, session: SessionSlot) {
         let Some(row) = self.connections.get_mut(slot) else {
             return;
         };
         let (left, state) = (Link::of(row), row.state);
-        (row.session, row.next, row.previous) = (session, NONE, NONE);
+        (row.session, row.next, row.previous) = (session, ConnectionSlot::NIL, ConnectionSlot::NIL);
         self.unlink(left);
         self.count_out(left.session, state);
         self.link(session, slot);
@@ -250,7 +258,7 @@ impl Sessions {
     }
 
     /// Has a connection end with a socket, or with none.
-    pub(crate) fn bind(&mut self, slot: Slot, socket: Option<SocketId>) {
+    pub(crate) fn bind(&mut self, slot: ConnectionSlot, socket: Option<SocketId>) {
         if self.connections.get(slot).is_none() {
             return;
         }
@@ -275,29 +283,32 @@ impl Sessions {
     }
 
     /// The socket that a connection ends with.
-    pub(crate) fn socket_of(&self, slot: Slot) -> Option<SocketId> {
+    pub(crate) fn socket_of(&self, slot: ConnectionSlot) -> Option<SocketId> {
         self.sockets.get(&slot).copied()
     }
 
     /// All bindings, as the connections know them.
-    pub(crate) fn hanging(&self) -> impl Iterator<Item = (Slot, SocketId)> {
+    pub(crate) fn hanging(&self) -> impl Iterator<Item = (ConnectionSlot, SocketId)> {
         self.sockets.iter().map(|(&slot, &socket)| (slot, socket))
     }
 
     /// All bindings, as the sockets know them.
-    pub(crate) fn bound(&self) -> impl Iterator<Item = (Slot, SocketId)> {
+    pub(crate) fn bound(&self) -> impl Iterator<Item = (ConnectionSlot, SocketId)> {
         self.by_socket
             .iter()
             .flat_map(|(&socket, slots)| slots.iter().map(move |&slot| (slot, socket)))
     }
 
     /// The connections that end with a socket.
-    pub(crate) fn bound_to(&self, socket: SocketId) -> impl Iterator<Item = Slot> {
+    pub(crate) fn bound_to(&self, socket: SocketId) -> impl Iterator<Item = ConnectionSlot> {
         self.by_socket.get(&socket).into_iter().flatten().copied()
     }
 
     /// Sessions from the oldest on, after a given one.
-    pub(crate) fn by_age(&self, after: Option<(Time, Slot)>) -> impl Iterator<Item = Slot> {
+    pub(crate) fn by_age(
+        &self,
+        after: Option<(Time, SessionSlot)>,
+    ) -> impl Iterator<Item = SessionSlot> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.by_age
             .range((start, Bound::Unbounded))
@@ -305,14 +316,14 @@ impl Sessions {
     }
 
     /// Returns whether a connection is in a channel.
-    pub(crate) fn is_in(&self, slot: Slot, channel_id: &ChannelId) -> bool {
+    pub(crate) fn is_in(&self, slot: ConnectionSlot, channel_id: &ChannelId) -> bool {
         self.row(slot)
             .and_then(|row| self.session(row.session))
             .is_some_and(|session| session.channel_id == *channel_id)
     }
 
     /// Returns whether a session has a live connection.
-    pub(crate) fn has_live(&self, session: Slot) -> bool {
+    pub(crate) fn has_live(&self, session: SessionSlot) -> bool {
         self.session(session).is_some_and(|row| row.live > 0)
     }
 
@@ -326,18 +337,21 @@ impl Sessions {
     /// Connections with their places, in a stable order, from a place on.
     pub(crate) fn connections_from(
         &self,
-        first: Slot,
-    ) -> impl Iterator<Item = (Slot, &ConnectionRow)> {
+        first: ConnectionSlot,
+    ) -> impl Iterator<Item = (ConnectionSlot, &ConnectionRow)> {
         self.connections.iter_from(first)
     }
 
     /// A session's connections in the order in which they came, after a given one.
     pub(crate) fn of_session(
         &self,
-        session: Slot,
-        after: Option<(Time, Slot)>,
-    ) -> impl Iterator<Item = Slot> {
-        let first = self.sessions.get(session).map_or(NONE, |row| row.first);
+        session: SessionSlot,
+        after: Option<(Time, ConnectionSlot)>,
+    ) -> impl Iterator<Item = ConnectionSlot> {
+        let first = self
+            .sessions
+            .get(session)
+            .map_or(ConnectionSlot::NIL, |row| row.first);
         let resumed = after.and_then(|(created_at, slot)| {
             let row = self
                 .connections
@@ -363,15 +377,15 @@ impl Sessions {
     }
 
     /// The connection of a session that came last.
-    pub(crate) fn last_of_session(&self, session: Slot) -> Option<Slot> {
+    pub(crate) fn last_of_session(&self, session: SessionSlot) -> Option<ConnectionSlot> {
         self.sessions
             .get(session)
             .map(|row| row.last)
-            .filter(|last| *last != NONE)
+            .filter(|last| *last != ConnectionSlot::NIL)
     }
 
     /// A session as lists show it.
-    pub(crate) fn view_session(&self, slot: Slot) -> Option<Session> {
+    pub(crate) fn view_session(&self, slot: SessionSlot) -> Option<Session> {
         let row = self.sessions.get(slot)?;
         Some(Session {
             channel_id: row.channel_id.clone(),
@@ -384,7 +398,7 @@ impl Sessions {
     }
 
     /// A connection as lists show it.
-    pub(crate) fn view_connection(&self, slot: Slot) -> Option<Connection> {
+    pub(crate) fn view_connection(&self, slot: ConnectionSlot) -> Option<Connection> {
         let row = self.connections.get(slot)?;
         let session = self.sessions.get(row.session)?;
         Some(Connection {
@@ -399,9 +413,12 @@ impl Sessions {
 
     /// Puts a connection behind the earlier ones. Those of the same time are in the order of their slots: so the one after a connection
     /// is known even when that has left.
-    fn link(&mut self, session: Slot, slot: Slot) {
+    fn link(&mut self, session: SessionSlot, slot: ConnectionSlot) {
         let created_at = self.connections.get(slot).map(|row| row.created_at);
-        let mut previous = self.sessions.get(session).map_or(NONE, |row| row.last);
+        let mut previous = self
+            .sessions
+            .get(session)
+            .map_or(ConnectionSlot::NIL, |row| row.last);
         while let Some(row) = self.connections.get(previous)
             && Some(row.created_at) == created_at
             && previous > slot
@@ -413,7 +430,9 @@ impl Sessions {
             None => self
                 .sessions
                 .get_mut(session)
-                .map_or(NONE, |row| std::mem::replace(&mut row.first, slot)),
+                .map_or(ConnectionSlot::NIL, |row| {
+                    std::mem::replace(&mut row.first, slot)
+                }),
         };
         match self.connections.get_mut(next) {
             Some(row) => row.previous = slot,
@@ -454,7 +473,7 @@ impl Sessions {
         }
     }
 
-    fn count_in(&mut self, session: Slot, state: ConnectionState) {
+    fn count_in(&mut self, session: SessionSlot, state: ConnectionState) {
         let Some(row) = self.sessions.get_mut(session) else {
             return;
         };
@@ -472,7 +491,7 @@ impl Sessions {
         }
     }
 
-    fn count_out(&mut self, session: Slot, state: ConnectionState) {
+    fn count_out(&mut self, session: SessionSlot, state: ConnectionState) {
         let Some(row) = self.sessions.get_mut(session) else {
             return;
         };
@@ -486,13 +505,21 @@ impl Sessions {
     }
 }
 
-fn hash_channel(sessions: &Slab<SessionRow>, hashing: &Hashing, slot: Slot) -> u64 {
+fn hash_channel(
+    sessions: &Slab<SessionSlot, SessionRow>,
+    hashing: &Hashing,
+    slot: SessionSlot,
+) -> u64 {
     sessions
         .get(slot)
         .map_or(0, |row| hashing.hash(row.channel_id.as_bytes()))
 }
 
-fn hash_connection(connections: &Slab<ConnectionRow>, hashing: &Hashing, slot: Slot) -> u64 {
+fn hash_connection(
+    connections: &Slab<ConnectionSlot, ConnectionRow>,
+    hashing: &Hashing,
+    slot: ConnectionSlot,
+) -> u64 {
     connections
         .get(slot)
         .map_or(0, |row| hashing.hash(row.connection_id.as_bytes()))

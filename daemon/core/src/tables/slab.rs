@@ -1,20 +1,20 @@
 //! Numbered places for rows, in chunks: growing copies nothing, and chunks that are empty are given back.
 
 use std::collections::BTreeSet;
+use std::marker::PhantomData;
 
 /// Places in a chunk.
 const CHUNK: u32 = 4_096;
 
-/// A place in a slab.
-pub(crate) type Slot = u32;
-
-pub(crate) struct Slab<T> {
+/// Rows by slot. `K` is the type of the slots.
+pub(crate) struct Slab<K, T> {
     chunks: Vec<Chunk<T>>,
     /// Chunks with a free place. The lowest is filled first, so that the highest empty out.
     open: BTreeSet<u32>,
     /// An empty chunk that is kept: a row that comes and goes over a chunk's edge allocates nothing.
     spare: Option<u32>,
     len: u64,
+    slots: PhantomData<K>,
 }
 
 struct Chunk<T> {
@@ -51,13 +51,14 @@ impl<T> Chunk<T> {
     }
 }
 
-impl<T> Slab<T> {
+impl<K: Copy + From<u32> + Into<u32>, T> Slab<K, T> {
     pub(crate) const fn new() -> Self {
         Self {
             chunks: Vec::new(),
             open: BTreeSet::new(),
             spare: None,
             len: 0,
+            slots: PhantomData,
         }
     }
 
@@ -65,7 +66,8 @@ impl<T> Slab<T> {
         self.len
     }
 
-    pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
+    pub(crate) fn get(&self, slot: K) -> Option<&T> {
+        let slot: u32 = slot.into();
         self.chunks
             .get((slot / CHUNK) as usize)?
             .rows
@@ -73,7 +75,8 @@ impl<T> Slab<T> {
             .as_ref()
     }
 
-    pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, slot: K) -> Option<&mut T> {
+        let slot: u32 = slot.into();
         self.chunks
             .get_mut((slot / CHUNK) as usize)?
             .rows
@@ -81,7 +84,7 @@ impl<T> Slab<T> {
             .as_mut()
     }
 
-    pub(crate) fn insert(&mut self, row: T) -> Slot {
+    pub(crate) fn insert(&mut self, row: T) -> K {
         let number = self.open_chunk();
         let Some(chunk) = self.chunks.get_mut(number as usize) else {
             unreachable!("an open chunk is there")
@@ -92,10 +95,11 @@ impl<T> Slab<T> {
             self.open.remove(&number);
         }
         self.len += 1;
-        number * CHUNK + place
+        K::from(number * CHUNK + place)
     }
 
-    pub(crate) fn remove(&mut self, slot: Slot) -> Option<T> {
+    pub(crate) fn remove(&mut self, slot: K) -> Option<T> {
+        let slot: u32 = slot.into();
         let number = slot / CHUNK;
         let chunk = self.chunks.get_mut(number as usize)?;
         let row = chunk.rows.get_mut((slot % CHUNK) as usize)?.take()?;
@@ -114,7 +118,8 @@ impl<T> Slab<T> {
     }
 
     /// Rows with their places, from `first` on, in the order of the places.
-    pub(crate) fn iter_from(&self, first: Slot) -> impl Iterator<Item = (Slot, &T)> {
+    pub(crate) fn iter_from(&self, first: K) -> impl Iterator<Item = (K, &T)> {
+        let first: u32 = first.into();
         (first / CHUNK..)
             .zip(self.chunks.iter().skip((first / CHUNK) as usize))
             .flat_map(move |(number, chunk)| {
@@ -126,7 +131,8 @@ impl<T> Slab<T> {
                 (skipped..)
                     .zip(chunk.rows.iter().skip(skipped as usize))
                     .filter_map(move |(place, row)| {
-                        row.as_ref().map(|row| (number * CHUNK + place, row))
+                        row.as_ref()
+                            .map(|row| (K::from(number * CHUNK + place), row))
                     })
             })
     }
@@ -148,8 +154,8 @@ mod tests {
 
     #[test]
     fn places_stay_and_are_used_again_lowest_chunk_first() {
-        let mut slab = Slab::new();
-        let slots: Vec<Slot> = (0..3 * CHUNK).map(|row| slab.insert(row)).collect();
+        let mut slab = Slab::<u32, _>::new();
+        let slots: Vec<u32> = (0..3 * CHUNK).map(|row| slab.insert(row)).collect();
         assert!(slots.iter().all(|&slot| slab.get(slot) == Some(&slot)));
         assert_eq!(slab.remove(2 * CHUNK), Some(2 * CHUNK));
         assert_eq!(slab.remove(7), Some(7));
@@ -161,8 +167,8 @@ mod tests {
 
     #[test]
     fn an_empty_chunk_is_given_back() {
-        let mut slab = Slab::new();
-        let slots: Vec<Slot> = (0..2 * CHUNK).map(|row| slab.insert(row)).collect();
+        let mut slab = Slab::<u32, _>::new();
+        let slots: Vec<u32> = (0..2 * CHUNK).map(|row| slab.insert(row)).collect();
         for slot in slots {
             slab.remove(slot);
         }
@@ -178,12 +184,12 @@ mod tests {
 
     #[test]
     fn rows_are_walked_from_any_place() {
-        let mut slab = Slab::new();
+        let mut slab = Slab::<u32, _>::new();
         for row in 0..CHUNK + 3 {
             slab.insert(row);
         }
         slab.remove(CHUNK);
-        let walked: Vec<Slot> = slab.iter_from(CHUNK - 1).map(|(slot, _)| slot).collect();
+        let walked: Vec<u32> = slab.iter_from(CHUNK - 1).map(|(slot, _)| slot).collect();
         assert_eq!(walked, [CHUNK - 1, CHUNK + 1, CHUNK + 2]);
         assert_eq!(slab.iter_from(9 * CHUNK).count(), 0);
     }
