@@ -176,6 +176,11 @@ impl Outputs {
                         .webhooks
                         .send(attempt.place, ReceiverCommand::Send(attempt));
                 }
+                Action::Bug(what) => {
+                    tracing::error!("a bug in soramoded: {what}; it goes on");
+                    self.deps.metrics.bug();
+                    self.deps.health.note_bug(what);
+                }
                 Action::OutcomeApplied { place } => self
                     .deps
                     .webhooks

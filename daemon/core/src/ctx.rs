@@ -63,6 +63,14 @@ impl Ctx<'_> {
         self.effects.actions.push(action);
     }
 
+    /// Reports a state that must not occur. Tests end with it; a release goes on, for an SFU rejects every client while its daemon is down.
+    pub(crate) fn bug(&mut self, what: &'static str) {
+        if cfg!(debug_assertions) {
+            unreachable!("{what}");
+        }
+        self.act(Action::Bug(what));
+    }
+
     pub(crate) fn answer(&mut self, reply_to: ReplyHandle, answer: Answer) {
         self.act(Action::Answer(reply_to, answer));
     }

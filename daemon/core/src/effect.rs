@@ -141,6 +141,8 @@ pub enum Action {
         /// The sessions, the oldest first.
         sessions: Vec<EndSession>,
     },
+    /// Log and count a state that must not occur, which this step found. The gate goes on.
+    Bug(&'static str),
     /// A request is answered later than those behind it may be.
     Deferred(ReplyHandle),
     /// Do this in etcd; the outcome comes back as [`Input::Etcd`](crate::input::Input::Etcd).

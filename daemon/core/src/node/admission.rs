@@ -16,7 +16,7 @@
 //! In a cluster rule 7 comes before 4 and 5 for a channel without a session: perhaps another node takes it.
 
 use soramode_protocol::decision::{Answer, Decision, Explanation, RejectReason, Verdict, Verdicts};
-use soramode_protocol::error::Error;
+use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::id::{ChannelId, ConnectionId};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
@@ -118,14 +118,14 @@ impl Node {
     pub(crate) fn admit(&mut self, ctx: &mut Ctx, newcomer: Newcomer) -> Result<Decision, Error> {
         let rule = self.decide(&newcomer);
         if let Rule::ConnectionIdInUse(slot) = rule {
-            return Err(self.connection_id_in_use(slot));
+            return Err(self.connection_id_in_use(ctx, slot));
         }
         if let Rule::OfferedBefore(slot) = rule {
             if newcomer.source == Source::ControlSocket {
                 self.mark_live(ctx, slot);
                 self.bind(ctx, slot, newcomer.bound_socket());
             }
-            return Ok(self.offer(ctx, slot, false));
+            return self.offer(ctx, slot, false);
         }
         let rejected = rule.reject_reason().map(|reason| self.reject(reason));
         let is_shadow = newcomer.source == Source::Sora
@@ -144,7 +144,7 @@ impl Node {
             Source::ControlSocket => self.admit_live(ctx, session, newcomer),
             Source::Sora => self.admit_pending(ctx, session, newcomer),
         };
-        let offer = self.offer(ctx, slot, created);
+        let offer = self.offer(ctx, slot, created)?;
         // In shadow mode a client is told of its rejection, and comes all the same.
         Ok(rejected.unwrap_or(offer))
     }
@@ -271,15 +271,16 @@ impl Node {
     }
 
     /// Returns the offer of a connection; `created` if its session was created for it.
-    fn offer(&self, ctx: &Ctx, slot: ConnectionSlot, created: bool) -> Decision {
+    fn offer(&self, ctx: &mut Ctx, slot: ConnectionSlot, created: bool) -> Result<Decision, Error> {
         let found = self
             .sessions
             .row(slot)
             .and_then(|row| Some((row, self.sessions.session(row.session)?)));
         let Some((connection, session)) = found else {
-            unreachable!("a connection that was found or added has a session")
+            ctx.bug("an offered connection has no session");
+            return Err(no_session());
         };
-        Decision::Offer {
+        Ok(Decision::Offer {
             claim: self
                 .member
                 .as_deref()
@@ -288,12 +289,13 @@ impl Node {
             connection_id: connection.connection_id.clone(),
             session_id: session.session_id.clone(),
             created,
-        }
+        })
     }
 
-    fn connection_id_in_use(&self, slot: ConnectionSlot) -> Error {
+    fn connection_id_in_use(&self, ctx: &mut Ctx, slot: ConnectionSlot) -> Error {
         let Some(connection) = self.sessions.view_connection(slot) else {
-            unreachable!("a connection that was found has a session")
+            ctx.bug("a connection in use has no session");
+            return no_session();
         };
         Error::connection_id_in_use(&connection.connection_id, connection.channel_id)
     }
@@ -401,4 +403,9 @@ impl Node {
             explanation: rule.why(session).to_owned(),
         }
     }
+}
+
+/// Error for a client whose connection has lost its session, which must not occur.
+fn no_session() -> Error {
+    Error::new(ErrorType::Internal, "the connection has no session")
 }

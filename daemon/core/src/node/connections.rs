@@ -185,7 +185,7 @@ impl Node {
     ) {
         ctx.timers.cancel(Timer::Linger(session));
         let Some(row) = self.sessions.session_mut(session) else {
-            return;
+            return ctx.bug("a connection has no session");
         };
         let (channel_id, session_id) = (row.channel_id.clone(), row.session_id.clone());
         if !std::mem::replace(&mut row.is_announced, true) {
@@ -214,7 +214,7 @@ impl Node {
 
     pub(crate) fn bind(&mut self, ctx: &mut Ctx, slot: ConnectionSlot, socket: Option<SocketId>) {
         let Some(row) = self.sessions.row(slot) else {
-            return;
+            return ctx.bug("a connection to bind is not in the table");
         };
         if self.sessions.socket_of(slot) != socket {
             ctx.record(Record::BoundTo {
@@ -228,7 +228,7 @@ impl Node {
     /// Ends a connection, and with the last one its session.
     pub(crate) fn end(&mut self, ctx: &mut Ctx, slot: ConnectionSlot, reason: EndReason) {
         let Some(row) = self.sessions.remove_connection(slot) else {
-            return;
+            return ctx.bug("a connection to end is not in the table");
         };
         // One that timed out, and is reported after all, is there.
         let is_over = matches!(
@@ -245,7 +245,7 @@ impl Node {
         }
         let session = row.session;
         let Some(home) = self.sessions.session_mut(session) else {
-            return;
+            return ctx.bug("an ended connection has no session");
         };
         home.last_end = reason;
         let (channel_id, session_id) = (home.channel_id.clone(), home.session_id.clone());

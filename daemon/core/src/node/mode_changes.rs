@@ -103,7 +103,7 @@ impl Node {
             Membership::Joined => EventKind::NodeJoined { membership, mode },
             Membership::Isolated => EventKind::NodeIsolated { membership, mode },
             Membership::Fenced => EventKind::NodeFenced { membership, mode },
-            Membership::Standalone => unreachable!("a node does not leave its cluster"),
+            Membership::Standalone => return ctx.bug("a node leaves its cluster"),
         });
         if let Some((mode, actor)) = switch {
             self.switch_mode(ctx, mode, actor);

@@ -373,6 +373,7 @@ impl World {
                 | Action::End { .. }
                 | Action::Deliver(_)
                 | Action::OutcomeApplied { .. }
+                | Action::Bug(_)
                 | Action::Deferred(_)
                 | Action::Etcd(_)
                 | Action::Fence { .. } => {}

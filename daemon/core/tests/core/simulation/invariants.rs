@@ -105,6 +105,7 @@ fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
         | Action::End { .. }
         | Action::Deliver(_)
         | Action::OutcomeApplied { .. }
+        | Action::Bug(_)
         | Action::Deferred(_)
         | Action::Etcd(_)
         | Action::Fence { .. } => None,
