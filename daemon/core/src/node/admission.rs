@@ -405,7 +405,7 @@ impl Node {
     }
 }
 
-/// Error for a client whose connection has lost its session, which must not occur.
+/// Error for a connection without its session, which must not occur.
 fn no_session() -> Error {
     Error::new(ErrorType::Internal, "the connection has no session")
 }

@@ -364,8 +364,7 @@ impl Show {
             Action::Deferred(reply_to) => vec![format!("-> {}: later", socket(reply_to.socket))],
             Action::Etcd(order) => vec![format!("-> etcd: {}", show_etcd::order(order))],
             Action::Fence { id, of, .. } => vec![show_etcd::fence(*id, of)],
-            Action::OutcomeApplied { .. } => Vec::new(),
-            Action::Bug(what) => vec![format!("bug: {what}")],
+            Action::OutcomeApplied { .. } | Action::Bug(_) => Vec::new(),
             Action::Poll => vec!["-> sora: who is connected?".to_owned()],
             Action::Deliver(attempt) => {
                 let name = attempt
