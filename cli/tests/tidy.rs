@@ -20,7 +20,7 @@ const LONGER: &[(&str, usize)] = &[
     ("cli/tests/cli/drill.rs", 519),
     ("cli/tests/cli/exits.rs", 604),
     ("cli/tests/cli/waits.rs", 559),
-    ("daemon/core/tests/core/lossy_sora/mod.rs", 536),
+    ("daemon/core/tests/core/lossy_sora/mod.rs", 529),
     ("daemon/core/tests/core/show.rs", 789),
     ("daemon/src/args/settings.rs", 639),
     ("daemon/src/config/tests.rs", 699),

@@ -299,12 +299,7 @@ impl World {
                     self.hear(node, time, Input::FenceFinished { id, outcome });
                 }
                 Action::Deferred(_) | Action::Progress(..) | Action::End { .. } => {}
-                other @ (Action::Poll
-                | Action::Deliver(_)
-                | Action::OutcomeApplied { .. }
-                | Action::Bug(_)) => {
-                    panic!("{other:?}")
-                }
+                other => panic!("{other:?}"),
             }
         }
         self.check_service();

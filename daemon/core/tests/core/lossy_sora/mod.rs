@@ -368,15 +368,7 @@ impl World {
                         "the status of who is drained says so"
                     );
                 }
-                Action::Answer(..)
-                | Action::Progress(..)
-                | Action::End { .. }
-                | Action::Deliver(_)
-                | Action::OutcomeApplied { .. }
-                | Action::Bug(_)
-                | Action::Deferred(_)
-                | Action::Etcd(_)
-                | Action::Fence { .. } => {}
+                _ => {}
             }
         }
         effects
