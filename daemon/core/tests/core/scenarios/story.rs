@@ -1,20 +1,4 @@
-//! The stories' format, and how one is played.
-//!
-//! ```text
-//! == A title
-//! start linger=5s max=2          settings; also cluster (with isolated=, fence=, budget=, on_fence=, joined=21), mode=, pending=, grace=, unknown, stored=, generation=, reason=, expires=, opened=
-//! ops: ChangeMode block_new_session reason="kernel"
-//!   -> ops: changed normal -> block_new_session, generation 2, 0 sessions, 0 connections
-//!   event 1 mode.changed …       indented: what came of it
-//! @12s a: Connect spam c1        at 12 seconds; deadlines until then fire at their time, and what comes of them has it before it
-//! asleep 1m                      time goes by, and no deadline fires
-//! clock -1h                      the wall clock is set
-//! repeat 12 a: Connect x{} c{}   twelve times, with 1 to 12 in place of {}; only the number of lines that came of it is told
-//! restart [host] [settings]      the daemon ends without a word, and starts with what was kept; `host`: the machine too
-//! hook 0: 500 retry=5s           the receiver `hook0` answers what it was sent last; `dead`: it does not
-//! orders of                      each order of the actions that follow, each from here; `; ` is between two inputs of one action
-//! | leave = a: Disconnect c1
-//! ```
+//! Plays a story. `tests/scenarios/README.md` describes its lines.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
