@@ -1,12 +1,11 @@
 //! Ownership, which safety rests on: the node's lease, its member key, and the channels that it owns under them.
 //!
-//! Decisions alone: the gate takes the [steps](NextStep) that follow, and asks etcd. No channel may be served by two nodes, in any order of answers, late and lost
-//! ones among them.
+//! Decisions alone: the gate takes the [steps](NextStep) that follow. No channel may be served twice, in any order of answers, late or lost.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use soramode_protocol::id::ChannelId;
+use soramode_protocol::id::{ChannelId, NodeName};
 use soramode_protocol::mode::Mode;
 
 use crate::cluster::claim::{Me, Outcome, Reply, judge};
@@ -336,10 +335,18 @@ impl Ownership {
     }
 
     /// Takes in what came of writing one claim anew.
-    pub fn on_claim_migrated(&mut self, by: Incarnation, channel: &ChannelId, reply: &Reply) {
+    pub fn on_claim_migrated(
+        &mut self,
+        by: Incarnation,
+        channel: &ChannelId,
+        reply: &Reply,
+        node: &NodeName,
+    ) {
+        let is_purged = |it: &Incarnation| self.departures.is_purged(*it);
+        let own = Some(node).filter(|_| !self.incarnations.iter().any(is_purged));
         let migrated = match &mut self.state {
             MemberState::Migrating(migration) if migration.next() == by => {
-                migration.answered(channel, reply)
+                migration.answered(channel, reply, own)
             }
             MemberState::Migrating(_)
             | MemberState::Left
@@ -355,16 +362,16 @@ impl Ownership {
             }
             (Readopted::End, _) => {
                 self.owned.remove(&channel);
+                let unclaimed = NextStep::StoreUnclaimed(channel.clone());
                 self.steps
-                    .push_back(NextStep::StoreUnclaimed(channel.clone()));
-                self.steps.push_back(NextStep::EndSession(channel));
+                    .extend([unclaimed, NextStep::EndSession(channel)]);
             }
             (Readopted::NotMember, _) => self.abort_join(),
             // It has ended meanwhile, and its claim is to go as well.
             (Readopted::Unasked, Reply::Won(token)) if self.token(&channel).is_none() => {
                 self.steps.push_back(NextStep::Release(channel, *token));
             }
-            (Readopted::Unasked, _) => {}
+            (Readopted::Unasked | Readopted::Unrecorded, _) => {}
         }
     }
 
@@ -422,10 +429,9 @@ impl Ownership {
     /// Takes in that a channel's session has ended: its claim is released.
     pub fn end_session(&mut self, channel: &ChannelId) {
         if let Some(token) = self.owned.remove(channel) {
-            self.steps
-                .push_back(NextStep::StoreUnclaimed(channel.clone()));
-            self.steps
-                .push_back(NextStep::Release(channel.clone(), token));
+            let unclaimed = NextStep::StoreUnclaimed(channel.clone());
+            let release = NextStep::Release(channel.clone(), token);
+            self.steps.extend([unclaimed, release]);
         }
         if let MemberState::Migrating(migration) = &mut self.state {
             migration.ended(channel);

@@ -77,7 +77,8 @@ impl ClusterMember {
             return;
         }
         for (channel, reply) in replies {
-            self.ownership.on_claim_migrated(by, &channel, &reply);
+            self.ownership
+                .on_claim_migrated(by, &channel, &reply, &self.node_name);
             self.take_steps(ctx, node);
         }
     }

@@ -226,7 +226,7 @@ impl World {
                 }
             }
             Step::Execute(slot) => it.execute(slot, node, store),
-            Step::Receive(slot) => it.txn_came(slot, now),
+            Step::Receive(slot) => it.txn_came(node, slot, now),
             Step::Fence => it.fence(),
             Step::AskInVain => {
                 if let Some(slot) = it.send_wanted(now) {

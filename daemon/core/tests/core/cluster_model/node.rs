@@ -16,7 +16,7 @@ use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 
 use super::TERMS;
-use super::store::{Answer, Shown, Store, Txn};
+use super::store::{Answer, Shown, Store, Txn, name};
 
 /// Transactions in flight at a time at most: one of the claim, and one of the member key.
 pub(super) const SLOTS: usize = 2;
@@ -335,7 +335,7 @@ impl Node {
         self.sfu.is_some_and(|until| now < until)
     }
 
-    pub(super) fn txn_came(&mut self, slot: usize, now: Duration) {
+    pub(super) fn txn_came(&mut self, node: usize, slot: usize, now: Duration) {
         if self.is_fence_due(now) {
             self.fence();
         }
@@ -347,7 +347,8 @@ impl Node {
                 self.ownership.on_key_written(incarnation);
             }
             (Txn::Migrate(by, _), Answer::Replied(reply)) => {
-                self.ownership.on_claim_migrated(by, &channel(), &reply);
+                self.ownership
+                    .on_claim_migrated(by, &channel(), &reply, &name(node));
                 self.ownership.end_migration_request();
             }
             (Txn::Claim(by) | Txn::TakeOver(by, _) | Txn::Renew(by, _), Answer::Replied(reply)) => {
