@@ -8,9 +8,8 @@ use std::time::Duration;
 use hyper::HeaderMap;
 use rusqlite::Connection;
 use soramode_core::gate::Gate;
-use soramode_core::input::{
-    HostState, Input, PolledConnection, ReplyHandle, SocketId, SoraInput, Timestamp,
-};
+use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::input::{HostState, Input, PolledConnection, SoraInput};
 use soramode_core::snapshot::{
     Seed, Settings, SoraAdmission, SoraFeed, SoraSettings, StartParams, Stored,
 };

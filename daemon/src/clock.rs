@@ -9,7 +9,7 @@ use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
     timerfd_create, timerfd_settime,
 };
-use soramode_core::input::Timestamp;
+use soramode_core::handles::Timestamp;
 use soramode_protocol::time::Time;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use soramode_core::cluster::{FenceAfter, LeaseTerms};
 use soramode_core::member::etcd::EtcdRequest;
-use soramode_core::snapshot::{ClusterSettings, FenceMeans, TakeoverWait as GateWait};
+use soramode_core::snapshot::{ClusterSettings, FenceMeans};
 use soramode_protocol::id::LogId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::RunError;
 use crate::args::cluster::OnFence;
-use crate::config::{ClusterConfig, Config, TakeoverWait};
+use crate::config::{ClusterConfig, Config};
 use crate::engine::Engine;
 use crate::health::Health;
 
@@ -46,10 +46,7 @@ pub(crate) fn settings(config: &ClusterConfig) -> ClusterSettings {
         dead_man: config.dead_man.name().to_owned(),
         signaling_url: config.signaling_url.as_ref().map(ToString::to_string),
         api_url: config.api_url.as_ref().map(ToString::to_string),
-        takeover_wait: match config.takeover_wait {
-            TakeoverWait::LeaseExpiry => GateWait::LeaseExpiry,
-            TakeoverWait::None => GateWait::None,
-        },
+        fault: config.fault,
         registration_ttl: config.ttl + config.heartbeat,
     }
 }

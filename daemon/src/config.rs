@@ -21,7 +21,7 @@ use soramode_protocol::small_file::{self, Guard};
 use soramode_protocol::socket_path::{SOCKET_PATH_BYTES_MAX, SocketEnv};
 
 pub use self::cluster::{
-    ClusterConfig, ENDPOINTS_MAX, FENCE_MAX, HEARTBEAT_RANGE, Login, TTL_RANGE, TakeoverWait, Tls,
+    ClusterConfig, ENDPOINTS_MAX, FENCE_MAX, HEARTBEAT_RANGE, Login, TTL_RANGE, Tls,
 };
 pub use self::http::{
     Admission, ApiConfig, HttpConfig, SoraConfig, UPSTREAM_TIMEOUT_MAX, Upstreams,

@@ -1,6 +1,6 @@
 //! Failed deliveries in the log: one line for all that failed at once for the same reason.
 
-use soramode_core::deliveries::{DELIVERIES_FAILED_KEPT, OVERFLOW, REMOVED};
+use soramode_core::outbox::{DELIVERIES_FAILED_KEPT, OVERFLOW, REMOVED};
 use soramode_protocol::event::{DeliveryEnded, EventKind};
 
 use crate::rate_limit::log_limited;

@@ -44,6 +44,8 @@ pub(crate) struct Health {
     grace_in_mirror: bool,
     /// Problem of the last reload, if it failed.
     reading: Mutex<Option<String>>,
+    /// Number of states found that must not occur, and the last one.
+    bugs: Mutex<(u64, &'static str)>,
 }
 
 impl Health {
@@ -61,6 +63,7 @@ impl Health {
             grace_in_mirror: !config.reconnect_grace.is_zero()
                 && config.http.sora.mode == SoraMode::Mirror,
             reading: Mutex::default(),
+            bugs: Mutex::default(),
         }
     }
 
@@ -144,9 +147,23 @@ impl Health {
             .warnings
             .extend(self.absent().iter().map(Absent::warning));
         status.warnings.extend(self.reading().clone());
+        status.warnings.extend(self.bug_warning());
         status.warnings.extend(self.few_descriptors.clone());
         let grace = self.grace_in_mirror.then(|| GRACE_IN_MIRROR.to_owned());
         status.warnings.extend(grace);
+    }
+
+    /// Notes a state that must not occur.
+    pub(crate) fn note_bug(&self, what: &'static str) {
+        let mut bugs = lock(&self.bugs);
+        *bugs = (bugs.0 + 1, what);
+    }
+
+    fn bug_warning(&self) -> Option<String> {
+        let (count, last) = *lock(&self.bugs);
+        (count > 0).then(|| {
+            format!("soramoded has found {count} bugs in itself, the last: {last}. It goes on; report this, with the log")
+        })
     }
 
     /// Notes a reload, with its problem if it failed.
@@ -225,5 +242,21 @@ fn unasked(name: &str, url: &str) -> Upstream {
         last_success: None,
         last_failure: None,
         problem: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bugs_are_counted_and_the_last_one_is_named() {
+        let health = Health::default();
+        assert_eq!(health.bug_warning(), None);
+        health.note_bug("a connection has no session");
+        health.note_bug("a node leaves its cluster");
+        let warning = health.bug_warning().unwrap();
+        assert!(warning.contains("2 bugs"), "{warning}");
+        assert!(warning.contains("a node leaves its cluster"), "{warning}");
     }
 }

@@ -53,6 +53,7 @@ pub(crate) struct Metrics {
     polls: IntCounterVec,
     last_poll: IntGauge,
     log_lines_dropped: IntCounter,
+    bugs: IntCounter,
 }
 
 /// Announcements, by means and outcome.
@@ -189,6 +190,13 @@ impl Metrics {
             webhooks,
             polls,
             last_poll,
+            bugs: register(
+                &registry,
+                IntCounter::with_opts(named(
+                    "bugs_total",
+                    "States that must not occur, each a bug in soramoded; the log names them.",
+                ))?,
+            )?,
             log_lines_dropped: register(
                 &registry,
                 IntCounter::with_opts(named(
@@ -303,6 +311,11 @@ impl Metrics {
         if let Some(now) = succeeded {
             self.last_poll.set(now.as_micros() / 1_000_000);
         }
+    }
+
+    /// Counts a state that must not occur.
+    pub(crate) fn bug(&self) {
+        self.bugs.inc();
     }
 
     /// Returns the present values.

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use soramode_core::input::ReplyHandle;
+use soramode_core::handles::ReplyHandle;
 use soramode_protocol::mode::{Mode, ModeChanged, ModeState, SettableMode};
 use soramode_protocol::node::Status;
 use soramode_protocol::reply::Reply;

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use soramode_core::commits::Batch;
 use soramode_core::effect::{Action, Effects, Record, WaitProgress};
-use soramode_core::input::{Input, ReplyHandle, SocketId};
+use soramode_core::handles::{ReplyHandle, SocketId};
+use soramode_core::input::Input;
 use soramode_core::member::etcd::{EtcdRequest, EtcdResponse, FenceScope};
 use soramode_core::plan::END_REQUESTS_MAX;
 use soramode_core::plan::calls::{SfuCall, SfuRequest};
@@ -185,6 +186,11 @@ impl Outputs {
                     self.deps
                         .webhooks
                         .send(attempt.place, ReceiverCommand::Send(attempt));
+                }
+                Action::Bug(what) => {
+                    tracing::error!("a bug in soramoded: {what}; it goes on");
+                    self.deps.metrics.bug();
+                    self.deps.health.note_bug(what);
                 }
                 Action::OutcomeApplied { place } => self
                     .deps

@@ -12,8 +12,10 @@ use soramode_protocol::reply::{Answer, Reply};
 
 use crate::commit_failure::{Refused, retract};
 use crate::effect::{Action, Effects, Record};
+use crate::fault::{Fault, PlantedFault};
 use crate::gate::Gate;
-use crate::input::{Input, ReplyHandle, Timestamp};
+use crate::handles::{ReplyHandle, Timestamp};
+use crate::input::Input;
 
 /// Unwritten records at which nothing is admitted that would add more.
 pub const UNWRITTEN_RECORDS_MAX: usize = 262_144;
@@ -42,6 +44,7 @@ pub struct Commits {
     writing: Option<Writing>,
     /// Set from a failed write until a successful one.
     failed: Option<Backlog>,
+    fault: PlantedFault,
 }
 
 /// Records that a start needs, or none.
@@ -96,6 +99,16 @@ impl Commits {
             is_open_mode_changed: false,
             writing: None,
             failed: None,
+            fault: PlantedFault::NONE,
+        }
+    }
+
+    /// Creates one with a planted mistake.
+    #[cfg(feature = "fault-injection")]
+    pub fn with_fault(durability: Durability, fault: PlantedFault) -> Self {
+        Self {
+            fault,
+            ..Self::new(durability)
         }
     }
 
@@ -113,10 +126,11 @@ impl Commits {
         if records.is_empty() && actions.is_empty() {
             return false;
         }
-        let waits = self.durability == Durability::Durable
-            && (self.writing.is_some() || !records.is_empty());
+        let waits_for_write = self.writing.is_some() && !self.fault.is(Fault::ReleaseDuringWrite);
+        let has_records = !records.is_empty() && !self.fault.is(Fault::ReleaseUnwritten);
+        let waits = self.durability == Durability::Durable && (waits_for_write || has_records);
         match &mut self.failed {
-            Some(backlog) => backlog.take(&mut self.open.effects),
+            Some(backlog) => backlog.take(&mut self.open.effects, self.fault),
             None if waits => {
                 self.drop_progress();
                 return false;
@@ -159,9 +173,9 @@ impl Commits {
 
     /// Returns whether a write could begin.
     pub fn has_work(&self) -> bool {
+        let is_free = self.writing.is_none() && self.failed.is_none();
         self.durability == Durability::Durable
-            && self.writing.is_none()
-            && self.failed.is_none()
+            && (is_free || self.fault.is(Fault::BeginTooEarly))
             && !self.open.effects.records.is_empty()
     }
 
@@ -188,17 +202,30 @@ impl Commits {
         refusal: &Error,
     ) -> Batch {
         let mut batch = self.written(records);
-        let open = mem::take(&mut self.open);
+        let open = if self.fault.is(Fault::FailureSparesLaterSteps) {
+            Batch::default()
+        } else {
+            mem::take(&mut self.open)
+        };
         (self.open_searched, self.is_open_mode_changed) = (0, false);
         batch.first_step = batch.first_step.or(open.first_step);
         append(&mut batch.effects, open.effects);
         let Effects { records, actions } = &mut batch.effects;
+        let refused = if self.fault.is(Fault::FailureKeepsPromises) {
+            Refused::default()
+        } else {
+            retract(actions, records, refusal)
+        };
         let Refused {
             connections,
             generations,
             plans,
             calls,
-        } = retract(actions, records, refusal);
+        } = if self.fault.is(Fault::FailureIsNotTold) {
+            Refused::default()
+        } else {
+            refused
+        };
         let failed = Input::StorageFailed {
             refused: connections,
             generations,
@@ -206,7 +233,8 @@ impl Commits {
             calls,
         };
         gate.step_into(now, failed, &mut batch.effects);
-        self.failed.get_or_insert_default().take(&mut batch.effects);
+        let backlog = self.failed.get_or_insert_default();
+        backlog.take(&mut batch.effects, self.fault);
         batch
     }
 
@@ -220,7 +248,7 @@ impl Commits {
         let backlog = self
             .failed
             .as_mut()
-            .filter(|backlog| backlog.retry.is_none())?;
+            .filter(|backlog| backlog.retry.is_none() || self.fault.is(Fault::RetryTwice))?;
         backlog.retry = Some(Retry {
             records: backlog.records.len(),
             deliveries: backlog.deliveries.len(),
@@ -231,6 +259,9 @@ impl Commits {
     /// Ends a retry that failed.
     pub fn retry_failed(&mut self, mut records: Vec<Record>) {
         if let Some(backlog) = &mut self.failed {
+            if self.fault.is(Fault::RetryOutOfOrder) {
+                mem::swap(&mut records, &mut backlog.records);
+            }
             records.append(&mut backlog.records);
             (backlog.records, backlog.retry) = (records, None);
         }
@@ -240,11 +271,15 @@ impl Commits {
     /// deliveries, are in the open batch.
     pub fn restored(&mut self, gate: &mut Gate, now: Timestamp, records: Vec<Record>) -> Batch {
         let Backlog {
-            records: later,
+            records: mut later,
             mut deliveries,
             retry,
         } = self.failed.take().unwrap_or_default();
+        let retry = retry.filter(|_| !self.fault.is(Fault::DeliveryBeforeRecord));
         let held = retry.map_or(deliveries.len(), |retry| retry.deliveries);
+        if self.fault.is(Fault::RetryDropsLaterRecords) {
+            later.clear();
+        }
         let open = mem::replace(
             self.open_mut(now),
             Effects {
@@ -266,8 +301,10 @@ impl Commits {
     /// Returns the number of records that are not written.
     pub fn unwritten(&self) -> usize {
         let writing = self.writing.as_ref().map_or(0, |writing| writing.records);
+        let counted = |_: &Retry| !self.fault.is(Fault::RetryIsNotCounted);
         let failed = self.failed.as_ref().map_or(0, |backlog| {
-            backlog.records.len() + backlog.retry.map_or(0, |retry| retry.records)
+            let retry = backlog.retry.filter(counted);
+            backlog.records.len() + retry.map_or(0, |retry| retry.records)
         });
         writing + failed + self.open.effects.records.len()
     }
@@ -300,7 +337,9 @@ impl Commits {
     /// Returns whether the gate's mode is the written one, or was made after a failure: then a read of the mode need not wait.
     pub fn is_mode_committed(&mut self) -> bool {
         let is_writing_mode = |writing: &Writing| writing.is_mode_changed;
-        !self.writing.as_ref().is_some_and(is_writing_mode) && !self.is_open_mode_changed()
+        let is_written = !self.writing.as_ref().is_some_and(is_writing_mode)
+            || self.fault.is(Fault::ModeReadDuringWrite);
+        is_written && (!self.is_open_mode_changed() || self.fault.is(Fault::ModeReadUnwritten))
     }
 
     fn is_open_mode_changed(&mut self) -> bool {
@@ -313,8 +352,11 @@ impl Commits {
 
 impl Backlog {
     /// Takes what must not leave before a write succeeds.
-    fn take(&mut self, effects: &mut Effects) {
+    fn take(&mut self, effects: &mut Effects, fault: PlantedFault) {
         self.records.append(&mut effects.records);
+        if fault.is(Fault::DeliveryAfterFailure) {
+            return;
+        }
         self.deliveries.extend(
             effects
                 .actions

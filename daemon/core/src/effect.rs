@@ -1,4 +1,4 @@
-//! What the gate wants done.
+//! Effects of a step: records to commit, and actions to perform.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use soramode_protocol::time::Time;
 
 use crate::cluster::Token;
 use crate::cluster::history::Known;
-use crate::input::{ReplyHandle, SocketId};
+use crate::handles::{ReplyHandle, SocketId};
 use crate::member::etcd::{EtcdRequest, FenceScope};
 use crate::plan::calls::SfuCall;
 use crate::plan::stored::{
@@ -21,11 +21,11 @@ use crate::plan::stored::{
 };
 use crate::snapshot::{StoredDelivery, StoredMember};
 
-/// What one step wants done: first every record is committed, then every act is performed, in order.
+/// Effects of a step: first every record is committed, then every action is performed, in order.
 #[derive(Debug, Default, PartialEq)]
 #[must_use = "effects are promises; the engine keeps them"]
 pub struct Effects {
-    /// To be committed before any act.
+    /// To be committed before any action.
     pub records: Vec<Record>,
     /// To be performed once the records are committed.
     pub actions: Vec<Action>,
@@ -37,40 +37,40 @@ impl Effects {
         self.records.iter().filter_map(Record::event)
     }
 
-    /// What the events say happened, in order.
+    /// The kinds of the events, in order.
     pub fn kinds(&self) -> impl Iterator<Item = &EventKind> {
         self.events().map(|event| &event.kind)
     }
 }
 
-/// Something to be kept.
+/// Something to store.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     /// One more event. The mode, sessions and live connections follow from the events alone.
     Event(Event),
-    /// What no event says: a connection that was let in and has not been seen.
+    /// A pending connection, for which there is no event.
     Pending {
         /// Its channel.
         channel_id: ChannelId,
         /// The connection.
         connection_id: ConnectionId,
-        /// Whose it is.
+        /// The client's id.
         client_id: Option<ClientId>,
-        /// When it was let in.
+        /// When it was admitted.
         created_at: Time,
     },
-    /// What no event says: it will not come any more.
+    /// A pending connection that has ended.
     PendingOver(ConnectionId),
-    /// What no event says: the socket that a connection hangs on.
+    /// The socket that a connection ends with.
     BoundTo {
         /// The connection.
         connection_id: ConnectionId,
         /// Its socket; `None` if it lasts until it is disconnected.
         socket: Option<SocketId>,
     },
-    /// What no event says: a connection is a real Sora's. One that was pending is in any case.
+    /// A connection is one of Sora. One that was pending is in any case.
     OfSora(ConnectionId),
-    /// What no event says: the session on this channel is a real Sora's, and ends when that says so.
+    /// The session on this channel is one of Sora, and ends when Sora reports that.
     SessionOfSora(ChannelId),
     /// Change of a session's owner: Sora has ended it, and it goes on until its clients have had time to come back.
     SessionOfGate(ChannelId),
@@ -80,22 +80,22 @@ pub enum Record {
     ExpiresAtBoot(Option<Duration>),
     /// A delivery, new or as it is now.
     Delivery(Box<StoredDelivery>),
-    /// A delivery that is over is not kept any longer.
+    /// A finished delivery is forgotten.
     DeliveryForgotten(u64),
-    /// The node's life in its cluster, or that it left in order.
+    /// The node's incarnation; `None`: it has left the cluster.
     Member(Option<StoredMember>),
     /// The etcd that the node is in.
     Etcd(Known),
     /// A channel is this node's.
     Claimed {
-        /// Which.
+        /// The channel.
         channel_id: ChannelId,
         /// The token of its claim.
         token: Token,
     },
     /// A channel is not this node's any more.
     Unclaimed(ChannelId),
-    /// Whether `session.vanished` is owed: the last session left a closed node before the sessions were known.
+    /// `session.vanished` is pending, or not any more: the last session left a closed node before all sessions were known.
     VanishedPending(bool),
     /// A new plan, in place of the one before.
     Plan(Box<StoredPlan>),
@@ -156,7 +156,7 @@ impl Record {
         }
     }
 
-    /// The same of one that is not needed any more.
+    /// Converts a record to its event, if it is one.
     pub fn into_event(self) -> Option<Event> {
         if let Self::Event(event) = self {
             Some(event)
@@ -166,27 +166,29 @@ impl Record {
     }
 }
 
-/// Something to be done.
+/// Something to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Answer a request.
     Answer(ReplyHandle, Answer),
-    /// Tell how a wait is going.
+    /// Report the progress of a wait.
     Progress(ReplyHandle, Box<WaitProgress>),
     /// Call the SFU about one session; the outcome comes back as [`Input::SfuAnswered`](crate::input::Input::SfuAnswered), always and
     /// in a bounded time.
     Sfu(Box<SfuCall>),
+    /// Log and count a state that must not occur, which this step found. The gate goes on.
+    Bug(&'static str),
     /// A request is answered later than those behind it may be.
     Deferred(ReplyHandle),
-    /// Do this in etcd; what came of it comes back as [`Input::Etcd`](crate::input::Input::Etcd).
+    /// Do this in etcd; the outcome comes back as [`Input::Etcd`](crate::input::Input::Etcd).
     Etcd(Box<EtcdRequest>),
-    /// Have the SFU end what is served without a right to it; what came of it comes back as
+    /// Have the SFU end sessions that the node may not serve; the outcome comes back as
     /// [`Input::FenceNotified`](crate::input::Input::FenceNotified) or
     /// [`Input::FenceFinished`](crate::input::Input::FenceFinished), one of them always and in a bounded time.
     Fence {
-        /// Which fence.
+        /// The fence.
         id: u64,
-        /// What it names.
+        /// The sessions that it names.
         of: FenceScope,
         /// The sessions that are known, the oldest first.
         sessions: Vec<EndSession>,
@@ -196,29 +198,29 @@ pub enum Action {
     Poll,
     /// Send an event to a receiver; the outcome comes back as [`Input::DeliveryAttempted`](crate::input::Input::DeliveryAttempted), always and in a bounded time.
     Deliver(Box<Attempt>),
-    /// A receiver's outcome was taken in, and all that followed from it is before this. The engine adds it to the step.
+    /// The outcome of a delivery was taken in, and its effects stand before this. The engine adds it to the step.
     OutcomeApplied {
-        /// The receiver, by its place in the settings.
+        /// Index of the receiver in the settings.
         place: usize,
     },
 }
 
-/// One try of a delivery.
+/// One attempt of a delivery.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
-    /// Which delivery.
+    /// The delivery.
     pub id: u64,
-    /// Which of the settings' webhooks.
+    /// Index of the receiver in the settings.
     pub place: usize,
-    /// The how-many-th try it is, from 1.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// What is to be delivered.
+    /// The event.
     pub event: Event,
     /// The mode's generation when that happened.
     pub generation: u64,
 }
 
-/// How a wait is going.
+/// Progress of a wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitProgress {
     /// Sessions left.

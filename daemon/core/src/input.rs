@@ -1,4 +1,4 @@
-//! What the gate is told: the time, and what happened.
+//! Inputs of the gate.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,56 +8,30 @@ use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, PlanId, SessionId
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
 
+use crate::handles::{ReplyHandle, SocketId};
 use crate::member::etcd::EtcdResponse;
 use crate::plan::calls::{CallId, SfuOutcome};
 use crate::snapshot::Webhook;
 
-/// The time on two clocks. A wall clock that is set fires no deadline and delays none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timestamp {
-    /// The wall clock: for labels.
-    pub wall: Time,
-    /// Time since the machine booted, suspended or not (`CLOCK_BOOTTIME`): for deadlines.
-    pub boot: Duration,
-}
-
-/// A client's socket. Never used twice while the daemon runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SocketId(pub u64);
-
-impl SocketId {
-    /// Stands for whatever sockets there were before the start: they are gone.
-    pub const BEFORE_START: Self = Self(u64::MAX);
-}
-
-/// Whom an answer goes to: the `serial`-th request of a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ReplyHandle {
-    /// The socket it came on.
-    pub socket: SocketId,
-    /// Which of its requests.
-    pub serial: u64,
-}
-
-/// Something that happened.
+/// An input.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
-    /// The gate was restored: the first that happens.
+    /// The gate was restored: the first input.
     Started(HostState),
-    /// Somebody asks. The request has been checked ([`GateRequest::check`]), and so has the asker's access.
+    /// A client's request. It has been checked ([`GateRequest::check`]), and so has the client's access.
     Request {
-        /// Whom to answer.
+        /// The request to answer.
         reply_to: ReplyHandle,
-        /// Who asks, as a mode change records it.
+        /// The client, as a change of the mode records it.
         actor: Arc<str>,
-        /// What.
+        /// The request.
         request: GateRequest,
     },
-    /// A socket is gone: its waits are over, and connections that hang on it have the grace time left.
+    /// A socket was closed: its waits end, and its connections after the grace time.
     SocketClosed(SocketId),
     /// A deadline has come ([`Gate::next_deadline`](crate::gate::Gate::next_deadline)).
     Tick,
-    /// What came of something in etcd ([`Action::Etcd`](crate::effect::Action::Etcd)).
+    /// A response of etcd ([`Action::Etcd`](crate::effect::Action::Etcd)).
     Etcd(EtcdResponse),
     /// Clients have been notified that sessions must end: how many of them must confirm it.
     FenceNotified {
@@ -70,7 +44,7 @@ pub enum Input {
     FenceFinished {
         /// The fence.
         id: u64,
-        /// Whether they ended.
+        /// An error if that is not known.
         outcome: Result<(), String>,
     },
     /// The daemon stops: answered by [`EtcdRequest::DeleteMember`](crate::member::etcd::EtcdRequest::DeleteMember) or
@@ -91,7 +65,7 @@ pub enum Input {
     StorageRestored,
     /// A real Sora's webhook came.
     Sora(SoraInput),
-    /// There are other receivers of events: each in the place that it had, new ones behind them.
+    /// New settings of the receivers: each at the index that it had, new ones behind them.
     Webhooks(Vec<Webhook>),
     /// The SFU answered a call, or did not ([`Action::Sfu`](crate::effect::Action::Sfu)).
     SfuAnswered {
@@ -102,52 +76,52 @@ pub enum Input {
     },
     /// The wall clock was set. A plan that no step of was done goes by it.
     WallClockSet,
-    /// A delivery was tried ([`Action::Deliver`](crate::effect::Action::Deliver)).
+    /// An attempt of a delivery has ended ([`Action::Deliver`](crate::effect::Action::Deliver)).
     DeliveryAttempted {
-        /// Which.
+        /// Its number.
         id: u64,
-        /// How it went.
+        /// Its result.
         result: AttemptResult,
     },
 }
 
-/// How a try of a delivery went.
+/// Result of an attempt of a delivery.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AttemptResult {
     /// The answer's HTTP status, if there was an answer.
     pub status: Option<u16>,
-    /// How long the receiver asks to be left alone.
+    /// Pause that the receiver requests.
     pub retry_after: Option<Duration>,
     /// Why it failed, if it did.
     pub problem: Option<String>,
 }
 
-/// What became of the machine since the state was stored.
+/// State of the machine since the state was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostState {
-    /// It has been up all the time, and with it the SFU, as far as anybody knows.
+    /// It has been up all the time, and the SFU with it, as far as is known.
     Running,
-    /// It was started anew: whoever was connected is gone.
+    /// It was restarted: no connection is left.
     Rebooted,
 }
 
-/// What a real Sora's webhooks say.
+/// Reports of Sora, by webhooks and by its API.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SoraInput {
-    /// The auth webhook asks: may this client come in? An offer makes the connection pending.
+    /// The auth webhook asks for a client to be admitted. An offer makes the connection pending.
     Admit {
-        /// Whom to answer.
+        /// The request to answer.
         reply_to: ReplyHandle,
-        /// The channel it asks for.
+        /// The channel.
         channel_id: ChannelId,
         /// Sora's id for the connection.
         connection_id: ConnectionId,
-        /// Whose it is.
+        /// The client's id.
         client_id: Option<ClientId>,
     },
-    /// The application refused whom the gate let in, or did not answer.
+    /// The application denied a client that the gate admitted, or did not answer.
     Denied {
-        /// The connection that will not come.
+        /// The connection.
         connection_id: ConnectionId,
     },
     /// `connection.created`
@@ -158,7 +132,7 @@ pub enum SoraInput {
         session_id: Option<SessionId>,
         /// The connection.
         connection_id: ConnectionId,
-        /// Whose it is.
+        /// The client's id.
         client_id: Option<ClientId>,
     },
     /// `connection.destroyed` or `connection.failed`
@@ -184,21 +158,21 @@ pub enum SoraInput {
     },
     /// A webhook that is not about sessions or connections, and only passed through.
     PassedThrough {
-        /// By which door.
+        /// The webhook.
         source: WebhookSource,
         /// Sora's type for it.
         sora_type: String,
     },
-    /// Sora's API told of all its connections.
+    /// A poll of Sora's API: all its connections.
     Polled {
-        /// When it was asked, by the boot clock: what it says is no newer.
+        /// When the poll began, by the boot clock: its result is no newer.
         began: Duration,
         /// All of them.
         connections: Vec<PolledConnection>,
     },
-    /// Sora's API did not answer, or not with what can be read.
+    /// Sora's API did not answer, or its answer cannot be read.
     PollFailed {
-        /// Why.
+        /// The reason.
         why: String,
     },
 }
@@ -212,8 +186,8 @@ pub struct PolledConnection {
     pub session_id: Option<SessionId>,
     /// The connection.
     pub connection_id: ConnectionId,
-    /// Whose it is.
+    /// The client's id.
     pub client_id: Option<ClientId>,
-    /// When it came.
+    /// When it was created.
     pub created_at: Option<Time>,
 }

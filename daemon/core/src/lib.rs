@@ -5,30 +5,27 @@
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
-mod admission;
-mod check;
 pub mod cluster;
 pub mod commit_failure;
 pub mod commits;
-mod connections;
-pub mod deliveries;
+mod ctx;
 pub mod effect;
 mod expiry;
+pub mod fault;
 pub mod gate;
-mod index;
+pub mod handles;
 pub mod input;
-mod known;
-mod lists;
 pub mod member;
 mod mode;
+mod newcomer;
+mod node;
+pub mod outbox;
 pub mod plan;
-mod reconcile;
 pub mod restore;
-pub mod rows;
-mod sessions;
-mod slab;
 pub mod snapshot;
-mod sora;
+mod storage;
+mod sync;
+pub mod tables;
 mod timers;
 mod tombstones;
 mod waits;

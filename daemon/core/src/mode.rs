@@ -1,145 +1,213 @@
-//! Changes of the mode: by an operator, and by themselves.
+//! The node's mode: its changes, and when it ends by itself.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use soramode_protocol::error::Error;
-use soramode_protocol::event::EventKind;
 use soramode_protocol::id::PlanId;
 use soramode_protocol::mode::{
-    ChangeMode, DatedModeChange, Mode, ModeChange, ModeChanged, ModeState, SettableMode,
+    ChangeMode, DatedModeChange, ListModeChanges, MODE_CHANGES_KEPT, Mode, ModeChange, ModeChanges,
+    ModeState,
 };
-use soramode_protocol::node::{Membership, StorageState};
-use soramode_protocol::reply::{Answer, Reply};
+use soramode_protocol::time::Time;
 
-use crate::gate::{Ctx, Gate, Refusable};
-use crate::input::Timestamp;
-use crate::plan::{PlanMode, Stopped};
-use crate::waits::Changed;
+use crate::ctx::Ctx;
+use crate::expiry::Expiry;
+use crate::handles::Timestamp;
+use crate::plan::PlanMode;
+use crate::tables::lists::page_size;
+use crate::timers::{Timer, Timers};
 
 /// Actor of a node that closes itself because its state cannot be written.
-pub(crate) const BY_STORAGE: &str = "system:storage";
+const BY_STORAGE: &str = "system:storage";
 
-/// A change that is going to be made.
-struct Change {
+/// The mode, and its history.
+pub(crate) struct ModeControl {
+    state: ModeState,
+    /// Oldest first.
+    changes: VecDeque<DatedModeChange>,
+    /// The last generation in which no operator had closed the node.
+    opened_generation: u64,
+    expiry: Expiry,
+}
+
+/// A change of the mode that is to be made.
+pub(crate) struct Change {
     mode: Mode,
     actor: String,
     on_behalf_of: Option<String>,
     reason: Option<String>,
-    expiry: Expiry,
+    expiry: NewExpiry,
     plan_id: Option<PlanId>,
 }
 
-/// What becomes of the mode's expiry.
-enum Expiry {
-    /// The running one stays.
+/// Expiry of the mode after a change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum NewExpiry {
+    /// The present one.
     Keep,
-    /// None from now on.
     None,
-    /// After this time.
-    In(Duration),
+    After(Duration),
 }
 
-impl Gate {
-    /// Changes the mode, whatever the other nodes of a cluster know of it.
-    pub(crate) fn change_mode_here(
-        &mut self,
-        ctx: &mut Ctx,
-        change: ChangeMode,
-        actor: &str,
-    ) -> Answer {
-        self.may_change(ctx.now, &change)?;
-        let previous_mode = self.mode.mode;
-        let confirms_normal = change.mode == SettableMode::Normal;
-        let changed = self.decide_change(change, actor);
-        let is_changed = changed.is_some();
-        let stopped = match changed {
-            Some(change) => {
-                self.check_can_keep()?;
-                self.make_change(ctx, change)
-            }
-            None if confirms_normal => self.normal_confirmed(ctx, actor),
-            None => Stopped::default(),
+impl Change {
+    /// A change that no operator makes.
+    pub(crate) fn by_system(mode: Mode, actor: &str) -> Self {
+        Self {
+            mode,
+            actor: actor.to_owned(),
+            on_behalf_of: None,
+            reason: None,
+            expiry: NewExpiry::None,
+            plan_id: None,
+        }
+    }
+
+    /// A change that a plan makes, in the name of its owner.
+    pub(crate) fn by_plan(change: PlanMode) -> Self {
+        Self {
+            mode: change.mode.into(),
+            actor: change.actor,
+            on_behalf_of: change.on_behalf_of,
+            reason: change.reason,
+            expiry: NewExpiry::None,
+            plan_id: Some(change.plan_id),
+        }
+    }
+
+    /// Closes a node whose state cannot be written any more, and undoes changes of the mode that were refused because of it: nothing
+    /// that was reported as failed is carried out later.
+    pub(crate) fn by_storage(refused: &[u64]) -> Self {
+        let reason = match refused {
+            [] => None,
+            [generation] => Some(format!(
+                "undoes generation {generation}, which was refused because it could not be written"
+            )),
+            [first, .., last] => Some(format!(
+                "undoes generations {first} to {last}, which were refused because they could not be written"
+            )),
         };
-        let warning = self.scheduled_warning(ctx.now);
-        Ok(Reply::ModeChanged(ModeChanged {
-            mode: self.mode.mode,
-            previous_mode,
-            changed: is_changed,
-            generation: self.mode.generation,
-            sessions: self.sessions.session_count(),
-            connections: self.sessions.connection_count(),
-            expires_at: self
-                .mode
-                .expires_at
-                .map(|expires_at| self.told_expiry(expires_at, ctx.now)),
-            warning: warning.filter(|_| confirms_normal),
-            published: None,
-            plan_id: self.plans.running_id().cloned(),
-            plan_cancelled: stopped.plan_id,
-            ends_stopped: stopped.ends,
-        }))
+        Self {
+            reason,
+            ..Self::by_system(Mode::BlockNewConnection, BY_STORAGE)
+        }
     }
 
-    /// Whether the change may be made as things are.
-    pub(crate) fn may_change(&self, now: Timestamp, change: &ChangeMode) -> Refusable<()> {
-        self.check_conditions(now, change)?;
-        self.check_may(change.mode.into())
+    pub(crate) const fn mode(&self) -> Mode {
+        self.mode
+    }
+}
+
+impl ModeControl {
+    pub(crate) fn new(
+        state: ModeState,
+        changes: Vec<DatedModeChange>,
+        opened_generation: u64,
+        started: Timestamp,
+    ) -> Self {
+        Self {
+            state,
+            changes: changes.into(),
+            opened_generation,
+            expiry: Expiry::new(started),
+        }
     }
 
-    fn check_conditions(&self, now: Timestamp, change: &ChangeMode) -> Refusable<()> {
-        let mode_holds = change.if_mode.is_none_or(|mode| mode == self.mode.mode);
+    /// Sets the expiry of the mode that a start begins with. `at_boot` is its stored deadline, if the machine has not been restarted since.
+    pub(crate) fn restore_expiry(&mut self, timers: &mut Timers, at_boot: Option<Duration>) {
+        if let Some(expires_at) = self.state.expires_at {
+            let requested = expires_at.since(self.state.since);
+            self.expiry.restore(timers, expires_at, requested, at_boot);
+        }
+    }
+
+    pub(crate) const fn mode(&self) -> Mode {
+        self.state.mode
+    }
+
+    pub(crate) const fn is_block(&self) -> bool {
+        self.state.mode.is_block()
+    }
+
+    pub(crate) const fn generation(&self) -> u64 {
+        self.state.generation
+    }
+
+    pub(crate) const fn opened_generation(&self) -> u64 {
+        self.opened_generation
+    }
+
+    pub(crate) const fn state(&self) -> &ModeState {
+        &self.state
+    }
+
+    /// Returns the mode for a response, with its expiry by the wall clock as it stands now, which may have been set since.
+    pub(crate) fn shown(&self, timers: &Timers, now: Timestamp) -> ModeState {
+        ModeState {
+            expires_at: self.shown_expiry(timers, now),
+            ..self.state.clone()
+        }
+    }
+
+    /// Returns when the mode ends, by the wall clock as it stands now.
+    pub(crate) fn shown_expiry(&self, timers: &Timers, now: Timestamp) -> Option<Time> {
+        let expires_at = self.state.expires_at?;
+        Some(self.expiry.shown(timers, expires_at, now))
+    }
+
+    /// Returns the history, newest first.
+    pub(crate) fn list(&self, list: &ListModeChanges) -> ModeChanges {
+        let changes = self.changes.iter().rev().take(page_size(list.limit));
+        ModeChanges {
+            changes: changes.cloned().collect(),
+        }
+    }
+
+    /// Returns whether the node closed itself because its state could not be written, and no operator has opened it since.
+    pub(crate) fn is_closed_by_storage(&self) -> bool {
+        self.state.actor == BY_STORAGE && self.is_block()
+    }
+
+    /// Refuses a change whose conditions do not hold.
+    pub(crate) fn check_conditions(
+        &self,
+        timers: &Timers,
+        now: Timestamp,
+        change: &ChangeMode,
+    ) -> Result<(), Error> {
+        let mode_holds = change.if_mode.is_none_or(|mode| mode == self.state.mode);
         let generation_holds = change
             .if_generation
-            .is_none_or(|generation| generation == self.mode.generation);
-        let plan_holds = change.if_plan.is_none() || change.if_plan == self.mode.plan_id;
+            .is_none_or(|generation| generation == self.state.generation);
+        let plan_holds = change.if_plan.is_none() || change.if_plan == self.state.plan_id;
         if mode_holds && generation_holds && plan_holds {
             Ok(())
         } else {
-            Err(Error::superseded(self.told_mode(now)))
+            Err(Error::superseded(self.shown(timers, now)))
         }
     }
 
-    fn check_may(&self, mode: Mode) -> Refusable<()> {
-        if mode != Mode::Normal {
-            return Ok(());
-        }
-        match self.membership {
-            Membership::Isolated | Membership::Fenced => {
-                Err(Error::not_joined(self.membership, &self.mode))
-            }
-            Membership::Standalone | Membership::Joined => Ok(()),
-        }
-    }
-
-    /// A mode that could not be kept is none to promise: the node stays closed, as it is.
-    fn check_can_keep(&self) -> Refusable<()> {
-        match self.storage {
-            StorageState::Failed => Err(self.unwritable()),
-            StorageState::Ok | StorageState::Memory => Ok(()),
-        }
-    }
-
-    /// What the change comes to; `None` if it changes nothing.
-    fn decide_change(&self, change: ChangeMode, actor: &str) -> Option<Change> {
+    /// Returns the change that a request leads to; `None` if it changes nothing.
+    pub(crate) fn decide(&self, change: ChangeMode, actor: &str) -> Option<Change> {
         let mode = Mode::from(change.mode);
-        let is_same_mode = mode == self.mode.mode;
-        let is_same_reason = change.reason.is_none() || change.reason == self.mode.reason;
+        let is_same_mode = mode == self.state.mode;
+        let is_same_reason = change.reason.is_none() || change.reason == self.state.reason;
         let expiry = match change.expires_in_seconds {
-            Some(0) => Expiry::None,
-            Some(seconds) => Expiry::In(Duration::from_secs(seconds)),
-            None if is_same_mode => Expiry::Keep,
-            None => Expiry::None,
+            Some(0) => NewExpiry::None,
+            Some(seconds) => NewExpiry::After(Duration::from_secs(seconds)),
+            None if is_same_mode => NewExpiry::Keep,
+            None => NewExpiry::None,
         };
         let is_same_expiry = match expiry {
-            Expiry::Keep => true,
-            Expiry::None => self.mode.expires_at.is_none(),
-            Expiry::In(_) => false,
+            NewExpiry::Keep => true,
+            NewExpiry::None => self.state.expires_at.is_none(),
+            NewExpiry::After(_) => false,
         };
         if is_same_mode && is_same_reason && is_same_expiry {
             return None;
         }
         let reason = if is_same_mode {
-            change.reason.or_else(|| self.mode.reason.clone())
+            change.reason.or_else(|| self.state.reason.clone())
         } else {
             change.reason
         };
@@ -153,55 +221,19 @@ impl Gate {
         })
     }
 
-    /// Changes the mode as a plan says: always a change of its own.
-    pub(crate) fn change_mode_for_plan(&mut self, ctx: &mut Ctx, change: PlanMode) {
-        let change = Change {
-            mode: change.mode.into(),
-            actor: change.actor,
-            on_behalf_of: change.on_behalf_of,
-            reason: change.reason,
-            expiry: Expiry::None,
-            plan_id: Some(change.plan_id),
-        };
-        self.make_change(ctx, change);
-    }
-
-    /// Warning that a plan will close the node all the same.
-    fn scheduled_warning(&self, now: Timestamp) -> Option<String> {
-        let plan = self.running_plan(now)?;
-        let (id, at) = (&plan.id, plan.at);
-        Some(format!(
-            "plan {id} is scheduled and closes the node at {at}. To cancel it, run: soramode plan cancel {id}"
-        ))
-    }
-
-    /// Changes the mode by itself; nothing if it is this one already.
-    pub(crate) fn switch_mode(&mut self, ctx: &mut Ctx, mode: Mode, actor: &str) {
-        if self.mode.mode != mode {
-            let change = Change {
-                mode,
-                actor: actor.to_owned(),
-                on_behalf_of: None,
-                reason: None,
-                expiry: Expiry::None,
-                plan_id: None,
-            };
-            self.make_change(ctx, change);
-        }
-    }
-
-    fn make_change(&mut self, ctx: &mut Ctx, change: Change) -> Stopped {
+    /// Makes a change, and adds it to the history.
+    pub(crate) fn apply(&mut self, ctx: &mut Ctx, change: Change) -> ModeChange {
         let expires_at = match change.expiry {
-            Expiry::Keep => self.mode.expires_at,
-            Expiry::None => {
-                self.cancel_expiry();
+            NewExpiry::Keep => self.state.expires_at,
+            NewExpiry::None => {
+                self.expiry.cancel(ctx.timers);
                 None
             }
-            Expiry::In(time) => Some(self.set_expiry(ctx, time)),
+            NewExpiry::After(time) => Some(self.expiry.set(ctx, time)),
         };
         let state = ModeState {
             mode: change.mode,
-            generation: self.mode.generation + 1,
+            generation: self.state.generation + 1,
             since: ctx.now.wall,
             actor: change.actor,
             reason: change.reason,
@@ -209,128 +241,46 @@ impl Gate {
             own_mode: None,
             plan_id: change.plan_id,
         };
-        let previous = std::mem::replace(&mut self.mode, state);
-        if !self.mode.mode.is_block() {
-            self.opened_generation = self.mode.generation;
-            self.vanished_pending = false;
-            self.confirm_nothing();
-            // That it was empty must not be told any more.
-            self.make_obsolete(ctx, |kind| *kind == EventKind::SessionVanished);
-        } else if !previous.mode.is_block() {
-            self.confirm(ctx);
+        let previous = std::mem::replace(&mut self.state, state);
+        if !self.is_block() {
+            self.opened_generation = self.state.generation;
         }
         let change = ModeChange {
-            mode: self.mode.mode,
+            mode: self.state.mode,
             previous_mode: previous.mode,
-            generation: self.mode.generation,
-            actor: self.mode.actor.clone(),
+            generation: self.state.generation,
+            actor: self.state.actor.clone(),
             on_behalf_of: change.on_behalf_of,
-            reason: self.mode.reason.clone(),
+            reason: self.state.reason.clone(),
             expires_at,
-            plan_id: self.mode.plan_id.clone(),
+            plan_id: self.state.plan_id.clone(),
         };
-        self.remember_change(DatedModeChange {
+        if self.changes.len() >= MODE_CHANGES_KEPT {
+            self.changes.pop_front();
+        }
+        self.changes.push_back(DatedModeChange {
             timestamp: ctx.now.wall,
             change: change.clone(),
         });
-        self.emit(ctx, EventKind::ModeChanged(Box::new(change.clone())));
-        self.waits.note(Changed::Mode);
-        if self.mode.mode == Mode::BlockNewConnection {
-            self.end_graces(ctx);
-        }
-        if change.plan_id.is_some() {
-            return Stopped::default();
-        }
-        self.mode_changed_for_plans(ctx, &change)
+        change
     }
 
-    /// Closes a node whose state can no longer be written, and takes back changes of the mode that were refused because of it: nothing
-    /// that was reported as failed is carried out later.
-    pub(crate) fn close_for_storage(&mut self, ctx: &mut Ctx, refused: &[u64]) {
-        let (mode, actor) = (Mode::BlockNewConnection, BY_STORAGE);
-        let reason = match refused {
-            [] => return self.switch_mode(ctx, mode, actor),
-            [generation] => format!(
-                "undoes generation {generation}, which was refused because it could not be written"
-            ),
-            [first, .., last] => format!(
-                "undoes generations {first} to {last}, which were refused because they could not be written"
-            ),
-        };
-        let change = Change {
-            mode,
-            actor: actor.to_owned(),
-            on_behalf_of: None,
-            reason: Some(reason),
-            expiry: Expiry::None,
-            plan_id: None,
-        };
-        self.make_change(ctx, change);
+    /// Sets the deadline of the expiry anew where it goes by the wall clock, which may have been set meanwhile.
+    pub(crate) fn follow_clock(&self, timers: &mut Timers, now: Timestamp) {
+        if let Some(expires_at) = self.state.expires_at {
+            self.expiry.follow_clock(timers, expires_at, now);
+        }
     }
 
-    pub(crate) fn mode_expired(&mut self, ctx: &mut Ctx) {
-        if self.storage == StorageState::Failed {
-            // The node stays closed until a write succeeds; then this is made up for.
-            return;
-        }
-        if !self.is_expired(ctx.now) {
-            return;
-        }
-        let is_shut_out = matches!(self.membership, Membership::Isolated | Membership::Fenced);
-        let mode = if is_shut_out {
-            Mode::Initial
-        } else {
-            Mode::Normal
-        };
-        self.switch_mode(ctx, mode, "system:expired");
+    /// Returns whether the mode ends now that its timer fired; if not, sets the timer anew.
+    pub(crate) fn is_expired(&self, ctx: &mut Ctx) -> bool {
+        self.state
+            .expires_at
+            .is_none_or(|expires_at| self.expiry.is_over(ctx.timers, expires_at, ctx.now))
     }
 
-    /// Sets the node's membership in its cluster, and the mode that follows from it.
-    pub(crate) fn set_membership(&mut self, ctx: &mut Ctx, membership: Membership) {
-        // A fenced node has no right left that could still run: it becomes joined, not isolated.
-        let is_past = self.membership == Membership::Fenced && membership == Membership::Isolated;
-        if self.membership == membership || is_past {
-            return;
-        }
-        let switch = match (membership, self.mode.mode) {
-            (Membership::Joined, Mode::Initial) => Some((Mode::Normal, "system:joined")),
-            (Membership::Isolated, Mode::Normal) => Some((Mode::Initial, "system:isolated")),
-            (Membership::Fenced, Mode::Normal) => Some((Mode::Initial, "system:fenced")),
-            _ => None,
-        };
-        self.membership = membership;
-        if let Some(member) = self.member() {
-            member.membership_since = Some(ctx.now.wall);
-        }
-        let mode = switch.map_or(self.mode.mode, |(mode, _)| mode);
-        self.emit(
-            ctx,
-            match membership {
-                Membership::Joined => EventKind::NodeJoined { membership, mode },
-                Membership::Isolated => EventKind::NodeIsolated { membership, mode },
-                Membership::Fenced => EventKind::NodeFenced { membership, mode },
-                Membership::Standalone => unreachable!("a node does not leave its cluster"),
-            },
-        );
-        if let Some((mode, actor)) = switch {
-            self.switch_mode(ctx, mode, actor);
-        }
-        self.waits.note(Changed::Membership);
-    }
-}
-
-impl Gate {
-    /// Refusal of a mode that could not be kept. A state that was refused at the start is not looked at again.
-    pub(crate) fn unwritable(&self) -> Error {
-        match self.settings.storage.state {
-            StorageState::Failed => Error::storage_unavailable(
-                "it could not be used when soramoded started, and needs a restart",
-            )
-            .with_hint("Repair the state as soramode status says, then restart soramoded"),
-            StorageState::Ok | StorageState::Memory => {
-                Error::storage_unavailable("the node stays closed until it can")
-                    .with_hint("Remove the cause that soramode status names, then run this again")
-            }
-        }
+    /// Returns whether the mode has an expiry whose timer has fired already.
+    pub(crate) fn has_missed_expiry(&self, timers: &Timers) -> bool {
+        self.state.expires_at.is_some() && !timers.is_set(Timer::Expiry)
     }
 }

@@ -1,4 +1,4 @@
-//! What the gate starts from: its settings, and what was stored.
+//! Parameters of a start: settings, and the stored state.
 
 use std::time::Duration;
 
@@ -12,32 +12,33 @@ use soramode_protocol::time::Time;
 
 use crate::cluster::history::Known;
 use crate::cluster::{FenceAfter, Incarnation, LeaseTerms, Token};
-use crate::input::Timestamp;
+use crate::fault::PlantedFault;
+use crate::handles::Timestamp;
 use crate::plan::stored::{StoredAnnouncement, StoredEnd, StoredPlan};
-use crate::rows::{SessionOwner, Source};
+use crate::tables::rows::{SessionOwner, Source};
 
-/// Connections a node holds if no setting says otherwise.
+/// Connections that a node holds at most, by default.
 pub const MAX_CONNECTIONS_DEFAULT: u64 = 1_000_000;
 
-/// How long a connection that was let in may take to come, if no setting says otherwise.
+/// Time that a pending connection has to become live, by default.
 pub const PENDING_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
-/// How long a connection outlives the socket it hangs on, if no setting says otherwise.
+/// Time that a connection outlives its socket, by default.
 pub const SOCKET_GRACE_DEFAULT: Duration = Duration::from_secs(30);
 
-/// How long an empty session of Sora's may go on without its `session.destroyed`, if no setting says otherwise.
+/// Time that an empty session of Sora lasts without its `session.destroyed`, by default.
 pub const SESSION_MAX_LINGER_DEFAULT: Duration = Duration::from_mins(1);
 
 /// Default time after the last end of a session from which a drain counts as stalled.
 pub const STALL_AFTER_DEFAULT: Duration = Duration::from_mins(10);
 
-/// How long after one poll of Sora's API the next begins, while the node is open.
+/// Time between two polls of Sora's API while the node is open.
 pub const POLL_PAUSE: Duration = Duration::from_mins(1);
 
-/// The same while the node is closed, or the last poll failed.
+/// Time between two polls of Sora's API while the node is closed, or the last poll failed.
 pub const POLL_PAUSE_BLOCKED: Duration = Duration::from_secs(10);
 
-/// How much older than a poll something must be to go by what the poll does not show.
+/// A poll says nothing of connections and sessions that are less than this older than it.
 pub const POLL_GRACE: Duration = Duration::from_secs(10);
 
 /// Randomness for ids and for the tables' hashes, fresh at each start.
@@ -49,27 +50,27 @@ pub struct Seed(pub [u8; 32]);
 pub struct Settings {
     /// This node.
     pub node_name: NodeName,
-    /// The cluster that it joins, if it is to be in one: it starts `initial` and fenced.
+    /// The cluster that it joins: it starts `initial` and fenced.
     pub cluster: Option<ClusterSettings>,
-    /// The mode to start in, whatever was stored.
+    /// The mode to start in, in place of the stored one.
     pub mode: Option<SettableMode>,
     /// Time for which a session outlives its last connection, so that its client can come back to a node that is closed to new sessions.
     pub reconnect_grace: Duration,
     /// Time after the last end of a session from which the drain of a closed node counts as stalled.
     pub stall_after: Duration,
-    /// How many connections the node holds at most.
+    /// Connections that the node holds at most.
     pub max_connections: u64,
-    /// How long a connection that was let in may take to come.
+    /// Time that a pending connection has to become live.
     pub pending_timeout: Duration,
-    /// How long a connection outlives the socket it hangs on.
+    /// Time that a connection outlives its socket.
     pub socket_grace: Duration,
-    /// Whether the gate knows of every session on the node from the start: where a Sora feeds it, whether that one's are known.
+    /// The gate knows every session on the node, or of Sora if one feeds it, from the start.
     pub assume_complete: bool,
     /// The real Sora, if one feeds the gate.
     pub sora: SoraSettings,
-    /// Where the state is kept.
+    /// Storage of the state.
     pub storage: Storage,
-    /// Whoever is told of events.
+    /// Receivers of events.
     pub webhooks: Vec<Webhook>,
 }
 
@@ -78,9 +79,9 @@ pub struct Settings {
 pub struct Webhook {
     /// Its URL: a receiver is the same over restarts by this.
     pub url: String,
-    /// The URL as it may be shown.
+    /// The URL without secrets.
     pub endpoint: String,
-    /// What it is told of; of these, what can be delivered at all. Nothing: it is no receiver any more, and only keeps its place.
+    /// Types of the events that it receives, as far as these can be delivered. None: it was removed, and only keeps its index.
     pub types: Vec<EventType>,
 }
 
@@ -90,14 +91,14 @@ impl Webhook {
     }
 }
 
-/// What the gate must know of a real Sora.
+/// Settings of the Sora that feeds the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoraSettings {
-    /// How it feeds the gate.
+    /// How Sora feeds the gate.
     pub feed: SoraFeed,
-    /// Whether its clients are kept out.
+    /// Admission of its clients.
     pub admission: SoraAdmission,
-    /// How long a session of its that its API shows to be empty may go on without its `session.destroyed`.
+    /// Time that a session lasts which its API shows to be empty, without its `session.destroyed`.
     pub session_max_linger: Duration,
 }
 
@@ -112,66 +113,66 @@ impl Default for SoraSettings {
     }
 }
 
-/// How a real Sora feeds the gate.
+/// Sources of Sora's reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SoraFeed {
     /// There is none.
     None,
-    /// By its webhooks alone.
+    /// Its webhooks alone.
     Webhooks,
-    /// And its API can be asked ([`Action::Poll`](crate::effect::Action::Poll)).
+    /// Its webhooks, and its API can be polled ([`Action::Poll`](crate::effect::Action::Poll)).
     WebhooksAndApi,
 }
 
-/// Whether decisions about a Sora's clients are kept to.
+/// Admission of Sora's clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SoraAdmission {
-    /// Yes.
+    /// Decisions are enforced.
     Enforced,
-    /// They are made and counted, and the client is expected all the same.
+    /// Decisions are made and counted, and the client is admitted all the same.
     Shadow,
 }
 
-/// The cluster, as far as the gate must know it.
+/// Settings of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterSettings {
     /// Its name, for the status.
     pub name: String,
-    /// Where etcd is, for the status.
+    /// Endpoints of etcd, for the status.
     pub endpoints: Vec<String>,
-    /// What the node promises.
+    /// Terms of the node's lease.
     pub terms: LeaseTerms,
-    /// Why its right is without end, if it is.
+    /// Why its lease never expires, if it does not.
     pub no_takeover_reason: Option<String>,
-    /// What ends sessions at the fence.
+    /// Means to end sessions when the node is fenced.
     pub on_fence: FenceMeans,
-    /// What ends them when the daemon is dead, for the status.
+    /// Means to end them when the daemon is dead, for the status.
     pub dead_man: String,
-    /// Where clients are redirected to.
+    /// URL that clients are redirected to.
     pub signaling_url: Option<String>,
-    /// Where the node's API is.
+    /// URL of the node's API.
     pub api_url: Option<String>,
-    /// How long whoever takes a channel over waits.
-    pub takeover_wait: TakeoverWait,
-    /// How long the registration of a node that has ended stays in etcd.
+    /// The mistake that a test has planted.
+    pub fault: PlantedFault,
+    /// Time for which the registration of an ended node stays in etcd.
     pub registration_ttl: Duration,
 }
 
-/// What ends sessions when the right to their channels is over.
+/// Means to end sessions whose lease has expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FenceMeans {
-    /// Nothing.
+    /// None.
     None,
     /// Sora's API.
     SoraApi,
     /// A command.
     Exec,
-    /// Clients that are told so.
+    /// Clients that are notified.
     Socket,
 }
 
 impl FenceMeans {
-    /// The word for it.
+    /// Its name in settings and in the status.
     pub const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -182,58 +183,48 @@ impl FenceMeans {
     }
 }
 
-/// How long whoever takes a channel over waits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TakeoverWait {
-    /// As long as the owner's right may run.
-    #[default]
-    LeaseExpiry,
-    /// Not at all, which serves channels twice: to show that this is noticed.
-    None,
-}
-
-/// The node's last life in its cluster, as it is stored.
+/// The node's last incarnation, as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredMember {
-    /// Which.
+    /// The incarnation.
     pub incarnation: Incarnation,
-    /// What it promised.
+    /// Expiry of its lease.
     pub fence_after: FenceAfter,
-    /// Whether earlier incarnations, without a record, may still have sessions.
+    /// Earlier incarnations, without a record, may still have sessions.
     pub has_untracked: bool,
 }
 
-/// What the gate starts from.
+/// Parameters of a start.
 #[derive(Clone, Debug)]
 pub struct StartParams {
     /// The gate's settings.
     pub settings: Settings,
     /// When it starts.
     pub started: Timestamp,
-    /// What was stored.
+    /// The stored state.
     pub stored: Stored,
 }
 
-/// What was stored of a node.
+/// The stored state of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// Its mode; `None` of a node of which nothing was stored.
+    /// Its mode; `None` if nothing was stored.
     pub mode: Option<ModeState>,
-    /// When it ends by itself, by the boot clock; `None` also where the machine has been restarted since that was written.
+    /// When the mode ends by itself, by the boot clock; `None` also where the machine has been restarted since that was written.
     pub expires_at_boot: Option<Duration>,
     /// The mode's history, oldest first.
     pub mode_changes: Vec<DatedModeChange>,
     /// The seq of the next event.
     pub next_seq: u64,
-    /// The sessions that were told of.
+    /// The sessions with an event.
     pub sessions: Vec<StoredSession>,
     /// The connections.
     pub connections: Vec<StoredConnection>,
-    /// The last session left a closed node, and `session.vanished` was not told yet.
+    /// The last session left a closed node, and `session.vanished` is pending.
     pub vanished_pending: bool,
     /// Deliveries by webhook, in the order of their numbers.
     pub deliveries: Vec<StoredDelivery>,
-    /// The node's last life in its cluster.
+    /// The node's last incarnation.
     pub member: Option<StoredMember>,
     /// The etcd that it was in.
     pub etcd: Option<Known>,
@@ -254,30 +245,30 @@ pub struct StoredDelivery {
     pub id: u64,
     /// The receiver's whole URL.
     pub url: String,
-    /// As it may be shown.
+    /// The URL without secrets.
     pub endpoint: String,
-    /// What is to be delivered.
+    /// The event.
     pub event: Event,
-    /// The mode's generation when that happened.
+    /// The mode's generation at the event.
     pub generation: u64,
-    /// What became of it.
+    /// Its state.
     pub state: DeliveryState,
-    /// How often it was tried.
+    /// Number of attempts.
     pub attempts: u32,
-    /// Since when it is owed.
+    /// When it was created.
     pub created_at: Time,
-    /// When it is tried again, while it waits for that.
+    /// When the next attempt is due, while it waits.
     pub next_attempt_at: Option<Time>,
     /// When it ended.
     pub finished_at: Option<Time>,
     /// The HTTP status of the last answer.
     pub status: Option<u16>,
-    /// Why the last try failed, or why it was given up.
+    /// Why the last attempt failed, or the delivery.
     pub problem: Option<String>,
 }
 
 impl Default for Stored {
-    /// Nothing.
+    /// An empty state.
     fn default() -> Self {
         Self {
             mode: None,
@@ -298,7 +289,7 @@ impl Default for Stored {
     }
 }
 
-/// A session that was told of, as it is stored.
+/// A session with an event, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredSession {
     /// Its channel.
@@ -311,7 +302,7 @@ pub struct StoredSession {
     pub max_connections: u64,
     /// Live connections it had in all.
     pub total_connections: u64,
-    /// Who made its id, and so ends it.
+    /// The maker of its id, which ends it.
     pub owner: SessionOwner,
 }
 
@@ -322,14 +313,14 @@ pub struct StoredConnection {
     pub connection_id: ConnectionId,
     /// Its channel.
     pub channel_id: ChannelId,
-    /// Whose it is.
+    /// The client's id.
     pub client_id: Option<ClientId>,
-    /// When it was let in; once it is live, when it was seen.
+    /// When it was admitted; once it is live, when it became so.
     pub created_at: Time,
     /// Pending or live.
     pub state: ConnectionState,
-    /// Who told of it.
+    /// Source that reported it.
     pub source: Source,
-    /// Whether it hangs on a socket.
+    /// It ends with its socket.
     pub is_bound: bool,
 }

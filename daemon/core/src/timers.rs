@@ -1,38 +1,36 @@
-//! Deadlines by the boot clock, each with what it is for.
+//! Deadlines by the boot clock, each with its purpose.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::input::SocketId;
-use crate::slab::Slot;
-use crate::waits::WaitId;
+use crate::handles::{ConnectionSlot, SessionSlot, SocketId, WaitId};
 
-/// What a deadline is for. Where several are due at the same time, they fire in this order.
+/// Purpose of a deadline. Where several are due at the same time, they fire in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
-    /// The right to the channels ends, in part or as a whole.
+    /// The lease ends, in part or as a whole.
     Membership,
     /// The mode ends by itself.
     Expiry,
-    /// Sora's API is to be asked.
+    /// Sora's API is to be polled.
     Poll,
-    /// A connection that was let in has not come.
-    Pending(Slot),
-    /// A socket has been gone for the grace time.
+    /// A pending connection has not become live.
+    Pending(ConnectionSlot),
+    /// A socket has been closed for the grace time.
     Grace(SocketId),
     /// A session has been empty for the linger.
-    Linger(Slot),
-    /// The SFU is told again to end what has not ended.
+    Linger(SessionSlot),
+    /// The SFU is ordered again to end sessions that have not ended.
     Fence(u64),
-    /// A receiver's next delivery is to be tried.
+    /// A receiver's next delivery is due.
     Delivery(usize),
-    /// Something of a plan, an announcement or an end is due; the end of the step looks.
+    /// Something of a plan, an announcement or an end is due. It is done at the end of the step.
     Plan,
-    /// What a wait waits for has been so for the settling time.
+    /// A wait's condition has held for the settling time.
     Settled(WaitId),
     /// A wait gives up.
     GiveUp(WaitId),
-    /// A wait tells how it goes.
+    /// The progress of a wait is to be reported.
     Progress(WaitId),
 }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use soramode_protocol::id::ConnectionId;
 
-/// How long an id is remembered.
+/// Time for which an id is remembered.
 pub(crate) const TOMBSTONE_TIME: Duration = Duration::from_mins(1);
 
-/// How many ids are remembered at most; past that the oldest is forgotten.
+/// Ids that are remembered at most; past that the oldest is forgotten.
 pub(crate) const TOMBSTONES_MAX: usize = 100_000;
 
 #[derive(Default)]
@@ -33,7 +33,7 @@ impl Tombstones {
         self.ended.contains_key(connection_id)
     }
 
-    /// Whether it ended at that time or later.
+    /// Returns whether the connection ended at that time or later.
     pub(crate) fn ended_since(&self, connection_id: &ConnectionId, moment: Duration) -> bool {
         self.ended
             .get(connection_id)

@@ -1,25 +1,63 @@
-//! Waits: look first, then follow.
+//! Waits in flight: each ends when its condition holds, cannot hold any more, or has taken too long.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use soramode_protocol::error::{Error, ErrorType};
+use soramode_protocol::id::PlanId;
+use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
 use soramode_protocol::plan::PlanOutcome;
-use soramode_protocol::reply::{Answer, Reply};
-use soramode_protocol::session::Session;
-use soramode_protocol::wait::{OLDEST_SESSIONS_MAX, Outcome, WAITS_MAX, Wait, WaitEnded, WaitFor};
+use soramode_protocol::wait::{Outcome, WAITS_MAX, Wait, WaitFor};
 
-use crate::effect::{Action, WaitProgress};
-use crate::gate::{Ctx, Gate, Refusable};
-use crate::input::{ReplyHandle, SocketId};
-use crate::plan::UnknownPlan;
+use crate::ctx::Ctx;
+use crate::handles::{ReplyHandle, SocketId, WaitId};
+use crate::plan::{Plans, UnknownPlan};
 use crate::timers::Timer;
 
-/// A wait that is under way. Never used twice.
-pub(crate) type WaitId = u64;
+/// State of the node that the conditions of waits depend on, beside the plans. Nothing else does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) sessions: u64,
+    /// Sessions that have ended since the start.
+    pub(crate) sessions_ended: u64,
+    pub(crate) mode: Mode,
+    pub(crate) generation: u64,
+    /// The last generation in which no operator had closed the node.
+    pub(crate) opened_generation: u64,
+    pub(crate) membership: Membership,
+    /// All sessions are known, and nothing is left to verify.
+    pub(crate) is_synced: bool,
+    /// All sessions are known, or may be at any moment.
+    pub(crate) is_synced_soon: bool,
+    /// Not all sessions are known, and only an operator or a client can change that.
+    pub(crate) needs_report_or_purge: bool,
+    /// Number of changes of plans and ends.
+    pub(crate) plan_changes: u64,
+}
 
-struct Waiting {
+/// End of a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WaitEnd {
+    Outcome(Outcome),
+    /// An error: the session list is not complete.
+    SessionsIncomplete,
+}
+
+/// A wait that has ended, as far as its answer depends on it.
+pub(crate) struct EndedWait {
+    pub(crate) reply_to: ReplyHandle,
+    /// The plan that it was for.
+    pub(crate) plan: Option<PlanId>,
+}
+
+/// A new wait.
+pub(crate) enum Begun {
+    Pending(WaitId),
+    Ended(WaitEnd),
+}
+
+struct PendingWait {
     reply_to: ReplyHandle,
     wait: Wait,
     /// Sessions that had ended when it began.
@@ -28,94 +66,214 @@ struct Waiting {
     stops_before: u64,
 }
 
-/// A change that waits go by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Changed {
-    /// The mode.
-    Mode,
-    /// The sessions, or whether all of them are known.
-    Sessions,
-    /// The place in the cluster.
-    Membership,
-    /// Requests to end sessions.
-    Ends,
+impl PendingWait {
+    /// Time for which the condition must hold, if any.
+    fn settle_time(&self) -> Option<Duration> {
+        settle_time(&self.wait)
+    }
 }
 
 #[derive(Default)]
 pub(crate) struct Waits {
-    under_way: BTreeMap<WaitId, Waiting>,
+    pending: BTreeMap<WaitId, PendingWait>,
     by_socket: BTreeMap<SocketId, BTreeSet<WaitId>>,
-    /// Waits for each thing, and whether it changed since they were evaluated.
-    drained: Kind,
-    mode: Kind,
-    joined: Kind,
-    ended: Kind,
-    last_id: WaitId,
-}
-
-#[derive(Default)]
-struct Kind {
-    ids: BTreeSet<WaitId>,
-    is_changed: bool,
+    drained: BTreeSet<WaitId>,
+    mode: BTreeSet<WaitId>,
+    joined: BTreeSet<WaitId>,
+    ended: BTreeSet<WaitId>,
+    /// The view that the waits were evaluated for last.
+    seen: Option<View>,
+    last_id: u64,
 }
 
 impl Waits {
-    /// Has the waits that go by this evaluated before the step ends.
-    pub(crate) fn note(&mut self, change: Changed) {
-        match change {
-            Changed::Mode => (self.drained.is_changed, self.mode.is_changed) = (true, true),
-            Changed::Sessions => self.drained.is_changed = true,
-            Changed::Membership => self.joined.is_changed = true,
-            Changed::Ends => self.ended.is_changed = true,
-        }
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
     }
 
-    /// Takes the waits to evaluate, oldest first: those that go by what changed, and no others.
-    fn take_changed(&mut self) -> Vec<WaitId> {
-        let mut ids = Vec::new();
-        for kind in [
-            &mut self.drained,
-            &mut self.mode,
-            &mut self.joined,
-            &mut self.ended,
-        ] {
-            if std::mem::take(&mut kind.is_changed) {
-                ids.extend(&kind.ids);
+    /// Begins a wait, if its condition does not hold yet.
+    pub(crate) fn begin(
+        &mut self,
+        ctx: &mut Ctx,
+        reply_to: ReplyHandle,
+        mut wait: Wait,
+        view: &View,
+        plans: &Plans,
+    ) -> Result<Begun, Error> {
+        if self.count_of(reply_to.socket) >= WAITS_MAX {
+            let message = format!("this client already has {WAITS_MAX} waits under way");
+            return Err(Error::new(ErrorType::InvalidRequest, message)
+                .with_hint("Wait until some of them have ended"));
+        }
+        let stops = plans.stops();
+        if let Some(end) = refusal(&wait, view, plans)? {
+            return Ok(Begun::Ended(end));
+        }
+        if wait.wait_for == WaitFor::Drained && wait.plan.is_none() {
+            wait.generation.get_or_insert(view.generation);
+        }
+        let holds = holds(&wait, view, plans);
+        let settle_time = settle_time(&wait);
+        let outcome = if is_superseded(&wait, view, plans, stops) {
+            Some(Outcome::Superseded)
+        } else if holds && settle_time.is_none() {
+            Some(Outcome::Reached)
+        } else if wait.timeout_seconds == Some(0.0) {
+            Some(Outcome::Timeout)
+        } else {
+            None
+        };
+        if let Some(outcome) = outcome {
+            return Ok(Begun::Ended(WaitEnd::Outcome(outcome)));
+        }
+        let timeout = wait.timeout_seconds;
+        let id = self.insert(PendingWait {
+            reply_to,
+            wait,
+            ended_before: view.sessions_ended,
+            stops_before: stops,
+        });
+        if let Some(timeout) = timeout {
+            ctx.timers
+                .set(Timer::GiveUp(id), ctx.now.boot + duration(timeout));
+        }
+        if let Some(settle_time) = settle_time.filter(|_| holds) {
+            ctx.timers
+                .set(Timer::Settled(id), ctx.now.boot + settle_time);
+        }
+        Ok(Begun::Pending(id))
+    }
+
+    /// Ends the waits whose conditions hold, or cannot hold any more, now that the node is as this view shows.
+    pub(crate) fn settle(
+        &mut self,
+        ctx: &mut Ctx,
+        view: View,
+        plans: &Plans,
+    ) -> Vec<(EndedWait, WaitEnd)> {
+        let mut ended = Vec::new();
+        for id in self.take_changed(view) {
+            if let Some(end) = self.evaluate(ctx, id, &view, plans)
+                && let Some(wait) = self.end(ctx, id)
+            {
+                ended.push((wait, end));
             }
         }
+        ended
+    }
+
+    /// Takes the waits to evaluate, oldest first: those that depend on what has changed, and no others.
+    fn take_changed(&mut self, view: View) -> Vec<WaitId> {
+        let Some(before) = self.seen.replace(view) else {
+            return self.pending.keys().copied().collect();
+        };
+        if before == view {
+            return Vec::new();
+        }
+        let View {
+            mode,
+            generation,
+            membership,
+            plan_changes,
+            ..
+        } = before;
+        let is_mode_changed = (mode, generation) != (view.mode, view.generation);
+        let is_membership_changed = membership != view.membership;
+        let is_drain_changed = View { membership, ..view } != before;
+        let kinds = [
+            (is_drain_changed, &self.drained),
+            (is_mode_changed, &self.mode),
+            (is_membership_changed, &self.joined),
+            (plan_changes != view.plan_changes, &self.ended),
+        ];
+        let changed = kinds.into_iter().filter(|(is_changed, _)| *is_changed);
+        let mut ids: Vec<WaitId> = changed.flat_map(|(_, ids)| ids).copied().collect();
         ids.sort_unstable();
         ids
+    }
+
+    fn evaluate(&self, ctx: &mut Ctx, id: WaitId, view: &View, plans: &Plans) -> Option<WaitEnd> {
+        let pending = self.pending.get(&id)?;
+        let wait = &pending.wait;
+        let holds = holds(wait, view, plans);
+        let settle_time = pending.settle_time();
+        if is_superseded(wait, view, plans, pending.stops_before) {
+            return Some(WaitEnd::Outcome(Outcome::Superseded));
+        }
+        if holds && settle_time.is_none() {
+            return Some(WaitEnd::Outcome(Outcome::Reached));
+        }
+        let needs_complete =
+            wait.wait_for == WaitFor::Drained && !wait.assume_complete && wait.plan.is_none();
+        if needs_complete && view.needs_report_or_purge {
+            return Some(WaitEnd::SessionsIncomplete);
+        }
+        match settle_time {
+            Some(settle_time) if holds && !ctx.timers.is_set(Timer::Settled(id)) => {
+                ctx.timers
+                    .set(Timer::Settled(id), ctx.now.boot + settle_time);
+            }
+            _ if !holds => ctx.timers.cancel(Timer::Settled(id)),
+            Some(_) | None => {}
+        }
+        None
+    }
+
+    /// Returns where to report a wait's progress, and the number of sessions that had ended when it began; sets the time of the next report.
+    pub(crate) fn next_progress(&self, ctx: &mut Ctx, id: WaitId) -> Option<(ReplyHandle, u64)> {
+        let pending = self.pending.get(&id)?;
+        let pause = duration(pending.wait.progress_seconds?);
+        ctx.timers.set(Timer::Progress(id), ctx.now.boot + pause);
+        Some((pending.reply_to, pending.ended_before))
+    }
+
+    /// Removes a wait.
+    pub(crate) fn end(&mut self, ctx: &mut Ctx, id: WaitId) -> Option<EndedWait> {
+        for timer in [Timer::Settled(id), Timer::GiveUp(id), Timer::Progress(id)] {
+            ctx.timers.cancel(timer);
+        }
+        self.remove(id).map(|pending| EndedWait {
+            reply_to: pending.reply_to,
+            plan: pending.wait.plan,
+        })
+    }
+
+    /// Removes the waits of a closed socket.
+    pub(crate) fn end_of(&mut self, ctx: &mut Ctx, socket: SocketId) {
+        for id in self.by_socket.remove(&socket).unwrap_or_default() {
+            self.end(ctx, id);
+        }
     }
 
     fn count_of(&self, socket: SocketId) -> usize {
         self.by_socket.get(&socket).map_or(0, BTreeSet::len)
     }
 
-    fn insert(&mut self, waiting: Waiting) -> WaitId {
+    fn insert(&mut self, pending: PendingWait) -> WaitId {
         self.last_id += 1;
-        let id = self.last_id;
+        let id = WaitId(self.last_id);
         self.by_socket
-            .entry(waiting.reply_to.socket)
+            .entry(pending.reply_to.socket)
             .or_default()
             .insert(id);
-        self.kind(waiting.wait.wait_for).ids.insert(id);
-        self.under_way.insert(id, waiting);
+        self.kind(pending.wait.wait_for).insert(id);
+        self.pending.insert(id, pending);
         id
     }
 
-    fn remove(&mut self, id: WaitId) -> Option<Waiting> {
-        let waiting = self.under_way.remove(&id)?;
-        self.kind(waiting.wait.wait_for).ids.remove(&id);
-        if let Some(ids) = self.by_socket.get_mut(&waiting.reply_to.socket) {
+    fn remove(&mut self, id: WaitId) -> Option<PendingWait> {
+        let pending = self.pending.remove(&id)?;
+        self.kind(pending.wait.wait_for).remove(&id);
+        if let Some(ids) = self.by_socket.get_mut(&pending.reply_to.socket) {
             ids.remove(&id);
             if ids.is_empty() {
-                self.by_socket.remove(&waiting.reply_to.socket);
+                self.by_socket.remove(&pending.reply_to.socket);
             }
         }
-        Some(waiting)
+        Some(pending)
     }
 
-    const fn kind(&mut self, wait_for: WaitFor) -> &mut Kind {
+    const fn kind(&mut self, wait_for: WaitFor) -> &mut BTreeSet<WaitId> {
         match wait_for {
             WaitFor::Drained => &mut self.drained,
             WaitFor::Mode => &mut self.mode,
@@ -125,238 +283,68 @@ impl Waits {
     }
 }
 
-impl Gate {
-    pub(crate) fn wait(
-        &mut self,
-        ctx: &mut Ctx,
-        reply_to: ReplyHandle,
-        mut wait: Wait,
-    ) -> Option<Answer> {
-        if let Err(error) = self.check_wait(&wait, reply_to.socket) {
-            return Some(Err(error));
-        }
-        if wait.wait_for == WaitFor::Drained && wait.plan.is_none() {
-            wait.generation.get_or_insert(self.mode.generation);
-        }
-        let settle = wait
-            .settle_seconds
-            .map(duration)
-            .filter(|settle| !settle.is_zero());
-        let is_over = self
-            .is_superseded(&wait, self.plans.stops())
-            .then_some(Outcome::Superseded);
-        let is_over =
-            is_over.or_else(|| (self.holds(&wait) && settle.is_none()).then_some(Outcome::Reached));
-        let is_over =
-            is_over.or_else(|| (wait.timeout_seconds == Some(0.0)).then_some(Outcome::Timeout));
-        if let Some(outcome) = is_over {
-            return Some(Ok(self.wait_ended(ctx, &wait, outcome)));
-        }
-        let (timeout, tells) = (wait.timeout_seconds, wait.progress_seconds.is_some());
-        let id = self.waits.insert(Waiting {
-            reply_to,
-            wait,
-            ended_before: self.sessions_ended,
-            stops_before: self.plans.stops(),
-        });
-        if let Some(timeout) = timeout {
-            self.timers
-                .set(Timer::GiveUp(id), ctx.now.boot + duration(timeout));
-        }
-        if tells {
-            self.wait_progress(ctx, id);
-        }
-        // It begins to settle if what it waits for is so already.
-        self.evaluate(ctx, id);
-        None
+/// Returns why a wait cannot begin: its condition cannot become true as things are.
+fn refusal(wait: &Wait, view: &View, plans: &Plans) -> Result<Option<WaitEnd>, Error> {
+    if let Some(plan) = &wait.plan {
+        let known = plans.outcome_of(plan);
+        return known
+            .map(|_| None)
+            .map_err(|UnknownPlan| Error::no_plan(plan));
     }
-
-    fn check_wait(&self, wait: &Wait, socket: SocketId) -> Refusable<()> {
-        if self.waits.count_of(socket) >= WAITS_MAX {
-            let message = format!("this client already has {WAITS_MAX} waits under way");
-            return Err(Error::new(ErrorType::InvalidRequest, message)
-                .with_hint("Wait until some of them have ended"));
+    match wait.wait_for {
+        WaitFor::Drained if is_superseded(wait, view, plans, plans.stops()) => Ok(None),
+        WaitFor::Drained if !view.mode.is_block() => Err(Error::cannot_drain(view.mode)),
+        WaitFor::Drained if !view.is_synced_soon && !wait.assume_complete => {
+            Ok(Some(WaitEnd::SessionsIncomplete))
         }
-        if let Some(plan) = &wait.plan {
-            let known = self.plans.outcome_of(plan);
-            return known.map(drop).map_err(|UnknownPlan| Error::no_plan(plan));
-        }
-        match wait.wait_for {
-            WaitFor::Drained if self.is_superseded(wait, self.plans.stops()) => Ok(()),
-            WaitFor::Drained if !self.mode.mode.is_block() => {
-                Err(Error::cannot_drain(self.mode.mode))
-            }
-            WaitFor::Drained if !self.known.is_known_soon() && !wait.assume_complete => {
-                Err(self.sessions_incomplete())
-            }
-            WaitFor::Joined if self.membership == Membership::Standalone => {
-                Err(Error::cannot_join())
-            }
-            WaitFor::Drained | WaitFor::Joined | WaitFor::Mode | WaitFor::Ended => Ok(()),
-        }
-    }
-
-    fn sessions_incomplete(&self) -> Error {
-        let (reason, remedy) = self.what_is_missing();
-        Error::sessions_incomplete(&reason, remedy.as_deref())
-    }
-
-    /// Evaluates the waits that go by what changed.
-    pub(crate) fn settle_waits(&mut self, ctx: &mut Ctx) {
-        for id in self.waits.take_changed() {
-            self.evaluate(ctx, id);
-        }
-    }
-
-    fn evaluate(&mut self, ctx: &mut Ctx, id: WaitId) {
-        let Some(waiting) = self.waits.under_way.get(&id) else {
-            return;
-        };
-        let settle = waiting
-            .wait
-            .settle_seconds
-            .map(duration)
-            .filter(|settle| !settle.is_zero());
-        let holds = self.holds(&waiting.wait);
-        if self.is_superseded(&waiting.wait, waiting.stops_before) {
-            return self.end_wait(ctx, id, Outcome::Superseded);
-        }
-        if holds && settle.is_none() {
-            return self.end_wait(ctx, id, Outcome::Reached);
-        }
-        let is_drain = waiting.wait.wait_for == WaitFor::Drained
-            && !waiting.wait.assume_complete
-            && waiting.wait.plan.is_none();
-        if is_drain && self.known.needs_report_or_purge() {
-            return self.refuse_wait(ctx, id);
-        }
-        match settle {
-            Some(settle) if holds && !self.timers.is_set(Timer::Settled(id)) => {
-                self.timers.set(Timer::Settled(id), ctx.now.boot + settle);
-            }
-            _ if !holds => self.timers.cancel(Timer::Settled(id)),
-            Some(_) | None => {}
-        }
-    }
-
-    fn holds(&self, wait: &Wait) -> bool {
-        if let Some(plan) = &wait.plan {
-            return matches!(self.plans.outcome_of(plan), Ok(Some(PlanOutcome::Done)));
-        }
-        match wait.wait_for {
-            WaitFor::Ended => !self.plans.has_ends(wait.end_id.as_ref()),
-            WaitFor::Drained => {
-                let is_low = self.sessions.session_count() <= wait.max_sessions.unwrap_or(0);
-                self.mode.mode.is_block()
-                    && is_low
-                    && (wait.assume_complete || self.known.is_confirmed())
-            }
-            WaitFor::Mode => wait.mode == Some(self.mode.mode),
-            WaitFor::Joined => self.membership == Membership::Joined,
-        }
-    }
-
-    /// Whether the mode was changed, since what the caller knows of, to another than is waited in or for.
-    fn is_superseded(&self, wait: &Wait, stops_before: u64) -> bool {
-        if let Some(plan) = &wait.plan {
-            return match self.plans.outcome_of(plan) {
-                Ok(Some(outcome)) => outcome != PlanOutcome::Done,
-                Ok(None) => false,
-                Err(UnknownPlan) => true,
-            };
-        }
-        match (wait.wait_for, wait.generation) {
-            (WaitFor::Drained, Some(generation)) => self.opened_generation > generation,
-            (WaitFor::Mode, Some(generation)) => {
-                self.mode.generation > generation && wait.mode != Some(self.mode.mode)
-            }
-            (WaitFor::Ended, _) => self.plans.has_stopped(wait.end_id.as_ref(), stops_before),
-            (WaitFor::Drained | WaitFor::Mode, None) | (WaitFor::Joined, _) => false,
-        }
-    }
-
-    pub(crate) fn wait_settled(&mut self, ctx: &mut Ctx, id: WaitId) {
-        self.end_wait(ctx, id, Outcome::Reached);
-    }
-
-    pub(crate) fn wait_timed_out(&mut self, ctx: &mut Ctx, id: WaitId) {
-        self.end_wait(ctx, id, Outcome::Timeout);
-    }
-
-    pub(crate) fn wait_progress(&mut self, ctx: &mut Ctx, id: WaitId) {
-        let Some(waiting) = self.waits.under_way.get(&id) else {
-            return;
-        };
-        let Some(pause) = waiting.wait.progress_seconds else {
-            return;
-        };
-        let progress = WaitProgress {
-            sessions: self.sessions.session_count(),
-            connections: self.sessions.connection_count(),
-            oldest_session: self.oldest_session(),
-            ended: self.sessions_ended - waiting.ended_before,
-            plan: self.running_plan(ctx.now),
-            stalled: self.plans.stalled(),
-        };
-        ctx.effects
-            .actions
-            .push(Action::Progress(waiting.reply_to, Box::new(progress)));
-        self.timers
-            .set(Timer::Progress(id), ctx.now.boot + duration(pause));
-    }
-
-    fn end_wait(&mut self, ctx: &mut Ctx, id: WaitId, outcome: Outcome) {
-        if let Some(waiting) = self.drop_wait(id) {
-            let ended = self.wait_ended(ctx, &waiting.wait, outcome);
-            ctx.effects
-                .actions
-                .push(Action::Answer(waiting.reply_to, Ok(ended)));
-        }
-    }
-
-    /// Ends a wait that began before it was known that the session list is incomplete.
-    fn refuse_wait(&mut self, ctx: &mut Ctx, id: WaitId) {
-        if let Some(waiting) = self.drop_wait(id) {
-            let refused = Err(self.sessions_incomplete());
-            ctx.effects
-                .actions
-                .push(Action::Answer(waiting.reply_to, refused));
-        }
-    }
-
-    fn wait_ended(&self, ctx: &Ctx, wait: &Wait, outcome: Outcome) -> Reply {
-        let plan = wait.plan.as_ref();
-        let plan = plan.and_then(|id| self.plan_with_id(ctx.now, id));
-        let oldest_sessions: Vec<Session> = self
-            .sessions
-            .by_age(None)
-            .take(OLDEST_SESSIONS_MAX)
-            .filter_map(|slot| self.sessions.view_session(slot))
-            .collect();
-        Reply::WaitEnded(Box::new(WaitEnded {
-            outcome,
-            status: self.status(ctx.now),
-            oldest_sessions,
-            plan,
-        }))
-    }
-
-    /// Drops the waits of a client that is gone.
-    pub(crate) fn drop_waits(&mut self, socket: SocketId) {
-        for id in self.waits.by_socket.remove(&socket).unwrap_or_default() {
-            self.drop_wait(id);
-        }
-    }
-
-    fn drop_wait(&mut self, id: WaitId) -> Option<Waiting> {
-        for timer in [Timer::Settled(id), Timer::GiveUp(id), Timer::Progress(id)] {
-            self.timers.cancel(timer);
-        }
-        self.waits.remove(id)
+        WaitFor::Joined if view.membership == Membership::Standalone => Err(Error::cannot_join()),
+        WaitFor::Drained | WaitFor::Joined | WaitFor::Mode | WaitFor::Ended => Ok(None),
     }
 }
 
-/// Seconds that have been checked to lie within a wait's limits.
+/// Returns whether the condition holds.
+fn holds(wait: &Wait, view: &View, plans: &Plans) -> bool {
+    if let Some(plan) = &wait.plan {
+        return matches!(plans.outcome_of(plan), Ok(Some(PlanOutcome::Done)));
+    }
+    match wait.wait_for {
+        WaitFor::Drained => {
+            let is_low = view.sessions <= wait.max_sessions.unwrap_or(0);
+            view.mode.is_block() && is_low && (wait.assume_complete || view.is_synced)
+        }
+        WaitFor::Mode => wait.mode == Some(view.mode),
+        WaitFor::Joined => view.membership == Membership::Joined,
+        WaitFor::Ended => !plans.has_ends(wait.end_id.as_ref()),
+    }
+}
+
+/// Returns whether the mode was changed, since the generation that the client knows, to another than the wait is in or for; or the plan that
+/// it is for is over without being done, or the ends were stopped.
+fn is_superseded(wait: &Wait, view: &View, plans: &Plans, stops_before: u64) -> bool {
+    if let Some(plan) = &wait.plan {
+        return match plans.outcome_of(plan) {
+            Ok(Some(outcome)) => outcome != PlanOutcome::Done,
+            Ok(None) => false,
+            Err(UnknownPlan) => true,
+        };
+    }
+    match (wait.wait_for, wait.generation) {
+        (WaitFor::Drained, Some(generation)) => view.opened_generation > generation,
+        (WaitFor::Mode, Some(generation)) => {
+            view.generation > generation && wait.mode != Some(view.mode)
+        }
+        (WaitFor::Ended, _) => plans.has_stopped(wait.end_id.as_ref(), stops_before),
+        (WaitFor::Drained | WaitFor::Mode, None) | (WaitFor::Joined, _) => false,
+    }
+}
+
+fn settle_time(wait: &Wait) -> Option<Duration> {
+    wait.settle_seconds
+        .map(duration)
+        .filter(|time| !time.is_zero())
+}
+
+/// Converts seconds that lie within a wait's limits.
 fn duration(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
@@ -365,19 +353,39 @@ fn duration(seconds: f64) -> Duration {
 mod tests {
     use super::*;
 
-    use soramode_protocol::wait::Wait;
+    const VIEW: View = View {
+        sessions: 3,
+        sessions_ended: 0,
+        mode: Mode::Normal,
+        generation: 1,
+        opened_generation: 1,
+        membership: Membership::Joined,
+        is_synced: true,
+        is_synced_soon: true,
+        needs_report_or_purge: false,
+        plan_changes: 0,
+    };
 
+    /// Waits of each kind, evaluated for `VIEW`.
     fn waits(sockets: u64, each: u64) -> Waits {
-        let mut waits = Waits::default();
+        let mut waits = Waits {
+            seen: Some(VIEW),
+            ..Waits::default()
+        };
         for socket in 1..=sockets {
             for serial in 1..=each {
-                let wait_for = [WaitFor::Mode, WaitFor::Drained, WaitFor::Joined]
-                    [usize::try_from(serial % 3).unwrap()];
+                let kinds = [
+                    WaitFor::Mode,
+                    WaitFor::Drained,
+                    WaitFor::Joined,
+                    WaitFor::Ended,
+                ];
+                let wait_for = kinds[usize::try_from(serial % 4).unwrap()];
                 let reply_to = ReplyHandle {
                     socket: SocketId(socket),
                     serial,
                 };
-                waits.insert(Waiting {
+                waits.insert(PendingWait {
                     reply_to,
                     wait: Wait::new(wait_for),
                     ended_before: 0,
@@ -390,45 +398,58 @@ mod tests {
 
     #[test]
     fn a_new_wait_has_no_other_evaluated() {
-        assert_eq!(waits(1_000, 3).take_changed(), [] as [WaitId; 0]);
+        assert_eq!(waits(1_000, 4).take_changed(VIEW), [] as [WaitId; 0]);
     }
 
     #[test]
     fn a_change_has_those_evaluated_that_go_by_it_once() {
-        let mut waits = waits(100, 3);
-        for (changes, evaluated) in [
-            (
-                &[Changed::Sessions, Changed::Sessions][..],
-                &[WaitFor::Drained][..],
-            ),
-            (&[Changed::Mode], &[WaitFor::Drained, WaitFor::Mode]),
-            (&[Changed::Membership], &[WaitFor::Joined]),
-            (
-                &[Changed::Membership, Changed::Mode],
-                &[WaitFor::Drained, WaitFor::Mode, WaitFor::Joined],
-            ),
-        ] {
-            for change in changes {
-                waits.note(*change);
-            }
-            let ids = waits.take_changed();
-            assert_eq!(ids.len(), 100 * evaluated.len(), "{changes:?}");
+        const DRAINED: &[WaitFor] = &[WaitFor::Drained];
+        let mut waits = waits(100, 4);
+        let mut view = VIEW;
+        let mut changed = |change: fn(&mut View), evaluated: &[WaitFor]| {
+            change(&mut view);
+            let ids = waits.take_changed(view);
+            assert_eq!(ids.len(), 100 * evaluated.len(), "{view:?}");
             assert!(
                 ids.is_sorted()
                     && ids
                         .iter()
-                        .all(|id| evaluated.contains(&waits.under_way[id].wait.wait_for)),
-                "{changes:?}"
+                        .all(|id| evaluated.contains(&waits.pending[id].wait.wait_for)),
+                "{view:?}"
             );
-            assert!(waits.take_changed().is_empty());
-        }
+            assert!(waits.take_changed(view).is_empty());
+        };
+        changed(|view| view.sessions = 2, DRAINED);
+        changed(|view| view.is_synced = false, DRAINED);
+        changed(|view| view.is_synced_soon = false, DRAINED);
+        changed(|view| view.needs_report_or_purge = true, DRAINED);
+        changed(|view| view.sessions_ended = 1, DRAINED);
+        changed(
+            |view| view.plan_changes = 1,
+            &[WaitFor::Drained, WaitFor::Ended],
+        );
+        changed(
+            |view| (view.mode, view.generation) = (Mode::BlockNewSession, 2),
+            &[WaitFor::Drained, WaitFor::Mode],
+        );
+        changed(
+            |view| view.membership = Membership::Isolated,
+            &[WaitFor::Joined],
+        );
+        changed(
+            |view| {
+                view.membership = Membership::Joined;
+                (view.generation, view.opened_generation) = (3, 3);
+            },
+            &[WaitFor::Drained, WaitFor::Mode, WaitFor::Joined],
+        );
     }
 
     #[test]
     fn a_client_that_goes_leaves_nothing_behind_and_others_alone() {
-        let mut waits = waits(3, 3);
-        assert_eq!(waits.count_of(SocketId(2)), 3);
-        for id in 4..=6 {
+        let mut waits = waits(3, 4);
+        assert_eq!(waits.count_of(SocketId(2)), 4);
+        for id in (5..=8).map(WaitId) {
             assert_eq!(waits.remove(id).unwrap().reply_to.socket, SocketId(2));
             assert!(waits.remove(id).is_none());
         }
@@ -436,17 +457,18 @@ mod tests {
             (
                 waits.count_of(SocketId(2)),
                 waits.by_socket.len(),
-                waits.under_way.len()
+                waits.pending.len()
             ),
-            (0, 2, 6)
+            (0, 2, 8)
         );
         assert_eq!(
             (
-                waits.mode.ids.len(),
-                waits.drained.ids.len(),
-                waits.joined.ids.len()
+                waits.mode.len(),
+                waits.drained.len(),
+                waits.joined.len(),
+                waits.ended.len()
             ),
-            (2, 2, 2)
+            (2, 2, 2, 2)
         );
     }
 }

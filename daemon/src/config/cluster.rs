@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use soramode_core::fault::PlantedFault;
 use soramode_protocol::certificates::{PEM_BYTES_MAX, check_identity};
 
 use super::{ConfigError, check_duration, pem, read_secret};
@@ -65,18 +66,8 @@ pub struct ClusterConfig {
     pub tls: Tls,
     /// The user that it is asked as, if it wants one.
     pub login: Option<Login>,
-    /// Time that a node waits before it takes a channel over. A test hook; not configurable.
-    pub takeover_wait: TakeoverWait,
-}
-
-/// Time that a node waits before it takes a channel over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TakeoverWait {
-    /// Waits as long as the owner's lease may run.
-    #[default]
-    LeaseExpiry,
-    /// Does not wait, which serves channels twice: shows that tests notice it.
-    None,
+    /// Mistake that a test has planted; not configurable.
+    pub fault: PlantedFault,
 }
 
 /// The user that etcd knows the node as.
@@ -160,7 +151,7 @@ pub(super) fn check(settings: &Settings) -> Result<Option<ClusterConfig>, Config
         api_url: settings.api_url.clone(),
         tls: check_tls(settings)?,
         login: check_login(settings)?,
-        takeover_wait: TakeoverWait::LeaseExpiry,
+        fault: PlantedFault::NONE,
     };
     check_order(&config)?;
     Ok(Some(config))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use soramode_core::input::SocketId;
+use soramode_core::handles::SocketId;
 use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::or_pending::or_pending;

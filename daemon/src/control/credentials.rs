@@ -19,6 +19,9 @@ use tokio::net::unix::UCred;
 /// The longest status of a process that is read, in bytes: one with all the groups that a process can have.
 const STATUS_BYTES_MAX: u64 = 1024 * 1024;
 
+/// Room for the status of most processes, in bytes: the kernel writes it anew for each read.
+const STATUS_BYTES_USUAL: usize = 8 * 1024;
+
 /// Files that name the ids that stand for users and groups outside this process's user namespace.
 const OVERFLOW_UID: &str = "/proc/sys/kernel/overflowuid";
 const OVERFLOW_GID: &str = "/proc/sys/kernel/overflowgid";
@@ -37,7 +40,7 @@ fn supplementary_groups(stream: &UnixStream, credentials: &UCred) -> Option<Vec<
         Err(Errno::ENOPROTOOPT) => pidfd_open(pid, PidfdFlags::empty()).ok()?,
         Err(_) => return None,
     };
-    let mut status = String::new();
+    let mut status = String::with_capacity(STATUS_BYTES_USUAL);
     let file = File::open(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
     file.take(STATUS_BYTES_MAX)
         .read_to_string(&mut status)

@@ -18,7 +18,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use soramode_core::input::SocketId;
+use rustix::net::RecvFlags;
+use soramode_core::handles::SocketId;
 use soramode_protocol::access::Access;
 use soramode_protocol::envelope::{ReplyTo, write_answer};
 use soramode_protocol::error::{Error, ErrorType};
@@ -197,6 +198,9 @@ impl Control {
     }
 
     fn accept_client(&mut self, stream: UnixStream, first_request_deadline: Instant) {
+        if has_left(&stream) {
+            return;
+        }
         self.last_socket += 1;
         let context = ClientContext {
             socket: SocketId(self.last_socket),
@@ -247,6 +251,13 @@ impl Control {
 
 async fn accept(listener: &UnixListener) -> io::Result<UnixStream> {
     Ok(listener.accept().await?.0)
+}
+
+/// Returns whether the client closed the connection before it sent anything. Nothing is due to it,
+/// so it is not identified: a flood of such clients stays cheap.
+fn has_left(stream: &UnixStream) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    rustix::net::recv(stream, &mut [0_u8], flags).is_ok_and(|(bytes, _)| bytes == 0)
 }
 
 /// Serves a client that is known, if there is a place for it.
@@ -402,6 +413,18 @@ fn reject(stream: &UnixStream, full: Full) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn only_a_client_that_closed_before_it_sent_anything_has_left() {
+        let (client, server) = UnixStream::pair().unwrap();
+        assert!(!has_left(&server));
+        client.try_write(b"x").unwrap();
+        drop(client);
+        assert!(!has_left(&server), "it asked for something");
+        let (client, server) = UnixStream::pair().unwrap();
+        drop(client);
+        assert!(has_left(&server));
+    }
 
     #[test]
     fn operators_find_a_slot_when_viewers_do_not() {

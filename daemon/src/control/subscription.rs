@@ -26,7 +26,7 @@ use crate::terminator::{SessionTerminator, Termination};
 pub(super) const TURN_EVENTS: usize = 64;
 
 /// Maximum number of events per read from the disk, which runs in a thread of its own.
-const ARCHIVE_EVENTS: usize = 256;
+const ARCHIVE_EVENTS: usize = 64;
 
 /// Maximum number of notifications `End` and `Announce` taken at once.
 const NOTIFICATIONS_AT_ONCE: usize = 64;

@@ -2,7 +2,8 @@
 
 use std::sync::Weak;
 
-use soramode_core::input::{Input, ReplyHandle, SocketId};
+use soramode_core::handles::{ReplyHandle, SocketId};
+use soramode_core::input::Input;
 use soramode_protocol::error::Error;
 use soramode_protocol::reply::Answer;
 use tokio::sync::oneshot;

@@ -9,10 +9,10 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use serde::de::DeserializeOwned;
 use soramode_core::cluster::Token;
 use soramode_core::cluster::history::Known;
-use soramode_core::rows::{SessionOwner, Source};
 use soramode_core::snapshot::{
     Stored, StoredConnection, StoredDelivery, StoredMember, StoredSession,
 };
+use soramode_core::tables::rows::{SessionOwner, Source};
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::ModeState;
 use soramode_protocol::session::ConnectionState;

@@ -7,9 +7,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use soramode_core::effect::Record;
 use soramode_core::gate::Gate;
-use soramode_core::input::{
-    AttemptResult, HostState, Input, ReplyHandle, SocketId, SoraInput, Timestamp,
-};
+use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::input::{AttemptResult, HostState, Input, SoraInput};
 use soramode_core::snapshot::{Seed, Settings, SoraSettings, StartParams, Stored, Webhook};
 use soramode_protocol::decision::{Connect, Disconnect, Lifetime};
 use soramode_protocol::event::{Event, EventKind, EventType};

@@ -8,10 +8,10 @@ use soramode_core::cluster::history::Known;
 use soramode_core::effect::Record;
 use soramode_core::plan::stored::{StoredAnnouncement, StoredEnd, StoredPlan};
 use soramode_core::restore::start_change;
-use soramode_core::rows::{SessionOwner, Source};
 use soramode_core::snapshot::{
     Stored, StoredConnection, StoredDelivery, StoredMember, StoredSession,
 };
+use soramode_core::tables::rows::{SessionOwner, Source};
 use soramode_protocol::event::{Event, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId};
 use soramode_protocol::mode::{DatedModeChange, MODE_CHANGES_KEPT, ModeState};

@@ -5,11 +5,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use soramode_core::fault::{Fault, PlantedFault};
 use soramode_protocol::cluster::InitCluster;
 use soramode_protocol::mode::{ChangeMode, GetMode, Mode, SettableMode};
 use soramode_protocol::node::GetStatus;
 use soramoded::args::Args;
-use soramoded::config::{Config, TakeoverWait};
+use soramoded::config::Config;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -244,7 +245,7 @@ fn play_a_hasty_daemon() {
         .chain(words.lines())
         .map(Into::into);
     let mut config = Config::load(Args::read_from(words).unwrap()).unwrap();
-    config.cluster.as_mut().unwrap().takeover_wait = TakeoverWait::None;
+    config.cluster.as_mut().unwrap().fault = PlantedFault::of(Fault::TakeoverWithoutWait);
     soramoded::log::start(config.log_format, config.log_level).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

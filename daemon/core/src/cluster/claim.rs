@@ -12,6 +12,7 @@ use soramode_protocol::mode::Mode;
 use crate::cluster::gone::{Gone, Takeover};
 use crate::cluster::right::Right;
 use crate::cluster::{FenceAfter, Incarnation, Token};
+use crate::fault::{Fault, PlantedFault};
 
 /// Who owns a channel, as it stands in etcd.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +58,8 @@ pub struct Me<'a> {
     pub mode: Mode,
     /// Earlier incarnations of its own whose sessions are known to be over.
     pub over: &'a BTreeSet<Incarnation>,
+    /// The mistake that a test has planted.
+    pub fault: PlantedFault,
 }
 
 /// What follows from a reply.
@@ -95,6 +98,9 @@ pub fn judge(reply: Reply, me: Me<'_>, gone: &mut Gone, now: Duration) -> Outcom
     let mine = me.right.incarnation();
     match found.claim {
         _ if found.member != Some(mine) => Outcome::NotMember,
+        Some(claim) if claim.incarnation == mine && me.fault.is(Fault::FoundClaimIsUsed) => {
+            Outcome::Mine(claim.token)
+        }
         Some(claim) if claim.incarnation == mine || me.over.contains(&claim.incarnation) => {
             Outcome::Renew(claim)
         }
@@ -158,6 +164,7 @@ mod tests {
                 right: &self.right,
                 mode: self.mode,
                 over: &self.over,
+                fault: PlantedFault::NONE,
             };
             judge(reply, me, &mut self.gone, s(now))
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::cluster::Incarnation;
 use crate::cluster::claim::Claim;
+use crate::fault::{Fault, PlantedFault};
 
 /// How many incarnations are remembered as gone, each with its time. Of older ones the latest of their times counts for all.
 pub const GONE_MAX: usize = 1_024;
@@ -32,6 +33,7 @@ pub struct Gone {
     /// The newest of those that are not remembered one by one, and when the last of them was known to be gone.
     older: Option<(Incarnation, Duration)>,
     purged: BTreeSet<Incarnation>,
+    fault: PlantedFault,
 }
 
 /// Whether a channel that another incarnation claims can be taken over.
@@ -50,6 +52,14 @@ pub enum Takeover {
 }
 
 impl Gone {
+    /// Creates one that has seen no member, with a planted mistake.
+    pub fn new(fault: PlantedFault) -> Self {
+        Self {
+            fault,
+            ..Self::default()
+        }
+    }
+
     /// A read of all members was answered. Answers may come in any order.
     pub fn saw(&mut self, roll: Roll) {
         if roll.revision < self.roll.revision {
@@ -94,13 +104,23 @@ impl Gone {
             return Takeover::Present;
         }
         self.note(claim.incarnation, self.since(claim.incarnation));
+        if self.fault.is(Fault::WaitForUnseenOwner) {
+            self.since.entry(claim.incarnation).or_insert(now);
+        }
         let Some(since) = self.since(claim.incarnation) else {
             return Takeover::Unseen;
         };
-        if self.purged.contains(&claim.incarnation) {
+        let waits = !self.fault.is(Fault::TakeoverWithoutWait);
+        if self.purged.contains(&claim.incarnation) || !waits {
             return Takeover::Now;
         }
-        match claim.fence_after.takeover_wait(claim.fence_budget) {
+        let part = if self.fault.is(Fault::TakeoverWaitTooShort) {
+            2
+        } else {
+            1
+        };
+        let wait = claim.fence_after.takeover_wait(claim.fence_budget);
+        match wait.map(|wait| wait / part) {
             None => Takeover::Never,
             Some(wait) => match since.saturating_add(wait).checked_sub(now) {
                 Some(left) if !left.is_zero() => Takeover::Wait(left),
@@ -111,7 +131,9 @@ impl Gone {
 
     /// Notes an incarnation that the newest roll could show and does not.
     fn note(&mut self, incarnation: Incarnation, since: Option<Duration>) {
-        if self.roll.present.contains(&incarnation) || self.roll.revision < incarnation.0 {
+        let is_old =
+            self.roll.revision < incarnation.0 && !self.fault.is(Fault::OldReadProvesDeparture);
+        if self.roll.present.contains(&incarnation) || is_old {
             return;
         }
         self.since

@@ -7,6 +7,8 @@ use std::fmt;
 
 use soramode_protocol::id::{ClusterId, HistoryId};
 
+use crate::fault::{Fault, PlantedFault};
+
 /// Content of `/cfg`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Configuration {
@@ -75,6 +77,53 @@ impl Known {
     }
 }
 
+/// The etcd that a node knows, and whether the last read was of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct KnownEtcd {
+    known: Option<Known>,
+    refusal: Option<Refusal>,
+    fault: PlantedFault,
+}
+
+impl KnownEtcd {
+    /// Starts with the etcd that was stored, if the node was in one.
+    pub fn new(stored: Option<Known>, fault: PlantedFault) -> Self {
+        Self {
+            known: stored.filter(|_| !fault.is(Fault::EtcdIsForgotten)),
+            refusal: None,
+            fault,
+        }
+    }
+
+    /// Identity of the etcd that was accepted last.
+    pub const fn known(&self) -> Option<&Known> {
+        self.known.as_ref()
+    }
+
+    /// Reason why the last read was refused, if it was.
+    pub const fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
+    }
+
+    /// Judges the etcd of a read.
+    pub fn judge(&self, shown: &Shown) -> Result<Accepted, Refusal> {
+        if self.fault.is(Fault::AnyEtcdIsAccepted) {
+            return Ok(Accepted::Known);
+        }
+        judge(self.known.as_ref(), shown)
+    }
+
+    /// Takes in an etcd that may be used.
+    pub fn accept(&mut self, accepted: Known) {
+        (self.known, self.refusal) = (Some(accepted), None);
+    }
+
+    /// Takes in that an etcd may not be used; returns why the one before was refused, if it was.
+    pub const fn refuse(&mut self, refusal: Refusal) -> Option<Refusal> {
+        self.refusal.replace(refusal)
+    }
+}
+
 /// An etcd that may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Accepted {
@@ -87,7 +136,7 @@ pub enum Accepted {
 }
 
 /// Why an etcd may not be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// No cluster was made in it, and the node was in none.
     NotInitialized,

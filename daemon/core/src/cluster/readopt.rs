@@ -4,10 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use soramode_protocol::id::ChannelId;
+use soramode_protocol::id::{ChannelId, NodeName};
 
 use crate::cluster::claim::{Claim, Reply};
-use crate::cluster::{Incarnation, Token};
+use crate::cluster::{FenceAfter, Incarnation, Token};
 
 /// Claims on their way from one incarnation to the next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +28,8 @@ pub enum Readopted {
     End,
     /// The next incarnation is gone too: begin again with another.
     NotMember,
+    /// An incarnation of the node wrote it that the node has no record of: it is to be written anew by that token.
+    Unrecorded,
     /// It is not asked for: it has ended meanwhile.
     Unasked,
 }
@@ -52,8 +54,16 @@ impl Readoption {
         self.left.iter().map(|(channel, token)| (channel, *token))
     }
 
-    /// The transaction for a channel was answered.
-    pub fn answered(&mut self, channel: &ChannelId, reply: &Reply) -> Readopted {
+    /// The transaction for a channel was answered. `own` is the node's name, unless an operator has purged an incarnation of it.
+    ///
+    /// A claim that nobody may take over changes by its node alone. Where it has another token, the node's daemon wrote it under a key that
+    /// was lost, and ended before it stored that.
+    pub fn answered(
+        &mut self,
+        channel: &ChannelId,
+        reply: &Reply,
+        own: Option<&NodeName>,
+    ) -> Readopted {
         let Some(held) = self.left.get(channel).copied() else {
             return Readopted::Unasked;
         };
@@ -66,6 +76,14 @@ impl Readoption {
                 }) if *incarnation == self.next => Readopted::Kept(*token),
                 Some(Claim { token, .. }) if *token == held && found.member != Some(self.next) => {
                     return Readopted::NotMember;
+                }
+                Some(claim)
+                    if claim.fence_after == FenceAfter::Never
+                        && own == Some(&claim.node)
+                        && claim.token != held =>
+                {
+                    self.left.insert(channel.clone(), claim.token);
+                    return Readopted::Unrecorded;
                 }
                 Some(_) | None => Readopted::End,
             },
@@ -93,10 +111,7 @@ impl Readoption {
 mod tests {
     use std::time::Duration;
 
-    use soramode_protocol::id::NodeName;
-
     use super::*;
-    use crate::cluster::FenceAfter;
     use crate::cluster::claim::Found;
 
     fn channel(name: &str) -> ChannelId {
@@ -135,12 +150,12 @@ mod tests {
             [Token(21), Token(20)]
         );
         assert_eq!(
-            readoption.answered(&channel("spam"), &Reply::Won(Token(31))),
+            readoption.answered(&channel("spam"), &Reply::Won(Token(31)), None),
             Readopted::Kept(Token(31))
         );
         assert!(!readoption.is_done());
         assert_eq!(
-            readoption.answered(&channel("eggs"), &found(30, 32)),
+            readoption.answered(&channel("eggs"), &found(30, 32), None),
             Readopted::Kept(Token(32)),
             "the first answer was lost"
         );
@@ -150,9 +165,9 @@ mod tests {
     #[test]
     fn what_another_took_is_ended_before_the_right_runs_on() {
         let mut readoption = readoption();
-        readoption.answered(&channel("spam"), &Reply::Won(Token(31)));
+        readoption.answered(&channel("spam"), &Reply::Won(Token(31)), None);
         assert_eq!(
-            readoption.answered(&channel("eggs"), &found(29, 31)),
+            readoption.answered(&channel("eggs"), &found(29, 31), None),
             Readopted::End
         );
         assert!(
@@ -164,9 +179,32 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_of_an_incarnation_without_a_record_is_written_anew() {
+        let (mut readoption, own) = (readoption(), NodeName::new("n1").unwrap());
+        let eggs = channel("eggs");
+        assert_eq!(
+            readoption.answered(&eggs, &found(29, 31), Some(&own)),
+            Readopted::Unrecorded
+        );
+        assert_eq!(
+            readoption.left().next(),
+            Some((&eggs, Token(31))),
+            "by the token that is there"
+        );
+        let another = NodeName::new("n2").unwrap();
+        for name in [None, Some(&another)] {
+            assert_eq!(
+                readoption.answered(&channel("spam"), &found(29, 31), name),
+                Readopted::End
+            );
+            readoption = self::readoption();
+        }
+    }
+
+    #[test]
     fn what_is_nobodys_was_taken_and_released() {
         assert_eq!(
-            readoption().answered(&channel("eggs"), &Reply::Refused(Found::default())),
+            readoption().answered(&channel("eggs"), &Reply::Refused(Found::default()), None),
             Readopted::End
         );
     }
@@ -175,7 +213,7 @@ mod tests {
     fn a_claim_as_it_was_means_that_the_next_incarnation_is_gone_too() {
         let mut readoption = readoption();
         assert_eq!(
-            readoption.answered(&channel("spam"), &found(10, 20)),
+            readoption.answered(&channel("spam"), &found(10, 20), None),
             Readopted::NotMember
         );
         assert_eq!(readoption.left().count(), 2);
@@ -192,7 +230,7 @@ mod tests {
             ..found
         };
         assert_eq!(
-            readoption.answered(&channel("spam"), &Reply::Refused(found)),
+            readoption.answered(&channel("spam"), &Reply::Refused(found), None),
             Readopted::End
         );
     }
@@ -204,7 +242,7 @@ mod tests {
         readoption.ended(&channel("eggs"));
         assert!(readoption.is_done());
         assert_eq!(
-            readoption.answered(&channel("spam"), &Reply::Won(Token(31))),
+            readoption.answered(&channel("spam"), &Reply::Won(Token(31)), None),
             Readopted::Unasked
         );
     }

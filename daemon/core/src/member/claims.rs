@@ -1,8 +1,7 @@
-//! Whose is a channel? Clients wait while the cluster is asked; what comes back is judged, and each of them answered.
+//! The owner of a channel: clients wait while etcd is asked, and its reply decides how they are answered.
 
 use std::time::Duration;
 
-use soramode_protocol::decision::{Decision, RejectReason};
 use soramode_protocol::error::Error;
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
@@ -11,44 +10,43 @@ use soramode_protocol::node::Membership;
 use crate::cluster::claim::{Claim, Found, Outcome, Reply};
 use crate::cluster::placement::{Candidate, Place as Belongs, place};
 use crate::cluster::{Incarnation, Token};
+use crate::ctx::Ctx;
 use crate::effect::{Action, Record};
-use crate::gate::{Ctx, Gate, Refusable};
-use crate::snapshot::TakeoverWait;
 
 use super::etcd::{ClaimOp, EtcdRequest};
 use super::trust::REFUSED;
-use super::waiters::{Asking, Ruling, Waiter};
-use super::{Member, millis};
+use super::waiters::{CannotClaim, PendingClaim, Ruling, Waiter, millis};
+use super::{ClusterMember, NodeView};
 
-/// Claims under way at most; whoever asks for one more channel is told to come again.
+/// Claims in flight at most; the client of one more channel is told to retry.
 pub const CLAIMS_IN_FLIGHT_MAX: usize = 64;
 
-/// When that may be worth it.
+/// Time after which the retry may succeed.
 pub const CLAIM_RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// Channels that one node owns at most.
 pub const CLAIMS_MAX: usize = 100_000;
 
-/// How often one question is put anew, because the channel changed hands meanwhile, before that is given up.
+/// Retries of one claim because the channel changed its owner meanwhile, at most.
 const ROUNDS_MAX: u8 = 8;
 
-/// Why a node that is not joined cannot ask.
+/// Reason of a node that is not joined.
 pub(super) const ISOLATED: &str = "the node is isolated";
 
-/// Why a node that has no place in the cluster yet cannot ask.
+/// Reason of a node that has no member key yet.
 pub(super) const ON_ITS_WAY: &str = "the node is joining the cluster";
 
-/// Why a node that was joined cannot ask.
+/// Reason of a node whose member key is gone.
 pub(super) const PLACE_LOST: &str = "the node has lost its membership in the cluster";
 
-/// Why a node cannot claim that was `normal` a moment ago, or is to be.
+/// Reason of a node that was `normal` a moment ago, or is to be.
 const NOT_PUBLISHED: &str = "the other nodes have not yet been notified that this node is normal";
 
-/// The node as a question about a channel is judged.
+/// State of the node that decides what follows from a reply.
 #[derive(Clone, Copy)]
 pub(super) struct Here {
     pub(super) mode: Mode,
-    /// The mode that the other nodes know of.
+    /// The mode that the other nodes know.
     pub(super) published: Option<Mode>,
     /// By the boot clock.
     pub(super) now: Duration,
@@ -57,9 +55,9 @@ pub(super) struct Here {
 /// The new connections that a channel is asked for.
 pub(super) struct Newcomers<'a> {
     pub(super) channel_id: &'a ChannelId,
-    /// The most redirects that one of them followed.
+    /// The most redirects that one of them has followed.
     pub(super) hops: u8,
-    /// There is a session already, which nobody claimed.
+    /// There is a session already, which no node has claimed.
     pub(super) is_session: bool,
 }
 
@@ -68,148 +66,118 @@ pub(super) enum Step {
     Own(Token),
     GiveBack(Token),
     Ask(ClaimOp),
-    Settle(Ruling),
+    Resolve(Ruling),
     /// Read the members, and then ask again.
-    Park,
+    ReadMembers,
     /// The node's own key is gone.
     Lost,
 }
 
-impl Member {
-    pub(super) fn asking_count(&self) -> u64 {
-        u64::try_from(self.asking.len()).unwrap_or(u64::MAX)
+impl ClusterMember {
+    pub(super) fn pending_claim_count(&self) -> u64 {
+        u64::try_from(self.pending_claims.len()).unwrap_or(u64::MAX)
     }
 
-    /// A claim names its owner: it may be one that is gone.
+    /// Notes the owner that a claim names: it may be an absent node.
     pub(super) fn note_owner(&mut self, claim: Claim) {
-        if self.settings.takeover_wait == TakeoverWait::None {
-            self.ownership.purge(claim.incarnation);
-        }
         if !self.nodes.contains_key(&claim.node) {
             self.lose(claim.node, claim.incarnation);
         }
     }
 
-    fn may_claim(&self, now: Duration) -> bool {
-        let is_free = !self.trust.refuses() && self.trust.reclaims_for(now).is_none();
-        is_free && self.ownership.may_claim(now)
-    }
-}
-
-impl Gate {
-    /// Asks the cluster about a channel; `None` if whoever waits is answered later.
-    pub(crate) fn ask_cluster(
+    /// Finds or claims the owner of a channel; [`ClusterEvent::Resolved`](super::ClusterEvent::Resolved) answers the waiter.
+    pub(crate) fn claim(
         &mut self,
         ctx: &mut Ctx,
+        node: NodeView,
         channel_id: &ChannelId,
         waiter: Waiter,
-    ) -> Option<Refusable<Decision>> {
+    ) -> Result<(), CannotClaim> {
         if self.membership != Membership::Joined {
-            return Some(Err(Error::cluster_unavailable(ISOLATED)));
+            return Err(CannotClaim::Unavailable(Error::cluster_unavailable(
+                ISOLATED,
+            )));
         }
-        let mode = self.mode.mode;
         let reply_to = waiter.reply_to();
         let is_deferrable = waiter.is_deferrable();
         let hops = waiter.hops();
-        let member = self.member()?;
-        if let Some(asking) = member.asking.get_mut(channel_id) {
-            asking.waiters.push(waiter);
+        if let Some(pending) = self.pending_claims.get_mut(channel_id) {
+            pending.waiters.push(waiter);
         } else {
-            if member.asking.len() >= CLAIMS_IN_FLIGHT_MAX
-                || member.ownership.channel_count() >= CLAIMS_MAX
-            {
-                let retry = (member.ownership.channel_count() < CLAIMS_MAX)
-                    .then(|| millis(CLAIM_RETRY_AFTER));
-                self.count_rejected(RejectReason::AtCapacity);
-                return Some(Ok(Decision::Reject {
-                    reason: RejectReason::AtCapacity,
-                    mode,
-                    retry_after_ms: retry,
-                }));
+            let has_room = self.ownership.channel_count() < CLAIMS_MAX;
+            if self.pending_claims.len() >= CLAIMS_IN_FLIGHT_MAX || !has_room {
+                return Err(CannotClaim::Full {
+                    retry_after_ms: has_room.then(|| millis(CLAIM_RETRY_AFTER)),
+                });
             }
-            member.asking.insert(channel_id.clone(), Asking::of(waiter));
-            let op = self.first_wish(ctx, channel_id, hops);
-            self.order_ask(ctx, channel_id, op);
+            self.pending_claims
+                .insert(channel_id.clone(), PendingClaim::of(waiter));
+            let op = self.first_op(ctx, node, channel_id, hops);
+            self.request_claim(ctx, channel_id, op);
         }
-        let waits = self
-            .member()
-            .is_some_and(|member| member.asking.contains_key(channel_id));
+        let waits = self.pending_claims.contains_key(channel_id);
         if let (Some(reply_to), true) = (reply_to, is_deferrable && waits) {
-            ctx.effects.actions.push(Action::Deferred(reply_to));
+            ctx.act(Action::Deferred(reply_to));
         }
-        None
+        Ok(())
     }
 
-    /// A claim, where the channel belongs here if it is nobody's; else it is looked for first.
-    fn first_wish(&mut self, ctx: &Ctx, channel_id: &ChannelId, hops: u8) -> ClaimOp {
-        let is_here = matches!(
-            self.belongs(self.mode.mode, channel_id, hops),
-            Belongs::Here
-        );
-        if is_here && self.can_claim(ctx.now.boot) {
+    /// Returns the first operation on a channel: a claim, if it belongs here where no node owns it; else a read.
+    fn first_op(&self, ctx: &Ctx, node: NodeView, channel_id: &ChannelId, hops: u8) -> ClaimOp {
+        let is_here = matches!(self.place(node, node.mode, channel_id, hops), Belongs::Here);
+        if is_here && self.can_claim(node.mode, ctx.now.boot) {
             ClaimOp::Acquire
         } else {
             ClaimOp::Get
         }
     }
 
-    fn can_claim(&self, now: Duration) -> bool {
-        self.can_claim_in(self.mode.mode, now)
+    fn can_claim(&self, mode: Mode, now: Duration) -> bool {
+        let is_free = !self.trust.refuses() && self.trust.reclaims_for(now).is_none();
+        mode == Mode::Normal && is_free && self.ownership.may_claim(now)
     }
 
-    fn can_claim_in(&self, mode: Mode, now: Duration) -> bool {
-        mode == Mode::Normal
-            && self
-                .member
-                .as_deref()
-                .is_some_and(|member| member.may_claim(now))
-    }
-
-    fn order_ask(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, op: ClaimOp) {
-        let Some(by) = self.member().and_then(|member| member.incarnation()) else {
-            return self.settle(ctx, channel_id, &Ruling::Unavailable(ON_ITS_WAY.to_owned()));
+    fn request_claim(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, op: ClaimOp) {
+        let Some(by) = self.incarnation() else {
+            return self.resolve(channel_id, Ruling::Unavailable(ON_ITS_WAY.to_owned()));
         };
-        Self::order(
-            ctx,
-            EtcdRequest::Claim {
-                channel_id: channel_id.clone(),
-                by,
-                op,
-            },
-        );
+        ctx.request_etcd(EtcdRequest::Claim {
+            channel_id: channel_id.clone(),
+            by,
+            op,
+        });
     }
 
-    /// What etcd said of a channel.
-    pub(super) fn asked(
+    /// Takes in etcd's reply about a channel.
+    pub(super) fn on_claim_replied(
         &mut self,
         ctx: &mut Ctx,
+        node: NodeView,
         channel_id: ChannelId,
-        (by, reply): (Incarnation, Result<Reply, String>),
+        by: Incarnation,
+        reply: Result<Reply, String>,
     ) {
-        let now = ctx.now.boot;
-        let mode = self.mode.mode;
-        let Some(member) = self.member() else { return };
-        if !member.asking.contains_key(&channel_id) {
-            return self.drop_stray(ctx, channel_id, (by, reply));
+        if !self.pending_claims.contains_key(&channel_id) {
+            return self.drop_stray(ctx, node, channel_id, by, &reply);
         }
-        if member.trust.refuses() {
-            return self.settle(ctx, &channel_id, &Ruling::Unavailable(REFUSED.to_owned()));
+        if self.trust.refuses() {
+            return self.resolve(&channel_id, Ruling::Unavailable(REFUSED.to_owned()));
         }
-        if !member.ownership.is_key(by) {
+        if !self.ownership.is_key(by) {
             // A claim won under an earlier incarnation is of no use. While the earlier lease still
             // runs, it would not be among those that are migrated, and others could take it over.
-            self.drop_stray(ctx, channel_id.clone(), (by, reply));
-            return self.again(ctx, &channel_id, None);
+            self.drop_stray(ctx, node, channel_id.clone(), by, &reply);
+            return self.retry_claim(ctx, &channel_id, ClaimOp::Get);
         }
         let reply = match reply {
             Ok(reply) => reply,
-            Err(why) => return self.settle(ctx, &channel_id, &Ruling::Unavailable(why)),
+            Err(why) => return self.resolve(&channel_id, Ruling::Unavailable(why)),
         };
         if let Reply::Refused(Found {
             claim: Some(claim), ..
         }) = &reply
         {
-            member.note_owner(claim.clone());
+            self.note_owner(claim.clone());
         }
         let published = if let Reply::Refused(found) = &reply {
             found.mode
@@ -217,50 +185,42 @@ impl Gate {
             Some(Mode::Normal)
         };
         let here = Here {
-            mode,
+            mode: node.mode,
             published,
-            now,
+            now: ctx.now.boot,
         };
-        let Some(outcome) = self.judge_reply(reply, here) else {
+        let Some(outcome) = self.evaluate_reply(reply, here) else {
             return;
         };
-        let step = self.next_step(outcome, &self.newcomers(&channel_id), here);
-        self.take_step(ctx, &channel_id, step);
+        let step = self.next_step(node, outcome, &self.newcomers(&channel_id), here);
+        self.take_claim_step(ctx, &channel_id, step);
     }
 
-    /// What etcd's reply means under a mode. A claim of the node's own that it does not hold may be on its way out: it is written anew before
-    /// it counts.
-    pub(super) fn judge_reply(&mut self, reply: Reply, here: Here) -> Option<Outcome> {
-        let member = self.member()?;
-        member.ownership.on_claim_reply(reply, here.mode, here.now)
+    /// Returns the outcome of etcd's reply under a mode. A claim of the node's own that it does not hold may be about to be released: it is
+    /// written anew before it counts.
+    pub(super) fn evaluate_reply(&mut self, reply: Reply, here: Here) -> Option<Outcome> {
+        self.ownership.on_claim_reply(reply, here.mode, here.now)
     }
 
-    /// A claim was won that nobody waits for any more.
+    /// Releases a claim that was won and that no client waits for any more.
     fn drop_stray(
         &mut self,
         ctx: &mut Ctx,
+        node: NodeView,
         channel_id: ChannelId,
-        (by, reply): (Incarnation, Result<Reply, String>),
+        by: Incarnation,
+        reply: &Result<Reply, String>,
     ) {
-        // One that was won in another history is not there any more.
-        let is_of_this_history = self.member().is_some_and(|member| member.ownership.was(by));
-        if let (Ok(Reply::Won(token)), true, None) = (
-            reply,
-            is_of_this_history,
-            self.member()
-                .and_then(|member| member.ownership.token(&channel_id)),
-        ) {
-            self.release_token(ctx, channel_id, token);
+        if let Ok(Reply::Won(token)) = reply {
+            self.ownership.on_stray_claim(by, channel_id, *token);
+            self.take_steps(ctx, node);
         }
     }
 
-    /// The caller of a question about a channel.
+    /// Returns the connections that wait for a channel.
     fn newcomers<'a>(&self, channel_id: &'a ChannelId) -> Newcomers<'a> {
-        let asking = self
-            .member
-            .as_deref()
-            .and_then(|member| member.asking.get(channel_id));
-        let waiters = || asking.into_iter().flat_map(|asking| &asking.waiters);
+        let pending = self.pending_claims.get(channel_id);
+        let waiters = || pending.into_iter().flat_map(|pending| &pending.waiters);
         let hops = waiters().map(Waiter::hops).max().unwrap_or(0);
         Newcomers {
             channel_id,
@@ -269,23 +229,24 @@ impl Gate {
         }
     }
 
-    /// The one decision of what follows from the cluster's answer: `Connect` takes this step, `Explain` says where it leads.
+    /// Decides what follows from the outcome of a reply: `Connect` takes this step, `Explain` says where it leads.
     pub(super) fn next_step(
         &self,
+        node: NodeView,
         outcome: Outcome,
         newcomers: &Newcomers<'_>,
         here: Here,
     ) -> Step {
-        let can_claim = self.can_claim_in(here.mode, here.now);
+        let can_claim = self.can_claim(here.mode, here.now);
         let is_published = here.published == Some(Mode::Normal);
-        let unavailable = |why: &str| Step::Settle(Ruling::Unavailable(why.to_owned()));
+        let unavailable = |why: &str| Step::Resolve(Ruling::Unavailable(why.to_owned()));
         match outcome {
             Outcome::Mine(token) => Step::Own(token),
             Outcome::GiveBack(token) => Step::GiveBack(token),
-            Outcome::Owned(node) if node == self.settings.node_name => {
+            Outcome::Owned(owner) if owner == self.node_name => {
                 unavailable("the channel belongs to another registration of this node's name")
             }
-            Outcome::Owned(node) => Step::Settle(Ruling::Redirect(node)),
+            Outcome::Owned(owner) => Step::Resolve(Ruling::Redirect(owner)),
             Outcome::TakeOver(_) | Outcome::Renew(_) | Outcome::NotNormal
                 if can_claim && !is_published =>
             {
@@ -294,79 +255,70 @@ impl Gate {
             Outcome::TakeOver(claim) if can_claim => Step::Ask(ClaimOp::TakeOver(claim)),
             Outcome::Renew(claim) if can_claim => Step::Ask(ClaimOp::Rewrite(claim)),
             Outcome::Renew(claim) => Step::Ask(ClaimOp::Release(claim)),
-            Outcome::OwnerLost(left) => Step::Settle(Ruling::OwnerLost(left)),
-            Outcome::ReadMembers => Step::Park,
+            Outcome::OwnerLost(left) => Step::Resolve(Ruling::OwnerLost(left)),
+            Outcome::ReadMembers => Step::ReadMembers,
             Outcome::NotMember => Step::Lost,
             Outcome::NotNormal if here.mode == Mode::Normal => unavailable(NOT_PUBLISHED),
             // A node that may have new channels takes it over when the client comes there.
             Outcome::TakeOver(_) | Outcome::NotNormal | Outcome::Again => {
-                self.find_place(newcomers, here)
+                self.place_unowned(node, newcomers, here)
             }
         }
     }
 
-    /// The channel is nobody's, or may be had: where does it belong?
-    fn find_place(&self, newcomers: &Newcomers<'_>, here: Here) -> Step {
-        let can_claim = self.can_claim_in(here.mode, here.now);
-        let reclaims = self
-            .member
-            .as_deref()
-            .and_then(|member| member.trust.reclaims_for(here.now));
-        match self.belongs(here.mode, newcomers.channel_id, newcomers.hops) {
+    /// Decides where a channel belongs that no node owns, or that may be taken over.
+    fn place_unowned(&self, node: NodeView, newcomers: &Newcomers<'_>, here: Here) -> Step {
+        let can_claim = self.can_claim(here.mode, here.now);
+        let reclaims = self.trust.reclaims_for(here.now);
+        match self.place(node, here.mode, newcomers.channel_id, newcomers.hops) {
             Belongs::Here if let Some(left) = reclaims => {
                 let why = format!(
                     "nodes are reclaiming the channels that they serve; other channels can be claimed in {} s",
                     left.as_secs() + 1
                 );
-                Step::Settle(Ruling::Unavailable(why))
+                Step::Resolve(Ruling::Unavailable(why))
             }
             _ if newcomers.is_session && can_claim => Step::Ask(ClaimOp::Acquire),
             Belongs::Here if can_claim => Step::Ask(ClaimOp::Acquire),
-            Belongs::There(node) => Step::Settle(Ruling::Redirect(node)),
-            Belongs::Here | Belongs::Nowhere => Step::Settle(Ruling::Nowhere),
+            Belongs::There(other) => Step::Resolve(Ruling::Redirect(other)),
+            Belongs::Here | Belongs::Nowhere => Step::Resolve(Ruling::Nowhere),
         }
     }
 
-    fn take_step(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, step: Step) {
+    fn take_claim_step(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, step: Step) {
         match step {
-            Step::Own(token) => self.own(ctx, channel_id, token),
+            Step::Own(token) => self.on_claim_acquired(ctx, channel_id, token),
             Step::GiveBack(token) => {
-                self.release_token(ctx, channel_id.clone(), token);
-                self.again(ctx, channel_id, None);
+                self.releases.add(ctx, channel_id.clone(), token);
+                self.retry_claim(ctx, channel_id, ClaimOp::Get);
             }
-            Step::Ask(op) => self.again(ctx, channel_id, Some(op)),
-            Step::Settle(ruling) => self.settle(ctx, channel_id, &ruling),
-            Step::Park => {
-                if let Some(asking) = self
-                    .member()
-                    .and_then(|member| member.asking.get_mut(channel_id))
-                {
-                    asking.parked = Some(ClaimOp::Get);
-                    Self::order(ctx, EtcdRequest::ReadMembers);
+            Step::Ask(op) => self.retry_claim(ctx, channel_id, op),
+            Step::Resolve(ruling) => self.resolve(channel_id, ruling),
+            Step::ReadMembers => {
+                if let Some(pending) = self.pending_claims.get_mut(channel_id) {
+                    pending.deferred = Some(ClaimOp::Get);
+                    ctx.request_etcd(EtcdRequest::ReadMembers);
                 }
             }
             Step::Lost => {
-                Self::order(ctx, EtcdRequest::ReadMembers);
-                self.settle(ctx, channel_id, &Ruling::Unavailable(PLACE_LOST.to_owned()));
+                ctx.request_etcd(EtcdRequest::ReadMembers);
+                self.resolve(channel_id, Ruling::Unavailable(PLACE_LOST.to_owned()));
             }
         }
     }
 
-    fn belongs(&self, mode: Mode, channel_id: &ChannelId, hops: u8) -> Belongs {
+    /// Returns where a channel belongs, under a mode of this node.
+    fn place(&self, node: NodeView, mode: Mode, channel_id: &ChannelId, hops: u8) -> Belongs {
         let here = Candidate {
-            node: self.settings.node_name.clone(),
+            node: self.node_name.clone(),
             mode,
-            connections: self.sessions.connection_count(),
-            limit: self.settings.max_connections,
-            is_leaving: self.plans.is_leaving(),
+            connections: node.sessions.connection_count(),
+            limit: self.max_connections,
+            is_leaving: node.is_leaving,
         };
-        let nodes = self
-            .member
-            .as_deref()
-            .map(|member| member.nodes.values())
-            .into_iter()
-            .flatten();
-        let all: Vec<Candidate> = nodes
+        let all: Vec<Candidate> = self
+            .nodes
+            .values()
             .filter_map(|node| {
                 Some(Candidate {
                     node: node.node_name.clone(),
@@ -380,85 +332,76 @@ impl Gate {
         place(&here, &all, channel_id, hops)
     }
 
-    /// The question is put anew.
-    fn again(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, op: Option<ClaimOp>) {
-        let Some(asking) = self
-            .member()
-            .and_then(|member| member.asking.get_mut(channel_id))
-        else {
+    /// Goes on with a claim by another operation.
+    fn retry_claim(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, op: ClaimOp) {
+        let Some(pending) = self.pending_claims.get_mut(channel_id) else {
             return;
         };
-        asking.rounds += 1;
-        if asking.rounds > ROUNDS_MAX {
-            return self.settle(
-                ctx,
-                channel_id,
-                &Ruling::Unavailable("the channel's owner keeps changing".to_owned()),
-            );
+        pending.rounds += 1;
+        if pending.rounds > ROUNDS_MAX {
+            let why = "the channel's owner keeps changing".to_owned();
+            return self.resolve(channel_id, Ruling::Unavailable(why));
         }
         if self.membership == Membership::Fenced {
-            return self.settle(ctx, channel_id, &Ruling::Nowhere);
+            return self.resolve(channel_id, Ruling::Nowhere);
         }
-        self.order_ask(ctx, channel_id, op.unwrap_or(ClaimOp::Get));
+        self.request_claim(ctx, channel_id, op);
     }
 
-    /// The members have been read: what waited for that is asked.
-    pub(super) fn ask_again(&mut self, ctx: &mut Ctx) {
-        let Some(member) = self.member() else { return };
-        let parked = member
-            .asking
+    /// Goes on with the claims that waited for a read of the members.
+    pub(super) fn retry_deferred_claims(&mut self, ctx: &mut Ctx) {
+        let deferred: Vec<(ChannelId, ClaimOp)> = self
+            .pending_claims
             .iter_mut()
-            .filter_map(|(channel, asking)| Some((channel.clone(), asking.parked.take()?)));
-        let parked: Vec<(ChannelId, ClaimOp)> = parked.collect();
-        for (channel_id, op) in parked {
-            self.again(ctx, &channel_id, Some(op));
+            .filter_map(|(channel, pending)| Some((channel.clone(), pending.deferred.take()?)))
+            .collect();
+        for (channel_id, op) in deferred {
+            self.retry_claim(ctx, &channel_id, op);
         }
     }
 
-    fn own(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, token: Token) {
-        let Some(member) = self.member() else { return };
-        member.ownership.own(channel_id.clone(), token);
-        member.unclaimed.remove(channel_id);
-        ctx.effects.records.push(Record::Claimed {
+    fn on_claim_acquired(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, token: Token) {
+        self.ownership.own(channel_id.clone(), token);
+        self.unclaimed.remove(channel_id);
+        ctx.record(Record::Claimed {
             channel_id: channel_id.clone(),
             token,
         });
-        self.store_known(ctx, token.0);
-        self.settle(ctx, channel_id, &Ruling::Here);
-        if self.sessions.find_session(channel_id).is_none() {
-            self.release(ctx, channel_id);
-        }
+        self.store_etcd(ctx, token.0);
+        self.resolve(channel_id, Ruling::Here);
     }
 
-    /// Sessions that nobody claimed are claimed, as far as there is room.
-    pub(super) fn claim_unclaimed(&mut self, ctx: &mut Ctx) {
-        if !self.can_claim(ctx.now.boot) {
+    /// Claims the channels of unclaimed sessions, as far as there is room.
+    pub(super) fn claim_unclaimed(&mut self, ctx: &mut Ctx, node: NodeView) {
+        if !self.can_claim(node.mode, ctx.now.boot) {
             return;
         }
-        let Some(member) = self.member() else { return };
-        let room = CLAIMS_IN_FLIGHT_MAX.saturating_sub(member.asking.len());
-        let wanted = member
+        let room = CLAIMS_IN_FLIGHT_MAX.saturating_sub(self.pending_claims.len());
+        let wanted: Vec<ChannelId> = self
             .unclaimed
             .iter()
-            .filter(|channel| !member.asking.contains_key(*channel))
-            .take(room);
-        let wanted: Vec<ChannelId> = wanted.cloned().collect();
+            .filter(|channel| !self.pending_claims.contains_key(*channel))
+            .take(room)
+            .cloned()
+            .collect();
         for channel_id in wanted {
-            if let Some(member) = self.member() {
-                member
-                    .asking
-                    .insert(channel_id.clone(), Asking::of(Waiter::Session));
-            }
-            self.order_ask(ctx, &channel_id, ClaimOp::Acquire);
+            self.pending_claims
+                .insert(channel_id.clone(), PendingClaim::of(Waiter::Session));
+            self.request_claim(ctx, &channel_id, ClaimOp::Acquire);
         }
     }
 
-    /// A session was opened without a question: the SFU has told of it.
-    pub(crate) fn note_unclaimed(&mut self, channel_id: &ChannelId) {
-        if let Some(member) = self.member()
-            && member.ownership.token(channel_id).is_none()
-        {
-            member.unclaimed.insert(channel_id.clone());
+    /// Notes a session that the SFU reported, if its channel is not this node's.
+    pub(crate) fn track_unclaimed(&mut self, channel_id: &ChannelId) {
+        if self.ownership.token(channel_id).is_none() {
+            self.unclaimed.insert(channel_id.clone());
         }
+    }
+
+    /// Gives a channel up whose session has ended.
+    pub(crate) fn release(&mut self, ctx: &mut Ctx, node: NodeView, channel: &ChannelId) {
+        self.unclaimed.remove(channel);
+        self.ownership.end_session(channel);
+        self.take_steps(ctx, node);
     }
 }

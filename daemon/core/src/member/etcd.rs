@@ -1,8 +1,8 @@
-//! What the gate wants done in etcd, and what it hears of it.
+//! Requests to etcd, and its responses.
 //!
-//! Every order but [`EtcdRequest::ReadMembers`], [`EtcdRequest::PublishLoad`], [`EtcdRequest::Trust`],
-//! [`EtcdRequest::Distrust`] and [`EtcdRequest::NoteSetBack`] comes back, in a bounded time and with what it was about. An order may have been
-//! carried out though it came back as failed.
+//! Every request but [`EtcdRequest::ReadMembers`], [`EtcdRequest::PublishLoad`], [`EtcdRequest::Trust`],
+//! [`EtcdRequest::Distrust`] and [`EtcdRequest::NoteSetBack`] has a response, in a bounded time and with its subject. A request may
+//! have been carried out though its response says that it failed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use soramode_protocol::time::Time;
 use crate::cluster::claim::{Claim, Found, Reply};
 use crate::cluster::history::{Configuration, Fall, Refusal, Shown};
 use crate::cluster::{Incarnation, Token};
-use crate::input::{ReplyHandle, SocketId};
+use crate::handles::ReplyHandle;
 
-/// Something to be done in etcd.
+/// A request to etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EtcdRequest {
-    /// Carry out what is ordered from now on in an etcd with this `/cfg` alone: every transaction compares it.
+    /// Carry out later requests in an etcd with this `/cfg` alone: every transaction compares it.
     Trust {
         /// Byte for byte.
         configuration_text: Vec<u8>,
@@ -33,16 +33,16 @@ pub enum EtcdRequest {
         found: Vec<u8>,
         /// Revisions that show the rollback. An etcd with newer keys may be another one: the previous one, brought back.
         fall: Fall,
-        /// How this node knows.
+        /// The reason.
         why: String,
     },
     /// Write `/cfg`, where this is its text.
     Init {
-        /// Whom to answer.
+        /// The request to answer.
         reply_to: ReplyHandle,
-        /// Nothing: it is not there.
+        /// `None`: there is no `/cfg`.
         found: Option<Vec<u8>>,
-        /// What to write.
+        /// The configuration to write.
         configuration: Configuration,
     },
     /// Read the members at once, not at the next heartbeat.
@@ -56,61 +56,61 @@ pub enum EtcdRequest {
         /// Read the claims first: the node has no record of an earlier incarnation.
         reads_claims: bool,
     },
-    /// Find out whose a channel is, or make it this node's.
+    /// Read or write the claim on a channel.
     Claim {
-        /// Which.
+        /// The incarnation.
         channel_id: ChannelId,
-        /// As whom: every transaction that writes compares it.
+        /// The incarnation that requests it: every transaction that writes compares it.
         by: Incarnation,
-        /// What.
+        /// The operation.
         op: ClaimOp,
     },
-    /// Find out whose a channel is, for `Explain`: nothing is written.
+    /// Read the claim on a channel, for `Explain`.
     FindClaim {
-        /// Which.
+        /// The incarnation.
         channel_id: ChannelId,
-        /// As whom.
+        /// The incarnation that requests it.
         by: Incarnation,
     },
     /// Delete a claim whose session has ended, comparing its token.
     Release(ChannelId, Token),
     /// Write these claims anew, each by a transaction that compares its token.
     MigrateClaims {
-        /// As whom.
+        /// The incarnation that requests it.
         by: Incarnation,
-        /// Which.
+        /// The incarnation.
         claims: Vec<(ChannelId, Token)>,
     },
-    /// Tell the other nodes of the mode.
+    /// Publish the mode to the other nodes.
     Publish {
-        /// As whom.
+        /// The incarnation that requests it.
         by: Incarnation,
-        /// Which.
+        /// The incarnation.
         mode: Mode,
     },
-    /// Tell them how full the node is.
+    /// Publish the load to the other nodes.
     PublishLoad {
-        /// As whom.
+        /// The incarnation that requests it.
         by: Incarnation,
-        /// How full.
+        /// The load.
         load: Load,
     },
     /// Count the channels that each incarnation owns.
     Count,
-    /// Note an operator's word that a node is off.
+    /// Purge an absent node: an operator says that it is off.
     Purge {
-        /// Whom to answer.
+        /// The request to answer.
         reply_to: ReplyHandle,
         /// The node.
         node_name: NodeName,
-        /// Its incarnation that is there: the earlier ones alone are purged.
+        /// Its present incarnation: the earlier ones alone are purged.
         running: Option<Incarnation>,
-        /// Who says so.
+        /// The operator.
         actor: String,
     },
     /// The daemon stops, and the node has nothing: delete its member key.
     DeleteMember(Incarnation),
-    /// The daemon stops, and what it has it means to adopt when it starts again: delete nothing.
+    /// The daemon stops, and adopts its sessions when it starts again: delete nothing.
     KeepMember,
 }
 
@@ -127,7 +127,7 @@ pub enum Init {
 }
 
 impl EtcdRequest {
-    /// What comes back of it where it could not be carried out.
+    /// Returns the response for a request that could not be carried out, if it has one.
     pub fn refused(self, why: &str) -> Option<EtcdResponse> {
         match self {
             Self::Trust { .. }
@@ -176,76 +176,76 @@ impl EtcdRequest {
     }
 }
 
-/// What is wanted of a channel.
+/// An operation on the claim of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClaimOp {
-    /// To know whose it is.
+    /// Read it.
     Get,
-    /// To have it, if it is nobody's.
+    /// Create it, if there is none.
     Acquire,
-    /// To have it, if this is still its claim, and that one's owner is gone.
+    /// Replace this claim, whose owner is gone, if it is still there.
     TakeOver(Claim),
-    /// To write this claim of the node's own anew.
+    /// Write this claim of the node's own anew.
     Rewrite(Claim),
-    /// To be rid of this claim of the node's own, and then to know whose the channel is.
+    /// Delete this claim of the node's own, then read it.
     Release(Claim),
 }
 
-/// What was heard of etcd.
+/// A response of etcd.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EtcdResponse {
-    /// A linearizable read of all members: each heartbeat, and when it was ordered.
+    /// A linearizable read of all members: each heartbeat, and on request.
     MembersRead(Box<MembershipView>),
-    /// It failed.
+    /// A read of the members failed.
     MembersReadFailed(String),
-    /// What came of [`EtcdRequest::Join`].
+    /// Response to [`EtcdRequest::Join`].
     Joined(Result<Joined, String>),
-    /// What came of [`EtcdRequest::Claim`].
+    /// Response to [`EtcdRequest::Claim`].
     ClaimReplied {
         /// The channel.
         channel_id: ChannelId,
-        /// As whom it was asked.
+        /// The incarnation that requested it.
         by: Incarnation,
-        /// What came back.
+        /// The reply.
         reply: Result<Reply, String>,
     },
-    /// What came of [`EtcdRequest::FindClaim`].
+    /// Response to [`EtcdRequest::FindClaim`].
     ClaimFound {
         /// The channel.
         channel_id: ChannelId,
-        /// What stands there.
+        /// The claim.
         found: Result<Found, String>,
     },
-    /// What came of [`EtcdRequest::Release`]: whether it is certain that the claim is gone.
+    /// Response to [`EtcdRequest::Release`]: an error if the claim may still be there.
     Released(ChannelId, Token, Result<(), String>),
-    /// What came of [`EtcdRequest::MigrateClaims`]; claims of which nothing is said are to be tried again.
+    /// Response to [`EtcdRequest::MigrateClaims`]; claims without a reply are requested again.
     ClaimsMigrated {
-        /// As whom.
+        /// The incarnation that requests it.
         by: Incarnation,
         /// Some of the replies.
         replies: Vec<(ChannelId, Reply)>,
-        /// Whether more are to come.
+        /// More replies follow.
         more: bool,
     },
-    /// What came of [`EtcdRequest::Publish`].
+    /// Response to [`EtcdRequest::Publish`].
     Published(Mode, Result<(), String>),
-    /// What came of [`EtcdRequest::Purge`].
+    /// Response to [`EtcdRequest::Purge`].
     Purged {
-        /// Whom to answer.
+        /// The request to answer.
         reply_to: ReplyHandle,
         /// The node.
         node_name: NodeName,
-        /// Its incarnations that are written off, and the channels that they owed.
+        /// Its purged incarnations, and the number of their channels.
         written_off: Result<(Vec<Incarnation>, u64), String>,
     },
-    /// What came of [`EtcdRequest::Init`].
+    /// Response to [`EtcdRequest::Init`].
     Initialized {
-        /// Whom to answer.
+        /// The request to answer.
         reply_to: ReplyHandle,
-        /// What became of it.
+        /// The outcome.
         outcome: Result<Init, String>,
     },
-    /// What came of [`EtcdRequest::Count`]: the channels of each incarnation that owns any.
+    /// Response to [`EtcdRequest::Count`]: the channels of each incarnation that owns any.
     Counted(Result<Vec<Owned>, String>),
 }
 
@@ -261,7 +261,7 @@ pub struct Joined {
 /// A linearizable read of all members.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MembershipView {
-    /// When it was sent, by the boot clock: the right runs from then.
+    /// When it was sent, by the boot clock: the lease runs from then.
     pub sent: Duration,
     /// When the answer came, by the boot clock.
     pub received: Duration,
@@ -269,15 +269,15 @@ pub struct MembershipView {
     pub etcd: Shown,
     /// `/cfg`, byte for byte.
     pub configuration_text: Vec<u8>,
-    /// What stands under the node's own name.
+    /// The key under the node's own name.
     pub own: Option<Incarnation>,
-    /// The same, if this start of the daemon wrote it.
+    /// That key, if this start of the daemon wrote it.
     pub own_of_this_start: Option<Incarnation>,
-    /// The same, if a start of the daemon wrote it, with this state, since the machine booted.
+    /// That key, if a start of the daemon wrote it, with this state, since the machine booted.
     pub own_of_this_boot: Option<Incarnation>,
-    /// Everybody, the node itself among them.
+    /// All nodes, this one among them.
     pub nodes: Vec<NodeRecord>,
-    /// Incarnations that an operator has written off.
+    /// Incarnations that an operator has purged.
     pub purged: Vec<Incarnation>,
 }
 
@@ -286,15 +286,15 @@ pub struct MembershipView {
 pub struct NodeRecord {
     /// Its name.
     pub node_name: NodeName,
-    /// Its present life.
+    /// Its incarnation.
     pub incarnation: Incarnation,
-    /// Its mode, if it is one.
+    /// Its mode, if it can be read.
     pub mode: Option<Mode>,
-    /// How full it is.
+    /// Its load.
     pub load: Load,
-    /// Where clients are redirected to.
+    /// URL that clients are redirected to.
     pub signaling_url: Option<String>,
-    /// Where its API is.
+    /// URL of its API.
     pub api_url: Option<String>,
     /// Its soramoded's version.
     pub version: Option<String>,
@@ -302,14 +302,14 @@ pub struct NodeRecord {
     pub since: Option<Time>,
 }
 
-/// How full a node is.
+/// Load of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// Its connections.
     pub connections: u64,
     /// Its sessions.
     pub sessions: u64,
-    /// How many connections it may hold.
+    /// Connections that it holds at most.
     pub limit: u64,
     /// `true` if a plan is about to close it: it takes new channels after all others.
     pub is_leaving: bool,
@@ -318,26 +318,19 @@ pub struct Load {
 /// The channels that one incarnation owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owned {
-    /// Whose it is.
+    /// The node.
     pub node_name: NodeName,
-    /// Which.
+    /// The incarnation.
     pub incarnation: Incarnation,
-    /// How many, and how many of them no time gives free.
+    /// Number of the channels, and of those that no time frees.
     pub channels: OrphanedChannels,
 }
 
-/// What is to end at a fence.
+/// Sessions that a fence ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FenceScope {
     /// Everything.
     All,
     /// The session of one channel, which is another node's.
     Channel(ChannelId),
-}
-
-/// Somebody said that what a fence named has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Acknowledgement {
-    pub(crate) id: u64,
-    pub(crate) by: SocketId,
 }

@@ -1,186 +1,123 @@
-//! What a new connection would be answered: the cluster is asked as for [`Connect`](soramode_protocol::decision::Connect), by a read alone, and
-//! what comes back is judged by the same functions.
+//! `Explain`: etcd is read as for [`Connect`](soramode_protocol::decision::Connect), without a claim, and the same functions evaluate the reply.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use soramode_protocol::decision::Explain;
 use soramode_protocol::error::Error;
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
-use soramode_protocol::reply::{Answer, Reply as Told};
 
 use crate::cluster::claim::{Found, Outcome, Reply};
-use crate::effect::Action;
-use crate::gate::{Ctx, Gate};
-use crate::input::{ReplyHandle, SocketId};
+use crate::ctx::Ctx;
+use crate::handles::ReplyHandle;
 
 use super::claims::{CLAIMS_MAX, Here, ISOLATED, Newcomers, ON_ITS_WAY, PLACE_LOST, Step};
 use super::etcd::{ClaimOp, EtcdRequest};
 use super::waiters::Ruling;
+use super::{ClusterEvent, ClusterMember, NodeView};
 
 /// Requests to explain that wait for etcd at most.
 pub const EXPLAINING_MAX: usize = 64;
 
-/// How often one channel is looked for, because its owner is not known yet, before that is given up.
+/// Reads of one channel because its owner is not known yet, at most.
 const ROUNDS_MAX: u8 = 3;
 
-/// The channels that are looked for, each with the requests that wait for it.
-#[derive(Default)]
-pub(super) struct Explaining(BTreeMap<ChannelId, Looking>);
-
-#[derive(Default)]
-struct Looking {
-    reply_handles: Vec<ReplyHandle>,
-    rounds: u8,
-    /// The members are read first.
-    is_parked: bool,
-}
-
-impl Explaining {
-    /// The client on this socket is gone.
-    pub(super) fn forget(&mut self, socket: SocketId) {
-        for looking in self.0.values_mut() {
-            looking
-                .reply_handles
-                .retain(|reply_to| reply_to.socket != socket);
-        }
-    }
-
-    fn count(&self) -> usize {
-        self.0
-            .values()
-            .map(|looking| looking.reply_handles.len())
-            .sum()
-    }
-}
-
-impl Gate {
-    /// Answers at once, or, where the cluster must be asked, later.
+impl ClusterMember {
+    /// Returns the ruling on a channel if it is known now, under every mode; `None` if etcd is read first.
     pub(crate) fn explain(
         &mut self,
         ctx: &mut Ctx,
         reply_to: ReplyHandle,
-        explain: Explain,
-    ) -> Option<Answer> {
-        let Explain { channel_id } = explain;
-        let membership = self.membership;
+        channel_id: &ChannelId,
+    ) -> Result<Option<Ruling>, Error> {
         // A channel of the node's own is its own in every mode.
-        let Some(member) = self
-            .member()
-            .filter(|member| member.ownership.token(&channel_id).is_none())
-        else {
-            return Some(Ok(self.explained(&channel_id, |_| Ruling::Here)));
+        if self.ownership.token(channel_id).is_some() {
+            return Ok(Some(Ruling::Here));
+        }
+        if self.membership != Membership::Joined {
+            return Ok(Some(Ruling::Unavailable(ISOLATED.to_owned())));
+        }
+        let Some(by) = self.incarnation() else {
+            return Ok(Some(Ruling::Unavailable(ON_ITS_WAY.to_owned())));
         };
-        let cannot = |why: &str| Ruling::Unavailable(why.to_owned());
-        if membership != Membership::Joined {
-            return Some(Ok(self.explained(&channel_id, |_| cannot(ISOLATED))));
+        if self.ownership.channel_count() >= CLAIMS_MAX {
+            return Ok(Some(Ruling::Full));
         }
-        let Some(by) = member.incarnation() else {
-            return Some(Ok(self.explained(&channel_id, |_| cannot(ON_ITS_WAY))));
-        };
-        if member.ownership.channel_count() >= CLAIMS_MAX {
-            return Some(Ok(self.explained(&channel_id, |_| Ruling::Full)));
+        if self.explaining.count() >= EXPLAINING_MAX {
+            let why = "too many Explain requests are under way";
+            return Err(Error::cluster_unavailable(why));
         }
-        if member.explaining.count() >= EXPLAINING_MAX {
-            return Some(Err(Error::cluster_unavailable(
-                "too many Explain requests are under way",
-            )));
-        }
-        let is_new = !member.explaining.0.contains_key(&channel_id);
-        member
-            .explaining
-            .0
-            .entry(channel_id.clone())
-            .or_default()
-            .reply_handles
-            .push(reply_to);
+        let is_new = !self.explaining.0.contains_key(channel_id);
+        let read = self.explaining.0.entry(channel_id.clone()).or_default();
+        read.reply_handles.push(reply_to);
         if is_new {
-            Self::order(ctx, EtcdRequest::FindClaim { channel_id, by });
+            let channel_id = channel_id.clone();
+            ctx.request_etcd(EtcdRequest::FindClaim { channel_id, by });
         }
-        None
+        Ok(None)
     }
 
-    fn explained(&self, channel_id: &ChannelId, ruling: impl Fn(Mode) -> Ruling) -> Told {
-        Told::Explanation(Box::new(self.explanation(channel_id, ruling)))
-    }
-
-    /// etcd's answer for a channel that is explained.
-    pub(super) fn found(
+    /// Takes in etcd's reply about a channel that is explained.
+    pub(super) fn on_claim_found(
         &mut self,
         ctx: &mut Ctx,
+        node: NodeView,
         channel_id: &ChannelId,
         found: Result<Found, String>,
     ) {
-        let now = ctx.now.boot;
-        let Some(member) = self.member() else { return };
         if let Ok(Found {
             claim: Some(claim), ..
         }) = &found
         {
-            member.note_owner(claim.clone());
+            self.note_owner(claim.clone());
         }
         let rulings = match found {
             Err(why) => Some(Mode::ALL.map(|mode| (mode, Ruling::Unavailable(why.clone())))),
-            Ok(found) => self.rulings(channel_id, &found, now),
+            Ok(found) => self.rulings(node, channel_id, &found, ctx.now.boot),
         };
-        let Some(looking) = self
-            .member()
-            .and_then(|member| member.explaining.0.get_mut(channel_id))
-        else {
+        let Some(read) = self.explaining.0.get_mut(channel_id) else {
             return;
         };
         let rulings = match rulings {
-            None if looking.rounds < ROUNDS_MAX => {
-                (looking.rounds, looking.is_parked) = (looking.rounds.saturating_add(1), true);
-                return Self::order(ctx, EtcdRequest::ReadMembers);
+            None if read.rounds < ROUNDS_MAX => {
+                read.rounds += 1;
+                read.is_deferred = true;
+                return ctx.request_etcd(EtcdRequest::ReadMembers);
             }
-            None => Mode::ALL.map(|mode| {
-                (
-                    mode,
-                    Ruling::Unavailable("the channel's owner could not be read".to_owned()),
-                )
-            }),
+            None => {
+                let why = "the channel's owner could not be read";
+                Mode::ALL.map(|mode| (mode, Ruling::Unavailable(why.to_owned())))
+            }
             Some(rulings) => rulings,
         };
-        let reply_handles = std::mem::take(&mut looking.reply_handles);
-        if let Some(member) = self.member() {
-            member.explaining.0.remove(channel_id);
-        }
-        let ruling = |wanted| {
-            rulings
-                .iter()
-                .find(|(mode, _)| *mode == wanted)
-                .map_or(Ruling::Here, |(_, ruling)| ruling.clone())
-        };
-        let answers = reply_handles
-            .into_iter()
-            .map(|reply_to| Action::Answer(reply_to, Ok(self.explained(channel_id, ruling))));
-        ctx.effects.actions.extend(answers);
+        let reply_handles = std::mem::take(&mut read.reply_handles);
+        self.explaining.0.remove(channel_id);
+        self.events.push_back(ClusterEvent::Explained {
+            channel_id: channel_id.clone(),
+            reply_handles,
+            rulings,
+        });
     }
 
-    /// Answers all pending `Explain` calls: the cluster is unavailable.
-    pub(super) fn stop_explaining(&mut self, ctx: &mut Ctx, why: &str) {
-        let channels: Vec<ChannelId> = self
-            .member()
-            .map(|member| member.explaining.0.keys().cloned().collect())
-            .unwrap_or_default();
+    /// Answers all pending `Explain` requests: the cluster is unavailable.
+    pub(super) fn stop_explaining(&mut self, ctx: &mut Ctx, node: NodeView, why: &str) {
+        let channels: Vec<ChannelId> = self.explaining.0.keys().cloned().collect();
         for channel_id in channels {
-            self.found(ctx, &channel_id, Err(why.to_owned()));
+            self.on_claim_found(ctx, node, &channel_id, Err(why.to_owned()));
         }
     }
 
-    /// The cluster's word under each mode; nothing where the members must be read first.
+    /// Returns the ruling under each mode; `None` where the members must be read first.
     fn rulings(
         &mut self,
+        node: NodeView,
         channel_id: &ChannelId,
         found: &Found,
         now: Duration,
     ) -> Option<[(Mode, Ruling); Mode::ALL.len()]> {
         let mut unknown = false;
         let rulings = Mode::ALL.map(|mode| {
-            let ruling = self.ruling(channel_id, found, (mode, now));
+            let ruling = self.ruling(node, channel_id, found, mode, now);
             unknown |= ruling.is_none();
             (mode, ruling.unwrap_or(Ruling::Here))
         });
@@ -189,12 +126,14 @@ impl Gate {
 
     fn ruling(
         &mut self,
+        node: NodeView,
         channel_id: &ChannelId,
         found: &Found,
-        (mode, now): (Mode, Duration),
+        mode: Mode,
+        now: Duration,
     ) -> Option<Ruling> {
-        // In another mode than the present one the others would know of that.
-        let published = if mode == self.mode.mode {
+        // In another mode than the present one, the other nodes would know that mode.
+        let published = if mode == node.mode {
             found.mode
         } else {
             Some(mode)
@@ -208,7 +147,7 @@ impl Gate {
             mode: published,
             ..found.clone()
         });
-        let Some(outcome) = self.judge_reply(reply, here) else {
+        let Some(outcome) = self.evaluate_reply(reply, here) else {
             return Some(Ruling::Unavailable(PLACE_LOST.to_owned()));
         };
         let newcomers = Newcomers {
@@ -216,40 +155,35 @@ impl Gate {
             hops: 0,
             is_session: false,
         };
-        match self.next_step(outcome, &newcomers, here) {
-            // The claim would be dropped, and then the channel be nobody's.
+        match self.next_step(node, outcome, &newcomers, here) {
+            // The claim would be released, and then no node own the channel.
             Step::Ask(ClaimOp::Release(_)) => {
-                match self.next_step(Outcome::Again, &newcomers, here) {
-                    Step::Settle(ruling) => Some(ruling),
-                    Step::Own(_) | Step::GiveBack(_) | Step::Ask(_) | Step::Park | Step::Lost => {
-                        Some(Ruling::Here)
-                    }
+                match self.next_step(node, Outcome::Again, &newcomers, here) {
+                    Step::Resolve(ruling) => Some(ruling),
+                    Step::Own(_)
+                    | Step::GiveBack(_)
+                    | Step::Ask(_)
+                    | Step::ReadMembers
+                    | Step::Lost => Some(Ruling::Here),
                 }
             }
             Step::Own(_) | Step::GiveBack(_) | Step::Ask(_) => Some(Ruling::Here),
-            Step::Settle(ruling) => Some(ruling),
+            Step::Resolve(ruling) => Some(ruling),
             Step::Lost => Some(Ruling::Unavailable(PLACE_LOST.to_owned())),
-            Step::Park => None,
+            Step::ReadMembers => None,
         }
     }
 
-    /// The members have been read: the channels that waited for that are looked for again.
-    pub(super) fn explain_again(&mut self, ctx: &mut Ctx) {
-        let Some(member) = self.member() else { return };
-        let Some(by) = member.incarnation() else {
+    /// Reads the channels again that waited for a read of the members.
+    pub(super) fn retry_explaining(&mut self, ctx: &mut Ctx) {
+        let Some(by) = self.incarnation() else {
             return;
         };
-        let take_parked = |(channel, looking): (&ChannelId, &mut Looking)| {
-            std::mem::take(&mut looking.is_parked).then(|| channel.clone())
-        };
-        let parked: Vec<ChannelId> = member
-            .explaining
-            .0
-            .iter_mut()
-            .filter_map(take_parked)
-            .collect();
-        for channel_id in parked {
-            Self::order(ctx, EtcdRequest::FindClaim { channel_id, by });
+        for (channel_id, read) in &mut self.explaining.0 {
+            if std::mem::take(&mut read.is_deferred) {
+                let channel_id = channel_id.clone();
+                ctx.request_etcd(EtcdRequest::FindClaim { channel_id, by });
+            }
         }
     }
 }

@@ -1,38 +1,36 @@
-//! Into the cluster, and on in it: what a read of all members means for the node's own place.
+//! Joining the cluster and staying in it: what a read of all members means for the node's own key.
 
 use std::time::Duration;
 
-use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
 
 use crate::cluster::Incarnation;
 use crate::cluster::gone::Roll;
-use crate::effect::Record;
-use crate::gate::{Ctx, Gate};
-use crate::known::UntrackedIncarnations;
-use crate::snapshot::StoredMember;
+use crate::ctx::Ctx;
+use crate::sync::UntrackedIncarnations;
 
-use super::Member;
 use super::etcd::{EtcdRequest, Load, MembershipView, NodeRecord};
-use super::ownership_steps::{KeyWritten, NextStep, OwnKey};
+use super::ownership_steps::OwnKey;
+use super::publish::mode_to_publish;
+use super::{ClusterEvent, ClusterMember, NodeView};
 
 /// Nodes in one cluster at most.
 pub const NODES_MAX: usize = 100;
 
-/// The others are told at most this often how full the node is.
+/// Time between two publications of the load, at least.
 pub const TELL_PAUSE: Duration = Duration::from_secs(5);
 
-impl Member {
-    /// Takes in who is there and who is not.
-    fn see(&mut self, looked: &mut MembershipView, received: Duration) {
-        let nodes = std::mem::take(&mut looked.nodes);
+impl ClusterMember {
+    /// Takes in which nodes are present and which are not.
+    fn observe(&mut self, view: &mut MembershipView, received: Duration) {
+        let nodes = std::mem::take(&mut view.nodes);
         let present = nodes.iter().map(|node| node.incarnation).collect();
         self.ownership.observe(Roll {
-            revision: looked.etcd.revision,
+            revision: view.etcd.revision,
             present,
             received,
         });
-        for incarnation in looked.purged.drain(..) {
+        for incarnation in view.purged.drain(..) {
             self.ownership.purge(incarnation);
         }
         let before = std::mem::take(&mut self.nodes);
@@ -55,13 +53,13 @@ impl Member {
         self.lost.retain(|name, incarnation| {
             !self.nodes.contains_key(name) && !self.ownership.departures().is_purged(*incarnation)
         });
-        self.epoch = looked.etcd.configuration.as_ref().map_or(0, |it| it.epoch);
+        self.epoch = view.etcd.configuration.as_ref().map_or(0, |it| it.epoch);
         self.problem = None;
     }
 
     /// Describes why the node's name is in use. A registration that is not renewed expires with its lease, so one that outlasts that belongs
     /// to a node that runs.
-    fn name_in_use(&mut self, holder: Incarnation, now: Duration) -> String {
+    pub(super) fn name_in_use(&mut self, holder: Incarnation, now: Duration) -> String {
         let since = match self.name_holder {
             Some((known, since)) if known == holder => since,
             Some(_) | None => now,
@@ -79,202 +77,133 @@ impl Member {
 
 /// Returns the node's key if the node ordered it itself, and serves nothing under it: an earlier start of the daemon, which ended before it
 /// knew of it, or an order that was carried out late.
-fn unused_key(looked: &MembershipView) -> Option<Incarnation> {
-    looked
-        .own
-        .filter(|own| looked.own_of_this_boot == Some(*own))
+fn unused_key(view: &MembershipView) -> Option<Incarnation> {
+    view.own.filter(|own| view.own_of_this_boot == Some(*own))
 }
 
 /// Returns what a read shows of the node's own key.
-fn own_key(looked: &MembershipView) -> OwnKey {
+fn own_key(view: &MembershipView) -> OwnKey {
     OwnKey {
-        revision: looked.etcd.revision,
-        sent: looked.sent,
-        received: looked.received,
-        found: looked.own,
-        unused: unused_key(looked),
+        revision: view.etcd.revision,
+        sent: view.sent,
+        received: view.received,
+        found: view.own,
+        is_of_this_start: view.own == view.own_of_this_start,
+        unused: unused_key(view),
         is_full: false,
     }
 }
 
-impl Gate {
-    /// A linearizable read of all members was answered.
-    pub(super) fn looked(&mut self, ctx: &mut Ctx, mut looked: MembershipView) {
-        if !self.trusts(ctx, &mut looked) {
+impl ClusterMember {
+    /// Takes in a linearizable read of all members.
+    pub(super) fn on_members_read(
+        &mut self,
+        ctx: &mut Ctx,
+        node: NodeView,
+        mut view: MembershipView,
+    ) {
+        if !self.judge_etcd(ctx, node, &mut view) {
             return;
         }
-        let Some(member) = self.member() else { return };
-        member.see(&mut looked, ctx.now.boot);
-        // The answer to an order to join was lost: nobody else wrote this key.
-        let is_lost_reply = looked.own.is_some() && looked.own == looked.own_of_this_start;
-        if let Some(own) = looked.own.filter(|own| {
-            is_lost_reply && !member.ownership.was(*own) && !member.ownership.is_joining()
-        }) {
-            self.joined(ctx, Ok(own));
-        }
-        self.go_on(ctx, &looked);
-        self.follow_look(ctx);
-    }
-
-    /// Takes in what the read shows of the node's own key.
-    fn go_on(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
-        let now = ctx.now.boot;
-        let Some(member) = self.member() else { return };
+        self.observe(&mut view, ctx.now.boot);
         let read = OwnKey {
-            is_full: member.nodes.len() >= NODES_MAX,
-            ..own_key(looked)
+            is_full: self.nodes.len() >= NODES_MAX,
+            ..own_key(&view)
         };
-        let next = member.ownership.on_own_key_read(&read, now);
-        self.follow_own_key(ctx, next);
+        self.ownership.on_own_key_read(&read, ctx.now.boot);
+        self.take_steps(ctx, node);
+        self.events.push_back(ClusterEvent::MembersRead);
     }
 
-    fn follow_own_key(&mut self, ctx: &mut Ctx, next: NextStep) {
-        let now = ctx.now;
-        match next {
-            NextStep::Wait => {}
-            NextStep::Renewed => {
-                if let Some(member) = self.member() {
-                    member.renewed_at = Some(now.wall);
-                }
-                self.watch_right(ctx);
-                self.set_membership_timer(now.boot);
-            }
-            NextStep::Fence => self.fence_all(ctx),
-            NextStep::Activated {
-                incarnation,
-                is_first,
-            } => self.enter(ctx, incarnation, is_first),
-            NextStep::Join { give_up } => self.order_join(ctx, give_up),
-            NextStep::NameInUse(holder) => {
-                if let Some(member) = self.member() {
-                    let why = member.name_in_use(holder, now.boot);
-                    member.problem = Some(why);
-                }
-            }
-            NextStep::ClusterFull => self.note_problem(format!(
-                "the cluster already has {NODES_MAX} nodes, the maximum"
-            )),
-            NextStep::Migrate => self.readopt_rest(ctx),
+    /// Renews the lease by a read, before deadlines are checked: the step may be late, and the lease have been renewed in time.
+    pub(crate) fn renew_first(&mut self, ctx: &mut Ctx, node: NodeView, view: &MembershipView) {
+        if self.trust.takes(view) {
+            self.ownership.renew(&own_key(view), ctx.now.boot);
+            self.take_steps(ctx, node);
         }
     }
 
-    /// Before a deadline is looked at: the daemon may have been held up, and the right have been renewed meanwhile.
-    pub(crate) fn renew_first(&mut self, ctx: &mut Ctx, looked: &MembershipView) {
-        let now = ctx.now.boot;
-        let Some(member) = self.member() else { return };
-        if member.ownership.is_confirmed_by(looked.own) && member.trust.takes(looked) {
-            let next = member.ownership.renew(&own_key(looked), now);
-            self.follow_own_key(ctx, next);
+    pub(super) fn request_join(
+        &mut self,
+        ctx: &mut Ctx,
+        node: NodeView,
+        give_up: Option<Incarnation>,
+    ) {
+        let mode = mode_to_publish(node.mode);
+        self.publication.joining(mode);
+        let reads_claims = node.sync.untracked() == Some(&UntrackedIncarnations::Unread);
+        ctx.request_etcd(EtcdRequest::Join {
+            mode,
+            give_up,
+            reads_claims,
+        });
+    }
+
+    /// Takes in that the member key was written.
+    pub(crate) fn on_joined(&mut self, ctx: &mut Ctx, node: NodeView, incarnation: Incarnation) {
+        self.ownership.on_key_written(incarnation);
+        self.take_steps(ctx, node);
+    }
+
+    /// Takes in that the member key was not written.
+    pub(super) fn on_join_failed(&mut self, why: String) {
+        // If not, this is the late response to an earlier request.
+        if self.ownership.on_join_failed() {
+            self.problem = Some(why);
+            self.publication.not_joined();
         }
     }
 
-    fn order_join(&mut self, ctx: &mut Ctx, give_up: Option<Incarnation>) {
-        let mode = self.mode_to_publish();
-        if let Some(member) = self.member() {
-            member.publication.joining(mode);
-        }
-        let reads_claims = self.known.untracked() == Some(&UntrackedIncarnations::Unread);
-        Self::order(
-            ctx,
-            EtcdRequest::Join {
-                mode,
-                give_up,
-                reads_claims,
-            },
-        );
-    }
-
-    /// The member key was written, or not.
-    pub(super) fn joined(&mut self, ctx: &mut Ctx, joined: Result<Incarnation, String>) {
-        let Some(member) = self.member() else { return };
-        let incarnation = match joined {
-            Ok(incarnation) => incarnation,
-            // An earlier order's answer, that came late.
-            Err(_) if member.ownership.is_key_written() => return,
-            Err(why) => {
-                member.problem = Some(why);
-                member.publication.not_joined();
-                return member.ownership.abort_join();
-            }
-        };
-        let next = member.ownership.on_key_written(incarnation);
-        if next == KeyWritten::Ignored {
-            return;
-        }
-        let published = member.publication.joined();
-        member.told = None;
+    /// The member key holds the node's mode.
+    pub(super) fn on_key_written(&mut self, ctx: &mut Ctx, node: NodeView) {
+        let published = self.publication.joined();
+        self.published_load = None;
         if let Some(mode) = published {
-            self.answer_published(ctx, mode);
-        }
-        match next {
-            KeyWritten::Ignored => {}
-            KeyWritten::Migrate => self.readopt_rest(ctx),
-            KeyWritten::ReadMembers => Self::order(ctx, EtcdRequest::ReadMembers),
+            self.answer_published(ctx, node, mode);
         }
     }
 
-    /// A read that was sent then shows the node's own key: its right begins.
-    fn enter(&mut self, ctx: &mut Ctx, incarnation: Incarnation, is_first: bool) {
-        let (now, wall) = (ctx.now.boot, ctx.now.wall);
-        let Some(member) = self.member() else { return };
-        let terms = member.settings.terms;
-        member.renewed_at = Some(wall);
-        let has_untracked = self.known.untracked().is_some();
-        let stored = StoredMember {
-            incarnation,
-            fence_after: terms.fence_after,
-            has_untracked,
-        };
-        ctx.effects.records.push(Record::Member(Some(stored)));
-        self.store_known(ctx, 0);
+    /// The lease begins: a read that was sent after the key was written shows it.
+    pub(super) fn on_activated(&mut self, ctx: &mut Ctx, node: NodeView, is_first: bool) {
+        self.renewed_at = Some(ctx.now.wall);
+        self.store_etcd(ctx, 0);
         if is_first {
             self.set_membership(ctx, Membership::Joined);
         }
-        self.watch_right(ctx);
-        self.set_membership_timer(now);
+        self.check_lease(ctx, node);
+        self.set_membership_timer(ctx);
     }
 
-    /// Does what waited for a read, since etcd answers.
-    fn follow_look(&mut self, ctx: &mut Ctx) {
-        self.check_untracked(ctx);
-        self.retry_releases(ctx);
-        self.ask_again(ctx);
-        self.explain_again(ctx);
-        self.claim_unclaimed(ctx);
-        self.tell(ctx);
-        if let Some(member) = self.member() {
-            member.publication.try_again();
-        }
-        self.publish(ctx);
+    /// Does everything that waited for a read, since etcd answers.
+    pub(crate) fn after_members_read(&mut self, ctx: &mut Ctx, node: NodeView) {
+        self.check_untracked(ctx, node);
+        self.releases.retry(ctx);
+        self.retry_deferred_claims(ctx);
+        self.retry_explaining(ctx);
+        self.claim_unclaimed(ctx, node);
+        self.publish_load(ctx, node);
+        self.publication.try_again();
+        self.publish_mode(ctx, node.mode);
     }
 
-    fn tell(&mut self, ctx: &mut Ctx) {
+    fn publish_load(&mut self, ctx: &mut Ctx, node: NodeView) {
         let now = ctx.now.boot;
         let load = Load {
-            connections: self.sessions.connection_count(),
-            sessions: self.sessions.session_count(),
-            limit: self.settings.max_connections,
-            is_leaving: self.plans.is_leaving(),
+            connections: node.sessions.connection_count(),
+            sessions: node.sessions.session_count(),
+            limit: self.max_connections,
+            is_leaving: node.is_leaving,
         };
-        let Some(member) = self.member() else { return };
-        let Some(by) = member.incarnation() else {
+        let Some(by) = self.incarnation() else {
             return;
         };
-        let is_new = member.told.is_none_or(|(at, told)| {
-            told.is_leaving != load.is_leaving
-                || told != load && now.saturating_sub(at) >= TELL_PAUSE
+        let is_due = self.published_load.is_none_or(|(at, before)| {
+            before.is_leaving != load.is_leaving
+                || before != load && now.saturating_sub(at) >= TELL_PAUSE
         });
-        if is_new {
-            member.told = Some((now, load));
-            Self::order(ctx, EtcdRequest::PublishLoad { by, load });
-        }
-    }
-
-    /// Returns the mode that the other nodes are to know: a node that is `initial` because it was isolated goes back to `normal`.
-    pub(super) fn mode_to_publish(&self) -> Mode {
-        match self.mode.mode {
-            Mode::Initial => Mode::Normal,
-            mode @ (Mode::Normal | Mode::BlockNewSession | Mode::BlockNewConnection) => mode,
+        if is_due {
+            self.published_load = Some((now, load));
+            ctx.request_etcd(EtcdRequest::PublishLoad { by, load });
         }
     }
 }

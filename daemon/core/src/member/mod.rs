@@ -1,24 +1,32 @@
-//! The node as a member of its cluster: what it holds of it, and how its right decides its membership.
+//! The node as a member of its cluster, a state machine of its own: inputs and a view of the node go in, effects and events come out.
 //!
-//! The decisions are those of [`cluster`](crate::cluster); here they meet the gate's mode, sessions and clients.
+//! The decisions are those of [`cluster`](crate::cluster) and of [`Ownership`].
 
 pub mod claims;
+mod count_channels;
 pub mod counts;
 pub mod etcd;
+mod events;
 pub mod explain;
+mod explaining;
 pub mod fence;
+mod fences;
 pub mod join;
+mod judge_etcd;
+mod member_state;
 pub mod ownership;
 pub mod ownership_steps;
+mod publication;
 mod publish;
-mod readoption;
-mod release;
+mod releases;
+mod resolve;
+mod steps;
 pub mod trust;
 mod untracked;
 mod view;
 mod waiters;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use soramode_protocol::cluster::Claim as OfferedClaim;
@@ -29,52 +37,63 @@ use soramode_protocol::time::Time;
 
 use crate::cluster::join::{Past, PastSessions};
 use crate::cluster::{Incarnation, Token};
-use crate::effect::{Action, Record};
-use crate::gate::{Ctx, Gate};
+use crate::ctx::Ctx;
+use crate::effect::Record;
 use crate::input::HostState;
-use crate::snapshot::{ClusterSettings, Stored, StoredMember};
+use crate::snapshot::{ClusterSettings, Settings, Stored, StoredMember};
+use crate::timers::Timer;
 use counts::Counts;
 use etcd::{EtcdRequest, EtcdResponse, Joined, Load, NodeRecord};
-use explain::Explaining;
-use fence::Fences;
+pub(crate) use events::{ClusterEvent, NodeView};
+use explaining::Explaining;
+use fences::Fences;
 use ownership::Ownership;
-use publish::Publication;
-use release::Releases;
+use publication::Publication;
+pub(crate) use publication::{Opening, with_published};
+use releases::Releases;
 use trust::Trust;
-use waiters::Asking;
-pub(crate) use waiters::{Ruling, Waiter, retry_after};
+pub(crate) use waiters::{CannotClaim, Ruling, Waiter, retry_after};
+use waiters::{PendingClaim, millis};
 
 /// Nodes that are remembered as gone, for lists.
 const LOST_MAX: usize = 1_024;
 
-/// What the node holds of its cluster.
-pub(crate) struct Member {
-    pub(crate) settings: ClusterSettings,
+/// The node as a member of its cluster.
+pub(crate) struct ClusterMember {
+    node_name: NodeName,
+    max_connections: u64,
+    settings: ClusterSettings,
+    membership: Membership,
+    membership_since: Option<Time>,
+    /// Events that the rest of the node has not followed yet.
+    events: VecDeque<ClusterEvent>,
     ownership: Ownership,
-    /// Channels with a session that nobody claimed: the SFU told of it.
+    /// Channels with a session that no node has claimed: the SFU reported it.
     unclaimed: BTreeSet<ChannelId>,
-    asking: BTreeMap<ChannelId, Asking>,
+    /// Channels whose owner is being read or claimed.
+    pending_claims: BTreeMap<ChannelId, PendingClaim>,
     releases: Releases,
     fences: Fences,
     publication: Publication,
     nodes: BTreeMap<NodeName, NodeRecord>,
-    /// Nodes that were seen, or that claims name, and that are not there.
+    /// Absent nodes that were present once, or that claims name.
     lost: BTreeMap<NodeName, Incarnation>,
     epoch: u64,
     trust: Trust,
     renewed_at: Option<Time>,
-    pub(crate) membership_since: Option<Time>,
-    /// When the others were told how full the node is, and what.
-    told: Option<(Duration, Load)>,
+    /// The load that was published last, and when.
+    published_load: Option<(Duration, Load)>,
     counts: Counts,
     explaining: Explaining,
-    /// The incarnation that holds the node's name, and when it was first seen to.
+    /// The incarnation that holds the node's name, and when a read first showed it.
     name_holder: Option<(Incarnation, Duration)>,
     problem: Option<String>,
 }
 
-impl Member {
-    pub(crate) fn new(settings: ClusterSettings, stored: &mut Stored) -> Self {
+impl ClusterMember {
+    /// Creates the member of a node that starts, if its settings have a cluster.
+    pub(crate) fn new(settings: &Settings, stored: &mut Stored) -> Option<Self> {
+        let cluster = settings.cluster.clone()?;
         let past = stored.member.take().map(
             |StoredMember {
                  incarnation,
@@ -87,44 +106,186 @@ impl Member {
             },
         );
         let owned = std::mem::take(&mut stored.claims);
-        Self {
-            ownership: Ownership::new(settings.terms, past, owned),
-            settings,
+        Some(Self {
+            node_name: settings.node_name.clone(),
+            max_connections: settings.max_connections,
+            membership: Membership::Fenced,
+            membership_since: None,
+            events: VecDeque::new(),
+            ownership: Ownership::new(cluster.terms, past, owned, cluster.fault),
             unclaimed: BTreeSet::new(),
-            asking: BTreeMap::new(),
+            pending_claims: BTreeMap::new(),
             releases: Releases::default(),
             fences: Fences::default(),
             publication: Publication::default(),
             nodes: BTreeMap::new(),
             lost: BTreeMap::new(),
             epoch: 0,
-            trust: Trust::new(stored.etcd.take()),
+            trust: Trust::new(stored.etcd.take(), cluster.fault),
+            settings: cluster,
             renewed_at: None,
-            membership_since: None,
-            told: None,
+            published_load: None,
             counts: Counts::default(),
             explaining: Explaining::default(),
             name_holder: None,
             problem: None,
-        }
+        })
     }
 
-    /// Number of nodes that are there and open, but for this one. A node that is about to close is not counted.
-    pub(crate) fn open_nodes_but(&self, node_name: &NodeName) -> usize {
+    /// Takes in the start. Returns whether the sessions of earlier incarnations have ended with the machine.
+    pub(crate) fn begin(&mut self, ctx: &mut Ctx, node: NodeView, host: HostState) -> bool {
+        let channels: BTreeSet<ChannelId> = node.sessions.channels().cloned().collect();
+        self.unclaimed = channels
+            .iter()
+            .filter(|channel| self.ownership.token(channel).is_none())
+            .cloned()
+            .collect();
+        let is_past_over = host == HostState::Rebooted && self.ownership.end_previous();
+        let left: Vec<ChannelId> = self
+            .ownership
+            .channels()
+            .filter(|channel| !channels.contains(*channel))
+            .cloned()
+            .collect();
+        for channel in left {
+            self.release(ctx, node, &channel);
+        }
+        is_past_over
+    }
+
+    /// Returns the next event that the rest of the node has to follow.
+    pub(crate) fn poll_event(&mut self) -> Option<ClusterEvent> {
+        self.events.pop_front()
+    }
+
+    pub(crate) const fn membership(&self) -> Membership {
+        self.membership
+    }
+
+    /// Number of other nodes that are present and open. A node that is about to close is not counted.
+    pub(crate) fn open_others(&self) -> usize {
         let is_open = |node: &&NodeRecord| {
-            node.node_name != *node_name && node.mode == Some(Mode::Normal) && !node.load.is_leaving
+            node.node_name != self.node_name
+                && node.mode == Some(Mode::Normal)
+                && !node.load.is_leaving
         };
         self.nodes.values().filter(is_open).count()
     }
 
-    /// As whom the node may write, if it may.
+    /// Returns whether an operator's change to `normal` waits until it is published.
+    pub(crate) const fn is_opening(&self) -> bool {
+        !self.publication.openings.is_empty()
+    }
+
+    fn set_membership(&mut self, ctx: &Ctx, membership: Membership) {
+        // A fenced node has no lease left that could still run: it becomes joined, not isolated.
+        let is_past = self.membership == Membership::Fenced && membership == Membership::Isolated;
+        if self.membership == membership || is_past {
+            return;
+        }
+        self.membership = membership;
+        self.membership_since = Some(ctx.now.wall);
+        self.events
+            .push_back(ClusterEvent::MembershipChanged(membership));
+    }
+
+    /// Compares the membership with the lease as it is now. This happens at each step, so a timer that comes late changes nothing.
+    pub(crate) fn check_lease(&mut self, ctx: &mut Ctx, node: NodeView) {
+        let Some(lease) = self.ownership.lease() else {
+            return;
+        };
+        let membership = self.membership_of(lease, ctx.now.boot);
+        if membership == self.membership {
+            return;
+        }
+        match membership {
+            // A lease that was renewed in time goes on.
+            Membership::Joined | Membership::Isolated => self.set_membership(ctx, membership),
+            Membership::Fenced | Membership::Standalone => {
+                self.ownership.give_up();
+                self.take_steps(ctx, node);
+            }
+        }
+        self.set_membership_timer(ctx);
+    }
+
+    fn set_membership_timer(&self, ctx: &mut Ctx) {
+        let lease = self.ownership.lease();
+        match lease.and_then(|lease| lease.next_deadline(ctx.now.boot)) {
+            Some(at) => ctx.timers.set(Timer::Membership, at),
+            None => ctx.timers.cancel(Timer::Membership),
+        }
+    }
+
+    /// Takes in a response of etcd.
+    pub(crate) fn on_etcd(&mut self, ctx: &mut Ctx, node: NodeView, response: EtcdResponse) {
+        match response {
+            EtcdResponse::MembersRead(view) => self.on_members_read(ctx, node, *view),
+            EtcdResponse::MembersReadFailed(why) => {
+                self.trust.read_failed(why.clone());
+                self.problem = Some(why);
+            }
+            EtcdResponse::Joined(Ok(Joined {
+                incarnation,
+                owners,
+            })) => {
+                self.on_own_claims_read(ctx, node, owners);
+                // The record of the new incarnation depends on the claims.
+                self.events.push_back(ClusterEvent::Joined(incarnation));
+            }
+            EtcdResponse::Joined(Err(why)) => self.on_join_failed(why),
+            EtcdResponse::ClaimReplied {
+                channel_id,
+                by,
+                reply,
+            } => self.on_claim_replied(ctx, node, channel_id, by, reply),
+            EtcdResponse::ClaimFound { channel_id, found } => {
+                self.on_claim_found(ctx, node, &channel_id, found);
+            }
+            EtcdResponse::Released(channel_id, token, outcome) => {
+                self.releases
+                    .on_answered(ctx, (channel_id, token), &outcome);
+            }
+            EtcdResponse::ClaimsMigrated { by, replies, more } => {
+                self.on_claims_migrated(ctx, node, by, replies);
+                if !more {
+                    self.on_migration_answered(ctx, node);
+                }
+            }
+            EtcdResponse::Published(mode, outcome) => self.on_published(ctx, mode, outcome),
+            EtcdResponse::Purged {
+                reply_to,
+                node_name,
+                written_off,
+            } => self.on_purged(ctx, reply_to, node_name, written_off),
+            EtcdResponse::Initialized { reply_to, outcome } => {
+                Self::on_initialized(ctx, reply_to, outcome);
+            }
+            EtcdResponse::Counted(owned) => self.on_counted(ctx, node, owned),
+        }
+    }
+
+    /// Takes in that the daemon stops: a node that has nothing leaves; one that has sessions means to go on with them.
+    pub(crate) fn shut_down(&mut self, ctx: &mut Ctx, node: NodeView) {
+        self.store_etcd(ctx, 0);
+        let is_empty = node.sessions.session_count() == 0;
+        let leaves =
+            is_empty && self.ownership.channel_count() == 0 && self.pending_claims.is_empty();
+        let incarnation = self.incarnation().filter(|_| leaves);
+        if incarnation.is_some() {
+            ctx.record(Record::Member(None));
+        }
+        ctx.request_etcd(incarnation.map_or(EtcdRequest::KeepMember, EtcdRequest::DeleteMember));
+    }
+
+    /// Returns the incarnation that the node may write as, if it may.
     fn incarnation(&self) -> Option<Incarnation> {
         self.ownership
             .incarnation()
             .filter(|_| !self.trust.refuses())
     }
 
-    /// Remembers a node as gone; one that was purged is of no concern any more, whatever still names it.
+    /// Remembers an absent node; one that was purged is of no concern any more, whatever still names it.
     fn lose(&mut self, node: NodeName, incarnation: Incarnation) {
         if self.ownership.departures().is_purged(incarnation) {
             return;
@@ -134,174 +295,19 @@ impl Member {
             self.lost.pop_first();
         }
     }
-}
 
-/// Whole milliseconds, rounded down: what is promised is never more than there is.
-pub(crate) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-impl Gate {
-    /// The node as a member, where it is one: everything in this module begins with it.
-    pub(crate) fn member(&mut self) -> Option<&mut Member> {
-        self.member.as_deref_mut()
-    }
-
-    /// Sessions without a claim, and claims without a session, of before the start.
-    pub(crate) fn begin_member(&mut self, ctx: &mut Ctx, host: HostState) {
-        let channels: BTreeSet<ChannelId> = self.channels();
-        let Some(member) = self.member() else { return };
-        member.unclaimed = channels
-            .iter()
-            .filter(|channel| member.ownership.token(channel).is_none())
-            .cloned()
-            .collect();
-        if host == HostState::Rebooted && member.ownership.end_previous() {
-            self.known.set_untracked(None);
-        }
-        let Some(member) = self.member() else { return };
-        let left: Vec<ChannelId> = member
-            .ownership
-            .channels()
-            .filter(|channel| !channels.contains(*channel))
-            .cloned()
-            .collect();
-        for channel in left {
-            self.release(ctx, &channel);
-        }
-    }
-
-    fn channels(&self) -> BTreeSet<ChannelId> {
-        let rows = self
-            .sessions
-            .by_age(None)
-            .filter_map(|slot| self.sessions.session(slot));
-        rows.map(|row| row.channel_id.clone()).collect()
-    }
-
-    /// The right as it is now. A timer that comes late changes nothing: this is compared at each step.
-    pub(crate) fn watch_right(&mut self, ctx: &mut Ctx) {
-        let now = ctx.now.boot;
-        let Some(right) = self
-            .member
-            .as_deref()
-            .and_then(|member| member.ownership.lease())
-        else {
-            return;
-        };
-        let membership = self.membership_of(right, now);
-        if membership == self.membership {
-            return;
-        }
-        match membership {
-            // A right that was confirmed in time goes on; one that has begun says so where it begins.
-            Membership::Joined => self.set_membership(ctx, Membership::Joined),
-            Membership::Isolated => self.set_membership(ctx, Membership::Isolated),
-            Membership::Fenced | Membership::Standalone => self.fence_all(ctx),
-        }
-        self.set_membership_timer(now);
-    }
-
-    fn set_membership_timer(&mut self, now: Duration) {
-        let right = self.member().and_then(|member| member.ownership.lease());
-        match right.and_then(|right| right.next_deadline(now)) {
-            Some(at) => self.timers.set(crate::timers::Timer::Membership, at),
-            None => self.timers.cancel(crate::timers::Timer::Membership),
-        }
-    }
-
-    /// What was heard of etcd.
-    pub(crate) fn heard(&mut self, ctx: &mut Ctx, heard: EtcdResponse) {
-        if self.member.is_none() {
-            return;
-        }
-        match heard {
-            EtcdResponse::MembersRead(looked) => self.looked(ctx, *looked),
-            EtcdResponse::MembersReadFailed(why) => {
-                if let Some(member) = self.member() {
-                    member.trust.read_failed(why.clone());
-                }
-                self.note_problem(why);
-            }
-            EtcdResponse::Joined(Err(why)) => self.joined(ctx, Err(why)),
-            EtcdResponse::Joined(Ok(Joined {
-                incarnation,
-                owners,
-            })) => {
-                self.on_own_claims_read(ctx, owners);
-                self.joined(ctx, Ok(incarnation));
-            }
-            EtcdResponse::ClaimReplied {
-                channel_id,
-                by,
-                reply,
-            } => self.asked(ctx, channel_id, (by, reply)),
-            EtcdResponse::ClaimFound { channel_id, found } => self.found(ctx, &channel_id, found),
-            EtcdResponse::Released(channel_id, token, outcome) => {
-                self.released(ctx, (channel_id, token), &outcome);
-            }
-            EtcdResponse::ClaimsMigrated { by, replies, more } => {
-                self.readopted(ctx, by, (replies, more));
-            }
-            EtcdResponse::Published(mode, outcome) => self.published(ctx, mode, outcome),
-            EtcdResponse::Purged {
-                reply_to,
-                node_name,
-                written_off,
-            } => self.purged(ctx, reply_to, (node_name, written_off)),
-            EtcdResponse::Initialized { reply_to, outcome } => {
-                Self::initialized(ctx, reply_to, outcome);
-            }
-            EtcdResponse::Counted(owned) => self.counted(ctx, owned),
-        }
-    }
-
-    fn note_problem(&mut self, why: String) {
-        if let Some(member) = self.member() {
-            member.problem = Some(why);
-        }
-    }
-
-    fn order(ctx: &mut Ctx, order: EtcdRequest) {
-        ctx.effects.actions.push(Action::Etcd(Box::new(order)));
-    }
-
-    /// A node that has nothing leaves when its daemon stops; one that has sessions means to go on with them.
-    pub(crate) fn leave(&mut self, ctx: &mut Ctx) {
-        if self.member.is_none() {
-            return;
-        }
-        self.store_known(ctx, 0);
-        let is_empty = self.sessions.session_count() == 0;
-        let Some(member) = self.member() else { return };
-        let leaves = is_empty && member.ownership.channel_count() == 0 && member.asking.is_empty();
-        let incarnation = member.incarnation().filter(|_| leaves);
-        if incarnation.is_some() {
-            ctx.effects.records.push(Record::Member(None));
-        }
-        Self::order(
-            ctx,
-            incarnation.map_or(EtcdRequest::KeepMember, EtcdRequest::DeleteMember),
-        );
-    }
-
-    /// The claim that goes out with an offer.
+    /// Returns the claim that an offer carries.
     pub(crate) fn claim_of(&self, channel_id: &ChannelId, now: Duration) -> Option<OfferedClaim> {
-        let member = self.member.as_deref()?;
-        let Token(token) = member.ownership.token(channel_id)?;
+        let Token(token) = self.ownership.token(channel_id)?;
         Some(OfferedClaim {
             token,
-            epoch: member.epoch,
-            valid_for_ms: member.ownership.valid_for(now).map(millis),
+            epoch: self.epoch,
+            valid_for_ms: self.ownership.valid_for(now).map(millis),
         })
     }
 
-    /// The token that goes out with a session's events.
+    /// Returns the token that a session's events carry.
     pub(crate) fn token_of(&self, channel_id: &ChannelId) -> Option<u64> {
-        self.member
-            .as_deref()?
-            .ownership
-            .token(channel_id)
-            .map(|Token(token)| token)
+        self.ownership.token(channel_id).map(|Token(token)| token)
     }
 }

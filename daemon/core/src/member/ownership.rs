@@ -1,12 +1,11 @@
 //! Ownership, which safety rests on: the node's lease, its member key, and the channels that it owns under them.
 //!
-//! Decisions alone: the gate carries them out, and asks etcd. No channel may be served by two nodes, in any order of answers, late and lost
-//! ones among them.
+//! Decisions alone: the gate takes the [steps](NextStep) that follow. No channel may be served twice, in any order of answers, late or lost.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use soramode_protocol::id::ChannelId;
+use soramode_protocol::id::{ChannelId, NodeName};
 use soramode_protocol::mode::Mode;
 
 use crate::cluster::claim::{Me, Outcome, Reply, judge};
@@ -15,8 +14,10 @@ use crate::cluster::join::{Join, Past, PastSessions, how_to_join};
 use crate::cluster::readopt::{Readopted, Readoption};
 use crate::cluster::right::{Renewal, Right, ValidFor};
 use crate::cluster::{FenceAfter, Incarnation, LeaseTerms, Token};
+use crate::fault::{Fault, PlantedFault};
 
-use super::ownership_steps::{KeyWritten, Migration, NextStep, OwnKey};
+use super::member_state::MemberState;
+use super::ownership_steps::{NextStep, OwnKey};
 
 /// Lease and member key of the node, and the channels that it owns.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,21 +35,9 @@ pub struct Ownership {
     /// Claims are being written anew; nothing more is requested before that has come back.
     is_migrating: bool,
     departures: Gone,
-}
-
-/// State of the node's member key.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum MemberState {
-    /// There is none, or none that the node knows to be its own.
-    Left,
-    /// It is being written. If there is a lease, the key is to hold what that held.
-    Joining,
-    /// It is there, and claims are being written anew under it.
-    Migrating(Readoption),
-    /// It is there; its lease begins with the next read that shows it.
-    AwaitingConfirmation(Incarnation),
-    /// The lease is that of the member key.
-    Active,
+    /// Steps that the gate has not taken yet.
+    steps: VecDeque<NextStep>,
+    fault: PlantedFault,
 }
 
 impl Ownership {
@@ -57,6 +46,7 @@ impl Ownership {
         terms: LeaseTerms,
         previous: Option<Past>,
         owned: impl IntoIterator<Item = (ChannelId, Token)>,
+        fault: PlantedFault,
     ) -> Self {
         Self {
             terms,
@@ -67,8 +57,15 @@ impl Ownership {
             ended_incarnations: BTreeSet::new(),
             owned: owned.into_iter().collect(),
             is_migrating: false,
-            departures: Gone::default(),
+            departures: Gone::new(fault),
+            steps: VecDeque::new(),
+            fault,
         }
+    }
+
+    /// Takes out the next step.
+    pub fn next_step(&mut self) -> Option<NextStep> {
+        self.steps.pop_front()
     }
 
     /// Returns the incarnation that the node may write as.
@@ -102,7 +99,7 @@ impl Ownership {
 
     /// Returns whether this is the incarnation of the newest member key.
     pub fn is_key(&self, incarnation: Incarnation) -> bool {
-        self.key() == Some(incarnation)
+        self.key() == Some(incarnation) || self.fault.is(Fault::ClaimUnderLostKey)
     }
 
     /// Returns whether this was one of the node's incarnations since the start.
@@ -144,6 +141,7 @@ impl Ownership {
     pub fn valid_for(&self, now: Duration) -> Option<Duration> {
         match self.lease.as_ref().map(|lease| lease.valid_for(now)) {
             None | Some(ValidFor::Over) => Some(Duration::ZERO),
+            Some(ValidFor::For(_)) if self.fault.is(Fault::LeaseWithoutEnd) => None,
             Some(ValidFor::For(time)) => Some(time),
             Some(ValidFor::Always) => None,
         }
@@ -169,70 +167,88 @@ impl Ownership {
         }
     }
 
-    /// Returns whether a read shows the key of the lease.
-    pub fn is_confirmed_by(&self, found: Option<Incarnation>) -> bool {
-        self.is_active() && found.is_some() && found == self.key()
-    }
-
     /// Takes in what a read of the members shows of the node's own key.
-    pub fn on_own_key_read(&mut self, read: &OwnKey, now: Duration) -> NextStep {
+    pub fn on_own_key_read(&mut self, read: &OwnKey, now: Duration) {
+        // The answer to an order to join was lost: nobody else wrote this key.
+        if let Some(own) = read.found.filter(|_| read.is_of_this_start)
+            && !self.was(own)
+            && !self.is_joining()
+        {
+            self.on_key_written(own);
+        }
         // A key is created at the revision that is its incarnation: an earlier read, answered late, says nothing of it.
         if self
             .key()
             .is_some_and(|Incarnation(created)| read.revision < created)
         {
-            return NextStep::Wait;
+            return;
         }
         match &self.state {
-            MemberState::Joining => NextStep::Wait,
+            MemberState::Joining => {}
             MemberState::Left => self.join(read),
             MemberState::Active if read.found == self.key() => self.renew(read, now),
-            MemberState::Active => {
-                self.state = MemberState::Joining;
-                NextStep::Join {
-                    give_up: read.unused,
-                }
-            }
+            MemberState::Active => self.order_join(read.unused),
             MemberState::Migrating(migration) if read.found == Some(migration.next()) => {
-                NextStep::Migrate
+                self.migrate();
             }
             MemberState::AwaitingConfirmation(incarnation) if read.found == Some(*incarnation) => {
-                self.activate(*incarnation, read.sent)
+                self.activate(*incarnation, read.sent);
             }
             MemberState::Migrating(_) | MemberState::AwaitingConfirmation(_) => {
                 self.abort_join();
-                self.on_own_key_read(read, now)
+                self.on_own_key_read(read, now);
             }
         }
     }
 
-    /// Renews the lease by a read that showed its key.
-    pub fn renew(&mut self, read: &OwnKey, now: Duration) -> NextStep {
-        let Some(lease) = &mut self.lease else {
-            return NextStep::Wait;
+    /// Renews the lease by a read that shows its key; any other changes nothing.
+    pub fn renew(&mut self, read: &OwnKey, now: Duration) {
+        let is_shown = self.is_active() && read.found == self.key();
+        let Some(lease) = self.lease.as_mut().filter(|_| is_shown) else {
+            return;
         };
-        match lease.confirm(read.sent, read.received.min(now)) {
-            Renewal::Prolonged => NextStep::Renewed,
-            Renewal::Over => NextStep::Fence,
+        let received = read.received.min(now);
+        let sent = if self.fault.is(Fault::LeaseFromAnswer) {
+            received
+        } else {
+            read.sent
+        };
+        match lease.confirm(sent, received) {
+            Renewal::Prolonged => self.steps.push_back(NextStep::Renewed),
+            Renewal::Over => self.give_up(),
         }
     }
 
-    fn join(&mut self, read: &OwnKey) -> NextStep {
-        let give_up = match (how_to_join(self.previous, read.found), read.found) {
-            (Join::EndSessions, _) => return NextStep::Fence,
-            (Join::NameInUse, _) if read.unused.is_some() => read.unused,
-            (Join::NameInUse, Some(holder)) => return NextStep::NameInUse(holder),
-            (Join::Adopt(incarnation), _) => return self.activate(incarnation, read.sent),
-            (Join::Create | Join::Readopt, _) if read.is_full => return NextStep::ClusterFull,
-            (Join::GiveUp(incarnation), _) => Some(incarnation),
-            (Join::Create | Join::Readopt | Join::NameInUse, _) => None,
-        };
+    fn join(&mut self, read: &OwnKey) {
+        match (how_to_join(self.previous, read.found), read.found) {
+            (Join::EndSessions, _) if self.fault.is(Fault::JoinWithoutEnding) => {
+                self.previous = self.previous.map(|past| Past {
+                    sessions: PastSessions::Over,
+                    ..past
+                });
+                self.ended_incarnations.extend(&self.incarnations);
+            }
+            (Join::EndSessions, _) => self.give_up(),
+            (Join::NameInUse, _) if read.unused.is_some() => self.order_join(read.unused),
+            (Join::NameInUse, Some(holder)) => {
+                self.steps.push_back(NextStep::NameInUse(holder));
+            }
+            (Join::Adopt(incarnation), _) => self.activate(incarnation, read.sent),
+            (Join::Create | Join::Readopt, _) if read.is_full => {
+                self.steps.push_back(NextStep::ClusterFull);
+            }
+            (Join::GiveUp(incarnation), _) => self.order_join(Some(incarnation)),
+            (Join::Create | Join::Readopt | Join::NameInUse, _) => self.order_join(None),
+        }
+    }
+
+    fn order_join(&mut self, give_up: Option<Incarnation>) {
         self.state = MemberState::Joining;
-        NextStep::Join { give_up }
+        self.steps.push_back(NextStep::Join { give_up });
     }
 
     /// Begins the lease of a key that a read showed which was sent then.
-    fn activate(&mut self, incarnation: Incarnation, sent: Duration) -> NextStep {
+    fn activate(&mut self, incarnation: Incarnation, sent: Duration) {
         let lease = Right::begin(incarnation, self.terms, sent);
         let before = self.lease.replace(lease);
         self.state = MemberState::Active;
@@ -240,14 +256,22 @@ impl Ownership {
         if !self.was(incarnation) {
             self.incarnations.push(incarnation);
         }
-        NextStep::Activated {
-            incarnation,
-            is_first: before.is_none(),
+        let is_first = before.is_none();
+        self.steps.push_back(NextStep::StoreMember(incarnation));
+        self.steps.push_back(NextStep::Activated { is_first });
+    }
+
+    /// Takes in that the member key was not written; returns false if another answer came before.
+    pub fn on_join_failed(&mut self) -> bool {
+        if self.is_key_written() {
+            return false;
         }
+        self.abort_join();
+        true
     }
 
     /// The key is not there, or was not written: the next read decides anew.
-    pub fn abort_join(&mut self) {
+    fn abort_join(&mut self) {
         if !matches!(self.state, MemberState::Active | MemberState::Left) {
             self.leave_key();
         }
@@ -262,65 +286,67 @@ impl Ownership {
     }
 
     /// Takes in that the member key was written.
-    pub fn on_key_written(&mut self, incarnation: Incarnation) -> KeyWritten {
+    pub fn on_key_written(&mut self, incarnation: Incarnation) {
         self.incarnations.push(incarnation);
         if self.is_key_written() {
-            return KeyWritten::Ignored;
+            return;
         }
         if let (MemberState::Left, Some(previous)) = (&self.state, &mut self.previous) {
             // The lease ended meanwhile: this key is given up with it.
             previous.incarnation = incarnation;
-            return KeyWritten::Ignored;
+            return;
         }
+        self.steps.push_back(NextStep::KeyWritten);
         let is_previous_alive = self
             .previous
             .is_some_and(|past| past.sessions == PastSessions::Running);
-        if self.lease.is_none() && !is_previous_alive {
+        let is_early = self.fault.is(Fault::LeaseBeforeMigration);
+        if self.lease.is_none() && !is_previous_alive || is_early {
             self.state = MemberState::AwaitingConfirmation(incarnation);
-            return KeyWritten::ReadMembers;
+            return self.steps.push_back(NextStep::ReadMembers);
         }
         let owned = self
             .owned
             .iter()
             .map(|(channel, token)| (channel.clone(), *token));
         self.state = MemberState::Migrating(Readoption::new(incarnation, owned));
-        KeyWritten::Migrate
+        if self.fault.is(Fault::StoredBeforeMigration) {
+            self.steps.push_back(NextStep::StoreMember(incarnation));
+        }
+        self.migrate();
     }
 
-    /// Returns what is left to write anew.
-    pub fn next_migration(&mut self) -> Migration {
+    /// Has the claims that are left written anew, or ends the migration if none is.
+    fn migrate(&mut self) {
         let MemberState::Migrating(migration) = &self.state else {
-            return Migration::Wait;
+            return;
         };
         if migration.is_done() {
-            return Migration::Done;
+            return self.finish_migration();
         }
         let claims: Vec<_> = migration
             .left()
             .map(|(channel, token)| (channel.clone(), token))
             .collect();
-        if claims.is_empty() || std::mem::replace(&mut self.is_migrating, true) {
-            return Migration::Wait;
-        }
         let by = migration.next();
-        Migration::Write { by, claims }
-    }
-
-    /// Takes in that all replies have come that are to come.
-    pub fn end_migration_request(&mut self) {
-        self.is_migrating = false;
+        if !claims.is_empty() && !std::mem::replace(&mut self.is_migrating, true) {
+            self.steps.push_back(NextStep::Migrate { by, claims });
+        }
     }
 
     /// Takes in what came of writing one claim anew.
-    pub fn on_migrated(
+    pub fn on_claim_migrated(
         &mut self,
         by: Incarnation,
         channel: &ChannelId,
         reply: &Reply,
-    ) -> Readopted {
+        node: &NodeName,
+    ) {
+        let is_purged = |it: &Incarnation| self.departures.is_purged(*it);
+        let own = Some(node).filter(|_| !self.incarnations.iter().any(is_purged));
         let migrated = match &mut self.state {
             MemberState::Migrating(migration) if migration.next() == by => {
-                migration.answered(channel, reply)
+                migration.answered(channel, reply, own)
             }
             MemberState::Migrating(_)
             | MemberState::Left
@@ -328,29 +354,41 @@ impl Ownership {
             | MemberState::AwaitingConfirmation(_)
             | MemberState::Active => Readopted::Unasked,
         };
-        match migrated {
-            Readopted::Kept(token) => {
+        let channel = channel.clone();
+        match (migrated, reply) {
+            (Readopted::Kept(token), _) => {
                 self.owned.insert(channel.clone(), token);
+                self.steps.push_back(NextStep::StoreClaim(channel, token));
             }
-            Readopted::End => {
-                self.owned.remove(channel);
+            (Readopted::End, _) => {
+                self.owned.remove(&channel);
+                let unclaimed = NextStep::StoreUnclaimed(channel.clone());
+                self.steps
+                    .extend([unclaimed, NextStep::EndSession(channel)]);
             }
-            Readopted::NotMember => self.abort_join(),
-            Readopted::Unasked => {}
+            (Readopted::NotMember, _) => self.abort_join(),
+            // It has ended meanwhile, and its claim is to go as well.
+            (Readopted::Unasked, Reply::Won(token)) if self.token(&channel).is_none() => {
+                self.steps.push_back(NextStep::Release(channel, *token));
+            }
+            (Readopted::Unasked | Readopted::Unrecorded, _) => {}
         }
-        migrated
     }
 
-    /// Returns whether nothing is left to be written anew, or to end.
-    pub fn is_migration_done(&self) -> bool {
-        matches!(&self.state, MemberState::Migrating(migration) if migration.is_done())
+    /// Takes in that all replies have come that are to come.
+    pub fn end_migration_request(&mut self) {
+        self.is_migrating = false;
+        self.finish_migration();
     }
 
     /// Every claim names the next incarnation: its lease begins with the next read that shows it.
-    pub fn finish_migration(&mut self) -> Option<Incarnation> {
+    fn finish_migration(&mut self) {
         let MemberState::Migrating(migration) = &self.state else {
-            return None;
+            return;
         };
+        if !migration.is_done() {
+            return;
+        }
         let incarnation = migration.next();
         if self.lease.is_none() {
             self.previous = Some(Past {
@@ -360,7 +398,8 @@ impl Ownership {
             });
         }
         self.state = MemberState::AwaitingConfirmation(incarnation);
-        Some(incarnation)
+        self.steps.push_back(NextStep::StoreMember(incarnation));
+        self.steps.push_back(NextStep::ReadMembers);
     }
 
     /// Judges what etcd replied about a channel, under a mode.
@@ -369,6 +408,7 @@ impl Ownership {
             right: self.lease.as_ref()?,
             mode,
             over: &self.ended_incarnations,
+            fault: self.fault,
         };
         Some(judge(reply, me, &mut self.departures, now))
     }
@@ -378,19 +418,28 @@ impl Ownership {
         self.owned.insert(channel_id, token);
     }
 
-    /// The channel is not this node's any more; returns the claim to release.
-    pub fn disown(&mut self, channel: &ChannelId) -> Option<Token> {
-        self.owned.remove(channel)
-    }
-
-    /// The channel's session has ended: its claim needs not be written anew.
-    pub fn end_session(&mut self, channel: &ChannelId) {
-        if let MemberState::Migrating(migration) = &mut self.state {
-            migration.ended(channel);
+    /// Takes in a claim that was won and that nobody waits for any more.
+    pub fn on_stray_claim(&mut self, by: Incarnation, channel: ChannelId, token: Token) {
+        // One that was won in another history is not there any more.
+        if self.was(by) && self.token(&channel).is_none() {
+            self.steps.push_back(NextStep::Release(channel, token));
         }
     }
 
-    /// The lease is over: what was served under it must end, and be known to have ended, before the node joins anew.
+    /// Takes in that a channel's session has ended: its claim is released.
+    pub fn end_session(&mut self, channel: &ChannelId) {
+        if let Some(token) = self.owned.remove(channel) {
+            let unclaimed = NextStep::StoreUnclaimed(channel.clone());
+            let release = NextStep::Release(channel.clone(), token);
+            self.steps.extend([unclaimed, release]);
+        }
+        if let MemberState::Migrating(migration) = &mut self.state {
+            migration.ended(channel);
+        }
+        self.finish_migration();
+    }
+
+    /// Gives the lease up: what was served under it must end, and be known to have ended, before the node joins anew.
     pub fn give_up(&mut self) {
         let key = self
             .key()
@@ -402,15 +451,21 @@ impl Ownership {
             fence_after: self.terms.fence_after,
             sessions: PastSessions::Ending,
         });
+        self.steps.push_back(NextStep::EndAllSessions);
     }
 
-    /// Notes that no session of the node's incarnations so far is served any more.
+    /// Takes in that every session of the node has ended: it may join anew, and releases what is left of its claims.
     pub fn end_incarnations(&mut self) {
         if let Some(past) = &mut self.previous {
             past.sessions = PastSessions::Over;
         }
         self.ended_incarnations
             .extend(self.incarnations.iter().copied());
+        let owned: Vec<ChannelId> = self.owned.keys().cloned().collect();
+        for channel in &owned {
+            self.end_session(channel);
+        }
+        self.steps.push_back(NextStep::ReadMembers);
     }
 
     /// The machine was started anew, and nothing outlives that; returns whether there was a previous incarnation.
@@ -425,7 +480,7 @@ impl Ownership {
 
     /// Forgets a history of etcd that is over: its numbers say nothing of the next one. Returns what the node promised in it.
     pub fn leave_history(&mut self) -> Option<FenceAfter> {
-        self.departures = Gone::default();
+        self.departures = Gone::new(self.fault);
         self.ended_incarnations.clear();
         self.incarnations.clear();
         if let Some(lease) = &mut self.lease {

@@ -1,4 +1,4 @@
-//! Steps that follow from the decisions of [`Ownership`](super::ownership::Ownership): the gate takes them.
+//! Steps that follow from the decisions of [`Ownership`](super::ownership::Ownership), in order: the gate takes them.
 
 use std::time::Duration;
 
@@ -17,28 +17,28 @@ pub struct OwnKey {
     pub received: Duration,
     /// The key under the node's name.
     pub found: Option<Incarnation>,
+    /// This start of the daemon wrote the found key.
+    pub is_of_this_start: bool,
     /// The found key, if the node ordered it itself and serves nothing under it.
     pub unused: Option<Incarnation>,
     /// The cluster takes no more nodes.
     pub is_full: bool,
 }
 
-/// Step that follows from a read of the members.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Step for the gate to take.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum NextStep {
-    /// None.
-    Wait,
     /// The lease runs on.
     Renewed,
-    /// The lease is over, or sessions of the previous incarnation cannot be adopted: end everything.
-    Fence,
+    /// The lease has expired, or sessions of the previous incarnation cannot be adopted: end every session.
+    EndAllSessions,
     /// The lease begins.
     Activated {
-        /// Its incarnation.
-        incarnation: Incarnation,
         /// There was no lease before.
         is_first: bool,
     },
+    /// Store the node's incarnation.
+    StoreMember(Incarnation),
     /// Write the member key; first delete this one.
     Join {
         /// The key to delete.
@@ -48,33 +48,23 @@ pub enum NextStep {
     NameInUse(Incarnation),
     /// The cluster takes no more nodes.
     ClusterFull,
-    /// Go on writing claims anew.
-    Migrate,
-}
-
-/// Step that follows from a written member key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyWritten {
-    /// None: another answer came before, or the key is given up with what there was before.
-    Ignored,
-    /// Write the claims anew.
-    Migrate,
+    /// The member key was written, and the node's mode with it.
+    KeyWritten,
     /// Read the members: the lease begins with a read that shows the key.
     ReadMembers,
-}
-
-/// Claims that are left to write anew.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Migration {
-    /// None can be written at the moment.
-    Wait,
-    /// Write these anew.
-    Write {
-        /// Incarnation that owns them.
+    /// Write these claims anew.
+    Migrate {
+        /// Incarnation that is to own them.
         by: Incarnation,
         /// The claims.
         claims: Vec<(ChannelId, Token)>,
     },
-    /// Every claim is kept, or its session has ended.
-    Done,
+    /// Store a claim.
+    StoreClaim(ChannelId, Token),
+    /// Store that a claim is not the node's any more.
+    StoreUnclaimed(ChannelId),
+    /// End the session on this channel, which another node owns.
+    EndSession(ChannelId),
+    /// Delete this claim.
+    Release(ChannelId, Token),
 }

@@ -6,42 +6,41 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::cluster::Incarnation;
+use crate::ctx::Ctx;
 use crate::effect::Record;
-use crate::gate::{Ctx, Gate};
-use crate::known::UntrackedIncarnations;
 use crate::snapshot::StoredMember;
-use crate::waits::Changed;
+use crate::sync::UntrackedIncarnations;
 
-/// Between two reads of the claims that show whether they still own channels: another node may have taken those over.
+use super::{ClusterEvent, ClusterMember, NodeView};
+
+/// Time between two reads of the claims that show whether they still own channels: another node may have taken those over.
 const RECOUNT_PAUSE: Duration = Duration::from_mins(1);
 
-impl Gate {
+impl ClusterMember {
     /// Takes in which incarnations of the node own channels.
-    pub(super) fn on_own_claims_read(&mut self, ctx: &mut Ctx, mut owners: BTreeSet<Incarnation>) {
-        if self.known.untracked().is_none() {
+    pub(super) fn on_own_claims_read(
+        &mut self,
+        ctx: &Ctx,
+        node: NodeView,
+        mut owners: BTreeSet<Incarnation>,
+    ) {
+        if !node.has_untracked() {
             return;
         }
-        let Some(member) = self.member() else { return };
         owners.retain(|owner| {
-            !member.ownership.was(*owner) && !member.ownership.departures().is_purged(*owner)
+            !self.ownership.was(*owner) && !self.ownership.departures().is_purged(*owner)
         });
-        if owners.is_empty() {
-            self.clear_untracked(ctx);
-        } else {
-            self.known.set_untracked(Some(UntrackedIncarnations::Own {
-                incarnations: owners,
-                read_at: ctx.now.boot,
-            }));
-            self.waits.note(Changed::Sessions);
-        }
+        let untracked = (!owners.is_empty()).then_some(UntrackedIncarnations::Own {
+            incarnations: owners,
+            read_at: ctx.now.boot,
+        });
+        self.events
+            .push_back(ClusterEvent::UntrackedRead(untracked));
     }
 
     /// Has the claims counted where that is due, and notices a purge by an operator.
-    pub(super) fn check_untracked(&mut self, ctx: &mut Ctx) {
-        let Some(member) = self.member.as_deref() else {
-            return;
-        };
-        let (is_purged, is_due) = match self.known.untracked() {
+    pub(super) fn check_untracked(&mut self, ctx: &mut Ctx, node: NodeView) {
+        let (is_purged, is_due) = match node.sync.untracked() {
             None => return,
             Some(UntrackedIncarnations::Unread) => (false, true),
             Some(UntrackedIncarnations::Own {
@@ -50,62 +49,25 @@ impl Gate {
             }) => (
                 incarnations
                     .iter()
-                    .all(|it| member.ownership.departures().is_purged(*it)),
+                    .all(|it| self.ownership.departures().is_purged(*it)),
                 ctx.now.boot.saturating_sub(*read_at) >= RECOUNT_PAUSE,
             ),
         };
         if is_purged {
-            self.clear_untracked(ctx);
-        } else if is_due && member.ownership.is_active() {
+            self.events.push_back(ClusterEvent::UntrackedRead(None));
+        } else if is_due && self.ownership.is_active() {
             self.begin_count(ctx);
         }
     }
 
-    /// Drops the incarnations: their sessions are known, or have ended.
-    pub(crate) fn clear_untracked(&mut self, ctx: &mut Ctx) {
-        if self.known.untracked().is_none() {
-            return;
-        }
-        self.known.set_untracked(None);
-        if let Some(right) = self.member().and_then(|member| member.ownership.lease()) {
-            let stored = StoredMember {
-                incarnation: right.incarnation(),
-                fence_after: right.terms().fence_after,
+    /// Records that no incarnation without a record is left.
+    pub(crate) fn store_all_tracked(&self, ctx: &mut Ctx) {
+        if let Some(lease) = self.ownership.lease() {
+            ctx.record(Record::Member(Some(StoredMember {
+                incarnation: lease.incarnation(),
+                fence_after: lease.terms().fence_after,
                 has_untracked: false,
-            };
-            ctx.effects.records.push(Record::Member(Some(stored)));
+            })));
         }
-        self.tell_held_vanished(ctx);
-        self.waits.note(Changed::Sessions);
-    }
-
-    /// Describes why these incarnations make the session list incomplete, and the remedy.
-    pub(crate) fn describe_untracked(&self) -> Option<(String, Option<String>)> {
-        let node = &self.node_name;
-        let described = match self.known.untracked()? {
-            UntrackedIncarnations::Unread => {
-                let reason = format!(
-                    "{node} has no record of an earlier run, and has not yet read from etcd whether one owns channels"
-                );
-                let remedy =
-                    "It does so when it joins its cluster: soramode status shows what it waits for";
-                (reason, Some(remedy.to_owned()))
-            }
-            UntrackedIncarnations::Own { .. } => {
-                let reason = format!(
-                    "{node} has no record of its earlier run, which still owns channels in etcd"
-                );
-                let source = if self.known.has_sora() {
-                    "Make soramoded ask Sora, with --sora-api"
-                } else {
-                    "Send a complete Report from the signalling server"
-                };
-                let purge = format!(
-                    "{source}; or, once the SFU serves none of that run's clients, run: soramode nodes purge {node} --accept-risk=still-running"
-                );
-                (reason, Some(purge).filter(|_| !self.known.has_api()))
-            }
-        };
-        Some(described)
     }
 }

@@ -1,49 +1,45 @@
-//! What is told of the cluster, and what an operator does about a node that is gone.
+//! The cluster as requests show it, and the purge of an absent node by an operator.
 
 use std::time::Duration;
 
 use soramode_protocol::cluster::{ClusterStatus, Granted, PurgeClusterNode, Purged};
 use soramode_protocol::error::Error;
 use soramode_protocol::id::NodeName;
-use soramode_protocol::node::{ClusterNode, Membership};
-use soramode_protocol::reply::{Answer, Reply};
+use soramode_protocol::mode::Mode;
+use soramode_protocol::node::{ClusterNode, ClusterNodes, Membership};
+use soramode_protocol::reply::Reply;
 
 use crate::cluster::{FenceAfter, Incarnation};
-use crate::effect::Action;
-use crate::gate::{Ctx, Gate};
-use crate::input::ReplyHandle;
+use crate::ctx::Ctx;
+use crate::handles::ReplyHandle;
 
 use super::etcd::{EtcdRequest, NodeRecord};
-use super::{Member, millis};
+use super::waiters::millis;
+use super::{ClusterMember, NodeView};
 
-impl Gate {
-    /// How long an SFU may go on serving, from when it asked.
+impl ClusterMember {
+    /// Returns how long an SFU may go on serving, from when it asked.
     pub(crate) fn grant(&self, now: Duration) -> Granted {
-        let valid_for = self
-            .member
-            .as_deref()
-            .and_then(|member| member.ownership.valid_for(now));
         Granted {
             membership: self.membership,
-            valid_for_ms: valid_for.map(millis),
+            valid_for_ms: self.ownership.valid_for(now).map(millis),
         }
     }
 
-    pub(crate) fn cluster_status(&self, now: Duration) -> Option<Box<ClusterStatus>> {
-        let member = self.member.as_deref()?;
-        let settings = &member.settings;
-        let right = member.ownership.lease();
-        Some(Box::new(ClusterStatus {
+    pub(crate) fn status(&self, mode: Mode, now: Duration) -> ClusterStatus {
+        let settings = &self.settings;
+        let lease = self.ownership.lease();
+        ClusterStatus {
             name: settings.name.clone(),
             endpoints: settings.endpoints.clone(),
-            membership_since: member.membership_since,
+            membership_since: self.membership_since,
             api_url: settings.api_url.clone(),
             signaling_url: settings.signaling_url.clone(),
-            incarnation: right.map(|right| right.incarnation().0),
-            epoch: (member.epoch > 0).then_some(member.epoch),
-            renewed_at: member.renewed_at,
-            valid_for_ms: right
-                .and_then(|_| member.ownership.valid_for(now))
+            incarnation: lease.map(|lease| lease.incarnation().0),
+            epoch: (self.epoch > 0).then_some(self.epoch),
+            renewed_at: self.renewed_at,
+            valid_for_ms: lease
+                .and_then(|_| self.ownership.valid_for(now))
                 .map(millis),
             fence_after_ms: match settings.terms.fence_after {
                 FenceAfter::After(time) => Some(millis(time)),
@@ -52,113 +48,103 @@ impl Gate {
             no_takeover_reason: settings.no_takeover_reason.clone(),
             on_fence: settings.on_fence.name().to_owned(),
             dead_man: settings.dead_man.clone(),
-            channels: u64::try_from(member.ownership.channel_count()).unwrap_or(u64::MAX),
-            claims_in_flight: member.asking_count(),
-            published: self.is_published(),
-            problem: member
+            channels: u64::try_from(self.ownership.channel_count()).unwrap_or(u64::MAX),
+            claims_in_flight: self.pending_claim_count(),
+            published: self.is_published(mode),
+            problem: self
                 .problem
                 .clone()
-                .or_else(|| member.fences.problem(settings.on_fence)),
-        }))
+                .or_else(|| self.fences.problem(settings.on_fence)),
+        }
     }
 
-    /// Returns whether an operator's change to `normal` waits until the other nodes know of it.
-    pub(crate) fn is_opening(&self) -> bool {
-        let member = self.member.as_deref();
-        member.is_some_and(|member| member.publication.is_opening())
-    }
-
-    /// The nodes that are there by name, this one among them whatever its membership, and then those that are not.
-    pub(crate) fn cluster_nodes(&self) -> Option<Vec<ClusterNode>> {
-        let member = self.member.as_deref()?;
-        let mut nodes: Vec<ClusterNode> = member
+    /// Returns the present nodes by name, this one among them whatever its membership, and then the absent ones.
+    pub(super) fn cluster_nodes(&self, node: NodeView) -> ClusterNodes {
+        let mut nodes: Vec<ClusterNode> = self
             .nodes
             .values()
-            .filter(|node| node.node_name != self.settings.node_name)
-            .map(|node| shown(member, node))
+            .filter(|other| other.node_name != self.node_name)
+            .map(|other| shown(self, other))
             .collect();
-        nodes.push(self.shown_self(member));
+        nodes.push(self.shown_self(node));
         nodes.sort_by(|one, other| one.node_name.cmp(&other.node_name));
         nodes.extend(
-            member
-                .lost
+            self.lost
                 .keys()
-                .filter(|name| **name != self.settings.node_name)
+                .filter(|name| **name != self.node_name)
                 .map(gone),
         );
-        Some(nodes)
+        ClusterNodes {
+            nodes,
+            counted_at: None,
+            problem: None,
+        }
     }
 
-    fn shown_self(&self, member: &Member) -> ClusterNode {
+    fn shown_self(&self, node: NodeView) -> ClusterNode {
         let is_in = self.membership == Membership::Joined;
         ClusterNode {
-            node_name: self.settings.node_name.clone(),
-            mode: Some(self.mode.mode),
+            node_name: self.node_name.clone(),
+            mode: Some(node.mode),
             connected: is_in,
-            epoch: (member.epoch > 0).then_some(member.epoch),
-            member_since: member
+            epoch: (self.epoch > 0).then_some(self.epoch),
+            member_since: self
                 .nodes
-                .get(&self.settings.node_name)
+                .get(&self.node_name)
                 .and_then(|seen| seen.since)
                 .filter(|_| is_in),
-            cluster_signaling_url: member.settings.signaling_url.clone(),
-            cluster_api_url: member.settings.api_url.clone(),
+            cluster_signaling_url: self.settings.signaling_url.clone(),
+            cluster_api_url: self.settings.api_url.clone(),
             sora_version: None,
             temporary_node: Some(false),
             membership: Some(self.membership),
-            connections: Some(self.sessions.connection_count()),
-            sessions: Some(self.sessions.session_count()),
-            leaving: self.plans.is_leaving(),
+            connections: Some(node.sessions.connection_count()),
+            sessions: Some(node.sessions.session_count()),
+            leaving: node.is_leaving,
             version: Some(soramode_protocol::version::VERSION.to_owned()),
             orphaned_channels: None,
         }
     }
 
-    /// Notes an operator's word that a node is off, or, of one that runs, that its earlier incarnations are over; answered when that is done.
+    /// Purges a node that an operator says is off, or the earlier incarnations of one that runs; the request is answered when that is done.
     pub(crate) fn purge(
         &mut self,
         ctx: &mut Ctx,
         reply_to: ReplyHandle,
-        (purge, actor): (PurgeClusterNode, &str),
-    ) -> Option<Answer> {
-        let Some(member) = self.member() else {
-            return Some(Err(Error::no_cluster()));
-        };
-        if member
+        purge: PurgeClusterNode,
+        actor: &str,
+    ) -> Result<(), Error> {
+        if self
             .ownership
             .lease()
-            .is_none_or(|right| !right.may_claim(ctx.now.boot))
+            .is_none_or(|lease| !lease.may_claim(ctx.now.boot))
         {
-            return Some(Err(Error::cannot_purge(self.membership)));
+            return Err(Error::cannot_purge(self.membership));
         }
-        let running = member
+        let running = self
             .nodes
             .get(&purge.node_name)
             .map(|node| node.incarnation);
-        Self::order(
-            ctx,
-            EtcdRequest::Purge {
-                reply_to,
-                node_name: purge.node_name,
-                running,
-                actor: actor.to_owned(),
-            },
-        );
-        None
+        ctx.request_etcd(EtcdRequest::Purge {
+            reply_to,
+            node_name: purge.node_name,
+            running,
+            actor: actor.to_owned(),
+        });
+        Ok(())
     }
 
-    pub(super) fn purged(
+    pub(super) fn on_purged(
         &mut self,
         ctx: &mut Ctx,
         reply_to: ReplyHandle,
-        outcome: (NodeName, Result<(Vec<Incarnation>, u64), String>),
+        node_name: NodeName,
+        written_off: Result<(Vec<Incarnation>, u64), String>,
     ) {
-        let (node_name, written_off) = outcome;
-        let Some(member) = self.member() else { return };
         let answer = match written_off {
             Err(why) => Err(Error::cluster_unavailable(why)),
             Ok((incarnations, _))
-                if incarnations.is_empty() && member.nodes.contains_key(&node_name) =>
+                if incarnations.is_empty() && self.nodes.contains_key(&node_name) =>
             {
                 Err(Error::node_is_member(&node_name))
             }
@@ -167,9 +153,9 @@ impl Gate {
             }
             Ok((incarnations, channels)) => {
                 for &incarnation in &incarnations {
-                    member.ownership.purge(incarnation);
+                    self.ownership.purge(incarnation);
                 }
-                member.lost.remove(&node_name);
+                self.lost.remove(&node_name);
                 let incarnations = incarnations
                     .into_iter()
                     .map(|Incarnation(number)| number)
@@ -181,12 +167,12 @@ impl Gate {
                 }))
             }
         };
-        ctx.effects.actions.push(Action::Answer(reply_to, answer));
-        Self::order(ctx, EtcdRequest::ReadMembers);
+        ctx.answer(reply_to, answer);
+        ctx.request_etcd(EtcdRequest::ReadMembers);
     }
 }
 
-fn shown(member: &Member, node: &NodeRecord) -> ClusterNode {
+fn shown(member: &ClusterMember, node: &NodeRecord) -> ClusterNode {
     ClusterNode {
         node_name: node.node_name.clone(),
         mode: node.mode,

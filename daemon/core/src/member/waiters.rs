@@ -1,45 +1,41 @@
-//! Who waits to hear whose a channel is, and how they are answered.
+//! Clients that wait for the owner of a channel, and how they may be answered.
 
 use std::time::Duration;
 
-use soramode_protocol::decision::{Decision, HOPS_MAX, RejectReason};
+use soramode_protocol::decision::HOPS_MAX;
 use soramode_protocol::error::Error;
-use soramode_protocol::id::{ChannelId, ConnectionId, NodeName};
-use soramode_protocol::reply::Reply;
+use soramode_protocol::id::{ConnectionId, NodeName};
 
-use crate::admission::Newcomer;
-use crate::effect::Action;
-use crate::gate::{Ctx, Gate};
-use crate::input::{ReplyHandle, SocketId};
-use crate::rows::Source;
+use crate::handles::ReplyHandle;
+use crate::newcomer::Newcomer;
+use crate::tables::rows::Source;
 
-use super::etcd::{ClaimOp, FenceScope};
-use super::millis;
+use super::etcd::ClaimOp;
 
-/// What is being asked about one channel.
-pub(super) struct Asking {
+/// A channel whose owner is being read or claimed.
+pub(super) struct PendingClaim {
     pub(super) waiters: Vec<Waiter>,
     pub(super) rounds: u8,
-    /// What is to be asked when the members have been read.
-    pub(super) parked: Option<ClaimOp>,
+    /// Operation that waits for a read of the members.
+    pub(super) deferred: Option<ClaimOp>,
 }
 
-/// Who wants to know.
-pub(crate) enum Waiter {
-    /// A connection that asks to be admitted.
-    Newcomer(Newcomer),
-    /// Nobody: the SFU told of a session that nobody claimed.
-    Session,
-}
-
-impl Asking {
+impl PendingClaim {
     pub(super) fn of(waiter: Waiter) -> Self {
         Self {
             waiters: vec![waiter],
             rounds: 0,
-            parked: None,
+            deferred: None,
         }
     }
+}
+
+/// One that waits for the owner of a channel.
+pub(crate) enum Waiter {
+    /// A connection that asks to be admitted.
+    Newcomer(Newcomer),
+    /// No client: the SFU reported a session that no node has claimed.
+    Session,
 }
 
 impl Waiter {
@@ -50,7 +46,7 @@ impl Waiter {
         }
     }
 
-    fn connection_id(&self) -> Option<&ConnectionId> {
+    pub(super) fn connection_id(&self) -> Option<&ConnectionId> {
         match self {
             Self::Newcomer(newcomer) => newcomer.connection_id.as_ref(),
             Self::Session => None,
@@ -64,139 +60,40 @@ impl Waiter {
         }
     }
 
-    /// Whether requests of the same client that come behind it may be answered before it.
+    /// Returns whether later requests of the same client may be answered before it.
     pub(super) fn is_deferrable(&self) -> bool {
         matches!(self, Self::Newcomer(newcomer) if newcomer.source == Source::ControlSocket)
     }
 }
 
-/// The cluster's word on a channel, for a new connection.
+/// What the cluster says of a channel, for a new connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ruling {
-    /// It is this node's: what its own table says is the answer.
+    /// It is this node's: the node's own table has the answer.
     Here,
     Redirect(NodeName),
     OwnerLost(Option<Duration>),
-    /// No node takes it: what this node's own mode says is the answer.
+    /// No node takes it: the node's own mode has the answer.
     Nowhere,
     Unavailable(String),
     /// The node owns as many channels as it may.
     Full,
 }
 
-/// When to ask again, in whole milliseconds: never before the time is over.
-pub(crate) fn retry_after(left: Duration) -> u64 {
-    millis(left).saturating_add(1)
+/// Why a claim cannot be made.
+pub(crate) enum CannotClaim {
+    /// With the error for the client.
+    Unavailable(Error),
+    /// The node has too many claims.
+    Full { retry_after_ms: Option<u64> },
 }
 
-impl Gate {
-    /// Answers everybody who waits for a channel.
-    pub(super) fn settle(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, ruling: &Ruling) {
-        let asking = self
-            .member()
-            .and_then(|member| member.asking.remove(channel_id));
-        for waiter in asking.map(|asking| asking.waiters).unwrap_or_default() {
-            self.settle_one(ctx, channel_id, (waiter, ruling));
-        }
-    }
+/// Returns whole milliseconds, rounded down: what is promised is never more than there is.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
 
-    fn settle_one(
-        &mut self,
-        ctx: &mut Ctx,
-        channel_id: &ChannelId,
-        (waiter, ruling): (Waiter, &Ruling),
-    ) {
-        let Some(reply_to) = waiter.reply_to() else {
-            return self.settle_session(ctx, channel_id, ruling);
-        };
-        let answer = match ruling {
-            Ruling::Redirect(node) => Ok(self.redirect(node)),
-            Ruling::OwnerLost(left) => {
-                self.count_rejected(RejectReason::OwnerLost);
-                let (mode, retry_after_ms) = (self.mode.mode, left.map(retry_after));
-                Ok(Decision::Reject {
-                    reason: RejectReason::OwnerLost,
-                    mode,
-                    retry_after_ms,
-                })
-            }
-            Ruling::Unavailable(why) => Err(Error::cluster_unavailable(why)),
-            Ruling::Full => Ok(self.reject(RejectReason::AtCapacity)),
-            Ruling::Here | Ruling::Nowhere => match waiter {
-                Waiter::Newcomer(newcomer) => self.admit(ctx, newcomer),
-                Waiter::Session => return,
-            },
-        };
-        ctx.effects
-            .actions
-            .push(Action::Answer(reply_to, answer.map(Reply::Decision)));
-    }
-
-    fn redirect(&self, node: &NodeName) -> Decision {
-        let seen = self
-            .member
-            .as_deref()
-            .and_then(|member| member.nodes.get(node));
-        Decision::Redirect {
-            node_name: node.clone(),
-            location: seen.and_then(|seen| seen.signaling_url.clone()),
-        }
-    }
-
-    /// A session that the SFU has without a claim: where its channel is another's, it ends.
-    fn settle_session(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, ruling: &Ruling) {
-        match ruling {
-            Ruling::Redirect(_) | Ruling::OwnerLost(_) => {
-                self.fence(ctx, FenceScope::Channel(channel_id.clone()));
-            }
-            Ruling::Here | Ruling::Nowhere | Ruling::Unavailable(_) | Ruling::Full => {}
-        }
-    }
-
-    /// The right is over: whoever waits is answered by what the node is now.
-    pub(super) fn stop_asking(&mut self, ctx: &mut Ctx) {
-        self.answer_asking(ctx, &Ruling::Nowhere);
-    }
-
-    /// Answers all calls that wait for a channel.
-    pub(super) fn answer_asking(&mut self, ctx: &mut Ctx, ruling: &Ruling) {
-        let channels: Vec<ChannelId> = self
-            .member()
-            .map(|member| member.asking.keys().cloned().collect())
-            .unwrap_or_default();
-        for channel_id in channels {
-            self.settle(ctx, &channel_id, ruling);
-        }
-    }
-
-    /// Whoever waited with this connection is gone before it was let in.
-    pub(crate) fn cancel_connection(&mut self, ctx: &mut Ctx, connection_id: &ConnectionId) {
-        let Some(member) = self.member() else { return };
-        let is_it = |waiter: &mut Waiter| waiter.connection_id() == Some(connection_id);
-        let gone = member
-            .asking
-            .values_mut()
-            .flat_map(|asking| asking.waiters.extract_if(.., is_it));
-        let reply_handles: Vec<ReplyHandle> = gone.filter_map(|waiter| waiter.reply_to()).collect();
-        for reply_to in reply_handles {
-            ctx.effects.actions.push(Action::Answer(
-                reply_to,
-                Err(Error::disconnected_during_claim(connection_id)),
-            ));
-        }
-    }
-
-    /// Whoever waited on this socket is gone.
-    pub(crate) fn cancel_socket(&mut self, socket: SocketId) {
-        let Some(member) = self.member() else { return };
-        member.counts.forget(socket);
-        member.explaining.forget(socket);
-        for asking in member.asking.values_mut() {
-            asking.waiters.retain(|waiter| {
-                waiter
-                    .reply_to()
-                    .is_none_or(|reply_to| reply_to.socket != socket)
-            });
-        }
-    }
+/// Returns when to retry, in whole milliseconds: never before the time is over.
+pub(crate) fn retry_after(left: Duration) -> u64 {
+    millis(left).saturating_add(1)
 }

@@ -20,8 +20,8 @@ use super::calls::{
 use super::context::{Out, View};
 use super::stored::{AnnouncementProgress, StoredAnnouncement};
 use crate::effect::{Action, Record};
-use crate::input::ReplyHandle;
-use crate::slab::Slot;
+use crate::handles::ReplyHandle;
+use crate::handles::SessionSlot;
 
 /// Number of times that a channel is tried before it counts as failed.
 const TRIES_MAX: u32 = 3;
@@ -36,7 +36,7 @@ const PROBLEM_BYTES_MAX: usize = 400;
 #[derive(Default)]
 pub(crate) struct Announcements {
     running: BTreeMap<u64, Running>,
-    calls: BTreeMap<CallId, (u64, Slot)>,
+    calls: BTreeMap<CallId, (u64, SessionSlot)>,
     lane: Lane,
     /// Consecutive calls that Sora's API did not answer.
     unanswered: u32,
@@ -48,14 +48,14 @@ struct Running {
     recorded: AnnouncementProgress,
     notice: Arc<Notice>,
     /// Sessions that are left, with the time by which they stand in the order.
-    left: BTreeMap<Slot, Time>,
-    by_age: BTreeSet<(Time, Slot)>,
+    left: BTreeMap<SessionSlot, Time>,
+    by_age: BTreeSet<(Time, SessionSlot)>,
     /// Sessions to be told, oldest first.
-    waiting: BTreeSet<(Time, Slot)>,
+    waiting: BTreeSet<(Time, SessionSlot)>,
     /// Sessions with a pending connection: told when that is live or gone, and at the latest at this time.
-    aside: BTreeMap<Slot, Duration>,
+    aside: BTreeMap<SessionSlot, Duration>,
     /// Sessions that the SFU refused, and when they are tried again.
-    retries: BTreeMap<Slot, Retry>,
+    retries: BTreeMap<SessionSlot, Retry>,
     problems: Vec<AnnounceProblem>,
     is_by_api: bool,
     /// Number of channels with clients that could not be told.
@@ -94,7 +94,7 @@ impl Announcements {
     pub(crate) fn begin(
         &mut self,
         mut stored: StoredAnnouncement,
-        sessions: Vec<(Time, Slot)>,
+        sessions: Vec<(Time, SessionSlot)>,
         webhooks: u64,
         reply_to: Option<ReplyHandle>,
     ) {
@@ -149,7 +149,7 @@ impl Announcements {
     }
 
     /// Takes note that a session is gone.
-    pub(crate) fn session_gone(&mut self, slot: Slot) {
+    pub(crate) fn session_gone(&mut self, slot: SessionSlot) {
         for running in self.running.values_mut() {
             running.drop_session(slot);
         }
@@ -241,7 +241,7 @@ impl StoredAnnouncement {
 }
 
 impl Running {
-    fn drop_session(&mut self, slot: Slot) {
+    fn drop_session(&mut self, slot: SessionSlot) {
         if let Some(age) = self.left.remove(&slot) {
             self.by_age.remove(&(age, slot));
             self.aside.remove(&slot);
@@ -250,7 +250,7 @@ impl Running {
     }
 
     /// Puts a session among those to be told.
-    fn put_back(&mut self, slot: Slot) {
+    fn put_back(&mut self, slot: SessionSlot) {
         if let Some(age) = self.left.get(&slot) {
             self.waiting.insert((*age, slot));
         }
@@ -259,12 +259,12 @@ impl Running {
     /// Moves sessions that need not wait any longer to those to be told.
     fn wake(&mut self, view: &View<'_>) {
         let now = view.now.boot;
-        let is_ready = |slot: Slot| {
+        let is_ready = |slot: SessionSlot| {
             view.sessions
                 .session(slot)
                 .is_none_or(|row| row.pending == 0)
         };
-        let ready: Vec<Slot> = self
+        let ready: Vec<SessionSlot> = self
             .aside
             .extract_if(.., |slot, until| *until <= now || is_ready(*slot))
             .map(|(slot, _)| slot)
@@ -279,7 +279,7 @@ impl Running {
             self.put_back(slot);
         }
         let due = self.retries.iter_mut().filter(|(_, retry)| retry.at <= now);
-        let due: Vec<Slot> = due
+        let due: Vec<SessionSlot> = due
             .map(|(slot, retry)| {
                 retry.at = Duration::MAX;
                 *slot
@@ -291,7 +291,7 @@ impl Running {
     }
 
     /// Takes the next session to be told.
-    fn next(&mut self, view: &View<'_>) -> Option<Slot> {
+    fn next(&mut self, view: &View<'_>) -> Option<SessionSlot> {
         while let Some((_, slot)) = self.waiting.pop_first() {
             if !self.left.contains_key(&slot) {
                 continue;
@@ -314,7 +314,13 @@ impl Running {
         None
     }
 
-    fn answered(&mut self, view: &View<'_>, slot: Slot, outcome: &SfuOutcome, is_outage: bool) {
+    fn answered(
+        &mut self,
+        view: &View<'_>,
+        slot: SessionSlot,
+        outcome: &SfuOutcome,
+        is_outage: bool,
+    ) {
         let progress = &mut self.stored.progress;
         progress.subscribers = progress.subscribers.max(outcome.subscribers);
         self.is_by_api |= outcome.api.is_some();
@@ -347,7 +353,7 @@ impl Running {
         self.retries.insert(slot, retry);
     }
 
-    fn fail(&mut self, view: &View<'_>, slot: Slot, problem: &str) {
+    fn fail(&mut self, view: &View<'_>, slot: SessionSlot, problem: &str) {
         self.stored.progress.failed += 1;
         self.untold += 1;
         if self.problems.len() < ANNOUNCE_PROBLEMS_MAX
@@ -362,7 +368,7 @@ impl Running {
     }
 
     fn give_up(&mut self, view: &View<'_>, problem: &str) {
-        let left: Vec<Slot> = self.by_age.iter().map(|&(_, slot)| slot).collect();
+        let left: Vec<SessionSlot> = self.by_age.iter().map(|&(_, slot)| slot).collect();
         for slot in left {
             self.fail(view, slot, problem);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use soramode_protocol::time::Time;
 
 use super::stored::Moment;
-use crate::input::Timestamp;
+use crate::handles::Timestamp;
 
 /// Microseconds of a duration.
 pub(crate) fn micros(duration: Duration) -> i64 {

@@ -1,21 +1,19 @@
-//! The plan part's view of the gate in a step, and its effects.
+//! The plan part's view of the node in a step, and its effects.
 
 use std::time::Duration;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::Rng;
 use soramode_protocol::event::EventKind;
 use soramode_protocol::id::PlanId;
 use soramode_protocol::mode::{ModeState, SettableMode};
-use soramode_protocol::node::StorageState;
 
 use super::calls::CallId;
+use crate::ctx::Random;
 use crate::effect::{Action, Record};
-use crate::input::Timestamp;
-use crate::sessions::Sessions;
+use crate::handles::Timestamp;
 use crate::snapshot::SoraAdmission;
+use crate::tables::sessions::Sessions;
 
-/// The gate as it is at this point of a step.
+/// The rest of the node, as it is at this point of a step.
 pub(crate) struct View<'a> {
     pub(crate) now: Timestamp,
     pub(crate) mode: &'a ModeState,
@@ -24,7 +22,7 @@ pub(crate) struct View<'a> {
     pub(crate) sessions_ended: u64,
     /// True if the session list is complete.
     pub(crate) is_complete: bool,
-    pub(crate) storage: StorageState,
+    pub(crate) is_storage_failed: bool,
     pub(crate) admission: SoraAdmission,
     pub(crate) pending_timeout: Duration,
     pub(crate) stall_after: Duration,
@@ -41,7 +39,7 @@ impl View<'_> {
     pub(crate) fn may_plan_end(&self) -> bool {
         self.mode.mode.is_block()
             && self.admission == SoraAdmission::Enforced
-            && self.storage != StorageState::Failed
+            && !self.is_storage_failed
             && self.is_complete
             && !self.is_opening
     }
@@ -52,7 +50,7 @@ pub(crate) struct Out<'a> {
     pub(crate) records: &'a mut Vec<Record>,
     pub(crate) actions: &'a mut Vec<Action>,
     pub(crate) commands: &'a mut Vec<PlanCommand>,
-    pub(crate) random: &'a mut ChaCha8Rng,
+    pub(crate) random: &'a mut Random,
     pub(crate) last_call: &'a mut CallId,
 }
 
@@ -64,13 +62,11 @@ impl Out<'_> {
     }
 
     pub(crate) fn random_bytes(&mut self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        self.random.fill_bytes(&mut bytes);
-        bytes
+        self.random.bytes()
     }
 }
 
-/// Something that the gate shall do for the plan part.
+/// Something that the node does for the plan part.
 #[derive(Debug)]
 pub(crate) enum PlanCommand {
     /// Change the mode, in the name of the plan's owner.
@@ -79,8 +75,6 @@ pub(crate) enum PlanCommand {
     Emit(EventKind),
     /// Make the undelivered announcements of this plan obsolete.
     MakeObsolete(PlanId),
-    /// Evaluate the waits for plans and ends anew.
-    Evaluate,
 }
 
 /// A plan's change of the mode.

@@ -11,18 +11,18 @@ use super::calls::SfuOutcome;
 use super::context::Out;
 use super::stored::{EndProgress, StoredEnd};
 use crate::effect::{Action, Record};
-use crate::input::ReplyHandle;
-use crate::slab::Slot;
+use crate::handles::ReplyHandle;
+use crate::handles::SessionSlot;
 
 pub(super) struct EndRequest {
     pub(super) stored: StoredEnd,
     pub(super) recorded: EndProgress,
     /// Its sessions that are still there.
-    pub(super) left: BTreeSet<Slot>,
+    pub(super) left: BTreeSet<SessionSlot>,
     /// Those of them that were not asked yet.
-    pub(super) unasked: BTreeSet<Slot>,
+    pub(super) unasked: BTreeSet<SessionSlot>,
     /// The same, oldest first, and some that are not any more.
-    pub(super) waiting: VecDeque<Slot>,
+    pub(super) waiting: VecDeque<SessionSlot>,
     pub(super) next_at: Duration,
     pub(super) was_again: bool,
     pub(super) answer: Answer,

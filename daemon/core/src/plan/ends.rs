@@ -16,8 +16,8 @@ use super::context::{Out, View};
 use super::end_request::{Answer, EndRequest, count};
 use super::stored::{Moment, StoredEnd};
 use crate::effect::{Action, Record};
-use crate::input::{ReplyHandle, Timestamp};
-use crate::slab::Slot;
+use crate::handles::SessionSlot;
+use crate::handles::{ReplyHandle, Timestamp};
 
 /// Pause before the first session of a plan is asked, and after the daemon was stopped: an opening that waits comes first.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -39,9 +39,9 @@ const PROBLEM_BYTES_MAX: usize = 400;
 pub(crate) struct Ends {
     requests: BTreeMap<u64, EndRequest>,
     /// Sessions that the SFU was asked to end, or is being asked at this moment, and that are still there.
-    asked: BTreeMap<Slot, Asked>,
-    again: BTreeSet<(Duration, Slot)>,
-    calls: BTreeMap<CallId, Slot>,
+    asked: BTreeMap<SessionSlot, Asked>,
+    again: BTreeSet<(Duration, SessionSlot)>,
+    calls: BTreeMap<CallId, SessionSlot>,
     lane: Lane,
     /// When the first of the calls in flight was made.
     called_since: Option<Duration>,
@@ -78,7 +78,7 @@ pub(crate) struct EndedSession {
 /// A new request.
 pub(crate) struct NewEnd {
     pub(crate) stored: StoredEnd,
-    pub(crate) sessions: Vec<Slot>,
+    pub(crate) sessions: Vec<SessionSlot>,
     pub(crate) reply_to: Option<ReplyHandle>,
 }
 
@@ -96,7 +96,7 @@ impl Ends {
     }
 
     /// Returns whether the SFU was asked to end this session.
-    pub(crate) fn is_asked(&self, slot: Slot) -> bool {
+    pub(crate) fn is_asked(&self, slot: SessionSlot) -> bool {
         self.asked.contains_key(&slot)
     }
 
@@ -159,7 +159,7 @@ impl Ends {
     }
 
     /// Adds a session that was found later to a plan's request: it is asked last.
-    pub(crate) fn add_found(&mut self, now: Timestamp, plan_id: &PlanId, slot: Slot) {
+    pub(crate) fn add_found(&mut self, now: Timestamp, plan_id: &PlanId, slot: SessionSlot) {
         let request = self
             .requests
             .values_mut()
@@ -209,7 +209,7 @@ impl Ends {
     }
 
     /// Takes note that a session is gone. Returns how, if the SFU was asked to end it.
-    pub(crate) fn session_gone(&mut self, slot: Slot) -> Option<EndedSession> {
+    pub(crate) fn session_gone(&mut self, slot: SessionSlot) -> Option<EndedSession> {
         for request in self.requests.values_mut() {
             request.left.remove(&slot);
             request.unasked.remove(&slot);
@@ -259,7 +259,7 @@ impl Ends {
     }
 
     /// Picks the session that a request asks next: new ones and those to be asked again take turns.
-    fn pick(&mut self, number: u64, now: Duration) -> Option<(Slot, bool)> {
+    fn pick(&mut self, number: u64, now: Duration) -> Option<(SessionSlot, bool)> {
         let request = self.requests.get_mut(&number)?;
         let again = self
             .again
@@ -295,7 +295,7 @@ impl Ends {
     fn ask(
         &mut self,
         view: &View<'_>,
-        (number, slot): (u64, Slot),
+        (number, slot): (u64, SessionSlot),
         is_first: bool,
         out: &mut Out<'_>,
     ) -> bool {
@@ -387,14 +387,14 @@ impl Ends {
         true
     }
 
-    fn is_asked_by_plan(&self, slot: Slot) -> bool {
+    fn is_asked_by_plan(&self, slot: SessionSlot) -> bool {
         let asked = self.asked.get(&slot);
         let request = asked.and_then(|asked| self.requests.get(&asked.request));
         request.is_some_and(|request| request.stored.plan_id.is_some())
     }
 
     /// Takes note that there was nobody to ask for a client's request: that is no outage, and the session goes on as before.
-    fn asked_nobody(&mut self, now: Duration, slot: Slot, outcome: &SfuOutcome) {
+    fn asked_nobody(&mut self, now: Duration, slot: SessionSlot, outcome: &SfuOutcome) {
         self.lane.answered(now, Reached::Somebody);
         let Some(asked) = self.asked.remove(&slot) else {
             return;

@@ -1,8 +1,8 @@
 //! Maintenance plans: a list of timed steps that the gate runs by itself, the queue of announcements and the end queue, which plans and
 //! the methods `Announce` and `End` share.
 //!
-//! [`Plans`] owns all of this. It sees the gate through a [`View`](context::View), leaves its effects in an [`Out`](context::Out), and knows
-//! nothing else of it; `gate_entry.rs` connects both. The table of states is [`react`](table::react).
+//! [`Plans`] owns all of this. It sees the rest of the node through a [`View`](context::View), leaves its effects in an
+//! [`Out`](context::Out), and knows nothing else of it; `node/plans.rs` connects both. The table of states is [`react`](table::react).
 
 mod announcements;
 pub mod calls;
@@ -10,7 +10,6 @@ mod clock;
 mod context;
 mod end_request;
 mod ends;
-mod gate_entry;
 mod requests;
 mod restart;
 mod run;
@@ -27,16 +26,16 @@ use soramode_protocol::id::{EndId, PlanId};
 use soramode_protocol::mode::{EndsStopped, Mode, ModeChange};
 use soramode_protocol::plan::{PlanHold, PlanOutcome, PlanState, PlanStep, Stalled};
 
-pub(crate) use self::context::PlanMode;
+pub(crate) use self::context::{Out, PlanCommand, PlanMode, View};
+pub(crate) use self::ends::FIRST_PAUSE;
 
 use self::announcements::Announcements;
 use self::calls::{CallId, SfuOutcome};
-use self::context::{Out, PlanCommand, View};
 use self::ends::Ends;
 use self::stall::StallWatch;
 use self::stored::{PlanProgress, StoredAnnouncement, StoredEnd, StoredPlan};
 use self::table::{PlanInput, Reaction, react};
-use crate::slab::Slot;
+use crate::handles::SessionSlot;
 use crate::snapshot::Stored;
 
 /// Maximum number of announcements that have not reached every channel.
@@ -61,10 +60,12 @@ pub(crate) struct Plans {
     ends: Ends,
     stall: StallWatch,
     /// Sessions that appeared since the last look, while a plan ends sessions.
-    found: Vec<Slot>,
-    last_call: CallId,
+    found: Vec<SessionSlot>,
+    pub(crate) last_call: CallId,
+    /// Number of changes that waits depend on.
+    changes: u64,
     /// Set at a start at which the mode is due to expire: that comes first.
-    waits_for_expiry: bool,
+    pub(crate) waits_for_expiry: bool,
     /// Read from the store, until the start.
     restored: Restored,
 }
@@ -96,12 +97,12 @@ impl Plans {
     }
 
     /// Returns whether no change of a session is of concern.
-    fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.running().is_none() && self.announcements.is_empty() && self.ends.is_empty()
     }
 
     /// Returns whether no drain is watched, and what there is of a plan is stored.
-    fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         let progress = self.plan.as_ref().map(|plan| &plan.progress);
         self.stall.is_settled() && self.recorded.as_ref() == progress
     }
@@ -127,7 +128,7 @@ impl Plans {
     }
 
     /// Returns whether the SFU was asked to end this session: a closed node admits nobody to it.
-    pub(crate) fn is_ending(&self, session: Slot) -> bool {
+    pub(crate) fn is_ending(&self, session: SessionSlot) -> bool {
         self.ends.is_asked(session)
     }
 
@@ -144,6 +145,11 @@ impl Plans {
         }
     }
 
+    /// Number of changes so far that waits for plans and ends depend on.
+    pub(crate) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// Returns whether sessions wait to be ended: of this request, or of any.
     pub(crate) fn has_ends(&self, id: Option<&EndId>) -> bool {
         self.ends.has_request(id)
@@ -157,14 +163,14 @@ impl Plans {
     }
 
     /// Takes note of a new session.
-    pub(crate) fn session_opened(&mut self, session: Slot) {
+    pub(crate) fn session_opened(&mut self, session: SessionSlot) {
         if self.running().is_some_and(StoredPlan::is_ending) {
             self.found.push(session);
         }
     }
 
     /// Takes note that a session is gone. Returns whether it was ended on request.
-    pub(crate) fn session_gone(&mut self, session: Slot) -> bool {
+    pub(crate) fn session_gone(&mut self, session: SessionSlot) -> bool {
         if self.is_idle() && !self.ends.is_asked(session) {
             return false;
         }
@@ -260,7 +266,7 @@ impl Plans {
         let had_any = !self.ends.is_empty();
         let stopped = self.ends.stop(plan_id, out);
         if had_any {
-            out.commands.push(PlanCommand::Evaluate);
+            self.changes += 1;
         }
         let is_something = stopped.sessions > 0 || stopped.in_flight > 0;
         is_something.then_some(stopped)

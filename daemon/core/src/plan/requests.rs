@@ -8,7 +8,6 @@ use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::event::{EventKind, PlanCreated};
 use soramode_protocol::id::{EndId, PlanId};
 use soramode_protocol::mode::EXPIRES_IN_SECONDS_MAX;
-use soramode_protocol::node::StorageState;
 use soramode_protocol::plan::{
     CancelPlan, ClosedBefore, END_PER_MINUTE_DEFAULT, EndRate, MAX_DELAY_SECONDS_DEFAULT,
     PlanCancelled, PlanOutcome, PlanStarted, PlanState, PlanStep, StartPlan,
@@ -22,15 +21,14 @@ use super::table::{PlanInput, Reaction, react};
 use super::work::NewAnnouncement;
 use super::{ANNOUNCEMENTS_MAX, END_REQUESTS_MAX, Ending, Plans};
 use crate::effect::{Action, Record};
-use crate::gate::Refusable;
-use crate::input::ReplyHandle;
+use crate::handles::ReplyHandle;
 use crate::snapshot::SoraAdmission;
 
 /// Time from which on the duration of an end is worth a warning.
 const LONG_END: Duration = Duration::from_hours(1);
 
 /// A plan that was started, or was there.
-pub(super) struct Started {
+pub(crate) struct Started {
     pub(super) created: bool,
     pub(super) closed_before_by: Option<ClosedBefore>,
     pub(super) warning: Option<String>,
@@ -38,13 +36,13 @@ pub(super) struct Started {
 
 impl Plans {
     /// Starts a plan, unless the same one is there. Its steps run with the next call of `advance`.
-    pub(super) fn start(
+    pub(crate) fn start(
         &mut self,
         view: &View<'_>,
         start: StartPlan,
         actor: &str,
         out: &mut Out<'_>,
-    ) -> Refusable<Started> {
+    ) -> Result<Started, Error> {
         if self.has_same(view, &start) {
             return Ok(Started {
                 created: false,
@@ -129,7 +127,7 @@ impl Plans {
     }
 
     /// The answer to a request that started a plan, after the steps that were due.
-    pub(super) fn started(&self, view: &View<'_>, started: Started) -> Answer {
+    pub(crate) fn started(&self, view: &View<'_>, started: Started) -> Answer {
         let plan = self.shown_last(view);
         let plan = plan.ok_or_else(|| Error::new(ErrorType::Internal, "the plan is gone"))?;
         Ok(Reply::PlanStarted(Box::new(PlanStarted {
@@ -142,7 +140,7 @@ impl Plans {
     }
 
     /// Cancels the plan that runs; without an id, empties the end queue as well.
-    pub(super) fn cancel(
+    pub(crate) fn cancel(
         &mut self,
         view: &View<'_>,
         cancel: CancelPlan,
@@ -185,12 +183,12 @@ impl Plans {
             },
             sessions: stopped.map_or(0, |stopped| stopped.sessions),
             in_flight: stopped.map_or(0, |stopped| stopped.in_flight),
-            durable: (found && view.storage == StorageState::Failed).then_some(false),
+            durable: (found && view.is_storage_failed).then_some(false),
         }
     }
 
     /// Drops a plan that could not be written, and so was refused.
-    pub(super) fn refuse(&mut self, view: &View<'_>, ids: &[PlanId], out: &mut Out<'_>) {
+    pub(crate) fn refuse(&mut self, view: &View<'_>, ids: &[PlanId], out: &mut Out<'_>) {
         if self.running_id().is_some_and(|id| ids.contains(id)) {
             let why = "its start could not be written, and was refused".to_owned();
             self.finish(view, Ending::by_system(PlanOutcome::Failed, Some(why)), out);
@@ -198,14 +196,14 @@ impl Plans {
     }
 
     /// Begins an announcement for a client; it is answered when every channel was told.
-    pub(super) fn announce_for(
+    pub(crate) fn announce_for(
         &mut self,
         view: &View<'_>,
         reply_to: ReplyHandle,
         announce: Announce,
         actor: &str,
         out: &mut Out<'_>,
-    ) -> Refusable<()> {
+    ) -> Result<(), Error> {
         if let Some(channel_id) = &announce.channel_id
             && view.sessions.find_session(channel_id).is_none()
         {
@@ -244,14 +242,14 @@ impl Plans {
     }
 
     /// Begins to end sessions for a client; it is answered when each was asked once.
-    pub(super) fn end_for(
+    pub(crate) fn end_for(
         &mut self,
         view: &View<'_>,
         reply_to: ReplyHandle,
         end: End,
         actor: &str,
         out: &mut Out<'_>,
-    ) -> Refusable<Option<Reply>> {
+    ) -> Result<Option<Reply>, Error> {
         if let Some(channel_id) = &end.channel_id
             && view.sessions.find_session(channel_id).is_none()
         {
@@ -295,7 +293,7 @@ fn ends(start: &StartPlan) -> bool {
     matches!(start.steps.last(), Some(PlanStep::End { .. }))
 }
 
-fn check_start(view: &View<'_>, start: &StartPlan) -> Refusable<()> {
+fn check_start(view: &View<'_>, start: &StartPlan) -> Result<(), Error> {
     if ends(start) && view.admission == SoraAdmission::Shadow {
         return Err(Error::plan_in_shadow());
     }

@@ -9,11 +9,12 @@ use super::stored::{Moment, StoredEnd};
 use super::work::sessions_of;
 use super::{Ending, HAND_MADE_DELAY_MAX, Plans};
 use crate::effect::Record;
-use crate::input::{HostState, Timestamp};
+use crate::handles::Timestamp;
+use crate::input::HostState;
 
 impl Plans {
     /// Begins after a start: with what was stored.
-    pub(super) fn begin(&mut self, view: &View<'_>, host: HostState, out: &mut Out<'_>) {
+    pub(crate) fn begin(&mut self, view: &View<'_>, host: HostState, out: &mut Out<'_>) {
         let now = view.now;
         let restored = std::mem::take(&mut self.restored);
         if let Some(plan) = &mut self.plan

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use soramode_protocol::event::{EventKind, PlanOver, PlanStepDone};
 use soramode_protocol::mode::{Mode, SettableMode};
-use soramode_protocol::node::StorageState;
 use soramode_protocol::plan::{END_PER_MINUTE_DEFAULT, EndRate, PlanOutcome, PlanState, PlanStep};
 
 use super::announcements::Finished;
@@ -14,7 +13,7 @@ use super::table::{PlanInput, Reaction, react};
 use super::work::NewAnnouncement;
 use super::{Ending, Plans};
 use crate::effect::Record;
-use crate::input::Timestamp;
+use crate::handles::Timestamp;
 use crate::snapshot::SoraAdmission;
 
 /// The difference from which on the wall clock has been set, and does not merely run a little faster.
@@ -22,7 +21,7 @@ const CLOCK_STEP: Duration = Duration::from_secs(1);
 
 impl Plans {
     /// Does one thing that is due; false if nothing is. The commands must be carried out before the next call.
-    pub(super) fn advance(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
+    pub(crate) fn advance(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
         self.note_clock(view.now);
         self.end_found(view, out)
             || self.finish_if_drained(view, out)
@@ -54,7 +53,7 @@ impl Plans {
             plan.progress.asked += asked;
         }
         if self.ends.finish(out) {
-            out.commands.push(PlanCommand::Evaluate);
+            self.changes += 1;
         }
         let is_any_over = self.finish_announcements(view, out);
         if let Some(cause) = self.stall.look(view, self.ends.is_failing())
@@ -144,7 +143,7 @@ impl Plans {
         let is_drained =
             view.mode.mode.is_block() && view.sessions.session_count() == 0 && view.is_complete;
         let reaction = react(plan.state(view.mode.mode), PlanInput::Drained);
-        if !is_drained || view.storage == StorageState::Failed || reaction != Reaction::Finish {
+        if !is_drained || view.is_storage_failed || reaction != Reaction::Finish {
             return false;
         }
         self.finish(view, Ending::by_system(PlanOutcome::Done, None), out);
@@ -247,7 +246,7 @@ impl Plans {
             let open = view.open_others.unwrap_or(u64::MAX);
             plan.keep_open.is_some_and(|keep_open| open < keep_open)
         };
-        if view.storage == StorageState::Failed || view.is_opening {
+        if view.is_storage_failed || view.is_opening {
             PlanInput::StorageFails
         } else if self.announcements.of_plan(&plan.id).is_some() {
             PlanInput::StillAnnouncing
@@ -367,7 +366,7 @@ impl Plans {
         };
         out.commands
             .push(PlanCommand::Emit(EventKind::PlanOver(Box::new(over))));
-        out.commands.push(PlanCommand::Evaluate);
+        self.changes += 1;
         if takes_back && view.sessions.session_count() > 0 {
             let new = NewAnnouncement {
                 text: None,
@@ -382,7 +381,7 @@ impl Plans {
     }
 
     /// Stores how far the plan is, if that changed.
-    pub(super) fn record(&mut self, out: &mut Out<'_>) {
+    pub(crate) fn record(&mut self, out: &mut Out<'_>) {
         if let Some(plan) = &self.plan
             && self.recorded.as_ref() != Some(&plan.progress)
         {
@@ -393,7 +392,7 @@ impl Plans {
     }
 
     /// Returns when something is to be done although nothing happens.
-    pub(super) fn next_deadline(&self, view: &View<'_>) -> Option<Duration> {
+    pub(crate) fn next_deadline(&self, view: &View<'_>) -> Option<Duration> {
         let now = view.now;
         let is_held = self.held.is_some();
         let step = self

@@ -8,7 +8,7 @@ use soramode_protocol::time::Time;
 use super::clock::shifted;
 use super::ends::interval;
 use super::stored::{Moment, StoredPlan};
-use crate::input::Timestamp;
+use crate::handles::Timestamp;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 

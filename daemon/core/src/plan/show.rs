@@ -1,6 +1,5 @@
 //! A plan as clients see it.
 
-use soramode_protocol::node::StorageState;
 use soramode_protocol::plan::{Plan, PlanHold, PlanStepState};
 
 use super::Plans;
@@ -9,12 +8,12 @@ use super::stored::StoredPlan;
 
 impl Plans {
     /// Returns the plan that runs.
-    pub(super) fn shown_running(&self, view: &View<'_>) -> Option<Plan> {
+    pub(crate) fn shown_running(&self, view: &View<'_>) -> Option<Plan> {
         self.running().map(|plan| self.shown(view, plan))
     }
 
     /// Returns the plan that runs, or the last one.
-    pub(super) fn shown_last(&self, view: &View<'_>) -> Option<Plan> {
+    pub(crate) fn shown_last(&self, view: &View<'_>) -> Option<Plan> {
         self.plan.as_ref().map(|plan| self.shown(view, plan))
     }
 
@@ -59,15 +58,15 @@ impl Plans {
 }
 
 /// Returns the reason why a plan asks for no session although it has begun to end them.
-const fn hold_of_ending_state(storage: StorageState, is_complete: bool) -> Option<PlanHold> {
-    match (storage, is_complete) {
-        (StorageState::Failed, _) => Some(PlanHold::StorageFailed),
-        (StorageState::Ok | StorageState::Memory, false) => Some(PlanHold::SessionsIncomplete),
-        (StorageState::Ok | StorageState::Memory, true) => None,
+const fn hold_of_ending_state(is_storage_failed: bool, is_complete: bool) -> Option<PlanHold> {
+    match (is_storage_failed, is_complete) {
+        (true, _) => Some(PlanHold::StorageFailed),
+        (false, false) => Some(PlanHold::SessionsIncomplete),
+        (false, true) => None,
     }
 }
 
 fn hold_of_ending(view: &View<'_>, plan: &StoredPlan) -> Option<PlanHold> {
-    let hold = hold_of_ending_state(view.storage, view.is_complete);
+    let hold = hold_of_ending_state(view.is_storage_failed, view.is_complete);
     hold.filter(|_| plan.is_ending())
 }

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use soramode_protocol::node::StorageState;
 use soramode_protocol::plan::{StallCause, Stalled};
 
 use super::context::View;
-use crate::input::Timestamp;
+use crate::handles::Timestamp;
 
 /// Watches the drain of a closed node.
 #[derive(Debug, Default)]
@@ -59,7 +58,7 @@ impl StallWatch {
 }
 
 const fn cause(view: &View<'_>, is_end_failing: bool) -> StallCause {
-    if matches!(view.storage, StorageState::Failed) {
+    if view.is_storage_failed {
         StallCause::StorageFailed
     } else if !view.is_complete {
         StallCause::SessionsIncomplete

@@ -14,8 +14,8 @@ use super::context::{Out, PlanCommand, View};
 use super::ends::{FIRST_PAUSE, NewEnd};
 use super::stored::{AnnouncementProgress, EndProgress, Moment, StoredAnnouncement, StoredEnd};
 use crate::effect::Record;
-use crate::input::{ReplyHandle, Timestamp};
-use crate::slab::Slot;
+use crate::handles::SessionSlot;
+use crate::handles::{ReplyHandle, Timestamp};
 
 /// An announcement to be made.
 pub(super) struct NewAnnouncement {
@@ -154,9 +154,9 @@ pub(super) fn sessions_of(
     view: &View<'_>,
     channel_id: Option<&ChannelId>,
     is_meant: impl Fn(Time) -> bool,
-) -> Vec<(Time, Slot)> {
-    let aged = |slot: Slot| Some((view.sessions.session(slot)?.created_at, slot));
-    let is_meant = |it: &(Time, Slot)| is_meant(it.0);
+) -> Vec<(Time, SessionSlot)> {
+    let aged = |slot: SessionSlot| Some((view.sessions.session(slot)?.created_at, slot));
+    let is_meant = |it: &(Time, SessionSlot)| is_meant(it.0);
     match channel_id {
         Some(channel_id) => {
             let slot = view.sessions.find_session(channel_id);

@@ -9,14 +9,16 @@ use soramode_core::cluster::history::{Configuration, Shown};
 use soramode_core::cluster::{FenceAfter, Incarnation, LeaseTerms, Token};
 use soramode_core::commit_failure::retract;
 use soramode_core::effect::{Action, Effects};
+use soramode_core::fault::PlantedFault;
 use soramode_core::gate::Gate;
-use soramode_core::input::{HostState, Input, ReplyHandle, SocketId, SoraInput, Timestamp};
+use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::input::{HostState, Input, SoraInput};
 use soramode_core::member::etcd::{
     EtcdRequest, EtcdResponse, Joined, Load, MembershipView, NodeRecord,
 };
 use soramode_core::snapshot::{
     ClusterSettings, FenceMeans, Seed, Settings, SoraAdmission, SoraFeed, SoraSettings,
-    StartParams, Stored, TakeoverWait,
+    StartParams, Stored,
 };
 use soramode_protocol::decision::{Connect, Decision, Explain, Lifetime};
 use soramode_protocol::error::Error;
@@ -88,15 +90,7 @@ fn connect(gate: &mut Gate, channel: &str, connection: &str) -> Effects {
 }
 
 fn close(gate: &mut Gate, mode: SettableMode) {
-    let change = ChangeMode {
-        mode,
-        reason: None,
-        expires_in_seconds: None,
-        if_mode: None,
-        if_generation: None,
-        if_plan: None,
-        on_behalf_of: None,
-    };
+    let change = ChangeMode::to(mode);
     drop(ask(gate, GateRequest::ChangeMode(Box::new(change))));
 }
 
@@ -149,7 +143,7 @@ fn in_cluster(settings: &mut Settings) {
         dead_man: "grant".to_owned(),
         signaling_url: None,
         api_url: None,
-        takeover_wait: TakeoverWait::LeaseExpiry,
+        fault: PlantedFault::NONE,
         registration_ttl: Duration::from_secs(10),
     });
 }
@@ -191,7 +185,7 @@ fn view(own: Option<Incarnation>) -> Box<MembershipView> {
     })
 }
 
-/// A node in a cluster whose other node owns the channel that is asked for.
+/// A node in a cluster in which the other node owns the requested channel.
 fn redirected() -> String {
     let mut gate = start(in_cluster);
     let own = Incarnation(12);
@@ -227,7 +221,7 @@ fn redirected() -> String {
     ))
 }
 
-/// What the gate answers where this rule is the first that applies.
+/// Returns the gate's answer where this rule is the first that applies.
 fn answered(number: u8) -> String {
     let mut gate = start(|_| ());
     let mut explained = None;
@@ -296,7 +290,7 @@ fn the_printed_table_is_what_the_gate_decides() {
     }
 }
 
-/// In shadow mode a client comes whatever it is answered: a commit that failed takes nothing back of that.
+/// In shadow mode a client connects whether it is offered or rejected: a failed commit takes none of that back.
 #[test]
 fn in_shadow_mode_a_connection_stays_pending_though_its_commit_was_refused() {
     let mut gate = start(|settings| {

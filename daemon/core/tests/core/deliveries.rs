@@ -1,15 +1,16 @@
-//! Deliveries by chance: receivers that answer this or that, restarts, and time that goes by. Whatever happens, the order is kept,
+//! Deliveries by chance: receivers that accept or refuse, restarts, and time that passes. In every run the order is kept,
 //! nobody is asked twice at once, and in the end everybody has everything that was not given up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use soramode_core::deliveries::{
-    DELIVERIES_FAILED_KEPT, DELIVERIES_OVER_KEPT, DELIVERIES_OWED_MAX, RETRY_PAUSES,
-};
 use soramode_core::effect::{Action, Effects, Record};
 use soramode_core::gate::Gate;
-use soramode_core::input::{AttemptResult, HostState, Input, ReplyHandle, SocketId, Timestamp};
+use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::input::{AttemptResult, HostState, Input};
+use soramode_core::outbox::{
+    DELIVERIES_FAILED_KEPT, DELIVERIES_OVER_KEPT, DELIVERIES_OWED_MAX, RETRY_PAUSES,
+};
 use soramode_core::snapshot::{
     Seed, Settings, SoraSettings, StartParams, Stored, StoredDelivery, Webhook,
 };
@@ -22,24 +23,24 @@ use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
 use soramode_testkit::record_store::RecordStore;
 
-use crate::dice::Dice;
+use crate::seeds::Rng;
 
 const SEEDS: u64 = 2_000;
 const STEPS: u64 = 80;
 
 struct World {
-    dice: Dice,
+    rng: Rng,
     gate: Gate,
-    ledger: RecordStore,
+    record_store: RecordStore,
     now: Timestamp,
     starts: u8,
-    /// What each receiver is asked now.
+    /// The attempt in flight at each receiver.
     under_way: BTreeMap<usize, u64>,
-    /// What each receiver has answered with 200, in the order in which it did.
+    /// Events that each receiver has answered with 200, in that order.
     had: BTreeMap<usize, Vec<u64>>,
     /// Each delivery that there was, as it was last.
     deliveries: BTreeMap<u64, StoredDelivery>,
-    /// How many deliveries the events so far make.
+    /// Number of deliveries that the events so far make.
     owed: u64,
 }
 
@@ -92,15 +93,15 @@ impl World {
             },
             Seed([1; 32]),
         );
-        let (ledger, deliveries, had) = (
+        let (record_store, deliveries, had) = (
             RecordStore::new(Stored::default()),
             BTreeMap::new(),
             BTreeMap::new(),
         );
         let mut world = Self {
-            dice: Dice(seed),
+            rng: Rng(seed),
             gate,
-            ledger,
+            record_store,
             now,
             starts: 1,
             under_way: BTreeMap::new(),
@@ -131,7 +132,7 @@ impl World {
     fn step_fast(&mut self, input: Input) {
         let Effects { records, actions } = self.gate.step(self.now, input);
         for record in &records {
-            self.ledger.read(record);
+            self.record_store.read(record);
         }
         for action in actions {
             if let Action::Deliver(attempt) = action {
@@ -144,7 +145,7 @@ impl World {
         let Effects { records, actions } = self.gate.step(self.now, input);
         self.gate.check().unwrap();
         for record in &records {
-            self.ledger.read(record);
+            self.record_store.read(record);
             if let Some(event) = record.event() {
                 self.owed += settings()
                     .webhooks
@@ -192,9 +193,9 @@ impl World {
             Duration::MAX,
         ];
         let retry_after = self
-            .dice
+            .rng
             .one_in(4)
-            .then(|| pauses[usize::try_from(self.dice.roll(4)).unwrap()]);
+            .then(|| pauses[usize::try_from(self.rng.below(4)).unwrap()]);
         self.step(Input::DeliveryAttempted {
             id,
             result: AttemptResult {
@@ -213,7 +214,7 @@ impl World {
         };
         let (began, mut is_clock_right, mut changes) = (self.now.boot, true, 0);
         while self.deliveries[&id].state == DeliveryState::Pending {
-            match self.dice.roll(40) {
+            match self.rng.below(40) {
                 0 => self.step(Input::Request {
                     reply_to,
                     actor: "ops".into(),
@@ -231,9 +232,9 @@ impl World {
                 _ => {}
             }
             let status = [Some(500), Some(429), Some(304), None]
-                [usize::try_from(self.dice.roll(4)).unwrap()];
+                [usize::try_from(self.rng.below(4)).unwrap()];
             self.answer(place, status);
-            let millis = self.dice.roll(1_800_000);
+            let millis = self.rng.below(1_800_000);
             self.pass(Duration::from_millis(millis));
         }
         self.now.boot.saturating_sub(began)
@@ -252,7 +253,7 @@ impl World {
         let snapshot = StartParams {
             settings: settings(),
             started: self.now,
-            stored: self.ledger.stored(),
+            stored: self.record_store.stored(),
         };
         self.gate = Gate::restore(snapshot, Seed([self.starts; 32]));
         self.step(Input::Started(HostState::Running));
@@ -268,8 +269,8 @@ impl World {
             actor: "ops".into(),
             request,
         };
-        let connection_id = format!("c{}", self.dice.roll(2)).parse().unwrap();
-        match self.dice.roll(16) {
+        let connection_id = format!("c{}", self.rng.below(2)).parse().unwrap();
+        match self.rng.below(16) {
             0..3 => {
                 let channel_id = "spam".parse().unwrap();
                 let connection_id = Some(connection_id);
@@ -283,31 +284,23 @@ impl World {
             }
             3..6 => self.step(ask(GateRequest::Disconnect(Disconnect { connection_id }))),
             6..8 => {
-                let mode = if self.dice.one_in(2) {
+                let mode = if self.rng.one_in(2) {
                     SettableMode::Normal
                 } else {
                     SettableMode::BlockNewSession
                 };
-                let change = ChangeMode {
-                    mode,
-                    reason: None,
-                    expires_in_seconds: None,
-                    if_mode: None,
-                    if_generation: None,
-                    if_plan: None,
-                    on_behalf_of: None,
-                };
+                let change = ChangeMode::to(mode);
                 self.step(ask(GateRequest::ChangeMode(Box::new(change))));
             }
             8..14 => {
-                let place = usize::try_from(self.dice.roll(2)).unwrap();
+                let place = usize::try_from(self.rng.below(2)).unwrap();
                 let status = [Some(200), Some(200), Some(200), Some(500), Some(410), None]
-                    [usize::try_from(self.dice.roll(6)).unwrap()];
+                    [usize::try_from(self.rng.below(6)).unwrap()];
                 self.answer(place, status);
             }
             14 => self.restart(),
             _ => {
-                let millis = self.dice.roll(20_000);
+                let millis = self.rng.below(20_000);
                 self.pass(Duration::from_millis(millis));
             }
         }
@@ -361,7 +354,7 @@ fn wants(webhook: &Webhook, kind: &EventKind) -> bool {
 fn in_the_end_everybody_has_everything_in_its_order() {
     for seed in 0..SEEDS {
         let mut world = World::new(seed);
-        for _ in 0..world.dice.roll(STEPS) {
+        for _ in 0..world.rng.below(STEPS) {
             world.happen();
         }
         world.settle();
@@ -369,7 +362,7 @@ fn in_the_end_everybody_has_everything_in_its_order() {
     }
 }
 
-/// However a receiver refuses, and whatever happens meanwhile. New events and operators may add tries, and a clock that is wrong may
+/// In each way in which a receiver may refuse. New events and operators may add tries, and a clock that is wrong may
 /// not keep one from coming.
 #[test]
 fn a_receiver_is_tried_for_a_day_and_a_half_and_not_for_ever() {
@@ -401,15 +394,7 @@ fn mode_change(time: usize) -> Input {
     } else {
         SettableMode::BlockNewSession
     };
-    let change = ChangeMode {
-        mode,
-        reason: None,
-        expires_in_seconds: None,
-        if_mode: None,
-        if_generation: None,
-        if_plan: None,
-        on_behalf_of: None,
-    };
+    let change = ChangeMode::to(mode);
     let reply_to = ReplyHandle {
         socket: SocketId(1),
         serial: 1,
@@ -434,7 +419,7 @@ fn what_is_too_much_is_given_up_oldest_first_and_forgotten_in_the_end() {
     let counts = |world: &World| {
         let count = |state| {
             world
-                .ledger
+                .record_store
                 .stored()
                 .deliveries
                 .iter()
@@ -448,7 +433,7 @@ fn what_is_too_much_is_given_up_oldest_first_and_forgotten_in_the_end() {
     assert_eq!(counts(&world), [DELIVERIES_OWED_MAX, 0, 1, 0]);
     // The first is on its way.
     let failed = world
-        .ledger
+        .record_store
         .stored()
         .deliveries
         .into_iter()

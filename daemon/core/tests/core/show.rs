@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use soramode_core::effect::{Action, Attempt, Record};
-use soramode_core::input::SocketId;
+use soramode_core::handles::SocketId;
 use soramode_core::snapshot::StoredDelivery;
 use soramode_protocol::decision::{Decision, Disconnected, Verdict};
 use soramode_protocol::delivery::Delivery;
@@ -25,12 +25,12 @@ use crate::show_etcd;
 /// Ids that the gate makes have this many characters; those in tests are shorter.
 const GENERATED_CHARS: usize = 26;
 
-/// How much is shown.
+/// Level of detail.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
-    /// All that is said.
+    /// Everything, as the stories have it.
     InWords,
-    /// What two gates that behave alike must have in common.
+    /// The parts that two gates that behave alike have in common.
     ByType,
 }
 
@@ -384,7 +384,7 @@ impl Show {
             Action::Deferred(reply_to) => vec![format!("-> {}: later", socket(reply_to.socket))],
             Action::Etcd(order) => vec![format!("-> etcd: {}", show_etcd::order(order))],
             Action::Fence { id, of, .. } => vec![show_etcd::fence(*id, of)],
-            Action::OutcomeApplied { .. } => Vec::new(),
+            Action::OutcomeApplied { .. } | Action::Bug(_) => Vec::new(),
             Action::Sfu(call) => vec![self.call(call)],
             Action::Poll => vec!["-> sora: who is connected?".to_owned()],
             Action::Deliver(attempt) => {
@@ -413,7 +413,7 @@ impl Show {
         }
     }
 
-    /// By type it is its age alone: of two that began at the same time either may be told.
+    /// Shown by type it is its age alone: of two that began at the same time either may be named.
     pub(crate) fn oldest(&mut self, session: Option<&Session>) -> String {
         let Some(session) = session else {
             return String::new();

@@ -1,4 +1,4 @@
-//! What the gate wants of etcd and of the SFU, in a line.
+//! Requests to etcd and orders to the SFU, each in a line.
 
 use soramode_core::cluster::history::Known;
 use soramode_core::cluster::{Incarnation, Token};

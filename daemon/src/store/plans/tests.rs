@@ -1,7 +1,8 @@
 //! Inputs that start, answer and stop plans, announcements and ends.
 
 use fastrand::Rng;
-use soramode_core::input::{Input, ReplyHandle};
+use soramode_core::handles::ReplyHandle;
+use soramode_core::input::Input;
 use soramode_core::plan::calls::{SfuFailure, SfuOutcome};
 use soramode_protocol::announce::{Announce, NoticeData};
 use soramode_protocol::end::End;

@@ -1,10 +1,10 @@
-//! The cluster's decisions in every world that is small enough to be looked at whole: two nodes, one channel, a linearizable
-//! store, member keys that vanish at any step, answers that come late or never, transactions that are executed when nobody
-//! waits for them any more, daemons that die and start anew. At no time do two SFUs serve the channel.
+//! The cluster's decisions in every world that is small enough to be searched whole: two nodes, one channel, a linearizable
+//! store, member keys that vanish at any step, answers that come late or never, transactions that are executed after the node
+//! has stopped waiting for them, daemons that die and start anew. At no time do two SFUs serve the channel.
 //!
-//! Each mistake of which the protocol keeps clear is built in once on purpose: the same search must find what it leads to.
+//! Each mistake of which the protocol keeps clear is planted once in the code: the same search must find what it leads to.
 
-mod mistake;
+mod fault;
 mod node;
 mod store;
 mod trust;
@@ -12,10 +12,10 @@ mod trust;
 use std::time::Duration;
 
 use soramode_core::cluster::{FenceAfter, Incarnation, LeaseTerms, Token};
+use soramode_core::fault::{Fault, PlantedFault};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
-use mistake::Mistake;
-use node::{Flight, Node};
+use node::{Flight, Node, SLOTS};
 use store::{Loss, NODES, Store};
 
 /// The model's unit of time.
@@ -28,19 +28,21 @@ const TERMS: LeaseTerms = LeaseTerms {
     fence_budget: Duration::ZERO,
 };
 
-/// How large the worlds are that are looked at.
+/// Size of the worlds that are searched.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     ticks: u32,
     revisions: u64,
-    /// How often something goes wrong or comes to an end, at any moment.
+    /// Number of times that something fails or ends, each at any moment.
     incidents: u8,
     slow: Slow,
-    /// What becomes of the store, once at any moment.
+    /// A transaction of the member key and one of the claim may be in flight at a time.
+    is_parallel: bool,
+    /// Loss of the store, once at any moment.
     loss: Option<Loss>,
 }
 
-/// Whose reads are answered late. Those of the others are answered at once, and each tick begins with one.
+/// The nodes with late answers to their reads. Reads of the others are answered at once, and each tick begins with one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Slow {
     First,
@@ -66,33 +68,48 @@ const USUAL: Bounds = Bounds {
     revisions: 7,
     incidents: 2,
     slow: Slow::First,
+    is_parallel: false,
     loss: None,
 };
 
-/// What both nodes have seen before the store loses something. What no node has seen, none can miss, and it loses more than is written
-/// before the next read.
+/// With two transactions in flight.
+const PARALLEL: Bounds = Bounds {
+    incidents: 1,
+    is_parallel: true,
+    ..USUAL
+};
+
+/// Revision that both nodes have seen before the store loses something. A node misses only what it has seen, and the store loses more than is
+/// written before the next read.
 const SEEN: u64 = 8;
 
-/// The same where the store loses something.
+/// Bounds for worlds in which the store loses something.
 const LOSING: Bounds = Bounds {
     ticks: 2,
     revisions: SEEN + 3,
     incidents: 1,
     slow: Slow::First,
+    is_parallel: false,
     loss: None,
 };
 
 struct Cluster {
-    mistake: Mistake,
+    fault: PlantedFault,
     bounds: Bounds,
-    second: Second,
+    start: Start,
 }
 
-/// What the second node is at the beginning.
+/// The nodes at the beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Second {
-    Joined,
+enum Start {
+    /// Both have joined, and the first has the channel.
+    Owned,
+    /// Both have joined, and nobody has the channel.
+    Unclaimed,
+    /// The first has the channel, and the second was never in a cluster.
     Fresh,
+    /// The second was never in a cluster, and makes one where it finds none: no node does that by itself.
+    Founder,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -111,19 +128,19 @@ enum Step {
     /// between does not count here.
     Read,
     ReceiveRead,
-    /// What the node wants by itself is sent and done.
+    /// The node sends a transaction that it decides on by itself, and it is executed.
     Ask,
-    /// What followed from an answer is done.
-    Execute,
-    Receive,
+    /// A transaction that followed from an answer is executed.
+    Execute(usize),
+    Receive(usize),
     Fence,
     // Incidents.
-    /// What the node wants is sent, and nobody waits for it.
+    /// The node sends a transaction, and does not wait for its answer.
     AskInVain,
     /// The answer to a read is lost.
     LoseRead,
-    /// Nobody waits any more for the transaction under way, executed or not.
-    GiveUpWaiting,
+    /// The node stops waiting for a transaction in flight, executed or not.
+    GiveUpWaiting(usize),
     ExecuteLate,
     EndSession,
     Vanish,
@@ -144,43 +161,49 @@ impl World {
 
     fn may(&self, node: usize, bounds: Bounds) -> Vec<Step> {
         let Node {
-            read, txn, late, ..
+            read, txns, late, ..
         } = &self.nodes[node];
         let owned = self.nodes[node].owned();
         let (now, can_more) = (self.now(), self.incidents < bounds.incidents);
         let is_fenced = self.nodes[node].is_fence_due(now);
         let wants = !is_fenced && self.nodes[node].wants(now).is_some();
-        let is_sent = matches!(txn, Some(Flight::Sent(_)));
+        let is_sent = |slot: usize| matches!(txns[slot], Some(Flight::Sent(_)));
+        let of_slots = (0..SLOTS).flat_map(|slot| {
+            let is_in_flight = txns[slot].is_some();
+            [
+                (Step::Execute(slot), is_sent(slot)),
+                (Step::Receive(slot), is_in_flight && !is_sent(slot)),
+                (
+                    Step::GiveUpWaiting(slot),
+                    can_more && is_in_flight && late.is_none(),
+                ),
+            ]
+        });
         let steps = [
             (Step::Read, !is_fenced && read.is_none()),
             (Step::LoseRead, can_more && read.is_some()),
             (Step::ReceiveRead, read.is_some()),
             (Step::Ask, wants),
-            (Step::Execute, is_sent),
-            (Step::Receive, txn.is_some() && !is_sent),
             (Step::Fence, is_fenced),
             (Step::AskInVain, can_more && wants && late.is_none()),
-            (
-                Step::GiveUpWaiting,
-                can_more && txn.is_some() && late.is_none(),
-            ),
             (Step::ExecuteLate, late.is_some()),
             (
                 Step::EndSession,
-                can_more && owned.is_some() && txn.is_none() && !is_fenced,
+                can_more && owned.is_some() && txns[0].is_none() && !is_fenced,
             ),
             (Step::Vanish, can_more && self.store.members[node].is_some()),
             (Step::Crash, can_more && late.is_none()),
         ];
         steps
             .into_iter()
+            .chain(of_slots)
             .filter_map(|(step, may)| may.then_some(step))
             .collect()
     }
 
     fn step(&mut self, node: usize, step: Step, model: &Cluster) {
         let now = self.now();
-        let (mistake, slow) = (model.mistake, model.bounds.slow);
+        let reads_late = model.bounds.slow.is(node);
         let Self {
             store,
             nodes,
@@ -190,46 +213,48 @@ impl World {
         let it = &mut nodes[node];
         match step {
             Step::Read => {
-                it.read = Some((now, store.show(node, it.highest())));
-                if !slow.is(node) {
-                    it.read_came(mistake, now);
+                it.read = Some((now, store.show(node)));
+                if !reads_late {
+                    it.read_came(now);
                 }
             }
             Step::LoseRead => it.read = None,
-            Step::ReceiveRead => it.read_came(mistake, now),
+            Step::ReceiveRead => it.read_came(now),
             Step::Ask => {
-                it.txn = it.take_wanted(now).map(Flight::Sent);
-                it.execute(node, store);
+                if let Some(slot) = it.send_wanted(now) {
+                    it.execute(slot, node, store);
+                }
             }
-            Step::Execute => it.execute(node, store),
-            Step::Receive => it.txn_came(mistake, now),
+            Step::Execute(slot) => it.execute(slot, node, store),
+            Step::Receive(slot) => it.txn_came(node, slot, now),
             Step::Fence => it.fence(),
             Step::AskInVain => {
-                it.txn = it.take_wanted(now).map(Flight::Sent);
-                it.give_up_waiting();
+                if let Some(slot) = it.send_wanted(now) {
+                    it.give_up_waiting(slot);
+                }
             }
-            Step::GiveUpWaiting => it.give_up_waiting(),
+            Step::GiveUpWaiting(slot) => it.give_up_waiting(slot),
             Step::ExecuteLate => it.execute_late(node, store),
             Step::EndSession => it.end_session(),
             Step::Vanish => store.vanish(node),
-            Step::Crash => it.crash(mistake),
+            Step::Crash => it.crash(),
         }
         match step {
             Step::LoseRead
             | Step::AskInVain
-            | Step::GiveUpWaiting
+            | Step::GiveUpWaiting(_)
             | Step::EndSession
             | Step::Vanish
             | Step::Crash => *incidents += 1,
             Step::Read
             | Step::ReceiveRead
             | Step::Ask
-            | Step::Execute
-            | Step::Receive
+            | Step::Execute(_)
+            | Step::Receive(_)
             | Step::Fence
             | Step::ExecuteLate => {}
         }
-        nodes[node].poll(mistake, now);
+        nodes[node].poll(now);
     }
 }
 
@@ -237,24 +262,30 @@ impl Model for Cluster {
     type State = World;
     type Action = Action;
 
-    /// Both are in, and the first has the channel.
     fn init_states(&self) -> Vec<World> {
         let mut store = Store::new();
-        let second = match self.second {
-            Second::Joined => Node::new(Incarnation(2), None),
-            Second::Fresh => {
-                store.members[1] = None;
-                Node::fresh()
-            }
-        };
-        let mut nodes = [Node::new(Incarnation(1), Some(Token(3))), second];
         if self.bounds.loss.is_some() {
             store.revision = SEEN;
-            for node in &mut nodes {
-                node.has_seen(SEEN);
-            }
         }
-        nodes[0].poll(self.mistake, Duration::ZERO);
+        if self.start == Start::Unclaimed {
+            store.claim = None;
+        }
+        let joined = |incarnation, owned| Node::new(incarnation, owned, store.revision, self.fault);
+        let owned = store.claim.as_ref().map(|claim| claim.token);
+        let first = joined(Incarnation(1), owned);
+        let second = match self.start {
+            Start::Owned | Start::Unclaimed => joined(Incarnation(2), None),
+            Start::Fresh | Start::Founder => {
+                store.members[1] = None;
+                Node::fresh(self.fault)
+            }
+        };
+        let mut nodes = [first, second];
+        for node in &mut nodes {
+            node.is_parallel = self.bounds.is_parallel;
+            node.is_founder = self.start == Start::Founder;
+        }
+        nodes[0].poll(Duration::ZERO);
         vec![World {
             tick: 0,
             incidents: 0,
@@ -291,7 +322,7 @@ impl Model for Cluster {
                 let now = world.now();
                 for node in &mut world.nodes {
                     node.sfu = node.sfu.filter(|until| now < *until);
-                    node.poll(self.mistake, now);
+                    node.poll(now);
                 }
                 for node in (0..NODES).filter(|node| !self.bounds.slow.is(*node)) {
                     world.step(node, Step::Read, self);
@@ -348,7 +379,7 @@ fn bounds() -> Bounds {
         return USUAL;
     };
     read_bounds(&text).unwrap_or_else(|| {
-        panic!("SORAMODE_MODEL takes ticks,revisions,incidents,first|second|both, got {text:?}")
+        panic!("SORAMODE_MODEL takes ticks,revisions,incidents,first|second|both[,parallel], got {text:?}")
     })
 }
 
@@ -356,6 +387,7 @@ fn read_bounds(text: &str) -> Option<Bounds> {
     let mut words = text.split(',');
     Some(Bounds {
         loss: None,
+        is_parallel: words.clone().count() > 4,
         ticks: words.next()?.parse().ok()?,
         revisions: words.next()?.parse().ok()?,
         incidents: words.next()?.parse().ok()?,
@@ -370,37 +402,47 @@ fn read_bounds(text: &str) -> Option<Bounds> {
 
 #[test]
 fn no_channel_is_ever_served_by_two_nodes() {
+    println!("{}", check_all(bounds()));
+}
+
+#[test]
+fn no_channel_is_served_by_two_nodes_with_two_transactions_in_flight() {
+    println!("{}", check_all(PARALLEL));
+}
+
+/// Searches every world; returns how many there are.
+fn check_all(bounds: Bounds) -> String {
     let checker = Cluster {
-        mistake: Mistake::None,
-        bounds: bounds(),
-        second: Second::Joined,
+        fault: PlantedFault::NONE,
+        bounds,
+        start: Start::Owned,
     }
     .checker()
     .threads(THREADS)
     .spawn_dfs()
     .join();
-    println!(
+    assert!(checker.is_done());
+    checker.assert_properties();
+    format!(
         "{} worlds, {} of them different, up to {} steps deep",
         checker.state_count(),
         checker.unique_state_count(),
         checker.max_depth()
-    );
-    assert!(checker.is_done());
-    checker.assert_properties();
+    )
 }
 
-/// What a mistake leads to is found: the search ends with the first such world.
-fn must_be_found(mistake: Mistake, bounds: Bounds) {
-    must_be_found_with(mistake, bounds, Second::Joined);
+/// Checks that a mistake is found: the search ends with the first world in which two nodes serve the channel.
+fn must_be_found(fault: Fault, bounds: Bounds) {
+    must_be_found_with(Some(fault), bounds, Start::Owned);
 }
 
-fn must_be_found_with(mistake: Mistake, bounds: Bounds, second: Second) {
+fn must_be_found_with(fault: Option<Fault>, bounds: Bounds, start: Start) {
     let property = "no channel is served twice";
     let found = HasDiscoveries::AnyOf(std::iter::once(property).collect());
     let checker = Cluster {
-        mistake,
+        fault: fault.map_or(PlantedFault::NONE, PlantedFault::of),
         bounds,
-        second,
+        start,
     }
     .checker()
     .threads(THREADS)
@@ -409,7 +451,7 @@ fn must_be_found_with(mistake: Mistake, bounds: Bounds, second: Second) {
     .join();
     assert!(
         checker.discovery(property).is_some(),
-        "{mistake:?} is not found in {} worlds",
+        "{fault:?}, {start:?}: not found in {} worlds",
         checker.unique_state_count()
     );
 }
@@ -418,28 +460,28 @@ fn must_be_found_with(mistake: Mistake, bounds: Bounds, second: Second) {
 #[test]
 fn no_channel_is_served_by_two_nodes_whatever_the_store_loses() {
     let worlds = [
-        (Loss::Emptied, Second::Joined),
-        (Loss::Emptied, Second::Fresh),
-        (Loss::SetBack, Second::Joined),
-        (Loss::Replaced, Second::Joined),
+        (Loss::Emptied, Start::Owned),
+        (Loss::Emptied, Start::Fresh),
+        (Loss::SetBack, Start::Owned),
+        (Loss::Replaced, Start::Owned),
     ];
-    for (loss, second) in worlds {
+    for (loss, start) in worlds {
         let bounds = Bounds {
             loss: Some(loss),
             ..LOSING
         };
         let property = "no channel is served twice";
         let checker = Cluster {
-            mistake: Mistake::None,
+            fault: PlantedFault::NONE,
             bounds,
-            second,
+            start,
         }
         .checker()
         .threads(THREADS)
         .spawn_dfs()
         .join();
         println!(
-            "{loss:?}, the second node {second:?}: {} different worlds",
+            "{loss:?}, {start:?}: {} different worlds",
             checker.unique_state_count()
         );
         assert!(checker.is_done());

@@ -1,25 +1,27 @@
-//! A node of the model: the daemon's own [`Ownership`], with what the gate does about its decisions, and the SFU beside it, which ends by
-//! itself what was not granted anew. Mistakes are built in here, where the decisions are used.
+//! A node of the model: the daemon's own [`Ownership`] and [`KnownEtcd`], and the SFU beside it, which ends by itself what was not granted
+//! anew. The node sends what their decisions ask for, and does nothing else.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use soramode_core::cluster::claim::{Claim, Found, Outcome, Reply};
+use soramode_core::cluster::claim::{Outcome, Reply};
 use soramode_core::cluster::gone::Roll;
-use soramode_core::cluster::history::{Known, judge as judge_etcd};
+use soramode_core::cluster::history::{Known, KnownEtcd};
 use soramode_core::cluster::join::{Past, PastSessions};
-use soramode_core::cluster::readopt::Readopted;
-use soramode_core::cluster::right::ValidFor;
-use soramode_core::cluster::{FenceAfter, Incarnation, Token};
+use soramode_core::cluster::{Incarnation, Token};
+use soramode_core::fault::PlantedFault;
 use soramode_core::member::ownership::Ownership;
-use soramode_core::member::ownership_steps::{KeyWritten, Migration, NextStep, OwnKey};
+use soramode_core::member::ownership_steps::{NextStep, OwnKey};
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 
-use super::store::{Answer, Shown, Store, Txn};
-use super::{Mistake, TERMS, TICK};
+use super::TERMS;
+use super::store::{Answer, Shown, Store, Txn, name};
 
-/// A transaction under way.
+/// Transactions in flight at a time at most: one of the claim, and one of the member key.
+pub(super) const SLOTS: usize = 2;
+
+/// A transaction in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Flight {
     Sent(Txn),
@@ -28,17 +30,15 @@ pub(super) enum Flight {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Node {
+    pub(super) fault: PlantedFault,
     pub(super) ownership: Ownership,
     /// Stored: which incarnation it is or was last.
     stored_member: Option<Incarnation>,
     /// Stored: the etcd that it was in, as it was when it was stored.
     pub(super) stored_etcd: Option<Known>,
-    /// The same, as it is known.
-    pub(super) known: Option<Known>,
-    /// The etcd is refused.
-    pub(super) refuses: bool,
-    /// It goes by any etcd: one of the mistakes.
-    pub(super) is_mistaken: bool,
+    pub(super) etcd: KnownEtcd,
+    /// Writes a configuration where it finds none, which no node does by itself.
+    pub(super) is_founder: bool,
     /// The member key that this start of the daemon wrote.
     pub(super) own_key: Option<Incarnation>,
     /// Until when the SFU serves the channel, if it does.
@@ -47,8 +47,11 @@ pub(super) struct Node {
     pub(super) read: Option<(Duration, Shown)>,
     /// Transactions that are to be sent, one after the other.
     queue: VecDeque<Txn>,
-    pub(super) txn: Option<Flight>,
-    /// A transaction that nobody waits for any more.
+    /// Transactions in flight: of the claim, and of the member key.
+    pub(super) txns: [Option<Flight>; SLOTS],
+    /// Both may be in flight at a time; else those of the member key take the first place.
+    pub(super) is_parallel: bool,
+    /// A transaction that the node has stopped waiting for.
     pub(super) late: Option<Txn>,
     /// An earlier start of the daemon sent that.
     is_late_of_earlier_start: bool,
@@ -66,53 +69,62 @@ pub(super) fn channel() -> ChannelId {
     ChannelId::new("spam").unwrap()
 }
 
-fn start(member: Option<Incarnation>, owned: Option<Token>) -> Ownership {
-    Ownership::new(
-        TERMS,
-        member.map(previous),
-        owned.map(|token| (channel(), token)),
-    )
+fn start(member: Option<Incarnation>, owned: Option<Token>, fault: PlantedFault) -> Ownership {
+    let owned = owned.map(|token| (channel(), token));
+    Ownership::new(TERMS, member.map(previous), owned, fault)
 }
 
 impl Node {
     /// Joined, and confirmed at the beginning of time.
-    pub(super) fn new(incarnation: Incarnation, owned: Option<Token>) -> Self {
-        let mut ownership = start(Some(incarnation), owned);
+    pub(super) fn new(
+        incarnation: Incarnation,
+        owned: Option<Token>,
+        revision: u64,
+        fault: PlantedFault,
+    ) -> Self {
+        let known = Known::of(&Store::new().etcd()).unwrap();
+        let known = Known { revision, ..known };
+        let mut etcd = KnownEtcd::new(None, fault);
+        etcd.accept(known.clone());
+        let mut node = Self {
+            stored_member: Some(incarnation),
+            stored_etcd: Some(known),
+            etcd,
+            own_key: Some(incarnation),
+            ownership: start(Some(incarnation), owned, fault),
+            ..Self::fresh(fault)
+        };
         let read = OwnKey {
             revision: u64::MAX,
             sent: Duration::ZERO,
             received: Duration::ZERO,
             found: Some(incarnation),
+            is_of_this_start: true,
             unused: None,
             is_full: false,
         };
-        ownership.on_own_key_read(&read, Duration::ZERO);
-        Self {
-            ownership,
-            stored_member: Some(incarnation),
-            stored_etcd: Known::of(&Store::new().etcd(0)),
-            known: Known::of(&Store::new().etcd(0)),
-            refuses: false,
-            is_mistaken: false,
-            own_key: Some(incarnation),
-            sfu: None,
-            read: None,
-            queue: VecDeque::new(),
-            txn: None,
-            late: None,
-            is_late_of_earlier_start: false,
-        }
+        node.ownership.on_own_key_read(&read, Duration::ZERO);
+        node.take_steps();
+        node
     }
 
     /// It was never in a cluster.
-    pub(super) fn fresh() -> Self {
+    pub(super) fn fresh(fault: PlantedFault) -> Self {
         Self {
-            ownership: start(None, None),
+            fault,
+            ownership: start(None, None, fault),
             stored_member: None,
             stored_etcd: None,
-            known: None,
+            etcd: KnownEtcd::new(None, fault),
+            is_founder: false,
             own_key: None,
-            ..Self::new(Incarnation(2), None)
+            sfu: None,
+            read: None,
+            queue: VecDeque::new(),
+            txns: [const { None }; SLOTS],
+            is_parallel: false,
+            late: None,
+            is_late_of_earlier_start: false,
         }
     }
 
@@ -120,71 +132,72 @@ impl Node {
         self.ownership.token(&channel())
     }
 
-    pub(super) fn highest(&self) -> u64 {
-        self.known.as_ref().map_or(0, |known| known.revision)
+    fn slot_of(&self, txn: &Txn) -> usize {
+        let is_of_key = matches!(txn, Txn::Join(_) | Txn::Migrate(..) | Txn::Init);
+        usize::from(self.is_parallel && is_of_key)
     }
 
     /// The transaction that it would send now.
     pub(super) fn wants(&self, now: Duration) -> Option<Txn> {
-        if self.txn.is_some() || self.refuses {
+        if self.etcd.refusal().is_some() {
             return None;
         }
-        if let Some(txn) = self.queue.front() {
+        let is_free = |txn: &&Txn| self.txns[self.slot_of(txn)].is_none();
+        if let Some(txn) = self.queue.iter().find(is_free) {
             return Some(txn.clone());
         }
         let by = self.ownership.incarnation()?;
         let claims = self.owned().is_none() && self.ownership.may_claim(now);
-        claims.then_some(Txn::Claim(by))
+        Some(Txn::Claim(by)).filter(|txn| claims && is_free(&txn))
     }
 
-    /// Takes the transaction that it sends now.
-    pub(super) fn take_wanted(&mut self, now: Duration) -> Option<Txn> {
-        let txn = self.wants(now);
-        if txn.is_some() {
-            self.queue.pop_front();
+    /// Sends the transaction that it wants; returns its place.
+    pub(super) fn send_wanted(&mut self, now: Duration) -> Option<usize> {
+        let txn = self.wants(now)?;
+        if let Some(at) = self.queue.iter().position(|queued| *queued == txn) {
+            self.queue.remove(at);
         }
-        txn
+        let slot = self.slot_of(&txn);
+        self.txns[slot] = Some(Flight::Sent(txn));
+        Some(slot)
     }
 
     /// Sends what follows from an answer.
     pub(super) fn send(&mut self, txn: Txn) {
-        if self.txn.is_none() {
-            self.txn = Some(Flight::Sent(txn));
+        let slot = self.slot_of(&txn);
+        if self.txns[slot].is_none() {
+            self.txns[slot] = Some(Flight::Sent(txn));
         } else {
             self.queue.push_back(txn);
         }
     }
 
     /// A request comes back, and nothing is known of it.
-    pub(super) fn fail(&mut self, txn: &Txn) {
+    fn fail(&mut self, txn: &Txn) {
         match txn {
-            Txn::Join(_) => self.ownership.abort_join(),
+            Txn::Join(_) => {
+                self.ownership.on_join_failed();
+            }
             Txn::Migrate(..) => self.ownership.end_migration_request(),
             _ => {}
         }
+        self.take_steps();
     }
 
     /// Carries out what was sent; an answer that nothing follows from is not waited for.
-    pub(super) fn execute(&mut self, node: usize, store: &mut Store) {
-        let Some(Flight::Sent(txn)) = self.txn.take() else {
+    pub(super) fn execute(&mut self, slot: usize, node: usize, store: &mut Store) {
+        let Some(Flight::Sent(txn)) = self.txns[slot].take() else {
             return;
         };
         let answer = self.execute_trusted(node, store, &txn);
         if answer == Answer::Nothing {
             self.fail(&txn);
         } else {
-            self.txn = Some(Flight::Answered(txn, answer));
+            self.txns[slot] = Some(Flight::Answered(txn, answer));
         }
     }
 
-    /// Before the beginning of the world.
-    pub(super) fn has_seen(&mut self, revision: u64) {
-        for known in self.known.iter_mut().chain(&mut self.stored_etcd) {
-            known.revision = revision;
-        }
-    }
-
-    /// Executes what nobody waits for any more.
+    /// Executes the transaction that the node has stopped waiting for.
     pub(super) fn execute_late(&mut self, node: usize, store: &mut Store) {
         if let Some(txn) = self.late.take() {
             let own_key = self.own_key;
@@ -197,44 +210,35 @@ impl Node {
 
     /// The channel's session ends; then its claim is released.
     pub(super) fn end_session(&mut self) {
-        if let Some(token) = self.ownership.disown(&channel()) {
-            self.sfu = None;
-            self.send(Txn::Release(token));
-            self.session_ended();
-        }
-    }
-
-    fn session_ended(&mut self) {
+        self.sfu = None;
         self.ownership.end_session(&channel());
-        if self.ownership.is_migration_done() {
-            self.finish_migration();
-        }
+        self.take_steps();
     }
 
-    /// Nobody waits any more for what is under way; it may still be executed.
-    pub(super) fn give_up_waiting(&mut self) {
-        if let Some(Flight::Sent(txn) | Flight::Answered(txn, _)) = &self.txn {
-            self.fail(&txn.clone());
-        }
-        if let Some(Flight::Sent(txn)) = self.txn.take() {
+    /// Stops waiting for a transaction in flight; it may still be executed.
+    pub(super) fn give_up_waiting(&mut self, slot: usize) {
+        let Some(flight) = self.txns[slot].take() else {
+            return;
+        };
+        let (Flight::Sent(txn) | Flight::Answered(txn, _)) = &flight;
+        self.fail(txn);
+        if let Flight::Sent(txn) = flight {
             self.late = Some(txn);
             self.is_late_of_earlier_start = false;
         }
     }
 
-    /// The daemon dies and starts anew; the SFU goes on.
-    pub(super) fn crash(&mut self, mistake: Mistake) {
-        self.give_up_waiting();
+    /// The daemon dies and starts anew; the SFU goes on. Of two transactions in flight the claim's may still be executed.
+    pub(super) fn crash(&mut self) {
+        for slot in (0..SLOTS).rev() {
+            self.give_up_waiting(slot);
+        }
         self.is_late_of_earlier_start = self.late.is_some();
-        self.ownership = start(self.stored_member, self.owned());
+        self.ownership = start(self.stored_member, self.owned(), self.fault);
+        self.etcd = KnownEtcd::new(self.stored_etcd.clone(), self.fault);
         self.own_key = None;
         self.read = None;
         self.queue.clear();
-        self.known = self
-            .stored_etcd
-            .clone()
-            .filter(|_| mistake != Mistake::EtcdIsForgotten);
-        self.refuses = false;
     }
 
     pub(super) fn is_fence_due(&self, now: Duration) -> bool {
@@ -243,107 +247,86 @@ impl Node {
             .is_some_and(|lease| lease.is_over(now))
     }
 
-    /// The lease is over: the sessions are ended, and the incarnation is given up.
+    /// The lease has expired.
     pub(super) fn fence(&mut self) {
         self.ownership.give_up();
-        self.ownership.end_incarnations();
-        self.ownership.disown(&channel());
-        self.sfu = None;
+        self.take_steps();
     }
 
-    pub(super) fn read_came(&mut self, mistake: Mistake, now: Duration) {
+    pub(super) fn read_came(&mut self, now: Duration) {
         let Some((sent, shown)) = self.read.take() else {
             return;
-        };
-        let sent = if mistake == Mistake::RightFromTheAnswer {
-            now
-        } else {
-            sent
         };
         let read = OwnKey {
             revision: shown.revision,
             sent,
             received: now,
             found: shown.own,
+            is_of_this_start: shown.own == self.own_key,
             // No machine is started anew here.
             unused: shown.own,
             is_full: false,
         };
-        let renews = self
-            .known
-            .as_ref()
-            .is_some_and(|known| judge_etcd(Some(known), &shown.etcd).is_ok() || self.is_mistaken);
-        if renews && self.ownership.is_confirmed_by(shown.own) {
-            let next = self.ownership.renew(&read, now);
-            self.follow(mistake, next);
+        if self.is_known(&shown) {
+            self.ownership.renew(&read, now);
+            self.take_steps();
         }
         if self.is_fence_due(now) {
             self.fence();
         }
-        if !self.trusts(mistake, &shown) {
+        if !self.trusts(&shown) {
             return;
         }
-        let revision = if mistake == Mistake::AnyReadProves {
-            u64::MAX
-        } else {
-            shown.revision
-        };
         self.ownership.observe(Roll {
-            revision,
+            revision: shown.revision,
             present: shown.present,
             received: now,
         });
-        if let Some(own) = shown.own.filter(|own| {
-            self.own_key == Some(*own) && !self.ownership.was(*own) && !self.ownership.is_joining()
-        }) {
-            self.key_written(mistake, own);
-        }
-        let next = self.ownership.on_own_key_read(&read, now);
-        self.follow(mistake, next);
+        self.ownership.on_own_key_read(&read, now);
+        self.take_steps();
     }
 
-    fn follow(&mut self, mistake: Mistake, next: NextStep) {
-        match next {
-            NextStep::Fence if mistake == Mistake::JoinProlongs => {
-                self.ownership.give_up();
-                self.ownership.end_incarnations();
+    /// Takes each step that follows from the node's decisions. All sessions end at once.
+    fn take_steps(&mut self) {
+        while let Some(step) = self.ownership.next_step() {
+            match step {
+                NextStep::EndAllSessions => {
+                    self.sfu = None;
+                    self.ownership.end_incarnations();
+                }
+                NextStep::EndSession(channel) => {
+                    self.sfu = None;
+                    self.ownership.end_session(&channel);
+                }
+                NextStep::StoreMember(incarnation) => self.stored_member = Some(incarnation),
+                NextStep::Join { give_up } => self.queue.push_back(Txn::Join(give_up)),
+                NextStep::Migrate { by, claims } => {
+                    let writes = claims.into_iter().map(|(_, token)| Txn::Migrate(by, token));
+                    self.queue.extend(writes);
+                }
+                NextStep::Release(_, token) => self.send(Txn::Release(token)),
+                // It reads the members at any time, and its claims are stored as they are known.
+                NextStep::ReadMembers
+                | NextStep::StoreClaim(..)
+                | NextStep::StoreUnclaimed(_)
+                | NextStep::KeyWritten
+                | NextStep::Activated { .. }
+                | NextStep::Renewed
+                | NextStep::NameInUse(_)
+                | NextStep::ClusterFull => {}
             }
-            NextStep::Fence => self.fence(),
-            NextStep::Activated { incarnation, .. } => self.stored_member = Some(incarnation),
-            NextStep::Join { give_up } => self.queue.push_back(Txn::Join(give_up)),
-            NextStep::Migrate => self.migrate(),
-            NextStep::Wait | NextStep::Renewed | NextStep::NameInUse(_) | NextStep::ClusterFull => {
-            }
-        }
-    }
-
-    fn migrate(&mut self) {
-        match self.ownership.next_migration() {
-            Migration::Wait => {}
-            Migration::Write { by, claims } => {
-                let writes = claims.into_iter().map(|(_, token)| Txn::Migrate(by, token));
-                self.queue.extend(writes);
-            }
-            Migration::Done => self.finish_migration(),
-        }
-    }
-
-    fn finish_migration(&mut self) {
-        if let Some(incarnation) = self.ownership.finish_migration() {
-            self.stored_member = Some(incarnation);
         }
     }
 
     /// The SFU asks how long it may go on, as often as it can.
-    pub(super) fn poll(&mut self, mistake: Mistake, now: Duration) {
-        let Some(lease) = self.ownership.lease().filter(|_| self.owned().is_some()) else {
+    pub(super) fn poll(&mut self, now: Duration) {
+        if self.owned().is_none() || self.ownership.lease().is_none() {
             return;
-        };
-        let until = match lease.valid_for(now) {
-            ValidFor::Over => return,
-            ValidFor::For(_) if mistake == Mistake::NoEnd => Duration::MAX,
-            ValidFor::For(left) => now + left,
-            ValidFor::Always => Duration::MAX,
+        }
+        let until = match self.ownership.valid_for(now) {
+            Some(Duration::ZERO) => return,
+            Some(left) => now + left,
+            None => Duration::MAX,
         };
         self.sfu = self.sfu.max(Some(until));
     }
@@ -352,77 +335,37 @@ impl Node {
         self.sfu.is_some_and(|until| now < until)
     }
 
-    pub(super) fn txn_came(&mut self, mistake: Mistake, now: Duration) {
+    pub(super) fn txn_came(&mut self, node: usize, slot: usize, now: Duration) {
         if self.is_fence_due(now) {
             self.fence();
         }
-        let Some(Flight::Answered(txn, answer)) = self.txn.take() else {
+        let Some(Flight::Answered(txn, answer)) = self.txns[slot].take() else {
             return;
         };
         match (txn, answer) {
-            (Txn::Join(_), Answer::Joined(incarnation)) => self.key_written(mistake, incarnation),
-            (Txn::Migrate(by, _), Answer::Replied(reply)) => self.migrated(by, &reply),
+            (Txn::Join(_), Answer::Joined(incarnation)) => {
+                self.ownership.on_key_written(incarnation);
+            }
+            (Txn::Migrate(by, _), Answer::Replied(reply)) => {
+                self.ownership
+                    .on_claim_migrated(by, &channel(), &reply, &name(node));
+                self.ownership.end_migration_request();
+            }
             (Txn::Claim(by) | Txn::TakeOver(by, _) | Txn::Renew(by, _), Answer::Replied(reply)) => {
-                if self.ownership.is_key(by) {
-                    self.claimed(mistake, by, reply, now);
-                } else {
-                    self.release_stray(by, &reply);
-                }
+                self.claimed(by, reply, now);
             }
             (_, _) => {}
         }
+        self.take_steps();
     }
 
-    fn key_written(&mut self, mistake: Mistake, incarnation: Incarnation) {
-        let next = self.ownership.on_key_written(incarnation);
-        if next != KeyWritten::Migrate {
+    fn claimed(&mut self, by: Incarnation, reply: Reply, now: Duration) {
+        if !self.ownership.is_key(by) {
+            if let Reply::Won(token) = reply {
+                self.ownership.on_stray_claim(by, channel(), token);
+            }
             return;
         }
-        if mistake == Mistake::NextStoredEarly {
-            self.stored_member = Some(incarnation);
-        }
-        if mistake == Mistake::ReadoptionProlongs {
-            self.ownership.end_session(&channel());
-        }
-        self.migrate();
-    }
-
-    fn migrated(&mut self, by: Incarnation, reply: &Reply) {
-        match self.ownership.on_migrated(by, &channel(), reply) {
-            Readopted::End => {
-                self.sfu = None;
-                self.session_ended();
-            }
-            Readopted::Unasked => self.release_stray(by, reply),
-            Readopted::Kept(_) | Readopted::NotMember => {}
-        }
-        self.ownership.end_migration_request();
-        if self.ownership.is_migration_done() {
-            self.finish_migration();
-        }
-    }
-
-    /// A claim was won that nobody waits for any more.
-    fn release_stray(&mut self, by: Incarnation, reply: &Reply) {
-        if let Reply::Won(token) = reply
-            && self.ownership.was(by)
-            && self.owned().is_none()
-        {
-            self.send(Txn::Release(*token));
-        }
-    }
-
-    fn claimed(&mut self, mistake: Mistake, mine: Incarnation, reply: Reply, now: Duration) {
-        let reply = mistaken(mistake, reply);
-        if let (Mistake::WaitUnseen, Some(claim)) = (mistake, held(&reply)) {
-            let since = self.ownership.departures().since(claim.incarnation);
-            self.ownership.observe(Roll {
-                revision: u64::MAX,
-                present: BTreeSet::from([mine]),
-                received: since.unwrap_or(now),
-            });
-        }
-        let found = held(&reply).cloned();
         let can_claim = self.ownership.may_claim(now);
         let Some(outcome) = self.ownership.on_claim_reply(reply, Mode::Normal, now) else {
             return;
@@ -430,17 +373,9 @@ impl Node {
         match outcome {
             Outcome::Mine(token) => self.ownership.own(channel(), token),
             Outcome::GiveBack(token) => self.send(Txn::Release(token)),
-            Outcome::TakeOver(claim) if can_claim => self.send(Txn::TakeOver(mine, claim)),
-            Outcome::Renew(claim)
-                if mistake == Mistake::FoundIsMine && claim.incarnation == mine =>
-            {
-                self.ownership.own(channel(), claim.token);
-            }
-            Outcome::Renew(claim) if can_claim => self.send(Txn::Renew(mine, claim.token)),
+            Outcome::TakeOver(claim) if can_claim => self.send(Txn::TakeOver(by, claim)),
+            Outcome::Renew(claim) if can_claim => self.send(Txn::Renew(by, claim.token)),
             Outcome::Renew(claim) => self.send(Txn::Release(claim.token)),
-            Outcome::OwnerLost(_) if mistake == Mistake::TakeoverAtOnce => {
-                self.send(Txn::TakeOver(mine, found.unwrap()));
-            }
             Outcome::TakeOver(_)
             | Outcome::NotMember
             | Outcome::Owned(_)
@@ -450,25 +385,4 @@ impl Node {
             | Outcome::Again => {}
         }
     }
-}
-
-fn held(reply: &Reply) -> Option<&Claim> {
-    match reply {
-        Reply::Refused(Found { claim, .. }) => claim.as_ref(),
-        Reply::Won(_) => None,
-    }
-}
-
-/// A taker that waits for a tick, where the owner's right lasts for two.
-fn mistaken(mistake: Mistake, mut reply: Reply) -> Reply {
-    if let (
-        Mistake::ShortWait,
-        Reply::Refused(Found {
-            claim: Some(claim), ..
-        }),
-    ) = (mistake, &mut reply)
-    {
-        claim.fence_after = FenceAfter::After(TICK / 2);
-    }
-    reply
 }

@@ -10,7 +10,7 @@ use soramode_protocol::mode::Mode;
 
 use super::TERMS;
 
-/// How many nodes there are.
+/// Number of nodes.
 pub(super) const NODES: usize = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,7 +21,7 @@ pub(super) struct Store {
     pub(super) configuration: Option<Configuration>,
 }
 
-/// What becomes of the store, once in a world.
+/// Loss of the store, once in a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Loss {
     /// It is empty.
@@ -35,7 +35,7 @@ pub(super) enum Loss {
 /// The etcd's own id: the same flags give the same.
 const ETCD: u64 = 7;
 
-/// What an operator writes.
+/// Configuration as an operator writes it.
 fn configuration(name: &str) -> Configuration {
     let (cluster_id, history_id) = (ClusterId::new(name).unwrap(), HistoryId::new(name).unwrap());
     Configuration {
@@ -54,11 +54,11 @@ pub(super) enum Txn {
     Join(Option<Incarnation>),
     /// Claim the channel where nobody has.
     Claim(Incarnation),
-    /// Take it from this claim, whose owner is gone.
+    /// Take it from this claim after its owner has left.
     TakeOver(Incarnation, Claim),
     /// Write the claim of this token anew.
     Renew(Incarnation, Token),
-    /// The same, under the member key that follows one that was lost.
+    /// Write it anew under the member key that follows one that was lost.
     Migrate(Incarnation, Token),
     /// Delete the claim of this token.
     Release(Token),
@@ -66,7 +66,7 @@ pub(super) enum Txn {
     Init,
 }
 
-/// What it came to.
+/// Result of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Answer {
     Joined(Incarnation),
@@ -74,7 +74,7 @@ pub(super) enum Answer {
     Nothing,
 }
 
-/// What a read of all members showed.
+/// Result of a read of all members.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Shown {
     pub(super) etcd: Etcd,
@@ -88,7 +88,7 @@ pub(super) fn name(node: usize) -> NodeName {
 }
 
 impl Store {
-    /// Which both nodes have joined, and in which the first has the channel.
+    /// Creates one that both nodes have joined, and in which the first has the channel.
     pub(super) fn new() -> Self {
         let (first, token) = (Incarnation(1), Token(3));
         let (fence_after, fence_budget) = (TERMS.fence_after, TERMS.fence_budget);
@@ -131,28 +131,29 @@ impl Store {
         }
     }
 
-    /// So that no other node goes by it.
+    /// Marks the store as set back, for the other nodes.
     pub(super) fn note_set_back(&mut self) {
         if let Some(configuration) = &mut self.configuration {
             configuration.set_back = Some(String::new());
         }
     }
 
-    /// As the core judges it.
-    pub(super) fn etcd(&self, revision_before: u64) -> Etcd {
+    /// Returns it in the form that the core judges.
+    pub(super) fn etcd(&self) -> Etcd {
         Etcd {
             configuration: self.configuration.clone(),
             etcd_cluster_id: ETCD,
             revision: self.revision,
-            revision_before,
+            // The highest revision of earlier answers is the known one.
+            revision_before: 0,
             fall: None,
         }
     }
 
-    pub(super) fn show(&self, node: usize, revision_before: u64) -> Shown {
+    pub(super) fn show(&self, node: usize) -> Shown {
         let present = self.members.iter().flatten().copied().collect();
         Shown {
-            etcd: self.etcd(revision_before),
+            etcd: self.etcd(),
             revision: self.revision,
             present,
             own: self.members[node],

@@ -1,21 +1,23 @@
 //! The etcd that a node goes by: transactions compare its configuration, and each read is judged.
 
-use soramode_core::cluster::history::{Accepted, Known, Refusal, Writes, fall, judge};
+use soramode_core::cluster::history::{Accepted, Known, Refusal, Writes, fall};
+use soramode_core::fault::{Fault, PlantedFault};
 
-use super::Mistake;
 use super::node::Node;
 use super::store::{Answer, Shown, Store, Txn};
 
 impl Node {
-    /// A transaction compares the configuration, and is believed if its answer can have come after those before it.
+    /// Executes a transaction as the daemon does: it compares the configuration, and is believed if its answer can have come after those
+    /// before it.
     pub(super) fn execute_trusted(&mut self, node: usize, store: &mut Store, txn: &Txn) -> Answer {
+        let compares = self.fault != PlantedFault::of(Fault::AnyEtcdIsAccepted);
         let is_same = |known: &Known| {
             store
                 .configuration
                 .as_ref()
                 .is_some_and(|it| it.history_id == known.history_id && it.set_back.is_none())
         };
-        if *txn != Txn::Init && !self.known.as_ref().is_some_and(is_same) && !self.is_mistaken {
+        if compares && *txn != Txn::Init && !self.etcd.known().is_some_and(is_same) {
             return Answer::Nothing;
         }
         let before = store.revision;
@@ -28,29 +30,45 @@ impl Node {
         } else {
             Writes::Nothing
         };
-        if fall(self.highest(), store.revision, writes).is_none() || self.is_mistaken {
-            return answer;
+        let seen = self.etcd.known().map_or(0, |known| known.revision);
+        match fall(seen, store.revision, writes) {
+            Some(fall) if compares => {
+                self.etcd.refuse(Refusal::SetBack {
+                    seen: fall.seen,
+                    found: fall.found,
+                });
+                store.note_set_back();
+                Answer::Nothing
+            }
+            _ => answer,
         }
-        self.refuses = true;
-        store.note_set_back();
-        Answer::Nothing
+    }
+
+    /// Returns whether a read that was not judged yet is of the etcd that is known.
+    pub(super) fn is_known(&self, shown: &Shown) -> bool {
+        self.etcd.judge(&shown.etcd) == Ok(Accepted::Known)
     }
 
     /// Judges the etcd that it has read, as the daemon does.
-    pub(super) fn trusts(&mut self, mistake: Mistake, shown: &Shown) -> bool {
-        self.is_mistaken = mistake == Mistake::AnyEtcdIsTaken;
-        let judged = judge(self.known.as_ref(), &shown.etcd);
-        self.refuses = judged.is_err() && !self.is_mistaken;
-        if mistake == Mistake::FreshNodeInits
-            && judged == Err(Refusal::NotInitialized)
-            && self.txn.is_none()
-        {
-            self.send(Txn::Init);
+    pub(super) fn trusts(&mut self, shown: &Shown) -> bool {
+        match (self.etcd.judge(&shown.etcd), Known::of(&shown.etcd)) {
+            (Ok(accepted), known) => {
+                if let Some(known) = known {
+                    if accepted == Accepted::First {
+                        self.stored_etcd = Some(known.clone());
+                    }
+                    self.etcd.accept(known);
+                }
+                true
+            }
+            (Err(refusal), _) => {
+                let is_idle = self.txns.iter().all(Option::is_none);
+                if self.is_founder && refusal == Refusal::NotInitialized && is_idle {
+                    self.send(Txn::Init);
+                }
+                self.etcd.refuse(refusal);
+                false
+            }
         }
-        if judged == Ok(Accepted::First) {
-            self.known = Known::of(&shown.etcd);
-            self.stored_etcd = self.known.clone();
-        }
-        !self.refuses
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use soramode_core::cluster::claim::Reply;
 use soramode_core::input::{HostState, Input, SoraInput};
+use soramode_core::member::etcd::EtcdResponse;
 use soramode_protocol::decision::{Connect, Disconnect, Explain, HOPS_MAX, Lifetime};
 use soramode_protocol::id::{ChannelId, ConnectionId};
 use soramode_protocol::mode::{ChangeMode, SettableMode};
@@ -14,10 +16,10 @@ use super::{Due, SORA, World};
 impl World {
     /// Cuts a node off, loses its key, ends its daemon or its machine, or has its storage fail.
     pub(super) fn fault(&mut self) {
-        let node = usize::try_from(self.dice.roll(self.nodes.len() as u64)).unwrap();
-        match self.dice.roll(6) {
+        let node = usize::try_from(self.rng.below(self.nodes.len() as u64)).unwrap();
+        match self.rng.below(6) {
             0 => {
-                let time = Duration::from_millis(self.dice.roll(25_000));
+                let time = Duration::from_millis(self.rng.below(25_000));
                 self.nodes[node].cut_until = self.now + time;
             }
             1 => {
@@ -25,17 +27,17 @@ impl World {
                 self.etcd.lose_member(&name);
             }
             2..5 if self.nodes[node].gate.is_some() => {
-                let host = if self.dice.one_in(3) {
+                let host = if self.rng.one_in(3) {
                     HostState::Rebooted
                 } else {
                     HostState::Running
                 };
                 self.nodes[node].crash(host);
-                let time = if self.dice.one_in(3) { 30_000 } else { 3_000 };
-                let time = Duration::from_millis(self.dice.roll(time));
+                let time = if self.rng.one_in(3) { 30_000 } else { 3_000 };
+                let time = Duration::from_millis(self.rng.below(time));
                 self.after(time, Due::Start { node, host });
             }
-            _ if self.nodes[node].gate.is_some() && self.dice.one_in(2) => {
+            _ if self.nodes[node].gate.is_some() && self.rng.one_in(2) => {
                 let refused = Vec::new();
                 self.step(
                     node,
@@ -52,44 +54,48 @@ impl World {
         }
     }
 
+    /// Returns whether a node loses its member key after it has won this claim, and hears of that later than of the loss.
+    pub(super) fn is_key_lost_after(&mut self, response: &EtcdResponse) -> bool {
+        let is_won = matches!(
+            response,
+            EtcdResponse::ClaimReplied {
+                reply: Ok(Reply::Won(_)),
+                ..
+            }
+        );
+        is_won && !self.is_healed && self.rng.one_in(20)
+    }
+
     /// A request of a client, or of Sora.
     pub(super) fn client(&mut self) {
-        let node = usize::try_from(self.dice.roll(self.nodes.len() as u64)).unwrap();
+        let node = usize::try_from(self.rng.below(self.nodes.len() as u64)).unwrap();
         if self.nodes[node].gate.is_none() {
             return;
         }
-        let dice = &mut self.dice;
-        let channel_id: ChannelId = ["spam", "egg", "ham"][usize::try_from(dice.roll(3)).unwrap()]
+        let rng = &mut self.rng;
+        let channel_id: ChannelId = ["spam", "egg", "ham"][usize::try_from(rng.below(3)).unwrap()]
             .parse()
             .unwrap();
         // The connections of one node are not another's.
-        let connection_id: ConnectionId = format!("n{node}-c{}", dice.roll(5)).parse().unwrap();
-        let request = match dice.roll(24) {
+        let connection_id: ConnectionId = format!("n{node}-c{}", rng.below(5)).parse().unwrap();
+        let request = match rng.below(24) {
             0..8 => GateRequest::Connect(Connect {
                 channel_id,
                 connection_id: Some(connection_id),
                 client_id: None,
-                lifetime: if dice.one_in(3) {
+                lifetime: if rng.one_in(3) {
                     Lifetime::Socket
                 } else {
                     Lifetime::Explicit
                 },
-                hops: if dice.one_in(2) { HOPS_MAX } else { 0 },
+                hops: if rng.one_in(2) { HOPS_MAX } else { 0 },
             }),
             8..15 => GateRequest::Disconnect(Disconnect { connection_id }),
-            15 => GateRequest::ChangeMode(Box::new(ChangeMode {
-                mode: if dice.one_in(3) {
-                    SettableMode::BlockNewSession
-                } else {
-                    SettableMode::Normal
-                },
-                reason: None,
-                expires_in_seconds: None,
-                if_mode: None,
-                if_generation: None,
-                if_plan: None,
-                on_behalf_of: None,
-            })),
+            15 => GateRequest::ChangeMode(Box::new(ChangeMode::to(if rng.one_in(3) {
+                SettableMode::BlockNewSession
+            } else {
+                SettableMode::Normal
+            }))),
             16 => GateRequest::Explain(Explain { channel_id }),
             17 => GateRequest::ListClusterNodes(ListClusterNodes {
                 count_orphaned: true,
@@ -102,12 +108,12 @@ impl World {
                 return;
             }
             20 => {
-                let connection_id = format!("n{node}-s{}", dice.roll(3)).parse().unwrap();
+                let connection_id = format!("n{node}-s{}", rng.below(3)).parse().unwrap();
                 let input = SoraInput::ConnectionDestroyed { connection_id };
                 return self.step(node, Input::Sora(input));
             }
             _ => {
-                let connection_id = format!("n{node}-s{}", dice.roll(3)).parse().unwrap();
+                let connection_id = format!("n{node}-s{}", rng.below(3)).parse().unwrap();
                 let reply_to = self.nodes[node].reply_to(SORA);
                 let admit = SoraInput::Admit {
                     reply_to,
@@ -121,7 +127,7 @@ impl World {
         };
         let sockets = self.nodes[node].sockets.clone();
         let socket = match sockets.last() {
-            Some(&socket) if !self.dice.one_in(8) => socket,
+            Some(&socket) if !self.rng.one_in(8) => socket,
             _ => self.nodes[node].open_socket(),
         };
         let reply_to = self.nodes[node].reply_to(socket);

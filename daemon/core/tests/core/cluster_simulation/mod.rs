@@ -1,10 +1,10 @@
 //! Several real gates in one cluster, against a naive etcd and a naive model of claims: answers are late, lost or come in another order,
 //! daemons and machines end and start, member keys vanish, clocks run at rates of their own. No channel may be served by two nodes.
 //!
-//! `SORAMODE_CLUSTER_SEEDS` runs so many seeds, `SORAMODE_SEED` one alone.
+//! `SORAMODE_CLUSTER_SEEDS` plays N seeds, `SORAMODE_SEED` one alone.
 
 mod clients;
-mod etcd;
+mod faults;
 mod node;
 
 use std::collections::BTreeMap;
@@ -12,22 +12,24 @@ use std::time::Duration;
 
 use soramode_core::cluster::{FenceAfter, LeaseTerms, Token};
 use soramode_core::effect::{Action, Effects};
-use soramode_core::input::{HostState, Input, ReplyHandle, SocketId, SoraInput};
+use soramode_core::fault::PlantedFault;
+use soramode_core::handles::{ReplyHandle, SocketId};
+use soramode_core::input::{HostState, Input, SoraInput};
 use soramode_core::member::etcd::{EtcdRequest, EtcdResponse, MembershipView};
 use soramode_protocol::decision::Decision;
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::reply::Reply;
 
-use crate::dice::Dice;
-use etcd::Etcd;
+use crate::etcd::Etcd;
+use crate::seeds::{Rng, seeds};
 use node::{Node, Reads};
 
-const SEEDS_DEFAULT: u64 = 200;
+const SEEDS_DEFAULT: u64 = 2_000;
 
-/// How long clients and faults go on.
+/// Time with clients and faults.
 const TIME: Duration = Duration::from_mins(2);
 
-/// How long everything is well after that.
+/// Time after that in which nothing fails.
 const HEALED: Duration = Duration::from_mins(2);
 
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -52,7 +54,7 @@ enum Due {
     Hear {
         node: usize,
         start: u64,
-        heard: Heard,
+        message: Message,
     },
     /// A client, or a fault.
     Client,
@@ -68,7 +70,7 @@ enum Sent {
     Request(Box<EtcdRequest>),
 }
 
-enum Heard {
+enum Message {
     Read {
         sent: Duration,
         view: Box<MembershipView>,
@@ -76,8 +78,8 @@ enum Heard {
     Input(Box<Input>),
 }
 
-impl Heard {
-    /// Whether a read of the members is over with it.
+impl Message {
+    /// Returns whether it answers a read of the members.
     fn is_read(&self) -> bool {
         match self {
             Self::Read { .. } => true,
@@ -90,7 +92,7 @@ impl Heard {
 }
 
 struct World {
-    dice: Dice,
+    rng: Rng,
     now: Duration,
     etcd: Etcd,
     nodes: Vec<Node>,
@@ -104,9 +106,9 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
-        let mut dice = Dice(seed);
-        let fence_after = if dice.one_in(4) {
+    fn new(seed: u64, fault: PlantedFault) -> Self {
+        let mut rng = Rng(seed);
+        let fence_after = if rng.one_in(4) {
             FenceAfter::Never
         } else {
             FenceAfter::After(Duration::from_secs(12))
@@ -117,14 +119,17 @@ impl World {
             fence_budget: Duration::from_secs(2),
         };
         let names = ["n0", "n1", "n2"];
-        let count = 2 + usize::try_from(dice.roll(2)).unwrap();
+        let count = 2 + usize::try_from(rng.below(2)).unwrap();
         let nodes: Vec<Node> = names
             .iter()
             .take(count)
-            .map(|name| Node::new(name, terms, 995 + u32::try_from(dice.roll(10)).unwrap()))
+            .map(|name| {
+                let rate = 995 + u32::try_from(rng.below(10)).unwrap();
+                Node::new(name, terms, rate, fault)
+            })
             .collect();
         let mut world = Self {
-            dice,
+            rng,
             now: Duration::ZERO,
             etcd: Etcd::new(),
             nodes,
@@ -149,19 +154,19 @@ impl World {
         self.due.insert((self.now + time, self.last_due), due);
     }
 
-    /// How long something is on its way.
+    /// Draws the time that a message takes.
     fn flight(&mut self) -> Duration {
-        let dice = &mut self.dice;
-        match dice.roll(20) {
-            0 if !self.is_healed => Duration::from_millis(dice.roll(5_000)),
-            1 if !self.is_healed => Duration::from_millis(dice.roll(500)),
-            _ => Duration::from_micros(100 + dice.roll(20_000)),
+        let rng = &mut self.rng;
+        match rng.below(20) {
+            0 if !self.is_healed => Duration::from_millis(rng.below(5_000)),
+            1 if !self.is_healed => Duration::from_millis(rng.below(500)),
+            _ => Duration::from_micros(100 + rng.below(20_000)),
         }
     }
 
     fn is_lost(&mut self, node: usize) -> bool {
         let is_cut = self.nodes[node].cut_until > self.now;
-        is_cut || (!self.is_healed && self.dice.one_in(25))
+        is_cut || (!self.is_healed && self.rng.one_in(25))
     }
 
     fn run(&mut self) {
@@ -206,7 +211,7 @@ impl World {
         match due {
             Due::Beat { node, start } if self.is_running(node, start) => {
                 self.send_read(node);
-                let pause = HEARTBEAT + Duration::from_millis(self.dice.roll(100));
+                let pause = HEARTBEAT + Duration::from_millis(self.rng.below(100));
                 self.after(pause, Due::Beat { node, start });
             }
             Due::Arrive {
@@ -214,14 +219,22 @@ impl World {
                 start,
                 request,
             } => self.arrive(node, start, request),
-            Due::Hear { node, start, heard } if self.is_running(node, start) => {
-                let is_read = heard.is_read();
-                let input = match heard {
-                    Heard::Read { sent, view } => self.nodes[node].read(self.now, *view, sent),
-                    Heard::Input(input) => *input,
+            Due::Hear {
+                node,
+                start,
+                message,
+            } if self.is_running(node, start) => {
+                let is_read = message.is_read();
+                let input = match message {
+                    Message::Read { sent, view } => self.nodes[node].read(self.now, *view, sent),
+                    Message::Input(input) => *input,
                 };
-                if let Input::Sora(SoraInput::ConnectionCreated { connection_id, .. }) = &input
-                    && !self.nodes[node].expects(connection_id)
+                if let Input::Sora(SoraInput::ConnectionCreated {
+                    channel_id,
+                    connection_id,
+                    ..
+                }) = &input
+                    && !self.nodes[node].expects(connection_id, channel_id)
                 {
                     return;
                 }
@@ -232,12 +245,12 @@ impl World {
             }
             Due::Client if !self.is_healed => {
                 self.client();
-                let pause = Duration::from_millis(self.dice.roll(400));
+                let pause = Duration::from_millis(self.rng.below(400));
                 self.after(pause, Due::Client);
             }
             Due::Fault if !self.is_healed => {
                 self.fault();
-                let pause = Duration::from_millis(self.dice.roll(20_000));
+                let pause = Duration::from_millis(self.rng.below(20_000));
                 self.after(pause, Due::Fault);
             }
             Due::Start { node, host } => {
@@ -246,7 +259,7 @@ impl World {
                 self.perform(node, effects);
                 self.happen(Due::Beat { node, start });
             }
-            // Of a daemon that has ended, or after the end of clients and faults.
+            // The daemon has ended, or there are no clients and faults any more.
             Due::Beat { .. } | Due::Hear { .. } | Due::Client | Due::Fault => {}
         }
     }
@@ -277,18 +290,16 @@ impl World {
                 }
                 Action::Etcd(request) => self.send(node, *request),
                 Action::Fence { id, .. } => {
-                    let outcome = if self.dice.one_in(3) && !self.is_healed {
+                    let outcome = if self.rng.one_in(3) && !self.is_healed {
                         Err("it did not work".to_owned())
                     } else {
                         Ok(())
                     };
-                    let time = Duration::from_millis(self.dice.roll(1_900));
+                    let time = Duration::from_millis(self.rng.below(1_900));
                     self.hear(node, time, Input::FenceFinished { id, outcome });
                 }
                 Action::Deferred(_) | Action::Progress(..) | Action::Sfu(_) => {}
-                other @ (Action::Poll | Action::Deliver(_) | Action::OutcomeApplied { .. }) => {
-                    panic!("{other:?}")
-                }
+                other => panic!("{other:?}"),
             }
         }
         self.check_service();
@@ -319,7 +330,7 @@ impl World {
         else {
             return;
         };
-        // A connection that is there is offered again under whatever claim the node last had; that this is over it says as well.
+        // A connection that is there is offered again under the node's last claim, and the offer says that this has expired.
         if claim.valid_for_ms == Some(0) {
             return;
         }
@@ -328,7 +339,7 @@ impl World {
         assert!(*newest <= Token(claim.token), "an offer under an old claim");
         *newest = Token(claim.token);
         if reply_to.socket == SORA {
-            let input = if self.dice.one_in(4) {
+            let input = if self.rng.one_in(4) {
                 SoraInput::Denied { connection_id }
             } else {
                 SoraInput::ConnectionCreated {
@@ -338,15 +349,22 @@ impl World {
                     client_id: None,
                 }
             };
-            let time = Duration::from_millis(self.dice.roll(500));
+            let time = Duration::from_millis(self.rng.below(500));
             self.hear(node, time, Input::Sora(input));
         }
     }
 
     fn hear(&mut self, node: usize, time: Duration, input: Input) {
         let start = self.nodes[node].caller.start;
-        let heard = Heard::Input(Box::new(input));
-        self.after(time, Due::Hear { node, start, heard });
+        let message = Message::Input(Box::new(input));
+        self.after(
+            time,
+            Due::Hear {
+                node,
+                start,
+                message,
+            },
+        );
     }
 
     /// A daemon reads the members once at a time; what is wanted meanwhile follows.
@@ -412,13 +430,14 @@ impl World {
         let mut caller = self.nodes[node].caller.clone();
         caller.start = start;
         let (now, is_lost) = (self.now, self.is_lost(node));
-        let heard = match request {
+        let mut late = Duration::ZERO;
+        let message = match request {
             Sent::Read { at: sent } => {
                 let view = Box::new(self.etcd.read(&caller, now));
                 if is_lost {
                     return self.lose(node, start, Sent::Read { at: sent });
                 }
-                Heard::Read { sent, view }
+                Message::Read { sent, view }
             }
             Sent::Request(request) => {
                 let response = self.etcd.execute(&caller, now, request.as_ref().clone());
@@ -426,48 +445,42 @@ impl World {
                     return self.lose(node, start, Sent::Request(request));
                 }
                 let Some(response) = response else { return };
-                Heard::Input(Box::new(Input::Etcd(response)))
+                if self.is_key_lost_after(&response) {
+                    self.etcd.lose_member(&caller.name);
+                    late = Duration::from_millis(self.rng.below(5_000));
+                }
+                Message::Input(Box::new(Input::Etcd(response)))
             }
         };
-        let time = self.flight();
-        self.after(time, Due::Hear { node, start, heard });
+        let time = late + self.flight();
+        self.after(
+            time,
+            Due::Hear {
+                node,
+                start,
+                message,
+            },
+        );
     }
 }
 
-/// What happened in a seed, and how it ended.
-pub(crate) fn play(seed: u64) -> (Vec<String>, u64, std::thread::Result<()>) {
-    let mut world = World::new(seed);
+/// Plays a seed; returns its trace, the number of its offers, and the result.
+pub(crate) fn play(seed: u64, fault: PlantedFault) -> (Vec<String>, u64, std::thread::Result<()>) {
+    let mut world = World::new(seed, fault);
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run()));
     (world.trace, world.offers, result)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long to test is the tester's to say"
-)]
-fn number(name: &str) -> Option<u64> {
-    let value = std::env::var(name).ok()?;
-    Some(
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name} takes a number, got {value:?}")),
-    )
-}
-
 #[test]
 fn no_channel_is_served_by_two_nodes_and_every_client_is_answered() {
-    let seeds = match number("SORAMODE_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SORAMODE_CLUSTER_SEEDS").unwrap_or(SEEDS_DEFAULT),
-    };
+    let seeds = seeds("SORAMODE_CLUSTER_SEEDS", SEEDS_DEFAULT);
     let (mut offers, mut steps, runs) = (0, 0, seeds.end - seeds.start);
     for seed in seeds {
-        let (trace, offered, result) = play(seed);
+        let (trace, offered, result) = play(seed, PlantedFault::NONE);
         offers += offered;
         steps += trace.iter().filter(|line| !line.starts_with(' ')).count();
         if result.is_err() {
-            let is_alone = number("SORAMODE_SEED").is_some();
-            let last = if is_alone {
+            let last = if runs == 1 {
                 0
             } else {
                 trace.len().saturating_sub(60)

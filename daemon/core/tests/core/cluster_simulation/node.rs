@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use soramode_core::cluster::{FenceAfter, LeaseTerms, Token};
 use soramode_core::effect::{Action, Effects, Record};
+use soramode_core::fault::PlantedFault;
 use soramode_core::gate::Gate;
-use soramode_core::input::{HostState, Input, ReplyHandle, SocketId, Timestamp};
+use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::input::{HostState, Input};
 use soramode_core::member::etcd::{EtcdResponse, MembershipView};
 use soramode_core::snapshot::{
-    ClusterSettings, FenceMeans, Seed, Settings, SoraSettings, StartParams, Stored, TakeoverWait,
+    ClusterSettings, FenceMeans, Seed, Settings, SoraSettings, StartParams, Stored,
 };
 use soramode_protocol::decision::Decision;
 use soramode_protocol::id::{ChannelId, ConnectionId, NodeName};
@@ -17,12 +19,12 @@ use soramode_protocol::node::{Membership, Storage, StorageState};
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::time::Time;
 
-use super::etcd::{Caller, Etcd, TTL};
+use crate::etcd::{Caller, Etcd, TTL};
 use soramode_testkit::record_store::RecordStore;
 
 const START: Time = Time::from_micros(1_795_377_600_000_000);
 
-/// Where a node's machine was started.
+/// The boot clock when a node's machine starts.
 const BOOT: Duration = Duration::from_secs(1);
 
 /// Reads of the members that are under way.
@@ -37,9 +39,9 @@ pub(super) enum Reads {
 pub(super) struct Node {
     pub(super) caller: Caller,
     settings: Settings,
-    /// Nothing while the daemon is down.
+    /// `None` while the daemon is down.
     pub(super) gate: Option<Gate>,
-    ledger: RecordStore,
+    record_store: RecordStore,
     booted_at: Duration,
     /// Its clock's rate, per mille.
     rate: u32,
@@ -55,17 +57,17 @@ pub(super) struct Node {
     unanswered: BTreeSet<ReplyHandle>,
     /// The channels that it owns, by its records alone.
     owned: BTreeMap<ChannelId, Token>,
-    /// Sora's connections that are admitted and have not come yet.
-    pending: BTreeSet<ConnectionId>,
+    /// Sora's connections that are admitted and have not come yet, each with its channel.
+    pending: BTreeMap<ConnectionId, ChannelId>,
     /// When the newest read was sent that showed the node's own key, by its boot clock.
     confirmed: Option<Duration>,
 }
 
 impl Node {
-    pub(super) fn new(name: &str, terms: LeaseTerms, rate: u32) -> Self {
+    pub(super) fn new(name: &str, terms: LeaseTerms, rate: u32, fault: PlantedFault) -> Self {
         let name = NodeName::new(name).unwrap();
         Self {
-            settings: settings(&name, terms),
+            settings: settings(&name, terms, fault),
             caller: Caller {
                 name,
                 start: 0,
@@ -73,7 +75,7 @@ impl Node {
                 terms,
             },
             gate: None,
-            ledger: RecordStore::new(Stored::default()),
+            record_store: RecordStore::new(Stored::default()),
             booted_at: Duration::ZERO,
             rate,
             is_machine_up: true,
@@ -85,7 +87,7 @@ impl Node {
             last_serial: 0,
             unanswered: BTreeSet::new(),
             owned: BTreeMap::new(),
-            pending: BTreeSet::new(),
+            pending: BTreeMap::new(),
             confirmed: None,
         }
     }
@@ -128,7 +130,7 @@ impl Node {
         let params = StartParams {
             settings: self.settings.clone(),
             started: self.timestamp(now),
-            stored: self.ledger.stored(),
+            stored: self.record_store.stored(),
         };
         let seed = u8::try_from(self.caller.start % 256).unwrap();
         self.gate = Some(Gate::restore(params, Seed([seed; 32])));
@@ -155,7 +157,7 @@ impl Node {
         let effects = gate.step(timestamp, input);
         gate.check().unwrap();
         for record in &effects.records {
-            self.ledger.read(record);
+            self.record_store.read(record);
             match record {
                 Record::Claimed { channel_id, token } => {
                     let before = self.owned.insert(channel_id.clone(), *token);
@@ -164,8 +166,13 @@ impl Node {
                 Record::Unclaimed(channel_id) => {
                     self.owned.remove(channel_id);
                 }
-                Record::Pending { connection_id, .. } => {
-                    self.pending.insert(connection_id.clone());
+                Record::Pending {
+                    channel_id,
+                    connection_id,
+                    ..
+                } => {
+                    self.pending
+                        .insert(connection_id.clone(), channel_id.clone());
                 }
                 Record::PendingOver(connection_id) => {
                     self.pending.remove(connection_id);
@@ -176,9 +183,9 @@ impl Node {
         effects
     }
 
-    /// Whether an admitted connection of Sora's may still come: what was ended does not.
-    pub(super) fn expects(&self, connection_id: &ConnectionId) -> bool {
-        self.pending.contains(connection_id)
+    /// Returns whether Sora may still report a connection: it was admitted to this channel, and has not ended since.
+    pub(super) fn expects(&self, connection_id: &ConnectionId, channel_id: &ChannelId) -> bool {
+        self.pending.get(connection_id) == Some(channel_id)
     }
 
     pub(super) fn read(&self, now: Duration, mut view: MembershipView, sent: Duration) -> Input {
@@ -206,7 +213,7 @@ impl Node {
         self.unanswered.insert(reply_to);
     }
 
-    /// Whether what is answered may be: each request once, an offer under the claim that the node owns, and that it wrote itself.
+    /// Checks an answer: each request has one, an offer is made under the claim that the node owns, and that it wrote itself.
     pub(super) fn check_answer(
         &mut self,
         now: Duration,
@@ -280,13 +287,13 @@ impl Node {
         if is_dead || !self.is_machine_up {
             return BTreeSet::new();
         }
-        self.ledger.channels()
+        self.record_store.channels()
     }
 
     /// In the end: every request is answered, the node is in, and etcd has its claim on every channel that it serves.
     pub(super) fn check_end(&mut self, now: Duration, etcd: &Etcd) {
         assert_eq!(self.unanswered, BTreeSet::new(), "never answered");
-        for channel_id in self.ledger.channels() {
+        for channel_id in self.record_store.channels() {
             let claim = etcd.claims.get(&channel_id);
             let token = claim
                 .filter(|claim| claim.node == self.caller.name)
@@ -315,7 +322,7 @@ impl Node {
     }
 }
 
-fn settings(name: &NodeName, terms: LeaseTerms) -> Settings {
+fn settings(name: &NodeName, terms: LeaseTerms, fault: PlantedFault) -> Settings {
     Settings {
         node_name: name.clone(),
         cluster: Some(ClusterSettings {
@@ -327,7 +334,7 @@ fn settings(name: &NodeName, terms: LeaseTerms) -> Settings {
             dead_man: "grant".to_owned(),
             signaling_url: None,
             api_url: None,
-            takeover_wait: TakeoverWait::LeaseExpiry,
+            fault,
             registration_ttl: TTL,
         }),
         mode: None,

@@ -1,7 +1,7 @@
-//! The gate beside a Sora whose webhooks get lost, late and out of order, and whose API can be asked: whatever the gate says is so on Sora
-//! too, and in the end both know the same.
+//! The gate beside a Sora with webhooks that are lost, late and out of order, and with an API to poll: each statement of the gate holds on
+//! Sora too, and in the end both have the same tables.
 //!
-//! `SORAMODE_SEEDS` runs so many seeds, `SORAMODE_SEED` one alone.
+//! `SORAMODE_SEEDS` plays N seeds, `SORAMODE_SEED` one alone.
 
 mod sora;
 
@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use soramode_core::effect::{Action, Effects};
 use soramode_core::gate::Gate;
-use soramode_core::input::{Input, PolledConnection, ReplyHandle, SocketId, SoraInput, Timestamp};
+use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::input::{Input, PolledConnection, SoraInput};
 use soramode_core::snapshot::{
     Seed, Settings, SoraAdmission, SoraFeed, SoraSettings, StartParams, Stored,
 };
@@ -26,7 +27,7 @@ use soramode_protocol::session::{ConnectionState, ListConnections, ListRequest, 
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::{Outcome, Wait, WaitFor};
 
-use crate::dice::Dice;
+use crate::seeds::{Rng, seeds};
 use sora::Sora;
 
 const START: Time = Time::from_micros(1_795_377_600_000_000);
@@ -40,11 +41,11 @@ const POLLS_TO_SETTLE: usize = 12;
 const OPERATOR: SocketId = SocketId(1);
 const SORA: SocketId = SocketId(2);
 
-/// What is going to happen.
-enum Happening {
+/// Something scheduled.
+enum Scheduled {
     /// A client asks to come in.
     Ask(ChannelId),
-    /// A client that was let in comes.
+    /// An admitted client arrives.
     Arrive(ChannelId, ConnectionId),
     Leave(ChannelId, ConnectionId),
     Close(ChannelId),
@@ -58,16 +59,16 @@ enum Happening {
 struct World {
     gate: Gate,
     sora: Sora,
-    dice: Dice,
+    rng: Rng,
     now: Duration,
-    queue: BTreeMap<(Duration, u64), Happening>,
+    queue: BTreeMap<(Duration, u64), Scheduled>,
     queued: u64,
     /// One webhook in so many is lost, while webhooks are lost.
     loses_one_in: u64,
     is_lossy: bool,
-    /// How long a poll takes at most.
+    /// Maximum duration of a poll.
     poll_seconds: u64,
-    /// Who left, and the gate was told so.
+    /// Connections that left and that the gate was notified of.
     gone: BTreeSet<ConnectionId>,
     polls: usize,
     vanished: u64,
@@ -75,7 +76,7 @@ struct World {
 }
 
 impl World {
-    fn new(mut dice: Dice) -> Self {
+    fn new(mut rng: Rng) -> Self {
         let seconds = Duration::from_secs;
         let settings = Settings {
             node_name: NodeName::new("node-01").unwrap(),
@@ -84,7 +85,7 @@ impl World {
             reconnect_grace: Duration::ZERO,
             stall_after: Duration::from_mins(10),
             max_connections: 1_000,
-            pending_timeout: if dice.one_in(2) {
+            pending_timeout: if rng.one_in(2) {
                 seconds(30)
             } else {
                 seconds(5)
@@ -94,7 +95,7 @@ impl World {
             sora: SoraSettings {
                 feed: SoraFeed::WebhooksAndApi,
                 admission: SoraAdmission::Enforced,
-                session_max_linger: if dice.one_in(2) {
+                session_max_linger: if rng.one_in(2) {
                     seconds(60)
                 } else {
                     seconds(15)
@@ -117,13 +118,13 @@ impl World {
         let gate = Gate::restore(snapshot, Seed([7; 32]));
         let (sora, queue) = (Sora::default(), BTreeMap::new());
         let (loses_one_in, poll_seconds) = (
-            if dice.one_in(2) { 3 } else { 20 },
-            if dice.one_in(2) { 2 } else { 20 },
+            if rng.one_in(2) { 3 } else { 20 },
+            if rng.one_in(2) { 2 } else { 20 },
         );
         let mut world = Self {
             gate,
             sora,
-            dice,
+            rng,
             now: STARTED,
             queue,
             queued: 0,
@@ -139,62 +140,62 @@ impl World {
         world
     }
 
-    /// Some are there before the daemon is, and the day's clients and operators are drawn.
+    /// Adds clients that are there before the daemon, and draws the later ones and the operators.
     fn settle_in(&mut self) {
-        for _ in 0..self.dice.roll(6) {
+        for _ in 0..self.rng.below(6) {
             let (channel_id, connection_id) = (self.channel(), self.sora.next_connection());
-            // Nobody hears of them.
+            // Their webhooks are lost.
             drop(self.sora.arrive(&channel_id, &connection_id, START));
             self.leave_later(channel_id, connection_id);
         }
-        for _ in 0..self.dice.roll(CLIENTS_MAX) {
+        for _ in 0..self.rng.below(CLIENTS_MAX) {
             let channel_id = self.channel();
-            self.later(200, Happening::Ask(channel_id));
+            self.later(200, Scheduled::Ask(channel_id));
         }
-        for _ in 0..=self.dice.roll(5) {
-            let mode = SettableMode::ALL[usize::try_from(self.dice.roll(3)).unwrap()];
-            self.later(200, Happening::Operate(mode));
+        for _ in 0..=self.rng.below(5) {
+            let mode = SettableMode::ALL[usize::try_from(self.rng.below(3)).unwrap()];
+            self.later(200, Scheduled::Operate(mode));
         }
     }
 
     fn channel(&mut self) -> ChannelId {
-        ["spam", "egg", "ham"][usize::try_from(self.dice.roll(3)).unwrap()]
+        ["spam", "egg", "ham"][usize::try_from(self.rng.below(3)).unwrap()]
             .parse()
             .unwrap()
     }
 
     fn leave_later(&mut self, channel_id: ChannelId, connection_id: ConnectionId) {
-        let stays = if self.dice.one_in(2) { 60 } else { 15 };
-        self.later(stays, Happening::Leave(channel_id, connection_id));
+        let stays = if self.rng.one_in(2) { 60 } else { 15 };
+        self.later(stays, Scheduled::Leave(channel_id, connection_id));
     }
 
-    /// Within so many seconds from now.
-    fn later(&mut self, seconds: u64, happening: Happening) {
-        let at = self.now + Duration::from_millis(self.dice.roll(seconds * 1_000));
+    /// Queues an event within N seconds from now.
+    fn later(&mut self, seconds: u64, scheduled: Scheduled) {
+        let at = self.now + Duration::from_millis(self.rng.below(seconds * 1_000));
         self.queued += 1;
-        self.queue.insert((at, self.queued), happening);
+        self.queue.insert((at, self.queued), scheduled);
     }
 
-    /// Lost, late, twice or as it should be.
+    /// Sends a webhook, which may be lost, late or doubled.
     fn send(&mut self, webhook: SoraInput) {
-        if self.is_lossy && self.dice.one_in(self.loses_one_in) {
+        if self.is_lossy && self.rng.one_in(self.loses_one_in) {
             return;
         }
-        if self.is_lossy && self.dice.one_in(30) {
-            self.later(4, Happening::Webhook(webhook.clone()));
+        if self.is_lossy && self.rng.one_in(30) {
+            self.later(4, Scheduled::Webhook(webhook.clone()));
         }
-        let delay = if self.is_lossy && self.dice.one_in(10) {
+        let delay = if self.is_lossy && self.rng.one_in(10) {
             4
         } else {
             0
         };
         match delay {
             0 => self.step(Input::Sora(webhook)),
-            seconds => self.later(seconds, Happening::Webhook(webhook)),
+            seconds => self.later(seconds, Scheduled::Webhook(webhook)),
         }
     }
 
-    /// Goes on to what comes next; false if nothing does before `until`.
+    /// Goes on to the next event; returns false if there is none before `until`.
     fn go_on(&mut self, until: Duration) -> bool {
         let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
         let deadline = self.gate.next_deadline().map(|at| at.max(self.now));
@@ -208,17 +209,17 @@ impl World {
         };
         self.now = next;
         if queued == Some(next) {
-            let (_, happening) = self.queue.pop_first().unwrap();
-            self.happen(happening);
+            let (_, scheduled) = self.queue.pop_first().unwrap();
+            self.happen(scheduled);
         } else {
             self.step(Input::Tick);
         }
         true
     }
 
-    fn happen(&mut self, happening: Happening) {
-        match happening {
-            Happening::Ask(channel_id) => {
+    fn happen(&mut self, scheduled: Scheduled) {
+        match scheduled {
+            Scheduled::Ask(channel_id) => {
                 let connection_id = self.sora.next_connection();
                 let reply_to = ReplyHandle {
                     socket: SORA,
@@ -231,34 +232,34 @@ impl World {
                     connection_id,
                     client_id: None,
                 });
-                // Some never come, and nobody is told.
-                if is_in && !self.dice.one_in(10) {
-                    self.later(3, Happening::Arrive(channel, connection));
+                // Some never arrive, without a webhook.
+                if is_in && !self.rng.one_in(10) {
+                    self.later(3, Scheduled::Arrive(channel, connection));
                 }
             }
-            Happening::Arrive(channel_id, connection_id) => {
+            Scheduled::Arrive(channel_id, connection_id) => {
                 let webhooks = self.sora.arrive(&channel_id, &connection_id, self.wall());
                 for webhook in webhooks {
                     self.send(webhook);
                 }
                 self.leave_later(channel_id, connection_id);
             }
-            Happening::Leave(channel_id, connection_id) => {
+            Scheduled::Leave(channel_id, connection_id) => {
                 let webhook = self.sora.leave(&channel_id, &connection_id);
                 if let Some(webhook) = webhook {
                     self.send(webhook);
                 }
-                self.later(10, Happening::Close(channel_id));
+                self.later(10, Scheduled::Close(channel_id));
             }
-            Happening::Close(channel_id) => {
+            Scheduled::Close(channel_id) => {
                 let webhook = self.sora.close(&channel_id);
                 if let Some(webhook) = webhook {
                     self.send(webhook);
                 }
             }
-            Happening::Webhook(webhook) => self.step(Input::Sora(webhook)),
-            Happening::Look(began, answer_in) => {
-                let is_failure = self.is_lossy && self.dice.one_in(6);
+            Scheduled::Webhook(webhook) => self.step(Input::Sora(webhook)),
+            Scheduled::Look(began, answer_in) => {
+                let is_failure = self.is_lossy && self.rng.one_in(6);
                 let answer = if is_failure {
                     SoraInput::PollFailed {
                         why: "timed out".to_owned(),
@@ -272,14 +273,14 @@ impl World {
                 self.queued += 1;
                 self.queue.insert(
                     (self.now + answer_in, self.queued),
-                    Happening::Answer(answer),
+                    Scheduled::Answer(answer),
                 );
             }
-            Happening::Answer(answer) => {
+            Scheduled::Answer(answer) => {
                 self.polls += 1;
                 self.step(Input::Sora(answer));
             }
-            Happening::Operate(mode) => {
+            Scheduled::Operate(mode) => {
                 self.ask(GateRequest::ChangeMode(Box::new(ChangeMode::to(mode))));
                 if Mode::from(mode).is_block() {
                     self.ask(GateRequest::Wait(Box::new(Wait::new(WaitFor::Drained))));
@@ -350,9 +351,9 @@ impl World {
                 Action::Poll => {
                     let (began, answer_in) = (
                         self.now,
-                        Duration::from_millis(self.dice.roll(self.poll_seconds * 1_000)),
+                        Duration::from_millis(self.rng.below(self.poll_seconds * 1_000)),
                     );
-                    self.later(2, Happening::Look(began, answer_in));
+                    self.later(2, Scheduled::Look(began, answer_in));
                 }
                 Action::Answer(_, Ok(Reply::WaitEnded(ended)))
                     if ended.outcome == Outcome::Reached =>
@@ -368,20 +369,13 @@ impl World {
                         "the status of who is drained says so"
                     );
                 }
-                Action::Answer(..)
-                | Action::Progress(..)
-                | Action::Sfu(_)
-                | Action::Deliver(_)
-                | Action::OutcomeApplied { .. }
-                | Action::Deferred(_)
-                | Action::Etcd(_)
-                | Action::Fence { .. } => {}
+                _ => {}
             }
         }
         effects
     }
 
-    /// An answer that is late takes nobody away who is there, and brings nobody back of whom it is known better.
+    /// Checks that a late answer removes no connection that is there, and brings none back that has left.
     fn poll_is_taken_well(&self, kind: &EventKind, shown: &str) {
         match kind {
             EventKind::ConnectionDestroyed { connection_id, .. } => {
@@ -440,15 +434,15 @@ impl World {
         table
     }
 
-    /// The day is over: nothing is lost any more, and what is under way comes to its end.
+    /// Plays the seed; after a time nothing is lost any more, and everything in flight ends.
     fn play(&mut self) {
         while self.now < STARTED + Duration::from_secs(220)
             && self.go_on(STARTED + Duration::from_secs(220))
         {}
         self.is_lossy = false;
-        // Whoever is still there stays, so that there is something to compare.
-        self.queue.retain(|_, happening| {
-            !matches!(happening, Happening::Leave(..)) || self.queued.is_multiple_of(2)
+        // Connections that are still there stay, so that there is something to compare.
+        self.queue.retain(|_, scheduled| {
+            !matches!(scheduled, Scheduled::Leave(..)) || self.queued.is_multiple_of(2)
         });
         let enough = self.polls + POLLS_TO_SETTLE;
         while self.polls < enough {
@@ -499,28 +493,13 @@ impl World {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long to test is the tester's to say"
-)]
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| {
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name} takes a number, got {value:?}"))
-    })
-}
-
 #[test]
 fn the_gate_believes_nothing_that_is_not_so() {
-    let seeds = match number("SORAMODE_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SORAMODE_SEEDS").unwrap_or(SEEDS_DEFAULT),
-    };
+    let seeds = seeds("SORAMODE_SEEDS", SEEDS_DEFAULT);
     let (runs, mut vanished, mut drained, mut polls) = (seeds.end - seeds.start, 0, 0, 0);
     for seed in seeds {
         let played = std::panic::catch_unwind(|| {
-            let mut world = World::new(Dice(seed));
+            let mut world = World::new(Rng(seed));
             world.play();
             (world.vanished, world.drained, world.polls)
         });

@@ -1,4 +1,4 @@
-//! A Sora of the tests' own: who is connected in truth, and the webhooks that may not arrive.
+//! A simulated Sora: its real connections, and the webhooks that may not arrive.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use soramode_core::input::{PolledConnection, SoraInput};
 use soramode_protocol::id::{ChannelId, ConnectionId, SessionId};
 use soramode_protocol::time::Time;
 
-/// What there is in truth.
+/// The real connections.
 #[derive(Default)]
 pub(super) struct Sora {
     sessions: BTreeMap<ChannelId, Session>,

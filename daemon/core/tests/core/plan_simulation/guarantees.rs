@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use soramode_core::input::Timestamp;
+use soramode_core::handles::Timestamp;
 use soramode_core::plan::calls::{SfuCall, SfuRequest};
 use soramode_protocol::id::{AnnouncementId, ChannelId, ConnectionId, PlanId, SessionId};
 use soramode_protocol::mode::Mode;

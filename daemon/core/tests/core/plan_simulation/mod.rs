@@ -1,7 +1,7 @@
 //! Plans beside an SFU that is slow, fails and lies, clients that come and go, operators that change their minds, a disk that fails,
 //! kills, reboots and a wall clock that is set: the guarantees hold with each call, and the plan is where a naive one is after each step.
 //!
-//! `SORAMODE_SEEDS` runs so many seeds, `SORAMODE_SEED` one alone.
+//! `SORAMODE_SEEDS` sets the number of seeds.
 
 mod guarantees;
 mod naive;
@@ -12,12 +12,14 @@ use std::io::Write as _;
 
 use world::World;
 
+use crate::seeds::seeds;
+
 const SEEDS_DEFAULT: u64 = 3_000;
 const STEPS_MAX: u64 = 150;
 
 fn play(seed: u64) -> Result<World, String> {
     let mut world = World::new(seed);
-    let steps = 20 + world.dice.roll(STEPS_MAX);
+    let steps = 20 + world.rng.below(STEPS_MAX);
     for _ in 0..steps {
         if let Err(problem) = world.turn() {
             let trace = world.trace.join("\n");
@@ -29,20 +31,9 @@ fn play(seed: u64) -> Result<World, String> {
     Ok(world)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long to test is the tester's to say"
-)]
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 #[test]
 fn a_plan_keeps_its_guarantees() {
-    let seeds = match number("SORAMODE_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SORAMODE_SEEDS").unwrap_or(SEEDS_DEFAULT),
-    };
+    let seeds = seeds("SORAMODE_SEEDS", SEEDS_DEFAULT);
     let (runs, mut outcomes, mut cuts) = (seeds.end - seeds.start, [0_u64; 5], 0);
     for seed in seeds {
         let world = play(seed).unwrap_or_else(|problem| panic!("{problem}"));

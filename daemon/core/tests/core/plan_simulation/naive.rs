@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use soramode_core::effect::{Effects, Record};
-use soramode_core::input::Timestamp;
+use soramode_core::handles::Timestamp;
 use soramode_protocol::event::EventKind;
 use soramode_protocol::id::{AnnouncementId, PlanId};
 use soramode_protocol::mode::Mode;

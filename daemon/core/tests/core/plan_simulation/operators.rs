@@ -20,14 +20,14 @@ use super::world::{OPS, World, restore};
 impl World {
     pub(super) fn start_plan(&mut self) -> Result<(), String> {
         let mut start = StartPlan::now(self.steps());
-        let dice = &mut self.dice;
-        if dice.one_in(3) {
-            let ahead = Duration::from_secs(dice.roll(900));
+        let rng = &mut self.rng;
+        if rng.one_in(3) {
+            let ahead = Duration::from_secs(rng.below(900));
             start.at = Some(self.now.wall + ahead);
         }
         start.accept_risk = Some(RISK_OF_END.to_owned());
-        start.max_delay_seconds = Some(60 + dice.roll(600));
-        start.replace = dice.one_in(2);
+        start.max_delay_seconds = Some(60 + rng.below(600));
+        start.replace = rng.one_in(2);
         self.last_start = Some(start.clone());
         self.start(start)
     }
@@ -98,14 +98,14 @@ impl World {
     }
 
     pub(super) fn steps(&mut self) -> Vec<PlanStep> {
-        let dice = &mut self.dice;
+        let rng = &mut self.rng;
         let mut steps = Vec::new();
         let mut at = 0;
-        if dice.one_in(3) {
-            let at_seconds = -1 - i64::try_from(dice.roll(60)).unwrap();
+        if rng.one_in(3) {
+            let at_seconds = -1 - i64::try_from(rng.below(60)).unwrap();
             steps.push(PlanStep::Unready { at_seconds });
         }
-        let mode = if dice.one_in(3) {
+        let mode = if rng.one_in(3) {
             SettableMode::BlockNewConnection
         } else {
             SettableMode::BlockNewSession
@@ -114,23 +114,23 @@ impl World {
             at_seconds: 0,
             mode,
         });
-        if dice.one_in(3) {
-            at += i64::try_from(dice.roll(60)).unwrap();
+        if rng.one_in(3) {
+            at += i64::try_from(rng.below(60)).unwrap();
             steps.push(PlanStep::Mode {
                 at_seconds: at,
                 mode: SettableMode::BlockNewConnection,
             });
         }
-        for _ in 0..dice.roll(3) {
-            at += i64::try_from(dice.roll(60)).unwrap();
+        for _ in 0..rng.below(3) {
+            at += i64::try_from(rng.below(60)).unwrap();
             steps.push(PlanStep::Announce {
                 at_seconds: at,
                 text: None,
                 data: None,
             });
         }
-        if !dice.one_in(4) {
-            at += i64::try_from(dice.roll(60)).unwrap();
+        if !rng.one_in(4) {
+            at += i64::try_from(rng.below(60)).unwrap();
             steps.push(PlanStep::End {
                 at_seconds: at,
                 per_minute: Some(EndRate::PerMinute(u32::try_from(RATE).unwrap())),
@@ -154,12 +154,12 @@ impl World {
 
     pub(super) fn change_mode(&mut self) -> Result<(), String> {
         let modes = SettableMode::ALL;
-        let mode = modes[usize::try_from(self.dice.roll(3)).unwrap()];
+        let mode = modes[usize::try_from(self.rng.below(3)).unwrap()];
         self.input(Input::Tick, Facts::default())?;
         let before = self.look()?.0.mode.mode;
         let mut change = ChangeMode::to(mode);
-        if mode != SettableMode::Normal && self.dice.one_in(3) {
-            change.expires_in_seconds = Some(1 + self.dice.roll(120));
+        if mode != SettableMode::Normal && self.rng.one_in(3) {
+            change.expires_in_seconds = Some(1 + self.rng.below(120));
         }
         let is_allowed = !self.storage_failed
             || (Mode::from(mode) == before && change.expires_in_seconds.is_none());
@@ -175,7 +175,7 @@ impl World {
     }
 
     pub(super) fn end_or_announce(&mut self) -> Result<(), String> {
-        if self.dice.one_in(2) {
+        if self.rng.one_in(2) {
             return self
                 .request(
                     GateRequest::Announce(Box::new(Announce::default())),
@@ -187,7 +187,7 @@ impl World {
         self.guarantees.is_end_wanted = true;
         let end = End {
             all: true,
-            per_minute: self.dice.one_in(2).then_some(EndRate::PerMinute(10)),
+            per_minute: self.rng.one_in(2).then_some(EndRate::PerMinute(10)),
             ..End::default()
         };
         self.request(GateRequest::End(end), Facts::default())
@@ -210,7 +210,7 @@ impl World {
     }
 
     pub(super) fn set_clock(&mut self) -> Result<(), String> {
-        let seconds = i64::try_from(self.dice.roll(1_800)).unwrap() - 900;
+        let seconds = i64::try_from(self.rng.below(1_800)).unwrap() - 900;
         self.now.wall = Time::from_micros(self.now.wall.as_micros() + seconds * 1_000_000);
         self.input(Input::WallClockSet, Facts::default()).map(drop)
     }
@@ -219,20 +219,20 @@ impl World {
         if self.storage_failed {
             return Ok(());
         }
-        let host = if self.dice.one_in(3) {
+        let host = if self.rng.one_in(3) {
             HostState::Rebooted
         } else {
             HostState::Running
         };
-        let downtime = Duration::from_secs(self.dice.roll(60) * self.dice.roll(10));
+        let downtime = Duration::from_secs(self.rng.below(60) * self.rng.below(10));
         self.pass(downtime);
         if host == HostState::Rebooted {
-            self.now.boot = Duration::from_secs(1 + self.dice.roll(20));
+            self.now.boot = Duration::from_secs(1 + self.rng.below(20));
             self.guarantees.rebooted();
             self.clients.clear();
         }
-        self.settings.mode = self.dice.one_in(8).then_some(SettableMode::Normal);
-        self.settings.sora.admission = if self.dice.one_in(8) {
+        self.settings.mode = self.rng.one_in(8).then_some(SettableMode::Normal);
+        self.settings.sora.admission = if self.rng.one_in(8) {
             SoraAdmission::Shadow
         } else {
             SoraAdmission::Enforced

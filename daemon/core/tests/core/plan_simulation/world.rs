@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use soramode_core::effect::{Action, Effects};
 use soramode_core::gate::Gate;
-use soramode_core::input::{HostState, Input, ReplyHandle, SocketId, Timestamp};
+use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::input::{HostState, Input};
 use soramode_core::plan::calls::{SfuCall, SfuFailure, SfuOutcome, SfuRequest};
 use soramode_core::snapshot::{
     MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT, SOCKET_GRACE_DEFAULT, Seed, Settings,
@@ -26,7 +27,7 @@ use soramode_testkit::record_store::RecordStore;
 
 use super::guarantees::{At, Client, Guarantees};
 use super::naive::{Facts, Naive};
-use crate::dice::Dice;
+use crate::seeds::Rng;
 
 const START: Time = Time::from_micros(1_795_377_600_000_000);
 pub(super) const OPS: ReplyHandle = ReplyHandle {
@@ -38,7 +39,7 @@ pub(super) struct World {
     pub(super) gate: Gate,
     pub(super) ledger: RecordStore,
     pub(super) settings: Settings,
-    pub(super) dice: Dice,
+    pub(super) rng: Rng,
     pub(super) now: Timestamp,
     pub(super) starts: u8,
     pub(super) step: u64,
@@ -57,7 +58,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
-        let mut dice = Dice(seed);
+        let mut rng = Rng(seed);
         let now = Timestamp {
             wall: START,
             boot: Duration::from_secs(1_000),
@@ -66,12 +67,12 @@ impl World {
             node_name: NodeName::new("node-01").unwrap(),
             cluster: None,
             mode: None,
-            reconnect_grace: Duration::from_secs(dice.roll(2) * 30),
+            reconnect_grace: Duration::from_secs(rng.below(2) * 30),
             stall_after: Duration::from_mins(10),
             max_connections: MAX_CONNECTIONS_DEFAULT,
             pending_timeout: PENDING_TIMEOUT_DEFAULT,
             socket_grace: SOCKET_GRACE_DEFAULT,
-            assume_complete: !dice.one_in(6),
+            assume_complete: !rng.one_in(6),
             sora: SoraSettings::default(),
             storage: Storage {
                 state: StorageState::Ok,
@@ -79,13 +80,13 @@ impl World {
             },
             webhooks: Vec::new(),
         };
-        let has_means = !dice.one_in(8);
+        let has_means = !rng.one_in(8);
         let gate = restore(&settings, now, Stored::default(), 1);
         let mut world = Self {
             gate,
             ledger: RecordStore::new(Stored::default()),
             settings,
-            dice,
+            rng,
             now,
             starts: 1,
             step: 0,
@@ -110,7 +111,7 @@ impl World {
     /// Something happens.
     pub(super) fn turn(&mut self) -> Result<(), String> {
         self.pass_time()?;
-        match self.dice.roll(40) {
+        match self.rng.below(40) {
             0..9 => self.connect(),
             9..12 => self.disconnect(),
             12 => self.rogue(),
@@ -129,14 +130,14 @@ impl World {
 
     /// Time goes by. Mostly the gate is woken for its deadlines, now and then it oversleeps.
     fn pass_time(&mut self) -> Result<(), String> {
-        let pause = match self.dice.roll(10) {
-            0..5 => Duration::from_secs(self.dice.roll(3)),
-            5..8 => Duration::from_secs(self.dice.roll(30)),
-            8 => Duration::from_secs(self.dice.roll(600)),
-            _ => Duration::from_millis(self.dice.roll(1_000)),
+        let pause = match self.rng.below(10) {
+            0..5 => Duration::from_secs(self.rng.below(3)),
+            5..8 => Duration::from_secs(self.rng.below(30)),
+            8 => Duration::from_secs(self.rng.below(600)),
+            _ => Duration::from_millis(self.rng.below(1_000)),
         };
         let until = self.now.boot + pause;
-        let oversleeps = self.dice.one_in(12);
+        let oversleeps = self.rng.one_in(12);
         for _ in 0..500 {
             let deadline = self.gate.next_deadline();
             let Some(at) = deadline.filter(|at| *at <= until && !oversleeps) else {
@@ -296,7 +297,7 @@ impl World {
     fn connect(&mut self) -> Result<(), String> {
         self.last_client += 1;
         let id: ConnectionId = format!("c{}", self.last_client).parse().unwrap();
-        let channel = format!("x{}", self.dice.roll(6));
+        let channel = format!("x{}", self.rng.below(6));
         let connect = Connect {
             channel_id: channel.parse().unwrap(),
             connection_id: Some(id.clone()),
@@ -327,7 +328,7 @@ impl World {
     fn rogue(&mut self) -> Result<(), String> {
         self.last_client += 1;
         let id: ConnectionId = format!("c{}", self.last_client).parse().unwrap();
-        let channel = format!("x{}", self.dice.roll(8));
+        let channel = format!("x{}", self.rng.below(8));
         let client = Client {
             channel: channel.parse().unwrap(),
             since: self.step + 1,
@@ -343,7 +344,7 @@ impl World {
         let connections = connections.collect();
         let report = Report {
             connections,
-            complete: self.dice.one_in(2),
+            complete: self.rng.one_in(2),
         };
         self.request(GateRequest::Report(report), Facts::default())
             .map(drop)
@@ -354,7 +355,7 @@ impl World {
         if count == 0 {
             return Ok(());
         }
-        let place = usize::try_from(self.dice.roll(count)).unwrap();
+        let place = usize::try_from(self.rng.below(count)).unwrap();
         let id = self.clients.keys().nth(place).unwrap().clone();
         self.leave(id)
     }
@@ -368,14 +369,14 @@ impl World {
 
     /// The SFU answers the oldest call, or another one.
     fn answer_call(&mut self) -> Result<(), String> {
-        for _ in 0..1 + self.dice.roll(4) {
+        for _ in 0..1 + self.rng.below(4) {
             if self.calls.is_empty() {
                 return Ok(());
             }
             let count = u64::try_from(self.calls.len()).unwrap();
-            let place = usize::try_from(self.dice.roll(count)).unwrap();
+            let place = usize::try_from(self.rng.below(count)).unwrap();
             let call = self.calls.remove(place);
-            let api = match self.dice.roll(12) {
+            let api = match self.rng.below(12) {
                 _ if !self.has_means => None,
                 0 => Some(Err(SfuFailure::Refused("as it said".to_owned()))),
                 1 => Some(Err(SfuFailure::Unreachable("no answer".to_owned()))),
@@ -395,7 +396,7 @@ impl World {
                 Facts::default(),
             )?;
             let ends = matches!(call.request, SfuRequest::Disconnect { .. });
-            if ends && is_done && !self.dice.one_in(8) {
+            if ends && is_done && !self.rng.one_in(8) {
                 let inside =
                     |client: &&ConnectionId| self.clients[*client].channel == call.channel_id;
                 let inside: Vec<ConnectionId> =

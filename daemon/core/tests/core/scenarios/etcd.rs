@@ -1,7 +1,7 @@
-//! What etcd says, in a story's words.
+//! Responses of etcd, as a story writes them.
 //!
 //! ```text
-//! etcd: looked own=17 rev=20 node-02@18:normal:3/100 purged=9     who is there; `sent=1s` ago, `received=1s` ago, `epoch=2`, `mine`: this start wrote `own`, `ours`: one since the machine booted did
+//! etcd: looked own=17 rev=20 node-02@18:normal:3/100 purged=9     the members; `sent=1s` ago, `received=1s` ago, `epoch=2`, `mine`: this start wrote `own`, `ours`: one since the machine booted did
 //! etcd: looked empty                                              no `/cfg`, or `cluster=`, `epoch=`, `history=`, `etcd=`, `made-in=`, `set-back=`, `before=90`
 //! etcd: initialized ops [exists] epoch=1                          or `failed="why"`
 //! etcd: looked crowd=99                                           so many others  ·  look-failed "why"  ·  joined 17 [owner=9]  ·  not-joined "why"  ·  leaving
@@ -18,7 +18,8 @@ use std::time::Duration;
 use soramode_core::cluster::claim::{Claim, Found, Reply};
 use soramode_core::cluster::history::{Configuration, Shown};
 use soramode_core::cluster::{FenceAfter, Incarnation, Token};
-use soramode_core::input::{Input, ReplyHandle, Timestamp};
+use soramode_core::handles::{ReplyHandle, Timestamp};
+use soramode_core::input::Input;
 use soramode_core::member::etcd::{
     EtcdResponse, Init, Joined, Load, MembershipView, NodeRecord, Owned,
 };

@@ -2,7 +2,7 @@
 
 use super::story;
 
-/// A channel's claim in etcd: whose it is, and whether the newest read of the members shows that node.
+/// A channel's claim in etcd: its owner, and whether the newest read of the members shows that node.
 const CLAIMS: [&str; 9] = [
     "",
     "owner=node-02@18:19:30s/5s",
@@ -25,7 +25,7 @@ const OTHERS: [&str; 4] = [
 
 const MODES: [&str; 3] = ["normal", "block_new_session", "block_new_connection"];
 
-/// What etcd has.
+/// Content of etcd.
 #[derive(Clone, Copy, Debug)]
 struct Etcd {
     claim: &'static str,
@@ -45,7 +45,7 @@ impl Etcd {
         }
     }
 
-    /// What comes of an order, as the next line of the story.
+    /// Returns etcd's response to a request, as the next line of the story.
     fn obeys(&mut self, order: &str) -> Option<String> {
         if order == "look" {
             return Some(format!(
@@ -104,7 +104,7 @@ fn until_answered(story: &mut String, mut etcd: Etcd) -> Vec<String> {
     panic!("never answered\n{story}");
 }
 
-/// What both of them say, without the words around it.
+/// Returns the part of the answer that both of them have.
 fn brief(answer: &str) -> String {
     let answer = answer.to_lowercase();
     let kind = answer.split([' ', ':', ',']).next().unwrap_or_default();

@@ -35,7 +35,7 @@ fn the_readme_names_each_file() {
     }
 }
 
-/// Where each story parts from how it is told: the first line of it.
+/// Returns the first line of each story that differs from its file.
 fn differences(told: &str, happened: &str) -> Vec<String> {
     let stories = |text: &str| {
         text.split("\n== ")

@@ -72,7 +72,7 @@ fn brief(answer: &str) -> String {
         .to_owned()
 }
 
-/// Of an event without its seq.
+/// Returns the type of an event.
 fn event_type(event: &str) -> Option<String> {
     event.split([' ', ':']).nth(1).map(str::to_owned)
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use soramode_core::input::{Input, PolledConnection, ReplyHandle, SocketId, SoraInput, Timestamp};
+use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::input::{Input, PolledConnection, SoraInput};
 use soramode_protocol::cluster::{
     Acknowledge, InitCluster, PurgeClusterNode, RISK_OF_INIT, RISK_OF_PURGE,
 };
@@ -19,10 +20,10 @@ use soramode_protocol::session::{GetSession, ListConnections, ListRequest, ListS
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::{Wait, WaitFor};
 
-/// Begins what is wrong with a request that does not reach the gate.
+/// Begins the problem with a request that does not reach the gate.
 pub(super) const REFUSED: &str = "refused before the gate: ";
 
-/// What is wrong with a line.
+/// Problem with a line.
 pub(super) type Problem = String;
 
 /// Words between spaces; what stands between quotes is one.
@@ -96,7 +97,7 @@ impl Words {
         std::mem::take(&mut self.plain)
     }
 
-    /// Whether this word stands there.
+    /// Returns whether the line has this word.
     pub(super) fn has(&mut self, word: &str) -> bool {
         let found = self.plain.iter().position(|it| it == word);
         found.map(|at| self.plain.remove(at)).is_some()
@@ -137,7 +138,7 @@ impl Words {
     }
 }
 
-/// Who is on which socket, what was asked so far, and what lists ended with.
+/// Clients by their sockets, requests so far, and the cursors that lists ended with.
 #[derive(Default)]
 pub(super) struct Speakers {
     sockets: BTreeMap<String, SocketId>,
@@ -166,7 +167,7 @@ impl Speakers {
         }
     }
 
-    /// Reads `who: what`; it is `now`.
+    /// Reads `client: request`; it is `now`.
     pub(super) fn input(&mut self, line: &str, now: Timestamp) -> Result<Input, Problem> {
         if line == "tick" {
             return Ok(Input::Tick);
@@ -425,7 +426,7 @@ fn reported(word: &str) -> Result<ReportedConnection, Problem> {
     })
 }
 
-/// As a reported one; and `~5s` behind it says how long ago it came.
+/// Reads one like a reported one; `~5s` behind it is its age.
 fn polled(word: &str, now: Timestamp) -> Result<PolledConnection, Problem> {
     let (word, ago) = word
         .split_once('~')

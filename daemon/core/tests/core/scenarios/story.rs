@@ -1,32 +1,18 @@
-//! The stories' format, and how one is played.
-//!
-//! ```text
-//! == A title
-//! start reconnect=5s max=2          settings; also cluster (with isolated=, fence=, budget=, on_fence=, joined=21), mode=, pending=, grace=, unknown, stored=, generation=, reason=, expires=, opened=
-//! ops: ChangeMode block_new_session reason="kernel"
-//!   -> ops: changed normal -> block_new_session, generation 2, 0 sessions, 0 connections
-//!   event 1 mode.changed …       indented: what came of it
-//! @12s a: Connect spam c1        at 12 seconds; deadlines until then fire at their time, and what comes of them has it before it
-//! asleep 1m                      time goes by, and no deadline fires
-//! clock -1h                      the wall clock is set
-//! repeat 12 a: Connect x{} c{}   twelve times, with 1 to 12 in place of {}; only the number of lines that came of it is told
-//! restart [host] [settings]      the daemon ends without a word, and starts with what was kept; `host`: the machine too
-//! hook 0: 500 retry=5s           the receiver `hook0` answers what it was sent last; `dead`: it does not
-//! orders of                      each order of the actions that follow, each from here; `; ` is between two inputs of one action
-//! | leave = a: Disconnect c1
-//! ```
+//! Plays a story. `tests/scenarios/README.md` describes its lines.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use soramode_core::cluster::LeaseTerms;
 use soramode_core::effect::{Action, Effects};
+use soramode_core::fault::PlantedFault;
 use soramode_core::gate::Gate;
-use soramode_core::input::{AttemptResult, HostState, Input, Timestamp};
+use soramode_core::handles::Timestamp;
+use soramode_core::input::{AttemptResult, HostState, Input};
 use soramode_core::snapshot::{
     ClusterSettings, FenceMeans, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT,
     SESSION_MAX_LINGER_DEFAULT, SOCKET_GRACE_DEFAULT, STALL_AFTER_DEFAULT, Seed, Settings,
-    SoraAdmission, SoraFeed, SoraSettings, StartParams, Stored, TakeoverWait, Webhook,
+    SoraAdmission, SoraFeed, SoraSettings, StartParams, Stored, Webhook,
 };
 use soramode_protocol::event::{EventPattern, EventType};
 use soramode_protocol::id::NodeName;
@@ -96,14 +82,14 @@ pub(super) fn tell(text: &str) -> Result<String, Problem> {
 
 pub(super) struct Story {
     gate: Gate,
-    /// What a store would keep.
-    ledger: RecordStore,
+    /// Records, as a store keeps them.
+    record_store: RecordStore,
     starts: u8,
     show: Show,
     speakers: Speakers,
     /// Calls to the SFU that it has not answered, in their order.
     calls: Vec<u64>,
-    /// What each receiver was sent last.
+    /// The last attempt at each receiver.
     under_way: BTreeMap<usize, u64>,
     now: Timestamp,
     pub(super) settings: String,
@@ -117,14 +103,14 @@ impl Story {
             boot: BOOTED,
         };
         let (snapshot, joined) = snapshot(line, now)?;
-        let mut ledger = RecordStore::new(snapshot.stored.clone());
+        let mut record_store = RecordStore::new(snapshot.stored.clone());
         let mut gate = Gate::restore(snapshot, Seed([7; 32]));
         for record in gate.step(now, Input::Started(HostState::Running)).records {
-            ledger.read(&record);
+            record_store.read(&record);
         }
         let mut story = Self {
             gate,
-            ledger,
+            record_store,
             starts: 1,
             show: Show::new(START, Detail::InWords),
             speakers: Speakers::default(),
@@ -161,7 +147,7 @@ impl Story {
             });
         self.starts += 1;
         self.calls.clear();
-        let mut stored = self.ledger.stored();
+        let mut stored = self.record_store.stored();
         if host == HostState::Rebooted {
             stored.expires_at_boot = None;
         }
@@ -310,7 +296,7 @@ impl Story {
     fn step_unchecked(&mut self, input: Input) -> Vec<String> {
         let Effects { records, actions } = self.gate.step(self.now, input);
         for record in &records {
-            self.ledger.read(record);
+            self.record_store.read(record);
         }
         let mut lines: Vec<String> = Vec::new();
         for action in &actions {
@@ -381,12 +367,12 @@ fn cluster(all: &mut Words) -> Result<Option<ClusterSettings>, Problem> {
         dead_man: "grant".to_owned(),
         signaling_url: None,
         api_url: None,
-        takeover_wait: TakeoverWait::LeaseExpiry,
+        fault: PlantedFault::NONE,
         registration_ttl: Duration::from_secs(10),
     }))
 }
 
-/// Both places: who is not named any more is told of nothing.
+/// Reads both receivers; one that is not named any more gets no event.
 fn places(line: &str) -> Result<Vec<Webhook>, Problem> {
     let mut all = Words::new(&words(line));
     let mut named = webhooks(&mut all)?;
@@ -404,7 +390,7 @@ fn places(line: &str) -> Result<Vec<Webhook>, Problem> {
     all.end(named)
 }
 
-/// What a gate starts from, and as which incarnation it is to join its cluster at once.
+/// Start parameters of a gate, and the incarnation with which it joins its cluster at once.
 fn snapshot(line: &str, started: Timestamp) -> Result<(StartParams, Option<u64>), Problem> {
     let mut all = Words::new(&words(line));
     let joined = all.value("joined")?;

@@ -1,45 +1,40 @@
-//! An etcd that answers at once, with one node in it: so a step of the gate is over when nothing is asked any more.
+//! The first simulation's etcd, with one node in it. It answers at once; where requests reach it at once, too, a step of the gate is over when
+//! none is left.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use soramode_core::cluster::claim::{Claim, Found, Reply};
-use soramode_core::cluster::history::{Configuration, Shown};
-use soramode_core::cluster::{FenceAfter, Incarnation, Token};
 use soramode_core::effect::{Action, Effects};
 use soramode_core::gate::Gate;
-use soramode_core::input::{Input, Timestamp};
-use soramode_core::member::etcd::{
-    ClaimOp, EtcdRequest, EtcdResponse, Joined, Load, MembershipView, NodeRecord,
-};
+use soramode_core::handles::Timestamp;
+use soramode_core::input::Input;
+use soramode_core::member::etcd::{ClaimOp, EtcdRequest, EtcdResponse, MembershipView};
+use soramode_core::snapshot::Settings;
 use soramode_protocol::decision::Decision;
 use soramode_protocol::event::EventKind;
-use soramode_protocol::id::{ChannelId, ClusterId, HistoryId, NodeName};
-use soramode_protocol::mode::Mode;
 use soramode_protocol::reply::Reply as Answered;
 
-use super::inputs::Turn;
+use super::inputs::Transition;
+use crate::etcd::{Caller, Etcd};
 
 /// A gate, and the etcd that it has to itself.
 pub(super) struct Driven {
     pub(super) gate: Gate,
-    etcd: Etcd,
+    etcd: OwnEtcd,
 }
 
-#[derive(Default)]
-pub(super) struct Etcd {
-    revision: u64,
-    member: Option<(Incarnation, Mode)>,
-    claims: BTreeMap<ChannelId, (Incarnation, Token)>,
+/// The etcd of a node that is alone in it, if it is in a cluster.
+pub(super) struct OwnEtcd {
+    etcd: Etcd,
+    caller: Option<Caller>,
     /// A fence that the SFU has not carried out.
-    fence: Option<u64>,
+    pub(super) fence: Option<u64>,
 }
 
 impl Driven {
-    pub(super) fn new(gate: Gate) -> Self {
+    pub(super) fn new(gate: Gate, settings: &Settings) -> Self {
         Self {
             gate,
-            etcd: Etcd::default(),
+            etcd: OwnEtcd::new(settings),
         }
     }
 
@@ -50,15 +45,15 @@ impl Driven {
     }
 
     /// Lets one thing happen, and all that etcd answers to it; `None` if it cannot.
-    pub(super) fn turn(&mut self, now: Timestamp, turn: &Turn) -> Option<Effects> {
-        let input = match turn {
-            Turn::Input(input) => input.clone(),
-            Turn::Heartbeat => self.etcd.read(now),
-            Turn::SessionsEnded => Input::FenceFinished {
+    pub(super) fn apply(&mut self, now: Timestamp, transition: &Transition) -> Option<Effects> {
+        let input = match transition {
+            Transition::Input(input) => input.clone(),
+            Transition::Heartbeat => self.etcd.read(now),
+            Transition::SessionsEnded => Input::FenceFinished {
                 id: self.etcd.fence.take()?,
                 outcome: Ok(()),
             },
-            Turn::Restart { .. } => return None,
+            Transition::Restart { .. } => return None,
         };
         Some(self.step(now, input))
     }
@@ -79,7 +74,10 @@ impl Driven {
             let mut answers = Vec::new();
             for action in actions {
                 match action {
-                    Action::Etcd(request) => answers.extend(self.etcd.execute(now, *request)),
+                    Action::Etcd(request) => {
+                        self.etcd.check_up_to_date(&request);
+                        answers.extend(self.etcd.execute(now, *request));
+                    }
                     Action::Fence { id, .. } => self.etcd.fence = Some(id),
                     Action::Deferred(_) => {}
                     action => all.actions.push(action),
@@ -92,114 +90,59 @@ impl Driven {
     }
 }
 
-impl Etcd {
-    fn read(&mut self, now: Timestamp) -> Input {
-        let nodes = self.member.map(|(incarnation, mode)| NodeRecord {
-            node_name: NodeName::new("node-01").unwrap(),
-            incarnation,
-            mode: Some(mode),
-            load: Load::default(),
-            signaling_url: None,
-            api_url: None,
-            version: None,
-            since: None,
+impl OwnEtcd {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let caller = settings.cluster.as_ref().map(|cluster| Caller {
+            name: settings.node_name.clone(),
+            start: 0,
+            boot: 0,
+            terms: cluster.terms,
         });
-        let configuration = Configuration {
-            cluster_id: ClusterId::new("c").unwrap(),
-            history_id: HistoryId::new("h").unwrap(),
-            epoch: 1,
-            etcd_cluster_id: 7,
-            set_back: None,
-        };
-        self.revision = self.revision.max(1);
-        Input::Etcd(EtcdResponse::MembersRead(Box::new(MembershipView {
-            sent: now.boot,
-            received: now.boot,
-            etcd: Shown {
-                configuration: Some(configuration),
-                etcd_cluster_id: 7,
-                revision: self.revision,
-                revision_before: self.revision,
-                fall: None,
-            },
-            configuration_text: b"configuration".to_vec(),
-            own: self.member.map(|(incarnation, _)| incarnation),
-            own_of_this_start: None,
-            own_of_this_boot: None,
-            nodes: nodes.into_iter().collect(),
-            purged: Vec::new(),
-        })))
-    }
-
-    fn execute(&mut self, now: Timestamp, request: EtcdRequest) -> Option<Input> {
-        self.revision += 1;
-        let response = match request {
-            EtcdRequest::ReadMembers => return Some(self.read(now)),
-            EtcdRequest::Join { mode, give_up, .. } => {
-                assert_eq!(self.member.map(|(it, _)| it), give_up);
-                let incarnation = Incarnation(self.revision);
-                self.member = Some((incarnation, mode));
-                let owners = self.claims.values().map(|(owner, _)| *owner).collect();
-                EtcdResponse::Joined(Ok(Joined {
-                    incarnation,
-                    owners,
-                }))
-            }
-            EtcdRequest::Claim { channel_id, by, op } => {
-                let reply = self.claim(&channel_id, by, &op);
-                EtcdResponse::ClaimReplied {
-                    channel_id,
-                    by,
-                    reply: Ok(reply),
-                }
-            }
-            EtcdRequest::FindClaim { channel_id, .. } => {
-                let found = Ok(self.found(&channel_id));
-                EtcdResponse::ClaimFound { channel_id, found }
-            }
-            EtcdRequest::Release(channel_id, token) => {
-                let claim = self.claims.get(&channel_id);
-                if claim.is_some_and(|(_, owned)| *owned == token) {
-                    self.claims.remove(&channel_id);
-                }
-                EtcdResponse::Released(channel_id, token, Ok(()))
-            }
-            EtcdRequest::Publish { by, mode } => {
-                assert_eq!(self.member.map(|(it, _)| it), Some(by));
-                self.member = Some((by, mode));
-                EtcdResponse::Published(mode, Ok(()))
-            }
-            EtcdRequest::Trust { .. } | EtcdRequest::PublishLoad { .. } => return None,
-            other => panic!("{other:?} of a node that is alone in an etcd that loses nothing"),
-        };
-        Some(Input::Etcd(response))
-    }
-
-    fn claim(&mut self, channel_id: &ChannelId, by: Incarnation, op: &ClaimOp) -> Reply {
-        let may_write = self.member == Some((by, Mode::Normal));
-        match op {
-            ClaimOp::Acquire if may_write && !self.claims.contains_key(channel_id) => {
-                let token = Token(self.revision);
-                self.claims.insert(channel_id.clone(), (by, token));
-                Reply::Won(token)
-            }
-            ClaimOp::Get | ClaimOp::Acquire => Reply::Refused(self.found(channel_id)),
-            other => panic!("{other:?} of a node that knows its claims"),
+        Self {
+            etcd: Etcd::new(),
+            caller,
+            fence: None,
         }
     }
 
-    fn found(&self, channel_id: &ChannelId) -> Found {
-        let claim = self.claims.get(channel_id);
-        Found {
-            claim: claim.map(|(incarnation, token)| Claim {
-                node: NodeName::new("node-01").unwrap(),
-                incarnation: *incarnation,
-                fence_after: FenceAfter::Never,
-                fence_budget: Duration::ZERO,
-                token: *token,
-            }),
-            member: self.member.map(|(incarnation, _)| incarnation),
-            mode: self.member.map(|(_, mode)| mode),
+    pub(super) fn read(&mut self, now: Timestamp) -> Input {
+        let view = self.etcd.read(self.caller.as_ref().unwrap(), now.boot);
+        // Each answer is heard, so no key is one that the node does not know of.
+        Input::Etcd(EtcdResponse::MembersRead(Box::new(MembershipView {
+            sent: now.boot,
+            received: now.boot,
+            own_of_this_start: None,
+            own_of_this_boot: None,
+            ..view
+        })))
+    }
+
+    pub(super) fn execute(&mut self, now: Timestamp, request: EtcdRequest) -> Option<Input> {
+        if request == EtcdRequest::ReadMembers {
+            return Some(self.read(now));
+        }
+        let caller = self.caller.as_ref().unwrap();
+        self.etcd
+            .execute(caller, now.boot, request)
+            .map(Input::Etcd)
+    }
+
+    /// Checks that a request goes by the etcd as it is.
+    fn check_up_to_date(&self, request: &EtcdRequest) {
+        let member = self.etcd.member(&self.caller.as_ref().unwrap().name);
+        match request {
+            EtcdRequest::Join { give_up, .. } => assert_eq!(member, *give_up),
+            EtcdRequest::Publish { by, .. } => assert_eq!(member, Some(*by)),
+            EtcdRequest::Claim { op, .. } => assert!(
+                matches!(op, ClaimOp::Get | ClaimOp::Acquire),
+                "{op:?} of a node that knows its claims"
+            ),
+            EtcdRequest::ReadMembers
+            | EtcdRequest::FindClaim { .. }
+            | EtcdRequest::Release(..)
+            | EtcdRequest::Trust { .. }
+            | EtcdRequest::PublishLoad { .. } => {}
+            other => panic!("{other:?} of a node that is alone in an etcd that loses nothing"),
         }
     }
 }
@@ -218,7 +161,7 @@ pub(super) fn without_claims(mut action: Action) -> Action {
     action
 }
 
-/// The same of an event.
+/// Leaves the token of an event out.
 pub(super) fn without_token(mut kind: EventKind) -> EventKind {
     if let EventKind::SessionCreated { token, .. } | EventKind::SessionDestroyed { token, .. } =
         &mut kind

@@ -1,11 +1,13 @@
-//! What happens in a run: drawn from a seed, with few ids, so that they meet.
+//! Transitions of a run: drawn from a seed, with few ids, so that they meet.
 
 use std::time::Duration;
 
 use soramode_core::cluster::{FenceAfter, LeaseTerms};
-use soramode_core::input::{HostState, Input, ReplyHandle, SocketId, SoraInput, Timestamp};
+use soramode_core::fault::PlantedFault;
+use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::input::{HostState, Input, SoraInput};
 use soramode_core::snapshot::{
-    ClusterSettings, FenceMeans, Settings, SoraSettings, StartParams, Stored, TakeoverWait,
+    ClusterSettings, FenceMeans, Settings, SoraSettings, StartParams, Stored,
 };
 use soramode_protocol::decision::{
     Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection,
@@ -17,13 +19,13 @@ use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::{PROGRESS_SECONDS_MIN, Wait, WaitFor};
 
-pub(super) use crate::dice::Dice;
+pub(super) use crate::seeds::Rng;
 
 pub(super) const START: Time = Time::from_micros(1_795_377_600_000_000);
 
-impl Dice {
+impl Rng {
     fn of<T: Clone>(&mut self, choices: &[T]) -> T {
-        choices[usize::try_from(self.roll(choices.len() as u64)).unwrap()].clone()
+        choices[usize::try_from(self.below(choices.len() as u64)).unwrap()].clone()
     }
 
     fn maybe<T>(&mut self, times: u64, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
@@ -35,7 +37,7 @@ impl Dice {
     }
 
     fn connection(&mut self) -> ConnectionId {
-        format!("c{}", self.roll(6)).parse().unwrap()
+        format!("c{}", self.below(6)).parse().unwrap()
     }
 
     /// A session's id is of one channel.
@@ -46,7 +48,7 @@ impl Dice {
     }
 
     fn client(&mut self) -> Option<ClientId> {
-        self.maybe(3, |dice| dice.of(&["alice", "bob"]).parse().unwrap())
+        self.maybe(3, |rng| rng.of(&["alice", "bob"]).parse().unwrap())
     }
 
     fn seconds(&mut self) -> f64 {
@@ -59,24 +61,24 @@ impl Dice {
 }
 
 /// Draws the settings, and what was stored.
-pub(super) fn snapshot(dice: &mut Dice) -> StartParams {
+pub(super) fn snapshot(rng: &mut Rng) -> StartParams {
     let started = Timestamp {
         wall: START,
         boot: Duration::from_secs(1_000),
     };
-    let cluster = dice.maybe(2, cluster);
+    let cluster = rng.maybe(2, cluster);
     // A deadline that is due at once would be looked at by an earlier clock, at which the lease may be another.
     let no_grace = Duration::from_nanos(u64::from(cluster.is_some()));
     let settings = Settings {
         node_name: NodeName::new("node-01").unwrap(),
         cluster,
-        mode: dice.maybe(8, Dice::settable),
-        reconnect_grace: dice.of(&[Duration::ZERO, Duration::ZERO, Duration::from_secs(5)]),
+        mode: rng.maybe(8, Rng::settable),
+        reconnect_grace: rng.of(&[Duration::ZERO, Duration::ZERO, Duration::from_secs(5)]),
         stall_after: Duration::from_mins(10),
-        max_connections: dice.of(&[3, 1_000]),
-        pending_timeout: dice.of(&[Duration::from_secs(2), Duration::from_secs(30)]),
-        socket_grace: dice.of(&[no_grace, Duration::from_secs(1), Duration::from_secs(30)]),
-        assume_complete: !dice.one_in(3),
+        max_connections: rng.of(&[3, 1_000]),
+        pending_timeout: rng.of(&[Duration::from_secs(2), Duration::from_secs(30)]),
+        socket_grace: rng.of(&[no_grace, Duration::from_secs(1), Duration::from_secs(30)]),
+        assume_complete: !rng.one_in(3),
         sora: SoraSettings::default(),
         storage: Storage {
             state: StorageState::Ok,
@@ -84,19 +86,19 @@ pub(super) fn snapshot(dice: &mut Dice) -> StartParams {
         },
         webhooks: Vec::new(),
     };
-    let mode = dice.maybe(3, |dice| {
-        let mode = dice.of(&Mode::ALL);
+    let mode = rng.maybe(3, |rng| {
+        let mode = rng.of(&Mode::ALL);
         let expires_at = if mode.is_block() {
-            dice.maybe(2, |dice| {
-                START + Duration::from_secs(dice.roll(20) * dice.roll(20))
+            rng.maybe(2, |rng| {
+                START + Duration::from_secs(rng.below(20) * rng.below(20))
             })
         } else {
             None
         };
-        let reason = dice.maybe(2, |_| "stored".to_owned());
+        let reason = rng.maybe(2, |_| "stored".to_owned());
         ModeState {
             mode,
-            generation: 1 + dice.roll(3),
+            generation: 1 + rng.below(3),
             since: START,
             actor: "uid:0(root)".to_owned(),
             reason,
@@ -110,20 +112,20 @@ pub(super) fn snapshot(dice: &mut Dice) -> StartParams {
         started,
         stored: Stored {
             mode,
-            next_seq: 1 + dice.roll(3),
+            next_seq: 1 + rng.below(3),
             ..Stored::default()
         },
     }
 }
 
-fn cluster(dice: &mut Dice) -> ClusterSettings {
-    let fence_after = Duration::from_secs(1 + dice.roll(60));
+fn cluster(rng: &mut Rng) -> ClusterSettings {
+    let fence_after = Duration::from_secs(1 + rng.below(60));
     ClusterSettings {
         name: "default".to_owned(),
         endpoints: Vec::new(),
         terms: LeaseTerms {
-            isolated_after: Duration::from_secs(1 + dice.roll(20)),
-            fence_after: dice.of(&[FenceAfter::After(fence_after), FenceAfter::Never]),
+            isolated_after: Duration::from_secs(1 + rng.below(20)),
+            fence_after: rng.of(&[FenceAfter::After(fence_after), FenceAfter::Never]),
             fence_budget: Duration::from_secs(5),
         },
         no_takeover_reason: None,
@@ -131,14 +133,14 @@ fn cluster(dice: &mut Dice) -> ClusterSettings {
         dead_man: "grant".to_owned(),
         signaling_url: None,
         api_url: None,
-        takeover_wait: TakeoverWait::LeaseExpiry,
+        fault: PlantedFault::NONE,
         registration_ttl: Duration::from_secs(10),
     }
 }
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
-pub(super) enum Turn {
+pub(super) enum Transition {
     /// To the gate.
     Input(Input),
     /// The node reads the members of its cluster.
@@ -152,9 +154,9 @@ pub(super) enum Turn {
     },
 }
 
-/// What a run has drawn so far.
+/// State of a run's draws.
 pub(super) struct Inputs {
-    pub(super) dice: Dice,
+    pub(super) rng: Rng,
     settings: Settings,
     sockets: Vec<SocketId>,
     last_socket: u64,
@@ -163,10 +165,10 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    pub(super) fn new(dice: Dice, snapshot: &StartParams) -> Self {
+    pub(super) fn new(rng: Rng, snapshot: &StartParams) -> Self {
         let settings = snapshot.settings.clone();
         Self {
-            dice,
+            rng,
             settings,
             sockets: Vec::new(),
             last_socket: 0,
@@ -176,48 +178,48 @@ impl Inputs {
     }
 
     /// The next thing that happens. Mostly the gate is woken for its deadlines, now and then it oversleeps.
-    pub(super) fn draw(&mut self, deadline: Option<Duration>) -> (Timestamp, Turn) {
-        if self.dice.one_in(12) {
+    pub(super) fn draw(&mut self, deadline: Option<Duration>) -> (Timestamp, Transition) {
+        if self.rng.one_in(12) {
             self.set_clock();
         }
-        let pause = match self.dice.roll(12) {
+        let pause = match self.rng.below(12) {
             0..4 => Duration::ZERO,
-            4..7 => Duration::from_micros(self.dice.roll(1_000)),
-            7..10 => Duration::from_millis(self.dice.roll(3_000)),
-            10 => Duration::from_secs(self.dice.roll(40)),
+            4..7 => Duration::from_micros(self.rng.below(1_000)),
+            7..10 => Duration::from_millis(self.rng.below(3_000)),
+            10 => Duration::from_secs(self.rng.below(40)),
             _ => Duration::from_mins(1),
         };
         let target = self.now.boot + pause;
         if let Some(deadline) = deadline.filter(|deadline| *deadline <= target)
-            && !self.dice.one_in(4)
+            && !self.rng.one_in(4)
         {
             self.pass(deadline.saturating_sub(self.now.boot));
-            return (self.now, Turn::Input(Input::Tick));
+            return (self.now, Transition::Input(Input::Tick));
         }
         self.pass(pause);
         let is_clustered = self.settings.cluster.is_some();
-        let turn = match self.dice.roll(40) {
+        let transition = match self.rng.below(40) {
             0 => self.restart(),
-            1..5 if is_clustered => Turn::Heartbeat,
-            5 if is_clustered => Turn::SessionsEnded,
-            _ => Turn::Input(self.input()),
+            1..5 if is_clustered => Transition::Heartbeat,
+            5 if is_clustered => Transition::SessionsEnded,
+            _ => Transition::Input(self.input()),
         };
-        (self.now, turn)
+        (self.now, transition)
     }
 
-    fn restart(&mut self) -> Turn {
-        let dice = &mut self.dice;
-        let host = dice.of(&[HostState::Running, HostState::Running, HostState::Rebooted]);
+    fn restart(&mut self) -> Transition {
+        let rng = &mut self.rng;
+        let host = rng.of(&[HostState::Running, HostState::Running, HostState::Rebooted]);
         if host == HostState::Rebooted {
-            self.now.boot = Duration::from_secs(1 + dice.roll(20));
+            self.now.boot = Duration::from_secs(1 + rng.below(20));
         }
         self.sockets.clear();
         let settings = Settings {
-            mode: dice.maybe(8, Dice::settable),
-            assume_complete: !dice.one_in(3),
+            mode: rng.maybe(8, Rng::settable),
+            assume_complete: !rng.one_in(3),
             ..self.settings.clone()
         };
-        Turn::Restart {
+        Transition::Restart {
             settings: Box::new(settings),
             host,
         }
@@ -229,17 +231,17 @@ impl Inputs {
     }
 
     fn set_clock(&mut self) {
-        let step = i64::try_from(self.dice.roll(7_200_000_000)).unwrap() - 3_600_000_000;
+        let step = i64::try_from(self.rng.below(7_200_000_000)).unwrap() - 3_600_000_000;
         self.now.wall = Time::from_micros(self.now.wall.as_micros() + step);
     }
 
     fn socket(&mut self) -> SocketId {
-        if self.sockets.is_empty() || (self.sockets.len() < 4 && self.dice.one_in(6)) {
+        if self.sockets.is_empty() || (self.sockets.len() < 4 && self.rng.one_in(6)) {
             self.last_socket += 1;
             self.sockets.push(SocketId(self.last_socket));
         }
         let sockets = self.sockets.clone();
-        self.dice.of(&sockets)
+        self.rng.of(&sockets)
     }
 
     fn reply_to(&mut self) -> ReplyHandle {
@@ -251,7 +253,7 @@ impl Inputs {
     }
 
     fn input(&mut self) -> Input {
-        match self.dice.roll(100) {
+        match self.rng.below(100) {
             0..68 => self.ask(),
             68..90 => Input::Sora(self.sora()),
             90..93 => {
@@ -260,10 +262,10 @@ impl Inputs {
                 Input::SocketClosed(socket)
             }
             97 => Input::StorageFailed {
-                refused: (0..self.dice.roll(3))
-                    .map(|_| self.dice.connection())
+                refused: (0..self.rng.below(3))
+                    .map(|_| self.rng.connection())
                     .collect(),
-                generations: (0..self.dice.roll(3)).collect(),
+                generations: (0..self.rng.below(3)).collect(),
                 plans: Vec::new(),
                 calls: Vec::new(),
             },
@@ -273,32 +275,32 @@ impl Inputs {
     }
 
     fn ask(&mut self) -> Input {
-        let dice = &mut self.dice;
-        let request = match dice.roll(40) {
+        let rng = &mut self.rng;
+        let request = match rng.below(40) {
             0..14 => GateRequest::Connect(Connect {
-                channel_id: dice.channel(),
-                connection_id: if dice.one_in(12) {
+                channel_id: rng.channel(),
+                connection_id: if rng.one_in(12) {
                     None
                 } else {
-                    Some(dice.connection())
+                    Some(rng.connection())
                 },
-                client_id: dice.client(),
-                lifetime: dice.of(&[Lifetime::Explicit, Lifetime::Socket]),
+                client_id: rng.client(),
+                lifetime: rng.of(&[Lifetime::Explicit, Lifetime::Socket]),
                 hops: 0,
             }),
             14..23 => GateRequest::Disconnect(Disconnect {
-                connection_id: dice.connection(),
+                connection_id: rng.connection(),
             }),
-            23..29 => GateRequest::ChangeMode(Box::new(change_mode(dice))),
+            23..29 => GateRequest::ChangeMode(Box::new(change_mode(rng))),
             29..32 => {
-                let connections = (0..dice.roll(4)).map(|_| reported(dice)).collect();
+                let connections = (0..rng.below(4)).map(|_| reported(rng)).collect();
                 GateRequest::Report(Report {
                     connections,
-                    complete: dice.one_in(3),
+                    complete: rng.one_in(3),
                 })
             }
-            32..36 => GateRequest::Wait(Box::new(wait(dice))),
-            36 => dice.of(&[
+            32..36 => GateRequest::Wait(Box::new(wait(rng))),
+            36 => rng.of(&[
                 GateRequest::GetStatus,
                 GateRequest::ListClusterNodes(ListClusterNodes {
                     count_orphaned: false,
@@ -306,10 +308,10 @@ impl Inputs {
             ]),
             37 => GateRequest::GetMode,
             38 => GateRequest::ListModeChanges(ListModeChanges {
-                limit: dice.maybe(2, |_| 3),
+                limit: rng.maybe(2, |_| 3),
             }),
             _ => GateRequest::Explain(Explain {
-                channel_id: dice.channel(),
+                channel_id: rng.channel(),
             }),
         };
         request.check().unwrap();
@@ -323,31 +325,31 @@ impl Inputs {
 
     fn sora(&mut self) -> SoraInput {
         let reply_to = self.reply_to();
-        let dice = &mut self.dice;
-        let (channel_id, connection_id) = (dice.channel(), dice.connection());
-        let session_id = dice.session(&channel_id);
-        match dice.roll(20) {
+        let rng = &mut self.rng;
+        let (channel_id, connection_id) = (rng.channel(), rng.connection());
+        let session_id = rng.session(&channel_id);
+        match rng.below(20) {
             0..7 => SoraInput::Admit {
                 reply_to,
                 channel_id,
                 connection_id,
-                client_id: dice.client(),
+                client_id: rng.client(),
             },
             7..9 => SoraInput::Denied { connection_id },
             9..13 => {
                 // Some Soras know no sessions.
-                let session_id = (!dice.one_in(8)).then_some(session_id);
+                let session_id = (!rng.one_in(8)).then_some(session_id);
                 SoraInput::ConnectionCreated {
                     channel_id,
                     session_id,
                     connection_id,
-                    client_id: dice.client(),
+                    client_id: rng.client(),
                 }
             }
             13..16 => SoraInput::ConnectionDestroyed { connection_id },
             16..18 => {
                 let created_time = Time::from_micros(
-                    self.now.wall.as_micros() - i64::try_from(dice.roll(9_000_000)).unwrap(),
+                    self.now.wall.as_micros() - i64::try_from(rng.below(9_000_000)).unwrap(),
                 );
                 SoraInput::SessionCreated {
                     channel_id,
@@ -363,8 +365,8 @@ impl Inputs {
     }
 }
 
-fn change_mode(dice: &mut Dice) -> ChangeMode {
-    let mode = dice.settable();
+fn change_mode(rng: &mut Rng) -> ChangeMode {
+    let mode = rng.settable();
     let expires = if mode == SettableMode::Normal {
         [0, 0, 0]
     } else {
@@ -372,18 +374,18 @@ fn change_mode(dice: &mut Dice) -> ChangeMode {
     };
     ChangeMode {
         mode,
-        reason: dice.maybe(3, |dice| dice.of(&["kernel", "disk"]).to_owned()),
-        expires_in_seconds: dice.maybe(3, |dice| dice.of(&expires)),
-        if_mode: dice.maybe(8, |dice| dice.of(&Mode::ALL)),
-        if_generation: dice.maybe(8, |dice| dice.roll(6)),
+        reason: rng.maybe(3, |rng| rng.of(&["kernel", "disk"]).to_owned()),
+        expires_in_seconds: rng.maybe(3, |rng| rng.of(&expires)),
+        if_mode: rng.maybe(8, |rng| rng.of(&Mode::ALL)),
+        if_generation: rng.maybe(8, |rng| rng.below(6)),
         if_plan: None,
-        on_behalf_of: dice.maybe(6, |_| "carol".to_owned()),
+        on_behalf_of: rng.maybe(6, |_| "carol".to_owned()),
     }
 }
 
-fn reported(dice: &mut Dice) -> ReportedConnection {
-    let (channel_id, connection_id, client_id) = (dice.channel(), dice.connection(), dice.client());
-    let session_id = dice.maybe(3, |dice| dice.session(&channel_id));
+fn reported(rng: &mut Rng) -> ReportedConnection {
+    let (channel_id, connection_id, client_id) = (rng.channel(), rng.connection(), rng.client());
+    let session_id = rng.maybe(3, |rng| rng.session(&channel_id));
     ReportedConnection {
         channel_id,
         connection_id,
@@ -392,8 +394,8 @@ fn reported(dice: &mut Dice) -> ReportedConnection {
     }
 }
 
-fn wait(dice: &mut Dice) -> Wait {
-    let wait_for = dice.of(&[
+fn wait(rng: &mut Rng) -> Wait {
+    let wait_for = rng.of(&[
         WaitFor::Drained,
         WaitFor::Drained,
         WaitFor::Mode,
@@ -402,21 +404,21 @@ fn wait(dice: &mut Dice) -> Wait {
     let is_drained = wait_for == WaitFor::Drained;
     Wait {
         wait_for,
-        mode: (wait_for == WaitFor::Mode).then(|| dice.of(&Mode::ALL)),
-        generation: dice.maybe(3, |dice| dice.roll(8)),
+        mode: (wait_for == WaitFor::Mode).then(|| rng.of(&Mode::ALL)),
+        generation: rng.maybe(3, |rng| rng.below(8)),
         max_sessions: if is_drained {
-            dice.maybe(3, |dice| dice.roll(3))
+            rng.maybe(3, |rng| rng.below(3))
         } else {
             None
         },
         settle_seconds: if is_drained {
-            dice.maybe(2, Dice::seconds)
+            rng.maybe(2, Rng::seconds)
         } else {
             None
         },
-        timeout_seconds: dice.maybe(2, Dice::seconds),
-        progress_seconds: dice.maybe(4, |dice| PROGRESS_SECONDS_MIN + dice.seconds()),
-        assume_complete: is_drained && dice.one_in(3),
+        timeout_seconds: rng.maybe(2, Rng::seconds),
+        progress_seconds: rng.maybe(4, |rng| PROGRESS_SECONDS_MIN + rng.seconds()),
+        assume_complete: is_drained && rng.one_in(3),
         plan: None,
         end_id: None,
     }

@@ -10,15 +10,15 @@ use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::ConnectionState;
 
-use super::inputs::Turn;
+use super::inputs::Transition;
 use super::run::{Tables, mode_after};
 
 pub(super) struct Step<'a> {
     pub(super) before: &'a Tables,
     pub(super) after: &'a Tables,
-    pub(super) turn: &'a Turn,
+    pub(super) transition: &'a Transition,
     pub(super) effects: &'a Effects,
-    /// Whether deadlines had come before it.
+    /// Deadlines had come before it.
     pub(super) is_late: bool,
 }
 
@@ -80,13 +80,13 @@ fn tables_agree(tables: &Tables) -> Result<(), String> {
 
 /// 2: under `block_new_connection` no new connection is offered, under `block_new_session` none that makes a session.
 fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
-    let Turn::Input(
+    let Transition::Input(
         Input::Request {
             request: GateRequest::Connect(_),
             ..
         }
         | Input::Sora(SoraInput::Admit { .. }),
-    ) = step.turn
+    ) = step.transition
     else {
         return Ok(());
     };
@@ -105,6 +105,7 @@ fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
         | Action::Sfu(_)
         | Action::Deliver(_)
         | Action::OutcomeApplied { .. }
+        | Action::Bug(_)
         | Action::Deferred(_)
         | Action::Etcd(_)
         | Action::Fence { .. } => None,
@@ -129,13 +130,13 @@ fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
 /// that waited for that ends.
 fn modes_change_no_table(step: &Step<'_>) -> Result<(), String> {
     let is_change = matches!(
-        step.turn,
-        Turn::Input(
+        step.transition,
+        Transition::Input(
             Input::Request {
                 request: GateRequest::ChangeMode(_),
                 ..
             } | Input::StorageRestored
-        ) | Turn::Heartbeat
+        ) | Transition::Heartbeat
     );
     let tightens = step.effects.kinds().any(
         |kind| matches!(kind, EventKind::ModeChanged(it) if it.mode == Mode::BlockNewConnection),
@@ -196,11 +197,11 @@ fn vanished_where_it_must(step: &Step<'_>) -> Result<(), String> {
     let reached_zero = before.sessions > 0
         && after.sessions == 0
         && mode_after(&before.mode, step.effects).is_block();
-    // What deadlines did in the same step, or what was held back until now, the model has to know.
+    // The model has to know the effects of deadlines in the same step, and those held back until now.
     if step.is_late
         || matches!(
-            step.turn,
-            Turn::Input(Input::Started(_) | Input::StorageFailed { .. })
+            step.transition,
+            Transition::Input(Input::Started(_) | Input::StorageFailed { .. })
         )
         || before.sessions_complete != after.sessions_complete
     {

@@ -1,6 +1,6 @@
 //! The core against a second, simple model: random inputs from seeds, and everything compared after every step.
 //!
-//! `SORAMODE_SEEDS` runs so many seeds, `SORAMODE_SEED` one alone.
+//! `SORAMODE_SEEDS` plays N seeds, `SORAMODE_SEED` one alone.
 
 mod commits;
 mod etcd;
@@ -14,55 +14,57 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use soramode_core::gate::Gate;
-use soramode_core::input::Timestamp;
+use soramode_core::handles::Timestamp;
 use soramode_core::snapshot::{Seed, StartParams};
 
+use crate::seeds::seeds;
 use crate::show::{Detail, Show};
 use etcd::Driven;
-use inputs::{Dice, Inputs, START, Turn};
+use inputs::{Inputs, Rng, START, Transition};
 use run::Run;
 
 const SEEDS_DEFAULT: u64 = 10_000;
 const STEPS_MAX: u64 = 80;
 
-/// What a seed draws.
+/// Start and transitions that a seed draws.
 struct Story {
     snapshot: StartParams,
-    turns: Vec<(Timestamp, Turn)>,
+    transitions: Vec<(Timestamp, Transition)>,
 }
 
-/// Where it went wrong: the step, and how.
+/// The step that failed, and its problem.
 type Failure = (usize, String);
 
 /// Plays a seed until it is over or goes wrong.
 fn play(seed: u64) -> (Story, Result<(), Failure>) {
-    let mut dice = Dice(seed);
-    let snapshot = inputs::snapshot(&mut dice);
-    let steps = 1 + dice.roll(STEPS_MAX);
+    let mut rng = Rng(seed);
+    let snapshot = inputs::snapshot(&mut rng);
+    let steps = 1 + rng.below(STEPS_MAX);
     let mut run = Run::new(&snapshot, 7);
-    let mut drawn = Inputs::new(dice, &snapshot);
+    let mut drawn = Inputs::new(rng, &snapshot);
     let mut story = Story {
         snapshot,
-        turns: Vec::new(),
+        transitions: Vec::new(),
     };
     for step in 0..usize::try_from(steps).unwrap() {
-        let (now, turn) = drawn.draw(run.next_deadline());
-        story.turns.push((now, turn.clone()));
-        if let Err(problem) = run.turn(now, &turn) {
+        let (now, transition) = drawn.draw(run.next_deadline());
+        story.transitions.push((now, transition.clone()));
+        if let Err(problem) = run.apply(now, &transition) {
             return (story, Err((step, problem)));
         }
     }
-    if let Some((now, _)) = story.turns.last() {
+    if let Some((now, _)) = story.transitions.last() {
         run.pages_agree(*now)
             .unwrap_or_else(|problem| panic!("seed {seed}: {problem}"));
     }
     (story, Ok(()))
 }
 
-fn replay(snapshot: &StartParams, turns: &[(Timestamp, Turn)]) -> Result<(), Failure> {
+fn replay(snapshot: &StartParams, transitions: &[(Timestamp, Transition)]) -> Result<(), Failure> {
     let mut run = Run::new(snapshot, 7);
-    for (step, (now, turn)) in turns.iter().enumerate() {
-        run.turn(*now, turn).map_err(|problem| (step, problem))?;
+    for (step, (now, transition)) in transitions.iter().enumerate() {
+        run.apply(*now, transition)
+            .map_err(|problem| (step, problem))?;
     }
     Ok(())
 }
@@ -71,30 +73,42 @@ fn replay(snapshot: &StartParams, turns: &[(Timestamp, Turn)]) -> Result<(), Fai
 fn shrink(story: Story) -> (Story, Failure) {
     let Story {
         snapshot,
-        mut turns,
+        mut transitions,
     } = story;
-    let mut failure = replay(&snapshot, &turns).unwrap_err();
-    turns.truncate(failure.0 + 1);
+    let mut failure = replay(&snapshot, &transitions).unwrap_err();
+    transitions.truncate(failure.0 + 1);
     let mut at = 0;
-    while at < turns.len() {
-        let mut shorter = turns.clone();
+    while at < transitions.len() {
+        let mut shorter = transitions.clone();
         shorter.remove(at);
         match replay(&snapshot, &shorter) {
             Err(shorter_failure) => {
                 shorter.truncate(shorter_failure.0 + 1);
-                (turns, failure, at) = (shorter, shorter_failure, 0);
+                (transitions, failure, at) = (shorter, shorter_failure, 0);
             }
             Ok(()) => at += 1,
         }
     }
-    (Story { snapshot, turns }, failure)
+    (
+        Story {
+            snapshot,
+            transitions,
+        },
+        failure,
+    )
 }
 
 fn told(seed: u64, story: Story) -> String {
     let hook = std::panic::take_hook();
     // Each try may panic again.
     std::panic::set_hook(Box::new(|_| ()));
-    let (Story { snapshot, turns }, (_, problem)) = shrink(story);
+    let (
+        Story {
+            snapshot,
+            transitions,
+        },
+        (_, problem),
+    ) = shrink(story);
     std::panic::set_hook(hook);
     let mut run = Run::new(&snapshot, 7);
     let mut lines = vec![
@@ -102,10 +116,10 @@ fn told(seed: u64, story: Story) -> String {
         format!("{:?}", snapshot.settings),
     ];
     lines.extend(snapshot.stored.mode.map(|mode| format!("stored: {mode:?}")));
-    for (now, turn) in turns {
-        lines.push(format!("@{:?} {:?}", now.boot, turn));
+    for (now, transition) in transitions {
+        lines.push(format!("@{:?} {:?}", now.boot, transition));
         lines.extend(
-            run.turn(now, &turn)
+            run.apply(now, &transition)
                 .unwrap_or_default()
                 .into_iter()
                 .map(|line| format!("    {line}")),
@@ -117,16 +131,18 @@ fn told(seed: u64, story: Story) -> String {
 
 /// 7: the same seed gives the same outputs; another seed gives other ids, and nothing else that is other.
 fn same_seed(story: &Story) -> Result<(), String> {
-    let mut gates =
-        [7, 7, 8].map(|seed| Driven::new(Gate::restore(story.snapshot.clone(), Seed([seed; 32]))));
+    let mut gates = [7, 7, 8].map(|seed| {
+        let gate = Gate::restore(story.snapshot.clone(), Seed([seed; 32]));
+        Driven::new(gate, &story.snapshot.settings)
+    });
     let mut shows = [(); 2].map(|()| Show::new(START, Detail::InWords));
     // Until the first restart: what that begins with has ids of the gate's own making.
-    let turns = story
-        .turns
+    let transitions = story
+        .transitions
         .iter()
-        .take_while(|(_, turn)| !matches!(turn, Turn::Restart { .. }));
-    for (now, turn) in turns {
-        let effects = gates.each_mut().map(|gate| gate.turn(*now, turn));
+        .take_while(|(_, transition)| !matches!(transition, Transition::Restart { .. }));
+    for (now, transition) in transitions {
+        let effects = gates.each_mut().map(|gate| gate.apply(*now, transition));
         let [Some(first), Some(same), Some(other)] = effects else {
             continue;
         };
@@ -146,32 +162,17 @@ fn same_seed(story: &Story) -> Result<(), String> {
     Ok(())
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long to test is the tester's to say"
-)]
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| {
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name} takes a number, got {value:?}"))
-    })
-}
-
 #[test]
 #[expect(
     clippy::disallowed_methods,
     reason = "the time it took is told, and nothing goes by it"
 )]
 fn the_core_does_what_the_model_does() {
-    let seeds = match number("SORAMODE_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SORAMODE_SEEDS").unwrap_or(SEEDS_DEFAULT),
-    };
+    let seeds = seeds("SORAMODE_SEEDS", SEEDS_DEFAULT);
     let (began, runs, mut steps) = (Instant::now(), seeds.end - seeds.start, 0);
     for seed in seeds {
         let (story, result) = play(seed);
-        steps += story.turns.len();
+        steps += story.transitions.len();
         let result = result.map_err(|(_, problem)| problem).and_then(|()| {
             if seed % 16 == 0 {
                 same_seed(&story)

@@ -128,7 +128,7 @@ impl Replay {
                 connection_id,
                 client_id,
             } => {
-                // Whoever comes is not waited for any more.
+                // A live connection is not pending any more.
                 self.pending.remove(connection_id);
                 let session = expect_some(
                     self.sessions.get_mut(session_id),
@@ -156,7 +156,7 @@ impl Replay {
                     self.sessions.get_mut(session_id),
                     "a connection is destroyed in no session",
                 )?;
-                // Who was only pending was not counted.
+                // Pending connections are not counted.
                 session.connections -= u64::from(self.live.remove(connection_id).is_some());
                 Ok(())
             }
@@ -191,7 +191,7 @@ impl Replay {
         }
     }
 
-    /// Whether this is what the gate says it holds.
+    /// Compares with the gate's own lists.
     pub(super) fn check(
         &self,
         mode: &ModeState,

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use soramode_core::effect::{Action, Effects, Record};
 use soramode_core::gate::Gate;
-use soramode_core::input::{HostState, Input, ReplyHandle, SocketId, Timestamp};
+use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::input::{HostState, Input};
 use soramode_core::snapshot::{Seed, Settings, StartParams, Stored};
 use soramode_protocol::event::{Event, EventKind};
 use soramode_protocol::id::EventId;
@@ -19,7 +20,7 @@ use soramode_protocol::session::{
 use soramode_testkit::record_store::RecordStore;
 
 use super::etcd::{Driven, without_claims, without_token};
-use super::inputs::{START, Turn};
+use super::inputs::{START, Transition};
 use super::invariants;
 use super::model::Model;
 use super::replay::Replay;
@@ -31,7 +32,7 @@ const OBSERVER: ReplyHandle = ReplyHandle {
     serial: 0,
 };
 
-/// What the core says it holds.
+/// The core's tables, as it lists them.
 #[derive(Clone, PartialEq)]
 pub(super) struct Tables {
     pub(super) status: Status,
@@ -43,8 +44,8 @@ pub(super) struct Run {
     driven: Driven,
     model: Model,
     replay: Replay,
-    /// What a store would keep.
-    ledger: RecordStore,
+    /// Records, as a store keeps them.
+    record_store: RecordStore,
     /// Another one at each start.
     seed: u8,
     tables: Tables,
@@ -54,14 +55,15 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn new(snapshot: &StartParams, seed: u8) -> Self {
-        let mut driven = Driven::new(Gate::restore(snapshot.clone(), Seed([seed; 32])));
+        let gate = Gate::restore(snapshot.clone(), Seed([seed; 32]));
+        let mut driven = Driven::new(gate, &snapshot.settings);
         let tables = look(&mut driven.gate, snapshot.started);
         let model = Model::start(snapshot.clone());
         let replay = Replay::new(snapshot.stored.next_seq, model.mode.clone());
-        let mut ledger = RecordStore::new(snapshot.stored.clone());
+        let mut record_store = RecordStore::new(snapshot.stored.clone());
         let input = Input::Started(HostState::Running);
         for record in driven.step(snapshot.started, input).records {
-            ledger.read(&record);
+            record_store.read(&record);
         }
         let (of_core, of_model) = (
             Show::new(START, Detail::ByType),
@@ -71,7 +73,7 @@ impl Run {
             driven,
             model,
             replay,
-            ledger,
+            record_store,
             seed,
             tables,
             of_core,
@@ -84,10 +86,16 @@ impl Run {
     }
 
     /// One thing that happens; what the core did, or where it parts from the model or from what must always be so.
-    pub(super) fn turn(&mut self, now: Timestamp, turn: &Turn) -> Result<Vec<String>, String> {
-        let caught = catch_unwind(AssertUnwindSafe(|| match turn {
-            Turn::Input(_) | Turn::Heartbeat | Turn::SessionsEnded => self.step(now, turn),
-            Turn::Restart { settings, host } => self.restart(now, settings, *host),
+    pub(super) fn apply(
+        &mut self,
+        now: Timestamp,
+        transition: &Transition,
+    ) -> Result<Vec<String>, String> {
+        let caught = catch_unwind(AssertUnwindSafe(|| match transition {
+            Transition::Input(_) | Transition::Heartbeat | Transition::SessionsEnded => {
+                self.step(now, transition)
+            }
+            Transition::Restart { settings, host } => self.restart(now, settings, *host),
         }));
         caught.unwrap_or_else(|panic| {
             let message = panic.downcast_ref::<String>().cloned();
@@ -103,8 +111,8 @@ impl Run {
         settings: &Settings,
         host: HostState,
     ) -> Result<Vec<String>, String> {
-        let stored = self.ledger.stored();
-        // Whoever starts twice from the same begins with the same.
+        let stored = self.record_store.stored();
+        // Two starts from the same state begin with the same.
         if RecordStore::new(stored.clone()).stored() != stored {
             return Err(format!(
                 "what was stored is read as something else: {stored:?}"
@@ -127,23 +135,23 @@ impl Run {
         self.driven.gate.check()?;
         self.model.restart(settings, now, host);
         self.replay.set_mode(self.model.mode.clone());
-        self.step(now, &Turn::Input(Input::Started(host)))
+        self.step(now, &Transition::Input(Input::Started(host)))
     }
 
-    fn step(&mut self, now: Timestamp, turn: &Turn) -> Result<Vec<String>, String> {
+    fn step(&mut self, now: Timestamp, transition: &Transition) -> Result<Vec<String>, String> {
         let gate = &self.driven.gate;
         let is_late = gate
             .next_deadline()
             .is_some_and(|deadline| deadline <= now.boot);
-        let Some(effects) = self.driven.turn(now, turn) else {
+        let Some(effects) = self.driven.apply(now, transition) else {
             return Ok(Vec::new());
         };
-        let expected = self.model.step(now, turn);
+        let expected = self.model.step(now, transition);
         self.compare_effects(now, &effects, &expected)?;
         self.driven.gate.check()?;
         for record in &effects.records {
             self.replay.read(record)?;
-            self.ledger.read(record);
+            self.record_store.read(record);
         }
         let before = std::mem::replace(&mut self.tables, look(&mut self.driven.gate, now));
         self.compare_tables()?;
@@ -152,7 +160,7 @@ impl Run {
             sessions,
             connections,
         } = &self.tables;
-        // What is told of the expiry goes by the clock as it stands.
+        // The shown expiry goes by the present clock.
         let mode = ModeState {
             expires_at: self.model.mode.expires_at,
             ..status.mode.clone()
@@ -161,14 +169,14 @@ impl Run {
         invariants::check(&invariants::Step {
             before: &before,
             after: &self.tables,
-            turn,
+            transition,
             effects: &effects,
             is_late,
         })?;
         Ok(shown(&mut self.of_core, &effects))
     }
 
-    /// Whether every list says the same in pages of one row as it does whole.
+    /// Checks that every list is the same in pages of one row as it is whole.
     pub(super) fn pages_agree(&mut self, now: Timestamp) -> Result<(), String> {
         let mut lists = vec![
             ListRequest::Sessions(ListSessions::default()),
@@ -320,7 +328,7 @@ fn compare(what: &str, mut core: Vec<String>, mut model: Vec<String>) -> Result<
     }
 }
 
-/// What a step of the core did, without ids of its own making.
+/// Shows the effects of a step of the core, without ids of its own making.
 pub(super) fn shown(show: &mut Show, effects: &Effects) -> Vec<String> {
     let records = effects
         .records

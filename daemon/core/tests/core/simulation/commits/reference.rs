@@ -4,14 +4,15 @@ use std::mem;
 
 use soramode_core::effect::{Action, Effects};
 use soramode_core::gate::Gate;
-use soramode_core::input::{Input, Timestamp};
+use soramode_core::handles::Timestamp;
+use soramode_core::input::Input;
 use soramode_protocol::decision::{Decision, Disconnected};
 use soramode_protocol::event::EventKind;
 use soramode_protocol::id::ConnectionId;
 use soramode_protocol::mode::ModeChanged;
 use soramode_protocol::reply::Reply;
 
-use super::{admitted, refusal};
+use super::world::{admitted, refusal};
 
 /// Effects that the reference has not released.
 pub(super) struct Reference {
@@ -21,7 +22,7 @@ pub(super) struct Reference {
     pub(super) writing: Option<(usize, usize)>,
     pub(super) is_failed: bool,
     pub(super) held: Vec<Action>,
-    /// The same of a retry.
+    /// Records and held deliveries of a retry in progress, at the front of these.
     pub(super) retrying: Option<(usize, usize)>,
 }
 
@@ -45,6 +46,11 @@ impl Reference {
             released.actions = mem::take(&mut self.since_success.actions);
         }
         released
+    }
+
+    /// Returns whether a write could begin.
+    pub(super) fn has_work(&self) -> bool {
+        self.writing.is_none() && !self.is_failed && !self.since_success.records.is_empty()
     }
 
     /// Begins a write, or a check, which has no records and holds back no action.

@@ -6,12 +6,12 @@ use soramode_protocol::event::EndReason;
 
 use super::{Model, waits};
 
-/// What a deadline is for, in the order in which they count if they come at the same time.
+/// Deadlines, in the order in which they count if they come at the same time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Deadline {
     Expiry,
     Pending(usize),
-    Gone(usize),
+    SocketGrace(usize),
     Linger(usize),
     Wait(waits::Part, usize),
 }
@@ -28,7 +28,7 @@ impl Model {
             self.gone
                 .iter()
                 .enumerate()
-                .map(|(index, (at, _))| (*at, Deadline::Gone(index))),
+                .map(|(index, (at, _))| (*at, Deadline::SocketGrace(index))),
         );
         let lingering = self.sessions.iter().enumerate();
         deadlines.extend(
@@ -56,7 +56,7 @@ impl Model {
                 let id = self.connections[index].id.clone();
                 self.end(&id, EndReason::Timeout);
             }
-            Deadline::Gone(index) => {
+            Deadline::SocketGrace(index) => {
                 let (_, socket) = self.gone.remove(index);
                 for id in self.ids(|it| it.socket == Some(socket)) {
                     self.end(&id, EndReason::SocketClosed);

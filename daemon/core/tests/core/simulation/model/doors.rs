@@ -1,9 +1,10 @@
-//! What is asked over the socket, and what a Sora's webhooks say.
+//! Requests over the socket, and a Sora's webhooks.
 
 use std::sync::Arc;
 
 use soramode_core::effect::Action;
-use soramode_core::input::{SocketId, SoraInput};
+use soramode_core::handles::SocketId;
+use soramode_core::input::SoraInput;
 use soramode_protocol::decision::{
     Answer as Judged, Connect, Decision, Disconnected, Explanation, Lifetime, RejectReason, Report,
     Reported, ReportedConnection, Verdict, Verdicts,
@@ -210,7 +211,7 @@ impl Model {
         for reported in &report.connections {
             added += u64::from(self.find(&reported.connection_id).is_none());
             self.report_one(socket, reported);
-            // Of one that moves, its end strikes it from every list; now it stands again.
+            // The end of one that moves removes it from every list; now it is back.
             named.push(reported.connection_id.clone());
         }
         if !report.complete {
@@ -475,7 +476,7 @@ impl Model {
         number
     }
 
-    /// Ends whoever is live in it, and spares who is pending for the channel's next session.
+    /// Ends its live connections, and keeps pending ones for the channel's next session.
     fn session_over(&mut self, number: u64, next: Option<u64>) {
         let session = self.session(number);
         session.of_sora = true;

@@ -23,7 +23,7 @@ pub(super) struct Lease {
     pub(super) joins: bool,
     /// Claims of an earlier run may be in etcd: nobody has looked.
     pub(super) untracked: bool,
-    /// The same, as it is stored.
+    /// That, as it is stored.
     pub(super) untracked_stored: bool,
     /// The mode that the other nodes know of.
     pub(super) published: Mode,

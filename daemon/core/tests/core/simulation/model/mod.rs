@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use soramode_core::effect::Action;
-use soramode_core::input::{HostState, Input, SocketId, Timestamp};
+use soramode_core::handles::{SocketId, Timestamp};
+use soramode_core::input::{HostState, Input};
 use soramode_core::snapshot::{Settings, StartParams, Stored};
 use soramode_protocol::decision::RejectReason;
 use soramode_protocol::event::{EndReason, EventKind};
@@ -24,7 +25,7 @@ use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::ConnectionState;
 use soramode_protocol::time::Time;
 
-use super::inputs::Turn;
+use super::inputs::Transition;
 
 const REMEMBERED: Duration = Duration::from_mins(1);
 
@@ -35,7 +36,7 @@ pub(super) struct Session {
     pub(super) channel_id: ChannelId,
     pub(super) session_id: SessionId,
     pub(super) created_at: Time,
-    /// Whether `session.created` was told.
+    /// `session.created` was emitted.
     told: bool,
     /// A Sora ends it, not its last connection.
     of_sora: bool,
@@ -64,7 +65,7 @@ pub(super) struct Model {
     expiry: Option<Duration>,
     /// Bounds of an expiry that goes by the wall clock.
     by_wall: Option<(Duration, Duration)>,
-    /// What is kept of the last expiry that was set, over restarts of the daemon alone.
+    /// The last expiry that was set, as it is kept over restarts of the daemon alone.
     boot_expiry: Option<Duration>,
     changes: Vec<DatedModeChange>,
     /// The last generation in which no operator had closed the node.
@@ -75,7 +76,7 @@ pub(super) struct Model {
     pub(super) sessions: Vec<Session>,
     pub(super) connections: Vec<Connection>,
     left: Vec<(Duration, ConnectionId)>,
-    /// By the socket that reports: the ids that were named, or came, since it began.
+    /// The ids that were named, or came, since a report began, by its socket.
     reports: BTreeMap<SocketId, Vec<ConnectionId>>,
     gone: Vec<(Duration, SocketId)>,
     waits: Vec<waits::Waiting>,
@@ -148,14 +149,20 @@ impl Model {
         model
     }
 
-    /// What happens and what is answered.
-    pub(super) fn step(&mut self, now: Timestamp, turn: &Turn) -> (Vec<EventKind>, Vec<Action>) {
+    /// Takes a transition.
+    pub(super) fn step(
+        &mut self,
+        now: Timestamp,
+        transition: &Transition,
+    ) -> (Vec<EventKind>, Vec<Action>) {
         self.now = now;
-        let input = match turn {
-            Turn::Input(input) => input,
-            Turn::Heartbeat | Turn::SessionsEnded | Turn::Restart { .. } => &Input::Tick,
+        let input = match transition {
+            Transition::Input(input) => input,
+            Transition::Heartbeat | Transition::SessionsEnded | Transition::Restart { .. } => {
+                &Input::Tick
+            }
         };
-        if matches!(turn, Turn::Heartbeat) {
+        if matches!(transition, Transition::Heartbeat) {
             self.renew();
         }
         if !matches!(input, Input::Started(_)) {
@@ -192,9 +199,9 @@ impl Model {
                 }
                 self.tell_vanished();
             }
-            Input::Tick => match turn {
-                Turn::Heartbeat => self.heartbeat(),
-                Turn::SessionsEnded => self.sessions_ended(),
+            Input::Tick => match transition {
+                Transition::Heartbeat => self.heartbeat(),
+                Transition::SessionsEnded => self.sessions_ended(),
                 _ => {}
             },
             Input::WallClockSet => {}

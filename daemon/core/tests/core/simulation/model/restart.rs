@@ -1,9 +1,10 @@
-//! What a restart keeps, and what it forgets.
+//! State that a restart keeps or forgets.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use soramode_core::input::{HostState, SocketId, Timestamp};
+use soramode_core::handles::{SocketId, Timestamp};
+use soramode_core::input::HostState;
 use soramode_core::snapshot::Settings;
 use soramode_protocol::event::EndReason;
 use soramode_protocol::mode::Mode;
@@ -65,7 +66,7 @@ impl Model {
         };
     }
 
-    /// Of a session that nobody was told of, only who is expected in it is known.
+    /// Restores the sessions; one that no event has named keeps its pending connections alone.
     fn restart_sessions(&mut self) {
         let (connections, boot, linger) = (
             &self.connections,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use soramode_core::effect::{Action, WaitProgress};
-use soramode_core::input::ReplyHandle;
+use soramode_core::handles::ReplyHandle;
 use soramode_protocol::error::Error;
 use soramode_protocol::node::{DeliveryCounts, Membership, Status, Storage, StorageState};
 use soramode_protocol::plan::{StallCause, Stalled};

@@ -1,0 +1,96 @@
+//! Mistakes that tests plant in the code, one at a time, to show that they would be found.
+//!
+//! Feature `fault-injection`, which no shipped program has. It lets a test choose a mistake; until then nothing behaves differently.
+
+/// Mistake in one function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// A takeover does not wait.
+    TakeoverWithoutWait,
+    /// A takeover waits half as long as the owner's lease may run.
+    TakeoverWaitTooShort,
+    /// The wait for an owner that no read has shown yet begins at once.
+    WaitForUnseenOwner,
+    /// A read from before an incarnation was created counts as a proof that it is gone.
+    OldReadProvesDeparture,
+    /// The lease runs from the answer to a read, not from its sending.
+    LeaseFromAnswer,
+    /// The SFU is never told that the lease ends.
+    LeaseWithoutEnd,
+    /// A node joins anew, and the sessions of its previous incarnation go on.
+    JoinWithoutEnding,
+    /// A claim of the node's own that it finds is used as it is, also while a release of it is in flight.
+    FoundClaimIsUsed,
+    /// A claim counts that was won under an earlier member key.
+    ClaimUnderLostKey,
+    /// The lease of the next incarnation begins before the claims are written anew.
+    LeaseBeforeMigration,
+    /// The next incarnation is stored before the claims are written anew.
+    StoredBeforeMigration,
+    /// Every etcd is accepted, whatever it has lost.
+    AnyEtcdIsAccepted,
+    /// A restart forgets which etcd the node knows.
+    EtcdIsForgotten,
+    /// Effects leave during the write of earlier records.
+    ReleaseDuringWrite,
+    /// Effects leave before their own records are written.
+    ReleaseUnwritten,
+    /// A write begins during another one, or after one that failed.
+    BeginTooEarly,
+    /// Steps made during a write that fails do not fail with it.
+    FailureSparesLaterSteps,
+    /// Answers stand though their records could not be written.
+    FailureKeepsPromises,
+    /// The gate does not learn which offers were refused.
+    FailureIsNotTold,
+    /// Deliveries leave though their records could not be written.
+    DeliveryAfterFailure,
+    /// A second retry begins beside the first.
+    RetryTwice,
+    /// Records made during a retry that fails come before its own.
+    RetryOutOfOrder,
+    /// Deliveries made during a retry leave when it succeeds.
+    DeliveryBeforeRecord,
+    /// Records made during a retry that succeeds are dropped.
+    RetryDropsLaterRecords,
+    /// A mode is read that is being written.
+    ModeReadDuringWrite,
+    /// A mode is read whose write has not begun.
+    ModeReadUnwritten,
+    /// Records of a retry do not count as unwritten.
+    RetryIsNotCounted,
+}
+
+/// The planted mistake, if there is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PlantedFault {
+    #[cfg(feature = "fault-injection")]
+    fault: Option<Fault>,
+}
+
+impl PlantedFault {
+    /// No mistake.
+    pub const NONE: Self = Self {
+        #[cfg(feature = "fault-injection")]
+        fault: None,
+    };
+
+    /// Plants a mistake.
+    #[cfg(feature = "fault-injection")]
+    pub const fn of(fault: Fault) -> Self {
+        Self { fault: Some(fault) }
+    }
+
+    /// Returns whether this mistake is planted.
+    #[cfg(feature = "fault-injection")]
+    pub(crate) fn is(self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+
+    /// Returns false: there is nothing to plant.
+    #[cfg(not(feature = "fault-injection"))]
+    pub(crate) const fn is(self, _: Fault) -> bool {
+        let Self {} = self;
+        false
+    }
+}

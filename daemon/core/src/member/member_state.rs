@@ -1,0 +1,19 @@
+//! How far the node is in its cluster.
+
+use crate::cluster::Incarnation;
+use crate::cluster::readopt::Readoption;
+
+/// State of the node's member key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum MemberState {
+    /// There is none, or none that the node knows to be its own.
+    Left,
+    /// It is being written. If there is a lease, the key is to hold what that held.
+    Joining,
+    /// It is there, and claims are being written anew under it.
+    Migrating(Readoption),
+    /// It is there; its lease begins with the next read that shows it.
+    AwaitingConfirmation(Incarnation),
+    /// The lease is that of the member key.
+    Active,
+}

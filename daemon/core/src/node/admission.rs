@@ -1,0 +1,420 @@
+//! The one decision: may a new connection enter this channel? Both sources of connections, and `Explain`, go by it.
+//!
+//! The first rule that applies decides. `man/protocol.md` has the same table, and a test holds both against the gate.
+//!
+//! | rule | applies if | answer |
+//! |---|---|---|
+//! | 1 | the connection is in another channel | error `ConnectionIdInUse` |
+//! | 2 | the connection is in this channel | the same offer again |
+//! | 3 | the mode is `initial`, or the node is fenced | reject `INITIAL` |
+//! | 4 | the mode is `block_new_connection` | reject `BLOCK-NEW-CONNECTION` |
+//! | 5 | the mode is `block_new_session`, and the channel has no live connection | reject `BLOCK-NEW-SESSION` |
+//! | 6 | the node has `--max-connections` | reject `AT-CAPACITY` |
+//! | 7 | in a cluster: another node owns the channel, or is to own it, or its owner is gone, or etcd does not answer | redirect, reject `OWNER-LOST`, or error |
+//! | 8 | always | offer |
+//!
+//! In a cluster rule 7 comes before 4 and 5 for a channel without a session: perhaps another node takes it.
+
+use soramode_protocol::decision::{Answer, Decision, Explanation, RejectReason, Verdict, Verdicts};
+use soramode_protocol::error::{Error, ErrorType};
+use soramode_protocol::id::{ChannelId, ConnectionId};
+use soramode_protocol::mode::Mode;
+use soramode_protocol::node::Membership;
+use soramode_protocol::session::ConnectionState;
+
+use crate::ctx::Ctx;
+use crate::effect::Record;
+use crate::handles::{ConnectionSlot, SessionSlot};
+use crate::member::{CannotClaim, Ruling, Waiter, retry_after};
+use crate::newcomer::Newcomer;
+use crate::node::Node;
+use crate::snapshot::SoraAdmission;
+use crate::tables::rows::{NewConnection, Since, Source};
+use crate::timers::{Timer, Timers};
+
+/// Rule of the decision table that applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// The connection is in another channel.
+    ConnectionIdInUse(ConnectionSlot),
+    /// The connection is in this channel.
+    OfferedBefore(ConnectionSlot),
+    Initial,
+    BlockNewConnection,
+    BlockNewSession,
+    AtCapacity,
+    Offer,
+}
+
+/// Number of the rule that the cluster's answer is.
+const CLUSTER_RULE: u8 = 7;
+
+impl Rule {
+    const fn reject_reason(self) -> Option<RejectReason> {
+        match self {
+            Self::Initial => Some(RejectReason::Initial),
+            Self::BlockNewConnection => Some(RejectReason::BlockNewConnection),
+            Self::BlockNewSession => Some(RejectReason::BlockNewSession),
+            Self::AtCapacity => Some(RejectReason::AtCapacity),
+            Self::ConnectionIdInUse(_) | Self::OfferedBefore(_) | Self::Offer => None,
+        }
+    }
+
+    const fn number(self) -> u8 {
+        match self {
+            Self::ConnectionIdInUse(_) => 1,
+            Self::OfferedBefore(_) => 2,
+            Self::Initial => 3,
+            Self::BlockNewConnection => 4,
+            Self::BlockNewSession => 5,
+            Self::AtCapacity => 6,
+            Self::Offer => 8,
+        }
+    }
+
+    fn why(self, session: Option<SessionSlot>) -> &'static str {
+        match self {
+            Self::ConnectionIdInUse(_) => "the connection is in another channel",
+            Self::OfferedBefore(_) => "the connection is in this channel",
+            Self::Initial => "the node is initial or fenced: it is not in its cluster",
+            Self::BlockNewConnection => "the mode is block_new_connection",
+            Self::BlockNewSession => {
+                "the mode is block_new_session, and the channel has no session"
+            }
+            Self::AtCapacity => "the node has reached --max-connections",
+            Self::Offer if session.is_some() => "the channel has a session on this node",
+            Self::Offer => "a new session can start",
+        }
+    }
+}
+
+impl Node {
+    /// Admits or rejects a connection; `None` if the cluster must be asked first, and it is answered later.
+    pub(crate) fn request_admission(
+        &mut self,
+        ctx: &mut Ctx,
+        newcomer: Newcomer,
+    ) -> Option<Result<Decision, Error>> {
+        if self.member.is_some()
+            && self.must_ask(self.decide(ctx.timers, &newcomer), &newcomer.channel_id)
+        {
+            let channel_id = newcomer.channel_id.clone();
+            let (member, view) = self.cluster()?;
+            return match member.claim(ctx, view, &channel_id, Waiter::Newcomer(newcomer)) {
+                Ok(()) => None,
+                Err(CannotClaim::Unavailable(error)) => Some(Err(error)),
+                Err(CannotClaim::Full { retry_after_ms }) => {
+                    self.count_rejected(RejectReason::AtCapacity);
+                    Some(Ok(Decision::Reject {
+                        reason: RejectReason::AtCapacity,
+                        mode: self.mode.mode(),
+                        retry_after_ms,
+                    }))
+                }
+            };
+        }
+        Some(self.admit(ctx, newcomer))
+    }
+
+    /// Decides by what the node has and knows, and carries that out.
+    pub(crate) fn admit(&mut self, ctx: &mut Ctx, newcomer: Newcomer) -> Result<Decision, Error> {
+        let rule = self.decide(ctx.timers, &newcomer);
+        if let Rule::ConnectionIdInUse(slot) = rule {
+            return Err(self.connection_id_in_use(ctx, slot));
+        }
+        if let Rule::OfferedBefore(slot) = rule {
+            if newcomer.source == Source::ControlSocket {
+                self.mark_live(ctx, slot);
+                self.bind(ctx, slot, newcomer.bound_socket());
+            }
+            return self.offer(ctx, slot, false);
+        }
+        let rejected = rule.reject_reason().map(|reason| self.reject(reason));
+        let is_shadow = newcomer.source == Source::Sora
+            && self.settings.sora.admission == SoraAdmission::Shadow;
+        if let Some(rejected) = &rejected
+            && !is_shadow
+        {
+            return Ok(rejected.clone());
+        }
+        self.check_owned(&newcomer.channel_id)?;
+        let session = self.sessions.find_session(&newcomer.channel_id);
+        let created = session.is_none();
+        let session =
+            session.unwrap_or_else(|| self.open_session(ctx, newcomer.channel_id.clone(), None));
+        let slot = match newcomer.source {
+            Source::ControlSocket => self.admit_live(ctx, session, newcomer),
+            Source::Sora => self.admit_pending(ctx, session, newcomer),
+        };
+        let offer = self.offer(ctx, slot, created)?;
+        // In shadow mode a client is told of its rejection, and comes all the same.
+        Ok(rejected.unwrap_or(offer))
+    }
+
+    /// Returns the first rule that applies.
+    fn decide(&self, timers: &Timers, newcomer: &Newcomer) -> Rule {
+        let existing = newcomer
+            .connection_id
+            .as_ref()
+            .and_then(|id| self.sessions.find(id));
+        let session = self.sessions.find_session(&newcomer.channel_id);
+        match existing {
+            Some(slot) if self.sessions.is_in(slot, &newcomer.channel_id) => {
+                Rule::OfferedBefore(slot)
+            }
+            Some(slot) => Rule::ConnectionIdInUse(slot),
+            None => self.decide_new(timers, self.mode.mode(), session),
+        }
+    }
+
+    /// Returns the first rule that applies to a connection that is not there yet, under a mode, which is the present one but for `Explain`.
+    /// `session` is the channel's, if it has one.
+    fn decide_new(&self, timers: &Timers, mode: Mode, session: Option<SessionSlot>) -> Rule {
+        match mode {
+            Mode::Initial => return Rule::Initial,
+            _ if self.membership() == Membership::Fenced => return Rule::Initial,
+            Mode::BlockNewConnection => return Rule::BlockNewConnection,
+            Mode::BlockNewSession if !self.is_joinable(timers, session) => {
+                return Rule::BlockNewSession;
+            }
+            Mode::BlockNewSession | Mode::Normal => {}
+        }
+        if self.sessions.connection_count() >= self.settings.max_connections {
+            Rule::AtCapacity
+        } else {
+            Rule::Offer
+        }
+    }
+
+    /// Returns whether the cluster must be asked before a connection is answered as this rule says.
+    fn must_ask(&self, rule: Rule, channel_id: &ChannelId) -> bool {
+        if self.member.is_none() || self.token_of(channel_id).is_some() {
+            return false;
+        }
+        match rule {
+            Rule::Offer => true,
+            // Perhaps another node takes it.
+            Rule::BlockNewConnection | Rule::BlockNewSession => {
+                self.membership() == Membership::Joined
+                    && self.sessions.find_session(channel_id).is_none()
+            }
+            Rule::ConnectionIdInUse(_)
+            | Rule::OfferedBefore(_)
+            | Rule::Initial
+            | Rule::AtCapacity => false,
+        }
+    }
+
+    /// In a cluster nobody enters a channel on which the node has no claim.
+    fn check_owned(&self, channel_id: &ChannelId) -> Result<(), Error> {
+        if self.member.is_some() && self.token_of(channel_id).is_none() {
+            return Err(Error::cluster_unavailable(
+                "no node can take the channel at the moment",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Adds a connection that is on the SFU from now on.
+    fn admit_live(
+        &mut self,
+        ctx: &mut Ctx,
+        session: SessionSlot,
+        newcomer: Newcomer,
+    ) -> ConnectionSlot {
+        let socket = newcomer.bound_socket();
+        let connection_id = newcomer
+            .connection_id
+            .unwrap_or_else(|| ConnectionId::generate(ctx.random.bytes()));
+        let new = NewConnection {
+            connection_id,
+            client_id: newcomer.client_id,
+            created_at: ctx.now.wall,
+            state: ConnectionState::Live,
+            source: Source::ControlSocket,
+            since: Since::at(ctx.now.boot),
+        };
+        let slot = self.add_live(ctx, session, new);
+        self.bind(ctx, slot, socket);
+        slot
+    }
+
+    /// Adds a connection that Sora has yet to report.
+    fn admit_pending(
+        &mut self,
+        ctx: &mut Ctx,
+        session: SessionSlot,
+        newcomer: Newcomer,
+    ) -> ConnectionSlot {
+        let connection_id = newcomer
+            .connection_id
+            .unwrap_or_else(|| ConnectionId::generate(ctx.random.bytes()));
+        ctx.record(Record::Pending {
+            channel_id: newcomer.channel_id,
+            connection_id: connection_id.clone(),
+            client_id: newcomer.client_id.clone(),
+            created_at: ctx.now.wall,
+        });
+        let new = NewConnection {
+            connection_id,
+            client_id: newcomer.client_id,
+            created_at: ctx.now.wall,
+            state: ConnectionState::Pending,
+            source: Source::Sora,
+            since: Since::at(ctx.now.boot),
+        };
+        let slot = self.sessions.add_connection(session, new);
+        let expires = ctx.now.boot + self.settings.pending_timeout;
+        ctx.timers.set(Timer::Pending(slot), expires);
+        slot
+    }
+
+    /// Returns the offer of a connection; `created` if its session was created for it.
+    fn offer(&self, ctx: &mut Ctx, slot: ConnectionSlot, created: bool) -> Result<Decision, Error> {
+        let found = self
+            .sessions
+            .row(slot)
+            .and_then(|row| Some((row, self.sessions.session(row.session)?)));
+        let Some((connection, session)) = found else {
+            ctx.bug("an offered connection has no session");
+            return Err(no_session());
+        };
+        Ok(Decision::Offer {
+            claim: self
+                .member
+                .as_deref()
+                .and_then(|member| member.claim_of(&session.channel_id, ctx.now.boot)),
+            channel_id: session.channel_id.clone(),
+            connection_id: connection.connection_id.clone(),
+            session_id: session.session_id.clone(),
+            created,
+        })
+    }
+
+    fn connection_id_in_use(&self, ctx: &mut Ctx, slot: ConnectionSlot) -> Error {
+        let Some(connection) = self.sessions.view_connection(slot) else {
+            ctx.bug("a connection in use has no session");
+            return no_session();
+        };
+        Error::connection_id_in_use(&connection.connection_id, connection.channel_id)
+    }
+
+    pub(crate) fn reject(&mut self, reason: RejectReason) -> Decision {
+        self.count_rejected(reason);
+        Decision::Reject {
+            reason,
+            mode: self.mode.mode(),
+            retry_after_ms: None,
+        }
+    }
+
+    pub(crate) fn count_rejected(&mut self, reason: RejectReason) {
+        *self.rejected.entry(reason).or_default() += 1;
+    }
+
+    /// Returns whether a node that is closed to new sessions has one for a newcomer: it has a live connection, or lost its last one less
+    /// than the grace ago; and the SFU was not asked to end it.
+    fn is_joinable(&self, timers: &Timers, session: Option<SessionSlot>) -> bool {
+        session.is_some_and(|slot| {
+            let has_grace = timers.is_set(Timer::Linger(slot));
+            (self.sessions.has_live(slot) || has_grace) && !self.plans.is_ending(slot)
+        })
+    }
+
+    /// Says what a new connection would be answered; `ruling` is what the cluster says of the channel under a mode in which it is asked.
+    pub(crate) fn explanation(
+        &self,
+        timers: &Timers,
+        channel_id: &ChannelId,
+        ruling: impl Fn(Mode) -> Ruling,
+    ) -> Explanation {
+        let session = self.sessions.find_session(channel_id);
+        let verdict = |mode| {
+            let rule = self.decide_new(timers, mode, session);
+            let ruling = if self.must_ask(rule, channel_id) {
+                ruling(mode)
+            } else {
+                Ruling::Here
+            };
+            self.verdict(rule, session, &ruling)
+        };
+        Explanation {
+            mode: self.mode.mode(),
+            now: verdict(self.mode.mode()),
+            modes: Verdicts {
+                normal: verdict(Mode::Normal),
+                block_new_session: verdict(Mode::BlockNewSession),
+                block_new_connection: verdict(Mode::BlockNewConnection),
+                initial: verdict(Mode::Initial),
+            },
+            channel_id: channel_id.clone(),
+        }
+    }
+
+    fn verdict(&self, rule: Rule, session: Option<SessionSlot>, ruling: &Ruling) -> Verdict {
+        let of_cluster = |answer, explanation| Verdict {
+            answer,
+            reason: None,
+            retry_after_ms: None,
+            node_name: None,
+            session_id: None,
+            rule: CLUSTER_RULE,
+            explanation,
+        };
+        match ruling {
+            Ruling::Here | Ruling::Nowhere => self.own_verdict(rule, session),
+            Ruling::Redirect(node) => {
+                let why = format!("node {:?} owns the channel, or is to own it", node.as_str());
+                Verdict {
+                    node_name: Some(node.clone()),
+                    ..of_cluster(Answer::Redirect, why)
+                }
+            }
+            Ruling::OwnerLost(left) => {
+                let until = match left {
+                    Some(left) => format!("it can be claimed in {} s", left.as_secs().saturating_add(1)),
+                    None => "it stays reserved until its node returns or an operator runs soramode nodes purge".to_owned(),
+                };
+                let (reason, why) = (
+                    RejectReason::OwnerLost,
+                    format!("the channel's owner is gone: {until}"),
+                );
+                Verdict {
+                    reason: Some(reason),
+                    retry_after_ms: left.map(retry_after),
+                    ..of_cluster(Answer::Reject, why)
+                }
+            }
+            Ruling::Full => self.own_verdict(Rule::AtCapacity, session),
+            Ruling::Unavailable(why) => of_cluster(
+                Answer::Unavailable,
+                format!("the cluster did not answer: {why}"),
+            ),
+        }
+    }
+
+    fn own_verdict(&self, rule: Rule, session: Option<SessionSlot>) -> Verdict {
+        let reason = rule.reject_reason();
+        let joined = session
+            .filter(|_| reason.is_none())
+            .and_then(|session| self.sessions.session(session));
+        Verdict {
+            answer: if reason.is_some() {
+                Answer::Reject
+            } else {
+                Answer::Offer
+            },
+            reason,
+            retry_after_ms: None,
+            node_name: None,
+            session_id: joined.map(|session| session.session_id.clone()),
+            rule: rule.number(),
+            explanation: rule.why(session).to_owned(),
+        }
+    }
+}
+
+/// Error for a connection without its session, which must not occur.
+fn no_session() -> Error {
+    Error::new(ErrorType::Internal, "the connection has no session")
+}

@@ -1,0 +1,287 @@
+//! The node and its cluster member: inputs of the member, and what follows from its events.
+
+use std::sync::Arc;
+
+use soramode_protocol::decision::{Decision, Explain, RejectReason};
+use soramode_protocol::error::Error;
+use soramode_protocol::event::EndReason;
+use soramode_protocol::id::{ChannelId, ConnectionId};
+use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
+use soramode_protocol::node::{ListClusterNodes, Membership};
+use soramode_protocol::reply::{Answer, Reply};
+
+use crate::ctx::Ctx;
+use crate::handles::ReplyHandle;
+use crate::input::HostState;
+use crate::member::etcd::FenceScope;
+use crate::member::{
+    ClusterEvent, ClusterMember, NodeView, Opening, Ruling, Waiter, retry_after, with_published,
+};
+use crate::node::Node;
+
+impl Node {
+    /// Returns the member, if the node is in a cluster, and the view that it needs of the rest.
+    pub(super) fn cluster(&mut self) -> Option<(&mut ClusterMember, NodeView<'_>)> {
+        let view = NodeView {
+            mode: self.mode.mode(),
+            sessions: &self.sessions,
+            sync: &self.sync,
+            is_leaving: self.plans.is_leaving(),
+        };
+        Some((self.member.as_deref_mut()?, view))
+    }
+
+    pub(super) fn membership(&self) -> Membership {
+        self.member
+            .as_deref()
+            .map_or(Membership::Standalone, ClusterMember::membership)
+    }
+
+    /// Returns the token of the node's claim on a channel.
+    pub(super) fn token_of(&self, channel_id: &ChannelId) -> Option<u64> {
+        self.member.as_deref()?.token_of(channel_id)
+    }
+
+    /// Takes in the start.
+    pub(super) fn begin_member(&mut self, ctx: &mut Ctx, host: HostState) {
+        if let Some((member, view)) = self.cluster()
+            && member.begin(ctx, view, host)
+        {
+            self.sync.set_untracked(None);
+        }
+    }
+
+    /// Follows the member's events until there are none.
+    pub(super) fn drive_cluster(&mut self, ctx: &mut Ctx) {
+        while let Some(event) = self.member.as_mut().and_then(|it| it.poll_event()) {
+            self.on_cluster_event(ctx, event);
+        }
+    }
+
+    fn on_cluster_event(&mut self, ctx: &mut Ctx, event: ClusterEvent) {
+        match event {
+            ClusterEvent::MembershipChanged(membership) => {
+                self.on_membership_changed(ctx, membership);
+            }
+            ClusterEvent::Resolved {
+                channel_id,
+                waiters,
+                ruling,
+            } => {
+                for waiter in waiters {
+                    self.on_resolved(ctx, &channel_id, waiter, &ruling);
+                }
+                // The clients that waited may have left, or been rejected.
+                if ruling == Ruling::Here && self.sessions.find_session(&channel_id).is_none() {
+                    self.release(ctx, &channel_id);
+                }
+            }
+            ClusterEvent::Explained {
+                channel_id,
+                reply_handles,
+                rulings,
+            } => {
+                let ruling = |wanted| {
+                    rulings
+                        .iter()
+                        .find(|(mode, _)| *mode == wanted)
+                        .map_or(Ruling::Here, |(_, ruling)| ruling.clone())
+                };
+                for reply_to in reply_handles {
+                    let explanation = self.explanation(ctx.timers, &channel_id, ruling);
+                    ctx.answer(reply_to, Ok(Reply::Explanation(Box::new(explanation))));
+                }
+            }
+            ClusterEvent::FenceEnded(scope) => self.on_fence_ended(ctx, scope),
+            ClusterEvent::Published { mode, openings } => {
+                for Opening {
+                    reply_to,
+                    change,
+                    actor,
+                } in openings
+                {
+                    let answer = self.change_mode_here(ctx, change, &actor);
+                    ctx.answer(reply_to, answer.map(with_published));
+                }
+                if let Some((member, view)) = self.cluster() {
+                    member.answer_published(ctx, view, mode);
+                }
+            }
+            ClusterEvent::MembersRead => {
+                if let Some((member, view)) = self.cluster() {
+                    member.after_members_read(ctx, view);
+                }
+            }
+            ClusterEvent::Joined(incarnation) => {
+                if let Some((member, view)) = self.cluster() {
+                    member.on_joined(ctx, view, incarnation);
+                }
+            }
+            ClusterEvent::UntrackedRead(None) => self.clear_untracked(ctx),
+            ClusterEvent::UntrackedRead(untracked) => self.sync.set_untracked(untracked),
+        }
+    }
+
+    /// Answers a client that waited for the owner of a channel.
+    fn on_resolved(
+        &mut self,
+        ctx: &mut Ctx,
+        channel_id: &ChannelId,
+        waiter: Waiter,
+        ruling: &Ruling,
+    ) {
+        let newcomer = match (waiter, ruling) {
+            (Waiter::Newcomer(newcomer), _) => newcomer,
+            // A session that the SFU has without a claim: where its channel is another node's, it ends.
+            (Waiter::Session, Ruling::Redirect(_) | Ruling::OwnerLost(_)) => {
+                if let Some((member, view)) = self.cluster() {
+                    member.fence_channel(ctx, view, channel_id.clone());
+                }
+                return;
+            }
+            (
+                Waiter::Session,
+                Ruling::Here | Ruling::Nowhere | Ruling::Unavailable(_) | Ruling::Full,
+            ) => return,
+        };
+        let reply_to = newcomer.reply_to;
+        let answer = match ruling {
+            Ruling::Redirect(node) => Ok(Decision::Redirect {
+                node_name: node.clone(),
+                location: self
+                    .member
+                    .as_deref()
+                    .and_then(|member| member.signaling_url(node)),
+            }),
+            Ruling::OwnerLost(left) => {
+                self.count_rejected(RejectReason::OwnerLost);
+                Ok(Decision::Reject {
+                    reason: RejectReason::OwnerLost,
+                    mode: self.mode.mode(),
+                    retry_after_ms: left.map(retry_after),
+                })
+            }
+            Ruling::Unavailable(why) => Err(Error::cluster_unavailable(why)),
+            Ruling::Full => Ok(self.reject(RejectReason::AtCapacity)),
+            Ruling::Here | Ruling::Nowhere => self.admit(ctx, newcomer),
+        };
+        ctx.answer(reply_to, answer.map(Reply::Decision));
+    }
+
+    /// Removes the sessions that a fence named: the SFU serves them no more.
+    fn on_fence_ended(&mut self, ctx: &mut Ctx, scope: FenceScope) {
+        let sessions = self.cluster().map(|(_, view)| view.sessions_of(&scope));
+        for session in sessions.unwrap_or_default() {
+            self.end_channel(ctx, &session.channel_id);
+        }
+        if let Some((member, view)) = self.cluster() {
+            member.on_fence_ended(ctx, view, scope);
+        }
+    }
+
+    fn end_channel(&mut self, ctx: &mut Ctx, channel: &ChannelId) {
+        let Some(session) = self.sessions.find_session(channel) else {
+            return;
+        };
+        let slots: Vec<_> = self.sessions.of_session(session, None).collect();
+        for slot in slots {
+            self.end(ctx, slot, EndReason::SessionDestroyed);
+        }
+        // A session that would linger, or wait for Sora to end it, does not outlive the lease.
+        if self
+            .sessions
+            .session(session)
+            .is_some_and(|row| row.channel_id == *channel && row.live + row.pending == 0)
+        {
+            self.destroy_session(ctx, session);
+        }
+    }
+
+    /// Gives up the claim on a channel whose session has ended.
+    pub(super) fn release(&mut self, ctx: &mut Ctx, channel_id: &ChannelId) {
+        if let Some((member, view)) = self.cluster() {
+            member.release(ctx, view, channel_id);
+        }
+    }
+
+    /// Answers the clients that wait with a connection which ended before it was admitted.
+    pub(super) fn cancel_waiting(&mut self, ctx: &mut Ctx, connection_id: &ConnectionId) {
+        if let Some(member) = self.member.as_deref_mut() {
+            member.cancel_connection(ctx, connection_id);
+        }
+    }
+
+    /// Drops the untracked incarnations: their sessions are known, or have ended.
+    pub(super) fn clear_untracked(&mut self, ctx: &mut Ctx) {
+        if self.sync.untracked().is_some() {
+            self.sync.set_untracked(None);
+            if let Some(member) = self.member.as_deref() {
+                member.store_all_tracked(ctx);
+            }
+            self.emit_vanished_if_synced(ctx);
+        }
+    }
+
+    /// Changes the mode; `None` if it is answered when the other nodes know the mode.
+    pub(super) fn change_mode(
+        &mut self,
+        ctx: &mut Ctx,
+        reply_to: ReplyHandle,
+        change: ChangeMode,
+        actor: &Arc<str>,
+    ) -> Option<Answer> {
+        let opens = change.mode == SettableMode::Normal && self.mode.mode() != Mode::Normal;
+        let is_refused = opens && self.check_change(ctx, &change).is_err();
+        if opens
+            && !is_refused
+            && let Some(member) = self.member.as_deref_mut()
+        {
+            member.defer_opening(Opening {
+                reply_to,
+                change,
+                actor: Arc::clone(actor),
+            });
+            return None;
+        }
+        let answer = self.change_mode_here(ctx, change, actor);
+        match (answer, self.member.as_deref_mut()) {
+            (Ok(Reply::ModeChanged(changed)), Some(member)) if !opens => member
+                .answer_when_published(ctx, self.mode.state(), reply_to, changed)
+                .map(|changed| Ok(Reply::ModeChanged(changed))),
+            (answer, _) => Some(answer),
+        }
+    }
+
+    /// Explains how a new connection would be answered; `None` if it is answered when etcd has been read.
+    pub(super) fn explain(
+        &mut self,
+        ctx: &mut Ctx,
+        reply_to: ReplyHandle,
+        explain: &Explain,
+    ) -> Option<Answer> {
+        let channel_id = &explain.channel_id;
+        let ruling = match self.member.as_deref_mut() {
+            Some(member) => match member.explain(ctx, reply_to, channel_id) {
+                Ok(ruling) => ruling?,
+                Err(error) => return Some(Err(error)),
+            },
+            None => Ruling::Here,
+        };
+        let explanation = self.explanation(ctx.timers, channel_id, |_| ruling.clone());
+        Some(Ok(Reply::Explanation(Box::new(explanation))))
+    }
+
+    /// Returns the nodes of the cluster, or this one where there is none; `None` if they are answered after a count.
+    pub(super) fn list_nodes(
+        &mut self,
+        ctx: &mut Ctx,
+        reply_to: ReplyHandle,
+        list: ListClusterNodes,
+    ) -> Option<Answer> {
+        let nodes = match self.cluster() {
+            Some((member, view)) => member.list_nodes(ctx, view, reply_to, list)?,
+            None => self.standalone_node(),
+        };
+        Some(Ok(Reply::ClusterNodes(nodes)))
+    }
+}

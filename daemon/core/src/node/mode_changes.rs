@@ -1,0 +1,131 @@
+//! Changes of the mode and of the cluster membership, and what follows from them.
+
+use soramode_protocol::error::Error;
+use soramode_protocol::event::EventKind;
+use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
+use soramode_protocol::node::Membership;
+use soramode_protocol::reply::{Answer, Reply};
+
+use crate::ctx::Ctx;
+use crate::mode::Change;
+use crate::node::Node;
+use crate::plan::Stopped;
+
+impl Node {
+    /// Changes the mode, whatever the other nodes of a cluster know of it.
+    pub(crate) fn change_mode_here(
+        &mut self,
+        ctx: &mut Ctx,
+        change: ChangeMode,
+        actor: &str,
+    ) -> Answer {
+        self.check_change(ctx, &change)?;
+        let previous_mode = self.mode.mode();
+        let confirms_normal = change.mode == SettableMode::Normal;
+        let change = self.mode.decide(change, actor);
+        let changed = change.is_some();
+        let stopped = match change {
+            Some(change) => {
+                self.storage.check_writable()?;
+                self.make_change(ctx, change)
+            }
+            None if confirms_normal => self.confirm_normal(ctx, actor),
+            None => Stopped::default(),
+        };
+        let warning = self.scheduled_plan_warning(ctx.now);
+        Ok(Reply::ModeChanged(ModeChanged {
+            mode: self.mode.mode(),
+            previous_mode,
+            changed,
+            generation: self.mode.generation(),
+            sessions: self.sessions.session_count(),
+            connections: self.sessions.connection_count(),
+            expires_at: self.mode.shown_expiry(ctx.timers, ctx.now),
+            warning: warning.filter(|_| confirms_normal),
+            published: None,
+            plan_id: self.plans.running_id().cloned(),
+            plan_cancelled: stopped.plan_id,
+            ends_stopped: stopped.ends,
+        }))
+    }
+
+    /// Refuses a change of the mode that the node's state does not allow.
+    pub(crate) fn check_change(&self, ctx: &Ctx, change: &ChangeMode) -> Result<(), Error> {
+        self.mode.check_conditions(ctx.timers, ctx.now, change)?;
+        let opens = Mode::from(change.mode) == Mode::Normal;
+        match self.membership() {
+            Membership::Isolated | Membership::Fenced if opens => {
+                Err(Error::not_joined(self.membership(), self.mode.state()))
+            }
+            Membership::Isolated
+            | Membership::Fenced
+            | Membership::Standalone
+            | Membership::Joined => Ok(()),
+        }
+    }
+
+    /// Makes a change of the mode, with what follows from it. Returns what it stopped of a plan.
+    pub(super) fn make_change(&mut self, ctx: &mut Ctx, change: Change) -> Stopped {
+        // Events up to here belong to the generation before, and a delivery of one may become obsolete with the change.
+        self.outbox.enqueue_new_events(ctx, self.mode.generation());
+        let was_block = self.mode.is_block();
+        let change = self.mode.apply(ctx, change);
+        if !self.mode.is_block() {
+            self.vanished_pending = false;
+            self.sync.clear_verification();
+            // That it was empty must not be told any more.
+            self.outbox
+                .make_obsolete(ctx, |kind| *kind == EventKind::SessionVanished);
+        } else if !was_block {
+            self.sync.require_verification(ctx);
+        }
+        ctx.emit(EventKind::ModeChanged(Box::new(change.clone())));
+        if self.mode.mode() == Mode::BlockNewConnection {
+            self.end_graces(ctx);
+        }
+        if change.plan_id.is_some() {
+            return Stopped::default();
+        }
+        self.notify_plans(ctx, &change)
+    }
+
+    /// Ends the mode, if its time is over.
+    pub(super) fn expire_mode(&mut self, ctx: &mut Ctx) {
+        // While the state cannot be written the node stays closed; this follows when it can.
+        if self.storage.is_failed() || !self.mode.is_expired(ctx) {
+            return;
+        }
+        let mode = match self.membership() {
+            Membership::Isolated | Membership::Fenced => Mode::Initial,
+            Membership::Standalone | Membership::Joined => Mode::Normal,
+        };
+        self.switch_mode(ctx, mode, "system:expired");
+    }
+
+    /// Changes the mode without an operator; nothing if it is this one already.
+    fn switch_mode(&mut self, ctx: &mut Ctx, mode: Mode, actor: &str) {
+        if self.mode.mode() != mode {
+            self.make_change(ctx, Change::by_system(mode, actor));
+        }
+    }
+
+    /// Follows a change of the node's membership in its cluster by the mode.
+    pub(super) fn on_membership_changed(&mut self, ctx: &mut Ctx, membership: Membership) {
+        let switch = match (membership, self.mode.mode()) {
+            (Membership::Joined, Mode::Initial) => Some((Mode::Normal, "system:joined")),
+            (Membership::Isolated, Mode::Normal) => Some((Mode::Initial, "system:isolated")),
+            (Membership::Fenced, Mode::Normal) => Some((Mode::Initial, "system:fenced")),
+            _ => None,
+        };
+        let mode = switch.map_or(self.mode.mode(), |(mode, _)| mode);
+        ctx.emit(match membership {
+            Membership::Joined => EventKind::NodeJoined { membership, mode },
+            Membership::Isolated => EventKind::NodeIsolated { membership, mode },
+            Membership::Fenced => EventKind::NodeFenced { membership, mode },
+            Membership::Standalone => return ctx.bug("a node leaves its cluster"),
+        });
+        if let Some((mode, actor)) = switch {
+            self.switch_mode(ctx, mode, actor);
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The node's side of the plan part: shows it the rest of the node, and carries out its commands.
+
+use std::time::Duration;
+
+use soramode_protocol::announce::Announce;
+use soramode_protocol::end::End;
+use soramode_protocol::event::{EventKind, EventType};
+use soramode_protocol::id::PlanId;
+use soramode_protocol::mode::ModeChange;
+use soramode_protocol::plan::{CancelPlan, Plan, PlanFound, StartPlan};
+use soramode_protocol::reply::{Answer, Reply};
+
+use crate::ctx::Ctx;
+use crate::handles::{ReplyHandle, Timestamp};
+use crate::input::HostState;
+use crate::member::ClusterMember;
+use crate::mode::Change;
+use crate::node::Node;
+use crate::plan::calls::{CallId, SfuOutcome};
+use crate::plan::{Out, PlanCommand, Plans, Stopped, View};
+use crate::timers::Timer;
+
+/// A deadline of the past by more than this means that the daemon was stopped.
+const OVERSLEPT_AFTER: Duration = crate::plan::FIRST_PAUSE;
+
+impl Node {
+    /// Lets the plan part do something: shows it the node as it is, and carries out its commands afterwards.
+    fn with_plans<T>(
+        &mut self,
+        ctx: &mut Ctx,
+        work: impl FnOnce(&mut Plans, &View<'_>, &mut Out<'_>) -> T,
+    ) -> T {
+        let mut plans = std::mem::take(&mut self.plans);
+        let mut commands = Vec::new();
+        let mut last_call = plans.last_call;
+        let result = {
+            let view = self.plan_view(ctx.now);
+            let mut out = Out {
+                records: &mut ctx.effects.records,
+                actions: &mut ctx.effects.actions,
+                commands: &mut commands,
+                random: ctx.random,
+                last_call: &mut last_call,
+            };
+            work(&mut plans, &view, &mut out)
+        };
+        plans.last_call = last_call;
+        self.plans = plans;
+        for command in commands {
+            self.carry_out(ctx, command);
+        }
+        result
+    }
+
+    fn plan_view(&self, now: Timestamp) -> View<'_> {
+        let webhooks = self.outbox.receivers_of(EventType::MaintenanceAnnounced);
+        View {
+            now,
+            mode: self.mode.state(),
+            sessions: &self.sessions,
+            sessions_ended: self.sessions_ended,
+            is_complete: self.sync.is_synced(),
+            is_storage_failed: self.storage.is_failed(),
+            admission: self.settings.sora.admission,
+            pending_timeout: self.settings.pending_timeout,
+            stall_after: self.settings.stall_after,
+            is_opening: self
+                .member
+                .as_deref()
+                .is_some_and(ClusterMember::is_opening),
+            open_others: self.open_others(),
+            webhooks: u64::try_from(webhooks).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn carry_out(&mut self, ctx: &mut Ctx, command: PlanCommand) {
+        match command {
+            PlanCommand::SetMode(change) => {
+                self.make_change(ctx, Change::by_plan(change));
+            }
+            PlanCommand::Emit(kind) => ctx.emit(kind),
+            PlanCommand::MakeObsolete(plan_id) => {
+                self.outbox.enqueue_new_events(ctx, self.mode.generation());
+                self.outbox.make_obsolete(ctx, |kind| {
+                    matches!(kind, EventKind::MaintenanceAnnounced(it)
+                        if it.plan_id.as_ref() == Some(&plan_id) && !it.cancelled)
+                });
+            }
+        }
+    }
+
+    /// Begins with what was stored of plans.
+    pub(super) fn begin_plans(&mut self, ctx: &mut Ctx, host: HostState) {
+        self.with_plans(ctx, |plans, view, out| plans.begin(view, host, out));
+        let expires_at = ctx.timers.at(Timer::Expiry);
+        self.plans.waits_for_expiry = expires_at.is_some_and(|at| at <= ctx.now.boot);
+    }
+
+    /// Has the plan react to everything that happened, at the end of a step: an opening in the same step comes first.
+    pub(super) fn run_plans(&mut self, ctx: &mut Ctx) {
+        if self.plans.is_idle() && !self.mode.is_block() && self.plans.is_settled() {
+            return;
+        }
+        if std::mem::take(&mut self.plans.waits_for_expiry) {
+            ctx.timers.set(Timer::Plan, ctx.now.boot);
+            return;
+        }
+        while self.with_plans(ctx, Plans::advance) {}
+        let next = self.with_plans(ctx, |plans, view, out| {
+            plans.record(out);
+            plans.next_deadline(view)
+        });
+        match next {
+            Some(at) => ctx.timers.set(Timer::Plan, at),
+            None => ctx.timers.cancel(Timer::Plan),
+        }
+    }
+
+    /// Takes note of the time before anything else of a step: a deadline of the past means that the daemon was stopped.
+    pub(super) fn note_oversleep(&mut self, ctx: &Ctx) {
+        let now = ctx.now.boot;
+        let due = ctx.timers.at(Timer::Plan);
+        let late = due.map_or(Duration::ZERO, |at| now.saturating_sub(at));
+        if late > OVERSLEPT_AFTER {
+            self.plans.overslept(now, late);
+        }
+    }
+
+    pub(super) fn start_plan(&mut self, ctx: &mut Ctx, start: StartPlan, actor: &str) -> Answer {
+        self.storage.check_writable()?;
+        let started =
+            self.with_plans(ctx, |plans, view, out| plans.start(view, start, actor, out))?;
+        self.run_plans(ctx);
+        self.plans.started(&self.plan_view(ctx.now), started)
+    }
+
+    pub(super) fn get_plan(&self, now: Timestamp) -> Reply {
+        let plan = self.plans.shown_last(&self.plan_view(now));
+        Reply::PlanFound(Box::new(PlanFound { plan }))
+    }
+
+    pub(super) fn cancel_plan(&mut self, ctx: &mut Ctx, cancel: CancelPlan, actor: &str) -> Reply {
+        let cancelled = self.with_plans(ctx, |plans, view, out| {
+            plans.cancel(view, cancel, actor, out)
+        });
+        Reply::PlanCancelled(Box::new(cancelled))
+    }
+
+    pub(super) fn announce(
+        &mut self,
+        ctx: &mut Ctx,
+        reply_to: ReplyHandle,
+        announce: Announce,
+        actor: &str,
+    ) -> Option<Answer> {
+        let begun = self.with_plans(ctx, |plans, view, out| {
+            plans.announce_for(view, reply_to, announce, actor, out)
+        });
+        begun.err().map(Err)
+    }
+
+    pub(super) fn end_sessions(
+        &mut self,
+        ctx: &mut Ctx,
+        reply_to: ReplyHandle,
+        end: End,
+        actor: &str,
+    ) -> Option<Answer> {
+        let begun = self.with_plans(ctx, |plans, view, out| {
+            plans.end_for(view, reply_to, end, actor, out)
+        });
+        begun.transpose()
+    }
+
+    pub(super) fn on_sfu_answered(&mut self, ctx: &mut Ctx, id: CallId, outcome: &SfuOutcome) {
+        self.with_plans(ctx, |plans, view, _| plans.answered(view, id, outcome));
+    }
+
+    /// Takes back what was refused because it could not be written.
+    pub(super) fn take_back_plans(&mut self, ctx: &mut Ctx, plans: &[PlanId], calls: &[CallId]) {
+        self.with_plans(ctx, |part, view, out| {
+            part.not_made(calls);
+            part.refuse(view, plans, out);
+        });
+    }
+
+    /// Tells the plan part of a change of the mode that it did not make.
+    pub(super) fn notify_plans(&mut self, ctx: &mut Ctx, change: &ModeChange) -> Stopped {
+        self.with_plans(ctx, |plans, view, out| {
+            plans.mode_changed(view, change, out)
+        })
+    }
+
+    /// Tells it that an operator has set `normal` on an open node.
+    pub(super) fn confirm_normal(&mut self, ctx: &mut Ctx, actor: &str) -> Stopped {
+        self.with_plans(ctx, |plans, view, out| {
+            plans.normal_confirmed(view, actor, out)
+        })
+    }
+
+    /// Returns the plan that runs, as clients see it.
+    pub(super) fn running_plan(&self, now: Timestamp) -> Option<Box<Plan>> {
+        self.plans.shown_running(&self.plan_view(now)).map(Box::new)
+    }
+
+    /// Returns the plan with this id, as clients see it.
+    pub(super) fn plan_with_id(&self, now: Timestamp, id: &PlanId) -> Option<Box<Plan>> {
+        let plan = self.plans.shown_last(&self.plan_view(now));
+        plan.filter(|plan| plan.id == *id).map(Box::new)
+    }
+
+    /// Number of other nodes of the cluster that are open; `None` without a cluster.
+    fn open_others(&self) -> Option<u64> {
+        let member = self.member.as_deref()?;
+        Some(u64::try_from(member.open_others()).unwrap_or(u64::MAX))
+    }
+
+    /// Warning that a plan will close the node all the same.
+    pub(super) fn scheduled_plan_warning(&self, now: Timestamp) -> Option<String> {
+        let plan = self.running_plan(now)?;
+        let (id, at) = (&plan.id, plan.at);
+        Some(format!(
+            "plan {id} is scheduled and closes the node at {at}. To cancel it, run: soramode plan cancel {id}"
+        ))
+    }
+}

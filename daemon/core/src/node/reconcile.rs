@@ -1,0 +1,121 @@
+//! Polls of Sora's API correct the tables: Sora sends no webhook twice, and each that is lost would be missing for ever.
+//!
+//! An answer is older than what webhooks have said since it was asked for. So it brings back nobody who ended meanwhile, takes nobody away
+//! who came meanwhile, and tears down no session that is newer than itself; in doubt the next one decides.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use soramode_protocol::event::EndReason;
+use soramode_protocol::session::ConnectionState;
+
+use crate::ctx::Ctx;
+use crate::handles::{ConnectionSlot, SessionSlot};
+use crate::input::PolledConnection;
+use crate::node::Node;
+use crate::node::sora::SoraClient;
+use crate::snapshot::POLL_GRACE;
+use crate::tables::rows::{Moment, SessionOwner, Source};
+
+impl Node {
+    /// Sora's answer to a poll that began then, by the boot clock.
+    pub(crate) fn polled(
+        &mut self,
+        ctx: &mut Ctx,
+        began: Duration,
+        mut connections: Vec<PolledConnection>,
+    ) {
+        // The oldest first: they stand in their sessions in the order in which they came.
+        connections.sort_by_key(|connection| connection.created_at);
+        let named: BTreeSet<ConnectionSlot> = connections
+            .into_iter()
+            .filter_map(|connection| self.take_polled(ctx, began, connection))
+            .collect();
+        self.end_unnamed(ctx, began, &named);
+        self.end_empty(ctx, began);
+        if self.sync.on_poll_read(ctx.now.wall, began) {
+            self.clear_untracked(ctx);
+        }
+        let is_closed = self.mode.is_block();
+        self.sync.on_poll_succeeded(ctx, began, is_closed);
+        self.emit_vanished_if_synced(ctx);
+    }
+
+    /// A connection that Sora has. Gives its place, unless what is known is newer than the answer.
+    fn take_polled(
+        &mut self,
+        ctx: &mut Ctx,
+        began: Duration,
+        polled: PolledConnection,
+    ) -> Option<ConnectionSlot> {
+        let PolledConnection {
+            channel_id,
+            session_id,
+            connection_id,
+            client_id,
+            created_at,
+        } = polled;
+        if self.sessions.find(&connection_id).is_none()
+            && self
+                .tombstones
+                .ended_since(&connection_id, began.saturating_sub(POLL_GRACE))
+        {
+            return None;
+        }
+        let session = self.sessions.find_session(&channel_id);
+        let row = session.and_then(|slot| self.sessions.session(slot));
+        let is_other = row.is_some_and(|row| {
+            row.is_announced && session_id.as_ref().is_some_and(|id| *id != row.session_id)
+        });
+        let is_newer = row.is_some_and(|row| row.named.boot() + POLL_GRACE >= began);
+        if is_other && is_newer {
+            return self.sessions.find(&connection_id);
+        }
+        let client = SoraClient {
+            channel_id,
+            connection_id,
+            client_id,
+            created_at,
+        };
+        Some(self.take_live(ctx, session_id, client))
+    }
+
+    fn end_unnamed(&mut self, ctx: &mut Ctx, began: Duration, named: &BTreeSet<ConnectionSlot>) {
+        let is_ghost = |slot: &ConnectionSlot, row: &crate::tables::rows::ConnectionRow| {
+            let is_seen = row.source == Source::Sora && row.state == ConnectionState::Live;
+            is_seen
+                && !named.contains(slot)
+                && row
+                    .since
+                    .is_before(began.saturating_sub(POLL_GRACE), ctx.now.boot)
+        };
+        let ghosts: Vec<ConnectionSlot> = self
+            .sessions
+            .connections_from(ConnectionSlot::FIRST)
+            .filter(|(slot, row)| is_ghost(slot, row))
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in ghosts {
+            self.end(ctx, slot, EndReason::Reconciled);
+        }
+    }
+
+    /// Sora's list shows no session that nobody is in: one that stays empty has lost its `session.destroyed`.
+    fn end_empty(&mut self, ctx: &mut Ctx, began: Duration) {
+        let max_linger = self.settings.sora.session_max_linger;
+        let slots: Vec<SessionSlot> = self.sessions.by_age(None).collect();
+        for slot in slots {
+            let Some(row) = self.sessions.session_mut(slot) else {
+                continue;
+            };
+            if row.owner != SessionOwner::Sora || row.live > 0 || row.pending > 0 {
+                continue;
+            }
+            let empty_since = row.empty_since.get_or_insert(Moment::at(began)).boot();
+            if began.saturating_sub(empty_since) >= max_linger {
+                row.last_end = EndReason::Reconciled;
+                self.destroy_session(ctx, slot);
+            }
+        }
+    }
+}

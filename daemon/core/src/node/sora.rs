@@ -1,0 +1,261 @@
+//! Reports of Sora's webhooks: connections that ask to be admitted, begin and end.
+
+use soramode_protocol::event::{EndReason, EventKind};
+use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
+use soramode_protocol::reply::Reply;
+use soramode_protocol::session::ConnectionState;
+use soramode_protocol::time::Time;
+
+use crate::ctx::Ctx;
+use crate::effect::{Action, Record};
+use crate::handles::{ConnectionSlot, SessionSlot};
+use crate::input::SoraInput;
+use crate::newcomer::Newcomer;
+use crate::node::Node;
+use crate::tables::rows::{Moment, NewConnection, SessionOwner, Since, Source};
+
+/// A client that is live on a real Sora.
+pub(crate) struct SoraClient {
+    pub(crate) channel_id: ChannelId,
+    pub(crate) connection_id: ConnectionId,
+    pub(crate) client_id: Option<ClientId>,
+    /// When it came, where Sora says so.
+    pub(crate) created_at: Option<Time>,
+}
+
+impl Node {
+    pub(super) fn on_sora_input(&mut self, ctx: &mut Ctx, input: SoraInput) {
+        if !matches!(
+            input,
+            SoraInput::PollFailed { .. } | SoraInput::Denied { .. }
+        ) {
+            self.sync.on_sora_contact(ctx.now.wall);
+        }
+        match input {
+            SoraInput::Admit {
+                reply_to,
+                channel_id,
+                connection_id,
+                client_id,
+            } => {
+                let newcomer = Newcomer::of_sora(reply_to, channel_id, connection_id, client_id);
+                if let Some(decision) = self.request_admission(ctx, newcomer) {
+                    ctx.act(Action::Answer(reply_to, decision.map(Reply::Decision)));
+                }
+            }
+            SoraInput::Denied { connection_id } => {
+                self.cancel_waiting(ctx, &connection_id);
+                if let Some(slot) = self.sessions.find(&connection_id) {
+                    self.end_pending(ctx, slot, EndReason::Denied);
+                }
+            }
+            SoraInput::ConnectionCreated {
+                channel_id,
+                session_id,
+                connection_id,
+                client_id,
+            } => {
+                self.connection_created(
+                    ctx,
+                    session_id,
+                    SoraClient {
+                        channel_id,
+                        connection_id,
+                        client_id,
+                        created_at: None,
+                    },
+                );
+            }
+            SoraInput::ConnectionDestroyed { connection_id } => {
+                match self.sessions.find(&connection_id) {
+                    Some(slot) => self.end(ctx, slot, EndReason::Disconnected),
+                    None => self.tombstones.remember(connection_id, ctx.now.boot),
+                }
+            }
+            SoraInput::SessionCreated {
+                channel_id,
+                session_id,
+                created_time,
+            } => {
+                let session = self.align_session(ctx, channel_id, session_id);
+                if self
+                    .sessions
+                    .session(session)
+                    .is_some_and(|row| !row.is_announced)
+                {
+                    self.sessions.date_session(session, created_time);
+                }
+            }
+            SoraInput::SessionDestroyed {
+                channel_id,
+                session_id,
+            } => {
+                let session = self.sessions.find_session(&channel_id);
+                let is_it = |slot: &SessionSlot| {
+                    self.sessions
+                        .session(*slot)
+                        .is_some_and(|row| row.session_id == session_id)
+                };
+                if let Some(session) = session.filter(is_it)
+                    && !self.keep_for_grace(ctx, session)
+                {
+                    self.session_over(ctx, session, None);
+                }
+            }
+            SoraInput::PassedThrough { source, sora_type } => {
+                ctx.emit(EventKind::WebhookReceived { source, sora_type });
+            }
+            SoraInput::Polled { began, connections } => self.polled(ctx, began, connections),
+            SoraInput::PollFailed { why } => self.sync.on_poll_failed(ctx, why),
+        }
+    }
+
+    fn connection_created(
+        &mut self,
+        ctx: &mut Ctx,
+        session_id: Option<SessionId>,
+        client: SoraClient,
+    ) {
+        let is_known = self.sessions.find(&client.connection_id).is_some();
+        if is_known || !self.tombstones.has(&client.connection_id, ctx.now.boot) {
+            self.take_live(ctx, session_id, client);
+        }
+    }
+
+    /// A connection that is live on Sora, in that session, or in its channel's where Sora does not say.
+    pub(crate) fn take_live(
+        &mut self,
+        ctx: &mut Ctx,
+        session_id: Option<SessionId>,
+        client: SoraClient,
+    ) -> ConnectionSlot {
+        let SoraClient {
+            channel_id,
+            connection_id,
+            client_id,
+            created_at,
+        } = client;
+        let known = self.sessions.find(&connection_id);
+        let session = match session_id {
+            Some(session_id) => self.align_session(ctx, channel_id, session_id),
+            None => self
+                .sessions
+                .find_session(&channel_id)
+                .unwrap_or_else(|| self.open_session(ctx, channel_id, None)),
+        };
+        // Aligning the session may have ended the connection with an earlier one.
+        let known = known.filter(|&slot| self.sessions.find(&connection_id) == Some(slot));
+        if let Some(slot) = known.filter(|&slot| {
+            self.sessions
+                .row(slot)
+                .is_some_and(|row| row.session == session)
+        }) {
+            self.mark_live(ctx, slot);
+            return slot;
+        }
+        if let Some(elsewhere) = known {
+            self.end(ctx, elsewhere, EndReason::Reconciled);
+        }
+        let created_at = self.date(ctx, session, created_at);
+        let since = Since::at(ctx.now.boot);
+        let of_sora = Record::OfSora(connection_id.clone());
+        let new = NewConnection {
+            connection_id,
+            client_id,
+            created_at,
+            state: ConnectionState::Live,
+            source: Source::Sora,
+            since,
+        };
+        let slot = self.add_live(ctx, session, new);
+        ctx.record(of_sora);
+        slot
+    }
+
+    /// When a connection came that Sora told of late. A session that nobody has heard of began with it; in one that has been told of
+    /// it stands behind those who were known before.
+    fn date(&mut self, ctx: &Ctx, session: SessionSlot, created_at: Option<Time>) -> Time {
+        let Some(created_at) = created_at.filter(|created_at| *created_at <= ctx.now.wall) else {
+            return ctx.now.wall;
+        };
+        let is_new = self
+            .sessions
+            .session(session)
+            .is_some_and(|row| !row.is_announced);
+        let last = self
+            .sessions
+            .last_of_session(session)
+            .and_then(|slot| self.sessions.row(slot));
+        if let Some(last) = last {
+            return created_at.max(last.created_at);
+        }
+        if is_new {
+            self.sessions.date_session(session, created_at);
+        }
+        created_at
+    }
+
+    /// The channel's session, with Sora's id. If it has another one that was told of, that life of the channel is over.
+    fn align_session(
+        &mut self,
+        ctx: &mut Ctx,
+        channel_id: ChannelId,
+        session_id: SessionId,
+    ) -> SessionSlot {
+        let session = match self.sessions.find_session(&channel_id) {
+            Some(slot) if self.is_another(slot, &session_id) => {
+                // The next is there before this one goes: the node was not empty.
+                let next = self.open_session(ctx, channel_id, None);
+                self.session_over(ctx, slot, Some(next));
+                next
+            }
+            Some(slot) => slot,
+            None => self.open_session(ctx, channel_id, None),
+        };
+        if let Some(row) = self.sessions.session_mut(session) {
+            if row.session_id != session_id {
+                (row.session_id, row.named) = (session_id, Moment::at(ctx.now.boot));
+            }
+            let was = std::mem::replace(&mut row.owner, SessionOwner::Sora);
+            // One that nobody has heard of says so when it is told of.
+            if was == SessionOwner::Gate && row.is_announced {
+                ctx.record(Record::SessionOfSora(row.channel_id.clone()));
+            }
+        }
+        session
+    }
+
+    fn is_another(&self, session: SessionSlot, session_id: &SessionId) -> bool {
+        self.sessions
+            .session(session)
+            .is_some_and(|row| row.is_announced && row.session_id != *session_id)
+    }
+
+    /// Ends a session with whoever is live in it. Who is pending is spared for the channel's next session.
+    fn session_over(&mut self, ctx: &mut Ctx, session: SessionSlot, next: Option<SessionSlot>) {
+        let Some(row) = self.sessions.session(session) else {
+            return;
+        };
+        let channel_id = row.channel_id.clone();
+        let connections: Vec<ConnectionSlot> = self.sessions.of_session(session, None).collect();
+        let (pending, live): (Vec<ConnectionSlot>, Vec<ConnectionSlot>) =
+            connections.into_iter().partition(|&slot| {
+                self.sessions
+                    .row(slot)
+                    .is_some_and(|row| row.state == ConnectionState::Pending)
+            });
+        if let Some(row) = self.sessions.session_mut(session) {
+            row.last_end = EndReason::SessionDestroyed;
+        }
+        for slot in live {
+            self.end(ctx, slot, EndReason::SessionDestroyed);
+        }
+        if !pending.is_empty() {
+            let next = next.unwrap_or_else(|| self.open_session(ctx, channel_id, None));
+            for &slot in &pending {
+                self.sessions.move_connection(slot, next);
+            }
+        }
+        self.destroy_session(ctx, session);
+    }
+}

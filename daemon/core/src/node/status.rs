@@ -1,0 +1,93 @@
+//! The node's status, and the nodes of its cluster.
+
+use std::time::Duration;
+
+use soramode_protocol::cluster::Granted;
+use soramode_protocol::node::{ClusterNode, ClusterNodes, Membership, Status};
+use soramode_protocol::version::{PROTOCOL, VERSION};
+
+use crate::ctx::Ctx;
+use crate::node::Node;
+use crate::snapshot::SoraAdmission;
+
+impl Node {
+    pub(super) fn status(&self, ctx: &Ctx) -> Status {
+        let now = ctx.now;
+        Status {
+            mode: self.mode.shown(ctx.timers, now),
+            node_name: self.settings.node_name.clone(),
+            membership: self.membership(),
+            sessions: self.sessions.session_count(),
+            connections: self.sessions.connection_count(),
+            pending: self.sessions.pending_count(),
+            sessions_complete: self.sync.is_synced(),
+            sources: self.sync.sources(),
+            oldest_session: self.sessions.oldest_session(),
+            rejected: self.rejected.clone(),
+            deliveries: self.outbox.counts(),
+            end_subscribers: 0,
+            storage: self.storage.shown(),
+            version: VERSION.to_owned(),
+            protocol: PROTOCOL,
+            uptime_seconds: now.boot.saturating_sub(self.started.boot).as_secs(),
+            started_at: self.started.wall,
+            shadow: self.settings.sora.admission == SoraAdmission::Shadow,
+            upstreams: Vec::new(),
+            unauthenticated_listeners: Vec::new(),
+            cluster: self
+                .member
+                .as_deref()
+                .map(|member| Box::new(member.status(self.mode.mode(), now.boot))),
+            plan: self.running_plan(now),
+            stalled: self.plans.stalled(),
+            warnings: self.warnings(),
+        }
+    }
+
+    /// Returns a warning if the node closed itself, could open again, and waits for an operator.
+    fn warnings(&self) -> Vec<String> {
+        if !self.mode.is_closed_by_storage() || self.storage.is_failed() {
+            return Vec::new();
+        }
+        let warning = "the node closed itself because its state could not be written. The state can be written again, and the node stays closed \
+                       until you run: soramode set normal";
+        vec![warning.to_owned()]
+    }
+
+    /// Returns how long an SFU may go on serving, from when it asked.
+    pub(super) fn grant(&self, now: Duration) -> Granted {
+        self.member.as_deref().map_or(
+            Granted {
+                membership: Membership::Standalone,
+                valid_for_ms: None,
+            },
+            |member| member.grant(now),
+        )
+    }
+
+    /// Returns this node, where there is no cluster.
+    pub(super) fn standalone_node(&self) -> ClusterNodes {
+        let node = ClusterNode {
+            node_name: self.settings.node_name.clone(),
+            mode: Some(self.mode.mode()),
+            connected: true,
+            epoch: None,
+            member_since: Some(self.started.wall),
+            cluster_signaling_url: None,
+            cluster_api_url: None,
+            sora_version: None,
+            temporary_node: Some(false),
+            membership: Some(Membership::Standalone),
+            connections: Some(self.sessions.connection_count()),
+            sessions: Some(self.sessions.session_count()),
+            leaving: self.plans.is_leaving(),
+            version: Some(VERSION.to_owned()),
+            orphaned_channels: None,
+        };
+        ClusterNodes {
+            nodes: vec![node],
+            counted_at: None,
+            problem: None,
+        }
+    }
+}

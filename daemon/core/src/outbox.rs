@@ -1,0 +1,446 @@
+//! Webhook deliveries: one for each event and receiver, in order for each receiver, until it succeeds or fails for good.
+
+mod list;
+mod queue;
+mod schedule;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use soramode_protocol::delivery::DeliveryState;
+use soramode_protocol::event::{DeliveryEnded, Event, EventKind, EventType};
+use soramode_protocol::node::DeliveryCounts;
+
+use self::queue::ReceiverQueue;
+pub use self::queue::{OVERFLOW, REMOVED};
+pub use self::schedule::{NEWS_PAUSE, RETRY_AFTER_MAX, RETRY_PAUSES};
+use self::schedule::{heeded, longest_pause_after, pause_after};
+use crate::ctx::Ctx;
+use crate::effect::{Action, Attempt, Record};
+use crate::input::AttemptResult;
+use crate::snapshot::{StoredDelivery, Webhook};
+use crate::timers::Timer;
+
+/// Pending deliveries at most: past that the oldest fails.
+pub const DELIVERIES_OWED_MAX: usize = 100_000;
+
+/// Failed deliveries that are kept for lists, and to be sent again.
+pub const DELIVERIES_FAILED_KEPT: usize = 10_000;
+
+/// Deliveries that succeeded or became obsolete and are kept for lists.
+pub const DELIVERIES_OVER_KEPT: usize = 1_000;
+
+/// HTTP status of a receiver that wants this delivery never again.
+const GONE: u16 = 410;
+
+/// Receivers of events, and all deliveries to them that are kept.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    webhooks: Vec<Webhook>,
+    rows: BTreeMap<u64, StoredDelivery>,
+    pending: BTreeSet<u64>,
+    failed: BTreeSet<u64>,
+    /// Deliveries that succeeded or became obsolete, in the order in which they did.
+    finished: VecDeque<u64>,
+    /// One for each receiver.
+    queues: Vec<ReceiverQueue>,
+    last_id: u64,
+}
+
+/// Outcome of a delivery.
+enum DeliveryOutcome {
+    Succeeded,
+    /// With the reason.
+    Failed(Option<String>),
+    Obsolete,
+}
+
+impl Outbox {
+    /// Restores the stored deliveries, and queues those whose receiver is still configured.
+    pub(crate) fn restore(stored: Vec<StoredDelivery>, webhooks: Vec<Webhook>) -> Self {
+        let mut outbox = Self {
+            queues: webhooks.iter().map(|_| ReceiverQueue::default()).collect(),
+            webhooks,
+            ..Self::default()
+        };
+        for delivery in stored {
+            outbox.last_id = outbox.last_id.max(delivery.id);
+            outbox.file(&delivery);
+            if delivery.state == DeliveryState::Pending
+                && let Some(queue) = outbox
+                    .receiver(&delivery.url)
+                    .and_then(|place| outbox.queues.get_mut(place))
+            {
+                queue.waiting.push_back(delivery.id);
+            }
+            outbox.rows.insert(delivery.id, delivery);
+        }
+        outbox
+    }
+
+    /// Number of receivers that want events of a type.
+    pub(crate) fn receivers_of(&self, event_type: EventType) -> usize {
+        let wants = |webhook: &&Webhook| webhook.types.contains(&event_type);
+        self.webhooks.iter().filter(wants).count()
+    }
+
+    /// Numbers of pending and of failed deliveries.
+    pub(crate) fn counts(&self) -> DeliveryCounts {
+        DeliveryCounts {
+            pending: self.pending.len() as u64,
+            failed: self.failed.len() as u64,
+        }
+    }
+
+    /// Adds a delivery to the set of its state.
+    fn file(&mut self, delivery: &StoredDelivery) {
+        match delivery.state {
+            DeliveryState::Pending => drop(self.pending.insert(delivery.id)),
+            DeliveryState::Failed => drop(self.failed.insert(delivery.id)),
+            DeliveryState::Succeeded | DeliveryState::Obsolete => {
+                self.finished.push_back(delivery.id);
+            }
+        }
+    }
+
+    /// Returns the index of the receiver with this URL.
+    fn receiver(&self, url: &str) -> Option<usize> {
+        self.webhooks
+            .iter()
+            .position(|webhook| webhook.is_told() && webhook.url == url)
+    }
+
+    /// Goes on with the pending deliveries; those of removed receivers fail.
+    pub(crate) fn resume(&mut self, ctx: &mut Ctx) {
+        let is_removed = |id: &&u64| {
+            let delivery = self.rows.get(id);
+            delivery.is_some_and(|it| self.receiver(&it.url).is_none())
+        };
+        let removed: Vec<u64> = self.pending.iter().filter(is_removed).copied().collect();
+        for id in removed {
+            self.end(ctx, id, DeliveryOutcome::Failed(Some(REMOVED.to_owned())));
+        }
+        for place in 0..self.queues.len() {
+            self.wait_or_try(ctx, place);
+        }
+    }
+
+    /// Takes over other receivers, each at the index that it had, new ones behind them. Deliveries to removed ones fail.
+    pub(crate) fn set_webhooks(&mut self, ctx: &mut Ctx, webhooks: Vec<Webhook>) {
+        self.queues.resize_with(
+            webhooks.len().max(self.queues.len()),
+            ReceiverQueue::default,
+        );
+        self.webhooks = webhooks;
+        for (place, queue) in self.queues.iter_mut().enumerate() {
+            if !self.webhooks.get(place).is_some_and(Webhook::is_told) {
+                queue.clear();
+                ctx.timers.cancel(Timer::Delivery(place));
+            }
+        }
+        self.resume(ctx);
+    }
+
+    /// Enqueues the events that were emitted since the last call. `generation` is the mode's, which has not changed since.
+    pub(crate) fn enqueue_new_events(&mut self, ctx: &mut Ctx, generation: u64) {
+        for event in ctx.take_new_events(|kind| self.is_wanted(kind)) {
+            self.enqueue(ctx, &event, generation);
+        }
+    }
+
+    /// Returns whether a receiver wants such an event.
+    fn is_wanted(&self, kind: &EventKind) -> bool {
+        let is_subscribed = |event_type| {
+            self.webhooks
+                .iter()
+                .any(|webhook| webhook.types.contains(&event_type))
+        };
+        kind.event_type()
+            .is_some_and(|event_type| event_type.is_deliverable() && is_subscribed(event_type))
+    }
+
+    /// Adds a delivery of an event for each receiver that wants it.
+    fn enqueue(&mut self, ctx: &mut Ctx, event: &Event, generation: u64) {
+        let Some(event_type) = event.kind.event_type() else {
+            return;
+        };
+        for place in 0..self.webhooks.len() {
+            let Some(webhook) = self
+                .webhooks
+                .get(place)
+                .filter(|webhook| webhook.types.contains(&event_type))
+            else {
+                continue;
+            };
+            let delivery = StoredDelivery {
+                id: self.last_id + 1,
+                url: webhook.url.clone(),
+                endpoint: webhook.endpoint.clone(),
+                event: event.clone(),
+                generation,
+                state: DeliveryState::Pending,
+                attempts: 0,
+                created_at: ctx.now.wall,
+                next_attempt_at: None,
+                finished_at: None,
+                status: None,
+                problem: None,
+            };
+            self.last_id = delivery.id;
+            self.queue(ctx, delivery);
+        }
+        if self.pending.len() > DELIVERIES_OWED_MAX
+            && let Some(oldest) = self.oldest_waiting()
+        {
+            self.end(
+                ctx,
+                oldest,
+                DeliveryOutcome::Failed(Some(OVERFLOW.to_owned())),
+            );
+        }
+    }
+
+    fn queue(&mut self, ctx: &mut Ctx, delivery: StoredDelivery) {
+        let Some(place) = self.receiver(&delivery.url) else {
+            return;
+        };
+        ctx.record(Record::Delivery(Box::new(delivery.clone())));
+        self.file(&delivery);
+        if let Some(queue) = self.queues.get_mut(place) {
+            queue.waiting.push_back(delivery.id);
+        }
+        self.rows.insert(delivery.id, delivery);
+        self.wait_or_try(ctx, place);
+        self.retry_early(ctx, place);
+    }
+
+    /// Retries a receiver that failed before its schedule does: with a new event it may be up again.
+    fn retry_early(&self, ctx: &mut Ctx, place: usize) {
+        let Some(queue) = self.queues.get(place) else {
+            return;
+        };
+        let news_at = queue.news_at(ctx.now.boot);
+        if ctx
+            .timers
+            .at(Timer::Delivery(place))
+            .is_some_and(|at| at > news_at)
+        {
+            ctx.timers.set(Timer::Delivery(place), news_at);
+        }
+    }
+
+    fn oldest_waiting(&self) -> Option<u64> {
+        let is_in_flight = |id: &u64| self.queues.iter().any(|queue| queue.in_flight == Some(*id));
+        self.pending.iter().find(|id| !is_in_flight(id)).copied()
+    }
+
+    /// Sends a receiver's next delivery, unless one is in flight or its pause runs.
+    fn wait_or_try(&mut self, ctx: &mut Ctx, place: usize) {
+        if ctx.timers.is_set(Timer::Delivery(place)) {
+            return;
+        }
+        let Some(queue) = self
+            .queues
+            .get_mut(place)
+            .filter(|queue| queue.in_flight.is_none())
+        else {
+            return;
+        };
+        let Some(next) = queue.waiting.front().and_then(|id| self.rows.get(id)) else {
+            return;
+        };
+        // After a restart a pause may still run: by the wall clock, which may have been set since.
+        let pause = next
+            .next_attempt_at
+            .map_or(Duration::ZERO, |at| at.since(ctx.now.wall))
+            .min(longest_pause_after(next.attempts));
+        if pause.is_zero() {
+            self.send_next(ctx, place);
+        } else {
+            queue.due = Some(ctx.now.boot + pause);
+            ctx.timers.set(Timer::Delivery(place), ctx.now.boot + pause);
+        }
+    }
+
+    /// Sends a receiver's next delivery.
+    pub(crate) fn send_next(&mut self, ctx: &mut Ctx, place: usize) {
+        let Some(queue) = self.queues.get_mut(place) else {
+            return;
+        };
+        let Some(id) = queue.waiting.front().copied() else {
+            return;
+        };
+        let Some(delivery) = self.rows.get(&id) else {
+            return;
+        };
+        queue.in_flight = Some(id);
+        ctx.act(Action::Deliver(Box::new(Attempt {
+            id,
+            place,
+            attempt: delivery.attempts + 1,
+            event: delivery.event.clone(),
+            generation: delivery.generation,
+        })));
+    }
+
+    /// Takes in the result of an attempt.
+    pub(crate) fn on_attempted(&mut self, ctx: &mut Ctx, id: u64, result: &AttemptResult) {
+        let Some(place) = self
+            .queues
+            .iter()
+            .position(|queue| queue.in_flight == Some(id))
+        else {
+            return;
+        };
+        let Some(queue) = self.queues.get_mut(place) else {
+            return;
+        };
+        queue.on_attempted(ctx.now.boot, result.retry_after);
+        let due = queue.due_after(ctx.now.boot);
+        let Some(delivery) = self.rows.get_mut(&id) else {
+            return self.wait_or_try(ctx, place);
+        };
+        (delivery.status, delivery.problem) = (result.status, result.problem.clone());
+        let is_pending = delivery.state == DeliveryState::Pending;
+        match (result.status, due) {
+            // Also one that became obsolete meanwhile: the receiver has it.
+            (Some(200..300), _) => {
+                delivery.attempts += 1;
+                self.end(ctx, id, DeliveryOutcome::Succeeded);
+            }
+            (_, _) if !is_pending => self.wait_or_try(ctx, place),
+            // An attempt ahead of the schedule leaves the schedule as it was: otherwise attempts that a client requests would use it up.
+            (status, Some(due)) if status != Some(GONE) => {
+                let pause = due
+                    .saturating_sub(ctx.now.boot)
+                    .max(heeded(result.retry_after));
+                self.pause(ctx, (id, place), pause);
+            }
+            (status, _) => {
+                delivery.attempts += 1;
+                match pause_after(delivery.attempts, result.retry_after, ctx.random.number()) {
+                    Some(pause) if status != Some(GONE) => self.pause(ctx, (id, place), pause),
+                    Some(_) | None => {
+                        self.end(ctx, id, DeliveryOutcome::Failed(result.problem.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Has a delivery wait before its next attempt.
+    fn pause(&mut self, ctx: &mut Ctx, (id, place): (u64, usize), pause: Duration) {
+        let Some(delivery) = self.rows.get_mut(&id) else {
+            return;
+        };
+        delivery.next_attempt_at = Some(ctx.now.wall + pause);
+        let delivery = delivery.clone();
+        // Its receiver may have been removed meanwhile.
+        if self.receiver(&delivery.url) == Some(place)
+            && let Some(queue) = self.queues.get_mut(place)
+        {
+            queue.due = Some(ctx.now.boot + pause);
+            ctx.timers.set(Timer::Delivery(place), ctx.now.boot + pause);
+        }
+        ctx.record(Record::Delivery(Box::new(delivery)));
+    }
+
+    /// Ends a delivery, sent or not.
+    fn end(&mut self, ctx: &mut Ctx, id: u64, outcome: DeliveryOutcome) {
+        let Some(delivery) = self.rows.get_mut(&id) else {
+            return;
+        };
+        let (state, problem) = match outcome {
+            DeliveryOutcome::Succeeded => (DeliveryState::Succeeded, None),
+            DeliveryOutcome::Failed(problem) => (DeliveryState::Failed, problem),
+            DeliveryOutcome::Obsolete => (DeliveryState::Obsolete, None),
+        };
+        let before = std::mem::replace(&mut delivery.state, state);
+        delivery.next_attempt_at = None;
+        delivery.finished_at = Some(ctx.now.wall);
+        delivery.problem = problem;
+        let delivery = delivery.clone();
+        ctx.record(Record::Delivery(Box::new(delivery.clone())));
+        self.pending.remove(&id);
+        if before == DeliveryState::Obsolete {
+            self.finished.retain(|finished| *finished != id);
+        }
+        self.failed.remove(&id);
+        self.file(&delivery);
+        match state {
+            DeliveryState::Succeeded => {
+                ctx.emit(EventKind::DeliverySucceeded(Box::new(ended(&delivery))));
+            }
+            DeliveryState::Failed => {
+                ctx.emit(EventKind::DeliveryFailed(Box::new(ended(&delivery))));
+            }
+            DeliveryState::Pending | DeliveryState::Obsolete => {}
+        }
+        self.leave_queue(ctx, &delivery);
+        self.forget_surplus(ctx);
+    }
+
+    fn leave_queue(&mut self, ctx: &mut Ctx, delivery: &StoredDelivery) {
+        let Some(place) = self.receiver(&delivery.url) else {
+            return;
+        };
+        let Some(queue) = self.queues.get_mut(place) else {
+            return;
+        };
+        if queue
+            .waiting
+            .pop_front_if(|first| *first == delivery.id)
+            .is_some()
+        {
+            // The pause was this one's.
+            queue.due = None;
+            ctx.timers.cancel(Timer::Delivery(place));
+        } else if let Some(at) = queue
+            .waiting
+            .iter()
+            .position(|waiting| *waiting == delivery.id)
+        {
+            queue.waiting.remove(at);
+        }
+        self.wait_or_try(ctx, place);
+    }
+
+    fn forget_surplus(&mut self, ctx: &mut Ctx) {
+        let surplus = self.finished.len().saturating_sub(DELIVERIES_OVER_KEPT);
+        let mut forgotten: Vec<u64> = self.finished.drain(..surplus).collect();
+        while self.failed.len() > DELIVERIES_FAILED_KEPT {
+            forgotten.extend(self.failed.pop_first());
+        }
+        for id in forgotten {
+            self.rows.remove(&id);
+            ctx.record(Record::DeliveryForgotten(id));
+        }
+    }
+
+    /// Makes pending deliveries of such events obsolete.
+    pub(crate) fn make_obsolete(
+        &mut self,
+        ctx: &mut Ctx,
+        is_outdated: impl Fn(&EventKind) -> bool,
+    ) {
+        let is_outdated = |id: &&u64| {
+            let delivery = self.rows.get(id);
+            delivery.is_some_and(|it| is_outdated(&it.event.kind))
+        };
+        let obsolete: Vec<u64> = self.pending.iter().filter(is_outdated).copied().collect();
+        for id in obsolete {
+            self.end(ctx, id, DeliveryOutcome::Obsolete);
+        }
+    }
+}
+
+fn ended(delivery: &StoredDelivery) -> DeliveryEnded {
+    DeliveryEnded {
+        delivery_id: delivery.id,
+        event_id: delivery.event.id,
+        endpoint: delivery.endpoint.clone(),
+        attempts: delivery.attempts,
+        status: delivery.status,
+        problem: delivery.problem.clone(),
+    }
+}

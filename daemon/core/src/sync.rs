@@ -1,0 +1,371 @@
+//! Knowledge of the sessions on the SFU: the sources that have reported everything, and the state that must still be verified.
+//!
+//! "No session" and "no session was reported" differ. Where Sora has an API, the node does not count as empty before a poll has
+//! shown that: a lost webhook may have hidden a client.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use soramode_protocol::id::NodeName;
+use soramode_protocol::node::{Source, StorageState};
+use soramode_protocol::time::Time;
+
+use crate::cluster::Incarnation;
+use crate::ctx::Ctx;
+use crate::effect::Action;
+use crate::handles::Timestamp;
+use crate::snapshot::{POLL_PAUSE, POLL_PAUSE_BLOCKED, Settings, SoraFeed};
+use crate::timers::{Timer, Timers};
+
+/// Knowledge of the sessions on the SFU, by source.
+pub(crate) struct SyncState {
+    node_name: NodeName,
+    /// State of the storage at the start.
+    storage: StorageState,
+    started: Timestamp,
+    /// The control socket's clients have reported every connection.
+    socket: bool,
+    /// When one of them last reported a connection.
+    socket_contact: Option<Time>,
+    sora: Option<SoraSource>,
+    /// Earlier incarnations without a record; `None` on a node outside a cluster, or with its state.
+    untracked: Option<UntrackedIncarnations>,
+}
+
+/// Incarnations of a cluster's node whose sessions it has no record of: the SFU may still serve them.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum UntrackedIncarnations {
+    /// The claims have not been read: there may be some.
+    Unread,
+    /// These own channels.
+    Own {
+        incarnations: BTreeSet<Incarnation>,
+        /// When the claims were read, by the boot clock.
+        read_at: Duration,
+    },
+}
+
+struct SoraSource {
+    /// A poll has shown every connection since the start.
+    is_known: bool,
+    last_contact: Option<Time>,
+    /// Its API, where there is one.
+    api: Option<ApiPoller>,
+}
+
+#[derive(Default)]
+struct ApiPoller {
+    poll: Poll,
+    /// The node does not count as empty before a poll shows it that began then or later; by the boot clock.
+    verify_since: Option<Duration>,
+    problem: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Poll {
+    #[default]
+    Idle,
+    InFlight,
+    /// Another follows: the one in flight may have begun too early.
+    InFlightThenAgain,
+}
+
+impl SyncState {
+    /// Creates the state of a start. A node that starts closed does not count as empty before Sora has been polled.
+    pub(crate) fn new(
+        settings: &Settings,
+        started: Timestamp,
+        untracked: Option<UntrackedIncarnations>,
+        starts_closed: bool,
+    ) -> Self {
+        let poller = || ApiPoller {
+            verify_since: starts_closed.then_some(started.boot),
+            ..ApiPoller::default()
+        };
+        let sora = match settings.sora.feed {
+            SoraFeed::None => None,
+            feed @ (SoraFeed::Webhooks | SoraFeed::WebhooksAndApi) => Some(SoraSource {
+                is_known: settings.assume_complete,
+                last_contact: None,
+                api: (feed == SoraFeed::WebhooksAndApi).then(poller),
+            }),
+        };
+        Self {
+            node_name: settings.node_name.clone(),
+            storage: settings.storage.state,
+            started,
+            socket: settings.assume_complete || sora.is_some(),
+            socket_contact: None,
+            sora,
+            untracked,
+        }
+    }
+
+    /// Has Sora polled at once after the start.
+    pub(crate) fn start_polls(&self, timers: &mut Timers) {
+        if self.has_api() {
+            timers.set(Timer::Poll, self.started.boot);
+        }
+    }
+
+    /// Notes that a client of the control socket reported a connection.
+    pub(crate) const fn on_socket_contact(&mut self, now: Time) {
+        self.socket_contact = Some(now);
+    }
+
+    /// Notes that Sora reported something.
+    pub(crate) const fn on_sora_contact(&mut self, now: Time) {
+        if let Some(sora) = &mut self.sora {
+            sora.last_contact = Some(now);
+        }
+    }
+
+    /// Earlier incarnations whose sessions are not known to have ended.
+    pub(crate) const fn untracked(&self) -> Option<&UntrackedIncarnations> {
+        self.untracked.as_ref()
+    }
+
+    pub(crate) fn set_untracked(&mut self, untracked: Option<UntrackedIncarnations>) {
+        self.untracked = untracked;
+    }
+
+    /// Returns whether Sora's API can be polled.
+    pub(crate) fn has_api(&self) -> bool {
+        self.poller().is_some()
+    }
+
+    /// Returns whether a Sora feeds the gate.
+    pub(crate) const fn has_sora(&self) -> bool {
+        self.sora.is_some()
+    }
+
+    /// Returns whether every session has been reported at some time since the start.
+    pub(crate) fn is_known(&self) -> bool {
+        self.is_reported() && self.untracked.is_none()
+    }
+
+    /// Returns whether each source has reported everything.
+    fn is_reported(&self) -> bool {
+        self.socket && self.sora.as_ref().is_none_or(|sora| sora.is_known)
+    }
+
+    /// Returns whether every session is known, or may be at any moment, when a poll of Sora or a read of etcd ends.
+    pub(crate) fn is_synced_soon(&self) -> bool {
+        let is_polled = self.poller().is_some_and(|api| api.problem.is_none());
+        let is_being_read = self.untracked == Some(UntrackedIncarnations::Unread);
+        self.is_known() || (self.socket && is_polled) || (self.is_reported() && is_being_read)
+    }
+
+    /// Returns whether only an operator or a client can make the session list complete.
+    pub(crate) fn needs_report_or_purge(&self) -> bool {
+        matches!(self.untracked, Some(UntrackedIncarnations::Own { .. })) && !self.has_api()
+    }
+
+    /// Returns whether every session is known, and nothing is left to verify.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.is_known() && self.poller().is_none_or(|api| api.verify_since.is_none())
+    }
+
+    fn poller(&self) -> Option<&ApiPoller> {
+        self.sora.as_ref().and_then(|sora| sora.api.as_ref())
+    }
+
+    fn poller_mut(&mut self) -> Option<&mut ApiPoller> {
+        self.sora.as_mut().and_then(|sora| sora.api.as_mut())
+    }
+
+    /// Requires that a poll which begins from now on shows the sessions that the gate knows.
+    pub(crate) fn require_verification(&mut self, ctx: &mut Ctx) {
+        if let Some(api) = self.poller_mut() {
+            api.verify_since = Some(ctx.now.boot);
+            self.request_poll(ctx);
+        }
+    }
+
+    /// Drops that requirement: the node is open.
+    pub(crate) fn clear_verification(&mut self) {
+        if let Some(api) = self.poller_mut() {
+            api.verify_since = None;
+        }
+    }
+
+    pub(crate) fn request_poll(&mut self, ctx: &mut Ctx) {
+        let Some(api) = self.poller_mut() else {
+            return;
+        };
+        api.poll = match api.poll {
+            Poll::Idle => {
+                ctx.act(Action::Poll);
+                Poll::InFlight
+            }
+            Poll::InFlight | Poll::InFlightThenAgain => Poll::InFlightThenAgain,
+        };
+        ctx.timers.cancel(Timer::Poll);
+    }
+
+    /// Takes in that clients of the control socket have reported every connection.
+    pub(crate) const fn on_complete_report(&mut self) {
+        self.socket = true;
+    }
+
+    /// Takes in that a poll which began then has shown every connection of Sora. Returns whether it began after the start.
+    pub(crate) fn on_poll_read(&mut self, now: Time, began: Duration) -> bool {
+        self.on_sora_contact(now);
+        let is_of_this_start = began >= self.started.boot;
+        if let Some(sora) = &mut self.sora {
+            sora.is_known |= is_of_this_start;
+        }
+        is_of_this_start
+    }
+
+    /// Ends a poll that succeeded, and sets the time of the next one.
+    pub(crate) fn on_poll_succeeded(&mut self, ctx: &mut Ctx, began: Duration, is_closed: bool) {
+        if let Some(api) = self.poller_mut() {
+            api.problem = None;
+            api.verify_since = api.verify_since.filter(|since| began < *since);
+        }
+        self.end_poll(ctx, is_closed);
+    }
+
+    /// Ends a poll that failed, and sets the time of the next one.
+    pub(crate) fn on_poll_failed(&mut self, ctx: &mut Ctx, why: String) {
+        if let Some(api) = self.poller_mut() {
+            api.problem = Some(why);
+        }
+        self.end_poll(ctx, true);
+    }
+
+    fn end_poll(&mut self, ctx: &mut Ctx, is_urgent: bool) {
+        let is_urgent = is_urgent || !self.is_known();
+        let Some(api) = self.poller_mut() else {
+            return;
+        };
+        if std::mem::take(&mut api.poll) == Poll::InFlightThenAgain {
+            return self.request_poll(ctx);
+        }
+        let pause = if is_urgent {
+            POLL_PAUSE_BLOCKED
+        } else {
+            POLL_PAUSE
+        };
+        ctx.timers.set(Timer::Poll, ctx.now.boot + pause);
+    }
+
+    /// Sources of sessions, as the status shows them.
+    pub(crate) fn sources(&self) -> Vec<Source> {
+        let why = |is_incomplete: bool| match is_incomplete.then(|| self.describe_missing()) {
+            Some((reason, remedy)) => (Some(reason), remedy),
+            None => (None, None),
+        };
+        let (incomplete_reason, hint) = why(!self.is_socket_complete());
+        let mut sources = vec![Source {
+            name: "socket".to_owned(),
+            complete: self.is_socket_complete(),
+            incomplete_reason,
+            hint,
+            last_contact: self.socket_contact,
+            problem: None,
+        }];
+        if let Some(sora) = &self.sora {
+            let complete = self.is_synced();
+            let (incomplete_reason, hint) = why(!complete);
+            sources.push(Source {
+                name: "sora".to_owned(),
+                complete,
+                incomplete_reason,
+                hint,
+                last_contact: sora.last_contact,
+                problem: sora.api.as_ref().and_then(|api| api.problem.clone()),
+            });
+        }
+        sources
+    }
+
+    /// Returns whether the control socket's clients have reported everything; earlier sessions of a Sora are its own to report.
+    const fn is_socket_complete(&self) -> bool {
+        self.socket && (self.has_sora() || self.untracked.is_none())
+    }
+
+    /// Describes why not all sessions are known, and the remedy.
+    pub(crate) fn describe_missing(&self) -> (String, Option<String>) {
+        let node = &self.node_name;
+        if let Some(missing) = self.describe_untracked().filter(|_| self.is_reported()) {
+            return missing;
+        }
+        let since = match self.storage {
+            StorageState::Failed => "could not use its stored state when it started",
+            StorageState::Ok | StorageState::Memory => {
+                "was started beside an SFU that may already have had sessions"
+            }
+        };
+        let Some(sora) = &self.sora else {
+            let reason =
+                format!("soramoded on {node} has received no complete Report, and {since}");
+            return (
+                reason,
+                Some("Send a complete Report from the signalling server".to_owned()),
+            );
+        };
+        let problem = |api: &ApiPoller| {
+            api.problem
+                .as_ref()
+                .map(|problem| format!(" ({problem})"))
+                .unwrap_or_default()
+        };
+        match &sora.api {
+            None => (
+                format!(
+                    "soramoded on {node} has no --sora-api, so it cannot ask Sora for its sessions, and {since}"
+                ),
+                Some(
+                    "Restart soramoded with --sora-api; or, if it always starts before Sora, with --assume-complete"
+                        .to_owned(),
+                ),
+            ),
+            Some(api) if !sora.is_known => (
+                format!(
+                    "soramoded on {node} has had no usable answer from Sora's API{}, and {since}",
+                    problem(api)
+                ),
+                Some("Check --sora-api, and that Sora runs".to_owned()),
+            ),
+            Some(api) => (
+                format!(
+                    "Sora's API has yet to confirm the sessions of soramoded on {node}{}",
+                    problem(api)
+                ),
+                None,
+            ),
+        }
+    }
+
+    /// Describes why untracked incarnations make the session list incomplete, and the remedy.
+    fn describe_untracked(&self) -> Option<(String, Option<String>)> {
+        let node = &self.node_name;
+        let described = match self.untracked()? {
+            UntrackedIncarnations::Unread => {
+                let reason = format!(
+                    "{node} has no record of an earlier run, and has not yet read from etcd whether one owns channels"
+                );
+                let remedy =
+                    "It does so when it joins its cluster: soramode status shows what it waits for";
+                (reason, Some(remedy.to_owned()))
+            }
+            UntrackedIncarnations::Own { .. } => {
+                let reason = format!(
+                    "{node} has no record of its earlier run, which still owns channels in etcd"
+                );
+                let source = if self.has_sora() {
+                    "Make soramoded ask Sora, with --sora-api"
+                } else {
+                    "Send a complete Report from the signalling server"
+                };
+                let purge = format!(
+                    "{source}; or, once the SFU serves none of that run's clients, run: soramode nodes purge {node} --accept-risk=still-running"
+                );
+                (reason, Some(purge).filter(|_| !self.has_api()))
+            }
+        };
+        Some(described)
+    }
+}
