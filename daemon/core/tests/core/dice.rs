@@ -1,9 +1,11 @@
 //! Chance, from a seed.
 
-/// `SplitMix64`: small, and the same everywhere.
-pub(crate) struct Dice(pub(crate) u64);
+pub(crate) use self::Rng as Dice;
 
-impl Dice {
+/// `SplitMix64`: small, and the same everywhere.
+pub(crate) struct Rng(pub(crate) u64);
+
+impl Rng {
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;

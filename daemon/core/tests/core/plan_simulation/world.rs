@@ -26,7 +26,7 @@ use soramode_testkit::record_store::RecordStore;
 
 use super::guarantees::{At, Client, Guarantees};
 use super::naive::{Facts, Naive};
-use crate::dice::Dice;
+use crate::dice::Rng;
 
 const START: Time = Time::from_micros(1_795_377_600_000_000);
 pub(super) const OPS: ReplyHandle = ReplyHandle {
@@ -38,7 +38,7 @@ pub(super) struct World {
     pub(super) gate: Gate,
     pub(super) ledger: RecordStore,
     pub(super) settings: Settings,
-    pub(super) dice: Dice,
+    pub(super) dice: Rng,
     pub(super) now: Timestamp,
     pub(super) starts: u8,
     pub(super) step: u64,
@@ -57,7 +57,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
-        let mut dice = Dice(seed);
+        let mut dice = Rng(seed);
         let now = Timestamp {
             wall: START,
             boot: Duration::from_secs(1_000),
