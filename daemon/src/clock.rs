@@ -162,7 +162,7 @@ mod tests {
             .set(Some(now().boot + Duration::from_millis(5)))
             .unwrap();
         tokio::select! {
-            changed = changes.next() => panic!("{changed:?}"),
+            set = changes.next() => panic!("{set:?}"),
             fired = pause.fired() => fired.unwrap(),
         }
     }

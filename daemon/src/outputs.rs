@@ -382,7 +382,7 @@ impl Outputs {
         match answer {
             Ok(Reply::Status(status)) => self.complete_status(status),
             Ok(Reply::WaitEnded(ended)) => self.complete_status(&mut ended.status),
-            // Where each session was asked before, or there is none, the gate has called nothing.
+            // The gate has called nothing if there is no session, or if each was asked before.
             Ok(Reply::Ended(ended)) => match self.end_method() {
                 Some(via) if ended.id.is_none() => ended.via = via,
                 Some(_) => {}

@@ -124,3 +124,26 @@ fn clients_of_an_open_node_come_back() {
         .sora
         .wait_for_client_log(|log| cuts(log).len() == 10 && connected(log) == 20);
 }
+
+fn comes_back_to_a_closed_node(grace: &str) -> bool {
+    let mut beside = Beside::new(Returns::Never);
+    let process = beside.start(&["--reconnect-grace", grace]);
+    let first = beside.sora.connect("spam").unwrap();
+    let mut client = process.client();
+    client.get("ChangeMode", &json!({"mode": "block_new_session"}));
+    beside.sora.disconnect(&first);
+    let is_kept = client.status()["sessions"] == 1;
+    let is_admitted = beside.sora.connect("spam").is_ok();
+    assert_eq!(is_kept, is_admitted);
+    is_admitted
+}
+
+#[test]
+fn a_client_that_reconnects_within_the_grace_is_admitted_on_a_closed_node() {
+    assert!(comes_back_to_a_closed_node("1h"));
+}
+
+#[test]
+fn without_a_grace_it_is_rejected() {
+    assert!(!comes_back_to_a_closed_node("0s"));
+}
