@@ -285,10 +285,10 @@ impl Ownership {
         };
     }
 
-    /// Takes in that the member key was written.
+    /// Takes in that the member key was written; the late answer to an earlier order changes nothing.
     pub fn on_key_written(&mut self, incarnation: Incarnation) {
         self.incarnations.push(incarnation);
-        if self.is_key_written() {
+        if self.is_key_written() || self.key() >= Some(incarnation) {
             return;
         }
         if let (MemberState::Left, Some(previous)) = (&self.state, &mut self.previous) {

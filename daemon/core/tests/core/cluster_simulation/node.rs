@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use soramode_core::cluster::{FenceAfter, LeaseTerms, Token};
+use soramode_core::cluster::{FenceAfter, Incarnation, LeaseTerms, Token};
 use soramode_core::effect::{Action, Effects, Record};
 use soramode_core::fault::PlantedFault;
 use soramode_core::gate::Gate;
@@ -59,7 +59,9 @@ pub(super) struct Node {
     owned: BTreeMap<ChannelId, Token>,
     /// Sora's connections that are admitted and have not come yet, each with its channel.
     pending: BTreeMap<ConnectionId, ChannelId>,
-    /// When the newest read was sent that showed the node's own key, by its boot clock.
+    /// The incarnation that it has stored: a key of a later one confirms nothing until its claims are written anew.
+    member: Option<Incarnation>,
+    /// When the newest read was sent that showed the key of that incarnation, by its boot clock.
     confirmed: Option<Duration>,
 }
 
@@ -88,6 +90,7 @@ impl Node {
             unanswered: BTreeSet::new(),
             owned: BTreeMap::new(),
             pending: BTreeMap::new(),
+            member: None,
             confirmed: None,
         }
     }
@@ -148,11 +151,12 @@ impl Node {
                     .retain(|reply_to| reply_to.socket != *socket);
                 self.sockets.retain(|other| other != socket);
             }
-            Input::Etcd(EtcdResponse::MembersRead(view)) if view.own.is_some() => {
-                self.confirmed = self.confirmed.max(Some(view.sent));
-            }
             _ => {}
         }
+        let read = match &input {
+            Input::Etcd(EtcdResponse::MembersRead(view)) => view.own.zip(Some(view.sent)),
+            _ => None,
+        };
         let gate = self.gate.as_mut().unwrap();
         let effects = gate.step(timestamp, input);
         gate.check().unwrap();
@@ -163,6 +167,7 @@ impl Node {
                     let before = self.owned.insert(channel_id.clone(), *token);
                     assert!(before < Some(*token), "a token of {channel_id:?} goes back");
                 }
+                Record::Member(member) => self.member = member.map(|member| member.incarnation),
                 Record::Unclaimed(channel_id) => {
                     self.owned.remove(channel_id);
                 }
@@ -179,6 +184,9 @@ impl Node {
                 }
                 _ => {}
             }
+        }
+        if let Some((_, sent)) = read.filter(|(own, _)| self.member == Some(*own)) {
+            self.confirmed = self.confirmed.max(Some(sent));
         }
         effects
     }
