@@ -88,7 +88,7 @@ fn params(method: Method) -> Value {
         Method::Connect => json!({"channel_id": "a", "connection_id": "1"}),
         Method::Report => json!({"connections": []}),
         Method::Disconnect => json!({"connection_id": "1"}),
-        Method::End => json!({"channel_id": "gone"}),
+        Method::End | Method::Announce => json!({"channel_id": "gone"}),
         Method::Explain => json!({"channel_id": "a"}),
         Method::PurgeClusterNode => json!({"node_name": "n", "accept_risk": "still-running"}),
         Method::ResendDelivery | Method::Acknowledge => json!({"id": 1}),
@@ -98,7 +98,6 @@ fn params(method: Method) -> Value {
             "steps": [{"do": "mode", "at_seconds": 0, "mode": "block_new_session"}],
         }),
         Method::CancelPlan => json!({"id": "none"}),
-        Method::Announce => json!({"channel_id": "gone"}),
         Method::Wait => json!({"for": "mode", "mode": "normal", "timeout_seconds": 0}),
         Method::GetMode
         | Method::GetStatus

@@ -58,15 +58,14 @@ impl Plans {
 }
 
 /// Returns the reason why a plan asks for no session although it has begun to end them.
-const fn hold_of_ending_state(is_storage_failed: bool, is_complete: bool) -> Option<PlanHold> {
-    match (is_storage_failed, is_complete) {
-        (true, _) => Some(PlanHold::StorageFailed),
-        (false, false) => Some(PlanHold::SessionsIncomplete),
-        (false, true) => None,
-    }
-}
-
 fn hold_of_ending(view: &View<'_>, plan: &StoredPlan) -> Option<PlanHold> {
-    let hold = hold_of_ending_state(view.is_storage_failed, view.is_complete);
-    hold.filter(|_| plan.is_ending())
+    if !plan.is_ending() {
+        None
+    } else if view.is_storage_failed {
+        Some(PlanHold::StorageFailed)
+    } else if view.is_complete {
+        None
+    } else {
+        Some(PlanHold::SessionsIncomplete)
+    }
 }

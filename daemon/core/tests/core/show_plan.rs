@@ -23,7 +23,7 @@ impl Show {
         self.time(Time::from_micros(moment.wall.as_micros()))
     }
 
-    pub(crate) fn step(&self, step: &PlanStep) -> String {
+    fn step(step: &PlanStep) -> String {
         let more = match step {
             PlanStep::Mode { mode, .. } => {
                 format!(" {}", soramode_protocol::mode::Mode::from(*mode))
@@ -104,7 +104,7 @@ impl Show {
         match kind {
             EventKind::PlanCreated(it) => {
                 let id = self.numbered("plan", it.plan_id.as_str());
-                let steps: Vec<String> = it.steps.iter().map(|step| self.step(step)).collect();
+                let steps: Vec<String> = it.steps.iter().map(Self::step).collect();
                 let replaces = it
                     .replaces
                     .as_ref()
@@ -127,7 +127,7 @@ impl Show {
                     " {}, step {}: {}{}",
                     self.numbered("plan", it.plan_id.as_str()),
                     it.step,
-                    self.step(&it.done),
+                    Self::step(&it.done),
                     tail(", late by s ", late.as_ref())
                 )
             }
@@ -272,7 +272,7 @@ impl Show {
         let id = self.numbered("plan", plan.id.as_str());
         let next = plan
             .next_step()
-            .map(|next| format!("{} {}", self.step(&next.step), self.time(next.due_at)));
+            .map(|next| format!("{} {}", Self::step(&next.step), self.time(next.due_at)));
         let announced = plan
             .announced
             .map(|it| format!("{} of {}, failed {}", it.told, it.channels, it.failed));

@@ -8,9 +8,11 @@ use soramode_protocol::event::EventKind;
 use soramode_protocol::id::{AnnouncementId, PlanId};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::plan::{Plan, PlanOutcome, PlanState, PlanStep, StartPlan};
+use soramode_protocol::time::Time;
 
 /// Facts of a step of the gate, apart from the plan.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Facts {
     /// An operator set `normal`, and it was not refused.
     pub(super) operator_opened: bool,
@@ -61,7 +63,7 @@ impl Naive {
         let first = start.steps.first().map_or(0, seconds);
         let at = start
             .at
-            .map_or(now.wall.as_micros() - first, |at| at.as_micros());
+            .map_or(now.wall.as_micros() - first, Time::as_micros);
         Self {
             id,
             due: start.steps.iter().map(|step| at + seconds(step)).collect(),
@@ -248,7 +250,7 @@ impl Naive {
     pub(super) fn compare(&self, now: Timestamp, mode: Mode, plan: &Plan) -> Result<(), String> {
         let done = plan.steps.iter().filter(|step| step.done_at.is_some());
         let due = plan.steps.iter().skip(self.done).map(|step| step.due_at);
-        let due: Vec<i64> = due.map(soramode_protocol::time::Time::as_micros).collect();
+        let due: Vec<i64> = due.map(Time::as_micros).collect();
         let shift = if self.is_by_wall { 0 } else { offset(now) };
         let expected: Vec<i64> = self.due[self.done..].iter().map(|it| it + shift).collect();
         let is_same = plan.id == self.id

@@ -5,7 +5,6 @@ use std::time::Duration;
 use soramode_core::effect::Action;
 use soramode_core::input::{HostState, Input};
 use soramode_core::snapshot::SoraAdmission;
-use soramode_protocol::announce::Announce;
 use soramode_protocol::end::End;
 use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
 use soramode_protocol::plan::{CancelPlan, EndRate, PlanStep, RISK_OF_END, StartPlan};
@@ -177,10 +176,7 @@ impl World {
     pub(super) fn end_or_announce(&mut self) -> Result<(), String> {
         if self.rng.one_in(2) {
             return self
-                .request(
-                    GateRequest::Announce(Box::new(Announce::default())),
-                    Facts::default(),
-                )
+                .request(GateRequest::Announce(Box::default()), Facts::default())
                 .map(drop);
         }
         self.input(Input::Tick, Facts::default())?;

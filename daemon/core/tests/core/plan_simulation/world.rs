@@ -369,7 +369,7 @@ impl World {
 
     /// The SFU answers the oldest call, or another one.
     fn answer_call(&mut self) -> Result<(), String> {
-        for _ in 0..1 + self.rng.below(4) {
+        for _ in 0..=self.rng.below(4) {
             if self.calls.is_empty() {
                 return Ok(());
             }

@@ -100,15 +100,15 @@ fn rate(text: &str) -> Result<EndRate, Problem> {
 
 fn step(word: &str) -> Result<PlanStep, Problem> {
     let (action, rest) = word.split_once('@').ok_or("a step is action@time")?;
-    let (at, more) = match rest.split_once(':') {
-        Some((at, more)) => (at, Some(more)),
+    let (at, detail) = match rest.split_once(':') {
+        Some((at, detail)) => (at, Some(detail)),
         None => (rest, None),
     };
     let at_seconds = signed_seconds(at)?;
     Ok(match action {
         "unready" => PlanStep::Unready { at_seconds },
         "mode" => {
-            let mode: Mode = more
+            let mode: Mode = detail
                 .unwrap_or("block_new_session")
                 .parse()
                 .map_err(|_| format!("{word}: no mode"))?;
@@ -119,12 +119,12 @@ fn step(word: &str) -> Result<PlanStep, Problem> {
         }
         "announce" => PlanStep::Announce {
             at_seconds,
-            text: more.map(str::to_owned),
+            text: detail.map(str::to_owned),
             data: None,
         },
         "end" => PlanStep::End {
             at_seconds,
-            per_minute: more.map(rate).transpose()?,
+            per_minute: detail.map(rate).transpose()?,
         },
         other => return Err(format!("{other} is no action")),
     })
