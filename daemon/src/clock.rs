@@ -84,6 +84,9 @@ impl BootTimer {
     }
 }
 
+/// The wall clock of a time far ahead, in 2106. Libraries that simulate another time calculate with it in nanoseconds, which must not overflow.
+const FAR_AHEAD: Duration = Duration::from_secs(1 << 32);
+
 /// Changes of the wall clock by anything but the passing of time, such as `date -s` or a step of NTP. Waiting costs nothing.
 #[derive(Debug)]
 pub struct ClockChanges(AsyncFd<OwnedFd>);
@@ -95,10 +98,10 @@ impl ClockChanges {
             TimerfdClockId::Realtime,
             TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
         )?;
-        // A timer that never fires. The kernel cancels it when the clock is set.
+        // A timer that does not fire. The kernel cancels it when the clock is set.
         let never = Itimerspec {
             it_interval: timespec(Duration::ZERO),
-            it_value: timespec(Duration::MAX),
+            it_value: timespec(FAR_AHEAD),
         };
         let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
         timerfd_settime(&timer, flags, &never)?;

@@ -18,7 +18,7 @@ pub(crate) enum Timer {
     Pending(ConnectionSlot),
     /// A socket has been closed for the grace time.
     Grace(SocketId),
-    /// A session has been empty for the linger.
+    /// No client has come back to a session in the reconnect grace.
     Linger(SessionSlot),
     /// The SFU is ordered again to end sessions that have not ended.
     Fence(u64),
