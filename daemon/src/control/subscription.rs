@@ -25,8 +25,8 @@ use crate::terminator::{SessionTerminator, Termination};
 /// Maximum number of events per turn, after which other clients are served.
 pub(super) const TURN_EVENTS: usize = 64;
 
-/// Maximum number of events per read from the disk, which runs in a thread of its own. Where that shares
-/// a core with the runtime, 256 held it up for 5 ms.
+/// Maximum number of events per read from the disk, which runs in a thread of its own. On one core
+/// with the runtime, 256 held that up for 5 ms.
 const ARCHIVE_EVENTS: usize = 64;
 
 /// Time in which events gather for a client that was just served, so that many clients and many

@@ -193,8 +193,8 @@ impl ClusterMember {
         self.set_membership_timer(ctx);
     }
 
-    /// Sets the timer to the lease's next deadline. A timer that has fired is set anew, also where the membership is as it was: a node
-    /// whose etcd is refused is isolated before its lease is.
+    /// Sets the timer to the lease's next deadline. A timer that has fired is set anew, also if the membership is as it was: a node
+    /// that refuses its etcd is isolated before its lease is.
     pub(crate) fn set_membership_timer(&self, ctx: &mut Ctx) {
         let lease = self.ownership.lease();
         match lease.and_then(|lease| lease.next_deadline(ctx.now.boot)) {

@@ -342,13 +342,8 @@ impl Ownership {
         reply: &Reply,
         node: &NodeName,
     ) {
-        let is_purged = |it: &Incarnation| self.departures.is_purged(*it);
-        let claimed_by = match reply {
-            Reply::Refused(found) => found.claim.as_ref().map(|claim| claim.incarnation),
-            Reply::Won(_) => None,
-        };
-        let mut purgeable = self.incarnations.iter().chain(&claimed_by);
-        let own = Some(node).filter(|_| !purgeable.any(is_purged));
+        let mut purgeable = self.incarnations.iter().chain(reply.claimed_by());
+        let own = Some(node).filter(|_| !purgeable.any(|it| self.departures.is_purged(*it)));
         let migrated = match &mut self.state {
             MemberState::Migrating(migration) if migration.next() == by => {
                 migration.answered(channel, reply, own)
