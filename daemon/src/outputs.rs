@@ -33,6 +33,7 @@ use crate::health::Health;
 use crate::log;
 use crate::metrics::Metrics;
 use crate::mirror::{MirrorHandle, MirroredAnswer};
+use crate::rate_limit::log_limited;
 use crate::store::LogSize;
 use crate::terminator::SessionTerminator;
 use crate::webhook::{ReceiverCommand, Webhooks};
@@ -188,7 +189,7 @@ impl Outputs {
                         .send(attempt.place, ReceiverCommand::Send(attempt));
                 }
                 Action::Bug(what) => {
-                    tracing::error!("a bug in soramoded: {what}; it goes on");
+                    log_limited!(error, "a bug in soramoded: {what}; it goes on");
                     self.deps.metrics.bug();
                     self.deps.health.note_bug(what);
                 }

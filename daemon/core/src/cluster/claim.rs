@@ -38,6 +38,16 @@ pub enum Reply {
     Refused(Found),
 }
 
+impl Reply {
+    /// Returns the incarnation that holds the claim, if another claim was there.
+    pub fn claimed_by(&self) -> Option<&Incarnation> {
+        match self {
+            Self::Won(_) => None,
+            Self::Refused(found) => found.claim.as_ref().map(|claim| &claim.incarnation),
+        }
+    }
+}
+
 /// What stood there where a comparison failed: read in the same transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Found {

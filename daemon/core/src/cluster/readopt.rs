@@ -54,7 +54,8 @@ impl Readoption {
         self.left.iter().map(|(channel, token)| (channel, *token))
     }
 
-    /// The transaction for a channel was answered. `own` is the node's name, unless an operator has purged an incarnation of it.
+    /// The transaction for a channel was answered. `own` is the node's name, unless an operator has purged an incarnation of
+    /// it, or the one that the claim is of.
     ///
     /// A claim that nobody may take over changes by its node alone. Where it has another token, the node's daemon wrote it under a key that
     /// was lost, and ended before it stored that.

@@ -58,7 +58,7 @@ pub enum EtcdRequest {
     },
     /// Read or write the claim on a channel.
     Claim {
-        /// The incarnation.
+        /// The channel.
         channel_id: ChannelId,
         /// The incarnation that requests it: every transaction that writes compares it.
         by: Incarnation,
@@ -67,7 +67,7 @@ pub enum EtcdRequest {
     },
     /// Read the claim on a channel, for `Explain`.
     FindClaim {
-        /// The incarnation.
+        /// The channel.
         channel_id: ChannelId,
         /// The incarnation that requests it.
         by: Incarnation,
@@ -78,14 +78,14 @@ pub enum EtcdRequest {
     MigrateClaims {
         /// The incarnation that requests it.
         by: Incarnation,
-        /// The incarnation.
+        /// The claims, each with its token.
         claims: Vec<(ChannelId, Token)>,
     },
     /// Publish the mode to the other nodes.
     Publish {
         /// The incarnation that requests it.
         by: Incarnation,
-        /// The incarnation.
+        /// The mode.
         mode: Mode,
     },
     /// Publish the load to the other nodes.

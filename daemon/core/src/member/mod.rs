@@ -209,7 +209,9 @@ impl ClusterMember {
         self.set_membership_timer(ctx);
     }
 
-    fn set_membership_timer(&self, ctx: &mut Ctx) {
+    /// Sets the timer to the lease's next deadline. A timer that has fired is set anew, also if the membership is as it was: a node
+    /// that refuses its etcd is isolated before its lease is.
+    pub(crate) fn set_membership_timer(&self, ctx: &mut Ctx) {
         let lease = self.ownership.lease();
         match lease.and_then(|lease| lease.next_deadline(ctx.now.boot)) {
             Some(at) => ctx.timers.set(Timer::Membership, at),

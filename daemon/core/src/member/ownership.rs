@@ -342,8 +342,8 @@ impl Ownership {
         reply: &Reply,
         node: &NodeName,
     ) {
-        let is_purged = |it: &Incarnation| self.departures.is_purged(*it);
-        let own = Some(node).filter(|_| !self.incarnations.iter().any(is_purged));
+        let mut purgeable = self.incarnations.iter().chain(reply.claimed_by());
+        let own = Some(node).filter(|_| !purgeable.any(|it| self.departures.is_purged(*it)));
         let migrated = match &mut self.state {
             MemberState::Migrating(migration) if migration.next() == by => {
                 migration.answered(channel, reply, own)

@@ -222,6 +222,7 @@ impl Node {
                 Timer::Membership => {
                     if let Some((member, view)) = self.cluster() {
                         member.check_lease(ctx, view);
+                        member.set_membership_timer(ctx);
                     }
                 }
                 Timer::Fence(id) => {
