@@ -50,13 +50,6 @@ struct PendingWait {
     ended_before: u64,
 }
 
-impl PendingWait {
-    /// Time for which the condition must hold, if any.
-    fn settle_time(&self) -> Option<Duration> {
-        settle_time(&self.wait)
-    }
-}
-
 #[derive(Default)]
 pub(crate) struct Waits {
     pending: BTreeMap<WaitId, PendingWait>,
@@ -170,7 +163,7 @@ impl Waits {
         let pending = self.pending.get(&id)?;
         let wait = &pending.wait;
         let holds = holds(wait, view);
-        let settle_time = pending.settle_time();
+        let settle_time = settle_time(wait);
         if is_superseded(wait, view) {
             return Some(WaitEnd::Outcome(Outcome::Superseded));
         }
@@ -288,6 +281,7 @@ fn is_superseded(wait: &Wait, view: &View) -> bool {
     }
 }
 
+/// Returns the time for which the condition must hold, if any.
 fn settle_time(wait: &Wait) -> Option<Duration> {
     wait.settle_seconds
         .map(duration)
