@@ -246,7 +246,7 @@ const PRIVATE: &[&str] = &[
 const WORDS_MAX: &[(&str, [usize; 3])] = &[
     ("shared/", [0, 3, 0]),
     ("daemon/src/", [0, 3, 0]),
-    ("daemon/core/", [67, 55, 75]),
+    ("daemon/core/", [61, 55, 75]),
     ("daemon/tests/", [0, 4, 0]),
     ("daemon/testkit/", [0, 0, 0]),
     ("daemon/examples/", [1, 0, 0]),

@@ -161,9 +161,14 @@ impl Health {
 
     fn bug_warning(&self) -> Option<String> {
         let (count, last) = *lock(&self.bugs);
-        (count > 0).then(|| {
-            format!("soramoded has found {count} bugs in itself, the last: {last}. It goes on; report this, with the log")
-        })
+        let found = match count {
+            0 => return None,
+            1 => "a bug in itself".to_owned(),
+            _ => format!("{count} bugs in itself, the last"),
+        };
+        Some(format!(
+            "soramoded has found {found}: {last}. It goes on; report this, with the log"
+        ))
     }
 
     /// Notes a reload, with its problem if it failed.

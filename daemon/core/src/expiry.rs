@@ -10,7 +10,7 @@ use crate::effect::Record;
 use crate::handles::Timestamp;
 use crate::timers::{Timer, Timers};
 
-/// How long after a restart of the machine the mode does not end by itself: the wall clock may be wrong before a time server has set it.
+/// Time after a restart of the machine in which the mode does not end by itself: the wall clock may be wrong until a time server has set it.
 const CLOCK_SETTLES: Duration = Duration::from_mins(1);
 
 /// Time between two reads of the wall clock, where the expiry goes by it: it may be set meanwhile.
@@ -19,7 +19,7 @@ const CLOCK_READ_PAUSE: Duration = Duration::from_mins(1);
 /// The difference from which on the wall clock has been set, and does not merely run a little faster.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
 
-/// How the mode's expiry is measured. The timer [`Timer::Expiry`] holds its next deadline.
+/// Measure of the mode's expiry. The timer [`Timer::Expiry`] holds its next deadline.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expiry {
     started: Timestamp,

@@ -94,7 +94,7 @@ impl Webhook {
 /// Settings of the Sora that feeds the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoraSettings {
-    /// How Sora feeds the gate.
+    /// Sources of its reports.
     pub feed: SoraFeed,
     /// Admission of its clients.
     pub admission: SoraAdmission,

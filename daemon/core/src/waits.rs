@@ -66,13 +66,6 @@ struct PendingWait {
     stops_before: u64,
 }
 
-impl PendingWait {
-    /// Time for which the condition must hold, if any.
-    fn settle_time(&self) -> Option<Duration> {
-        settle_time(&self.wait)
-    }
-}
-
 #[derive(Default)]
 pub(crate) struct Waits {
     pending: BTreeMap<WaitId, PendingWait>,
@@ -196,7 +189,7 @@ impl Waits {
         let pending = self.pending.get(&id)?;
         let wait = &pending.wait;
         let holds = holds(wait, view, plans);
-        let settle_time = pending.settle_time();
+        let settle_time = settle_time(wait);
         if is_superseded(wait, view, plans, pending.stops_before) {
             return Some(WaitEnd::Outcome(Outcome::Superseded));
         }
@@ -338,6 +331,7 @@ fn is_superseded(wait: &Wait, view: &View, plans: &Plans, stops_before: u64) -> 
     }
 }
 
+/// Returns the time for which the condition must hold, if any.
 fn settle_time(wait: &Wait) -> Option<Duration> {
     wait.settle_seconds
         .map(duration)

@@ -1,4 +1,4 @@
-//! How far the node is in its cluster.
+//! State of the node's member key.
 
 use crate::cluster::Incarnation;
 use crate::cluster::readopt::Readoption;

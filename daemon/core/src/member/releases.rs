@@ -44,7 +44,7 @@ impl Releases {
         outcome: &Result<(), String>,
     ) {
         if !self.sent.remove(&claim) {
-            // Of an earlier history.
+            // The claim was made in an earlier history.
             return;
         }
         if outcome.is_err() {

@@ -66,7 +66,7 @@ impl Waiter {
     }
 }
 
-/// What the cluster says of a channel, for a new connection.
+/// Answer of the cluster about a channel, for a new connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ruling {
     /// It is this node's: the node's own table has the answer.

@@ -28,7 +28,7 @@ impl Hashing {
     }
 }
 
-/// Ks by the hash of an id.
+/// Slots by the hash of an id; `K` is their type.
 pub(crate) struct Index<K> {
     shards: Vec<HashTable<K>>,
 }
