@@ -100,9 +100,9 @@ impl Node {
         }
     }
 
-    /// Sora's list shows no session that nobody is in: one that stays empty has lost its `session.destroyed`.
+    /// Ends sessions without a client, which Sora's list does not show: one that stays empty has lost its `session.destroyed`. One that Sora
+    /// was asked to end is over as soon as it is empty.
     fn end_empty(&mut self, ctx: &mut Ctx, began: Duration) {
-        let max_linger = self.settings.sora.session_max_linger;
         let slots: Vec<SessionSlot> = self.sessions.by_age(None).collect();
         for slot in slots {
             let Some(row) = self.sessions.session_mut(slot) else {
@@ -112,6 +112,11 @@ impl Node {
                 continue;
             }
             let empty_since = row.empty_since.get_or_insert(Moment::at(began)).boot();
+            let max_linger = if self.plans.is_ending(slot) {
+                Duration::ZERO
+            } else {
+                self.settings.sora.session_max_linger
+            };
             if began.saturating_sub(empty_since) >= max_linger {
                 row.last_end = EndReason::Reconciled;
                 self.destroy_session(ctx, slot);
