@@ -3,6 +3,8 @@
 //! No I/O by default. Ids and limits are checked while a line is parsed, so parsed values can be
 //! relied on. The feature `codec` adds the line codec and an async client, the feature `sora-api` a
 //! client of Sora's HTTP API.
+//!
+//! This is the client library for Rust: `client::Client` with the feature `codec`. Those for Python and Node.js are in `clients/`.
 
 pub mod access;
 pub mod announce;

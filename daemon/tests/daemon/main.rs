@@ -14,6 +14,7 @@
 mod absent_address;
 mod access;
 mod attack;
+mod client_libraries;
 mod client_limit;
 mod corpus;
 mod events;
