@@ -26,10 +26,12 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{self, BootTimer};
-use crate::outputs::{Caller, HTTP_CLIENT, OutputDeps, Outputs, Response};
+use crate::outputs::{Caller, OutputDeps, Outputs, Response};
 use crate::webhook::Webhooks;
 
-pub(crate) use handles::{Connected, LateAnswer, PendingAnswer, WeakEngine, WriteFailure};
+pub(crate) use handles::{
+    Connected, LateAnswer, PendingAnswer, Refusal, Stopped, WeakEngine, WriteFailure,
+};
 
 /// A request with the number that its response will have.
 pub(crate) type SerialRequest = (u64, GateRequest);
@@ -67,19 +69,6 @@ struct State {
     last_serial: u64,
     responses: Vec<Response>,
     is_closed: bool,
-}
-
-/// The engine takes no input any more: the daemon stops, or a step has panicked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stopped;
-
-/// Why Sora's input is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// The daemon is stopping.
-    Stopped,
-    /// The limit of records that wait for the disk is reached.
-    Full,
 }
 
 impl Engine {
@@ -148,7 +137,11 @@ impl Engine {
     /// Decides a request that came over HTTP, once there is room for it, and waits for its answer.
     pub(crate) async fn ask_one(&self, actor: Arc<str>, request: GateRequest) -> Answer {
         self.room().await;
-        self.decide(|state, now, reply_to, caller| {
+        let socket = match request {
+            GateRequest::Report(_) => SocketId::HTTP_REPORT,
+            _ => SocketId::HTTP,
+        };
+        self.decide(socket, |state, now, reply_to, caller| {
             state.request(now, (reply_to, actor, request), caller);
         })
         .answer()
@@ -157,11 +150,13 @@ impl Engine {
 
     /// Decides on a client of Sora's. `input` makes the question from the handle that the answer goes to.
     pub(crate) fn admit(&self, input: impl FnOnce(ReplyHandle) -> SoraInput) -> PendingAnswer {
-        self.decide(|state, now, reply_to, caller| match state.full() {
-            Some(refusal) => caller
-                .responses
-                .push(Response::Answer(reply_to.serial, Err(refusal))),
-            None => state.step(now, Input::Sora(input(reply_to))),
+        self.decide(SocketId::HTTP, |state, now, reply_to, caller| {
+            match state.full() {
+                Some(refusal) => caller
+                    .responses
+                    .push(Response::Answer(reply_to.serial, Err(refusal))),
+                None => state.step(now, Input::Sora(input(reply_to))),
+            }
         })
     }
 
@@ -253,11 +248,12 @@ impl Engine {
 
     fn decide(
         &self,
+        socket: SocketId,
         step: impl FnOnce(&mut State, Timestamp, ReplyHandle, &mut Caller<'_>),
     ) -> PendingAnswer {
         let decided = self.with(|state, now| {
             state.last_serial += 1;
-            let (socket, serial) = (HTTP_CLIENT, state.last_serial);
+            let serial = state.last_serial;
             let mut responses = mem::take(&mut state.responses);
             let mut caller = Caller {
                 socket,

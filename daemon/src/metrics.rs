@@ -184,7 +184,7 @@ impl Metrics {
             api_calls: counters(
                 &registry,
                 "api_calls_total",
-                "Calls of Sora's API, by operation and HTTP status.",
+                "Calls of the API, by operation and HTTP status.",
                 &["operation", "status"],
             )?,
             webhooks,

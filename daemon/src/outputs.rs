@@ -38,9 +38,6 @@ use crate::store::LogSize;
 use crate::terminator::SessionTerminator;
 use crate::webhook::{ReceiverCommand, Webhooks};
 
-/// Stands for all HTTP requests. Clients of the control socket are counted from 1.
-pub(crate) const HTTP_CLIENT: SocketId = SocketId(0);
-
 /// Effects kept allocated from batch to batch.
 const KEPT_EFFECTS: usize = 4_096;
 
@@ -217,7 +214,7 @@ impl Outputs {
             && reply_to.serial >= caller.first_serial
         {
             caller.responses.push(response);
-        } else if reply_to.socket == HTTP_CLIENT {
+        } else if reply_to.socket.is_http() {
             if let Response::Answer(serial, answer) = response
                 && let Some(sender) = self.late.remove(&serial)
             {

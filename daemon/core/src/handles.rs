@@ -18,8 +18,19 @@ pub struct Timestamp {
 pub struct SocketId(pub u64);
 
 impl SocketId {
+    /// Stands for all HTTP requests but reports. Clients of the control socket are counted from 1.
+    pub const HTTP: Self = Self(0);
+
     /// Stands for the sockets of before the start, which are closed.
     pub const BEFORE_START: Self = Self(u64::MAX);
+
+    /// Stands for the report over HTTP that is in progress: at most one at a time, and closed after each. No connection ends with it.
+    pub const HTTP_REPORT: Self = Self(u64::MAX - 1);
+
+    /// Returns whether it stands for HTTP requests.
+    pub fn is_http(self) -> bool {
+        self == Self::HTTP || self == Self::HTTP_REPORT
+    }
 }
 
 /// The request that an answer is for: the `serial`-th of a socket.

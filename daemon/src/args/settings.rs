@@ -143,7 +143,7 @@ pub struct Settings {
 
     /// Serve Sora's HTTP API on this ADDRESS:PORT or unix:PATH; can be given several times
     ///
-    /// soramoded answers GetMode, ChangeMode and its own targets; with --sora-api it forwards all other requests to Sora.
+    /// soramoded answers GetMode, ChangeMode, its own targets and POST /v1/ (soramode-protocol(7)); with --sora-api it forwards all other requests to Sora.
     /// `soramode --api-url` uses this listener. Without --http-token-file every user of this machine can change the mode through a loopback address; other addresses require
     /// the file. On a Unix socket only root, the daemon's own user and the operator group can change it, as on the control socket.
     #[arg(

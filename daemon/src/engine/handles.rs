@@ -1,4 +1,5 @@
-//! Types that callers of the engine hold: pending answers, a client's entry in it, a reference that does not keep it alive, and why a write failed.
+//! Types that callers of the engine hold: pending answers, a client's entry in it, a reference that does not keep it alive, and why input
+//! is not taken or a write failed.
 
 use std::sync::Weak;
 
@@ -9,6 +10,19 @@ use soramode_protocol::reply::Answer;
 use tokio::sync::oneshot;
 
 use super::{Engine, Shared, stopped};
+
+/// The engine takes no input any more: the daemon stops, or a step has panicked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stopped;
+
+/// Why Sora's input is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The daemon is stopping.
+    Stopped,
+    /// The limit of records that wait for the disk is reached.
+    Full,
+}
 
 /// Why a write failed.
 #[derive(Debug)]

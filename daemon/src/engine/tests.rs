@@ -88,7 +88,7 @@ fn is_ready(answer: &PendingAnswer) -> bool {
 
 /// Makes a request, and waits for nothing.
 pub(crate) fn request(engine: &Engine, request: GateRequest) -> PendingAnswer {
-    engine.decide(|state, now, reply_to, caller| {
+    engine.decide(SocketId::HTTP, |state, now, reply_to, caller| {
         state.request(now, (reply_to, "test".into(), request), caller);
     })
 }

@@ -18,12 +18,11 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Timeout of a request body.
 pub const BODY_TIME: Duration = Duration::from_secs(10);
 
-/// The largest body of a request that is passed on to Sora, in bytes: Sora takes no more.
-pub const PASSED_BODY_BYTES_MAX: usize = 8_000_000;
+/// The largest body of a call that is forwarded to Sora, which takes no more, or of a report, in bytes.
+pub const LARGE_BODY_BYTES_MAX: usize = 8_000_000;
 
-/// Memory for all bodies that are forwarded to Sora, in addition to [`BODY_BYTES_MAX`] for each, in
-/// KiB.
-pub const PASSED_BODIES_KIB_MAX: u32 = 64 * 1024;
+/// Memory for all such bodies, in addition to [`BODY_BYTES_MAX`] for each, in KiB.
+pub const LARGE_BODIES_KIB_MAX: u32 = 64 * 1024;
 
 /// Timeout of a body with more than [`BODY_BYTES_MAX`].
 const LARGE_BODY_TIME: Duration = Duration::from_mins(1);
@@ -90,15 +89,15 @@ impl RequestBody {
         read
     }
 
-    /// Reads a body that is passed on: one as large as Sora takes, while there is room for it.
-    pub(crate) async fn read_passed(self, room: &Room) -> Result<(Bytes, Held), BodyProblem> {
+    /// Reads a body of at most [`LARGE_BODY_BYTES_MAX`], while there is room for it.
+    pub(crate) async fn read_large(self, room: &Room) -> Result<(Bytes, Held), BodyProblem> {
         let Self { incoming, permit } = self;
         let is_large = incoming
             .size_hint()
             .upper()
             .is_none_or(|bytes| bytes > BODY_BYTES_MAX as u64);
         let time = if is_large { LARGE_BODY_TIME } else { BODY_TIME };
-        let read = tokio::time::timeout(time, read_large(incoming, room))
+        let read = tokio::time::timeout(time, collect_large(incoming, room))
             .await
             .unwrap_or(Err(BodyProblem::TooSlow));
         permit.set_active();
@@ -115,7 +114,7 @@ pub(crate) struct Held(Option<OwnedSemaphorePermit>);
 
 impl Room {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(PASSED_BODIES_KIB_MAX as usize)))
+        Self(Arc::new(Semaphore::new(LARGE_BODIES_KIB_MAX as usize)))
     }
 
     /// Has a body hold as much as one of this length needs.
@@ -138,9 +137,9 @@ impl Room {
     }
 }
 
-async fn read_large(mut body: Incoming, room: &Room) -> Result<(Bytes, Held), BodyProblem> {
+async fn collect_large(mut body: Incoming, room: &Room) -> Result<(Bytes, Held), BodyProblem> {
     let said = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if said > PASSED_BODY_BYTES_MAX {
+    if said > LARGE_BODY_BYTES_MAX {
         return Err(BodyProblem::TooLarge);
     }
     let (mut bytes, mut held) = (Vec::new(), Held::default());
@@ -148,7 +147,7 @@ async fn read_large(mut body: Incoming, room: &Room) -> Result<(Bytes, Held), Bo
         let Ok(data) = frame.map_err(|_| BodyProblem::Broken)?.into_data() else {
             continue;
         };
-        if bytes.len() + data.len() > PASSED_BODY_BYTES_MAX {
+        if bytes.len() + data.len() > LARGE_BODY_BYTES_MAX {
             return Err(BodyProblem::TooLarge);
         }
         room.hold(&mut held, bytes.len() + data.len())?;

@@ -21,12 +21,12 @@ use hyper::{Request, StatusCode};
 use soramode_protocol::http_client::Outgoing;
 use soramode_protocol::id::NodeName;
 use soramode_protocol::sora_api::{LOOP_DETECTED, SoraApi};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use address::Absent;
-pub use body::{BODY_BYTES_MAX, BODY_TIME, PASSED_BODIES_KIB_MAX, PASSED_BODY_BYTES_MAX};
+pub use body::{BODY_BYTES_MAX, BODY_TIME, LARGE_BODIES_KIB_MAX, LARGE_BODY_BYTES_MAX};
 pub(crate) use headers::mark;
 pub use listen::ListenError;
 pub use serve::{
@@ -45,6 +45,7 @@ use crate::metrics::Metrics;
 use crate::socket_activation::InheritedSockets;
 use crate::socket_file::FileHandle;
 use api::SoraProxy;
+use api::methods::MethodCall;
 use body::{RequestBody, Room};
 use listen::{Caller, Listener, Listeners, Routes};
 use response::HttpResponse;
@@ -65,8 +66,10 @@ pub(crate) struct HttpState {
     /// The way to Sora's own API.
     proxy: Option<SoraProxy>,
     outgoing: Outgoing,
-    /// Memory for large bodies on that way.
+    /// Memory for large bodies.
     room: Room,
+    /// Held by the report in progress.
+    report_turn: Arc<Mutex<()>>,
     /// Actor of requests without a named token.
     nameless: Arc<str>,
 }
@@ -207,6 +210,7 @@ impl Http {
             proxy,
             outgoing,
             room,
+            report_turn: Arc::default(),
             nameless,
         });
         let common = ListenerContext {
@@ -240,6 +244,7 @@ impl Service for HttpState {
             // Rare or slow routes are boxed: a future is moved as a whole.
             let mut answer = match route {
                 Route::Api(head, body) => api::answer(self, head, body).await,
+                Route::Method(head, body) => Box::pin(api::methods::answer(self, head, body)).await,
                 Route::Sora(request) => Box::pin(sora::answer(self, caller, request)).await,
                 Route::Observe(request) => Box::pin(observe::answer(self, &request)).await,
                 Route::Loop => response::error(StatusCode::LOOP_DETECTED, LOOP_DETECTED),
@@ -255,7 +260,9 @@ impl Service for HttpState {
 
 /// Route of a request.
 enum Route {
-    Api(api::Head, RequestBody),
+    Api(api::Head<api::ParsedHead>, RequestBody),
+    /// Method of the control socket.
+    Method(api::Head<MethodCall>, RequestBody),
     Sora(Request<RequestBody>),
     Observe(Request<RequestBody>),
     /// The request was sent by this process: a URL that it is to ask leads back to it.
@@ -275,6 +282,11 @@ impl Route {
         } else if path == "/" && routes.contains(Routes::API) {
             let (head, body) = request.into_parts();
             Self::Api(api::read_head(state, caller, head), body)
+        } else if let Some(method) = api::methods::of(path)
+            && routes.contains(Routes::API)
+        {
+            let (head, body) = request.into_parts();
+            Self::Method(api::methods::read_head(state, caller, method, head), body)
         } else {
             Self::NotFound
         }

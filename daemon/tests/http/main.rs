@@ -16,6 +16,7 @@ mod browsers;
 mod commit_failure;
 mod fake;
 mod limits;
+mod methods;
 mod mirror;
 mod observe;
 mod passing;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use soramode_testkit::PATIENCE;
 use soramoded::args::http::{Listen, SoraMode};
-use soramoded::http::{BODY_BYTES_MAX, PASSED_BODIES_KIB_MAX, PASSED_BODY_BYTES_MAX};
+use soramoded::http::{BODY_BYTES_MAX, LARGE_BODIES_KIB_MAX, LARGE_BODY_BYTES_MAX};
 
 use crate::fake::{Fake, Reply};
 use crate::wire::{API_PORT, Node, Wire, exchange, request};
@@ -318,7 +318,7 @@ fn a_call_as_large_as_sora_takes_is_passed_on_and_a_larger_one_is_refused() {
     let sora = Fake::that(Reply::json(200, "{}"));
     let node = node_before(&sora);
     let unknown = "Sora_20991231.NotYetInvented";
-    for bytes in [BODY_BYTES_MAX + 1, PASSED_BODY_BYTES_MAX] {
+    for bytes in [BODY_BYTES_MAX + 1, LARGE_BODY_BYTES_MAX] {
         assert_eq!(node.ask(unknown, &large(bytes)).status, 200);
         let got = sora
             .got()
@@ -332,7 +332,7 @@ fn a_call_as_large_as_sora_takes_is_passed_on_and_a_larger_one_is_refused() {
             "POST / HTTP/1.1\r\nhost: localhost\r\nx-sora-target: {unknown}\r\n{length}\r\n\r\n"
         )
     };
-    let body = large(PASSED_BODY_BYTES_MAX);
+    let body = large(LARGE_BODY_BYTES_MAX);
     let chunked = format!(
         "{}{:x}\r\n{body}\r\n0\r\n\r\n",
         head("transfer-encoding: chunked"),
@@ -341,7 +341,7 @@ fn a_call_as_large_as_sora_takes_is_passed_on_and_a_larger_one_is_refused() {
     assert_eq!(exchange(node.at(API_PORT), &chunked).status, 200);
     let said = exchange(
         node.at(API_PORT),
-        &head(&format!("content-length: {}", PASSED_BODY_BYTES_MAX + 1)),
+        &head(&format!("content-length: {}", LARGE_BODY_BYTES_MAX + 1)),
     );
     assert_eq!(
         (said.status, said.text()),
@@ -357,12 +357,12 @@ fn large_calls_share_a_bounded_memory() {
         config.http.sora.upstream_timeout = PATIENCE;
     });
     // Each holds what it is larger than a small one, in KiB.
-    let each = (PASSED_BODY_BYTES_MAX - BODY_BYTES_MAX).div_ceil(1024);
-    let fit = PASSED_BODIES_KIB_MAX as usize / each;
+    let each = (LARGE_BODY_BYTES_MAX - BODY_BYTES_MAX).div_ceil(1024);
+    let fit = LARGE_BODIES_KIB_MAX as usize / each;
     let call = request(
         "/",
         &[("x-sora-target", "Sora_20991231.NotYetInvented")],
-        &large(PASSED_BODY_BYTES_MAX),
+        &large(LARGE_BODY_BYTES_MAX),
     );
     let mut waiting: Vec<Wire> = Vec::new();
     for _ in 0..fit {
@@ -372,7 +372,7 @@ fn large_calls_share_a_bounded_memory() {
     }
     // One poll of the daemon's own, for the connections, is added.
     sora.wait_for(fit + 1);
-    let left = PASSED_BODIES_KIB_MAX as usize - fit * each;
+    let left = LARGE_BODIES_KIB_MAX as usize - fit * each;
     let head = call.find('{').unwrap();
     let mut refused = Wire::to(node.at(API_PORT));
     refused.send(&call.as_bytes()[..=head + BODY_BYTES_MAX + left * 1024]);

@@ -193,6 +193,11 @@ fn a_user_who_may_open_the_socket_may_look_and_a_member_of_the_group_may_operate
             "{target}"
         );
     }
+    let body = r#"{"channel_id":"spam","connection_id":"1"}"#;
+    let length = body.len();
+    let connect = format!("POST /v1/connect HTTP/1.1\r\ncontent-length: {length}\r\n\r\n{body}");
+    assert_eq!(ask_as(NOBODY, &api.path, &connect).status, 403);
+    assert_eq!(ask_as(MEMBER, &api.path, &connect).json()["type"], "offer");
     assert_eq!(api.daemon.client().status()["generation"], 1);
     assert_eq!(
         ask_as(MEMBER, &api.path, &call(CHANGE_MODE, None, close)).status,

@@ -111,7 +111,7 @@ impl Node {
             if is_here {
                 let is_bound = self.sessions.socket_of(slot).is_some();
                 self.mark_live(ctx, slot);
-                self.bind(ctx, slot, is_bound.then_some(socket));
+                self.bind(ctx, slot, (is_bound && !socket.is_http()).then_some(socket));
                 return slot;
             }
         }

@@ -1,7 +1,9 @@
-//! Sora's API: `POST /` with an `x-sora-target`, answered byte for byte as a Sora with the mode feature does.
+//! The API listener. Sora's API: `POST /` with an `x-sora-target`, answered byte for byte as a Sora with the mode feature does; and methods of
+//! the control socket under `/v1/`.
 
 mod access;
 mod lists;
+pub(super) mod methods;
 mod nodes;
 pub mod problem;
 mod proxy;
@@ -24,7 +26,7 @@ use soramode_protocol::request::GateRequest;
 use soramode_protocol::sora::{ModeBody, PUBLISHED_HEADER, Target, WARNING_HEADER};
 
 use super::HttpState;
-use super::body::{BODY_BYTES_MAX, Held, RequestBody};
+use super::body::{BODY_BYTES_MAX, BodyProblem, Held, RequestBody};
 use super::listen::Caller;
 use super::response::{HttpResponse, full, json};
 use lists::List;
@@ -34,30 +36,40 @@ use report::StatsReport;
 use target::{Call, RequestTarget};
 
 /// Checked head of a request.
-pub(super) struct Head {
+pub(super) struct Head<T> {
     /// Headers of every answer.
     cors: HeaderMap,
     /// Parsed request; or the answer, if that does not depend on the body.
-    parsed: Result<ParsedHead, Box<HttpResponse>>,
+    parsed: Result<T, Box<HttpResponse>>,
 }
 
-/// Request without its body.
-struct ParsedHead {
+/// Request of Sora's API without its body.
+pub(super) struct ParsedHead {
     actor: Arc<str>,
     target: RequestTarget,
     /// Headers to forward to Sora; empty without a Sora.
     headers: HeaderMap,
 }
 
-/// Checks a head, and keeps only what later steps need.
-pub(super) fn read_head(state: &HttpState, caller: &Caller, head: Parts) -> Head {
+/// Checks a head of Sora's API, and keeps only the parts that later steps need.
+pub(super) fn read_head(state: &HttpState, caller: &Caller, head: Parts) -> Head<ParsedHead> {
+    check_head(state, caller, head, |head| parsed(state, caller, head))
+}
+
+/// Checks host and origin, before anything else is parsed.
+fn check_head<T>(
+    state: &HttpState,
+    caller: &Caller,
+    head: Parts,
+    parse: impl FnOnce(Parts) -> Result<T, Box<HttpResponse>>,
+) -> Head<T> {
     let config = &state.config.api;
     let checked = access::check_host(config, caller, &head.headers)
         .and_then(|()| access::check_origin(config, &head.headers));
     match checked {
         Ok(cors) => Head {
             cors,
-            parsed: parsed(state, caller, head),
+            parsed: parse(head),
         },
         Err(refusal) => Head {
             cors: HeaderMap::new(),
@@ -96,25 +108,38 @@ fn parsed(
     })
 }
 
-pub(super) async fn answer(state: &HttpState, head: Head, body: RequestBody) -> HttpResponse {
-    let mut answer = match head.parsed {
+pub(super) async fn answer(
+    state: &HttpState,
+    head: Head<ParsedHead>,
+    body: RequestBody,
+) -> HttpResponse {
+    let answer = match head.parsed {
         Ok(parsed) => answer_parsed(state, &parsed, body).await,
         Err(answer) => *answer,
     };
-    if !head.cors.is_empty() {
-        answer.headers_mut().extend(head.cors);
+    with_headers(answer, head.cors)
+}
+
+fn with_headers(mut answer: HttpResponse, headers: HeaderMap) -> HttpResponse {
+    if !headers.is_empty() {
+        answer.headers_mut().extend(headers);
     }
     answer
+}
+
+/// Reads a body that the engine takes, once there is room for its request.
+async fn read_small(state: &HttpState, body: RequestBody) -> Result<(Bytes, Held), BodyProblem> {
+    state.engine.room().await;
+    let read = body.read(BODY_BYTES_MAX).await;
+    read.map(|body| (body, Held::default()))
 }
 
 async fn answer_parsed(state: &HttpState, parsed: &ParsedHead, body: RequestBody) -> HttpResponse {
     let operation = parsed.target.target().map_or("other", Target::operation);
     let read = if proxy_for(state, &parsed.target).is_some() {
-        body.read_passed(&state.room).await
+        body.read_large(&state.room).await
     } else {
-        state.engine.room().await;
-        let read = body.read(BODY_BYTES_MAX).await;
-        read.map(|body| (body, Held::default()))
+        read_small(state, body).await
     };
     // Memory held for a large body is released with the answer.
     let (body, _held) = match read {

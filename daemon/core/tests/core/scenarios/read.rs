@@ -148,7 +148,10 @@ pub(super) struct Speakers {
 
 impl Speakers {
     pub(super) fn socket(&mut self, name: &str) -> SocketId {
-        let next = SocketId(self.sockets.len() as u64 + 1);
+        let next = match name {
+            "http" => SocketId::HTTP_REPORT,
+            _ => SocketId(self.sockets.len() as u64 + 1),
+        };
         *self.sockets.entry(name.to_owned()).or_insert(next)
     }
 
