@@ -11,7 +11,7 @@ export { SoramodeError, readMessage, writeRequest } from "./wire.js";
 const IN_FLIGHT_MAX = 256;
 
 /** Requests that wait; further ones are decided without soramoded. */
-const WAITING_MAX = 65_536;
+const WAITING_MAX = 4096;
 
 /** Notifications that wait for their handler; further ones are dropped, with a warning. */
 const NOTIFICATIONS_MAX = 65_536;
@@ -51,8 +51,9 @@ export class Soramode {
   /** Requests that were sent, by id; those of the report and the subscription among them. */
   #pending = new Map();
   #waiting = [];
-  #notifications = [];
-  #isHandling = false;
+  /** Notifications that wait for their handler, and the promise of the last of them. */
+  #notifications = 0;
+  #handled = Promise.resolve();
 
   constructor({ report, whenUnreachable, path, timeoutMs = 5000, onEnd, onFence, onAnnounce, log = console.warn }) {
     if (!["admit", "reject"].includes(whenUnreachable)) throw new TypeError('whenUnreachable takes "admit" or "reject"');
@@ -243,26 +244,22 @@ export class Soramode {
       if (call) this.#finish(call, error, result);
       else if (error) this.#options.log(`soramode: ${error.message}`);
     } else if (this.#handlers.has(method)) {
-      if (this.#notifications.length < NOTIFICATIONS_MAX) this.#notifications.push({ method, params });
-      else this.#options.log(`soramode: ${method} was dropped: ${NOTIFICATIONS_MAX} notifications wait for their handlers`);
-      this.#handle();
+      if (this.#notifications >= NOTIFICATIONS_MAX) {
+        return this.#options.log(`soramode: ${method} was dropped: ${NOTIFICATIONS_MAX} notifications wait for their handlers`);
+      }
+      this.#notifications += 1;
+      this.#handled = this.#handled.then(() => this.#handle(method, params));
     }
   }
 
-  /** Calls the handlers one after another. */
-  async #handle() {
-    if (this.#isHandling) return;
-    this.#isHandling = true;
-    while (this.#notifications.length > 0) {
-      const { method, params } = this.#notifications.shift();
-      try {
-        await this.#handlers.get(method)(params);
-        if (method === "Fence") this.#send(null, "Acknowledge", { id: params.id });
-      } catch (problem) {
-        this.#options.log(`soramode: the handler of ${method} failed: ${problem.message}`);
-      }
+  async #handle(method, params) {
+    this.#notifications -= 1;
+    try {
+      await this.#handlers.get(method)(params);
+      if (method === "Fence") this.#send(null, "Acknowledge", { id: params.id });
+    } catch (problem) {
+      this.#options.log(`soramode: the handler of ${method} failed: ${problem.message}`);
     }
-    this.#isHandling = false;
   }
 }
 

@@ -1,11 +1,8 @@
 // The client against a real soramoded, over restarts and kills.
 
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { createServer } from "node:net";
 import { test } from "node:test";
 import { Soramode, follow } from "../soramode.js";
-import { lineReader, writeRequest } from "../wire.js";
 import { Daemon } from "./daemon.js";
 
 const PATIENCE_MS = 60_000;
@@ -213,34 +210,3 @@ test("events come without a gap over kills", options, () =>
     await events.return();
     assert.deepEqual(seen, [["session.created", "spam"], ["session.created", "egg-0"], ["session.created", "egg-1"]]);
   }));
-
-test("a fence is acknowledged when its handler has returned", { timeout: PATIENCE_MS }, async () => {
-  const daemon = new Daemon();
-  const handled = [];
-  const acknowledged = [];
-  let done;
-  const isDone = new Promise((resolve) => (done = resolve));
-  const fake = createServer((socket) => {
-    const take = lineReader((line) => {
-      const { id, method, params } = JSON.parse(line);
-      if (method === "Acknowledge") return acknowledged.push(params), done();
-      socket.write(JSON.stringify({ jsonrpc: "2.0", id, result: {} }) + "\n");
-      if (method !== "Subscribe") return;
-      for (const fence of [{ id: 3 }, { id: 4, channel_id: "spam" }]) socket.write(writeRequest(null, "Fence", fence));
-      socket.write(writeRequest(null, "Moonrise", {}));
-    });
-    socket.setEncoding("utf8").on("data", take);
-  }).listen(daemon.socket);
-  await once(fake, "listening");
-  const onFence = async (fence) => {
-    handled.push(fence);
-    if (fence.id === 3) throw new Error("it failed, and comes again");
-  };
-  const server = new Server(daemon.socket, { report: null, onEnd: assert.fail, onFence });
-  await isDone;
-  assert.deepEqual([acknowledged, handled], [[{ id: 4 }], [{ id: 3 }, { id: 4, channel_id: "spam" }]]);
-  assert.match(server.said[0], /handler of Fence failed/);
-  server.soramode.close();
-  fake.close();
-  await daemon.close();
-});

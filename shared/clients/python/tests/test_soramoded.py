@@ -1,7 +1,6 @@
 """The client against a real soramoded, over restarts and kills."""
 
 import asyncio
-import json
 import os
 import random
 import signal
@@ -9,8 +8,7 @@ import unittest
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from soramode import Announce, End, Event, Fence, Offer, Reject, ReportedConnection, Soramode, SoramodeError, follow
-from soramode.wire import write_request
+from soramode import Announce, End, Event, Offer, Reject, ReportedConnection, Soramode, SoramodeError, follow
 
 from .daemon import Daemon
 
@@ -210,45 +208,6 @@ class WithSoramoded(unittest.IsolatedAsyncioTestCase):
                     await server.join(f"egg-{round}", f"e-{round}")
                 self.assertEqual(seen, [("session.created", name) for name in ("spam", "egg-0", "egg-1")])
                 await events.aclose()
-
-
-class WithAFake(unittest.IsolatedAsyncioTestCase):
-    async def test_a_fence_is_acknowledged_when_its_handler_has_returned(self) -> None:
-        acknowledged: asyncio.Queue[Any] = asyncio.Queue()
-        handled: list[Fence] = []
-
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            while line := await reader.readline():
-                request = json.loads(line)
-                if request["method"] == "Acknowledge":
-                    await acknowledged.put((request["params"], list(handled)))
-                    continue
-                writer.write(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": {}}).encode() + b"\n")
-                if request["method"] == "Subscribe":
-                    for fence in ({"id": 3}, {"id": 4, "channel_id": "spam"}):
-                        writer.write(write_request(None, "Fence", fence))
-                    writer.write(write_request(None, "Moonrise", {}))
-            writer.close()
-
-        async def on_fence(fence: Fence) -> None:
-            if fence not in handled:
-                handled.append(fence)
-                if fence.id == 3:
-                    raise RuntimeError("it failed, and comes again")
-
-        async def on_end(end: End) -> None:
-            raise AssertionError(end)
-
-        daemon = Daemon()
-        listener = await asyncio.start_unix_server(serve, daemon.socket)
-        soramode = Soramode(report=None, path=daemon.socket, when_unreachable="reject", on_end=on_end, on_fence=on_fence)
-        with self.assertLogs("soramode", "ERROR"):
-            async with soramode:
-                params, before = await asyncio.wait_for(acknowledged.get(), PATIENCE)
-        self.assertEqual((params, before), ({"id": 4}, [Fence(3), Fence(4, "spam")]))
-        listener.close()
-        await listener.wait_closed()
-        daemon.folder.cleanup()
 
 
 if __name__ == "__main__":

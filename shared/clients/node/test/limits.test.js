@@ -1,0 +1,131 @@
+// The client against a soramoded that misbehaves, and the limits of its queues.
+
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
+import { Soramode } from "../soramode.js";
+import { ANSWER_CHARS_MAX, lineReader, writeRequest } from "../wire.js";
+
+const NOTIFICATIONS_MAX = 65_536;
+const options = { timeout: 60_000 };
+
+/** Runs with a soramoded that answers every request with an empty result, and then acts as the test says. */
+async function withFake(act, run) {
+  const folder = mkdtempSync(join(tmpdir(), "soramode-"));
+  const path = join(folder, "soramode.sock");
+  const fake = createServer((socket) => {
+    const take = lineReader((line) => {
+      const { id, method, params } = JSON.parse(line);
+      if (id !== undefined) socket.write(JSON.stringify({ jsonrpc: "2.0", id, result: {} }) + "\n");
+      act(method, params, socket);
+    });
+    socket.setEncoding("utf8").on("data", take).on("error", () => {});
+  }).listen(path);
+  await once(fake, "listening");
+  const said = [];
+  const clients = [];
+  const serve = (more) => {
+    const log = (text) => said.push(text);
+    clients.push(new Soramode({ report: null, path, whenUnreachable: "reject", timeoutMs: 60_000, log, ...more }));
+    return clients.at(-1);
+  };
+  try {
+    await run(serve, said);
+  } finally {
+    for (const client of clients) client.close();
+    fake.close();
+    rmSync(folder, { recursive: true });
+  }
+}
+
+test("a fence is acknowledged when its handler has returned", options, async () => {
+  const [acknowledged, handled] = [[], []];
+  let done;
+  const isDone = new Promise((resolve) => (done = resolve));
+  const act = (method, params, socket) => {
+    if (method === "Acknowledge") acknowledged.push(params), done();
+    if (method !== "Subscribe") return;
+    for (const fence of [{ id: 3 }, { id: 4, channel_id: "spam" }]) socket.write(writeRequest(null, "Fence", fence));
+    socket.write(writeRequest(null, "Moonrise", {}));
+  };
+  const onFence = async (fence) => {
+    handled.push(fence);
+    if (fence.id === 3) throw new Error("it failed, and comes again");
+  };
+  await withFake(act, async (serve, said) => {
+    serve({ onEnd: assert.fail, onFence });
+    await isDone;
+    assert.deepEqual([acknowledged, handled], [[{ id: 4 }], [{ id: 3 }, { id: 4, channel_id: "spam" }]]);
+    assert.match(said[0], /handler of Fence failed/);
+    assert.throws(() => serve({ onFence }), TypeError);
+  });
+});
+
+test("notifications that wait have a limit", options, async () => {
+  let goOn;
+  const mayGoOn = new Promise((resolve) => (goOn = resolve));
+  const act = (method, _, socket) => {
+    if (method !== "Subscribe") return;
+    for (let number = 0; number < NOTIFICATIONS_MAX + 2; number += 1) {
+      socket.write(writeRequest(null, "End", { channel_id: `${number}`, session_id: "a" }));
+    }
+  };
+  const handled = [];
+  const onEnd = async ({ channel_id }) => (await mayGoOn, handled.push(channel_id));
+  await withFake(act, async (serve, said) => {
+    // Its answer comes after them.
+    await serve({ onEnd }).call("GetInfo");
+    assert.match(said[0], /End was dropped/);
+    const kept = NOTIFICATIONS_MAX + 2 - said.length;
+    goOn();
+    while (handled.length < kept) await turn();
+    assert.deepEqual([handled[0], kept], ["0", NOTIFICATIONS_MAX + 1]);
+  });
+});
+
+test("a soramoded that does not read is given up", options, () =>
+  withFake(
+    (method, _, socket) => method === "Connect" && socket.pause(),
+    async (serve) => {
+      const soramode = serve();
+      await soramode.call("GetInfo");
+      let asked = 0;
+      for (; soramode.isConnected; asked += 1) {
+        const abort = new AbortController();
+        const question = soramode.connect({ channel_id: "spam", connection_id: "x".repeat(255) }, { signal: abort.signal });
+        abort.abort();
+        await assert.rejects(question, { name: "AbortError" });
+        await turn();
+      }
+      assert.ok(asked > 1000, `${asked}`);
+    },
+  ));
+
+test("a line that is too long ends the connection", options, async () => {
+  let sent = false;
+  const act = (method, _, socket) => {
+    if (method === "GetInfo" && !sent) socket.write("x".repeat(ANSWER_CHARS_MAX + 1));
+    sent ||= method === "GetInfo";
+  };
+  await withFake(act, async (serve, said) => {
+    const soramode = serve();
+    await soramode.call("GetInfo");
+    while (soramode.isConnected) await turn();
+    assert.match(said[0], /too long/);
+    await soramode.call("GetInfo");
+  });
+});
+
+test("requests that wait have a limit", options, async () => {
+  const soramode = new Soramode({ report: null, path: "/nonexistent", whenUnreachable: "reject", timeoutMs: 60_000, log: () => {} });
+  const asked = Array.from({ length: 4097 }, () => soramode.call("GetInfo").catch(({ errorType }) => errorType));
+  assert.equal(await asked.at(-1), "Unreachable");
+  soramode.close();
+  assert.ok((await Promise.all(asked)).every((errorType) => errorType === "Unreachable"));
+  assert.equal(await soramode.call("GetInfo").catch(({ errorType }) => errorType), "Unreachable");
+});
