@@ -12,6 +12,7 @@ use super::members_read::gets;
 use super::{Etcd, number, revision};
 
 use crate::lock::lock;
+use crate::rate_limit::log_limited;
 
 /// The way to etcd for as long as this is its `/cfg`.
 #[derive(Clone)]
@@ -221,7 +222,8 @@ impl Etcd {
     /// Marks an etcd that a read showed to be rolled back, and logs where that was not possible.
     pub(super) async fn note_set_back(&self, found: &[u8], fall: Fall, why: &str) {
         if let Err(why) = self.mark_rolled_back((found, fall), why).await {
-            tracing::warn!(
+            log_limited!(
+                warn,
                 why,
                 "cannot record in etcd that it was rolled back; other nodes may not notice"
             );

@@ -293,6 +293,12 @@ impl Site<'_> {
         Cure::StartMember(member)
     }
 
+    /// Restarts a daemon, as its remedy says.
+    pub(crate) fn restart_daemon(&mut self, node: usize) {
+        let cure = self.kill_daemon(node);
+        self.cure(cure);
+    }
+
     fn kill_daemon(&mut self, node: usize) -> Cure {
         self.daemons.processes[node].kill();
         Cure::StartDaemon(node)

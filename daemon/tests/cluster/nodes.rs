@@ -92,6 +92,16 @@ impl Nodes {
         Some(mode)
     }
 
+    /// Returns whether the node's remedy is to restart its daemon: it cannot know that the previous etcd is back.
+    pub(crate) async fn asks_for_a_restart(&self, node: usize) -> bool {
+        let answer = timeout(ANSWER_MAX, self.sfus[node].ask(&GetStatus {})).await;
+        let problem = answer
+            .ok()
+            .and_then(Result::ok)
+            .and_then(|status| status.cluster?.problem);
+        problem.is_some_and(|problem| problem.contains("restart soramoded"))
+    }
+
     /// Makes the cluster, as soon as a node can.
     pub(crate) async fn init(&self, node: usize) {
         let start = Instant::now();

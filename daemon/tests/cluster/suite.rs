@@ -316,9 +316,11 @@ impl<'a> Run<'a> {
         true
     }
 
-    /// The operator may have closed a node: it is opened again.
+    /// The operator may have closed a node: it is opened again. A node that a rolled-back etcd was shown to, and the previous one before it
+    /// could mark that, is restarted, as its status says.
     async fn until_normal(&mut self, patience: Duration) {
         let start = Instant::now();
+        let mut has_restarted = false;
         loop {
             let mut modes = Vec::new();
             for node in 0..NODES.len() {
@@ -328,6 +330,14 @@ impl<'a> Run<'a> {
                 return;
             }
             self.site.check_all_run();
+            if start.elapsed() > patience / 2 && !has_restarted {
+                has_restarted = true;
+                for node in 0..NODES.len() {
+                    if self.nodes.asks_for_a_restart(node).await {
+                        self.site.restart_daemon(node);
+                    }
+                }
+            }
             let is_late = start.elapsed() > patience;
             let told = if is_late {
                 format!("{}\n{}", self.logs(), self.nodes.describe().await)

@@ -217,11 +217,14 @@ impl Refusal {
                 "Check --cluster and --cluster-name. To move the node to that cluster: drain it, stop soramoded, and remove its state \
                  folder"
             }
+            Self::SetBack { .. } => {
+                "Bring back the previous etcd; if it is back, restart soramoded. If it is lost, or was restored from a backup, read \"etcd \
+                 from a backup\" in man/cluster.md, then run on one node: soramode nodes init --accept-risk=lost-claims"
+            }
             Self::Emptied
             | Self::Copied { .. }
             | Self::OlderEpoch { .. }
             | Self::OtherHistory { .. }
-            | Self::SetBack { .. }
             | Self::Reported(_) => {
                 "Bring back the previous etcd. If it is lost, or was restored from a backup, read \"etcd from a backup\" in man/cluster.md, \
                  then run on one node: soramode nodes init --accept-risk=lost-claims"
