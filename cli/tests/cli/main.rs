@@ -25,6 +25,7 @@ mod maintenance;
 mod meanwhile;
 mod output;
 mod plan_screens;
+mod plan_timeline;
 mod plan_waits;
 mod plans;
 mod protocol;

@@ -169,11 +169,11 @@ impl FakeSora {
         if answer["allowed"] == true {
             return Ok(connection);
         }
+        let reason = answer["reason"].as_str().unwrap_or("INTERNAL-ERROR");
+        let rejected = ClientEvent::Rejected(reason.to_owned());
+        self.api.clients.note(channel_id, rejected);
         Err(Denied {
-            reason: answer["reason"]
-                .as_str()
-                .unwrap_or("INTERNAL-ERROR")
-                .to_owned(),
+            reason: reason.to_owned(),
         })
     }
 
