@@ -1,5 +1,6 @@
 //! Maintenance plans, end to end: soramoded in a process of its own, beside a Sora with clients that act by themselves and keep a log.
 
+mod balancer;
 mod faults;
 mod interfaces;
 mod opened;
