@@ -28,6 +28,7 @@ mod harness;
 mod http;
 mod idle;
 mod list;
+mod plans;
 mod readme;
 mod soak;
 mod start;
@@ -126,6 +127,18 @@ const ALL: &[Measurement] = &[
     Measurement {
         goals: &["subscribers"],
         measure: subscribers::measure,
+        needs: &[TASKSET],
+        when: When::Always,
+    },
+    Measurement {
+        goals: &["announce"],
+        measure: plans::announce,
+        needs: &[TASKSET],
+        when: When::Always,
+    },
+    Measurement {
+        goals: &["ends"],
+        measure: plans::ends,
         needs: &[TASKSET],
         when: When::Always,
     },

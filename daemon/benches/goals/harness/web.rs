@@ -19,10 +19,10 @@ use tokio::task::JoinSet;
 use super::load::{ANSWER_MAX, count};
 use super::runtime;
 
-/// Answers every request with a body of so many bytes. Goes on until it is killed.
+/// Answers every request with a number of so many digits. Goes on until it is killed.
 pub(crate) async fn serve(address: SocketAddr, bytes: usize) {
     let listener = TcpListener::bind(address).await.unwrap();
-    let body = Bytes::from("x".repeat(bytes));
+    let body = Bytes::from("1".repeat(bytes));
     let mut clients = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
