@@ -20,5 +20,6 @@ mod lost;
 mod members;
 mod node;
 mod outages;
+mod plans;
 mod takeover;
 mod tls;
