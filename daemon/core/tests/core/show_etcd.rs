@@ -93,7 +93,10 @@ pub(crate) fn order(order: &EtcdRequest) -> String {
         EtcdRequest::PublishLoad {
             by: Incarnation(by),
             load,
-        } => format!("tell {}/{}, by {by}", load.connections, load.limit),
+        } => {
+            let leaving = if load.is_leaving { ", leaving" } else { "" };
+            format!("tell {}/{}{leaving}, by {by}", load.connections, load.limit)
+        }
         EtcdRequest::Count => "count".to_owned(),
         EtcdRequest::Purge {
             node_name,

@@ -1,7 +1,7 @@
 //! Responses of etcd, as a story writes them.
 //!
 //! ```text
-//! etcd: looked own=17 rev=20 node-02@18:normal:3/100 purged=9     the members; `sent=1s` ago, `received=1s` ago, `epoch=2`, `mine`: this start wrote `own`, `ours`: one since the machine booted did
+//! etcd: looked own=17 rev=20 node-02@18:normal:3/100 purged=9     the members, `:leaving` behind one that is; `sent=1s` ago, `received=1s` ago, `epoch=2`, `mine`: this start wrote `own`, `ours`: one since the machine booted did
 //! etcd: looked empty                                              no `/cfg`, or `cluster=`, `epoch=`, `history=`, `etcd=`, `made-in=`, `set-back=`, `before=90`
 //! etcd: initialized ops [exists] epoch=1                          or `failed="why"`
 //! etcd: looked crowd=99                                           so many others  ·  look-failed "why"  ·  joined 17 [owner=9]  ·  not-joined "why"  ·  leaving
@@ -223,9 +223,12 @@ fn shown(all: &mut Words) -> Result<(Shown, Vec<u8>), Problem> {
     ))
 }
 
-/// `node-02@18:normal:3/100`
+/// `node-02@18:normal:3/100`, or `node-02@18:normal:3/100:leaving`
 fn node(word: &str) -> Result<NodeRecord, Problem> {
     let wrong = || format!("{word:?} is no node@incarnation:mode:connections/limit");
+    let (word, is_leaving) = word
+        .strip_suffix(":leaving")
+        .map_or((word, false), |word| (word, true));
     let (name, rest) = word.split_once('@').ok_or_else(wrong)?;
     let [of, mode, load] = rest
         .split(':')
@@ -241,7 +244,7 @@ fn node(word: &str) -> Result<NodeRecord, Problem> {
             connections: number(connections)?,
             sessions: 0,
             limit: number(limit)?,
-            is_leaving: false,
+            is_leaving,
         },
         signaling_url: Some(format!("wss://{name}/")),
         api_url: None,
