@@ -217,6 +217,8 @@ struct PlanProgressJson {
     late: Duration,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     announced: Option<PlanAnnounced>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    announced_end: Option<Time>,
     asked: u64,
     ended: u64,
     #[serde(
@@ -321,6 +323,7 @@ const fn no_plan_progress() -> PlanProgress {
         delay: Duration::ZERO,
         late: Duration::ZERO,
         announced: None,
+        announced_end: None,
         asked: 0,
         ended: 0,
         over: None,

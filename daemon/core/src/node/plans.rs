@@ -205,8 +205,8 @@ impl Node {
 
     /// Returns the plan with this id, as clients see it.
     pub(super) fn plan_with_id(&self, now: Timestamp, id: &PlanId) -> Option<Box<Plan>> {
-        let plan = self.plans.shown_last(&self.plan_view(now));
-        plan.filter(|plan| plan.id == *id).map(Box::new)
+        let plan = self.plans.shown_with_id(&self.plan_view(now), id);
+        plan.map(Box::new)
     }
 
     /// Number of other nodes of the cluster that are open; `None` without a cluster.

@@ -46,12 +46,19 @@ impl Moment {
         Duration::from_micros(u64::try_from(micros).unwrap_or(0))
     }
 
-    /// Returns the same moment with its time by the boot clock set from the wall clock as it stands.
+    /// Returns how much later than another it is, by the boot clock.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        let micros = self.boot_micros.saturating_sub(earlier.boot_micros);
+        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    }
+
+    /// Returns the same moment with its time by the boot clock set from the wall clock as it stands. A moment that has come by the wall
+    /// clock has come by the boot clock.
     pub(crate) fn by_wall(self, now: Timestamp) -> Self {
         let left = self.wall.as_micros().saturating_sub(now.wall.as_micros());
         Self {
             wall: self.wall,
-            boot_micros: Self::now(now).boot_micros.saturating_add(left),
+            boot_micros: micros(now.boot).saturating_add(left),
         }
     }
 
@@ -62,5 +69,23 @@ impl Moment {
             wall: shifted(now.wall, left),
             boot_micros: self.boot_micros,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_that_has_come_by_the_wall_clock_has_come_by_the_boot_clock() {
+        let now = Timestamp {
+            wall: Time::from_micros(1_000_000),
+            boot: Duration::from_nanos(7_000_001),
+        };
+        let moment = Moment::now(now);
+        assert!(moment.boot() > now.boot, "rounded up");
+        assert!(moment.by_wall(now).boot() <= now.boot);
+        let next = moment.shifted(1).by_wall(now);
+        assert!(next.boot() > now.boot, "one microsecond later");
     }
 }

@@ -52,6 +52,8 @@ const HAND_MADE_DELAY_MAX: Duration = Duration::from_mins(10);
 pub(crate) struct Plans {
     /// The plan that runs; if none does, the last one.
     plan: Option<StoredPlan>,
+    /// The plan that it replaced.
+    replaced: Option<StoredPlan>,
     recorded: Option<PlanProgress>,
     held: Option<PlanHold>,
     /// Since when the plan that ends sessions may ask for none.
@@ -157,9 +159,13 @@ impl Plans {
 
     /// Outcome of the plan with this id, if it is over; `None` while it runs. The error is for an unknown plan.
     pub(crate) fn outcome_of(&self, id: &PlanId) -> Result<Option<PlanOutcome>, UnknownPlan> {
-        let plan = self.plan.as_ref().filter(|plan| plan.id == *id);
-        let over = plan.ok_or(UnknownPlan)?.progress.over.as_ref();
+        let over = self.find(id).ok_or(UnknownPlan)?.progress.over.as_ref();
         Ok(over.map(|over| over.outcome))
+    }
+
+    fn find(&self, id: &PlanId) -> Option<&StoredPlan> {
+        let plans = [&self.plan, &self.replaced];
+        plans.into_iter().flatten().find(|plan| plan.id == *id)
     }
 
     /// Takes note of a new session.
@@ -309,7 +315,7 @@ impl Plans {
     }
 }
 
-/// A plan that is neither running nor the last one.
+/// A plan that is neither running nor the last one, and was not replaced by it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UnknownPlan;
 

@@ -81,13 +81,13 @@ impl Plans {
             closes_at: plan.progress.closes.wall,
             sessions_end_at: plan.ends_at(view.now),
             steps: plan.steps.clone(),
-            replaces,
+            replaces: replaces.clone(),
         };
         out.commands
             .push(PlanCommand::Emit(EventKind::PlanCreated(Box::new(created))));
         out.records.push(Record::Plan(Box::new(plan.clone())));
         self.recorded = Some(plan.progress.clone());
-        self.plan = Some(plan);
+        self.replaced = self.plan.replace(plan).filter(|_| replaces.is_some());
         Ok(Started {
             created: true,
             closed_before_by,
@@ -352,6 +352,7 @@ fn new_plan(view: &View<'_>, start: StartPlan, id: PlanId, actor: &str) -> Store
             delay: Duration::ZERO,
             late: Duration::ZERO,
             announced: None,
+            announced_end: None,
             asked: 0,
             ended: 0,
             over: None,

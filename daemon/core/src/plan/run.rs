@@ -43,10 +43,16 @@ impl Plans {
         }
     }
 
+    /// Returns whether the plan may have sessions ended as things are: not before the time that was announced, by the wall clock as well.
+    fn may_end(&self, view: &View<'_>) -> bool {
+        let is_ahead = |plan: &StoredPlan| plan.time_to_announced_end(view.now) > Duration::ZERO;
+        view.may_plan_end() && !self.running().is_some_and(is_ahead)
+    }
+
     /// Makes the calls that may be made now. Returns whether a request or an announcement is over.
     fn call(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
         self.announcements.call(view, out);
-        let may_plan = view.may_plan_end();
+        let may_plan = self.may_end(view);
         self.ends.watched(view.now.boot);
         let asked = self.ends.call(view, may_plan, out);
         if let Some(plan) = &mut self.plan {
@@ -73,18 +79,22 @@ impl Plans {
             return false;
         };
         let max_delay = plan.max_delay;
+        let ahead = plan.time_to_announced_end(view.now);
         let now = view.now.boot;
-        if !view.may_plan_end() {
+        if self.may_end(view) {
+            if let Some(since) = self.ends_held_since.take().filter(|since| *since < now) {
+                self.delay_ends(now.saturating_sub(since));
+                self.ends.pause(now);
+            }
+        } else {
             self.ends_held_since.get_or_insert(now);
-            return false;
-        }
-        if let Some(since) = self.ends_held_since.take().filter(|since| *since < now) {
-            self.delay_ends(now.saturating_sub(since));
-            self.ends.pause(now);
+            if !view.may_plan_end() {
+                return false;
+            }
         }
         let is_late = self
             .running()
-            .is_some_and(|plan| plan.progress.late > max_delay);
+            .is_some_and(|plan| plan.progress.late + ahead > max_delay);
         let state = self
             .running()
             .map_or(PlanState::Over, |plan| plan.state(view.mode.mode));
@@ -206,16 +216,19 @@ impl Plans {
             return false;
         };
         let due = plan.due(&step, view.now);
-        if view.now.boot < due.boot() {
+        let is_due = view.now.boot >= due.boot();
+        // A clock that was set back after an announcement makes the end late, which is known at once.
+        let planned = plan.planned(&step, view.now);
+        let late = planned.ago(view.now).max(due.since(planned));
+        if !is_due && plan.progress.late + late <= plan.max_delay {
             return false;
         }
-        let late = due.ago(view.now);
         let input = self.input_of_step(view, &step, late);
         let state = plan.state(view.mode.mode);
         match react(state, input) {
             Reaction::Run => self.run_step(view, &step, late, out),
             Reaction::Hold(hold) => {
-                self.held = Some(hold);
+                self.held = is_due.then_some(hold);
                 return false;
             }
             Reaction::Miss => self.miss(view, out),
@@ -400,9 +413,15 @@ impl Plans {
             .filter(|_| !is_held)
             .and_then(|plan| Some(plan.due(plan.next_step()?, now).boot()));
         let announcements = self.announcements.next_deadline(now.boot);
-        let ends = self.ends.next_deadline(now.boot, view.may_plan_end());
+        let ends = self.ends.next_deadline(now.boot, self.may_end(view));
+        let announced_end = self
+            .running()
+            .filter(|plan| plan.is_ending())
+            .map(|plan| plan.time_to_announced_end(now))
+            .filter(|ahead| *ahead > Duration::ZERO)
+            .map(|ahead| now.boot + ahead);
         let stall = self.stall.next_deadline(view.stall_after);
-        [step, announcements, ends, stall]
+        [step, announcements, ends, announced_end, stall]
             .into_iter()
             .flatten()
             .min()

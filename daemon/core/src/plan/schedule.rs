@@ -17,8 +17,26 @@ impl StoredPlan {
         step.at_seconds().saturating_mul(MICROS_PER_SECOND)
     }
 
-    /// Returns when a step is due: by the wall clock until the first step was done, then by the boot clock.
+    /// Returns when a step is due. Sessions end when both clocks have reached the time that was announced.
     pub(super) fn due(&self, step: &PlanStep, now: Timestamp) -> Moment {
+        let due = self.planned(step, now);
+        match self.progress.announced_end {
+            Some(end) if matches!(step, PlanStep::End { .. }) && end > due.wall => {
+                Moment { wall: end, ..due }.by_wall(now)
+            }
+            Some(_) | None => due,
+        }
+    }
+
+    /// Returns how long the end that was announced is ahead by the wall clock. Zero once it has come, and without an announcement.
+    pub(super) fn time_to_announced_end(&self, now: Timestamp) -> Duration {
+        self.progress
+            .announced_end
+            .map_or(Duration::ZERO, |end| end.since(now.wall))
+    }
+
+    /// Returns when a step comes by the list: by the wall clock until the first step was done, then by the boot clock.
+    pub(super) fn planned(&self, step: &PlanStep, now: Timestamp) -> Moment {
         let closes = if self.progress.done.is_empty() {
             self.progress.closes.by_wall(now)
         } else {
@@ -36,7 +54,7 @@ impl StoredPlan {
     /// Moves the close, and with it all steps that are left, so that `step` is due now.
     pub(super) fn count_from(&mut self, step: &PlanStep, now: Timestamp) {
         let closes = Moment::now(now).shifted(-Self::shift_of(step));
-        let before = self.due(step, now);
+        let before = self.planned(step, now);
         self.progress.delay += before.ago(now);
         self.progress.closes = closes;
     }

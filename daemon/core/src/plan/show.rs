@@ -1,5 +1,6 @@
 //! A plan as clients see it.
 
+use soramode_protocol::id::PlanId;
 use soramode_protocol::plan::{Plan, PlanHold, PlanStepState};
 
 use super::Plans;
@@ -15,6 +16,11 @@ impl Plans {
     /// Returns the plan that runs, or the last one.
     pub(crate) fn shown_last(&self, view: &View<'_>) -> Option<Plan> {
         self.plan.as_ref().map(|plan| self.shown(view, plan))
+    }
+
+    /// Returns the plan with this id.
+    pub(crate) fn shown_with_id(&self, view: &View<'_>, id: &PlanId) -> Option<Plan> {
+        self.find(id).map(|plan| self.shown(view, plan))
     }
 
     fn shown(&self, view: &View<'_>, plan: &StoredPlan) -> Plan {

@@ -54,6 +54,8 @@ pub struct PlanProgress {
     pub late: Duration,
     /// Its latest announcement.
     pub announced: Option<PlanAnnounced>,
+    /// Latest time that was announced for its end: no session is ended before it.
+    pub announced_end: Option<Time>,
     /// Number of sessions that the SFU was asked to end.
     pub asked: u64,
     /// Number of these that have ended.

@@ -88,6 +88,9 @@ impl Plans {
             )));
         out.records
             .push(Record::Announcement(Box::new(stored.clone())));
+        if let Some(plan) = &mut self.plan {
+            plan.progress.announced_end = plan.progress.announced_end.max(sessions_end_at);
+        }
         if let Some(plan) = self.plan.as_mut().filter(|_| !is_hand_made)
             && stored.channel_id.is_none()
             && !stored.cancelled

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use soramode_core::handles::Timestamp;
 use soramode_core::plan::calls::{SfuCall, SfuRequest};
+use soramode_protocol::event::MaintenanceAnnounced;
 use soramode_protocol::id::{AnnouncementId, ChannelId, ConnectionId, PlanId, SessionId};
 use soramode_protocol::mode::Mode;
 
@@ -22,9 +23,9 @@ pub(super) struct Client {
 /// Record of announcements and calls.
 #[derive(Default)]
 pub(super) struct Guarantees {
-    /// The last notice to each session, by the plan that announced: when, and when sessions end at the earliest.
+    /// The notices to each session, by the plan that announced: when the last one was sent, and when sessions end at the earliest.
     notices: BTreeMap<(PlanId, SessionId), (u64, Ends)>,
-    /// When the sessions end at the earliest that each notice named, as the clocks stood when it was made: repeated, it says the same.
+    /// When the sessions end at the earliest that each notice named, as the clocks stood when it was made.
     named: BTreeMap<AnnouncementId, (PlanId, Ends)>,
     /// Calls to end sessions that were not answered.
     in_flight: BTreeSet<u64>,
@@ -72,18 +73,33 @@ impl Guarantees {
         self.asked.clear();
     }
 
+    /// Takes in an announcement that names the end of a plan.
+    pub(super) fn announced(&mut self, announced: &MaintenanceAnnounced, at: &At<'_>) {
+        let (Some(naive), Some(ends)) = (at.naive, announced.sessions_end_at) else {
+            return;
+        };
+        let ends = Ends {
+            // A plan goes by the wall clock until its first step.
+            boot: if naive.is_by_wall() {
+                i64::MIN
+            } else {
+                boot(at.now) + ends.as_micros() - at.now.wall.as_micros()
+            },
+            wall: ends.as_micros(),
+        };
+        let named = (naive.id.clone(), ends);
+        self.named.insert(announced.announcement_id.clone(), named);
+    }
+
     pub(super) fn called(&mut self, call: &SfuCall, at: &At<'_>) -> Result<(), String> {
         match &call.request {
             SfuRequest::Push(notice) => {
-                if let (Some(naive), Some(ends)) = (at.naive, notice.sessions_end_at) {
-                    let ends = Ends {
-                        boot: boot(at.now) + ends.as_micros() - at.now.wall.as_micros(),
-                        wall: ends.as_micros(),
-                    };
-                    let first = (naive.id.clone(), ends);
-                    let (plan, ends) = self.named.entry(notice.id.clone()).or_insert(first);
+                if let Some((plan, ends)) = self.named.get(&notice.id) {
                     let key = (plan.clone(), call.session_id.clone());
-                    self.notices.insert(key, (at.step, *ends));
+                    let (step, latest) = self.notices.entry(key).or_insert((0, *ends));
+                    *step = at.step;
+                    latest.boot = latest.boot.max(ends.boot);
+                    latest.wall = latest.wall.max(ends.wall);
                 }
                 Ok(())
             }
@@ -127,8 +143,7 @@ impl Guarantees {
         )?;
         let notice = self.notices.get(&(id.clone(), call.session_id.clone()));
         if let Some((_, ends)) = notice {
-            // A plan goes by the wall clock until its first step.
-            let is_past = boot(at.now) >= ends.boot || at.now.wall.as_micros() >= ends.wall;
+            let is_past = boot(at.now) >= ends.boot && at.now.wall.as_micros() >= ends.wall;
             must(is_past, "2: a cut before the announced time")?;
         }
         if naive.announces() {

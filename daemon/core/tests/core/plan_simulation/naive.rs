@@ -43,6 +43,8 @@ pub(super) struct Naive {
     late: Duration,
     max_delay: Duration,
     announcing: Option<AnnouncementId>,
+    /// The latest end that was announced, by the wall clock.
+    announced_end: i64,
     pub(super) over: Option<PlanOutcome>,
 }
 
@@ -52,6 +54,14 @@ pub(super) fn boot(now: Timestamp) -> i64 {
 
 fn offset(now: Timestamp) -> i64 {
     now.wall.as_micros() - boot(now)
+}
+
+/// Returns the end of sessions that an announcement names.
+pub(super) fn announced_end(kind: &EventKind) -> Option<Time> {
+    match kind {
+        EventKind::MaintenanceAnnounced(it) => it.sessions_end_at,
+        _ => None,
+    }
 }
 
 fn seconds(step: &PlanStep) -> i64 {
@@ -74,6 +84,7 @@ impl Naive {
             late: Duration::ZERO,
             max_delay: Duration::from_secs(start.max_delay_seconds.unwrap_or(600)),
             announcing: None,
+            announced_end: i64::MIN,
             over: None,
         }
     }
@@ -84,6 +95,11 @@ impl Naive {
 
     fn has_closed(&self) -> bool {
         self.did(|step| matches!(step, PlanStep::Mode { .. }))
+    }
+
+    /// Returns whether it has done no step: it goes by the wall clock.
+    pub(super) const fn is_by_wall(&self) -> bool {
+        self.is_by_wall
     }
 
     pub(super) fn is_ending(&self) -> bool {
@@ -145,6 +161,9 @@ impl Naive {
             self.due.iter_mut().for_each(|due| *due += moved);
         }
         self.offset = offset(now);
+        for end in effects.kinds().filter_map(announced_end) {
+            self.announced_end = self.announced_end.max(end.as_micros());
+        }
         self.take_changes(facts, effects);
         if self.over.is_some() {
             return;
@@ -222,10 +241,17 @@ impl Naive {
         } else {
             boot(now)
         };
-        let late = clock - self.due[self.done];
+        let mut late = clock - self.due[self.done];
+        let mut is_due = late >= 0;
         let ends = matches!(step, PlanStep::End { .. });
+        let ahead = self.announced_end.saturating_sub(now.wall.as_micros());
+        if ends && ahead > 0 {
+            (late, is_due) = (late + ahead, false);
+        }
+        let late = Duration::from_micros(late.max(0).unsigned_abs());
+        let is_too_late = self.late + late > self.max_delay;
         let is_held = facts.storage_failed || self.announcing.is_some();
-        if late < 0 || is_held {
+        if !(is_due || is_too_late) || is_held {
             return false;
         }
         if ends && facts.is_shadow {
@@ -235,8 +261,7 @@ impl Naive {
         if ends && !facts.is_complete {
             return false;
         }
-        let late = Duration::from_micros(late.unsigned_abs());
-        if self.late + late > self.max_delay {
+        if is_too_late {
             self.over = Some(PlanOutcome::Missed);
             return false;
         }
@@ -252,7 +277,13 @@ impl Naive {
         let due = plan.steps.iter().skip(self.done).map(|step| step.due_at);
         let due: Vec<i64> = due.map(Time::as_micros).collect();
         let shift = if self.is_by_wall { 0 } else { offset(now) };
-        let expected: Vec<i64> = self.due[self.done..].iter().map(|it| it + shift).collect();
+        let left = self.steps.iter().zip(&self.due).skip(self.done);
+        let expected: Vec<i64> = left
+            .map(|(step, due)| match step {
+                PlanStep::End { .. } => self.announced_end.max(due + shift),
+                _ => due + shift,
+            })
+            .collect();
         let is_same = plan.id == self.id
             && plan.state == self.state(mode)
             && plan.outcome == self.over

@@ -235,20 +235,23 @@ impl World {
     }
 
     pub(super) fn take_actions(&mut self, effects: &Effects, mode: Mode) -> Result<(), String> {
+        let at = At {
+            now: self.now,
+            step: self.step,
+            mode,
+            storage_failed: self.storage_failed,
+            is_shadow: self.settings.sora.admission == SoraAdmission::Shadow,
+            naive: self.naive.as_ref(),
+            clients: &self.clients,
+        };
+        for kind in effects.kinds() {
+            if let EventKind::MaintenanceAnnounced(announced) = kind {
+                self.guarantees.announced(announced, &at);
+            }
+        }
         for action in &effects.actions {
             let Action::Sfu(call) = action else { continue };
-            self.guarantees.called(
-                call,
-                &At {
-                    now: self.now,
-                    step: self.step,
-                    mode,
-                    storage_failed: self.storage_failed,
-                    is_shadow: self.settings.sora.admission == SoraAdmission::Shadow,
-                    naive: self.naive.as_ref(),
-                    clients: &self.clients,
-                },
-            )?;
+            self.guarantees.called(call, &at)?;
             self.cuts += u64::from(matches!(call.request, SfuRequest::Disconnect { .. }));
             self.calls.push((**call).clone());
         }
