@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::cluster::Claim;
 use crate::id::{ChannelId, ClientId, ConnectionId, NodeName, SessionId, chosen, chosen_if_any};
-use crate::mode::Mode;
+use crate::mode::{Mode, SettableMode};
 use crate::wire_enum::wire_enum;
 
 /// Maximum number of redirects a client follows. The node after that claims the channel if it may,
@@ -293,6 +293,15 @@ pub struct Explanation {
     pub now: Verdict,
     /// Verdicts under each of the modes.
     pub modes: Verdicts,
+    /// Mode that a plan is about to set. The node is open, and load balancers are told that it is not ready.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unready_for: Option<SettableMode>,
+    /// Milliseconds for which a closed node admits clients to the session although its last connection is lost.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub grace_ends_in_ms: Option<u64>,
+    /// `true` if the SFU was asked to end the session: a closed node rejects new connections to it.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub is_ending: bool,
 }
 
 /// Verdicts of one request under each mode.

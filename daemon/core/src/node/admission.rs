@@ -8,7 +8,7 @@
 //! | 2 | the connection is in this channel | the same offer again |
 //! | 3 | the mode is `initial`, or the node is fenced | reject `INITIAL` |
 //! | 4 | the mode is `block_new_connection` | reject `BLOCK-NEW-CONNECTION` |
-//! | 5 | the mode is `block_new_session`, and the channel has no live connection | reject `BLOCK-NEW-SESSION` |
+//! | 5 | the mode is `block_new_session`, and the channel has no live connection, nor lost its last one less than `--reconnect-grace` ago; or its session is being ended | reject `BLOCK-NEW-SESSION` |
 //! | 6 | the node has `--max-connections` | reject `AT-CAPACITY` |
 //! | 7 | in a cluster: another node owns the channel, or is to own it, or its owner is gone, or etcd does not answer | redirect, reject `OWNER-LOST`, or error |
 //! | 8 | always | offer |
@@ -72,7 +72,7 @@ impl Rule {
         }
     }
 
-    fn why(self, session: Option<SessionSlot>) -> &'static str {
+    const fn why(self) -> &'static str {
         match self {
             Self::ConnectionIdInUse(_) => "the connection is in another channel",
             Self::OfferedBefore(_) => "the connection is in this channel",
@@ -82,7 +82,6 @@ impl Rule {
                 "the mode is block_new_session, and the channel has no session"
             }
             Self::AtCapacity => "the node has reached --max-connections",
-            Self::Offer if session.is_some() => "the channel has a session on this node",
             Self::Offer => "a new session can start",
         }
     }
@@ -321,23 +320,26 @@ impl Node {
         })
     }
 
-    /// Says what a new connection would be answered; `ruling` is what the cluster says of the channel under a mode in which it is asked.
+    /// Returns the answers to a new connection, and why; `ruling` is the cluster's answer under a mode in which it is asked.
     pub(crate) fn explanation(
         &self,
-        timers: &Timers,
+        ctx: &Ctx,
         channel_id: &ChannelId,
         ruling: impl Fn(Mode) -> Ruling,
     ) -> Explanation {
         let session = self.sessions.find_session(channel_id);
         let verdict = |mode| {
-            let rule = self.decide_new(timers, mode, session);
+            let rule = self.decide_new(ctx.timers, mode, session);
             let ruling = if self.must_ask(rule, channel_id) {
                 ruling(mode)
             } else {
                 Ruling::Here
             };
-            self.verdict(rule, session, &ruling)
+            self.verdict(ctx, rule, session, &ruling)
         };
+        let grace_ends_at = session.and_then(|slot| ctx.timers.at(Timer::Linger(slot)));
+        let grace = grace_ends_at.map(|at| at.saturating_sub(ctx.now.boot).as_millis());
+        let plan = self.running_plan(ctx.now);
         Explanation {
             mode: self.mode.mode(),
             now: verdict(self.mode.mode()),
@@ -347,11 +349,20 @@ impl Node {
                 block_new_connection: verdict(Mode::BlockNewConnection),
                 initial: verdict(Mode::Initial),
             },
+            unready_for: plan.and_then(|plan| plan.unready_for()),
+            grace_ends_in_ms: grace.map(|millis| u64::try_from(millis).unwrap_or(u64::MAX)),
+            is_ending: session.is_some_and(|slot| self.plans.is_ending(slot)),
             channel_id: channel_id.clone(),
         }
     }
 
-    fn verdict(&self, rule: Rule, session: Option<SessionSlot>, ruling: &Ruling) -> Verdict {
+    fn verdict(
+        &self,
+        ctx: &Ctx,
+        rule: Rule,
+        session: Option<SessionSlot>,
+        ruling: &Ruling,
+    ) -> Verdict {
         let of_cluster = |answer, explanation| Verdict {
             answer,
             reason: None,
@@ -362,7 +373,7 @@ impl Node {
             explanation,
         };
         match ruling {
-            Ruling::Here | Ruling::Nowhere => self.own_verdict(rule, session),
+            Ruling::Here | Ruling::Nowhere => self.own_verdict(ctx, rule, session),
             Ruling::Redirect(node) => {
                 let why = format!("node {:?} owns the channel, or is to own it", node.as_str());
                 Verdict {
@@ -385,7 +396,7 @@ impl Node {
                     ..of_cluster(Answer::Reject, why)
                 }
             }
-            Ruling::Full => self.own_verdict(Rule::AtCapacity, session),
+            Ruling::Full => self.own_verdict(ctx, Rule::AtCapacity, session),
             Ruling::Unavailable(why) => of_cluster(
                 Answer::Unavailable,
                 format!("the cluster did not answer: {why}"),
@@ -393,7 +404,7 @@ impl Node {
         }
     }
 
-    fn own_verdict(&self, rule: Rule, session: Option<SessionSlot>) -> Verdict {
+    fn own_verdict(&self, ctx: &Ctx, rule: Rule, session: Option<SessionSlot>) -> Verdict {
         let reason = rule.reject_reason();
         let joined = session
             .filter(|_| reason.is_none())
@@ -409,7 +420,33 @@ impl Node {
             node_name: None,
             session_id: joined.map(|session| session.session_id.clone()),
             rule: rule.number(),
-            explanation: rule.why(session).to_owned(),
+            explanation: self.explain_rule(ctx, rule, session).to_owned(),
+        }
+    }
+
+    fn explain_rule(&self, ctx: &Ctx, rule: Rule, session: Option<SessionSlot>) -> &'static str {
+        let Some(slot) = session else {
+            return match rule {
+                Rule::Offer if self.plans.is_leaving() => {
+                    "a new session can start, although a plan is about to close the node"
+                }
+                rule => rule.why(),
+            };
+        };
+        let is_ending = self.plans.is_ending(slot);
+        let is_in_grace = ctx.timers.is_set(Timer::Linger(slot));
+        match rule {
+            Rule::BlockNewSession if is_ending => {
+                "the mode is block_new_session, and the channel's session is being ended"
+            }
+            Rule::Offer if is_ending => {
+                "the node is open, although the channel's session is being ended"
+            }
+            Rule::Offer if is_in_grace => {
+                "the channel has a session, which lost its last connection less than --reconnect-grace ago"
+            }
+            Rule::Offer => "the channel has a session on this node",
+            rule => rule.why(),
         }
     }
 }

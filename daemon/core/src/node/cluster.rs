@@ -88,7 +88,7 @@ impl Node {
                         .map_or(Ruling::Here, |(_, ruling)| ruling.clone())
                 };
                 for reply_to in reply_handles {
-                    let explanation = self.explanation(ctx.timers, &channel_id, ruling);
+                    let explanation = self.explanation(ctx, &channel_id, ruling);
                     ctx.answer(reply_to, Ok(Reply::Explanation(Box::new(explanation))));
                 }
             }
@@ -267,7 +267,7 @@ impl Node {
             },
             None => Ruling::Here,
         };
-        let explanation = self.explanation(ctx.timers, channel_id, |_| ruling.clone());
+        let explanation = self.explanation(ctx, channel_id, |_| ruling.clone());
         Some(Ok(Reply::Explanation(Box::new(explanation))))
     }
 

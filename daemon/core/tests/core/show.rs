@@ -527,10 +527,10 @@ impl Show {
                 let lines = verdicts.map(|(mode, verdict)| {
                     format!("  in {mode}: {}", self.verdict(&it.channel_id, verdict))
                 });
-                return listed(
-                    it.channel_id.as_str(),
-                    std::iter::once(now).chain(lines).collect(),
-                );
+                let lines = std::iter::once(now)
+                    .chain(lines)
+                    .chain(crate::show_plan::notes(it));
+                return listed(it.channel_id.as_str(), lines.collect());
             }
             Reply::Page(page) => return self.page(page),
             Reply::WaitEnded(ended) => self.wait_ended(ended),

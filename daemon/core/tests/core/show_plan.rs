@@ -4,9 +4,10 @@ use soramode_core::effect::{Record, WaitProgress};
 use soramode_core::plan::calls::{SfuCall, SfuRequest};
 use soramode_core::plan::stored::{Moment, PlanProgress};
 use soramode_protocol::announce::Announced;
+use soramode_protocol::decision::Explanation;
 use soramode_protocol::end::Ended;
 use soramode_protocol::event::{EndRequested, EventKind, MaintenanceAnnounced};
-use soramode_protocol::mode::ModeChanged;
+use soramode_protocol::mode::{Mode, ModeChanged};
 use soramode_protocol::plan::{Plan, PlanCancelled, PlanStarted, PlanStep};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::time::Time;
@@ -26,7 +27,7 @@ impl Show {
     fn step(step: &PlanStep) -> String {
         let more = match step {
             PlanStep::Mode { mode, .. } => {
-                format!(" {}", soramode_protocol::mode::Mode::from(*mode))
+                format!(" {}", Mode::from(*mode))
             }
             PlanStep::Announce { text, data, .. } => {
                 let data = data.as_ref().map(|data| data.0.to_string());
@@ -378,4 +379,17 @@ fn ended(it: &Ended) -> String {
         tail(", failed ", failed.as_ref()),
         tail(": ", it.problem.as_ref())
     )
+}
+
+/// What an explanation says of a plan, an end and a grace.
+pub(crate) fn notes(it: &Explanation) -> impl Iterator<Item = String> {
+    let unready = it.unready_for.map(Mode::from);
+    let unready = unready.map(|mode| format!("  unready for {mode}"));
+    let ending = it
+        .is_ending
+        .then(|| "  the session is being ended".to_owned());
+    let grace = it
+        .grace_ends_in_ms
+        .map(|millis| format!("  the grace ends in {millis} ms"));
+    [unready, ending, grace].into_iter().flatten()
 }

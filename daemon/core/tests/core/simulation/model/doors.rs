@@ -308,11 +308,19 @@ impl Model {
             block_new_connection: verdict(Mode::BlockNewConnection),
             initial: verdict(Mode::Initial),
         };
+        let newest = self.sessions.iter().rev();
+        let grace_ends_at = newest
+            .filter(|it| it.channel_id == *channel)
+            .find_map(|it| it.lingers_until);
+        let grace = grace_ends_at.map(|at| (at - self.now.boot).as_millis());
         Explanation {
             channel_id: channel.clone(),
             mode: self.mode.mode,
             now: verdict(self.mode.mode),
             modes,
+            unready_for: None,
+            grace_ends_in_ms: grace.map(|millis| millis.try_into().unwrap()),
+            is_ending: false,
         }
     }
 
