@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use soramoded::args::http::SoraMode;
@@ -66,6 +67,30 @@ fn a_healthy_node_passes() {
             .ok(&["doctor", "-o", "plain"])
             .lines()
             .all(|line| line.split('\t').count() == 4)
+    );
+}
+
+#[test]
+fn a_grace_that_has_no_effect_is_reported_with_a_remedy() {
+    let sora = Sora::start();
+    let daemon = Daemon::start_with(|config| {
+        config.http.sora.api = Some(sora.url().parse().unwrap());
+        config.http.sora.mode = SoraMode::Mirror;
+        config.reconnect_grace = Duration::from_secs(30);
+    });
+    let (code, report) = daemon.json(&["doctor"]);
+    assert_eq!((code, &report["is_well"]), (1, &json!(false)), "{report}");
+    let checks = report["checks"].as_array().unwrap();
+    let warning = checks
+        .iter()
+        .find(|check| check["what"] == "warning")
+        .unwrap();
+    assert!(
+        warning["how"]
+            .as_str()
+            .unwrap()
+            .starts_with("--reconnect-grace has no effect with --sora-mode mirror"),
+        "{warning}"
     );
 }
 

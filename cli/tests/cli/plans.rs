@@ -124,6 +124,22 @@ fn another_plan_is_refused_unless_it_replaces() {
 }
 
 #[test]
+fn a_node_in_its_lead_is_explained() {
+    let daemon = Daemon::start();
+    let started = daemon.json(&["drain", "--lead", "1h", "--no-wait"]).1;
+    assert_eq!(started["plan"]["state"], "lead", "{started}");
+    let explained = daemon.json(&["explain", "spam"]).1;
+    assert_eq!(
+        (&explained["now"]["type"], &explained["unready_for"]),
+        (&"offer".into(), &"block_new_session".into()),
+        "{explained}"
+    );
+    assert!(daemon.ok(&["explain", "spam"]).contains(
+        ": offer, because a new session can start, although a plan is about to close the node\n"
+    ));
+}
+
+#[test]
 fn a_plan_at_a_time_is_scheduled_and_does_not_wait() {
     let daemon = Daemon::start();
     let at = ahead();
