@@ -1,7 +1,7 @@
 //! Maintenance plans in a cluster: a node that is about to close takes new channels last, and a kill in its lead changes nothing.
 
 use soramode_protocol::client::ClientError;
-use soramode_protocol::decision::{Connect, Decision};
+use soramode_protocol::decision::{Connect, Decision, HOPS_MAX};
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::node::ListClusterNodes;
@@ -25,11 +25,21 @@ fn lead(seconds: i64) -> StartPlan {
     ])
 }
 
-fn close_if_open(others: u64) -> StartPlan {
+fn lead_if_open(others: u64) -> StartPlan {
     StartPlan {
         keep_open: Some(others),
-        ..lead(0)
+        ..lead(2)
     }
+}
+
+/// Connects a client to a channel that the node takes: the client was sent on often enough.
+async fn connect_here(node: &Node, name: &str) {
+    let connect = Connect {
+        hops: HOPS_MAX,
+        ..connect(name, name)
+    };
+    let offered = node.ask(&connect).await;
+    assert!(matches!(offered, Decision::Offer { .. }), "{offered:?}");
 }
 
 /// Waits until a node sees the other one in this mode, and as leaving or not.
@@ -54,12 +64,10 @@ async fn a_leaving_node_takes_channels_last_and_is_not_counted_as_open() {
     let [leaving, second, third] = &nodes;
     // The node that leaves is the emptiest: channels would be placed on it.
     for number in 0..10 {
-        second
-            .offered(&format!("second-{number}"), &format!("s-{number}"))
-            .await;
-        third
-            .offered(&format!("third-{number}"), &format!("t-{number}"))
-            .await;
+        for node in [second, third] {
+            let name = format!("{}-{number}", node.name);
+            connect_here(node, &name).await;
+        }
     }
     leaving.ask(&lead(3_600)).await;
     for node in [second, third] {
@@ -79,15 +87,10 @@ async fn a_leaving_node_takes_channels_last_and_is_not_counted_as_open() {
         matches!(redirected, Decision::Redirect { .. }),
         "{redirected:?}"
     );
-    let sent_on = Connect {
-        hops: 1,
-        ..connect("sent-here", "a-2")
-    };
-    let offered = leaving.ask(&sent_on).await;
-    assert!(matches!(offered, Decision::Offer { .. }), "{offered:?}");
+    connect_here(leaving, "sent-here").await;
 
     // Only the third node counts as open beside the second.
-    let refused = second.try_ask(&close_if_open(2)).await;
+    let refused = second.try_ask(&lead_if_open(2)).await;
     let Err(ClientError::Refused(error)) = refused else {
         panic!("{refused:?}");
     };
@@ -117,9 +120,7 @@ async fn a_close_waits_until_enough_others_are_open() {
     sees(&first, &third, (Mode::BlockNewSession, false)).await;
     first.offered("spam", "1").await;
     // Enough are open when the plan starts, and too few at its close.
-    let mut plan = lead(2);
-    plan.keep_open = Some(1);
-    first.ask(&plan).await;
+    first.ask(&lead_if_open(1)).await;
     second.ask(&lead(3_600)).await;
     until(async || {
         let plan = first.status().await.plan?;
