@@ -5,7 +5,7 @@ use soramode_protocol::decision::{Connect, Decision, HOPS_MAX};
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::node::ListClusterNodes;
-use soramode_protocol::plan::{CancelPlan, PlanState, PlanStep, StartPlan};
+use soramode_protocol::plan::{CancelPlan, PlanHold, PlanState, PlanStep, StartPlan};
 
 use crate::etcd::Etcd;
 use crate::node::{Node, QUICK, connect, three, until};
@@ -130,7 +130,7 @@ async fn a_close_waits_until_enough_others_are_open() {
     let status = first.status().await;
     let held = status.plan.unwrap();
     assert_eq!(
-        (status.mode.mode, held.held.map(|hold| hold.name())),
+        (status.mode.mode, held.held.map(PlanHold::name)),
         (Mode::Normal, Some("keep_open"))
     );
     third.set(SettableMode::Normal).await;

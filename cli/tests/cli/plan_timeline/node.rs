@@ -72,6 +72,9 @@ pub(super) enum Stage {
     Ending,
 }
 
+/// Something that happens to the node in a stage.
+pub(super) type Disturbance = (Stage, fn(&mut Node));
+
 /// Subject of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
@@ -161,7 +164,7 @@ impl Node {
     pub(super) fn drain(
         &mut self,
         options: &Options,
-        disturbance: Option<(Stage, fn(&mut Self))>,
+        disturbance: Option<Disturbance>,
     ) -> (Ended, Option<Time>) {
         let mut command = program(&self.socket());
         command

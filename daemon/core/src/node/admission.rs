@@ -426,27 +426,23 @@ impl Node {
 
     fn explain_rule(&self, ctx: &Ctx, rule: Rule, session: Option<SessionSlot>) -> &'static str {
         let Some(slot) = session else {
-            return match rule {
-                Rule::Offer if self.plans.is_leaving() => {
-                    "a new session can start, although a plan is about to close the node"
-                }
-                rule => rule.why(),
+            return if rule == Rule::Offer && self.plans.is_leaving() {
+                "a new session can start, although a plan is about to close the node"
+            } else {
+                rule.why()
             };
         };
         let is_ending = self.plans.is_ending(slot);
-        let is_in_grace = ctx.timers.is_set(Timer::Linger(slot));
-        match rule {
-            Rule::BlockNewSession if is_ending => {
-                "the mode is block_new_session, and the channel's session is being ended"
-            }
-            Rule::Offer if is_ending => {
-                "the node is open, although the channel's session is being ended"
-            }
-            Rule::Offer if is_in_grace => {
-                "the channel has a session, which lost its last connection less than --reconnect-grace ago"
-            }
-            Rule::Offer => "the channel has a session on this node",
-            rule => rule.why(),
+        if rule == Rule::BlockNewSession && is_ending {
+            "the mode is block_new_session, and the channel's session is being ended"
+        } else if rule != Rule::Offer {
+            rule.why()
+        } else if is_ending {
+            "the node is open, although the channel's session is being ended"
+        } else if ctx.timers.is_set(Timer::Linger(slot)) {
+            "the channel has a session, which lost its last connection less than --reconnect-grace ago"
+        } else {
+            "the channel has a session on this node"
         }
     }
 }

@@ -12,7 +12,7 @@ const BALANCER_PORT: u16 = 8_080;
 /// Number of new channels that are opened after the close.
 const CHANNELS_AFTER: u64 = 200;
 
-/// An HAProxy. It ends with this value.
+/// An `HAProxy`. It ends with this value.
 struct Balancer {
     child: Child,
     _folder: tempfile::TempDir,
@@ -26,7 +26,7 @@ impl Drop for Balancer {
     }
 }
 
-/// Starts an HAProxy that checks the readiness of the nodes for new sessions; none where it is not installed.
+/// Starts an `HAProxy` that checks the readiness of the nodes for new sessions; none where it is not installed.
 fn start_balancer(address: SocketAddr, nodes: [Ipv4Addr; 2]) -> Option<Balancer> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("haproxy.cfg");

@@ -312,7 +312,7 @@ impl Model {
         let grace_ends_at = newest
             .filter(|it| it.channel_id == *channel)
             .find_map(|it| it.lingers_until);
-        let grace = grace_ends_at.map(|at| (at - self.now.boot).as_millis());
+        let grace = grace_ends_at.map(|at| at.saturating_sub(self.now.boot).as_millis());
         Explanation {
             channel_id: channel.clone(),
             mode: self.mode.mode,
