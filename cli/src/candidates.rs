@@ -15,7 +15,7 @@ use soramode_protocol::node::ListClusterNodes;
 use soramode_protocol::plan::GetPlan;
 use soramode_protocol::session::{LIST_LIMIT_MAX, ListConnections, ListSessions};
 
-use crate::daemon::Socket;
+use crate::endpoint::Endpoint;
 use crate::runtime::runtime;
 
 /// The shell that requests completions.
@@ -123,8 +123,8 @@ pub(crate) fn predicates() -> Vec<CompletionCandidate> {
 
 /// Returns the channels with a session.
 pub(crate) fn channels() -> Vec<CompletionCandidate> {
-    live(async |socket| {
-        let sessions = socket
+    live(async |endpoint| {
+        let sessions = endpoint
             .connect()
             .await
             .ok()?
@@ -146,8 +146,14 @@ pub(crate) fn channels() -> Vec<CompletionCandidate> {
 
 /// Returns the plan that runs.
 pub(crate) fn plans() -> Vec<CompletionCandidate> {
-    live(async |socket| {
-        let found = socket.connect().await.ok()?.call(&GetPlan {}).await.ok()?;
+    live(async |endpoint| {
+        let found = endpoint
+            .connect()
+            .await
+            .ok()?
+            .call(&GetPlan {})
+            .await
+            .ok()?;
         let running = found.plan.filter(|plan| plan.outcome.is_none());
         Some(running.iter().map(|plan| plan.id.to_string()).collect())
     })
@@ -155,8 +161,8 @@ pub(crate) fn plans() -> Vec<CompletionCandidate> {
 
 /// Returns the nodes of the cluster.
 pub(crate) fn nodes() -> Vec<CompletionCandidate> {
-    live(async |socket| {
-        let list = socket
+    live(async |endpoint| {
+        let list = endpoint
             .connect()
             .await
             .ok()?
@@ -175,12 +181,12 @@ pub(crate) fn nodes() -> Vec<CompletionCandidate> {
 }
 
 pub(crate) fn connections() -> Vec<CompletionCandidate> {
-    live(async |socket| {
+    live(async |endpoint| {
         let list = ListConnections {
             limit: Some(LIST_LIMIT_MAX),
             ..ListConnections::default()
         };
-        let connections = socket.connect().await.ok()?.call(&list).await.ok()?;
+        let connections = endpoint.connect().await.ok()?.call(&list).await.ok()?;
         Some(
             connections
                 .connections
@@ -192,13 +198,13 @@ pub(crate) fn connections() -> Vec<CompletionCandidate> {
 }
 
 /// Reads values from the daemon; returns none if it does not answer in time.
-fn live(ask: impl AsyncFnOnce(&Socket) -> Option<Vec<String>>) -> Vec<CompletionCandidate> {
+fn live(ask: impl AsyncFnOnce(&Endpoint) -> Option<Vec<String>>) -> Vec<CompletionCandidate> {
     let Ok(runtime) = runtime() else {
         return Vec::new();
     };
-    let socket = Socket::find(typed_socket(std::env::args_os()));
+    let endpoint = Endpoint::local(typed_socket(std::env::args_os()));
     let ids = runtime.block_on(async {
-        tokio::time::timeout(PATIENCE, ask(&socket))
+        tokio::time::timeout(PATIENCE, ask(&endpoint))
             .await
             .ok()
             .flatten()

@@ -36,11 +36,10 @@ pub(crate) fn run_blocking(
     context: &mut Context<'_>,
 ) -> Option<Result<Exit, Failure>> {
     match (command, context.node) {
-        (Command::Get(_), Node::Daemon(socket)) => Some(
-            socket
-                .ask(&GetMode {})
-                .and_then(|state| get::show(state.mode, &state, &mut context.output)),
-        ),
+        (Command::Get(_), Node::Daemon(endpoint)) => {
+            let answer = endpoint.ask(&GetMode {})?;
+            Some(answer.and_then(|state| get::show(state.mode, &state, &mut context.output)))
+        }
         _ => None,
     }
 }

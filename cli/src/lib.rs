@@ -18,6 +18,7 @@ mod conditions;
 mod context;
 mod daemon;
 mod describe;
+mod endpoint;
 mod error;
 mod fast_path;
 mod flags;
@@ -37,6 +38,7 @@ mod report;
 mod runtime;
 mod session_info;
 mod signals;
+mod socket;
 mod start_hint;
 mod trust;
 mod undo;
@@ -48,7 +50,7 @@ use std::process::ExitCode;
 
 use crate::args::Args;
 use crate::context::Context;
-use crate::daemon::Socket;
+use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
 use crate::node::Node;
 use crate::output::{Output, report_failure};
@@ -77,9 +79,9 @@ fn run(args: Args) -> Exit {
         Ok(api) => api,
         Err(failure) => return fail(&failure, &mut Output::new(&global.output)),
     };
-    let socket = Socket::find(global.socket);
+    let endpoint = Endpoint::local(global.socket);
     let mut context = Context {
-        node: Node::Daemon(&socket).or(api.as_ref()),
+        node: Node::Daemon(&endpoint).or(api.as_ref()),
         token_file: global.api.api_token_file.as_deref(),
         token_in_clear: global.api.token_in_clear,
         output: Output::new(&global.output),

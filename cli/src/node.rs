@@ -8,7 +8,8 @@ use soramode_protocol::node::{GetInfo, GetStatus};
 use tokio::time::timeout;
 
 use crate::api::{Api, Detail};
-use crate::daemon::{Daemon, Socket};
+use crate::daemon::Daemon;
+use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
 use crate::last_status::LastStatus;
 use crate::mode_info::{ModeInfo, with_operator};
@@ -23,8 +24,8 @@ const LAST_MODE_MAX: Duration = Duration::from_secs(1);
 /// A node, and the way to it.
 #[derive(Clone, Copy)]
 pub(crate) enum Node<'a> {
-    /// A soramoded, through its control socket.
-    Daemon(&'a Socket),
+    /// A soramoded, through its control socket, here or on another host.
+    Daemon(&'a Endpoint),
     /// A soramoded or a Sora, through Sora's HTTP API.
     Api(&'a Api),
 }
@@ -76,7 +77,7 @@ impl<'a> Node<'a> {
     /// Returns the command as it is typed for this node.
     pub(crate) fn command(self, words: &str) -> String {
         match self {
-            Self::Daemon(socket) => socket.command(words),
+            Self::Daemon(endpoint) => endpoint.command(words),
             Self::Api(api) => api.command(words),
         }
     }
@@ -84,7 +85,7 @@ impl<'a> Node<'a> {
     /// Returns the flags that select this node, except the token's file.
     pub(crate) fn flags(self) -> String {
         match self {
-            Self::Daemon(socket) => socket.flags(),
+            Self::Daemon(endpoint) => endpoint.flags(),
             Self::Api(api) => api.flags(),
         }
     }
@@ -97,24 +98,24 @@ impl<'a> Node<'a> {
         }
     }
 
-    pub(crate) fn socket(self) -> Result<&'a Socket, Failure> {
+    pub(crate) fn endpoint(self) -> Result<&'a Endpoint, Failure> {
         match self {
-            Self::Daemon(socket) => Ok(socket),
+            Self::Daemon(endpoint) => Ok(endpoint),
             Self::Api(_) => Err(needs_socket("this command")),
         }
     }
 
     /// Connects to the control socket.
     pub(crate) async fn connect(self) -> Result<Daemon<'a>, Failure> {
-        self.socket()?.connect().await
+        self.endpoint()?.connect().await
     }
 
     /// Connects to a daemon that answered before, and may be restarting.
     pub(crate) async fn connect_again(self) -> Result<Daemon<'a>, Failure> {
-        let socket = self.socket()?;
-        match socket.connect().await {
+        let endpoint = self.endpoint()?;
+        match endpoint.connect().await {
             Err(failure) if failure.exit == Exit::Unreachable => {
-                socket.reconnect(Instant::now()).await
+                endpoint.reconnect(Instant::now()).await
             }
             other => other,
         }

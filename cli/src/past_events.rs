@@ -7,7 +7,8 @@ use soramode_protocol::request::Method;
 use soramode_protocol::subscribe::{Subscribe, SubscribeFrom, Unsubscribe};
 use tokio::time::timeout;
 
-use crate::daemon::{ANSWER_MAX, Daemon};
+use crate::daemon::Daemon;
+use crate::endpoint::ANSWER_MAX;
 use crate::error::Failure;
 
 /// Reads the newest events, and returns those to keep, oldest first. Events of all types are read: only the number of the last one shows that none

@@ -1,4 +1,4 @@
-//! The connection to a daemon: finding its socket, calling it, and explaining why it does not answer.
+//! The control socket on this machine: finding it, opening it, and explaining why it cannot be opened.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -11,15 +11,9 @@ use nix::unistd::{Gid, Group, geteuid};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use serde::Deserialize;
-use soramode_protocol::access::Access;
-use soramode_protocol::client::{Client, ClientError, Message, call_blocking, read_answer};
-use soramode_protocol::error::ErrorType;
-use soramode_protocol::node::GetInfo;
-use soramode_protocol::request::{Call, Method};
+use soramode_protocol::client::{Client, ClientError};
 use soramode_protocol::socket_path::SocketEnv;
-use soramode_protocol::version::{PROTOCOL, VERSION};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::command_line;
 use crate::error::{Exit, Failure};
@@ -27,32 +21,14 @@ use crate::output::escape::escape;
 use crate::start_hint::how_to_start;
 use crate::trust::{self, SocketOrigin};
 
-/// Limit of the time for an answer to a call that does not wait.
-pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(10);
-
-/// Limit of the time for a call that reads all claims of the cluster: the daemon gives up after 30 s.
-const LONG_ANSWER_MAX: Duration = Duration::from_secs(35);
-
-/// Limit of the time for the daemon's version, while nothing else is done.
-const VERSIONS_MAX: Duration = Duration::from_secs(1);
-
 /// Time for retries while the socket's accept queue is full.
 const QUEUE_MAX: Duration = Duration::from_secs(2);
 
 /// Pause between two attempts.
 const QUEUE_PAUSE: Duration = Duration::from_millis(20);
 
-/// Limit of the time for reconnecting to a lost daemon.
-pub(crate) const RECONNECT_MAX: Duration = Duration::from_secs(10);
-
 /// Hint if the daemon does not answer.
-const LOG_HINT: &str = "Look at its log: journalctl -u soramoded";
-
-/// Hint if the versions do not match.
-const SAME_VERSION: &str = "Install the same version of both";
-
-/// Pause between two attempts to reconnect.
-const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const LOG_HINT: &str = "Look at its log: journalctl -u soramoded";
 
 /// The path of the daemon's socket.
 pub(crate) struct Socket {
@@ -62,6 +38,17 @@ pub(crate) struct Socket {
     place: SocketOrigin,
     /// Paths without a socket, if none has one.
     tried: Vec<PathBuf>,
+}
+
+/// Why the socket cannot be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OpenProblem {
+    NotFound,
+    NotASocket,
+    NotRunning,
+    NotPermitted,
+    QueueFull,
+    Other,
 }
 
 impl Socket {
@@ -100,11 +87,6 @@ impl Socket {
         }
     }
 
-    /// Returns the command as it is typed for this daemon.
-    pub(crate) fn command(&self, words: &str) -> String {
-        command_line::soramode(&[&self.flags(), words])
-    }
-
     /// Returns `--socket PATH`, if the flag or the variable named it.
     pub(crate) fn flags(&self) -> String {
         if self.is_named {
@@ -114,11 +96,17 @@ impl Socket {
         }
     }
 
-    fn shown(&self) -> String {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the path as it is printed.
+    pub(crate) fn shown(&self) -> String {
         escape(&self.path.to_string_lossy()).into_owned()
     }
 
-    pub(crate) async fn connect(&self) -> Result<Daemon<'_>, Failure> {
+    /// Connects; retries for a limited time while the accept queue is full.
+    pub(crate) async fn connect(&self) -> Result<Client, Failure> {
         self.check_folder()?;
         let began = Instant::now();
         let connected = loop {
@@ -132,10 +120,7 @@ impl Socket {
             }
         };
         match connected {
-            Ok(client) => self.check_server(client.server_uid()).map(|()| Daemon {
-                client,
-                socket: self,
-            }),
+            Ok(client) => self.check_server(client.server_uid()).map(|()| client),
             Err(ClientError::Connect { source, .. } | ClientError::Io(source)) => {
                 Err(self.cannot_open(&source))
             }
@@ -148,8 +133,8 @@ impl Socket {
         }
     }
 
-    /// Makes one call without a runtime, which is worth its start only for more calls.
-    pub(crate) fn ask<C: Call>(&self, params: &C) -> Result<C::Reply, Failure> {
+    /// Opens the socket without a runtime, and checks that its server can be trusted.
+    pub(crate) fn open_trusted(&self) -> Result<UnixStream, Failure> {
         self.check_folder()?;
         let stream = self.open().map_err(|problem| self.cannot_open(&problem))?;
         self.check_server(
@@ -157,9 +142,7 @@ impl Socket {
                 .map(|credentials| credentials.uid.as_raw())
                 .map_err(Into::into),
         )?;
-        call_blocking(stream, params, answer_max(C::METHOD))
-            .and_then(read_answer::<C>)
-            .map_err(|error| self.explain(C::METHOD, error))
+        Ok(stream)
     }
 
     fn check_folder(&self) -> Result<(), Failure> {
@@ -182,7 +165,7 @@ impl Socket {
     }
 
     /// Connects; retries for a limited time while the accept queue is full.
-    fn open(&self) -> io::Result<UnixStream> {
+    pub(crate) fn open(&self) -> io::Result<UnixStream> {
         let address = SocketAddrUnix::new(&self.path)?;
         let socket = socket_with(
             AddressFamily::UNIX,
@@ -202,120 +185,49 @@ impl Socket {
         Ok(stream)
     }
 
-    /// Reconnects to a daemon that was lost at `lost`.
-    pub(crate) async fn reconnect(&self, lost: Instant) -> Result<Daemon<'_>, Failure> {
-        loop {
-            sleep(RECONNECT_PAUSE).await;
-            match self.connect().await {
-                Err(failure)
-                    if failure.exit == Exit::Unreachable && lost.elapsed() < RECONNECT_MAX => {}
-                other => return other,
-            }
-        }
-    }
-
+    /// Classifies an error of opening the socket.
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "the system's list of errors is open"
     )]
-    fn cannot_open(&self, problem: &io::Error) -> Failure {
+    pub(crate) fn problem(&self, problem: &io::Error) -> OpenProblem {
         match problem.kind() {
-            ErrorKind::NotFound => {
-                self.unreachable("no such file", &how_to_start(self.place, &self.tried))
-            }
+            ErrorKind::NotFound => OpenProblem::NotFound,
             ErrorKind::ConnectionRefused
                 if fs::metadata(&self.path).is_ok_and(|there| !there.file_type().is_socket()) =>
             {
+                OpenProblem::NotASocket
+            }
+            ErrorKind::ConnectionRefused => OpenProblem::NotRunning,
+            ErrorKind::PermissionDenied => OpenProblem::NotPermitted,
+            _ if is_queue_full(problem) => OpenProblem::QueueFull,
+            _ => OpenProblem::Other,
+        }
+    }
+
+    /// Explains why the socket cannot be opened.
+    pub(crate) fn cannot_open(&self, problem: &io::Error) -> Failure {
+        match self.problem(problem) {
+            OpenProblem::NotFound => {
+                self.unreachable("no such file", &how_to_start(self.place, &self.tried))
+            }
+            OpenProblem::NotASocket => {
                 self.unreachable("it is not a socket", "Check --socket, or $SORAMODE_SOCKET")
             }
-            ErrorKind::ConnectionRefused => self.unreachable(
+            OpenProblem::NotRunning => self.unreachable(
                 "the socket exists, but soramoded is not running",
                 &how_to_start(self.place, &self.tried),
             ),
-            ErrorKind::PermissionDenied => self.not_permitted(),
-            _ if is_queue_full(problem) => self.unreachable(
+            OpenProblem::NotPermitted => self.not_permitted(),
+            OpenProblem::QueueFull => self.unreachable(
                 "too many clients are waiting to connect",
                 "Try again. If this goes on, look at its log: journalctl -u soramoded",
             ),
-            _ => self.unreachable(
+            OpenProblem::Other => self.unreachable(
                 &reason(problem),
                 "Check the path: it is that of soramoded's --socket",
             ),
         }
-    }
-
-    /// Explains an error. Only a failed call asks the daemon for its version.
-    fn explain(&self, method: Method, error: ClientError) -> Failure {
-        match error {
-            ClientError::Refused(error) if error.data.error_type == ErrorType::MethodNotFound => {
-                self.version_mismatch(method)
-            }
-            ClientError::Refused(error) => error.into(),
-            ClientError::Connect { source, .. } => self.cannot_open(&source),
-            ClientError::Closed => {
-                self.unreachable("it closed the connection without an answer", LOG_HINT)
-            }
-            ClientError::Io(problem) if problem.kind() == ErrorKind::TimedOut => {
-                self.too_slow(method)
-            }
-            ClientError::Io(problem) => self.unreachable(&reason(&problem), LOG_HINT),
-            ClientError::Unreadable(_) | ClientError::TooLong(_) => self.version_mismatch(method),
-        }
-    }
-
-    fn too_slow(&self, method: Method) -> Failure {
-        let why = format!("no answer within {} s", answer_max(method).as_secs());
-        let failure = self.unreachable(&why, LOG_HINT);
-        match method.access() {
-            Access::View => failure,
-            Access::Operate => failure.and("The change may still be made once it answers"),
-        }
-    }
-
-    /// The failure for an unknown method or an unreadable answer.
-    fn version_mismatch(&self, method: Method) -> Failure {
-        let path = self.shown();
-        let method = method.name();
-        match self.versions() {
-            Some(daemon) if daemon.protocol != PROTOCOL => Failure::new(
-                Exit::Versions,
-                format!(
-                    "soramoded {} speaks protocol {}, this soramode {VERSION} speaks {PROTOCOL}",
-                    escape(&daemon.version),
-                    daemon.protocol
-                ),
-            )
-            .with_hint(SAME_VERSION),
-            Some(daemon) if !daemon.methods.iter().any(|known| known == method) => Failure::new(
-                Exit::Versions,
-                format!(
-                    "soramoded {} cannot do this yet, this soramode {VERSION} can",
-                    escape(&daemon.version)
-                ),
-            )
-            .with_hint(SAME_VERSION),
-            Some(daemon) => Failure::new(
-                Exit::Failed,
-                format!(
-                    "this soramode {VERSION} cannot read the answer of soramoded {}",
-                    escape(&daemon.version)
-                ),
-            )
-            .with_hint("This is a bug: please report it"),
-            None => Failure::new(
-                Exit::Failed,
-                format!("the server at {path} is not soramoded"),
-            )
-            .with_hint("Check --socket"),
-        }
-    }
-
-    /// Reads the version on a new connection, since the other may be in any state. Reads only fields that every version has.
-    fn versions(&self) -> Option<Versions> {
-        let info = call_blocking(self.open().ok()?, &GetInfo {}, VERSIONS_MAX)
-            .ok()?
-            .ok()?;
-        serde_json::from_str(info.get()).ok()
     }
 
     fn unreachable(&self, why: &str, what_to_do: &str) -> Failure {
@@ -327,7 +239,7 @@ impl Socket {
     }
 
     fn not_permitted(&self) -> Failure {
-        let what_to_do = match owning_group(&self.path) {
+        let what_to_do = match self.owning_group() {
             Some(group) => format!(
                 "It belongs to group {group}: run this as root or as a member of that group, and log in again after you were added to it"
             ),
@@ -339,18 +251,19 @@ impl Socket {
         )
         .with_hint(what_to_do)
     }
-}
 
-/// Returns the group that may open the socket: of the socket, or of its folder if that hides the socket.
-fn owning_group(socket: &Path) -> Option<String> {
-    let metadata = fs::metadata(socket)
-        .or_else(|_| fs::metadata(socket.parent().unwrap_or(socket)))
-        .ok()?;
-    let group = Group::from_gid(Gid::from_raw(metadata.gid()))
-        .ok()
-        .flatten();
-    let name = group.map_or_else(|| metadata.gid().to_string(), |group| group.name);
-    (metadata.gid() != 0).then_some(name)
+    /// Returns the group that may open the socket: of the socket, or of its folder if that hides the socket.
+    pub(crate) fn owning_group(&self) -> Option<String> {
+        let path = self.path.as_path();
+        let metadata = fs::metadata(path)
+            .or_else(|_| fs::metadata(path.parent().unwrap_or(path)))
+            .ok()?;
+        let group = Group::from_gid(Gid::from_raw(metadata.gid()))
+            .ok()
+            .flatten();
+        let name = group.map_or_else(|| metadata.gid().to_string(), |group| group.name);
+        (metadata.gid() != 0).then_some(name)
+    }
 }
 
 /// Returns whether the socket's accept queue is full.
@@ -359,110 +272,12 @@ fn is_queue_full(problem: &io::Error) -> bool {
 }
 
 /// Describes an error of the system without its number.
-fn reason(problem: &io::Error) -> String {
+pub(crate) fn reason(problem: &io::Error) -> String {
     let text = problem.to_string();
     text.split(" (os error")
         .next()
         .unwrap_or_default()
         .to_lowercase()
-}
-
-/// A connection to the daemon.
-pub(crate) struct Daemon<'a> {
-    client: Client,
-    socket: &'a Socket,
-}
-
-impl Daemon<'_> {
-    /// Makes a call.
-    pub(crate) async fn call<C: Call>(&mut self, params: &C) -> Result<C::Reply, Failure> {
-        match timeout(answer_max(C::METHOD), self.client.call(params)).await {
-            Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(error)) => Err(self.explain(C::METHOD, error)),
-            Err(_) => Err(self.socket.too_slow(C::METHOD)),
-        }
-    }
-
-    /// Makes two calls at once. If the first is refused, the second answer is dropped.
-    pub(crate) async fn call_both<A: Call, B: Call>(
-        &mut self,
-        first: &A,
-        second: &B,
-    ) -> Result<(A::Reply, B::Reply), Failure> {
-        match timeout(ANSWER_MAX, self.ask_both(first, second)).await {
-            Ok(Ok(replies)) => Ok(replies),
-            Ok(Err(error)) => Err(self.explain(A::METHOD, error)),
-            Err(_) => Err(self.socket.too_slow(A::METHOD)),
-        }
-    }
-
-    async fn ask_both<A: Call, B: Call>(
-        &mut self,
-        first: &A,
-        second: &B,
-    ) -> Result<(A::Reply, B::Reply), ClientError> {
-        self.client.enqueue(first)?;
-        self.client.enqueue(second)?;
-        self.client.flush().await?;
-        // Answers come in the order of the requests.
-        let first = read_answer::<A>(self.next_answer().await?)?;
-        let second = read_answer::<B>(self.next_answer().await?)?;
-        Ok((first, second))
-    }
-
-    async fn next_answer(
-        &mut self,
-    ) -> Result<
-        Result<Box<serde_json::value::RawValue>, soramode_protocol::error::Error>,
-        ClientError,
-    > {
-        loop {
-            match self.client.receive().await? {
-                Message::Answer(_, answer) => return Ok(answer),
-                Message::Notification(_) => {}
-            }
-        }
-    }
-
-    /// Sends a request without waiting for the answer.
-    pub(crate) async fn send<C: Call>(&mut self, params: &C) -> Result<i64, Failure> {
-        match self.client.send(params).await {
-            Ok(id) => Ok(id),
-            Err(error) => Err(self.explain(C::METHOD, error)),
-        }
-    }
-
-    /// Receives the next message. Cancel-safe.
-    pub(crate) async fn receive(&mut self) -> Result<Message, ClientError> {
-        self.client.receive().await
-    }
-
-    /// The failure for a daemon that is overdue.
-    pub(crate) fn silent(&self, span: Duration) -> Failure {
-        self.socket
-            .unreachable(&format!("no answer for {} s", span.as_secs()), LOG_HINT)
-    }
-
-    /// Explains an error.
-    pub(crate) fn explain(&self, method: Method, error: ClientError) -> Failure {
-        self.socket.explain(method, error)
-    }
-}
-
-fn answer_max(method: Method) -> Duration {
-    if method == Method::PurgeClusterNode {
-        LONG_ANSWER_MAX
-    } else {
-        ANSWER_MAX
-    }
-}
-
-#[derive(Deserialize)]
-struct Versions {
-    version: String,
-    protocol: u32,
-    #[serde(default)]
-    methods: Vec<String>,
 }
 
 #[cfg(test)]
@@ -505,14 +320,14 @@ mod tests {
 
     #[test]
     fn suggested_commands_name_a_socket_that_was_named() {
-        assert_eq!(socket().command("set normal"), "soramode set normal");
+        assert_eq!(socket().flags(), "");
         assert_eq!(
             Socket {
                 is_named: true,
                 ..socket()
             }
-            .command("get"),
-            "soramode --socket /run/soramode/soramode.sock get"
+            .flags(),
+            "--socket /run/soramode/soramode.sock"
         );
         let spaced = Socket {
             path: "/tmp/my dir/s.sock".into(),
@@ -520,9 +335,6 @@ mod tests {
             place: SocketOrigin::ApiSource,
             tried: Vec::new(),
         };
-        assert_eq!(
-            spaced.command("get"),
-            "soramode --socket '/tmp/my dir/s.sock' get"
-        );
+        assert_eq!(spaced.flags(), "--socket '/tmp/my dir/s.sock'");
     }
 }

@@ -129,7 +129,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::api::Api;
-    use crate::daemon::Socket;
+    use crate::endpoint::Endpoint;
 
     /// A mode that `ops` set.
     pub(crate) fn state(
@@ -151,11 +151,11 @@ pub(crate) mod tests {
     }
 
     fn undo(before: ModeState, now: ModeState, storage: StorageState) -> Option<String> {
-        let socket = Socket::find(Some("/s".into()));
+        let endpoint = Endpoint::local(Some("/s".into()));
         undo_hint(
             &ModeInfo::of(before),
             &ModeInfo::of(now),
-            Node::Daemon(&socket),
+            Node::Daemon(&endpoint),
             storage,
         )
     }

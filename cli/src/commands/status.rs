@@ -31,7 +31,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     if args.watch {
         let node = context.node;
         node.require(Feature::ControlSocket, "status --watch")?;
-        return live::run(node.socket()?, &context.output).await;
+        return live::run(node.endpoint()?, &context.output).await;
     }
     let LastStatus::Daemon(status) = context.node.status(Detail::Mode).await? else {
         return Err(needs_soramoded("status"));

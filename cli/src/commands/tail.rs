@@ -17,7 +17,8 @@ use tokio::time::timeout;
 
 use crate::candidates;
 use crate::context::Context;
-use crate::daemon::{Daemon, RECONNECT_MAX};
+use crate::daemon::Daemon;
+use crate::endpoint::RECONNECT_MAX;
 use crate::error::{Exit, Failure};
 use crate::output::{Output, StdoutClosed, event, times};
 
@@ -85,7 +86,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             "connection to soramoded lost: trying to reconnect for {} s",
             RECONNECT_MAX.as_secs()
         ));
-        daemon = context.node.socket()?.reconnect(since).await?;
+        daemon = context.node.endpoint()?.reconnect(since).await?;
         tail.resume(&mut daemon, &context.output).await?;
     }
 }

@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::model::{Filter, Update};
-use crate::daemon::{Daemon, Socket};
+use crate::daemon::Daemon;
+use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
 
 /// Pause between two reads.
@@ -30,7 +31,7 @@ const EVENTS_MAX: usize = 200;
 
 /// The source of the view's updates.
 pub(super) struct Feed<'a> {
-    socket: &'a Socket,
+    endpoint: &'a Endpoint,
     updates: mpsc::Sender<Update>,
     filter: watch::Receiver<Filter>,
     /// Sequence number of the first event after the start of the view.
@@ -44,12 +45,12 @@ type Connections<'a> = (Daemon<'a>, Daemon<'a>);
 
 impl<'a> Feed<'a> {
     pub(super) fn new(
-        socket: &'a Socket,
+        endpoint: &'a Endpoint,
         updates: mpsc::Sender<Update>,
         filter: watch::Receiver<Filter>,
     ) -> Self {
         Self {
-            socket,
+            endpoint,
             updates,
             filter,
             live_from: 0,
@@ -67,8 +68,8 @@ impl<'a> Feed<'a> {
 
     /// Subscribes before the first read, so that no event is missed; stored events come first.
     async fn begin(&mut self) -> Result<Connections<'a>, Failure> {
-        let mut asked = self.socket.connect().await?;
-        let mut events = self.socket.connect().await?;
+        let mut asked = self.endpoint.connect().await?;
+        let mut events = self.endpoint.connect().await?;
         // Only a subscription returns the current sequence number.
         let Subscribed {
             next_seq,

@@ -12,7 +12,7 @@ use soramode_protocol::or_pending::or_pending;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::daemon::Socket;
+use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
 use crate::output::{Format, Output, can_move_cursor};
 use crate::signals::Signals;
@@ -29,7 +29,7 @@ const FRAME_PAUSE: Duration = Duration::from_millis(250);
 
 /// Shows the node until the user quits. A daemon that does not answer at the start is an error; one
 /// that is lost later is awaited.
-pub(crate) async fn run(socket: &Socket, output: &Output) -> Result<Exit, Failure> {
+pub(crate) async fn run(endpoint: &Endpoint, output: &Output) -> Result<Exit, Failure> {
     if output.format() != Format::Table || !output.is_on_terminal() {
         let failure = Failure::new(Exit::Usage, "--watch needs a terminal");
         return Err(failure.with_hint(
@@ -45,7 +45,7 @@ pub(crate) async fn run(socket: &Socket, output: &Output) -> Result<Exit, Failur
     }
     let (updates, incoming) = mpsc::channel(UPDATES_MAX);
     let (filters, filter) = watch::channel(model::Filter::default());
-    let mut feed = Feed::new(socket, updates, filter);
+    let mut feed = Feed::new(endpoint, updates, filter);
     feed.first().await?;
     let mut signals = Signals::listen()?;
     let screen = Screen::open(output).map_err(|problem| cannot_draw(&problem))?;

@@ -193,14 +193,14 @@ mod tests {
     use soramode_protocol::mode::Mode;
 
     use super::*;
-    use crate::daemon::Socket;
+    use crate::endpoint::Endpoint;
     use crate::plan::describe::tests::plan;
     use crate::undo::tests::state;
 
     #[test]
     fn the_outcome_of_a_plan_sets_the_exit_code() {
-        let socket = Socket::find(Some("/s".into()));
-        let node = Node::Daemon(&socket);
+        let endpoint = Endpoint::local(Some("/s".into()));
+        let node = Node::Daemon(&endpoint);
         for (outcome, exit, words) in [
             (
                 PlanOutcome::Cancelled,
@@ -241,9 +241,9 @@ mod tests {
 
     #[test]
     fn a_wait_that_ends_early_says_when_sessions_are_ended() {
-        let socket = Socket::find(Some("/s".into()));
+        let endpoint = Endpoint::local(Some("/s".into()));
         let failure = Failure::new(Exit::Interrupted, "interrupted after 3 s: stopped waiting");
-        let said = add_future(failure, &plan(), "node-01", Node::Daemon(&socket));
+        let said = add_future(failure, &plan(), "node-01", Node::Daemon(&endpoint));
         assert!(
             said.message
                 .contains(". Plan 7Q2K9XA0 goes on: it ends the sessions that are left from 2"),

@@ -14,8 +14,9 @@ use soramode_protocol::wait::{Outcome, Progress, Wait, WaitEnded, WaitFor};
 use tokio::time::timeout;
 
 use super::request::{End, Ended, WaitRequest, restarted_without_state};
-use crate::daemon::{Daemon, RECONNECT_MAX, Socket};
+use crate::daemon::Daemon;
 use crate::describe::describe_change;
+use crate::endpoint::{Endpoint, RECONNECT_MAX};
 use crate::error::{Exit, Failure};
 use crate::last_status::LastStatus;
 use crate::mode_info::with_operator;
@@ -29,14 +30,14 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Waits until the condition is true, the wait ends in another way, or the daemon stays lost.
 pub(super) async fn follow(
-    socket: &Socket,
+    endpoint: &Endpoint,
     request: &WaitRequest,
     progress: &mut ProgressDisplay,
     output: &mut Output,
     signals: &mut Signals,
 ) -> Ended {
     let mut follower = Follower {
-        socket,
+        endpoint,
         request,
         progress,
         output,
@@ -73,7 +74,7 @@ pub(super) async fn follow(
 }
 
 struct Follower<'a> {
-    socket: &'a Socket,
+    endpoint: &'a Endpoint,
     request: &'a WaitRequest,
     progress: &'a mut ProgressDisplay,
     output: &'a mut Output,
@@ -88,7 +89,7 @@ struct Follower<'a> {
 
 impl Follower<'_> {
     async fn follow_over_losses(&mut self) -> Result<WaitEnded, Failure> {
-        let mut daemon = self.socket.connect().await?;
+        let mut daemon = self.endpoint.connect().await?;
         loop {
             let lost = match self.follow(&mut daemon).await {
                 Err(failure) if failure.exit == Exit::Unreachable => failure,
@@ -107,7 +108,7 @@ impl Follower<'_> {
                     format!("connection to soramoded lost: trying to reconnect for {limit} s");
                 self.progress.note(self.output, &text);
             }
-            daemon = self.socket.reconnect(since).await?;
+            daemon = self.endpoint.reconnect(since).await?;
         }
     }
 

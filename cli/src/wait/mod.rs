@@ -48,8 +48,8 @@ pub(crate) async fn wait(
         silence,
         plan,
     } = match node {
-        Node::Daemon(socket) => {
-            follow::follow(socket, request, &mut progress, output, signals).await
+        Node::Daemon(endpoint) => {
+            follow::follow(endpoint, request, &mut progress, output, signals).await
         }
         Node::Api(api) => poll::poll(api, request, &mut progress, output, signals).await,
     };

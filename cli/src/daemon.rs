@@ -1,0 +1,95 @@
+//! A connection to a daemon, and calls over it.
+
+use std::time::Duration;
+
+use soramode_protocol::client::{Client, ClientError, Message, read_answer};
+use soramode_protocol::request::{Call, Method};
+use tokio::time::timeout;
+
+use crate::endpoint::{ANSWER_MAX, Endpoint, answer_max};
+use crate::error::Failure;
+
+/// A connection to the daemon.
+pub(crate) struct Daemon<'a> {
+    client: Client,
+    endpoint: &'a Endpoint,
+}
+
+impl<'a> Daemon<'a> {
+    pub(crate) const fn new(client: Client, endpoint: &'a Endpoint) -> Self {
+        Self { client, endpoint }
+    }
+
+    /// Makes a call.
+    pub(crate) async fn call<C: Call>(&mut self, params: &C) -> Result<C::Reply, Failure> {
+        match timeout(answer_max(C::METHOD), self.client.call(params)).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(error)) => Err(self.explain(C::METHOD, error)),
+            Err(_) => Err(self.endpoint.too_slow(C::METHOD)),
+        }
+    }
+
+    /// Makes two calls at once. If the first is refused, the second answer is dropped.
+    pub(crate) async fn call_both<A: Call, B: Call>(
+        &mut self,
+        first: &A,
+        second: &B,
+    ) -> Result<(A::Reply, B::Reply), Failure> {
+        match timeout(ANSWER_MAX, self.ask_both(first, second)).await {
+            Ok(Ok(replies)) => Ok(replies),
+            Ok(Err(error)) => Err(self.explain(A::METHOD, error)),
+            Err(_) => Err(self.endpoint.too_slow(A::METHOD)),
+        }
+    }
+
+    async fn ask_both<A: Call, B: Call>(
+        &mut self,
+        first: &A,
+        second: &B,
+    ) -> Result<(A::Reply, B::Reply), ClientError> {
+        self.client.enqueue(first)?;
+        self.client.enqueue(second)?;
+        self.client.flush().await?;
+        // Answers come in the order of the requests.
+        let first = read_answer::<A>(self.next_answer().await?)?;
+        let second = read_answer::<B>(self.next_answer().await?)?;
+        Ok((first, second))
+    }
+
+    async fn next_answer(
+        &mut self,
+    ) -> Result<
+        Result<Box<serde_json::value::RawValue>, soramode_protocol::error::Error>,
+        ClientError,
+    > {
+        loop {
+            match self.client.receive().await? {
+                Message::Answer(_, answer) => return Ok(answer),
+                Message::Notification(_) => {}
+            }
+        }
+    }
+
+    /// Sends a request without waiting for the answer.
+    pub(crate) async fn send<C: Call>(&mut self, params: &C) -> Result<i64, Failure> {
+        match self.client.send(params).await {
+            Ok(id) => Ok(id),
+            Err(error) => Err(self.explain(C::METHOD, error)),
+        }
+    }
+
+    /// Receives the next message. Cancel-safe.
+    pub(crate) async fn receive(&mut self) -> Result<Message, ClientError> {
+        self.client.receive().await
+    }
+
+    /// The failure for a daemon that is overdue.
+    pub(crate) fn silent(&self, span: Duration) -> Failure {
+        self.endpoint.silent(span)
+    }
+
+    /// Explains an error.
+    pub(crate) fn explain(&self, method: Method, error: ClientError) -> Failure {
+        self.endpoint.explain(method, error)
+    }
+}
