@@ -33,6 +33,11 @@ pub(crate) struct ApiFlags {
 }
 
 impl ApiFlags {
+    /// Returns whether the flag or the variable names a URL.
+    pub(crate) fn is_set(&self) -> bool {
+        self.api_url.is_some() || std::env::var_os(VARIABLE).is_some_and(|url| !url.is_empty())
+    }
+
     /// Returns the node that the flags or the variable name; `--socket` takes precedence over the
     /// variable.
     pub(crate) fn node(&self, socket: Option<&PathBuf>) -> Result<Option<Api>, Failure> {

@@ -52,6 +52,16 @@ pub(crate) fn delivery_states() -> Vec<CompletionCandidate> {
         .into()
 }
 
+/// Returns the fleets and hosts of `fleet.toml`.
+pub(crate) fn hosts() -> Vec<CompletionCandidate> {
+    let words = crate::fleet::hosts::known_words();
+    words
+        .into_iter()
+        .filter(|word| is_safe(word))
+        .map(CompletionCandidate::new)
+        .collect()
+}
+
 /// Completes sockets, and folders on the path to one.
 pub(crate) fn sockets() -> PathCompleter {
     PathCompleter::any().filter(|path| {
@@ -199,6 +209,12 @@ pub(crate) fn connections() -> Vec<CompletionCandidate> {
 
 /// Reads values from the daemon; returns none if it does not answer in time.
 fn live(ask: impl AsyncFnOnce(&Endpoint) -> Option<Vec<String>>) -> Vec<CompletionCandidate> {
+    // Another host takes longer than a user waits at the prompt.
+    if std::env::args_os().any(|word| names_host(&word))
+        || std::env::var_os("SORAMODE_HOST").is_some()
+    {
+        return Vec::new();
+    }
     let Ok(runtime) = runtime() else {
         return Vec::new();
     };
@@ -251,6 +267,13 @@ fn is_safe(id: &str) -> bool {
         && id
             .chars()
             .all(|character| character.is_alphanumeric() || UNQUOTED.contains(character))
+}
+
+/// Returns whether a word selects another host.
+fn names_host(word: &OsStr) -> bool {
+    word.to_str().is_some_and(|word| {
+        word == "--host" || word.starts_with("--host=") || word.starts_with("-H")
+    })
 }
 
 /// Returns the socket that the command line names.

@@ -32,14 +32,6 @@ const REASONS: &str = "; ";
 /// The remedy where two nodes closed at the same moment.
 const GAVE_WAY: &str = "Run it again; the other node may have given way too";
 
-/// Returns the user that the caller represents: `sudo` sets it. Recorded, not verified.
-pub(crate) fn on_behalf_of() -> Option<String> {
-    const BYTES_MAX: usize = soramode_protocol::mode::ON_BEHALF_OF_BYTES_MAX;
-    std::env::var("SUDO_USER")
-        .ok()
-        .filter(|user| (1..=BYTES_MAX).contains(&user.len()))
-}
-
 /// Sets the mode.
 pub(crate) async fn set(node: Node<'_>, change: &ChangeMode) -> Result<Closed, Failure> {
     match node {
@@ -189,13 +181,13 @@ async fn close_by_daemon(
         let FoundMode {
             state: before,
             mut joined,
-            actor,
+            operator,
         } = read_closing(daemon, status.mode.clone()).await?;
         let stays = SettableMode::try_from(before.mode)
             .ok()
             .filter(|_| before.mode.is_block() && before.mode >= Mode::from(target));
         let wanted = if stays.is_some() {
-            joined_reason(before.reason.as_deref(), joined, &actor, reason)
+            joined_reason(before.reason.as_deref(), joined, &operator, reason)
         } else {
             joined = Joined::No;
             reason
@@ -211,7 +203,7 @@ async fn close_by_daemon(
             expires_in_seconds: stays.map(|_| NEVER),
             // Only from the mode that was read: a change in between could be stricter.
             if_generation: Some(before.generation),
-            on_behalf_of: on_behalf_of(),
+            on_behalf_of: daemon.on_behalf_of(),
             ..ChangeMode::to(stays.unwrap_or(target))
         };
         match daemon.call_both(&change, &GetStatus {}).await {
@@ -261,8 +253,8 @@ struct FoundMode {
     /// The mode, with the represented operator: under `sudo` every actor is root.
     state: ModeState,
     joined: Joined,
-    /// The actor of this user.
-    actor: String,
+    /// This user as the daemon names it: the represented one, else the actor.
+    operator: String,
 }
 
 async fn read_closing(daemon: &mut Daemon<'_>, state: ModeState) -> Result<FoundMode, Failure> {
@@ -270,7 +262,7 @@ async fn read_closing(daemon: &mut Daemon<'_>, state: ModeState) -> Result<Found
         return Ok(FoundMode {
             state,
             joined: Joined::No,
-            actor: String::new(),
+            operator: String::new(),
         });
     }
     let newest = ListModeChanges {
@@ -283,11 +275,11 @@ async fn read_closing(daemon: &mut Daemon<'_>, state: ModeState) -> Result<Found
         .map(|dated| &dated.change)
         .find(|change| change.generation == state.generation);
     let is_own = info.actor.as_ref() == Some(&state.actor)
-        && change.is_some_and(|change| change.on_behalf_of == on_behalf_of());
+        && change.is_some_and(|change| change.on_behalf_of == daemon.on_behalf_of());
     Ok(FoundMode {
         state: with_operator(state, &history.changes),
         joined: if is_own { Joined::Own } else { Joined::Theirs },
-        actor: info.actor.unwrap_or_default(),
+        operator: daemon.on_behalf_of().or(info.actor).unwrap_or_default(),
     })
 }
 
@@ -295,13 +287,12 @@ async fn read_closing(daemon: &mut Daemon<'_>, state: ModeState) -> Result<Found
 fn joined_reason(
     before: Option<&str>,
     joined: Joined,
-    actor: &str,
+    operator: &str,
     reason: Option<&str>,
 ) -> Option<String> {
-    let operator = || on_behalf_of().unwrap_or_else(|| actor.to_owned());
     let mine = match (reason, joined) {
         (Some(reason), _) => reason.to_owned(),
-        (None, Joined::Theirs) => format!("also drained by {}", operator()),
+        (None, Joined::Theirs) => format!("also drained by {operator}"),
         (None, Joined::No | Joined::Own) => return None,
     };
     match before {
@@ -345,7 +336,7 @@ pub(crate) async fn restore(
     let change = ChangeMode {
         reason,
         if_generation: closed.now.generation(),
-        on_behalf_of: on_behalf_of(),
+        on_behalf_of: node.on_behalf_of(),
         ..back
     };
     match node.change(&change).await {

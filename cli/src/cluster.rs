@@ -208,10 +208,23 @@ fn describe_too_few(others: &[&str], wanted: usize) -> String {
 impl NodeFlag {
     /// Refuses a plan for a node that is reached over HTTP: a real Sora keeps none.
     pub(crate) fn check_plan(&self, node: Node<'_>) -> Result<(), Failure> {
+        self.check_host(node)?;
         if self.node.is_some() {
             return Err(needs_socket("a plan"));
         }
         node.require(Feature::ControlSocket, "a plan")
+    }
+
+    /// Refuses another host beside another node: only one of them can be meant.
+    fn check_host(&self, node: Node<'_>) -> Result<(), Failure> {
+        match node.host() {
+            Some(host) if self.node.is_some() => Err(Failure::new(
+                Exit::Usage,
+                format!("--node cannot be used over ssh (-H {})", host.shown()),
+            )
+            .with_hint("Name that node's host with -H")),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Returns a client for the node, unless it is the daemon's own.
@@ -219,6 +232,7 @@ impl NodeFlag {
         let Some(name) = &self.node else {
             return Ok(None);
         };
+        self.check_host(context.node)?;
         let view = ClusterView::read(context).await?;
         if view.by.as_ref().is_some_and(|(own, _)| own == name) {
             return Ok(None);

@@ -2,22 +2,39 @@
 
 use std::time::Duration;
 
+use serde_json::value::RawValue;
 use soramode_protocol::client::{Client, ClientError, Message, read_answer};
 use soramode_protocol::request::{Call, Method};
 use tokio::time::timeout;
 
 use crate::endpoint::{ANSWER_MAX, Endpoint, answer_max};
 use crate::error::Failure;
+use crate::ssh::SshProcess;
 
 /// A connection to the daemon.
 pub(crate) struct Daemon<'a> {
     client: Client,
     endpoint: &'a Endpoint,
+    /// The ssh that the connection goes through, which ends with it.
+    _ssh: Option<SshProcess>,
 }
 
 impl<'a> Daemon<'a> {
-    pub(crate) const fn new(client: Client, endpoint: &'a Endpoint) -> Self {
-        Self { client, endpoint }
+    pub(crate) const fn new(
+        client: Client,
+        ssh: Option<SshProcess>,
+        endpoint: &'a Endpoint,
+    ) -> Self {
+        Self {
+            client,
+            endpoint,
+            _ssh: ssh,
+        }
+    }
+
+    /// Returns the user that the caller represents.
+    pub(crate) fn on_behalf_of(&self) -> Option<String> {
+        self.endpoint.on_behalf_of()
     }
 
     /// Makes a call.
@@ -56,12 +73,15 @@ impl<'a> Daemon<'a> {
         Ok((first, second))
     }
 
+    /// Makes a call whose answer may be of any version.
+    pub(crate) async fn call_raw<C: Call>(&mut self, params: &C) -> Option<Box<RawValue>> {
+        self.client.send(params).await.ok()?;
+        self.next_answer().await.ok()?.ok()
+    }
+
     async fn next_answer(
         &mut self,
-    ) -> Result<
-        Result<Box<serde_json::value::RawValue>, soramode_protocol::error::Error>,
-        ClientError,
-    > {
+    ) -> Result<Result<Box<RawValue>, soramode_protocol::error::Error>, ClientError> {
         loop {
             match self.client.receive().await? {
                 Message::Answer(_, answer) => return Ok(answer),

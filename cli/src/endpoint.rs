@@ -7,16 +7,19 @@ use serde::Deserialize;
 use soramode_protocol::access::Access;
 use soramode_protocol::client::{ClientError, call_blocking, read_answer};
 use soramode_protocol::error::ErrorType;
+use soramode_protocol::mode::ON_BEHALF_OF_BYTES_MAX;
 use soramode_protocol::node::GetInfo;
 use soramode_protocol::request::{Call, Method};
 use soramode_protocol::version::{PROTOCOL, VERSION};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::command_line;
 use crate::daemon::Daemon;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
+use crate::runtime::runtime;
 use crate::socket::{LOG_HINT, Socket, reason};
+use crate::ssh::{self, SshHost};
 
 /// Limit of the time for an answer to a call that does not wait.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -32,6 +35,10 @@ pub(crate) const RECONNECT_MAX: Duration = Duration::from_secs(10);
 
 /// Pause between two attempts to reconnect.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+const RECONNECT_PAUSE_SSH: Duration = Duration::from_secs(1);
+
+/// Limit of the time for the daemon's version over ssh, which may log in anew.
+const VERSIONS_MAX_SSH: Duration = Duration::from_secs(10);
 
 /// Hint if the versions do not match.
 const SAME_VERSION: &str = "Install the same version of both";
@@ -40,6 +47,8 @@ const SAME_VERSION: &str = "Install the same version of both";
 pub(crate) enum Endpoint {
     /// A control socket on this machine.
     Local(Socket),
+    /// The control socket of another host, over ssh.
+    Ssh(SshHost),
 }
 
 impl Endpoint {
@@ -50,40 +59,81 @@ impl Endpoint {
 
     /// Returns the command as it is typed for this daemon.
     pub(crate) fn command(&self, words: &str) -> String {
-        command_line::soramode(&[&self.flags(), words])
+        match self {
+            Self::Local(socket) => command_line::soramode(&[&socket.flags(), words]),
+            Self::Ssh(host) => host.command(words),
+        }
     }
 
     /// Returns the flags that select this daemon.
     pub(crate) fn flags(&self) -> String {
         match self {
             Self::Local(socket) => socket.flags(),
+            Self::Ssh(host) => host.flags(),
+        }
+    }
+
+    /// Returns the host, if it is another one.
+    pub(crate) const fn host(&self) -> Option<&SshHost> {
+        match self {
+            Self::Local(_) => None,
+            Self::Ssh(host) => Some(host),
+        }
+    }
+
+    /// Returns the user that the caller represents: `sudo` sets it here, and another host gets `USER@HOST`. Recorded, not verified.
+    pub(crate) fn on_behalf_of(&self) -> Option<String> {
+        match self {
+            Self::Local(_) => std::env::var("SUDO_USER")
+                .ok()
+                .filter(|user| (1..=ON_BEHALF_OF_BYTES_MAX).contains(&user.len())),
+            Self::Ssh(_) => ssh::local_operator(),
         }
     }
 
     pub(crate) async fn connect(&self) -> Result<Daemon<'_>, Failure> {
         match self {
-            Self::Local(socket) => Ok(Daemon::new(socket.connect().await?, self)),
+            Self::Local(socket) => Ok(Daemon::new(socket.connect().await?, None, self)),
+            Self::Ssh(host) => {
+                let (client, process) = host.connect().await?;
+                Ok(Daemon::new(client, Some(process), self))
+            }
         }
     }
 
     /// Makes one call without a runtime, which is worth its start only for more calls. `None` for a daemon that is not on this machine.
     pub(crate) fn ask<C: Call>(&self, params: &C) -> Option<Result<C::Reply, Failure>> {
-        let Self::Local(socket) = self;
-        Some(socket.open_trusted().and_then(|stream| {
-            call_blocking(stream, params, answer_max(C::METHOD))
-                .and_then(read_answer::<C>)
-                .map_err(|error| self.explain(C::METHOD, error))
-        }))
+        let Self::Local(socket) = self else {
+            return None;
+        };
+        Some(
+            socket
+                .open_trusted()
+                .map_err(|it| it.failure)
+                .and_then(|stream| {
+                    call_blocking(stream, params, answer_max(C::METHOD))
+                        .and_then(read_answer::<C>)
+                        .map_err(|error| self.explain(C::METHOD, error))
+                }),
+        )
     }
 
     /// Reconnects to a daemon that was lost at `lost`.
     pub(crate) async fn reconnect(&self, lost: Instant) -> Result<Daemon<'_>, Failure> {
+        let pause = match self {
+            Self::Local(_) => RECONNECT_PAUSE,
+            Self::Ssh(_) => RECONNECT_PAUSE_SSH,
+        };
         loop {
-            sleep(RECONNECT_PAUSE).await;
-            match self.connect().await {
-                Err(failure)
-                    if failure.exit == Exit::Unreachable && lost.elapsed() < RECONNECT_MAX => {}
-                other => return other,
+            sleep(pause).await;
+            let left = RECONNECT_MAX.saturating_sub(lost.elapsed());
+            let failure = match timeout(left, self.connect()).await {
+                Ok(Err(failure)) if failure.exit == Exit::Unreachable => failure,
+                Ok(other) => return other,
+                Err(_) => self.silent(RECONNECT_MAX),
+            };
+            if lost.elapsed() >= RECONNECT_MAX {
+                return Err(failure);
             }
         }
     }
@@ -97,6 +147,7 @@ impl Endpoint {
             ClientError::Refused(error) => error.into(),
             ClientError::Connect { source, .. } => match self {
                 Self::Local(socket) => socket.cannot_open(&source),
+                Self::Ssh(_) => self.unreachable(&reason(&source), &self.log_hint()),
             },
             ClientError::Closed => self.unreachable(
                 "it closed the connection without an answer",
@@ -134,8 +185,9 @@ impl Endpoint {
             Some(daemon) if daemon.protocol != PROTOCOL => Failure::new(
                 Exit::Versions,
                 format!(
-                    "soramoded {} speaks protocol {}, this soramode {VERSION} speaks {PROTOCOL}",
+                    "soramoded {}{} speaks protocol {}, this soramode {VERSION} speaks {PROTOCOL}",
                     escape(&daemon.version),
+                    self.on_host(),
                     daemon.protocol
                 ),
             )
@@ -143,16 +195,18 @@ impl Endpoint {
             Some(daemon) if !daemon.methods.iter().any(|known| known == method) => Failure::new(
                 Exit::Versions,
                 format!(
-                    "soramoded {} cannot do this yet, this soramode {VERSION} can",
-                    escape(&daemon.version)
+                    "soramoded {}{} cannot do this yet, this soramode {VERSION} can",
+                    escape(&daemon.version),
+                    self.on_host()
                 ),
             )
             .with_hint(SAME_VERSION),
             Some(daemon) => Failure::new(
                 Exit::Failed,
                 format!(
-                    "this soramode {VERSION} cannot read the answer of soramoded {}",
-                    escape(&daemon.version)
+                    "this soramode {VERSION} cannot read the answer of soramoded {}{}",
+                    escape(&daemon.version),
+                    self.on_host()
                 ),
             )
             .with_hint("This is a bug: please report it"),
@@ -166,12 +220,25 @@ impl Endpoint {
 
     /// Reads the version on a new connection, since the other may be in any state. Reads only fields that every version has.
     fn versions(&self) -> Option<Versions> {
-        let info = match self {
-            Self::Local(socket) => call_blocking(socket.open().ok()?, &GetInfo {}, VERSIONS_MAX)
-                .ok()?
-                .ok()?,
+        match self {
+            Self::Local(socket) => {
+                let info = call_blocking(socket.open().ok()?, &GetInfo {}, VERSIONS_MAX);
+                serde_json::from_str(info.ok()?.ok()?.get()).ok()
+            }
+            // On a thread of its own, since no runtime waits for another.
+            Self::Ssh(_) => std::thread::scope(|scope| {
+                let read = || runtime().ok()?.block_on(self.versions_over_ssh());
+                scope.spawn(read).join().ok().flatten()
+            }),
+        }
+    }
+
+    async fn versions_over_ssh(&self) -> Option<Versions> {
+        let read = async {
+            let info = self.connect().await.ok()?.call_raw(&GetInfo {}).await?;
+            serde_json::from_str(info.get()).ok()
         };
-        serde_json::from_str(info.get()).ok()
+        timeout(VERSIONS_MAX_SSH, read).await.ok().flatten()
     }
 
     fn unreachable(&self, why: &str, what_to_do: &str) -> Failure {
@@ -182,16 +249,25 @@ impl Endpoint {
         .with_hint(what_to_do)
     }
 
-    /// `at /run/soramode/soramode.sock`
+    /// `at /run/soramode/soramode.sock`, `on sfu-02`
     fn place(&self) -> String {
         match self {
             Self::Local(socket) => format!("at {}", socket.shown()),
+            Self::Ssh(host) => format!("on {}", host.shown()),
         }
+    }
+
+    /// ` on sfu-02` for another host.
+    fn on_host(&self) -> String {
+        self.host()
+            .map(|host| format!(" on {}", host.shown()))
+            .unwrap_or_default()
     }
 
     fn log_hint(&self) -> String {
         match self {
             Self::Local(_) => LOG_HINT.to_owned(),
+            Self::Ssh(host) => format!("{LOG_HINT} (on {})", host.shown()),
         }
     }
 }

@@ -5,10 +5,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap_complete::engine::ArgValueCompleter;
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 
 use crate::api_flags::ApiFlags;
 use crate::candidates;
+use crate::fleet::hosts::HostWord;
 use crate::output::{OutputFlags, times};
 
 /// The default of `--timeout`.
@@ -23,6 +24,13 @@ pub(crate) struct Global {
     /// $XDG_RUNTIME_DIR: /tmp/soramode-UID/soramode.sock). For root only the first two.
     #[arg(long, value_name = "PATH", global = true, add = ArgValueCompleter::new(candidates::sockets()))]
     pub(crate) socket: Option<PathBuf>,
+    /// Act on another host, over ssh: [USER@]NAME[:PORT]
+    ///
+    /// Runs soramode dial-stdio there ($SORAMODE_REMOTE, if it is called otherwise) by ssh ($SORAMODE_SSH). With --socket, PATH is on that host.
+    /// Default: $SORAMODE_HOST. Not with completions, drill and webhook. An IPv6 address stands in brackets. Several hosts, or @NAME of a
+    /// fleet.toml: with get, status, sessions, doctor, set and announce.
+    #[arg(short = 'H', long = "host", value_name = "HOST", global = true, value_delimiter = ',', add = ArgValueCandidates::new(candidates::hosts))]
+    pub(crate) hosts: Vec<HostWord>,
     #[command(flatten)]
     pub(crate) api: ApiFlags,
     #[command(flatten)]

@@ -12,7 +12,10 @@ use crate::manual::{GeneratedFile, command_page};
 pub fn generated_files() -> io::Result<Vec<GeneratedFile>> {
     let root = Args::whole_command();
     let mut files = vec![command_page(&root)?];
-    for command in root.get_subcommands() {
+    for command in root
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+    {
         files.push(command_page(command)?);
         for part in command.get_subcommands() {
             files.push(command_page(part)?);

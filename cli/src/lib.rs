@@ -22,6 +22,7 @@ mod endpoint;
 mod error;
 mod fast_path;
 mod flags;
+mod fleet;
 mod generated;
 mod help;
 mod last_status;
@@ -39,7 +40,9 @@ mod runtime;
 mod session_info;
 mod signals;
 mod socket;
+mod ssh;
 mod start_hint;
+mod target;
 mod trust;
 mod undo;
 mod usage;
@@ -49,12 +52,14 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::args::Args;
+use crate::commands::Command;
 use crate::context::Context;
 use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
 use crate::node::Node;
 use crate::output::{Output, report_failure};
 use crate::runtime::runtime;
+use crate::target::Target;
 
 pub use generated::generated_files;
 pub use help::{Example, examples};
@@ -75,13 +80,17 @@ pub fn main() -> ExitCode {
 
 fn run(args: Args) -> Exit {
     let Args { global, command } = args;
-    let api = match global.api.node(global.socket.as_ref()) {
-        Ok(api) => api,
+    let target = match target::find(&global, &command) {
+        Ok(target) => target,
         Err(failure) => return fail(&failure, &mut Output::new(&global.output)),
     };
-    let endpoint = Endpoint::local(global.socket);
+    let node = match &target {
+        Target::Endpoint(endpoint) => Node::Daemon(endpoint),
+        Target::Api(api) => Node::Api(api),
+        Target::Hosts(hosts) => return run_on_hosts(command, hosts, Output::new(&global.output)),
+    };
     let mut context = Context {
-        node: Node::Daemon(&endpoint).or(api.as_ref()),
+        node,
         token_file: global.api.api_token_file.as_deref(),
         token_in_clear: global.api.token_in_clear,
         output: Output::new(&global.output),
@@ -94,12 +103,22 @@ fn run(args: Args) -> Exit {
         Some(ended) => ended,
         None => runtime().and_then(|runtime| runtime.block_on(command.run(&mut context))),
     };
+    finish(ended, context.output)
+}
+
+fn run_on_hosts(command: Command, hosts: &[Endpoint], mut output: Output) -> Exit {
+    let ended =
+        runtime().and_then(|runtime| runtime.block_on(fleet::run(command, hosts, &mut output)));
+    finish(ended, output)
+}
+
+fn finish(ended: Result<Exit, Failure>, mut output: Output) -> Exit {
     // Output before a failure is part of the answer; the failure takes precedence over a failed
     // write.
-    let flushed = context.output.flush();
+    let flushed = output.flush();
     match ended.and_then(|exit| flushed.map(|()| exit)) {
         Ok(exit) => exit,
-        Err(failure) => fail(&failure, &mut context.output),
+        Err(failure) => fail(&failure, &mut output),
     }
 }
 

@@ -78,12 +78,20 @@ pub(crate) async fn sessions(
         list.retain(|session| is_in(session.channel_id(), channel_id.as_ref()));
         return Ok(Pages::Listed(Some(list)));
     }
+    Ok(sessions_of(node.connect().await?, channel_id))
+}
+
+/// Lists the sessions of a daemon, or of one of its channels, oldest first.
+pub(crate) const fn sessions_of(
+    daemon: Daemon<'_>,
+    channel_id: Option<ChannelId>,
+) -> SessionPages<'_> {
     let query = ListSessions {
         channel_id,
         limit: Some(LIST_LIMIT_MAX),
         cursor: None,
     };
-    Ok(Pages::Daemon(node.connect().await?, Some(query)))
+    Pages::Daemon(daemon, Some(query))
 }
 
 /// Lists the connections of a node, or of one of its channels, in no order.

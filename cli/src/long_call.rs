@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use crate::context::Context;
 use crate::error::Failure;
+use crate::node::Node;
 use crate::output::times;
 use crate::signals::Signals;
 use crate::wait::interrupted;
@@ -21,6 +22,24 @@ pub(crate) struct LongCall {
     pub(crate) doing: &'static str,
     /// A sentence about the daemon after the command is interrupted.
     pub(crate) goes_on: &'static str,
+}
+
+/// Makes a call on one of several hosts and waits for its answer without a limit.
+pub(crate) async fn call_without_notes<C: Call>(
+    params: &C,
+    node: Node<'_>,
+) -> Result<C::Reply, Failure> {
+    let mut daemon = node.connect().await?;
+    let id = daemon.send(params).await?;
+    loop {
+        match daemon.receive().await {
+            Ok(Message::Answer(answered, answer)) if answered == id => {
+                return read_answer::<C>(answer).map_err(|error| daemon.explain(C::METHOD, error));
+            }
+            Ok(Message::Answer(..) | Message::Notification(_)) => {}
+            Err(error) => return Err(daemon.explain(C::METHOD, error)),
+        }
+    }
 }
 
 /// Makes a call and waits for its answer without a limit. Prints a note now and then.

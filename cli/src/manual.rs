@@ -311,10 +311,22 @@ fn owned(entries: &[(&str, &str)]) -> Vec<Entry> {
         .collect()
 }
 
-const ENVIRONMENT: [(&str, &str); 5] = [
+const ENVIRONMENT: [(&str, &str); 8] = [
     (
         "SORAMODE_SOCKET",
         "the control socket; --socket overrides it",
+    ),
+    (
+        "SORAMODE_HOST",
+        "the host to act on, over ssh; -H and --socket override it",
+    ),
+    (
+        "SORAMODE_SSH",
+        "the ssh for -H, with options, split at spaces (default: ssh)",
+    ),
+    (
+        "SORAMODE_REMOTE",
+        "the command on the host of -H, for its shell (default: soramode)",
     ),
     (
         "SORAMODE_API_URL",
@@ -331,7 +343,7 @@ const ENVIRONMENT: [(&str, &str); 5] = [
     ("TZ", "the time zone of the times on a terminal"),
 ];
 
-const FILES: [(&str, &str); 2] = [
+const FILES: [(&str, &str); 4] = [
     (
         "/run/soramode/soramode.sock",
         "the control socket of the system's soramoded",
@@ -340,4 +352,9 @@ const FILES: [(&str, &str); 2] = [
         "$XDG_RUNTIME_DIR/soramode/soramode.sock",
         "the control socket of a soramoded that a user runs",
     ),
+    (
+        "~/.config/soramode/fleet.toml",
+        "the user's fleets, for -H @NAME",
+    ),
+    ("/etc/soramode/fleet.toml", "the fleets of all users"),
 ];

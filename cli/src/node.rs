@@ -14,6 +14,7 @@ use crate::error::{Exit, Failure};
 use crate::last_status::LastStatus;
 use crate::mode_info::{ModeInfo, with_operator};
 use crate::output::Output;
+use crate::ssh::SshHost;
 
 /// Number of newest mode changes to read: they include the present one and the one before it.
 pub(crate) const NEWEST: u32 = 10;
@@ -102,6 +103,22 @@ impl<'a> Node<'a> {
         match self {
             Self::Daemon(endpoint) => Ok(endpoint),
             Self::Api(_) => Err(needs_socket("this command")),
+        }
+    }
+
+    /// Returns the user that the caller represents.
+    pub(crate) fn on_behalf_of(self) -> Option<String> {
+        match self {
+            Self::Daemon(endpoint) => endpoint.on_behalf_of(),
+            Self::Api(_) => None,
+        }
+    }
+
+    /// Returns the host that ssh leads to, if the node is on another one.
+    pub(crate) const fn host(self) -> Option<&'a SshHost> {
+        match self {
+            Self::Daemon(endpoint) => endpoint.host(),
+            Self::Api(_) => None,
         }
     }
 

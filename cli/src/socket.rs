@@ -51,6 +51,12 @@ pub(crate) enum OpenProblem {
     Other,
 }
 
+/// A socket that cannot be opened.
+pub(crate) struct CannotOpen {
+    pub(crate) problem: OpenProblem,
+    pub(crate) failure: Failure,
+}
+
 impl Socket {
     /// Returns the socket that `--socket` names, or the first one that exists of the default paths.
     pub(crate) fn find(flag: Option<PathBuf>) -> Self {
@@ -134,14 +140,20 @@ impl Socket {
     }
 
     /// Opens the socket without a runtime, and checks that its server can be trusted.
-    pub(crate) fn open_trusted(&self) -> Result<UnixStream, Failure> {
-        self.check_folder()?;
-        let stream = self.open().map_err(|problem| self.cannot_open(&problem))?;
-        self.check_server(
-            socket_peercred(&stream)
-                .map(|credentials| credentials.uid.as_raw())
-                .map_err(Into::into),
-        )?;
+    pub(crate) fn open_trusted(&self) -> Result<UnixStream, CannotOpen> {
+        let not_trusted = |failure| CannotOpen {
+            problem: OpenProblem::Other,
+            failure,
+        };
+        self.check_folder().map_err(not_trusted)?;
+        let stream = self.open().map_err(|problem| CannotOpen {
+            problem: self.problem(&problem),
+            failure: self.cannot_open(&problem),
+        })?;
+        let server = socket_peercred(&stream)
+            .map(|credentials| credentials.uid.as_raw())
+            .map_err(Into::into);
+        self.check_server(server).map_err(not_trusted)?;
         Ok(stream)
     }
 
@@ -190,7 +202,7 @@ impl Socket {
         clippy::wildcard_enum_match_arm,
         reason = "the system's list of errors is open"
     )]
-    pub(crate) fn problem(&self, problem: &io::Error) -> OpenProblem {
+    fn problem(&self, problem: &io::Error) -> OpenProblem {
         match problem.kind() {
             ErrorKind::NotFound => OpenProblem::NotFound,
             ErrorKind::ConnectionRefused

@@ -76,13 +76,18 @@ impl Client {
                 path: path.to_owned(),
                 source,
             })?;
-        Ok(Self {
+        Ok(Self::over(stream))
+    }
+
+    /// Speaks over a stream that leads to a daemon.
+    pub fn over(stream: UnixStream) -> Self {
+        Self {
             stream,
             lines: LineBuffer::new(ANSWER_BYTES_MAX),
             unsent: Vec::new(),
             early: VecDeque::new(),
             last_id: 0,
-        })
+        }
     }
 
     /// Returns the user that the server runs as, as the kernel reports it.

@@ -16,6 +16,9 @@ const BITS_OF_OTHERS: u32 = 0o077;
 /// Permission bits with which others than the owner may write, or users outside the group may read.
 const BITS_OF_OUTSIDERS: u32 = 0o026;
 
+/// Permission bits with which others than the owner may write.
+const BITS_OF_OTHER_WRITERS: u32 = 0o022;
+
 /// Permission bits with which any user may write.
 const BIT_OF_ANY_WRITER: u32 = 0o002;
 
@@ -40,6 +43,12 @@ pub enum Guard {
         /// The user that reads.
         uid: u32,
     },
+    /// File that names commands to run: must belong to this user or to root, and not be writable by
+    /// any other user or group.
+    OnlyWriter {
+        /// The user that reads.
+        uid: u32,
+    },
     /// Checks only that it is a file.
     Nothing,
 }
@@ -54,6 +63,7 @@ impl Guard {
             Self::Owner { uid } => (uid, BITS_OF_OTHERS),
             Self::Group { uid } => (uid, BITS_OF_OUTSIDERS),
             Self::Writers { uid } => (uid, BIT_OF_ANY_WRITER),
+            Self::OnlyWriter { uid } => (uid, BITS_OF_OTHER_WRITERS),
             Self::Nothing => return Ok(()),
         };
         if !file.is_file() {

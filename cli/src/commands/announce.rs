@@ -5,13 +5,16 @@
 use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::announce::{Announce, Announced, NoticeData};
 use soramode_protocol::id::ChannelId;
+use soramode_protocol::node::GetInfo;
 
 use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::long_call::{LongCall, call};
+use crate::fleet::HostAnswer;
+use crate::long_call::{self, LongCall, call};
+use crate::node::Node;
 use crate::output::escape::{escape, quoted};
-use crate::output::{Format, counted};
+use crate::output::{Column, Format, counted};
 use crate::plan::flags::read_data;
 
 /// Announce maintenance to the clients of the sessions
@@ -71,6 +74,39 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     Err(failure)
 }
 
+/// The columns on several hosts.
+pub(super) const HOST_COLUMNS: [Column; 4] = [
+    Column::id("NODE").optional(1),
+    Column::word("CHANNELS"),
+    Column::word("FAILED"),
+    Column::text("BY"),
+];
+
+/// Announces on one of several hosts.
+pub(super) async fn ask_host(args: &Args, node: Node<'_>) -> Result<HostAnswer, Failure> {
+    let announce = Announce {
+        text: args.text.clone(),
+        data: args.data.clone(),
+        channel_id: args.channel.clone(),
+    };
+    let announced = long_call::call_without_notes(&announce, node).await?;
+    let node_name = node.connect().await?.call(&GetInfo {}).await?.node_name;
+    let failed = announced.by.sora_api.map_or(0, |api| api.failed);
+    let row = vec![
+        node_name.to_string().into(),
+        announced.channels.into(),
+        failed.into(),
+        describe_means(&announced).into(),
+    ];
+    let answer = HostAnswer::one_row(node_name.as_str(), &announced, row)?;
+    let exit = if failed == 0 {
+        Exit::Done
+    } else {
+        Exit::Failed
+    };
+    Ok(HostAnswer { exit, ..answer })
+}
+
 fn show(announced: &Announced, context: &mut Context<'_>) -> Result<(), Failure> {
     let by = &announced.by;
     let told = by.sora_api.map_or(0, |api| api.told);
@@ -85,17 +121,11 @@ fn show(announced: &Announced, context: &mut Context<'_>) -> Result<(), Failure>
             &by.webhooks.to_string(),
         ]),
         Format::Table => {
-            let means = [
-                by.sora_api
-                    .map(|api| format!("Sora's API to {}", counted(api.told, "channel"))),
-                (by.subscribers > 0).then(|| counted(by.subscribers, "subscribed client")),
-                (by.webhooks > 0).then(|| counted(by.webhooks, "webhook receiver")),
-            ];
-            let means: Vec<String> = means.into_iter().flatten().collect();
+            let means = describe_means(announced);
             let means = if means.is_empty() {
-                String::new()
+                means
             } else {
-                format!(", by {}", means.join(", "))
+                format!(", by {means}")
             };
             output.confirm(&format!(
                 "announced to {}{means}",
@@ -103,4 +133,16 @@ fn show(announced: &Announced, context: &mut Context<'_>) -> Result<(), Failure>
             ))
         }
     }
+}
+
+/// `Sora's API to 2 channels, 1 subscribed client`
+fn describe_means(announced: &Announced) -> String {
+    let by = &announced.by;
+    let means = [
+        by.sora_api
+            .map(|api| format!("Sora's API to {}", counted(api.told, "channel"))),
+        (by.subscribers > 0).then(|| counted(by.subscribers, "subscribed client")),
+        (by.webhooks > 0).then(|| counted(by.webhooks, "webhook receiver")),
+    ];
+    means.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

@@ -63,6 +63,13 @@ const COLUMNS: [Column; 8] = [
     Column::text("PROBLEM"),
 ];
 
+impl Args {
+    /// Returns whether it sends a delivery again.
+    pub(crate) const fn changes_node(&self) -> bool {
+        matches!(self.what, Some(What::Resend { .. }))
+    }
+}
+
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     match args.what {
         None => list(args.list, context).await,

@@ -1,28 +1,17 @@
 //! `soramode doctor`
 
+mod checks;
 mod cluster;
 
-use std::time::Duration;
-
 use serde::Serialize;
-use soramode_protocol::access::Access;
-use soramode_protocol::mode::Mode;
-use soramode_protocol::node::{
-    GetInfo, GetStatus, Info, ListClusterNodes, Source, Status, StorageState, Upstream,
-};
-use soramode_protocol::time::Time;
-use soramode_protocol::version::{PROTOCOL, VERSION};
 
-use super::status::{closed_by, describe_upstream, how_to_open};
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::last_status::SHADOW;
+use crate::fleet::{HostAnswer, raw_json};
+use crate::node::Node;
 use crate::output::color::Emphasis;
-use crate::output::escape::{escape, quoted};
-use crate::output::{Format, Output, cells, counted, times};
-
-/// Tolerated step of the wall clock since the daemon's start.
-const CLOCK_STEP_MAX: Duration = Duration::from_secs(5);
+use crate::output::escape::escape;
+use crate::output::{Cell, Column, Format, Output, cells, counted};
 
 /// Check the setup and say what to fix
 ///
@@ -38,6 +27,17 @@ enum Verdict {
     /// Intended, and worth knowing.
     Note,
     Bad,
+}
+
+impl Verdict {
+    /// Returns the word and its colour.
+    const fn shown(self) -> (&'static str, Emphasis) {
+        match self {
+            Self::Ok => ("ok", Emphasis::Good),
+            Self::Note => ("note", Emphasis::Careful),
+            Self::Bad => ("BAD", Emphasis::Bad),
+        }
+    }
 }
 
 /// A check.
@@ -86,85 +86,71 @@ struct View<'a> {
     is_well: bool,
 }
 
+impl<'a> View<'a> {
+    fn of(checks: &'a [Check]) -> Self {
+        Self {
+            checks,
+            is_well: count_bad(checks) == 0,
+        }
+    }
+}
+
 pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let (info, status) = context
-        .node
-        .connect()
-        .await?
-        .call_both(&GetInfo {}, &GetStatus {})
-        .await?;
-    let mut checks = vec![
-        versions(&info),
-        access(&info),
-        mode(
-            &status,
-            info.actor.as_deref(),
-            &context.node.command("set normal"),
-        ),
-        state(&status),
-    ];
-    checks.extend(
-        status
-            .sources
-            .iter()
-            .map(|source| source_check(source, &status, &context.output)),
-    );
-    checks.extend(auth_check(&status));
-    if status.shadow {
-        checks.push(Check::note(
-            "shadow",
-            SHADOW,
-            "To enforce the mode, restart soramoded without --shadow",
-        ));
-    }
-    checks.extend(
-        status
-            .unauthenticated_listeners
-            .iter()
-            .map(|listener| unauthenticated_check(listener)),
-    );
-    checks.extend(cluster::cluster_checks(&status));
-    if status.cluster.is_some() {
-        let nodes = context
-            .node
-            .connect()
-            .await?
-            .call(&ListClusterNodes {
-                count_orphaned: true,
-            })
-            .await?;
-        checks.extend(cluster::node_checks(&nodes, &status, |words| {
-            context.node.command(words)
-        }));
-    }
-    // Problems of Sora's API are reported for it as a source.
-    let others = status
-        .upstreams
-        .iter()
-        .filter(|upstream| upstream.name != "sora-api");
-    checks.extend(others.map(|upstream| upstream_check(upstream, &context.output)));
-    checks.extend(status.warnings.iter().map(|warning| warning_check(warning)));
-    checks.push(end_check(&status));
-    checks.push(deliveries(&status));
-    checks.push(clock(&status, times::now()));
-    let bad = checks
-        .iter()
-        .filter(|check| check.verdict == Verdict::Bad)
-        .count() as u64;
-    show(
-        &View {
-            checks: &checks,
-            is_well: bad == 0,
-        },
-        &mut context.output,
-    )?;
-    match bad {
+    let (_, checks) = checks::check(context.node, &context.output).await?;
+    let view = View::of(&checks);
+    show(&view, &mut context.output)?;
+    match count_bad(&checks) {
         0 => Ok(Exit::Done),
         bad => Err(Failure::new(
             Exit::False,
             format!("doctor found {}", counted(bad, "problem")),
         )),
     }
+}
+
+fn count_bad(checks: &[Check]) -> u64 {
+    let bad = checks.iter().filter(|check| check.verdict == Verdict::Bad);
+    bad.count() as u64
+}
+
+/// The columns on several hosts.
+pub(super) const HOST_COLUMNS: [Column; 3] = [
+    Column::word("VERDICT"),
+    Column::word("CHECK"),
+    Column::text("HOW"),
+];
+
+/// Checks one of several hosts. The table has the checks that are not ok.
+pub(super) async fn ask_host(node: Node<'_>, output: &Output) -> Result<HostAnswer, Failure> {
+    let (node_name, checks) = checks::check(node, output).await?;
+    let row = |check: &Check| {
+        let (word, emphasis) = check.verdict.shown();
+        let hint = check.advice.as_deref().map(|it| format!(". {it}"));
+        let how = format!("{}{}", check.how, hint.unwrap_or_default());
+        vec![
+            Cell::from(word).colored(Some(emphasis)),
+            check.what.into(),
+            how.into(),
+        ]
+    };
+    let not_ok = checks.iter().filter(|check| check.verdict != Verdict::Ok);
+    let mut rows: Vec<Vec<Cell<'static>>> = not_ok.map(row).collect();
+    let ok = (checks.len() - rows.len()) as u64;
+    rows.push(vec![
+        Cell::from("ok").colored(Some(Emphasis::Good)),
+        "".into(),
+        format!("{} ok", counted(ok, "check")).into(),
+    ]);
+    let exit = match count_bad(&checks) {
+        0 => Exit::Done,
+        _ => Exit::False,
+    };
+    Ok(HostAnswer {
+        node_name: node_name.to_string(),
+        exit,
+        result: raw_json(&View::of(&checks))?,
+        rows,
+    })
 }
 
 /// Indent of a check's text.
@@ -184,11 +170,7 @@ fn show(view: &View<'_>, output: &mut Output) -> Result<(), Failure> {
         advice,
     } in view.checks
     {
-        let (word, paint) = match verdict {
-            Verdict::Ok => ("ok", Emphasis::Good),
-            Verdict::Note => ("note", Emphasis::Careful),
-            Verdict::Bad => ("BAD", Emphasis::Bad),
-        };
+        let (word, paint) = verdict.shown();
         let advice = advice.as_deref();
         if output.format() == Format::Plain {
             output.record(&[word, what, how, advice.unwrap_or_default()])?;
@@ -221,321 +203,4 @@ fn show(view: &View<'_>, output: &mut Output) -> Result<(), Failure> {
             .try_for_each(|line| output.text(&format!("{:ADVICE_INDENT$}{line}", "")))?;
     }
     Ok(())
-}
-
-fn versions(info: &Info) -> Check {
-    let how = format!(
-        "soramoded {} (protocol {}), soramode {VERSION} (protocol {PROTOCOL})",
-        info.version, info.protocol
-    );
-    if info.version == VERSION {
-        Check::ok("versions", how)
-    } else {
-        Check::note("versions", how, "Install the same version of both")
-    }
-}
-
-fn access(info: &Info) -> Check {
-    match info.access {
-        Access::Operate => Check::ok("access", "this user may change the mode"),
-        Access::View => {
-            let advice = "To change the mode, run soramode as root, as soramoded's own user or as a member of its --operator-group";
-            Check::note(
-                "access",
-                "this user may look but not change anything",
-                advice,
-            )
-        }
-    }
-}
-
-fn mode(status: &Status, me: Option<&str>, open: &str) -> Check {
-    let Status {
-        mode,
-        membership,
-        node_name,
-        ..
-    } = status;
-    let how = format!("{node_name} is {} and {membership}", mode.mode);
-    match mode.mode {
-        Mode::Normal => Check::ok("mode", how),
-        Mode::BlockNewSession | Mode::BlockNewConnection => {
-            let since = times::age(mode.since);
-            let reason = mode
-                .reason
-                .as_deref()
-                .map(|reason| format!(" ({})", quoted(reason)))
-                .unwrap_or_default();
-            let how = format!("{how}, closed {since} ago by {}{reason}", closed_by(mode));
-            Check::note("mode", how, how_to_open(status, me, open))
-        }
-        Mode::Initial => Check::bad(
-            "mode",
-            how,
-            "It becomes normal automatically when it joins its cluster: see the cluster line below",
-        ),
-    }
-}
-
-fn state(status: &Status) -> Check {
-    match status.storage.state {
-        StorageState::Ok => Check::ok("state", "on disk"),
-        StorageState::Memory => match status.cluster.as_deref() {
-            // The channels that the node owned when it ended are orphaned.
-            Some(cluster) if cluster.no_takeover_reason.is_some() => {
-                let how = "in memory, in a cluster: each end of soramoded with sessions orphans their channels";
-                Check::bad(
-                    "state",
-                    how,
-                    "Restart soramoded without --ephemeral, or set --on-fence and --dead-man to allow automatic takeover",
-                )
-            }
-            Some(_) | None => Check::note(
-                "state",
-                "in memory: lost when soramoded ends",
-                "To keep the mode and the sessions, restart soramoded without --ephemeral",
-            ),
-        },
-        StorageState::Failed => Check::bad(
-            "state",
-            "cannot be written",
-            "See the warning below for the reason and the remedy",
-        ),
-    }
-}
-
-fn source_check(source: &Source, status: &Status, output: &Output) -> Check {
-    let name = if source.name == "sora" {
-        "sora"
-    } else {
-        "socket"
-    };
-    let heard = source
-        .last_contact
-        .map(|heard| format!(" (last heard {})", output.time(heard)))
-        .unwrap_or_default();
-    match (&source.problem, &source.incomplete_reason) {
-        (Some(problem), _) => Check::bad(
-            name,
-            format!("Sora's API failed: {problem}{heard}"),
-            "Check --sora-api, and that this Sora runs",
-        ),
-        (None, Some(missing)) => {
-            let remedy = source
-                .hint
-                .as_ref()
-                .map(|hint| format!("{hint}. "))
-                .unwrap_or_default();
-            let advice = format!("{remedy}Until then drain and wait end with exit code 8");
-            Check::bad(
-                name,
-                format!("session list incomplete: {missing}{heard}"),
-                advice,
-            )
-        }
-        (None, None) if source.complete && source.last_contact.is_none() && !status.has_sora() => {
-            let how = "no client has called Connect or Report since soramoded started";
-            let advice = "Connect the signalling server (soramode-protocol(7)): sessions that are not reported do not hold up a drain";
-            Check::note(name, how, advice)
-        }
-        (None, None) if source.complete => Check::ok(name, format!("session list complete{heard}")),
-        (None, None) => Check::note(
-            name,
-            format!("session list incomplete{heard}"),
-            "soramoded is asking for the rest: look again in a moment",
-        ),
-    }
-}
-
-/// Splits a warning: the first sentence is the fact, the rest the remedy.
-fn warning_check(warning: &str) -> Check {
-    let (how, advice) = warning
-        .split_once(". ")
-        .unwrap_or((warning, "See soramoded's log: journalctl -u soramoded"));
-    Check::bad("warning", how, advice)
-}
-
-/// Notes that Sora's auth webhook is decided by the mode alone.
-fn auth_check(status: &Status) -> Option<Check> {
-    let is_alone = status.has_sora()
-        && !status
-            .upstreams
-            .iter()
-            .any(|upstream| upstream.name == "auth");
-    is_alone.then(|| {
-        let how = "no --auth-upstream: every client that the mode admits is admitted";
-        Check::note("auth", how, "If your application authenticates clients, set --auth-upstream to the URL of its auth webhook")
-    })
-}
-
-/// Checks how `soramode end` and fences end sessions.
-fn end_check(status: &Status) -> Check {
-    let asks_sora = status
-        .upstreams
-        .iter()
-        .any(|upstream| upstream.name == "sora-api");
-    let fences_by_socket = status
-        .cluster
-        .as_deref()
-        .is_some_and(|cluster| cluster.on_fence == "socket");
-    let cannot = match (status.end_subscribers, asks_sora, fences_by_socket) {
-        (0, true, false) => {
-            return match status
-                .sources
-                .iter()
-                .find(|source| source.name == "sora")
-                .and_then(|source| source.problem.as_ref())
-            {
-                Some(_) => Check::note(
-                    "end",
-                    "Sora's API ends sessions, but it does not answer",
-                    "See the sora line above",
-                ),
-                None => Check::ok("end", "Sora's API ends sessions"),
-            };
-        }
-        (0, true, true) => "a fence (--on-fence socket) cannot end sessions",
-        (0, false, false) => "soramode end cannot end sessions",
-        (0, false, true) => "neither soramode end nor a fence (--on-fence socket) can end sessions",
-        (count, _, _) => {
-            return Check::ok(
-                "end",
-                format!("{} can end sessions", counted(count, "subscribed client")),
-            );
-        }
-    };
-    let advice =
-        "Have the signalling server send Subscribe with ends: true, again after each reconnect";
-    Check::note(
-        "end",
-        format!("no client accepts end requests: {cannot}"),
-        advice,
-    )
-}
-
-fn unauthenticated_check(listener: &str) -> Check {
-    if listener.starts_with("sora-listen") {
-        let advice = "To accept only Sora, set --sora-token-file and add the token to the webhook URLs in sora.conf";
-        return Check::note(
-            "access",
-            format!("{listener}: every user of this machine may impersonate Sora"),
-            advice,
-        );
-    }
-    let advice = "To accept only operators, set --http-token-file, or use --api-listen unix:PATH";
-    Check::note(
-        "access",
-        format!("{listener}: every user of this machine may change the mode"),
-        advice,
-    )
-}
-
-fn upstream_check(upstream: &Upstream, output: &Output) -> Check {
-    let how = describe_upstream(upstream, output);
-    if upstream.name == "etcd" {
-        return etcd_check(upstream, how);
-    }
-    if upstream.name == "webhook" {
-        return receiver_check(upstream, how);
-    }
-    let how = format!("{} {how}", upstream.name);
-    match (&upstream.problem, upstream.last_success) {
-        (Some(_), _) => Check::bad(
-            "upstream",
-            how,
-            "Check its URL and that it runs: until it answers, these webhooks fail",
-        ),
-        (None, Some(_)) => Check::ok("upstream", how),
-        (None, None) => Check::note(
-            "upstream",
-            how,
-            "It is asked with the first webhook. If none comes, check that sora.conf names soramoded",
-        ),
-    }
-}
-
-/// Checks a receiver of events. Events are kept for a day and a half, so a failure loses none yet.
-fn receiver_check(receiver: &Upstream, how: String) -> Check {
-    match (&receiver.problem, receiver.last_success) {
-        (Some(_), _) => Check::bad(
-            "webhook",
-            how,
-            "Its deliveries are retried for 36 hours. List them with: soramode deliveries",
-        ),
-        (None, Some(_)) => Check::ok("webhook", how),
-        (None, None) => Check::note(
-            "webhook",
-            how,
-            "It is called with the first event. Test it with: soramode webhook test URL",
-        ),
-    }
-}
-
-/// Checks a member of the cluster's etcd. One failure is no outage while most members answer.
-fn etcd_check(member: &Upstream, how: String) -> Check {
-    match (&member.problem, member.last_success) {
-        (Some(_), _) => Check::bad(
-            "etcd",
-            how,
-            "Check that this member runs and can be reached from here: the cluster needs most of them",
-        ),
-        (None, Some(_)) => Check::ok("etcd", how),
-        (None, None) => Check::note(
-            "etcd",
-            how,
-            "It is asked within 10 s: look again in a moment",
-        ),
-    }
-}
-
-fn deliveries(status: &Status) -> Check {
-    let owed = status.deliveries;
-    let how = format!("{} pending, {} failed", owed.pending, owed.failed);
-    if owed.failed == 0 {
-        Check::ok("deliveries", how)
-    } else {
-        Check::bad("deliveries", how, "List them with: soramode deliveries")
-    }
-}
-
-/// Checks for a step of the wall clock since the start, which shows in the time since then.
-fn clock(status: &Status, now: Time) -> Check {
-    let by_wall = now.since(status.started_at);
-    let by_boot = Duration::from_secs(status.uptime_seconds);
-    if by_wall.abs_diff(by_boot) <= CLOCK_STEP_MAX {
-        return Check::ok("clock", "not changed since soramoded started");
-    }
-    let how = format!(
-        "the wall clock was changed by {} since soramoded started",
-        times::span(by_wall.abs_diff(by_boot))
-    );
-    Check::note(
-        "clock",
-        how,
-        "Timers are not affected, except a --for set before the last reboot; times recorded before the change are off",
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_warnings_remedy_is_its_hint() {
-        let check = warning_check(
-            "the state cannot be written. Free disk space. Then run: soramode set normal",
-        );
-        assert_eq!(
-            (check.how.as_str(), check.advice.as_deref()),
-            (
-                "the state cannot be written",
-                Some("Free disk space. Then run: soramode set normal")
-            )
-        );
-        assert!(
-            warning_check("no remedy")
-                .advice
-                .is_some_and(|advice| advice.contains("journalctl"))
-        );
-    }
 }

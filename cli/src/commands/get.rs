@@ -3,11 +3,14 @@
 #![expect(clippy::doc_markdown, reason = "what clap shows as help is plain text")]
 
 use serde::Serialize;
-use soramode_protocol::mode::Mode;
+use soramode_protocol::mode::{GetMode, Mode};
+use soramode_protocol::node::GetInfo;
 
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::output::{Format, Output};
+use crate::fleet::HostAnswer;
+use crate::node::Node;
+use crate::output::{Column, Format, Output};
 
 /// Print the mode
 ///
@@ -19,6 +22,16 @@ pub(crate) struct Args {}
 pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let mode = context.node.mode().await?;
     show(mode.mode, &mode, &mut context.output)
+}
+
+/// The columns on several hosts.
+pub(super) const HOST_COLUMNS: [Column; 1] = [Column::word("MODE")];
+
+/// Asks one of several hosts.
+pub(super) async fn ask_host(node: Node<'_>) -> Result<HostAnswer, Failure> {
+    let mut daemon = node.connect().await?;
+    let (state, info) = daemon.call_both(&GetMode {}, &GetInfo {}).await?;
+    HostAnswer::one_row(info.node_name.as_str(), &state, vec![state.mode.into()])
 }
 
 /// Prints a mode: `all` is the JSON.

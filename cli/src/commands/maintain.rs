@@ -18,7 +18,7 @@ use tokio::process::{Child, Command};
 use super::drain::{DrainFlags, describe_reached, drain, drain_by_plan};
 use crate::api::Detail;
 use crate::candidates;
-use crate::close::{on_behalf_of, with_message};
+use crate::close::with_message;
 use crate::closed::Closed;
 use crate::closing_owner::{self, OwnChanges, Owner, RestoreTo};
 use crate::context::Context;
@@ -352,7 +352,7 @@ async fn reopen(
     }
     let owner = Owner {
         actor: daemon.call(&GetInfo {}).await?.actor.unwrap_or_default(),
-        on_behalf_of: on_behalf_of(),
+        on_behalf_of: daemon.on_behalf_of(),
         reason: reason.map(str::to_owned),
     };
     let theirs = match closing_owner::restore_to(
@@ -386,7 +386,7 @@ async fn reopen(
         reason: restored,
         if_generation: Some(now.generation).filter(|_| closed.plan_id.is_none()),
         if_plan: closed.plan_id.clone(),
-        on_behalf_of: on_behalf_of(),
+        on_behalf_of: daemon.on_behalf_of(),
         ..change
     };
     let ended = if is_there {

@@ -6,6 +6,7 @@ mod completions;
 mod connect;
 mod connections;
 mod deliveries;
+mod dial_stdio;
 mod disconnect;
 mod doctor;
 mod drain;
@@ -15,6 +16,7 @@ mod explain;
 pub(crate) mod get;
 mod help;
 mod history;
+mod host_verb;
 mod info;
 mod is;
 mod maintain;
@@ -31,6 +33,7 @@ mod wait;
 mod webhook;
 
 use clap::Args as _;
+pub(crate) use host_verb::HostVerb;
 
 use crate::context::Context;
 use crate::error::{Exit, Failure};
@@ -100,9 +103,42 @@ verbs! {
     Completions => completions,
     Help => help,
     Version => version,
+    DialStdio => dial_stdio,
 }
 
 impl Command {
+    /// Returns whether the verb concerns this machine alone, and no daemon of another one.
+    pub(crate) const fn is_local(&self) -> bool {
+        matches!(
+            self,
+            Self::Drill(_)
+                | Self::Completions(_)
+                | Self::Webhook(_)
+                | Self::Help(_)
+                | Self::Version(_)
+                | Self::DialStdio(_)
+        )
+    }
+
+    /// Returns whether the verb changes something on the node.
+    pub(crate) const fn changes_node(&self) -> bool {
+        match self {
+            Self::Set(_)
+            | Self::Open(_)
+            | Self::Close(_)
+            | Self::Drain(_)
+            | Self::Maintain(_)
+            | Self::Connect(_)
+            | Self::Disconnect(_)
+            | Self::End(_)
+            | Self::Announce(_) => true,
+            Self::Plan(args) => args.changes_node(),
+            Self::Deliveries(args) => args.changes_node(),
+            Self::Nodes(args) => args.changes_node(),
+            _ => false,
+        }
+    }
+
     /// Refuses a verb that needs the control socket, where the node is reached over HTTP.
     pub(crate) fn check_supported(&self, node: Node<'_>) -> Result<(), Failure> {
         let needs_socket = matches!(

@@ -80,6 +80,13 @@ const COLUMNS: [Column; 10] = [
     Column::id("API").optional(7),
 ];
 
+impl Args {
+    /// Returns whether it changes the cluster.
+    pub(crate) const fn changes_node(&self) -> bool {
+        self.what.is_some()
+    }
+}
+
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let verb = match &args.what {
         None => return list(context).await,

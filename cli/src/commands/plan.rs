@@ -47,6 +47,13 @@ enum What {
     },
 }
 
+impl Args {
+    /// Returns whether it cancels a plan.
+    pub(crate) const fn changes_node(&self) -> bool {
+        self.what.is_some()
+    }
+}
+
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     match args.what {
         None => show(context).await,

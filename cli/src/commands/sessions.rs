@@ -4,13 +4,18 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use clap_complete::engine::ArgValueCandidates;
+use serde::Serialize;
 use soramode_protocol::id::ChannelId;
+use soramode_protocol::node::GetInfo;
+use soramode_protocol::time::Time;
 
 use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::fleet::{HostAnswer, raw_json};
 use crate::lists;
-use crate::output::{Column, List, times};
+use crate::node::Node;
+use crate::output::{Cell, Column, List, Output, times};
 use crate::session_info::SessionInfo;
 
 /// List sessions
@@ -40,7 +45,7 @@ enum Sort {
 }
 
 /// The columns of [`show`].
-const COLUMNS: [Column; 6] = [
+pub(super) const COLUMNS: [Column; 6] = [
     Column::id("CHANNEL"),
     Column::id("SESSION").optional(4),
     Column::word("SINCE").optional(1),
@@ -57,14 +62,9 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     let mut younger = 0;
     while let Some(sessions) = page {
         let now = times::now();
-        // A session of unknown age may be old enough.
-        let is_old_enough = |session: &SessionInfo| {
-            session
-                .created_at()
-                .is_none_or(|created_at| now.since(created_at) >= args.older)
-        };
-        let (old_enough, too_young): (Vec<_>, Vec<_>) =
-            sessions.into_iter().partition(is_old_enough);
+        let (old_enough, too_young): (Vec<_>, Vec<_>) = sessions
+            .into_iter()
+            .partition(|session| is_old_enough(session, args.older, now));
         younger += too_young.len();
         match args.sort {
             // The pages are in this order.
@@ -99,18 +99,63 @@ fn describe_none(older: Duration, younger: usize) -> String {
 }
 
 fn show(session: &SessionInfo, list: &mut List<'_>) -> Result<(), Failure> {
-    let cells = [
-        session.channel_id().into(),
-        session.session_id().into(),
+    let cells = cells(session, list.output());
+    list.row(session, &cells)
+}
+
+fn cells(session: &SessionInfo, output: &Output) -> Vec<Cell<'static>> {
+    vec![
+        session.channel_id().to_owned().into(),
+        session.session_id().map(str::to_owned).into(),
         session
             .created_at()
-            .map(|created_at| list.time(created_at))
+            .map(|created_at| output.time_cell(created_at))
             .into(),
         session.connections().into(),
         session.max_connections().into(),
         session.total_connections().into(),
-    ];
-    list.row(session, &cells)
+    ]
+}
+
+/// Asks one of several hosts.
+pub(super) async fn ask_host(
+    args: &Args,
+    node: Node<'_>,
+    output: &Output,
+) -> Result<HostAnswer, Failure> {
+    let mut daemon = node.connect().await?;
+    let node_name = daemon.call(&GetInfo {}).await?.node_name;
+    let mut pages = lists::sessions_of(daemon, args.channel.clone());
+    let mut sessions = Vec::new();
+    while let Some(page) = pages.next().await? {
+        let now = times::now();
+        sessions.extend(
+            page.into_iter()
+                .filter(|it| is_old_enough(it, args.older, now)),
+        );
+    }
+    if args.sort == Sort::Size {
+        sessions.sort_by_key(|session| Reverse(session.connections()));
+    }
+    Ok(HostAnswer {
+        node_name: node_name.to_string(),
+        exit: Exit::Done,
+        rows: sessions.iter().map(|it| cells(it, output)).collect(),
+        result: raw_json(&SessionsView { sessions })?,
+    })
+}
+
+/// The JSON of a host.
+#[derive(Serialize)]
+struct SessionsView {
+    sessions: Vec<SessionInfo>,
+}
+
+/// Returns whether a session is at least so old. One of unknown age may be.
+fn is_old_enough(session: &SessionInfo, older: Duration, now: Time) -> bool {
+    session
+        .created_at()
+        .is_none_or(|created_at| now.since(created_at) >= older)
 }
 
 #[cfg(test)]

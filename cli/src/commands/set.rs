@@ -16,15 +16,16 @@ use soramode_protocol::wait::{Wait, WaitFor};
 
 use super::drain::{Drain, OnTimeout, confirm_drained, note_change};
 use crate::candidates;
-use crate::close::{self, give_way, on_behalf_of};
+use crate::close::{self, give_way};
 use crate::closed::Closed;
 use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::conditions::{read_mode, read_mode_to_set};
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::flags::WaitFlags;
+use crate::fleet::HostAnswer;
 use crate::node::{Feature, Node};
-use crate::output::{Format, Output, times};
+use crate::output::{Column, Format, Output, times};
 use crate::report::Report;
 use crate::signals::Signals;
 
@@ -39,6 +40,15 @@ pub(crate) struct Args {
     mode: Mode,
     #[command(flatten)]
     flags: SetFlags,
+    /// Required to close several hosts (-H): accept that they close at once
+    #[arg(long, value_enum, value_name = "RISK")]
+    accept_risk: Option<Risk>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Risk {
+    /// No node may be left open for new sessions
+    ClosesSeveral,
 }
 
 /// Flags of a mode change.
@@ -123,6 +133,28 @@ struct View<'a> {
     node_name: &'a str,
 }
 
+impl<'a> View<'a> {
+    fn of(closed: &'a Closed) -> Self {
+        let (sessions, connections) = closed.status.counts().unzip();
+        let status = closed.status.of_daemon();
+        Self {
+            mode: closed.now.mode,
+            previous_mode: closed.before.mode,
+            changed: closed.changed,
+            generation: closed.now.generation(),
+            sessions,
+            connections,
+            expires_at: closed.now.expires_at(),
+            warning: closed.warning.as_deref(),
+            published: closed.published,
+            plan: status.and_then(|status| status.plan.as_deref()),
+            plan_cancelled: closed.stopped.plan.as_ref(),
+            ends_stopped: closed.stopped.ends,
+            node_name: closed.status.node_name(),
+        }
+    }
+}
+
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     set(args.mode, &args.flags, context).await
 }
@@ -190,6 +222,64 @@ async fn set_and_wait(
     Ok(Exit::Done)
 }
 
+/// The columns on several hosts.
+pub(super) const HOST_COLUMNS: [Column; 5] = [
+    Column::id("NODE").optional(2),
+    Column::word("BEFORE").optional(1),
+    Column::word("MODE"),
+    Column::word("SESSIONS"),
+    Column::text("UNDO"),
+];
+
+impl Args {
+    /// Refuses flags that work on one host only, and the closing of several that was not accepted.
+    pub(super) fn check_several(&self) -> Result<(), Failure> {
+        let usage = |message: &str| Failure::new(Exit::Usage, message);
+        let flags = &self.flags;
+        if flags.wait || flags.node.node.is_some() || flags.cluster.is_given() {
+            return Err(usage(
+                "--wait, --node and --keep-open work on one host at a time. Nothing was changed",
+            )
+            .with_hint("To maintain several, one after the other: soramode roll"));
+        }
+        flags.change(self.mode)?;
+        if self.mode.is_block() && self.accept_risk.is_none() {
+            return Err(
+                usage("this closes several nodes at once. Nothing was changed")
+                    .with_hint("To go on, add --accept-risk=closes-several"),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Sets the mode of one of several hosts.
+pub(super) async fn ask_host(
+    args: &Args,
+    node: Node<'_>,
+    output: &Output,
+) -> Result<HostAnswer, Failure> {
+    let change = ChangeMode {
+        on_behalf_of: node.on_behalf_of(),
+        ..args.flags.change(args.mode)?
+    };
+    let closed = close::set(node, &change).await?;
+    if let Some(warning) = &closed.warning {
+        output.warn(&format!("{}: {warning}", closed.status.name()));
+    }
+    let cluster = &args.flags.cluster;
+    let (name, mode) = (closed.status.name(), closed.now.mode);
+    cluster.check_published(closed.published, &name, mode, output)?;
+    let row = vec![
+        closed.status.node_name().to_owned().into(),
+        closed.before.mode.into(),
+        mode.into(),
+        closed.status.counts().map(|(sessions, _)| sessions).into(),
+        closed.undo_hint(node).into(),
+    ];
+    HostAnswer::one_row(closed.status.node_name(), &View::of(&closed), row)
+}
+
 /// Checks the flags and the other nodes, and sets the mode.
 async fn change_mode(
     mode: Mode,
@@ -198,7 +288,10 @@ async fn change_mode(
     context: &Context<'_>,
 ) -> Result<Closed, Failure> {
     flags.check_supported(node)?;
-    let change = flags.change(mode)?;
+    let change = ChangeMode {
+        on_behalf_of: node.on_behalf_of(),
+        ..flags.change(mode)?
+    };
     // Only a closed node reduces the number of open ones.
     if mode.is_block() {
         flags.cluster.check_others(context, node).await?;
@@ -241,13 +334,11 @@ impl SetFlags {
             return usage("--timeout and --assume-complete work only with --wait");
         }
         let change = ChangeMode {
-            mode: settable,
             reason: self.message.clone(),
             expires_in_seconds: self.expiry.map(|Expiry(seconds)| seconds),
             if_mode: self.if_mode,
             if_generation: self.if_generation,
-            if_plan: None,
-            on_behalf_of: on_behalf_of(),
+            ..ChangeMode::to(settable)
         };
         change.check()?;
         Ok(change)
@@ -259,27 +350,7 @@ fn print(closed: &Closed, node: Node<'_>, output: &mut Output) -> Result<(), Fai
     let previous_mode = closed.before.mode;
     let node_name = closed.status.node_name();
     match output.format() {
-        Format::Json | Format::Jsonl => {
-            let (sessions, connections) = closed.status.counts().unzip();
-            output.json(&View {
-                mode,
-                previous_mode,
-                changed: closed.changed,
-                generation: closed.now.generation(),
-                sessions,
-                connections,
-                expires_at: closed.now.expires_at(),
-                warning: closed.warning.as_deref(),
-                published: closed.published,
-                plan: closed
-                    .status
-                    .of_daemon()
-                    .and_then(|status| status.plan.as_deref()),
-                plan_cancelled: closed.stopped.plan.as_ref(),
-                ends_stopped: closed.stopped.ends,
-                node_name,
-            })
-        }
+        Format::Json | Format::Jsonl => output.json(&View::of(closed)),
         Format::Plain => {
             let word = if closed.changed {
                 "changed"

@@ -1,7 +1,7 @@
 //! `soramode status`
 
 use soramode_protocol::mode::ModeState;
-use soramode_protocol::node::{Membership, Source, Status, StorageState, Upstream};
+use soramode_protocol::node::{GetStatus, Membership, Source, Status, StorageState, Upstream};
 use soramode_protocol::plan::PlanState;
 
 use crate::api::{Detail, needs_soramoded};
@@ -9,12 +9,13 @@ use crate::cluster_status;
 use crate::context::Context;
 use crate::describe::describe_closing;
 use crate::error::{Exit, Failure};
+use crate::fleet::HostAnswer;
 use crate::last_status::{LastStatus, SHADOW, shadow_warning};
 use crate::live;
 use crate::node::{Feature, Node};
 use crate::output::color::Emphasis;
 use crate::output::escape::{escape, quoted};
-use crate::output::{Format, Output, Row, colored_groups};
+use crate::output::{Cell, Column, Format, Output, Row, colored_groups};
 use crate::plan::describe::{describe_ended, describe_next, describe_plan_state, describe_stalled};
 
 /// Show mode, sessions, connections and daemon health
@@ -25,6 +26,34 @@ pub(crate) struct Args {
     /// Shows the oldest sessions and the latest events too. Keys: q quits, p pauses, f filters the events. Not over --api-url.
     #[arg(short, long)]
     watch: bool,
+}
+
+/// The columns on several hosts.
+pub(super) const HOST_COLUMNS: [Column; 7] = [
+    Column::id("NODE").optional(3),
+    Column::word("MODE"),
+    Column::word("SINCE").optional(2),
+    Column::word("SESSIONS"),
+    Column::word("CONNECTIONS").optional(1),
+    Column::word("MEMBERSHIP").optional(4),
+    Column::word("WARNINGS"),
+];
+
+/// Asks one of several hosts.
+pub(super) async fn ask_host(node: Node<'_>, output: &Output) -> Result<HostAnswer, Failure> {
+    let status = node.connect().await?.call(&GetStatus {}).await?;
+    let warnings = warning_rows(&status).len() as u64;
+    let warnings = Some(warnings).filter(|count| *count > 0);
+    let row = vec![
+        status.node_name.to_string().into(),
+        status.mode.mode.into(),
+        output.time_cell(status.mode.since),
+        status.sessions.into(),
+        status.connections.into(),
+        status.membership.to_string().into(),
+        Cell::from(warnings).colored(warnings.map(|_| Emphasis::Bad)),
+    ];
+    HostAnswer::one_row(status.node_name.as_str(), &status, row)
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {

@@ -105,11 +105,7 @@ impl<'a> List<'a> {
 
     /// Returns a cell with a time; its age alone if there is no space.
     pub(crate) fn time(&self, time: Time) -> Cell<'static> {
-        Cell {
-            text: self.output.time(time).into(),
-            short: Some(format!("{} ago", times::age(time))),
-            emphasis: None,
-        }
+        self.output.time_cell(time)
     }
 
     /// Returns a cell with a time in the future.
@@ -119,6 +115,10 @@ impl<'a> List<'a> {
             short: Some(times::until(time)),
             emphasis: None,
         }
+    }
+
+    pub(crate) const fn output(&self) -> &Output {
+        self.output
     }
 
     /// Returns whether stdout is closed.

@@ -18,6 +18,6 @@ pub(crate) use flags::{Color, Format, OutputFlags};
 pub(crate) use list::{List, Row, colored_groups, pairs};
 pub(crate) use progress::{ProgressDisplay, ProgressSnapshot, counted};
 pub(crate) use stdout_closed::StdoutClosed;
-pub(crate) use streams::{Output, failure_json, report_failure};
+pub(crate) use streams::{Output, failure_json, relay, report_failure};
 pub(crate) use table::{Cell, Column};
 pub(crate) use terminal::can_move_cursor;

@@ -11,7 +11,7 @@ use crate::error::{Exit, Failure, Problem};
 use super::color::{self, Emphasis};
 use super::flags::{Format, OutputFlags};
 use super::stdout_closed::StdoutClosed;
-use super::table::Shape;
+use super::table::{Cell, Shape};
 use super::terminal::{self, can_move_cursor};
 use super::{cells, escape, times};
 
@@ -311,6 +311,15 @@ impl Output {
         format!("{} ({} ago)", times::local(time), times::age(time))
     }
 
+    /// Returns a cell with a time; its age alone if there is no space.
+    pub(crate) fn time_cell(&self, time: Time) -> Cell<'static> {
+        Cell {
+            text: self.time(time).into(),
+            short: Some(format!("{} ago", times::age(time))),
+            emphasis: None,
+        }
+    }
+
     /// Formats a time without its age.
     pub(crate) fn moment(&self, time: Time) -> String {
         if !self.is_for_people() {
@@ -353,6 +362,11 @@ pub(crate) fn report_failure(failure: &Failure) {
         .hint
         .iter()
         .for_each(|hint| print_line(&format!("hint: {hint}")));
+}
+
+/// Prints a line of another program on stderr, also with `-q`.
+pub(crate) fn relay(line: &str) {
+    print_line(line);
 }
 
 /// Prints a line on stderr, wrapped to a terminal: text from outside begins no line of its own. A

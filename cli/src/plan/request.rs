@@ -9,7 +9,6 @@ use soramode_protocol::wait::{Wait, WaitFor};
 
 use super::at::CloseTime;
 use super::flags::{PlanFlags, seconds, usage};
-use crate::close::on_behalf_of;
 use crate::error::Failure;
 use crate::flags::{TIMEOUT_DEFAULT, WaitFlags};
 use crate::output::times;
@@ -155,7 +154,7 @@ impl NewPlan {
                 max_delay_seconds: flags.max_delay_seconds(),
                 keep_open: drain.keep_open,
                 replace: start.replace,
-                on_behalf_of: on_behalf_of(),
+                on_behalf_of: None,
             },
             close_time,
             waits,

@@ -6,7 +6,7 @@ use soramode_protocol::error::ErrorType;
 use soramode_protocol::mode::{ListModeChanges, Mode, SettableMode};
 use soramode_protocol::node::{GetStatus, Status};
 use soramode_protocol::plan::{
-    ClosedBefore, GetPlan, Plan, PlanStarted, PlanState, PlanStep, PlanStepState,
+    ClosedBefore, GetPlan, Plan, PlanStarted, PlanState, PlanStep, PlanStepState, StartPlan,
 };
 
 use super::at::CloseTime;
@@ -41,7 +41,10 @@ pub(crate) async fn start(new: &NewPlan, node: Node<'_>) -> Result<Started, Fail
         .await
         .map_err(nothing_done)?;
     let mut answer = daemon
-        .call(&new.request)
+        .call(&StartPlan {
+            on_behalf_of: daemon.on_behalf_of(),
+            ..new.request.clone()
+        })
         .await
         .map_err(nothing_done)
         .map_err(|failure| with_own_remedy(failure, new, node))?;

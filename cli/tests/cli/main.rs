@@ -32,6 +32,7 @@ mod protocol;
 mod runbook;
 mod runbook_plans;
 mod sora;
+mod ssh;
 mod support;
 mod tail;
 mod terminal;

@@ -20,6 +20,8 @@ pub mod fake_sora;
 #[cfg(feature = "daemon")]
 pub mod receiver;
 pub mod record_store;
+#[cfg(feature = "daemon")]
+pub mod sshd;
 
 /// Timeout of anything in a test. Only a program that hangs comes near it.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(90);

@@ -1,0 +1,166 @@
+//! Several nodes at once: one verb on each host, one table, and one exit code.
+
+pub(crate) mod hosts;
+mod parallel;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::commands::{Command, HostVerb};
+use crate::endpoint::Endpoint;
+use crate::error::{Exit, Failure, Problem};
+use crate::node::Node;
+use crate::output::escape::escape;
+use crate::output::{Cell, Column, Format, List, Output, relay};
+use crate::ssh::SshHost;
+use parallel::in_parallel;
+
+/// Number of hosts that are asked at a time.
+const HOSTS_AT_ONCE: usize = 8;
+
+/// The answer of one host to a verb.
+pub(crate) struct HostAnswer {
+    pub(crate) node_name: String,
+    /// The exit code of the verb.
+    pub(crate) exit: Exit,
+    /// The JSON of the verb.
+    pub(crate) result: Box<RawValue>,
+    /// The cells after the host.
+    pub(crate) rows: Vec<Vec<Cell<'static>>>,
+}
+
+impl HostAnswer {
+    /// Makes an answer of one row with success.
+    pub(crate) fn one_row(
+        node_name: &str,
+        result: &impl Serialize,
+        row: Vec<Cell<'static>>,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            node_name: node_name.to_owned(),
+            exit: Exit::Done,
+            result: raw_json(result)?,
+            rows: vec![row],
+        })
+    }
+}
+
+/// Writes a value as JSON that is put into the whole.
+pub(crate) fn raw_json(value: &impl Serialize) -> Result<Box<RawValue>, Failure> {
+    serde_json::value::to_raw_value(value).map_err(|problem| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot write the answer as JSON: {problem}"),
+        )
+    })
+}
+
+/// A host in the JSON.
+#[derive(Serialize)]
+struct NodeView<'a> {
+    host: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_name: Option<&'a str>,
+    exit: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<Problem>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a RawValue>,
+}
+
+/// A host that answered, or did not.
+struct Asked {
+    host: String,
+    answer: Result<HostAnswer, Failure>,
+}
+
+impl Asked {
+    fn exit(&self) -> Exit {
+        match &self.answer {
+            Ok(answer) => answer.exit,
+            Err(failure) => failure.exit,
+        }
+    }
+}
+
+/// Runs a verb on each host. The exit code is that of the first failed host in the order of the list.
+pub(crate) async fn run(
+    command: Command,
+    hosts: &[Endpoint],
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let verb = command.on_hosts()?;
+    verb.check_several()?;
+    let asked = ask(&verb, hosts, output).await;
+    show(&verb, &asked, output)?;
+    let failed = asked
+        .iter()
+        .map(Asked::exit)
+        .find(|exit| *exit != Exit::Done);
+    Ok(failed.unwrap_or(Exit::Done))
+}
+
+async fn ask(verb: &HostVerb, endpoints: &[Endpoint], output: &Output) -> Vec<Asked> {
+    let asks = endpoints.iter().map(|endpoint| {
+        let ask = async move {
+            Asked {
+                host: endpoint.host().map(SshHost::typed).unwrap_or_default(),
+                answer: verb.ask(Node::Daemon(endpoint), output).await,
+            }
+        };
+        Box::pin(ask) as std::pin::Pin<Box<dyn Future<Output = Asked> + '_>>
+    });
+    in_parallel(asks.collect(), HOSTS_AT_ONCE).await
+}
+
+/// Prints the table, and then the failures, a line a host.
+fn show(verb: &HostVerb, asked: &[Asked], output: &mut Output) -> Result<(), Failure> {
+    let columns: Vec<Column> = std::iter::once(Column::id("HOST"))
+        .chain(verb.columns().iter().copied())
+        .collect();
+    let is_json = matches!(output.format(), Format::Json | Format::Jsonl);
+    let mut list = List::begin(output, "nodes", &columns)?;
+    for Asked { host, answer } in asked {
+        if is_json {
+            list.row(&view(host, answer), &[])?;
+        } else if let Ok(answer) = answer {
+            for row in &answer.rows {
+                let cells: Vec<Cell<'_>> = std::iter::once(Cell::from(host.as_str()))
+                    .chain(row.iter().cloned())
+                    .collect();
+                list.row(&(), &cells)?;
+            }
+        }
+    }
+    let none = match asked.iter().any(|it| it.answer.is_ok()) {
+        true => verb.describe_none(),
+        false => "no host answered",
+    };
+    list.finish(none)?;
+    output.flush()?;
+    for Asked { host, answer } in asked {
+        if let Err(failure) = answer {
+            relay(&format!("soramode: {}: {}", escape(host), failure.message));
+        }
+    }
+    Ok(())
+}
+
+fn view<'a>(host: &'a str, answer: &'a Result<HostAnswer, Failure>) -> NodeView<'a> {
+    match answer {
+        Ok(answer) => NodeView {
+            host,
+            node_name: Some(&answer.node_name),
+            exit: answer.exit.code(),
+            problem: None,
+            result: Some(&answer.result),
+        },
+        Err(failure) => NodeView {
+            host,
+            node_name: None,
+            exit: failure.exit.code(),
+            problem: Some(failure.into()),
+            result: None,
+        },
+    }
+}

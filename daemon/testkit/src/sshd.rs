@@ -1,0 +1,213 @@
+//! An sshd of a test's own on loopback, with keys and a home of its own, and the configuration that makes `ssh NAME` reach it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use tempfile::TempDir;
+
+use crate::PATIENCE;
+
+const SSHD: &str = "/usr/sbin/sshd";
+
+/// Number of attempts to start on a port that another program may take first.
+const ATTEMPTS_MAX: u32 = 10;
+
+/// An sshd in which the user of the tests logs in with a key. Its home is a folder of its own.
+pub struct Sshd {
+    folder: TempDir,
+    port: u16,
+    child: Child,
+}
+
+impl Sshd {
+    /// Starts one. Sessions get these variables; `PATH` begins with the folder of `program`.
+    pub fn start(program: &Path, variables: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // A folder that the package creates when the system starts.
+        if !Path::new("/run/sshd").exists() {
+            fs::create_dir("/run/sshd").unwrap();
+        }
+        fs::create_dir(folder.path().join("home")).unwrap();
+        for key in ["host_key", "user_key"] {
+            let made = Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(folder.path().join(key))
+                .status()
+                .unwrap();
+            assert!(made.success(), "{key}");
+        }
+        let mut sshd = Self {
+            port: 0,
+            child: Command::new("true").spawn().unwrap(),
+            folder,
+        };
+        sshd.set_key_options("");
+        let path = format!(
+            "{}:/usr/local/bin:/usr/bin:/bin",
+            program.parent().unwrap().display()
+        );
+        let home = sshd.home();
+        let mut set = format!("HOME=\"{}\" PATH=\"{path}\"", home.display());
+        for (name, value) in variables {
+            write!(set, " {name}=\"{value}\"").unwrap();
+        }
+        sshd.serve(&set);
+        sshd
+    }
+
+    fn serve(&mut self, variables: &str) {
+        for _ in 0..ATTEMPTS_MAX {
+            self.port = TcpListener::bind(("127.0.0.1", 0))
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port();
+            self.write_config(variables);
+            self.child = Command::new(SSHD)
+                .args(["-D", "-e", "-f"])
+                .arg(self.path("sshd_config"))
+                .stdin(Stdio::null())
+                .stderr(fs::File::create(self.path("log")).unwrap())
+                .spawn()
+                .unwrap();
+            let began = Instant::now();
+            while self.child.try_wait().unwrap().is_none() {
+                if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+                    return;
+                }
+                assert!(began.elapsed() < PATIENCE, "sshd does not listen");
+                std::thread::yield_now();
+            }
+        }
+        panic!("sshd does not start: {}", self.log());
+    }
+
+    fn write_config(&self, variables: &str) {
+        let config = format!(
+            "ListenAddress 127.0.0.1:{}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\n\
+             PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nMaxStartups 100\nSetEnv {variables}\n",
+            self.port,
+            self.path("host_key").display(),
+            self.path("authorized_keys").display(),
+        );
+        fs::write(self.path("sshd_config"), config).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The home of each session: the shell reads `.bashrc` there.
+    pub fn home(&self) -> PathBuf {
+        self.path("home")
+    }
+
+    /// Writes the startup file of the shell.
+    pub fn write_profile(&self, text: &str) {
+        fs::write(self.home().join(".bashrc"), text).unwrap();
+    }
+
+    /// Writes options before the user's key, such as `restrict,command="…"`.
+    pub fn set_key_options(&self, options: &str) {
+        let key = fs::read_to_string(self.path("user_key.pub")).unwrap();
+        fs::write(self.path("authorized_keys"), format!("{options} {key}")).unwrap();
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The messages of sshd.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap()
+    }
+
+    /// The processes of its sessions: sshd's own, and those that run in them.
+    pub fn sessions(&self) -> Vec<u32> {
+        descendants(self.child.id())
+    }
+
+    /// Ends sshd and its sessions at once.
+    pub fn kill(&mut self) {
+        let sessions = self.sessions();
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for pid in sessions {
+            let _ = Command::new("kill")
+                .args(["-9", &pid.to_string()])
+                .stderr(Stdio::null())
+                .status();
+        }
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Configuration of the ssh that reaches these servers by these names; the file is in the first one's folder.
+pub fn client_config(servers: &[(&str, &Sshd)]) -> PathBuf {
+    let mut config = String::new();
+    for (name, sshd) in servers {
+        let known = sshd.path("known_hosts");
+        let key = fs::read_to_string(sshd.path("host_key.pub")).unwrap();
+        fs::write(&known, format!("{name} {key}")).unwrap();
+        let user_key = sshd.path("user_key");
+        fs::set_permissions(&user_key, fs::Permissions::from_mode(0o600)).unwrap();
+        write!(
+            config,
+            "Host {name}\n HostName 127.0.0.1\n HostKeyAlias {name}\n Port {}\n IdentityFile {}\n UserKnownHostsFile {}\n",
+            sshd.port,
+            user_key.display(),
+            known.display()
+        )
+        .unwrap();
+    }
+    config.push_str("Host *\n StrictHostKeyChecking yes\n IdentitiesOnly yes\n");
+    let path = servers[0].1.path("ssh_config");
+    fs::write(&path, config).unwrap();
+    path
+}
+
+/// The processes below this one, parents first.
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let mut found = vec![pid];
+    let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(|pid: u32| Some((pid, parent(pid)?)))
+        .collect();
+    let mut next = 0;
+    while let Some(&of) = found.get(next) {
+        found.extend(
+            parents
+                .iter()
+                .filter(|(_, parent)| *parent == of)
+                .map(|(pid, _)| *pid),
+        );
+        next += 1;
+    }
+    found.remove(0);
+    found
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it may have spaces and brackets.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(1)?.parse().ok()
+}
+
+/// The command line of a process, its words apart.
+pub fn command_line(pid: u32) -> String {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&words).replace('\0', " ")
+}
