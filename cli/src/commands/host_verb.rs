@@ -46,6 +46,11 @@ impl HostVerb {
         }
     }
 
+    /// Returns whether the answers are shown until the user quits.
+    pub(crate) const fn is_watch(&self) -> bool {
+        matches!(self, Self::Status(args) if args.is_watch())
+    }
+
     /// Asks one host.
     pub(crate) async fn ask(&self, node: Node<'_>, output: &Output) -> Result<HostAnswer, Failure> {
         match self {

@@ -29,7 +29,7 @@ pub(crate) struct Args {
 }
 
 /// The columns on several hosts.
-pub(super) const HOST_COLUMNS: [Column; 7] = [
+pub(crate) const HOST_COLUMNS: [Column; 7] = [
     Column::id("NODE").optional(3),
     Column::word("MODE"),
     Column::word("SINCE").optional(2),
@@ -42,9 +42,18 @@ pub(super) const HOST_COLUMNS: [Column; 7] = [
 /// Asks one of several hosts.
 pub(super) async fn ask_host(node: Node<'_>, output: &Output) -> Result<HostAnswer, Failure> {
     let status = node.connect().await?.call(&GetStatus {}).await?;
-    let warnings = warning_rows(&status).len() as u64;
+    HostAnswer::one_row(
+        status.node_name.as_str(),
+        &status,
+        host_row(&status, output),
+    )
+}
+
+/// Returns the cells after the host.
+pub(crate) fn host_row(status: &Status, output: &Output) -> Vec<Cell<'static>> {
+    let warnings = status.warnings.len() as u64;
     let warnings = Some(warnings).filter(|count| *count > 0);
-    let row = vec![
+    vec![
         status.node_name.to_string().into(),
         status.mode.mode.into(),
         output.time_cell(status.mode.since),
@@ -52,8 +61,13 @@ pub(super) async fn ask_host(node: Node<'_>, output: &Output) -> Result<HostAnsw
         status.connections.into(),
         status.membership.to_string().into(),
         Cell::from(warnings).colored(warnings.map(|_| Emphasis::Bad)),
-    ];
-    HostAnswer::one_row(status.node_name.as_str(), &status, row)
+    ]
+}
+
+impl Args {
+    pub(crate) const fn is_watch(&self) -> bool {
+        self.watch
+    }
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {

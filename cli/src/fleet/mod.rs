@@ -9,11 +9,13 @@ use serde_json::value::RawValue;
 use crate::commands::{Command, HostVerb};
 use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure, Problem};
+use crate::live;
 use crate::node::Node;
 use crate::output::escape::escape;
 use crate::output::{Cell, Column, Format, List, Output, relay};
 use crate::ssh::SshHost;
 use parallel::in_parallel;
+pub(crate) use parallel::join_all;
 
 /// Number of hosts that are asked at a time.
 const HOSTS_AT_ONCE: usize = 8;
@@ -91,6 +93,9 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let verb = command.on_hosts()?;
     verb.check_several()?;
+    if verb.is_watch() {
+        return live::hosts::run(hosts, output).await;
+    }
     let asked = ask(&verb, hosts, output).await;
     show(&verb, &asked, output)?;
     let failed = asked

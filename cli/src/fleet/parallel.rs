@@ -37,6 +37,18 @@ pub(super) async fn in_parallel<T>(futures: Vec<Boxed<'_, T>>, at_once: usize) -
     results.into_iter().map(|(_, result)| result).collect()
 }
 
+/// Runs all futures at a time; returns their results in the order of the futures.
+pub(crate) async fn join_all<T>(
+    futures: impl IntoIterator<Item = impl Future<Output = T> + '_>,
+) -> Vec<T> {
+    let futures: Vec<Boxed<'_, T>> = futures
+        .into_iter()
+        .map(|future| Box::pin(future) as Boxed<'_, T>)
+        .collect();
+    let all = futures.len();
+    in_parallel(futures, all).await
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;

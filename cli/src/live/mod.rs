@@ -1,6 +1,7 @@
 //! `soramode status --watch`: the node's state in the terminal, kept up to date. It only reads.
 
 mod feed;
+pub(crate) mod hosts;
 mod keys;
 mod model;
 mod screen;
@@ -30,19 +31,7 @@ const FRAME_PAUSE: Duration = Duration::from_millis(250);
 /// Shows the node until the user quits. A daemon that does not answer at the start is an error; one
 /// that is lost later is awaited.
 pub(crate) async fn run(endpoint: &Endpoint, output: &Output) -> Result<Exit, Failure> {
-    if output.format() != Format::Table || !output.is_on_terminal() {
-        let failure = Failure::new(Exit::Usage, "--watch needs a terminal");
-        return Err(failure.with_hint(
-            "In a script, run soramode -o json status repeatedly, or read soramode tail",
-        ));
-    }
-    if !can_move_cursor() {
-        let failure = Failure::new(
-            Exit::Usage,
-            "--watch cannot draw on a terminal with this TERM",
-        );
-        return Err(failure.with_hint("Set TERM to the terminal's type, such as xterm-256color"));
-    }
+    check_terminal(output)?;
     let (updates, incoming) = mpsc::channel(UPDATES_MAX);
     let (filters, filter) = watch::channel(model::Filter::default());
     let mut feed = Feed::new(endpoint, updates, filter);
@@ -61,6 +50,24 @@ pub(crate) async fn run(endpoint: &Endpoint, output: &Output) -> Result<Exit, Fa
         exit = live.run(&mut signals) => exit,
         failure = feed.run() => Err(failure),
     }
+}
+
+/// Refuses a stdout on which nothing can be drawn.
+fn check_terminal(output: &Output) -> Result<(), Failure> {
+    if output.format() != Format::Table || !output.is_on_terminal() {
+        let failure = Failure::new(Exit::Usage, "--watch needs a terminal");
+        return Err(failure.with_hint(
+            "In a script, run soramode -o json status repeatedly, or read soramode tail",
+        ));
+    }
+    if !can_move_cursor() {
+        let failure = Failure::new(
+            Exit::Usage,
+            "--watch cannot draw on a terminal with this TERM",
+        );
+        return Err(failure.with_hint("Set TERM to the terminal's type, such as xterm-256color"));
+    }
+    Ok(())
 }
 
 fn cannot_draw(problem: &std::io::Error) -> Failure {

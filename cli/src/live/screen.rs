@@ -11,6 +11,9 @@ use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 
+use ratatui::text::Line;
+use ratatui::widgets::Paragraph;
+
 use super::model::Model;
 use super::view::{Theme, draw};
 use crate::output::Output;
@@ -43,6 +46,20 @@ impl Screen {
         // would be read as keys.
         self.terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
         Ok(())
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.terminal
+            .size()
+            .map_or(80, |size| usize::from(size.width))
+    }
+
+    /// Draws lines of text; those below the screen are left out.
+    pub(super) fn draw_lines(&mut self, lines: &[String]) -> io::Result<()> {
+        let lines: Vec<Line<'_>> = lines.iter().map(|line| Line::raw(line.as_str())).collect();
+        self.terminal
+            .draw(|frame| frame.render_widget(Paragraph::new(lines), frame.area()))
+            .map(drop)
     }
 
     pub(super) fn draw(&mut self, model: &Model) -> io::Result<()> {

@@ -7,7 +7,7 @@ use soramode_protocol::time::Time;
 
 use super::color::Emphasis;
 use super::streams::{Output, SCHEMA};
-use super::table::{Cell, Column, Table};
+use super::table::{Cell, Column, Shape, Table};
 use super::{Format, cells, escape, times};
 use crate::error::Failure;
 
@@ -21,6 +21,17 @@ pub(crate) struct List<'a> {
     name: &'static str,
     table: Table,
     rows: u64,
+}
+
+/// Lays out a table for a terminal of this width, without colours.
+pub(crate) fn table_lines(columns: &[Column], rows: &[Vec<Cell<'_>>], width: usize) -> Vec<String> {
+    let mut table = Table::new(columns);
+    rows.iter().for_each(|row| table.add(row));
+    table.lines(Shape {
+        width: Some(width),
+        has_header: true,
+        uses_color: false,
+    })
 }
 
 impl<'a> List<'a> {

@@ -15,7 +15,7 @@ mod terminal;
 pub(crate) mod times;
 
 pub(crate) use flags::{Color, Format, OutputFlags};
-pub(crate) use list::{List, Row, colored_groups, pairs};
+pub(crate) use list::{List, Row, colored_groups, pairs, table_lines};
 pub(crate) use progress::{ProgressDisplay, ProgressSnapshot, counted};
 pub(crate) use stdout_closed::StdoutClosed;
 pub(crate) use streams::{Output, failure_json, relay, report_failure};

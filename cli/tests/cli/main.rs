@@ -19,6 +19,7 @@ mod drill;
 mod examples;
 mod exits;
 mod faults;
+mod fleet;
 mod lists;
 mod live;
 mod maintenance;

@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use serde_json::json;
-use soramode_testkit::sshd::{Sshd, client_config, command_line};
+use soramode_testkit::sshd::{Sshd, client_config, command_line, descendants, processes};
 use tempfile::TempDir;
 
-use crate::support::{Daemon, Ended, PROGRAM, Run, until, with_default_signals};
+use crate::support::{Daemon, Ended, PROGRAM, Run, Running, until, with_default_signals};
 use crate::terminal::Terminal;
 
 /// The name of the host for ssh.
@@ -102,7 +102,15 @@ fn a_node_over_ssh_is_as_the_node_itself_and_commands_repeat_the_host() {
         operator.ends_with(&format!("@{}", host.to_string_lossy())),
         "{history}"
     );
-    assert_eq!(remote.ok(&["drain"]), "node-01: drained after 0 s\n");
+    let drained = remote.run(&["drain"]);
+    assert_eq!(
+        (drained.code, drained.stdout.as_str()),
+        (
+            0,
+            "node-01 is empty after 0 s and still closed. When you are done: soramode -H sfu-02 set normal\n"
+        ),
+        "{drained:?}"
+    );
     let info = remote.run(&["info", "--json"]).json();
     assert_eq!(info["node_name"], "node-01");
     assert_eq!(remote.run(&["is", "normal"]).code, 1);
@@ -294,33 +302,76 @@ fn hosts_and_flags_that_contradict_each_other_are_wrong_usage() {
 #[test]
 fn a_lost_connection_is_looked_for_again_whichever_process_is_lost() {
     let remote = Remote::start();
-    remote.daemon.connect("spam", "c1");
-    remote.ok(&["close"]);
-    let mut waiting = remote.command(&["wait", "drained"]).running();
-    waiting.until_said("waiting");
-    let mut killed = Vec::new();
-    // On the host: dial-stdio, and the sshd of the session.
-    for words in ["dial-stdio", "sshd: "] {
-        let pid = until(|| {
-            remote
-                .session_process(words)
-                .filter(|pid| !killed.contains(pid))
-        });
-        killed.push(pid);
-        signal(pid, Signal::SIGKILL);
-        waiting.until_said("soramoded is back");
-    }
-    remote.daemon.disconnect("c1");
-    let ended = waiting.ended();
-    assert_eq!(ended.code, 0, "{ended:?}");
+    remote.daemon.connect("spam", "c0");
+    let mut tail = remote.command(&["tail", "--since", "all"]).running();
+    tail.until_answered("\"spam\"");
+    let on_host = |words| until(|| remote.session_process(words));
+    let ssh = |tail: &Running| {
+        let of_tail = descendants(tail.pid());
+        of_tail
+            .into_iter()
+            .find(|pid| command_line(*pid).starts_with("ssh "))
+    };
+    let mut connections = 0;
+    let mut is_back = |tail: &mut Running| {
+        tail.until_said("soramoded is back");
+        connections += 1;
+        let channel = format!("eggs-{connections}");
+        remote.daemon.connect(&channel, &channel);
+        tail.until_answered(&channel);
+    };
+    signal(on_host("dial-stdio"), Signal::SIGKILL);
+    is_back(&mut tail);
+    signal(on_host("@notty"), Signal::SIGKILL);
+    is_back(&mut tail);
+    signal(ssh(&tail).unwrap(), Signal::SIGKILL);
+    is_back(&mut tail);
+    // A host that hangs is noticed by ssh.
+    let hanging = on_host("@notty");
+    signal(hanging, Signal::SIGSTOP);
+    is_back(&mut tail);
+    signal(hanging, Signal::SIGKILL);
+    // The end of the command ends its ssh, and the processes on the host.
+    tail.signal(Signal::SIGKILL);
+    until(|| remote.sshd.sessions().is_empty().then_some(()));
 }
 
-fn signal(pid: u32, signal: Signal) {
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap()),
-        signal,
-    )
-    .unwrap();
+#[test]
+fn commands_share_a_connection_and_do_without_one_that_hangs() {
+    let remote = Remote::start();
+    let socket_folder = remote.runtime.path().join("soramode-ssh");
+    let sockets = || std::fs::read_dir(&socket_folder).map_or(0, Iterator::count);
+    let shared = |args: &[&str]| {
+        let mut command = remote.command(args);
+        command.env("XDG_RUNTIME_DIR", remote.runtime.path());
+        let ended = command.ended();
+        assert_eq!((ended.code, &*ended.stderr), (0, ""), "{ended:?}");
+        ended.stdout
+    };
+    let logins = || remote.sshd.log().matches("Accepted publickey").count();
+    assert_eq!(shared(&["get"]), "normal\n");
+    assert_eq!((sockets(), logins()), (1, 1));
+    assert_eq!(shared(&["get"]), "normal\n");
+    assert_eq!(logins(), 1, "the second command does not log in");
+    let master = until(|| {
+        let folder = socket_folder.display().to_string();
+        processes()
+            .into_iter()
+            .find(|pid| command_line(*pid).starts_with(&format!("ssh: {folder}")))
+    });
+    signal(master, Signal::SIGSTOP);
+    assert_eq!(shared(&["get"]), "normal\n");
+    assert_eq!((sockets(), logins()), (0, 2));
+    signal(master, Signal::SIGKILL);
+    // The user's own sharing wins.
+    let own = remote.runtime.path().join("own");
+    let mut command = remote.command(&["get"]);
+    command.env("XDG_RUNTIME_DIR", remote.runtime.path()).env(
+        "SORAMODE_SSH",
+        format!("{} -o ControlPath={}", remote.ssh(), own.display()),
+    );
+    assert_eq!(command.ended().code, 0);
+    assert_eq!(sockets(), 0);
 }
 
 #[test]

@@ -219,6 +219,10 @@ impl Running {
         read_until(&mut self.stdout, (&mut self.answered, &self.flags), words)
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill(
             Pid::from_raw(i32::try_from(self.child.id()).unwrap()),

@@ -177,13 +177,20 @@ pub fn client_config(servers: &[(&str, &Sshd)]) -> PathBuf {
     path
 }
 
+/// All processes of the system.
+pub fn processes() -> Vec<u32> {
+    let entries = fs::read_dir("/proc").unwrap();
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
 /// The processes below this one, parents first.
 pub fn descendants(pid: u32) -> Vec<u32> {
     let mut found = vec![pid];
-    let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(|pid: u32| Some((pid, parent(pid)?)))
+    let parents: Vec<(u32, u32)> = processes()
+        .into_iter()
+        .filter_map(|pid| Some((pid, parent(pid)?)))
         .collect();
     let mut next = 0;
     while let Some(&of) = found.get(next) {
