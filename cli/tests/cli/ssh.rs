@@ -426,3 +426,8 @@ fn the_live_view_over_ssh_is_that_of_the_node_and_ctrl_c_ends_it_alone() {
     terminal.until_shown("ended with 130");
     until(|| remote.sshd.sessions().is_empty().then_some(()));
 }
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+    nix::sys::signal::kill(pid, signal).unwrap();
+}
