@@ -304,7 +304,7 @@ fn a_lost_connection_is_looked_for_again_whichever_process_is_lost() {
     let remote = Remote::start();
     remote.daemon.connect("spam", "c0");
     let mut tail = remote.command(&["tail", "--since", "all"]).running();
-    tail.until_answered("\"spam\"");
+    tail.until_answered("channel_id=spam");
     let on_host = |words| until(|| remote.session_process(words));
     let ssh = |tail: &Running| {
         let of_tail = descendants(tail.pid());
