@@ -16,19 +16,15 @@ pub(crate) struct Daemon<'a> {
     client: Client,
     endpoint: &'a Endpoint,
     /// The ssh that the connection goes through, which ends with it.
-    _ssh: Option<SshProcess>,
+    _ssh: Option<Box<SshProcess>>,
 }
 
 impl<'a> Daemon<'a> {
-    pub(crate) const fn new(
-        client: Client,
-        ssh: Option<SshProcess>,
-        endpoint: &'a Endpoint,
-    ) -> Self {
+    pub(crate) fn new(client: Client, ssh: Option<SshProcess>, endpoint: &'a Endpoint) -> Self {
         Self {
             client,
             endpoint,
-            _ssh: ssh,
+            _ssh: ssh.map(Box::new),
         }
     }
 

@@ -1,5 +1,7 @@
 //! `soramode dial-stdio`: the daemon's socket on stdin and stdout, for `soramode -H` on another host.
 
+#![expect(clippy::doc_markdown, reason = "what clap shows as help is plain text")]
+
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;

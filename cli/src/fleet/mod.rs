@@ -137,9 +137,10 @@ fn show(verb: &HostVerb, asked: &[Asked], output: &mut Output) -> Result<(), Fai
             }
         }
     }
-    let none = match asked.iter().any(|it| it.answer.is_ok()) {
-        true => verb.describe_none(),
-        false => "no host answered",
+    let none = if asked.iter().any(|it| it.answer.is_ok()) {
+        verb.describe_none()
+    } else {
+        "no host answered"
     };
     list.finish(none)?;
     output.flush()?;

@@ -26,7 +26,9 @@ pub(crate) struct List<'a> {
 /// Lays out a table for a terminal of this width, without colours.
 pub(crate) fn table_lines(columns: &[Column], rows: &[Vec<Cell<'_>>], width: usize) -> Vec<String> {
     let mut table = Table::new(columns);
-    rows.iter().for_each(|row| table.add(row));
+    for row in rows {
+        table.add(row);
+    }
     table.lines(Shape {
         width: Some(width),
         has_header: true,

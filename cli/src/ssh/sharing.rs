@@ -17,6 +17,9 @@ use super::SshHost;
 /// Limit of the folder's path, in bytes: ssh adds 58 for a socket that it is creating, and Linux takes 107.
 const FOLDER_BYTES_MAX: usize = 48;
 
+/// Permission bits of other users.
+const BITS_OF_OTHERS: u32 = 0o077;
+
 /// Limit of the time for `ssh -G` and `ssh -O exit`.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
@@ -40,9 +43,8 @@ impl Sharing {
             return Self::Configured;
         };
         match control_path(host, &[]).await {
-            Configured::Path(_) => return Self::Configured,
             // An ssh that is not OpenSSH shares nothing.
-            Configured::Unknown => return Self::Configured,
+            Configured::Path(_) | Configured::Unknown => return Self::Configured,
             Configured::None => {}
         }
         let pattern = folder.join("%C");
@@ -85,14 +87,14 @@ fn path_option(path: &Path) -> Vec<OsString> {
     vec!["-o".into(), option]
 }
 
-/// The ControlPath of an ssh's configuration.
+/// The `ControlPath` of an ssh's configuration.
 enum Configured {
     Path(PathBuf),
     None,
     Unknown,
 }
 
-/// Asks ssh for its ControlPath for a host, with these options.
+/// Asks ssh for its `ControlPath` for a host, with these options.
 async fn control_path(host: &SshHost, options: &[OsString]) -> Configured {
     let options: Vec<OsString> = std::iter::once("-G".into())
         .chain(options.iter().cloned())
@@ -136,7 +138,7 @@ fn prepared(folder: &Path) -> bool {
     // One that is there already is checked like a new one.
     let _ = DirBuilder::new().mode(0o700).create(folder);
     fs::symlink_metadata(folder).is_ok_and(|there| {
-        there.is_dir() && there.uid() == geteuid().as_raw() && there.mode() & 0o077 == 0
+        there.is_dir() && there.uid() == geteuid().as_raw() && there.mode() & BITS_OF_OTHERS == 0
     })
 }
 

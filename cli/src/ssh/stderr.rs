@@ -35,6 +35,10 @@ struct Shared {
 
 impl Stderr {
     /// Reads from now on. `prefix` stands before each line that is printed; `None` prints nothing.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the command has no TaskTracker: this task ends with its ssh"
+    )]
     pub(super) fn read(stderr: ChildStderr, prefix: Option<String>) -> Self {
         let shared = Arc::new(Shared {
             is_shown: AtomicBool::new(prefix.is_some()),
