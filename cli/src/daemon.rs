@@ -69,7 +69,7 @@ impl<'a> Daemon<'a> {
         Ok((first, second))
     }
 
-    /// Makes a call whose answer may be of any version.
+    /// Makes a call to a daemon of any version: the answer stays JSON.
     pub(crate) async fn call_raw<C: Call>(&mut self, params: &C) -> Option<Box<RawValue>> {
         self.client.send(params).await.ok()?;
         self.next_answer().await.ok()?.ok()

@@ -252,7 +252,10 @@ fn of_command(command: &Command) -> Beside<'static> {
         .rsplit_once('-')
         .map(|(parent, _)| format!("{parent}(1)"));
     let siblings = help::siblings(&verb).map(|sibling| format!("soramode-{sibling}(1)"));
-    let children = command.get_subcommands().map(page_name);
+    let children = command
+        .get_subcommands()
+        .filter(|child| !child.is_hide_set())
+        .map(page_name);
     let others = ["soramode-runbook(7)", "soramoded(8)"].map(str::to_owned);
     let page = help::page(&verb);
     let own_exits = page

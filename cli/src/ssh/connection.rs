@@ -76,7 +76,7 @@ enum NoGreeting {
     Ended(Option<ExitStatus>),
     /// Too much else was printed.
     TooMuch,
-    /// Nothing came in time.
+    /// No line came in time.
     Silent,
 }
 

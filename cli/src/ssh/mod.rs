@@ -56,7 +56,7 @@ pub(crate) struct SshHost {
     boot_id: OnceLock<String>,
 }
 
-/// Whether ssh may ask for a password on the terminal.
+/// Permission of ssh to ask for a password on the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asks {
     /// One host, on a terminal.

@@ -26,7 +26,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// The connection to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Sharing {
-    /// As the user has configured ssh.
+    /// The connection that the configuration of ssh selects.
     Configured,
     /// The command's own master, which runs already: the path of its socket.
     Master(PathBuf),

@@ -69,7 +69,7 @@ impl Remote {
         ended.stdout
     }
 
-    /// A process of a session whose command line has these words.
+    /// A process of a session with these words in its command line.
     fn session_process(&self, words: &str) -> Option<u32> {
         let processes = self.sshd.sessions();
         processes
