@@ -21,6 +21,7 @@ mod events;
 mod full_disk;
 mod half_close;
 mod http_flood;
+mod http_methods;
 mod kills;
 mod lifetime;
 mod limits;
