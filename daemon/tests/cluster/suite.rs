@@ -332,11 +332,7 @@ impl<'a> Run<'a> {
             self.site.check_all_run();
             if start.elapsed() > patience / 2 && !has_restarted {
                 has_restarted = true;
-                for node in 0..NODES.len() {
-                    if self.nodes.asks_for_a_restart(node).await {
-                        self.site.restart_daemon(node);
-                    }
-                }
+                self.restart_nodes_that_ask().await;
             }
             let is_late = start.elapsed() > patience;
             let told = if is_late {
@@ -346,6 +342,14 @@ impl<'a> Run<'a> {
             };
             assert!(!is_late, "{modes:?} after {patience:?}:\n{told}");
             tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn restart_nodes_that_ask(&mut self) {
+        for node in 0..NODES.len() {
+            if self.nodes.asks_for_a_restart(node).await {
+                self.site.restart_daemon(node);
+            }
         }
     }
 
