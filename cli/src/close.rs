@@ -203,6 +203,7 @@ async fn close_by_daemon(
             expires_in_seconds: stays.map(|_| NEVER),
             // Only from the mode that was read: a change in between could be stricter.
             if_generation: Some(before.generation),
+            unless_reserved: true,
             on_behalf_of: daemon.on_behalf_of(),
             ..ChangeMode::to(stays.unwrap_or(target))
         };

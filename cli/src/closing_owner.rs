@@ -102,6 +102,7 @@ mod tests {
             reason: reason.map(str::to_owned),
             expires_at: None,
             plan_id: None,
+            roll: None,
         };
         DatedModeChange {
             timestamp: Time::default(),

@@ -122,7 +122,8 @@ impl Exit {
             | ErrorType::AlreadyExists
             | ErrorType::NodeStillJoined
             | ErrorType::PlanRefused
-            | ErrorType::CannotAnnounce => Self::Refused,
+            | ErrorType::CannotAnnounce
+            | ErrorType::Reserved => Self::Refused,
             ErrorType::Superseded => Self::Superseded,
             ErrorType::MethodNotFound => Self::Versions,
             ErrorType::SessionsIncomplete => Self::SessionsIncomplete,

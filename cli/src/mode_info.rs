@@ -85,6 +85,7 @@ mod tests {
             reason: None,
             expires_at: None,
             plan_id: None,
+            roll: None,
         };
         DatedModeChange {
             timestamp: Time::default(),

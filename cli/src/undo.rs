@@ -147,6 +147,7 @@ pub(crate) mod tests {
             expires_at: expires_in.map(|seconds| times::now() + Duration::from_secs(seconds)),
             own_mode: None,
             plan_id: None,
+            roll: None,
         }
     }
 

@@ -28,6 +28,7 @@ pub mod notify;
 mod outputs;
 mod rate_limit;
 mod reload;
+mod reservation_log;
 mod socket_activation;
 pub mod socket_file;
 mod state;

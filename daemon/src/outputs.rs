@@ -34,6 +34,7 @@ use crate::log;
 use crate::metrics::Metrics;
 use crate::mirror::{MirrorHandle, MirroredAnswer};
 use crate::rate_limit::log_limited;
+use crate::reservation_log::ReservationLog;
 use crate::store::LogSize;
 use crate::terminator::SessionTerminator;
 use crate::webhook::{ReceiverCommand, Webhooks};
@@ -99,6 +100,7 @@ pub(crate) struct Outputs {
     tasks: TaskTracker,
     /// Actors of requests to end sessions that are not answered yet.
     end_actors: VecDeque<(EndId, String)>,
+    reservation_log: ReservationLog,
 }
 
 impl Outputs {
@@ -110,6 +112,7 @@ impl Outputs {
             late: HashMap::default(),
             tasks: TaskTracker::new(),
             end_actors: VecDeque::new(),
+            reservation_log: ReservationLog::default(),
         }
     }
 
@@ -231,6 +234,11 @@ impl Outputs {
             return;
         }
         let mut failed = log::FailedDeliveries::default();
+        for record in records.iter() {
+            if let Record::Reservation(reservation) = record {
+                self.reservation_log.note(reservation);
+            }
+        }
         for event in records.iter().filter_map(Record::event) {
             if let EventKind::EndRequested(end) = &event.kind
                 && end.plan_id.is_none()

@@ -6,10 +6,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
-use crate::id::{ChannelId, ConnectionId, NodeName, PlanId};
+use crate::id::{ChannelId, ConnectionId, NodeName, PlanId, RollId};
 use crate::mode::{Mode, ModeState};
 use crate::node::Membership;
 use crate::plan::{Plan, PlanRefusal};
+use crate::reservation::Reservation;
 
 /// Type of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -54,6 +55,9 @@ pub enum ErrorType {
     PlanRefused,
     /// No means of announcing: no Sora API, no subscriber and no receiver of the webhook.
     CannotAnnounce,
+    /// The node is reserved for another roll; or the request's own roll has no reservation that allows
+    /// the change. `reservation` is the one on record.
+    Reserved,
     /// A newer daemon's. Never made here.
     #[serde(other)]
     Unknown,
@@ -61,7 +65,7 @@ pub enum ErrorType {
 
 impl ErrorType {
     /// All of the list.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ParseError,
         Self::InvalidRequest,
         Self::MethodNotFound,
@@ -82,6 +86,7 @@ impl ErrorType {
         Self::NodeStillJoined,
         Self::PlanRefused,
         Self::CannotAnnounce,
+        Self::Reserved,
     ];
 
     /// The JSON-RPC error code.
@@ -107,6 +112,7 @@ impl ErrorType {
             Self::NodeStillJoined => -32_022,
             Self::PlanRefused => -32_023,
             Self::CannotAnnounce => -32_024,
+            Self::Reserved => -32_025,
         }
     }
 }
@@ -152,6 +158,9 @@ pub struct ErrorData {
     /// Plan that runs, with `PlanRefused`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub plan: Option<Box<Plan>>,
+    /// Reservation on record, with `Reserved`. Absent if no roll has ever reserved the node.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reservation: Option<Box<Reservation>>,
 }
 
 impl fmt::Display for Error {
@@ -182,6 +191,7 @@ impl Error {
                 methods: None,
                 why: None,
                 plan: None,
+                reservation: None,
             }),
         }
     }
@@ -458,6 +468,54 @@ impl Error {
              maintenance.announced",
         )
         .with_hint("Set --sora-api, or have the signalling server subscribe with announcements: true")
+    }
+
+    /// The node is reserved for another roll, or for any.
+    pub fn reserved(reservation: Reservation) -> Self {
+        let seconds = reservation.expires_in_seconds.unwrap_or(0);
+        let message = format!(
+            "the node is reserved for roll {} of {} (since {}, for another {seconds} s at least)",
+            reservation.roll, reservation.by, reservation.since
+        );
+        let error = Self::new(ErrorType::Reserved, message)
+            .with_hint("Wait until that roll is over. In an emergency: --replace, or soramode set");
+        error.with_reservation(Some(reservation))
+    }
+
+    /// The roll has no reservation with which it may close the node.
+    pub fn reservation_missing(
+        roll: &RollId,
+        problem: impl fmt::Display,
+        reservation: Option<Reservation>,
+    ) -> Self {
+        let message = format!("roll {roll} may not close the node: {problem}");
+        Self::new(ErrorType::Reserved, message)
+            .with_hint(
+                "Nothing was changed. Reserve the node, and then all other nodes, in a new round",
+            )
+            .with_reservation(reservation)
+    }
+
+    /// Another run of the same roll has reserved the node in a later round.
+    pub fn round_is_over(round: u64, reservation: Reservation) -> Self {
+        let message = format!(
+            "roll {} is in round {}, and round {round} is over: another command has resumed it",
+            reservation.roll, reservation.round
+        );
+        Self::new(ErrorType::Reserved, message).with_reservation(Some(reservation))
+    }
+
+    /// No reservation of this roll is on record.
+    pub fn no_reservation(roll: &RollId) -> Self {
+        Self::new(
+            ErrorType::NotFound,
+            format!("roll {roll} has not reserved this node, or another roll has since"),
+        )
+    }
+
+    fn with_reservation(mut self, reservation: Option<Reservation>) -> Self {
+        self.data.reservation = reservation.map(Box::new);
+        self
     }
 
     /// The limit of clients is reached.

@@ -261,6 +261,10 @@ id_type!(
     PlanId, "plan id"
 );
 id_type!(
+    /// Identifier of a rolling maintenance over several nodes: short, because people type it.
+    RollId, "roll id"
+);
+id_type!(
     /// Identifier of an announcement to the clients in the sessions.
     AnnouncementId, "announcement id"
 );
@@ -269,17 +273,24 @@ id_type!(
     EndId, "end id"
 );
 
-/// Length of a generated [`PlanId`]: 40 random bits.
-const PLAN_ID_BYTES: usize = 8;
+/// Length of a short id: 40 random bits.
+const SHORT_ID_BYTES: usize = 8;
 
-impl PlanId {
-    /// Returns a short id of these random bytes, 8 characters.
-    pub fn generate_short(random: [u8; 16]) -> Self {
-        let whole = Self::generate(random);
-        let short = whole.as_str().get(..PLAN_ID_BYTES);
-        short.and_then(|text| Self::new(text).ok()).unwrap_or(whole)
-    }
+macro_rules! short_id {
+    ($name:ident) => {
+        impl $name {
+            /// Returns a short id of these random bytes, 8 characters.
+            pub fn generate_short(random: [u8; 16]) -> Self {
+                let whole = Self::generate(random);
+                let short = whole.as_str().get(..SHORT_ID_BYTES);
+                short.and_then(|text| Self::new(text).ok()).unwrap_or(whole)
+            }
+        }
+    };
 }
+
+short_id!(PlanId);
+short_id!(RollId);
 
 /// Identifier of an event: a `UUIDv4`, encoded as Clockwork Base32 only when it is displayed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

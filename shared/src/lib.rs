@@ -33,6 +33,7 @@ mod plan_event;
 mod plan_steps;
 pub mod reply;
 pub mod request;
+pub mod reservation;
 pub mod session;
 #[cfg(feature = "codec")]
 pub mod small_file;

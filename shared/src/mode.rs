@@ -6,7 +6,8 @@ use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::id::PlanId;
+use crate::id::{PlanId, RollId};
+use crate::reservation::{check_roll, check_roll_and_round};
 use crate::text::deserialize_via;
 use crate::time::Time;
 use crate::wire_enum::wire_enum;
@@ -155,6 +156,9 @@ pub struct ModeState {
     /// Plan that made the change.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub plan_id: Option<PlanId>,
+    /// Roll that made the change, by itself or by its plan.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub roll: Option<RollId>,
 }
 
 /// Parameters of the method `ChangeMode`.
@@ -179,6 +183,20 @@ pub struct ChangeMode {
     /// Change only if the mode was set by this plan.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub if_plan: Option<PlanId>,
+    /// Change only if the mode was set by this roll, or by its plan. At most
+    /// [`ROLL_BYTES_MAX`](crate::reservation::ROLL_BYTES_MAX) bytes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub if_roll: Option<RollId>,
+    /// Roll that closes the node: change only if its reservation is current, has this `round`, and
+    /// was renewed since the daemon started. Not with `normal`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub roll: Option<RollId>,
+    /// Round of the roll's last renewal; with `roll`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub round: Option<u64>,
+    /// `true` to change only if no roll has reserved the node.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub unless_reserved: bool,
     /// Person that the caller acts for; recorded, not verified. At most [`ON_BEHALF_OF_BYTES_MAX`]
     /// bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -195,6 +213,10 @@ impl ChangeMode {
             if_mode: None,
             if_generation: None,
             if_plan: None,
+            if_roll: None,
+            roll: None,
+            round: None,
+            unless_reserved: false,
             on_behalf_of: None,
         }
     }
@@ -207,6 +229,12 @@ impl ChangeMode {
             self.on_behalf_of.as_deref(),
             ON_BEHALF_OF_BYTES_MAX,
         )?;
+        check_roll("if_roll", self.if_roll.as_ref())?;
+        check_roll_and_round(self.roll.as_ref(), self.round)?;
+        if self.roll.is_some() && self.mode == SettableMode::Normal {
+            let problem = "normal needs no reservation: this is only for block_new_session and block_new_connection";
+            return Err(Error::invalid_params("roll", problem));
+        }
         match self.expires_in_seconds {
             Some(seconds) if seconds > EXPIRES_IN_SECONDS_MAX => Err(Error::invalid_params(
                 "expires_in_seconds",
@@ -310,6 +338,9 @@ pub struct ModeChange {
     /// Plan that made the change.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub plan_id: Option<PlanId>,
+    /// Roll that made the change, by itself or by its plan.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub roll: Option<RollId>,
 }
 
 /// A change and its time.
@@ -332,6 +363,7 @@ impl DatedModeChange {
             reason,
             expires_at,
             plan_id,
+            roll,
             on_behalf_of: _,
             previous_mode: _,
         } = self.change.clone();
@@ -344,6 +376,7 @@ impl DatedModeChange {
             expires_at,
             own_mode: None,
             plan_id,
+            roll,
         }
     }
 }

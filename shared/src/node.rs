@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::id::{LogId, NodeName};
 use crate::mode::{Mode, ModeState};
 use crate::plan::{Plan, Stalled};
+use crate::reservation::Reservation;
 use crate::session::Session;
 use crate::sora::lenient;
 use crate::time::Time;
@@ -297,6 +298,9 @@ pub struct Status {
     /// Set if the drain does not progress.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub stalled: Option<Stalled>,
+    /// Reservation of the node by a roll; the last one, without `expires_in_seconds`, if it is over.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reservation: Option<Box<Reservation>>,
     /// Warnings for the operator.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub warnings: Vec<String>,

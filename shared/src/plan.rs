@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::id::PlanId;
+use crate::id::{PlanId, RollId};
 use crate::mode::{REASON_BYTES_MAX, SettableMode, check_length};
 pub use crate::plan_steps::*;
 use crate::time::Time;
@@ -53,6 +53,9 @@ wire_enum! {
         KeepOpen = "keep_open",
         /// The announcement before it has not reached every channel yet.
         Announcing = "announcing",
+        /// Reservation of the plan's roll was renewed, and the plan was not started again in that
+        /// round.
+        Reservation = "reservation",
     }
 }
 
@@ -106,6 +109,9 @@ pub struct Plan {
     /// Reason that the owner gave.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
+    /// Roll that started it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub roll: Option<RollId>,
     /// Time at which it was started.
     pub created_at: Time,
     /// Time of the close, delays included.

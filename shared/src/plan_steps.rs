@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use crate::announce::{NoticeData, check_data, check_text};
 use crate::error::Error;
+use crate::id::RollId;
 use crate::mode::{Mode, ON_BEHALF_OF_BYTES_MAX, REASON_BYTES_MAX, SettableMode, check_length};
+use crate::reservation::check_roll_and_round;
 use crate::time::Time;
 
 /// Maximum number of steps of a plan.
@@ -192,6 +194,15 @@ pub struct StartPlan {
     /// `true` to replace a plan that runs.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub replace: bool,
+    /// Roll that closes the node by the plan: started only if its reservation is current, has this
+    /// `round`, and was renewed since the daemon started. The close checks the same again. A repeated
+    /// request takes the plan over into a later round. At most
+    /// [`ROLL_BYTES_MAX`](crate::reservation::ROLL_BYTES_MAX) bytes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub roll: Option<RollId>,
+    /// Round of the roll's last renewal; with `roll`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub round: Option<u64>,
     /// Person that the caller acts for; recorded, not verified. At most
     /// [`ON_BEHALF_OF_BYTES_MAX`] bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -232,6 +243,8 @@ impl StartPlan {
             max_delay_seconds: None,
             keep_open: None,
             replace: false,
+            roll: None,
+            round: None,
             on_behalf_of: None,
         }
     }
@@ -244,6 +257,7 @@ impl StartPlan {
             self.on_behalf_of.as_deref(),
             ON_BEHALF_OF_BYTES_MAX,
         )?;
+        check_roll_and_round(self.roll.as_ref(), self.round)?;
         if let Some(seconds) = self.max_delay_seconds
             && seconds > MAX_DELAY_SECONDS_MAX
         {

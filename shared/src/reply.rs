@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::mode::{ModeChanged, ModeChanges, ModeState};
 use crate::node::{ClusterNodes, Status};
 use crate::plan::{PlanCancelled, PlanFound, PlanStarted};
+use crate::reservation::{Released, Reserved};
 use crate::session::Page;
 use crate::wait::WaitEnded;
 
@@ -62,6 +63,10 @@ pub enum Reply {
     PlanCancelled(Box<PlanCancelled>),
     /// Answer to the method `Announce`.
     Announced(Announced),
+    /// Answer to the method `Reserve`.
+    Reserved(Box<Reserved>),
+    /// Answer to the method `Release`.
+    Released(Released),
 }
 
 /// An answer: a result or an error.

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::mode::{ChangeMode, GetMode, ListModeChanges, ModeChanged, ModeChanges, ModeState};
 use crate::node::{ClusterNodes, GetInfo, GetStatus, Info, ListClusterNodes, Status};
 use crate::plan::{CancelPlan, GetPlan, PlanCancelled, PlanFound, PlanStarted, StartPlan};
+use crate::reservation::{Release, Released, Reserve, Reserved};
 use crate::session::{
     Connections, GetSession, ListConnections, ListRequest, ListSessions, SessionDetail, Sessions,
     page_limit,
@@ -171,6 +172,8 @@ methods! {
     GetPlan(View) -> PlanFound, _ => Request::Gate(GateRequest::GetPlan);
     CancelPlan(Operate) -> PlanCancelled, cancel => Request::Gate(GateRequest::CancelPlan(cancel));
     Announce(Operate) -> Announced, announce => Request::Gate(GateRequest::Announce(Box::new(announce)));
+    Reserve(Operate) -> Reserved, reserve => Request::Gate(GateRequest::Reserve(Box::new(reserve)));
+    Release(Operate) -> Released, release => Request::Gate(GateRequest::Release(release));
     GetInfo(View) -> Info, _ => Request::GetInfo;
 }
 
@@ -234,6 +237,10 @@ pub enum GateRequest {
     CancelPlan(CancelPlan),
     /// Announces to the clients in the sessions.
     Announce(Box<Announce>),
+    /// Reserves the node for a roll, or renews its reservation.
+    Reserve(Box<Reserve>),
+    /// Ends the reservation of a roll.
+    Release(Release),
 }
 
 /// Source of a method's parameters.
@@ -296,6 +303,8 @@ impl GateRequest {
             Self::StartPlan(start) => start.check(),
             Self::CancelPlan(cancel) => cancel.check(),
             Self::Announce(announce) => announce.check(),
+            Self::Reserve(reserve) => reserve.check(),
+            Self::Release(release) => release.check(),
             Self::ListModeChanges(list) => page_limit(list.limit).map(drop),
             Self::List(list) => page_limit(list.limit()).map(drop),
             Self::ListDeliveries(list) => page_limit(list.limit).map(drop),

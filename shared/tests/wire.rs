@@ -30,6 +30,7 @@ use soramode_protocol::mode::{ChangeMode, GetMode, ListModeChanges};
 use soramode_protocol::node::{GetInfo, GetStatus, ListClusterNodes};
 use soramode_protocol::plan::{CancelPlan, GetPlan, StartPlan};
 use soramode_protocol::request::{Call, Method, RequestId};
+use soramode_protocol::reservation::{Release, Reserve};
 use soramode_protocol::session::{GetSession, ListConnections, ListSessions};
 use soramode_protocol::subscribe::{Subscribe, Unsubscribe};
 use soramode_protocol::wait::Wait;
@@ -139,6 +140,8 @@ fn check_method(method: Method) {
         Method::GetPlan => round_trip::<GetPlan>(method),
         Method::CancelPlan => round_trip::<CancelPlan>(method),
         Method::Announce => round_trip::<Announce>(method),
+        Method::Reserve => round_trip::<Reserve>(method),
+        Method::Release => round_trip::<Release>(method),
         Method::GetInfo => round_trip::<GetInfo>(method),
     }
 }

@@ -3,6 +3,7 @@
 use soramode_protocol::mode::ModeState;
 use soramode_protocol::node::{GetStatus, Membership, Source, Status, StorageState, Upstream};
 use soramode_protocol::plan::PlanState;
+use soramode_protocol::reservation::{Reservation, RollStep};
 
 use crate::api::{Detail, needs_soramoded};
 use crate::cluster_status;
@@ -161,10 +162,28 @@ fn mode_rows(status: &Status, how_to_open: &str, output: &Output) -> Vec<Row> {
         ("until", mode.expires_at.map(|time| output.time_ahead(time))),
         ("generation", Some(mode.generation.to_string())),
         (
+            "roll",
+            status.reservation.as_deref().and_then(describe_reservation),
+        ),
+        (
             "to open",
             mode.mode.is_block().then(|| how_to_open.to_owned()),
         ),
     ]
+}
+
+/// `7Q2K9XA0 of alice@laptop, draining; no other roll closes the node for 42 s`. A roll that is done with the node, and has released it, is
+/// not shown.
+fn describe_reservation(reservation: &Reservation) -> Option<String> {
+    let Reservation { roll, by, step, .. } = reservation;
+    let at = step.map_or_else(String::new, |step| format!(", {step}"));
+    match (reservation.expires_in_seconds, step) {
+        (Some(seconds), _) => Some(format!(
+            "{roll} of {by}{at}; no other roll closes the node for {seconds} s"
+        )),
+        (None, None | Some(RollStep::Done)) => None,
+        (None, Some(_)) => Some(format!("{roll} of {by}{at}; it has stopped")),
+    }
 }
 
 /// Lists the plan that runs: soramode plan shows its steps.

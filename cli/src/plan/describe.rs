@@ -115,6 +115,7 @@ pub(crate) const fn describe_hold(hold: PlanHold) -> &'static str {
         PlanHold::SessionsIncomplete => "until the session list is complete",
         PlanHold::KeepOpen => "until enough other nodes are open",
         PlanHold::Announcing => "until the announcement has reached every channel",
+        PlanHold::Reservation => "until its roll has reserved the other nodes, too",
     }
 }
 

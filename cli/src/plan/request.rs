@@ -154,6 +154,8 @@ impl NewPlan {
                 max_delay_seconds: flags.max_delay_seconds(),
                 keep_open: drain.keep_open,
                 replace: start.replace,
+                roll: None,
+                round: None,
                 on_behalf_of: None,
             },
             close_time,

@@ -78,6 +78,7 @@ pub fn retract(actions: &mut Vec<Action>, records: &[Record], refusal: &Error) -
                 refused.plans.push(started.plan.id.clone());
                 *answer = Err(refusal.clone());
             }
+            Ok(Reply::Reserved(_)) => *answer = Err(refusal.clone()),
             Ok(Reply::PlanCancelled(cancelled)) if cancelled.found => {
                 cancelled.durable = Some(false);
             }

@@ -395,6 +395,7 @@ fn is_of_mode(record: &Record) -> bool {
         | Record::AnnouncementOver(_)
         | Record::End(_)
         | Record::EndProgress { .. }
-        | Record::EndOver(_) => false,
+        | Record::EndOver(_)
+        | Record::Reservation(_) => false,
     }
 }

@@ -19,6 +19,7 @@ use crate::plan::calls::SfuCall;
 use crate::plan::stored::{
     AnnouncementProgress, EndProgress, PlanProgress, StoredAnnouncement, StoredEnd, StoredPlan,
 };
+use crate::reservation::StoredReservation;
 use crate::snapshot::{StoredDelivery, StoredMember};
 
 /// Effects of a step: first every record is committed, then every action is performed, in order.
@@ -123,6 +124,8 @@ pub enum Record {
     },
     /// A request to end sessions is over.
     EndOver(EndId),
+    /// The node's reservation, new or as it is now.
+    Reservation(Box<StoredReservation>),
 }
 
 impl Record {
@@ -152,7 +155,8 @@ impl Record {
             | Self::AnnouncementOver(_)
             | Self::End(_)
             | Self::EndProgress { .. }
-            | Self::EndOver(_) => None,
+            | Self::EndOver(_)
+            | Self::Reservation(_) => None,
         }
     }
 

@@ -59,6 +59,10 @@ pub enum Fault {
     ModeReadUnwritten,
     /// Records of a retry do not count as unwritten.
     RetryIsNotCounted,
+    /// A roll closes the node with the round of an earlier renewal.
+    AnyRoundCloses,
+    /// A roll closes the node with a reservation that was not renewed since the daemon started.
+    ReservationOutlivesRestart,
 }
 
 /// The planted mistake, if there is one.

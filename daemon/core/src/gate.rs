@@ -28,6 +28,12 @@ impl Gate {
             .step(&mut self.services.begin(now, effects), input);
     }
 
+    /// Plants a mistake about the reservation.
+    #[cfg(feature = "fault-injection")]
+    pub const fn plant_reservation_fault(&mut self, fault: crate::fault::PlantedFault) {
+        self.node.reservations.plant(fault);
+    }
+
     /// When the next deadline comes, by the boot clock. One that lies in the past wants a [`Input::Tick`] at once.
     pub fn next_deadline(&self) -> Option<Duration> {
         self.services.timers.next()

@@ -21,6 +21,7 @@ mod newcomer;
 mod node;
 pub mod outbox;
 pub mod plan;
+pub mod reservation;
 pub mod restore;
 pub mod snapshot;
 mod storage;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use soramode_protocol::error::Error;
-use soramode_protocol::id::PlanId;
+use soramode_protocol::id::{PlanId, RollId};
 use soramode_protocol::mode::{
     ChangeMode, DatedModeChange, ListModeChanges, MODE_CHANGES_KEPT, Mode, ModeChange, ModeChanges,
     ModeState,
@@ -39,6 +39,7 @@ pub(crate) struct Change {
     reason: Option<String>,
     expiry: NewExpiry,
     plan_id: Option<PlanId>,
+    roll: Option<RollId>,
 }
 
 /// Expiry of the mode after a change.
@@ -60,6 +61,7 @@ impl Change {
             reason: None,
             expiry: NewExpiry::None,
             plan_id: None,
+            roll: None,
         }
     }
 
@@ -72,6 +74,7 @@ impl Change {
             reason: change.reason,
             expiry: NewExpiry::None,
             plan_id: Some(change.plan_id),
+            roll: change.roll,
         }
     }
 
@@ -180,7 +183,8 @@ impl ModeControl {
             .if_generation
             .is_none_or(|generation| generation == self.state.generation);
         let plan_holds = change.if_plan.is_none() || change.if_plan == self.state.plan_id;
-        if mode_holds && generation_holds && plan_holds {
+        let roll_holds = change.if_roll.is_none() || change.if_roll == self.state.roll;
+        if mode_holds && generation_holds && plan_holds && roll_holds {
             Ok(())
         } else {
             Err(Error::superseded(self.shown(timers, now)))
@@ -218,6 +222,7 @@ impl ModeControl {
             reason,
             expiry,
             plan_id: None,
+            roll: change.roll,
         })
     }
 
@@ -240,6 +245,7 @@ impl ModeControl {
             expires_at,
             own_mode: None,
             plan_id: change.plan_id,
+            roll: change.roll,
         };
         let previous = std::mem::replace(&mut self.state, state);
         if !self.is_block() {
@@ -254,6 +260,7 @@ impl ModeControl {
             reason: self.state.reason.clone(),
             expires_at,
             plan_id: self.state.plan_id.clone(),
+            roll: self.state.roll.clone(),
         };
         if self.changes.len() >= MODE_CHANGES_KEPT {
             self.changes.pop_front();

@@ -13,6 +13,7 @@ use crate::mode::ModeControl;
 use crate::node::Node;
 use crate::outbox::Outbox;
 use crate::plan::Plans;
+use crate::reservation::Reservations;
 use crate::snapshot::{Seed, Settings, StartParams};
 use crate::storage::StorageHealth;
 use crate::sync::{SyncState, UntrackedIncarnations};
@@ -76,6 +77,7 @@ impl Gate {
             rejected: BTreeMap::new(),
             waits: Waits::default(),
             plans,
+            reservations: Reservations::restore(stored.reservation),
             outbox: Outbox::restore(stored.deliveries, webhooks),
             member,
             settings,
@@ -145,6 +147,7 @@ fn start_state(mode: Mode, generation: u64, started: Timestamp) -> ModeState {
         expires_at: None,
         own_mode: None,
         plan_id: None,
+        roll: None,
     }
 }
 
@@ -158,6 +161,7 @@ pub fn start_change(before: &ModeState, state: &ModeState) -> Option<DatedModeCh
         reason,
         expires_at,
         plan_id,
+        roll,
         own_mode: _,
     } = state.clone();
     let change = ModeChange {
@@ -169,6 +173,7 @@ pub fn start_change(before: &ModeState, state: &ModeState) -> Option<DatedModeCh
         reason,
         expires_at,
         plan_id,
+        roll,
     };
     (generation != before.generation).then_some(DatedModeChange {
         timestamp: since,

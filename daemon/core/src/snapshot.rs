@@ -15,6 +15,7 @@ use crate::cluster::{FenceAfter, Incarnation, LeaseTerms, Token};
 use crate::fault::PlantedFault;
 use crate::handles::Timestamp;
 use crate::plan::stored::{StoredAnnouncement, StoredEnd, StoredPlan};
+use crate::reservation::StoredReservation;
 use crate::tables::rows::{SessionOwner, Source};
 
 /// Connections that a node holds at most, by default.
@@ -236,6 +237,8 @@ pub struct Stored {
     pub announcements: Vec<StoredAnnouncement>,
     /// Requests to end sessions of which some are left, in the order in which they were made.
     pub ends: Vec<StoredEnd>,
+    /// The node's reservation, or the last one.
+    pub reservation: Option<StoredReservation>,
 }
 
 /// A delivery, as it is stored.
@@ -285,6 +288,7 @@ impl Default for Stored {
             plan: None,
             announcements: Vec::new(),
             ends: Vec::new(),
+            reservation: None,
         }
     }
 }

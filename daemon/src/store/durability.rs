@@ -23,7 +23,9 @@ pub(super) fn needs_sync(record: &Record) -> bool {
         | Record::Plan(_)
         | Record::PlanProgress(_)
         | Record::End(_)
-        | Record::EndOver(_) => true,
+        | Record::EndOver(_)
+        // A promise to a roll, on which what it does to other nodes rests.
+        | Record::Reservation(_) => true,
         // A pending delivery. The outcome of an attempt may be lost: then it is repeated, and its receiver knows it by its id.
         Record::Delivery(delivery) => delivery.attempts == 0,
         Record::Event(event) => matches!(event.kind, EventKind::ModeChanged(_)),

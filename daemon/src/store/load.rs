@@ -22,6 +22,7 @@ use super::membership::{StoredEtcdJson, StoredMemberJson};
 use super::meta::MetaKey;
 use super::parallel_load;
 use super::plans;
+use super::reservation;
 
 /// More changes of the mode than any node has seen, and the largest number that every JSON parser
 /// reads exactly.
@@ -63,6 +64,7 @@ pub fn load(connection: &Connection, other: &mut Connection) -> rusqlite::Result
         plan: plans::plan(connection)?,
         announcements: plans::announcements(connection)?,
         ends: plans::ends(connection)?,
+        reservation: reservation::load(connection)?,
     })
 }
 

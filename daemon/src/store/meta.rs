@@ -28,6 +28,8 @@ pub(super) enum MetaKey {
     Plan,
     /// Progress of that plan, as JSON.
     PlanProgress,
+    /// Reservation of the node, or the last one, as JSON.
+    Reservation,
 }
 
 impl MetaKey {
@@ -44,6 +46,7 @@ impl MetaKey {
             Self::Etcd => "etcd",
             Self::Plan => "plan",
             Self::PlanProgress => "plan_progress",
+            Self::Reservation => "reservation",
         }
     }
 

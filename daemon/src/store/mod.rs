@@ -13,6 +13,7 @@ pub mod open;
 mod parallel_load;
 mod plans;
 mod problem;
+mod reservation;
 pub mod schema;
 mod session_changes;
 mod write;

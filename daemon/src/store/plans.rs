@@ -9,7 +9,7 @@ use soramode_core::plan::stored::{
     StoredOutcome, StoredPlan,
 };
 use soramode_protocol::announce::NoticeData;
-use soramode_protocol::id::{AnnouncementId, ChannelId, EndId, PlanId};
+use soramode_protocol::id::{AnnouncementId, ChannelId, EndId, PlanId, RollId};
 use soramode_protocol::plan::{EndRate, PlanAnnounced, PlanOutcome, PlanStep};
 use soramode_protocol::time::Time;
 
@@ -195,6 +195,8 @@ struct StoredPlanJson {
     on_behalf_of: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    roll: Option<RollId>,
     created_at: Time,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     requested_at: Option<Time>,
@@ -212,6 +214,8 @@ struct StoredPlanJson {
 struct PlanProgressJson {
     #[serde(with = "MomentJson")]
     closes: Moment,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    round: Option<u64>,
     done: Vec<Time>,
     delay: Duration,
     late: Duration,
@@ -319,6 +323,7 @@ const NO_MOMENT: Moment = Moment {
 const fn no_plan_progress() -> PlanProgress {
     PlanProgress {
         closes: NO_MOMENT,
+        round: None,
         done: Vec::new(),
         delay: Duration::ZERO,
         late: Duration::ZERO,

@@ -16,6 +16,7 @@ use soramode_protocol::id::{EventId, LogId, NodeName};
 use soramode_protocol::mode::{ChangeMode, Mode, ModeState, SettableMode};
 use soramode_protocol::node::{Storage, StorageState};
 use soramode_protocol::request::GateRequest;
+use soramode_protocol::reservation::{RESERVE_SECONDS_MIN, Release, Reserve, RollStep};
 use soramode_protocol::subscribe::Gap;
 use soramode_protocol::time::Time;
 use soramode_testkit::record_store::RecordStore;
@@ -90,7 +91,7 @@ fn input(rng: &mut Rng) -> Input {
     } else {
         None
     };
-    match rng.u64(..27) {
+    match rng.u64(..29) {
         0..5 => {
             let lifetime = if rng.u64(..2) == 0 {
                 Lifetime::Socket
@@ -107,13 +108,8 @@ fn input(rng: &mut Rng) -> Input {
         }
         5..9 => ask(GateRequest::Disconnect(Disconnect { connection_id })),
         9 => ask(GateRequest::ChangeMode(Box::new(ChangeMode {
-            mode: SettableMode::ALL[usize::try_from(rng.u64(..3)).unwrap()],
             reason: Some("kernel".to_owned()),
-            expires_in_seconds: None,
-            if_mode: None,
-            if_generation: None,
-            if_plan: None,
-            on_behalf_of: None,
+            ..ChangeMode::to(SettableMode::ALL[usize::try_from(rng.u64(..3)).unwrap()])
         }))),
         10 => Input::SocketClosed(reply_to.socket),
         11..14 => Input::Sora(SoraInput::Admit {
@@ -133,7 +129,8 @@ fn input(rng: &mut Rng) -> Input {
             channel_id,
             session_id,
         }),
-        20.. => plans::tests::input(rng, reply_to),
+        20..27 => plans::tests::input(rng, reply_to),
+        27.. => ask(reservation_request(rng)),
         _ => Input::DeliveryAttempted {
             id: 1 + rng.u64(..40),
             result: AttemptResult {
@@ -143,6 +140,24 @@ fn input(rng: &mut Rng) -> Input {
                 problem: None,
             },
         },
+    }
+}
+
+/// Creates a random request about a reservation.
+fn reservation_request(rng: &mut Rng) -> GateRequest {
+    let roll = ["R1", "R'2"][usize::try_from(rng.u64(..2)).unwrap()];
+    let roll = roll.parse().unwrap();
+    let step = RollStep::ALL[usize::try_from(rng.u64(..5)).unwrap()];
+    match rng.u64(..4) {
+        0 => GateRequest::Release(Release { roll, round: None }),
+        1 => GateRequest::Reserve(Box::new(Reserve::step(roll, step))),
+        _ => GateRequest::Reserve(Box::new(Reserve {
+            by: Some("alice@laptop".to_owned()),
+            seconds: Some(RESERVE_SECONDS_MIN),
+            round: Some(rng.u64(..9)),
+            command_exit: (step == RollStep::CommandEnded).then_some(1),
+            ..Reserve::step(roll, step)
+        })),
     }
 }
 
@@ -379,6 +394,7 @@ async fn the_write_ahead_log_begins_anew_however_much_is_written() {
         expires_at: None,
         own_mode: None,
         plan_id: None,
+        roll: None,
     };
     // A page has 4 KiB and a head of 24 bytes.
     let most = usize::try_from(PAGES_MAX).unwrap() * (4_096 + 24);

@@ -21,6 +21,7 @@ use super::event_blob;
 use super::membership;
 use super::meta::MetaKey;
 use super::plans;
+use super::reservation;
 use super::session_changes::SessionChanges;
 
 /// Sequence numbers that are reserved at once: a power loss may skip them, and each reservation waits for the disk.
@@ -301,6 +302,7 @@ fn write<'a>(
         Record::End(end) => plans::add_end(to, end),
         Record::EndProgress { id, progress } => plans::write_end_progress(to, id, progress),
         Record::EndOver(id) => plans::remove_end(to, id),
+        Record::Reservation(it) => reservation::write(to, it),
     }
 }
 

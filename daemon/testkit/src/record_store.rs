@@ -7,6 +7,7 @@ use soramode_core::cluster::Token;
 use soramode_core::cluster::history::Known;
 use soramode_core::effect::Record;
 use soramode_core::plan::stored::{StoredAnnouncement, StoredEnd, StoredPlan};
+use soramode_core::reservation::StoredReservation;
 use soramode_core::restore::start_change;
 use soramode_core::snapshot::{
     Stored, StoredConnection, StoredDelivery, StoredMember, StoredSession,
@@ -36,6 +37,7 @@ pub struct RecordStore {
     plan: Option<StoredPlan>,
     announcements: Vec<StoredAnnouncement>,
     ends: Vec<StoredEnd>,
+    reservation: Option<StoredReservation>,
 }
 
 impl RecordStore {
@@ -56,6 +58,7 @@ impl RecordStore {
             plan,
             announcements,
             ends,
+            reservation,
         } = stored;
         let mut record_store = Self {
             mode,
@@ -66,6 +69,7 @@ impl RecordStore {
             plan,
             announcements,
             ends,
+            reservation,
             ..Self::default()
         };
         record_store.deliveries = deliveries
@@ -139,6 +143,9 @@ impl RecordStore {
                 }
             }
             Record::EndOver(id) => self.ends.retain(|it| it.id != *id),
+            Record::Reservation(reservation) => {
+                self.reservation = Some(reservation.as_ref().clone());
+            }
             Record::Pending {
                 channel_id,
                 connection_id,
@@ -320,6 +327,7 @@ impl RecordStore {
             plan: self.plan.clone(),
             announcements: self.announcements.clone(),
             ends: self.ends.clone(),
+            reservation: self.reservation.clone(),
         }
     }
 }

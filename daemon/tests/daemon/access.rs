@@ -97,6 +97,8 @@ fn params(method: Method) -> Value {
             "at": (soramoded::clock::now().wall + Duration::from_hours(24)).to_string(),
             "steps": [{"do": "mode", "at_seconds": 0, "mode": "block_new_session"}],
         }),
+        Method::Reserve => json!({"roll": "R1", "by": "ops", "seconds": 30, "round": 1}),
+        Method::Release => json!({"roll": "R1"}),
         Method::CancelPlan => json!({"id": "none"}),
         Method::Wait => json!({"for": "mode", "mode": "normal", "timeout_seconds": 0}),
         Method::GetMode

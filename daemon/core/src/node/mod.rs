@@ -21,6 +21,7 @@ use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::ConnectionId;
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
+use soramode_protocol::reservation::Reserve;
 use soramode_protocol::wait::Outcome;
 
 use crate::ctx::Ctx;
@@ -32,6 +33,7 @@ use crate::member::etcd::EtcdResponse;
 use crate::mode::{Change, ModeControl};
 use crate::outbox::Outbox;
 use crate::plan::Plans;
+use crate::reservation::Reservations;
 use crate::snapshot::Settings;
 use crate::storage::StorageHealth;
 use crate::sync::SyncState;
@@ -63,6 +65,8 @@ pub(crate) struct Node {
     pub(crate) waits: Waits,
     /// The maintenance plan, announcements and ends.
     pub(crate) plans: Plans,
+    /// The reservation by a roll.
+    pub(crate) reservations: Reservations,
     pub(crate) outbox: Outbox,
     /// The node as a member of its cluster, where there is one.
     pub(crate) member: Option<Box<ClusterMember>>,
@@ -180,6 +184,10 @@ impl Node {
             GateRequest::StartPlan(start) => self.start_plan(ctx, *start, actor),
             GateRequest::GetPlan => Ok(self.get_plan(ctx.now)),
             GateRequest::CancelPlan(cancel) => Ok(self.cancel_plan(ctx, cancel, actor)),
+            GateRequest::Reserve(reserve) => self.reserve(ctx, &reserve, actor),
+            GateRequest::Release(release) => {
+                Ok(Reply::Released(self.reservations.release(ctx, &release)))
+            }
             GateRequest::Explain(explain) => return self.explain(ctx, reply_to, &explain),
             GateRequest::List(list) => self.sessions.list(&list).map(Reply::Page),
             GateRequest::Wait(wait) => return self.wait(ctx, reply_to, *wait),
@@ -211,6 +219,13 @@ impl Node {
                 .map(|it| Reply::Delivery(Box::new(it))),
         };
         Some(answer)
+    }
+
+    /// Reserves the node for a roll.
+    fn reserve(&mut self, ctx: &mut Ctx, reserve: &Reserve, actor: &str) -> Answer {
+        self.storage.check_writable()?;
+        let reserved = self.reservations.reserve(ctx, reserve, actor)?;
+        Ok(Reply::Reserved(Box::new(reserved)))
     }
 
     fn fire_due(&mut self, ctx: &mut Ctx) {

@@ -22,6 +22,7 @@ impl Node {
         self.check_change(ctx, &change)?;
         let previous_mode = self.mode.mode();
         let confirms_normal = change.mode == SettableMode::Normal;
+        let roll = change.roll.clone().or_else(|| change.if_roll.clone());
         let change = self.mode.decide(change, actor);
         let changed = change.is_some();
         let stopped = match change {
@@ -32,7 +33,16 @@ impl Node {
             None if confirms_normal => self.confirm_normal(ctx, actor),
             None => Stopped::default(),
         };
-        let warning = self.scheduled_plan_warning(ctx.now);
+        let by_plan = self.scheduled_plan_warning(ctx.now);
+        let by_roll = self.reservations.warning(ctx.now, roll.as_ref());
+        let warnings = [
+            by_roll.filter(|_| changed),
+            by_plan.filter(|_| confirms_normal),
+        ];
+        let warning = warnings
+            .into_iter()
+            .flatten()
+            .reduce(|one, other| format!("{one}. {other}"));
         Ok(Reply::ModeChanged(ModeChanged {
             mode: self.mode.mode(),
             previous_mode,
@@ -41,7 +51,7 @@ impl Node {
             sessions: self.sessions.session_count(),
             connections: self.sessions.connection_count(),
             expires_at: self.mode.shown_expiry(ctx.timers, ctx.now),
-            warning: warning.filter(|_| confirms_normal),
+            warning,
             published: None,
             plan_id: self.plans.running_id().cloned(),
             plan_cancelled: stopped.plan_id,
@@ -52,6 +62,12 @@ impl Node {
     /// Refuses a change of the mode that the node's state does not allow.
     pub(crate) fn check_change(&self, ctx: &Ctx, change: &ChangeMode) -> Result<(), Error> {
         self.mode.check_conditions(ctx.timers, ctx.now, change)?;
+        if let (Some(roll), Some(round)) = (&change.roll, change.round) {
+            self.reservations.check_close(ctx.now, roll, round)?;
+        }
+        if change.unless_reserved {
+            self.reservations.check_unreserved(ctx.now)?;
+        }
         let opens = Mode::from(change.mode) == Mode::Normal;
         match self.membership() {
             Membership::Isolated | Membership::Fenced if opens => {

@@ -69,6 +69,7 @@ impl Node {
                 .as_deref()
                 .is_some_and(ClusterMember::is_opening),
             open_others: self.open_others(),
+            reservations: &self.reservations,
             webhooks: u64::try_from(webhooks).unwrap_or(u64::MAX),
         }
     }

@@ -23,6 +23,7 @@ impl Node {
         self.begin_member(ctx, host);
         self.emit_vanished_if_synced(ctx);
         self.outbox.resume(ctx);
+        self.reservations.begin(ctx, host);
         self.begin_plans(ctx, host);
     }
 

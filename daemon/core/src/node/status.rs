@@ -40,6 +40,7 @@ impl Node {
                 .map(|member| Box::new(member.status(self.mode.mode(), now.boot))),
             plan: self.running_plan(now),
             stalled: self.plans.stalled(),
+            reservation: self.reservations.shown(now).map(Box::new),
             warnings: self.warnings(),
         }
     }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use soramode_protocol::event::EventKind;
-use soramode_protocol::id::PlanId;
+use soramode_protocol::id::{PlanId, RollId};
 use soramode_protocol::mode::{ModeState, SettableMode};
 
 use super::calls::CallId;
 use crate::ctx::Random;
 use crate::effect::{Action, Record};
 use crate::handles::Timestamp;
+use crate::reservation::Reservations;
 use crate::snapshot::SoraAdmission;
 use crate::tables::sessions::Sessions;
 
@@ -30,6 +31,7 @@ pub(crate) struct View<'a> {
     pub(crate) is_opening: bool,
     /// Number of other nodes that are open; `None` without a cluster.
     pub(crate) open_others: Option<u64>,
+    pub(crate) reservations: &'a Reservations,
     /// Number of webhooks that receive announcements.
     pub(crate) webhooks: u64,
 }
@@ -82,6 +84,7 @@ pub(crate) enum PlanCommand {
 pub(crate) struct PlanMode {
     pub(crate) mode: SettableMode,
     pub(crate) plan_id: PlanId,
+    pub(crate) roll: Option<RollId>,
     pub(crate) actor: String,
     pub(crate) on_behalf_of: Option<String>,
     pub(crate) reason: Option<String>,

@@ -36,6 +36,7 @@ use self::stall::StallWatch;
 use self::stored::{PlanProgress, StoredAnnouncement, StoredEnd, StoredPlan};
 use self::table::{PlanInput, Reaction, react};
 use crate::handles::SessionSlot;
+use crate::reservation::CloseRight;
 use crate::snapshot::Stored;
 
 /// Maximum number of announcements that have not reached every channel.
@@ -358,6 +359,14 @@ impl Ending {
 }
 
 impl StoredPlan {
+    /// Returns its right to close the node: only the plan of a roll needs one.
+    fn right_to_close(&self, view: &View<'_>) -> CloseRight {
+        match (&self.roll, self.progress.round) {
+            (Some(roll), Some(round)) => view.reservations.right_to_close(view.now, roll, round),
+            (_, _) => CloseRight::Held,
+        }
+    }
+
     const fn is_over(&self) -> bool {
         self.progress.over.is_some()
     }

@@ -44,6 +44,7 @@ impl Plans {
         out: &mut Out<'_>,
     ) -> Result<Started, Error> {
         if self.has_same(view, &start) {
+            self.enter_round(view, &start)?;
             return Ok(Started {
                 created: false,
                 closed_before_by: None,
@@ -56,6 +57,7 @@ impl Plans {
             return Err(Error::plan_exists(plan));
         }
         check_start(view, &start)?;
+        check_reservation(view, &start)?;
         let id = PlanId::generate_short(out.random_bytes());
         let replaces = self.running_id().cloned();
         let closed_before_by = self.closed_before(view);
@@ -71,7 +73,8 @@ impl Plans {
             out,
         );
         self.record(out);
-        let warning = long_end(view, &start);
+        let reserved = view.reservations.warning(view.now, start.roll.as_ref());
+        let warning = reserved.or_else(|| long_end(view, &start));
         let plan = new_plan(view, start, id, actor);
         let created = PlanCreated {
             plan_id: plan.id.clone(),
@@ -101,6 +104,7 @@ impl Plans {
             plan.requested_at == start.at
                 && plan.steps == start.steps
                 && plan.reason == start.reason
+                && plan.roll == start.roll
         };
         let Some(plan) = self.plan.as_ref().filter(is_same) else {
             return false;
@@ -113,6 +117,18 @@ impl Plans {
                     && view.sessions.session_count() == 0
             }
         }
+    }
+
+    /// Takes the plan over into a later round of its roll, in which it may close the node.
+    fn enter_round(&mut self, view: &View<'_>, start: &StartPlan) -> Result<(), Error> {
+        let Some(plan) = self.plan.as_mut().filter(|plan| !plan.has_closed()) else {
+            return Ok(());
+        };
+        if let (Some(roll), Some(round)) = (&start.roll, start.round) {
+            view.reservations.check_close(view.now, roll, round)?;
+            plan.progress.round = Some(round);
+        }
+        Ok(())
     }
 
     /// Returns the operator that closed the node, if it was no plan that runs.
@@ -289,6 +305,15 @@ impl Plans {
     }
 }
 
+/// Refuses a roll without the right to close the node; and a plan of no roll on a node that is reserved, unless it replaces.
+fn check_reservation(view: &View<'_>, start: &StartPlan) -> Result<(), Error> {
+    match (&start.roll, start.round) {
+        (Some(roll), Some(round)) => view.reservations.check_close(view.now, roll, round),
+        (_, _) if start.replace => Ok(()),
+        (_, _) => view.reservations.check_unreserved(view.now),
+    }
+}
+
 fn ends(start: &StartPlan) -> bool {
     matches!(start.steps.last(), Some(PlanStep::End { .. }))
 }
@@ -339,6 +364,7 @@ fn new_plan(view: &View<'_>, start: StartPlan, id: PlanId, actor: &str) -> Store
         owner: actor.to_owned(),
         on_behalf_of: start.on_behalf_of,
         reason: start.reason,
+        roll: start.roll,
         created_at: view.now.wall,
         requested_at: start.at,
         steps: start.steps,
@@ -348,6 +374,7 @@ fn new_plan(view: &View<'_>, start: StartPlan, id: PlanId, actor: &str) -> Store
         keep_open: start.keep_open,
         progress: PlanProgress {
             closes,
+            round: start.round,
             done: Vec::new(),
             delay: Duration::ZERO,
             late: Duration::ZERO,

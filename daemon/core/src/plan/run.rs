@@ -14,6 +14,7 @@ use super::work::NewAnnouncement;
 use super::{Ending, Plans};
 use crate::effect::Record;
 use crate::handles::Timestamp;
+use crate::reservation::CloseRight;
 use crate::snapshot::SoraAdmission;
 
 /// The difference from which on the wall clock has been set, and does not merely run a little faster.
@@ -23,12 +24,32 @@ impl Plans {
     /// Does one thing that is due; false if nothing is. The commands must be carried out before the next call.
     pub(crate) fn advance(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
         self.note_clock(view.now);
-        self.end_found(view, out)
+        self.cancel_unreserved(view, out)
+            || self.end_found(view, out)
             || self.finish_if_drained(view, out)
             || self.finish_announcements(view, out)
             || self.miss_late_end(view, out)
             || self.run_due_step(view, out)
             || self.call(view, out)
+    }
+
+    /// Cancels the plan of a roll that has not closed the node, and may not any more.
+    fn cancel_unreserved(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
+        let Some(plan) = self.running() else {
+            return false;
+        };
+        let is_over = plan.right_to_close(view) == CloseRight::None;
+        let reaction = react(plan.state(view.mode.mode), PlanInput::ReservationEnds);
+        if !is_over || plan.has_closed() || reaction != Reaction::Cancel {
+            return false;
+        }
+        let why = "the reservation of its roll is over";
+        self.finish(
+            view,
+            Ending::cancelled("system:reservation", why, None),
+            out,
+        );
+        true
     }
 
     /// Stores the time of the close by the wall clock anew if that was set: a reboot goes by it.
@@ -267,6 +288,8 @@ impl Plans {
             PlanInput::CannotGoOn
         } else if ends && !view.is_complete {
             PlanInput::EndWithoutSessions
+        } else if closes && plan.right_to_close(view) != CloseRight::Held {
+            PlanInput::RoundIsOver
         } else if closes && has_too_few() {
             PlanInput::TooFewOpen
         } else if plan.progress.late + late > plan.max_delay {
@@ -335,6 +358,7 @@ impl Plans {
             out.commands.push(PlanCommand::SetMode(PlanMode {
                 mode,
                 plan_id: plan.id.clone(),
+                roll: plan.roll.clone(),
                 actor: plan.owner.clone(),
                 on_behalf_of: plan.on_behalf_of.clone(),
                 reason: plan.reason.clone(),
@@ -413,6 +437,9 @@ impl Plans {
             .filter(|_| !is_held)
             .and_then(|plan| Some(plan.due(plan.next_step()?, now).boot()));
         let announcements = self.announcements.next_deadline(now.boot);
+        let roll = self.running().filter(|plan| !plan.has_closed());
+        let roll = roll.and_then(|plan| plan.roll.as_ref());
+        let reservation = roll.and_then(|roll| view.reservations.expires(now, roll));
         let ends = self.ends.next_deadline(now.boot, self.may_end(view));
         let announced_end = self
             .running()
@@ -421,7 +448,7 @@ impl Plans {
             .filter(|ahead| *ahead > Duration::ZERO)
             .map(|ahead| now.boot + ahead);
         let stall = self.stall.next_deadline(view.stall_after);
-        [step, announcements, ends, announced_end, stall]
+        [step, announcements, ends, announced_end, stall, reservation]
             .into_iter()
             .flatten()
             .min()

@@ -44,6 +44,7 @@ impl Plans {
             owner: plan.owner.clone(),
             on_behalf_of: plan.on_behalf_of.clone(),
             reason: plan.reason.clone(),
+            roll: plan.roll.clone(),
             created_at: plan.created_at,
             at: plan.due_close(now),
             steps: steps.collect(),

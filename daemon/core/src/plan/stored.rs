@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use soramode_protocol::announce::NoticeData;
-use soramode_protocol::id::{AnnouncementId, ChannelId, EndId, PlanId};
+use soramode_protocol::id::{AnnouncementId, ChannelId, EndId, PlanId, RollId};
 use soramode_protocol::plan::{EndRate, PlanAnnounced, PlanOutcome, PlanStep};
 use soramode_protocol::time::Time;
 
@@ -27,6 +27,8 @@ pub struct StoredPlan {
     pub on_behalf_of: Option<String>,
     /// Reason that the owner gave.
     pub reason: Option<String>,
+    /// Roll that started it.
+    pub roll: Option<RollId>,
     /// Time at which it was started.
     pub created_at: Time,
     /// Time of the close, as it was requested.
@@ -46,6 +48,8 @@ pub struct StoredPlan {
 pub struct PlanProgress {
     /// When the close is due, delays included.
     pub closes: Moment,
+    /// Round of the roll in which it may close the node.
+    pub round: Option<u64>,
     /// When each of the first steps was done.
     pub done: Vec<Time>,
     /// Total time by which steps were moved.

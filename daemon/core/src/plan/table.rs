@@ -29,6 +29,10 @@ pub(crate) enum PlanInput {
     TooFewOpen,
     /// The announcement before the step that is due has not reached every channel.
     StillAnnouncing,
+    /// The step that is due closes the node, and the reservation of the plan's roll was renewed in a later round.
+    RoundIsOver,
+    /// The plan has not closed the node, and its roll has no current reservation.
+    ReservationEnds,
     /// The step that is due cannot be carried out; or an announcement reached nobody.
     CannotGoOn,
 }
@@ -51,7 +55,7 @@ pub(crate) enum Reaction {
 
 /// Returns what the input means in this state.
 pub(crate) const fn react(state: PlanState, input: PlanInput) -> Reaction {
-    use PlanHold::{Announcing, KeepOpen, SessionsIncomplete, StorageFailed};
+    use PlanHold::{Announcing, KeepOpen, Reservation, SessionsIncomplete, StorageFailed};
     use PlanInput as In;
     use Reaction::{Cancel, Fail, Finish, Hold, Miss, Run, Stay};
 
@@ -67,6 +71,13 @@ pub(crate) const fn react(state: PlanState, input: PlanInput) -> Reaction {
         In::EndWithoutSessions => [Stay, Stay, Hold(SessionsIncomplete), Stay],
         In::TooFewOpen => [Hold(KeepOpen), Hold(KeepOpen), Hold(KeepOpen), Stay],
         In::StillAnnouncing => [Hold(Announcing); 4],
+        In::RoundIsOver => [
+            Hold(Reservation),
+            Hold(Reservation),
+            Hold(Reservation),
+            Stay,
+        ],
+        In::ReservationEnds => [Cancel, Cancel, Cancel, Stay],
         In::CannotGoOn => [Fail, Fail, Fail, Fail],
     };
     match state {

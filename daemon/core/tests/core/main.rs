@@ -21,4 +21,5 @@ mod seeds;
 mod show;
 mod show_etcd;
 mod show_plan;
+mod show_reservation;
 mod simulation;

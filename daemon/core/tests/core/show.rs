@@ -163,6 +163,7 @@ impl Show {
             Record::SessionOfSora(channel_id) => {
                 format!("kept: the session on {channel_id} is Sora's")
             }
+            Record::Reservation(it) => Self::stored_reservation(it),
         }
     }
 
@@ -278,6 +279,7 @@ impl Show {
             reason,
             expires_at,
             plan_id,
+            roll,
         } = change;
         let (for_whom, why, until) = (
             tail(" for ", on_behalf_of.as_ref()),
@@ -285,12 +287,13 @@ impl Show {
             self.until(*expires_at),
         );
         format!(
-            "{previous_mode} -> {mode}, generation {generation}, by {actor}{for_whom}{why}{until}{}",
+            "{previous_mode} -> {mode}, generation {generation}, by {actor}{for_whom}{why}{until}{}{}",
             if plan_id.is_some() {
                 ", as planned"
             } else {
                 ""
-            }
+            },
+            tail(", by roll ", roll.as_ref())
         )
     }
 
@@ -308,11 +311,13 @@ impl Show {
             expires_at,
             own_mode: _,
             plan_id: _,
+            roll,
         } = state;
         let (why, until) = (quoted(reason.as_ref()), self.until(*expires_at));
         format!(
-            "{mode}, generation {generation}, since {}, by {actor}{why}{until}",
-            self.time(*since)
+            "{mode}, generation {generation}, since {}, by {actor}{why}{until}{}",
+            self.time(*since),
+            tail(", by roll ", roll.as_ref())
         )
     }
 
@@ -548,6 +553,7 @@ impl Show {
                 "initialized, epoch {}, in etcd {}",
                 it.epoch, it.etcd_cluster_id
             ),
+            Reply::Reserved(_) | Reply::Released(_) => self.reply_of_reservation(reply),
             Reply::PlanStarted(_)
             | Reply::PlanFound(_)
             | Reply::PlanCancelled(_)
@@ -681,6 +687,9 @@ impl Show {
             "; stalled: ",
             status.stalled.map(|stalled| stalled.cause).as_ref(),
         ));
+        if let Some(reservation) = &status.reservation {
+            write!(line, "; {}", self.reservation(reservation)).unwrap();
+        }
         line.push_str(if status.shadow { "; shadow" } else { "" });
         for (reason, number) in &status.rejected {
             write!(line, "; {number} rejected {reason}").unwrap();

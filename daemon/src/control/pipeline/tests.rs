@@ -202,6 +202,11 @@ fn who_may_look_reaches_the_gate_with_nothing_that_changes_it() {
         ),
         ("CancelPlan", "{}"),
         ("Announce", "{\"text\":\"soon\"}"),
+        (
+            "Reserve",
+            "{\"roll\":\"R1\",\"by\":\"ops\",\"seconds\":60,\"round\":1}",
+        ),
+        ("Release", "{\"roll\":\"R1\"}"),
     ];
     let operate = Method::ALL
         .iter()

@@ -6,6 +6,7 @@ mod explain_agrees;
 mod orders;
 mod plan;
 mod read;
+mod reservation;
 mod story;
 
 use std::fs;

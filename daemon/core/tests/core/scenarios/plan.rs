@@ -55,6 +55,7 @@ fn start(all: &mut Words) -> Result<StartPlan, Problem> {
     let is_refused = all.has("without_risk");
     let max_delay = all.time("max_delay")?;
     let (keep_open, on_behalf_of) = (all.value("keep_open")?, all.value("for")?);
+    let (roll, round) = (all.value("roll")?, all.value("round")?);
     let words = all.take();
     let steps = words.iter().map(|word| step(word));
     let steps = steps.collect::<Result<Vec<PlanStep>, Problem>>()?;
@@ -69,6 +70,8 @@ fn start(all: &mut Words) -> Result<StartPlan, Problem> {
         max_delay_seconds: max_delay.map(|it| it.as_secs()),
         keep_open,
         replace,
+        roll,
+        round,
         on_behalf_of,
     })
 }

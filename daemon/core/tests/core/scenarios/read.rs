@@ -278,6 +278,7 @@ impl Speakers {
                     complete,
                 })
             }
+            "Reserve" | "Release" => super::reservation::request(&method, &mut all)?,
             "End" | "Announce" | "StartPlan" | "GetPlan" | "CancelPlan" => {
                 super::plan::request(&method, &mut all)?
             }
@@ -405,6 +406,10 @@ fn change_mode(all: &mut Words) -> Result<ChangeMode, Problem> {
         if_mode: all.value("if_mode")?,
         if_generation: all.value("if_generation")?,
         if_plan: all.value("if_plan")?,
+        if_roll: all.value("if_roll")?,
+        roll: all.value("roll")?,
+        round: all.value("round")?,
+        unless_reserved: all.has("unless_reserved"),
         on_behalf_of: all.value("for")?,
     })
 }

@@ -445,6 +445,7 @@ fn snapshot(line: &str, started: Timestamp) -> Result<(StartParams, Option<u64>)
             reason: None,
             expires_at: None,
             plan_id: None,
+            roll: None,
         };
         stored.mode_changes.push(DatedModeChange {
             timestamp: started.wall,
@@ -468,6 +469,7 @@ fn snapshot(line: &str, started: Timestamp) -> Result<(StartParams, Option<u64>)
             expires_at,
             own_mode: None,
             plan_id: None,
+            roll: None,
         });
     }
     let params = StartParams {

@@ -105,6 +105,7 @@ pub(super) fn snapshot(rng: &mut Rng) -> StartParams {
             expires_at,
             own_mode: None,
             plan_id: None,
+            roll: None,
         }
     });
     StartParams {
@@ -379,6 +380,10 @@ fn change_mode(rng: &mut Rng) -> ChangeMode {
         if_mode: rng.maybe(8, |rng| rng.of(&Mode::ALL)),
         if_generation: rng.maybe(8, |rng| rng.below(6)),
         if_plan: None,
+        if_roll: None,
+        roll: None,
+        round: None,
+        unless_reserved: false,
         on_behalf_of: rng.maybe(6, |_| "carol".to_owned()),
     }
 }

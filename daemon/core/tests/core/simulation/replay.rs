@@ -63,6 +63,7 @@ impl Replay {
             | Record::End(_)
             | Record::EndProgress { .. }
             | Record::EndOver(_)
+            | Record::Reservation(_)
             | Record::VanishedPending(_)
             | Record::Delivery(_)
             | Record::DeliveryForgotten(_)

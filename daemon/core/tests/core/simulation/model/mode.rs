@@ -41,6 +41,7 @@ pub(super) fn start(
         expires_at: None,
         own_mode: None,
         plan_id: None,
+        roll: None,
     };
     match stored {
         Some(state) if state.mode == mode => (state, None),
@@ -59,6 +60,7 @@ pub(super) fn start(
                 reason: None,
                 expires_at: None,
                 plan_id: None,
+                roll: None,
             };
             (
                 ModeState { generation, ..new },
@@ -139,6 +141,7 @@ impl Model {
             expires_at,
             own_mode: None,
             plan_id: None,
+            roll: None,
         });
         if let Some(dated) = self.changes.last_mut() {
             dated.change.on_behalf_of.clone_from(&change.on_behalf_of);
@@ -169,6 +172,7 @@ impl Model {
             reason: self.mode.reason.clone(),
             expires_at: self.mode.expires_at,
             plan_id: None,
+            roll: None,
         };
         self.changes.push(DatedModeChange {
             timestamp: self.now.wall,
@@ -197,6 +201,7 @@ impl Model {
                 expires_at: None,
                 own_mode: None,
                 plan_id: None,
+                roll: None,
             });
         }
     }
@@ -243,6 +248,7 @@ impl Model {
             expires_at: None,
             own_mode: None,
             plan_id: None,
+            roll: None,
         });
     }
 

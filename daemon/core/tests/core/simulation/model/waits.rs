@@ -276,6 +276,7 @@ impl Model {
             cluster: None,
             plan: None,
             stalled: self.stalled(),
+            reservation: None,
             warnings: Vec::new(),
         }
     }

@@ -1,0 +1,290 @@
+//! The node's reservation by a roll: as long as it is current, only that roll may close the node.
+//!
+//! Its time goes by the boot clock. A roll closes the node only in the round of its last renewal, so that a late request of an earlier
+//! round does nothing; and only after a renewal since the daemon started, for a start makes the reservation last longer than that round
+//! promised to the other nodes.
+
+use std::time::Duration;
+
+use soramode_protocol::error::Error;
+use soramode_protocol::id::RollId;
+use soramode_protocol::reservation::{Release, Released, Reservation, Reserve, Reserved, RollStep};
+use soramode_protocol::time::Time;
+
+use crate::ctx::Ctx;
+use crate::effect::Record;
+use crate::fault::{Fault, PlantedFault};
+use crate::handles::Timestamp;
+use crate::input::HostState;
+
+/// A reservation, as a store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredReservation {
+    /// Roll that has reserved the node.
+    pub roll: RollId,
+    /// Person that runs the roll.
+    pub by: String,
+    /// Actor of the last renewal.
+    pub actor: String,
+    /// When the roll first reserved the node.
+    pub since: Time,
+    /// Round of the last renewal.
+    pub round: u64,
+    /// Progress of the roll on this node.
+    pub step: Option<RollStep>,
+    /// Exit code of the operator's command.
+    pub command_exit: Option<u8>,
+    /// Time for which it was renewed.
+    pub time: Duration,
+    /// When it expires, by the boot clock; `None` once it has been released.
+    pub expires: Option<Duration>,
+}
+
+/// Right of a roll to close the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CloseRight {
+    /// It may close the node.
+    Held,
+    /// Its reservation is current, and was renewed in another round.
+    OtherRound,
+    /// Its reservation is current, and was not renewed since the daemon started.
+    NotRenewed,
+    /// It has no current reservation.
+    None,
+}
+
+/// The node's reservation: the current one, or the last one.
+#[derive(Default)]
+pub(crate) struct Reservations {
+    record: Option<StoredReservation>,
+    /// True if it was renewed since the daemon started.
+    is_renewed: bool,
+    fault: PlantedFault,
+}
+
+impl Reservations {
+    /// Takes what was stored.
+    pub(crate) fn restore(record: Option<StoredReservation>) -> Self {
+        Self {
+            record,
+            ..Self::default()
+        }
+    }
+
+    /// Plants a mistake.
+    #[cfg(feature = "fault-injection")]
+    pub(crate) const fn plant(&mut self, fault: PlantedFault) {
+        self.fault = fault;
+    }
+
+    /// Begins after a start: a current reservation keeps others out for its whole time anew. After a reboot it counts as current, for the
+    /// boot clock of before says nothing.
+    pub(crate) fn begin(&mut self, ctx: &mut Ctx, host: HostState) {
+        let now = ctx.now.boot;
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        let is_current = |expires: &Duration| host == HostState::Rebooted || now < *expires;
+        if record.expires.as_ref().is_some_and(is_current) {
+            record.expires = Some(now + record.time);
+            ctx.record(Record::Reservation(Box::new(record.clone())));
+        } else {
+            record.expires = None;
+        }
+        self.is_renewed = self.fault.is(Fault::ReservationOutlivesRestart);
+    }
+
+    /// Reserves the node, renews the reservation, or records a step.
+    pub(crate) fn reserve(
+        &mut self,
+        ctx: &mut Ctx,
+        request: &Reserve,
+        actor: &str,
+    ) -> Result<Reserved, Error> {
+        let now = ctx.now;
+        let own = self.record.clone();
+        let own = own.filter(|record| record.roll == request.roll);
+        let other = self.shown(now).filter(|_| own.is_none());
+        if let Some(other) = other.clone().filter(Reservation::is_current) {
+            return Err(Error::reserved(other));
+        }
+        let record = match (own, request.seconds) {
+            (Some(own), None) => own.at_step(request, Order::Forward),
+            (None, None) => return Err(Error::no_reservation(&request.roll)),
+            (Some(own), Some(_)) if request.round < Some(own.round) => {
+                let round = request.round.unwrap_or(0);
+                return Err(Error::round_is_over(round, own.shown(now)));
+            }
+            (own, Some(seconds)) => {
+                self.is_renewed = true;
+                renewed(
+                    own.as_ref(),
+                    request,
+                    Duration::from_secs(seconds),
+                    actor,
+                    now,
+                )
+            }
+        };
+        let expires_in_seconds = record.expires_in_seconds(now);
+        ctx.record(Record::Reservation(Box::new(record.clone())));
+        self.record = Some(record);
+        Ok(Reserved {
+            expires_in_seconds,
+            previous: other,
+        })
+    }
+
+    /// Ends the reservation of a roll.
+    pub(crate) fn release(&mut self, ctx: &mut Ctx, release: &Release) -> Released {
+        let now = ctx.now;
+        let Some(record) = &mut self.record else {
+            return Released { found: false };
+        };
+        let is_later = release.round.is_some_and(|round| round < record.round);
+        let found = record.roll == release.roll && record.is_current(now) && !is_later;
+        if found {
+            record.expires = None;
+            ctx.record(Record::Reservation(Box::new(record.clone())));
+        }
+        Released { found }
+    }
+
+    /// Returns the reservation as clients see it.
+    pub(crate) fn shown(&self, now: Timestamp) -> Option<Reservation> {
+        self.record.as_ref().map(|record| record.shown(now))
+    }
+
+    /// Returns the right of a roll to close the node in this round.
+    pub(crate) fn right_to_close(&self, now: Timestamp, roll: &RollId, round: u64) -> CloseRight {
+        let record = self.record.as_ref();
+        match record.filter(|record| record.roll == *roll && record.is_current(now)) {
+            None => CloseRight::None,
+            Some(_) if !self.is_renewed => CloseRight::NotRenewed,
+            Some(record) if record.round != round && !self.fault.is(Fault::AnyRoundCloses) => {
+                CloseRight::OtherRound
+            }
+            Some(_) => CloseRight::Held,
+        }
+    }
+
+    /// Refuses to let a roll close the node without the right to.
+    pub(crate) fn check_close(
+        &self,
+        now: Timestamp,
+        roll: &RollId,
+        round: u64,
+    ) -> Result<(), Error> {
+        let shown = self.shown(now);
+        let problem = match self.right_to_close(now, roll, round) {
+            CloseRight::Held => return Ok(()),
+            CloseRight::OtherRound => format!("its reservation is not of round {round}"),
+            CloseRight::NotRenewed => {
+                "soramoded has started since its reservation was renewed".to_owned()
+            }
+            CloseRight::None => match shown {
+                Some(other) if other.is_current() => return Err(Error::reserved(other)),
+                Some(_) | None => "it has no current reservation".to_owned(),
+            },
+        };
+        Err(Error::reservation_missing(roll, problem, shown))
+    }
+
+    /// Refuses if the node is reserved.
+    pub(crate) fn check_unreserved(&self, now: Timestamp) -> Result<(), Error> {
+        match self.shown(now).filter(Reservation::is_current) {
+            Some(reservation) => Err(Error::reserved(reservation)),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns a warning if the node is reserved, and not for this roll.
+    pub(crate) fn warning(&self, now: Timestamp, roll: Option<&RollId>) -> Option<String> {
+        let shown = self.shown(now).filter(Reservation::is_current);
+        let other = shown.filter(|it| Some(&it.roll) != roll)?;
+        Some(format!(
+            "the node is reserved for roll {} of {}, which counts on its mode",
+            other.roll, other.by
+        ))
+    }
+
+    /// Returns when the reservation of a roll expires, if it is current.
+    pub(crate) fn expires(&self, now: Timestamp, roll: &RollId) -> Option<Duration> {
+        let record = self.record.as_ref()?;
+        record
+            .expires
+            .filter(|_| record.roll == *roll && record.is_current(now))
+    }
+}
+
+/// Order in which the steps of a roll are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// An earlier step is ignored.
+    Forward,
+    /// Any step is recorded.
+    Any,
+}
+
+/// Returns the reservation that a request with a time makes of the roll's own one, if there is one.
+fn renewed(
+    own: Option<&StoredReservation>,
+    request: &Reserve,
+    time: Duration,
+    actor: &str,
+    now: Timestamp,
+) -> StoredReservation {
+    let round = request.round.unwrap_or(0);
+    let is_next = own.is_none_or(|own| round > own.round);
+    let order = if is_next { Order::Any } else { Order::Forward };
+    let record = StoredReservation {
+        roll: request.roll.clone(),
+        by: request.by.clone().unwrap_or_default(),
+        actor: actor.to_owned(),
+        since: own.map_or(now.wall, |own| own.since),
+        round,
+        step: own.and_then(|own| own.step),
+        command_exit: own.and_then(|own| own.command_exit),
+        time,
+        expires: Some(now.boot + time),
+    };
+    record.at_step(request, order)
+}
+
+impl StoredReservation {
+    fn is_current(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| now.boot < expires)
+    }
+
+    /// Returns the seconds until it expires, rounded up; `None` if it is over.
+    fn expires_in_seconds(&self, now: Timestamp) -> Option<u64> {
+        let expires = self.expires.filter(|_| self.is_current(now))?;
+        let left = expires.saturating_sub(now.boot);
+        Some(left.as_secs() + u64::from(left.subsec_nanos() > 0))
+    }
+
+    fn shown(&self, now: Timestamp) -> Reservation {
+        Reservation {
+            roll: self.roll.clone(),
+            by: self.by.clone(),
+            actor: self.actor.clone(),
+            since: self.since,
+            round: self.round,
+            step: self.step,
+            command_exit: self.command_exit,
+            expires_in_seconds: self.expires_in_seconds(now),
+        }
+    }
+
+    /// Returns it with the step of a request. A late request does not take back a later step.
+    fn at_step(mut self, request: &Reserve, order: Order) -> Self {
+        let is_recorded = order == Order::Any || request.step >= self.step;
+        if request.step.is_some() && is_recorded {
+            self.step = request.step;
+            if request.step <= Some(RollStep::CommandEnded) {
+                self.command_exit = request.command_exit;
+            }
+        }
+        self
+    }
+}
