@@ -84,12 +84,10 @@ impl Reservations {
         let Some(record) = &mut self.record else {
             return;
         };
-        let is_current = |expires: &Duration| host == HostState::Rebooted || now < *expires;
-        if record.expires.as_ref().is_some_and(is_current) {
-            record.expires = Some(now + record.time);
+        if let Some(expires) = record.expires {
+            let is_current = host == HostState::Rebooted || now < expires;
+            record.expires = is_current.then(|| now + record.time);
             ctx.record(Record::Reservation(Box::new(record.clone())));
-        } else {
-            record.expires = None;
         }
         self.is_renewed = self.fault.is(Fault::ReservationOutlivesRestart);
     }

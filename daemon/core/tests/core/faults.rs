@@ -19,7 +19,9 @@ fn each_fault_is_planted_by_a_test() {
         .filter(|name| name.chars().all(char::is_alphanumeric));
     let names: Vec<String> = names.map(|name| format!("Fault::{name}")).collect();
     assert!(!names.is_empty());
-    let tests = files("tests/core");
+    let mut tests = files("tests/core");
+    // Those of reservations, beside the rolls that rest on them.
+    tests.extend(files("../../cli/roll/tests/roll"));
     for name in names {
         let planted = tests.iter().any(|(_, text)| text.contains(&name));
         assert!(planted, "no test plants {name}");

@@ -19,7 +19,7 @@ use hyper::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
 use soramode_protocol::access::Access;
 use soramode_protocol::error::ErrorType;
-use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
+use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged};
 use soramode_protocol::node::ListClusterNodes;
 use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
@@ -206,7 +206,7 @@ async fn answer_call(
         Call::GetMode => get_mode(state, actor)
             .await
             .map(|mode| ok(&ModeBody { mode })),
-        Call::ChangeMode(mode) => change_mode(state, actor, mode).await,
+        Call::ChangeMode(change) => change_mode(state, actor, change).await,
         Call::GetStatus => match state
             .engine
             .ask_one(Arc::clone(actor), GateRequest::GetStatus)
@@ -269,7 +269,7 @@ async fn get_mode(state: &HttpState, actor: &Arc<str>) -> Result<Mode, Problem> 
 async fn change_mode(
     state: &HttpState,
     actor: &Arc<str>,
-    mode: SettableMode,
+    change: Box<ChangeMode>,
 ) -> Result<HttpResponse, Problem> {
     let ModeChanged {
         mode,
@@ -278,10 +278,7 @@ async fn change_mode(
         ..
     } = match state
         .engine
-        .ask_one(
-            Arc::clone(actor),
-            GateRequest::ChangeMode(Box::new(ChangeMode::to(mode))),
-        )
+        .ask_one(Arc::clone(actor), GateRequest::ChangeMode(change))
         .await
     {
         Ok(Reply::ModeChanged(changed)) => changed,

@@ -10,7 +10,7 @@ use soramode_protocol::access::Access;
 use soramode_protocol::decision::{Connect, Lifetime};
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::id::ChannelId;
-use soramode_protocol::mode::{Mode, SettableMode};
+use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
 use soramode_protocol::sora::{TARGET_HEADER, Target};
 
 use super::problem::{Mismatch, Problem};
@@ -45,8 +45,8 @@ struct Parts<'a> {
 pub enum Call {
     /// The operation of the target `GetMode`.
     GetMode,
-    /// `ChangeMode`, to this mode
-    ChangeMode(SettableMode),
+    /// `ChangeMode`, to a mode, and perhaps with a reason
+    ChangeMode(Box<ChangeMode>),
     /// The operation of the target `ListClusterNodes`.
     ListClusterNodes,
     /// The operation of the target `ListConnections`.
@@ -146,7 +146,9 @@ impl RequestTarget {
             (Some(Target::ChangeMode | Target::ListChannelConnections | Target::Connect), true) => {
                 Err(Problem::NoBody(self.clone()))
             }
-            (Some(Target::ChangeMode), false) => read_mode(body).map(Call::ChangeMode),
+            (Some(Target::ChangeMode), false) => {
+                read_change(body).map(|change| Call::ChangeMode(Box::new(change)))
+            }
             (Some(Target::Connect), false) => {
                 read_connect(body).map(|connect| Call::Connect(Box::new(connect)))
             }
@@ -185,6 +187,20 @@ impl<'a> Parts<'a> {
 fn is_word(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// Reads the mode, and the reason, which is no field of Sora's.
+fn read_change(body: Value) -> Result<ChangeMode, Problem> {
+    let wrong = || Problem::Gate(format!("{:?}", ErrorType::InvalidParams));
+    let reason = body.get("reason").cloned();
+    let mut change = ChangeMode::to(read_mode(body)?);
+    change.reason = match reason {
+        None => None,
+        Some(Value::String(reason)) => Some(reason),
+        Some(_) => return Err(wrong()),
+    };
+    change.check().map_err(|_| wrong())?;
+    Ok(change)
 }
 
 fn read_mode(body: Value) -> Result<SettableMode, Problem> {

@@ -5,6 +5,7 @@ use prometheus::{IntGauge, IntGaugeVec, Registry};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{Membership, Status, StorageState};
 use soramode_protocol::plan::{Plan, PlanState, StallCause};
+use soramode_protocol::reservation::Reservation;
 use soramode_protocol::time::Time;
 use soramode_protocol::version::VERSION;
 
@@ -78,6 +79,16 @@ pub(super) fn gather(
         "subscribers",
         "Subscribers of the event log.",
         i64::try_from(subscribers).unwrap_or(i64::MAX),
+    )?;
+    gauges.set(
+        "reserved",
+        "1 if the node is reserved for a rolling maintenance.",
+        i64::from(
+            status
+                .reservation
+                .as_deref()
+                .is_some_and(Reservation::is_current),
+        ),
     )?;
     plan_gauges(&gauges, status)?;
     let owed = [

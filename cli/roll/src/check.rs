@@ -1,0 +1,225 @@
+//! Step 1: refuses a roll that cannot work, with nothing changed; and finds where each host stands.
+
+use std::collections::BTreeSet;
+
+use soramode_protocol::access::Access;
+use soramode_protocol::id::{PlanId, RollId};
+use soramode_protocol::mode::Mode;
+use soramode_protocol::node::{Membership, Status};
+use soramode_protocol::reservation::{Reservation, RollStep};
+
+use crate::{ClosedNodes, HostFacts, HostIndex, Settings, Start, Stop, StopKind};
+
+/// Work to do, in its order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Schedule {
+    /// Hosts that the roll has closed and goes on with, each after this step.
+    pub resumed: Vec<Resumed>,
+    /// Hosts that are closed one after the other.
+    pub closed: Vec<HostIndex>,
+    /// Hosts that the roll is done with.
+    pub done: Vec<HostIndex>,
+    /// Hosts that are left out, because another user has closed them.
+    pub skipped: Vec<HostIndex>,
+}
+
+/// A host that the roll has closed before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// The host.
+    pub host: HostIndex,
+    /// Step that the roll goes on after.
+    pub step: RollStep,
+    /// Plan of the roll, if one runs.
+    pub plan: Option<PlanId>,
+}
+
+/// Place of a host in the roll.
+enum Place {
+    Open,
+    Done,
+    Resumed(RollStep),
+    ClosedByAnother,
+}
+
+/// Checks all hosts, and returns the work to do.
+pub fn check(settings: &Settings, hosts: &[Result<HostFacts, String>]) -> Result<Schedule, Stop> {
+    let facts = reached(hosts)?;
+    if settings.start != Start::New && !facts.iter().any(|it| record(settings, it).is_some()) {
+        return Err(Stop {
+            kind: StopKind::Refused,
+            host: None,
+            problem: format!("no node has a record of roll {}", settings.roll),
+        });
+    }
+    let mut schedule = Schedule::default();
+    for &host in &settings.maintained {
+        let Some(facts) = facts.get(host) else {
+            continue;
+        };
+        match place(settings, facts) {
+            Place::Open => schedule.closed.push(host),
+            Place::Done => schedule.done.push(host),
+            Place::Resumed(step) => {
+                check_resumed(settings, host, facts, step)?;
+                let plan = own_plan(&facts.status, &settings.roll).cloned();
+                schedule.resumed.push(Resumed { host, step, plan });
+            }
+            Place::ClosedByAnother if settings.closed_nodes == ClosedNodes::Skip => {
+                schedule.skipped.push(host);
+            }
+            Place::ClosedByAnother => return Err(closed_by_another(host, &facts.status)),
+        }
+    }
+    Ok(schedule)
+}
+
+/// Checks all hosts, and whether the first node could be closed as things are. Reserves nothing.
+pub fn preview(settings: &Settings, hosts: &[Result<HostFacts, String>]) -> Result<Schedule, Stop> {
+    let schedule = check(settings, hosts)?;
+    let facts = reached(hosts)?;
+    for (host, facts) in facts.iter().enumerate() {
+        if let Some(other) = facts.status.reservation.as_deref()
+            && other.is_current()
+            && other.roll != settings.roll
+        {
+            let problem = format!("is reserved for roll {} of {}", other.roll, other.by);
+            return Err(Stop::on(host, StopKind::Refused, problem));
+        }
+    }
+    if let Some(&first) = schedule.closed.first() {
+        let others = facts.iter().enumerate().filter(|(host, _)| *host != first);
+        let open = others.filter(|(_, facts)| is_open(&facts.status)).count();
+        if open < settings.keep_open {
+            return Err(too_few_open(first, open, settings.keep_open));
+        }
+    }
+    Ok(schedule)
+}
+
+/// Returns the hosts' facts, or the reason why one of them cannot take part.
+fn reached(hosts: &[Result<HostFacts, String>]) -> Result<Vec<&HostFacts>, Stop> {
+    let mut log_ids = BTreeSet::new();
+    let mut reached = Vec::new();
+    for (host, facts) in hosts.iter().enumerate() {
+        let facts = facts
+            .as_ref()
+            .map_err(|problem| Stop::on(host, StopKind::Unreachable, problem.clone()))?;
+        if facts.access != Access::Operate {
+            let problem = "the user may not operate this node";
+            return Err(Stop::on(host, StopKind::NotPermitted, problem));
+        }
+        if !facts.can_reserve {
+            let problem = "its soramoded cannot reserve the node: it is too old";
+            return Err(Stop::on(host, StopKind::TooOld, problem));
+        }
+        if !log_ids.insert(facts.log_id.as_str()) {
+            let problem = "is the same node as another host of the list";
+            return Err(Stop::on(host, StopKind::Usage, problem));
+        }
+        reached.push(facts);
+    }
+    Ok(reached)
+}
+
+/// Returns the record of the roll on a host.
+fn record<'a>(settings: &Settings, facts: &'a HostFacts) -> Option<&'a Reservation> {
+    let record = facts.status.reservation.as_deref();
+    record.filter(|record| settings.start != Start::New && record.roll == settings.roll)
+}
+
+fn place(settings: &Settings, facts: &HostFacts) -> Place {
+    let status = &facts.status;
+    let step = record(settings, facts).and_then(|record| record.step);
+    let is_resumed = settings.start != Start::New;
+    match (is_closed(status), step) {
+        (_, Some(RollStep::Done)) => Place::Done,
+        (true, step) if is_resumed && is_closed_by(status, &settings.roll) => {
+            Place::Resumed(step.unwrap_or(RollStep::Draining))
+        }
+        (true, _) => Place::ClosedByAnother,
+        // The command has ended, and the node was opened: by the roll, or by a person in its place.
+        (false, Some(RollStep::CommandEnded | RollStep::Ready)) => Place::Done,
+        (false, Some(step @ RollStep::Command)) if settings.start == Start::Resume => {
+            Place::Resumed(step)
+        }
+        (false, Some(RollStep::Draining | RollStep::Command) | None) => Place::Open,
+    }
+}
+
+/// Refuses to go on with a host whose command may still run, or has failed.
+fn check_resumed(
+    settings: &Settings,
+    host: HostIndex,
+    facts: &HostFacts,
+    step: RollStep,
+) -> Result<(), Stop> {
+    let exit = record(settings, facts).and_then(|record| record.command_exit);
+    match (step, exit) {
+        (RollStep::Command | RollStep::CommandEnded, _) if settings.start == Start::ResumeAgain => {
+            Ok(())
+        }
+        (RollStep::Command, None) => {
+            let problem = "the command may still run there";
+            Err(Stop::on(host, StopKind::Refused, problem))
+        }
+        (RollStep::CommandEnded, Some(exit @ 1..)) => Err(command_failed(host, exit)),
+        (_, _) => Ok(()),
+    }
+}
+
+/// Returns the steps' result for a command that failed.
+pub(crate) fn command_failed(host: HostIndex, exit: u8) -> Stop {
+    let problem = format!("the command failed (exit code {exit})");
+    Stop::on(host, StopKind::Failed, problem)
+}
+
+pub(crate) fn closed_by_another(host: HostIndex, status: &Status) -> Stop {
+    let problem = format!(
+        "is closed ({}) by {}{}",
+        status.mode.mode,
+        status.mode.actor,
+        status
+            .mode
+            .reason
+            .as_ref()
+            .map_or_else(String::new, |reason| format!(": {reason}"))
+    );
+    Stop::on(host, StopKind::Refused, problem)
+}
+
+pub(crate) fn too_few_open(host: HostIndex, open: usize, keep_open: usize) -> Stop {
+    let problem = format!("is not closed: {open} other nodes are open, and {keep_open} must be");
+    Stop::on(host, StopKind::Refused, problem)
+}
+
+pub(crate) fn is_closed(status: &Status) -> bool {
+    status.mode.mode.is_block()
+}
+
+/// Returns whether the present closure came from this roll.
+pub(crate) fn is_closed_by(status: &Status, roll: &RollId) -> bool {
+    is_closed(status) && status.mode.roll.as_ref() == Some(roll)
+}
+
+/// Returns whether the node is open to clients, and no plan is about to close it.
+pub(crate) fn is_open(status: &Status) -> bool {
+    let is_member = matches!(
+        status.membership,
+        Membership::Standalone | Membership::Joined
+    );
+    status.mode.mode == Mode::Normal && is_member && status.plan.is_none()
+}
+
+/// Returns the plan that runs, if it is this roll's.
+pub(crate) fn own_plan<'a>(status: &'a Status, roll: &RollId) -> Option<&'a PlanId> {
+    let plan = status.plan.as_deref();
+    let own = plan.filter(|plan| plan.roll.as_ref() == Some(roll));
+    own.map(|plan| &plan.id)
+}
+
+/// Returns whether the roll has a current reservation of the node.
+pub(crate) fn is_reserved_by(status: &Status, roll: &RollId) -> bool {
+    let reservation = status.reservation.as_deref();
+    reservation.is_some_and(|it| it.is_current() && it.roll == *roll)
+}

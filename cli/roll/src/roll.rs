@@ -1,0 +1,498 @@
+//! The roll: its phases, its timers, and its end.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use soramode_protocol::error::{Error, ErrorType};
+use soramode_protocol::id::PlanId;
+use soramode_protocol::reservation::{Release, Reserve, RollStep};
+
+use crate::check::{Resumed, Schedule, check};
+use crate::fault::Fault;
+use crate::pass::Pass;
+use crate::{
+    Action, Answer, Call, CallError, CallId, Finish, HostFacts, HostIndex, Input, RELEASE_TIME_MAX,
+    RESERVED_SECONDS, Settings, Stage, Start, Stop, StopKind, Task, TaskEnd,
+};
+
+/// Rounds that a command that resumes a roll may skip, so that no other command takes the same.
+const ROUNDS_SKIPPED_MAX: u64 = 1 << 20;
+
+/// A rolling maintenance.
+#[derive(Debug)]
+pub struct Roll {
+    pub(crate) settings: Settings,
+    /// Hosts in the order in which they are reserved, which is the same for every roll.
+    order: Vec<HostIndex>,
+    /// Hosts that the roll has closed before, and goes on with first.
+    resumed: VecDeque<Resumed>,
+    /// Hosts that are to be closed.
+    queue: VecDeque<HostIndex>,
+    /// Hosts that the roll has reserved.
+    reserved: BTreeSet<HostIndex>,
+    pub(crate) phase: Phase,
+    /// The renewal of all reservations that is under way.
+    pub(crate) pass: Option<Pass>,
+    round: u64,
+    calls: BTreeMap<CallId, (HostIndex, Purpose)>,
+    last_call: CallId,
+    /// When the next pass begins.
+    pub(crate) next_pass: Option<Duration>,
+    pub(crate) least_open: Option<usize>,
+    is_interrupted: bool,
+    stop: Option<Stop>,
+    pub(crate) now: Duration,
+    actions: Vec<Action>,
+}
+
+/// Phase of a roll.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Before the first input.
+    Connecting,
+    /// The hosts are reserved one by one; this is the number of those that are.
+    Reserving(usize),
+    /// Work on a host.
+    Working(HostIndex, Job),
+    /// Between two hosts.
+    Pausing(Duration),
+    /// The host that may be about to be closed is released.
+    ReleasingFirst(Duration),
+    /// The others are.
+    Releasing(Duration),
+    Over,
+}
+
+/// Job on the present host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// Enough others must be open, until then at the latest.
+    Prepare {
+        until: Duration,
+    },
+    /// The node was asked to close.
+    Close {
+        until: Duration,
+    },
+    /// A plan runs that has not closed the node yet. Every pass confirms it.
+    AwaitClose {
+        until: Duration,
+        plan: PlanId,
+    },
+    Drain,
+    /// The step is recorded on the host, before it is carried out.
+    Record {
+        step: RollStep,
+        until: Duration,
+        retry_at: Option<Duration>,
+    },
+    Command,
+    /// The connection was lost while the command ran.
+    Seek {
+        until: Duration,
+        retry_at: Option<Duration>,
+    },
+    Reboot,
+    AwaitReady,
+    Open {
+        until: Duration,
+        retry_at: Option<Duration>,
+    },
+}
+
+/// Purpose of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Reserve the host for the first time.
+    Reserve,
+    /// Renew it in a pass.
+    Renew,
+    /// Look at it in a pass.
+    Ask,
+    Close,
+    Record,
+    /// Look for the end of the command.
+    Seek,
+    Open,
+    /// Look for the mode after an answer to `Open` was lost.
+    LookAtMode,
+    Release,
+}
+
+impl Roll {
+    /// Creates a roll.
+    pub const fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            order: Vec::new(),
+            resumed: VecDeque::new(),
+            queue: VecDeque::new(),
+            reserved: BTreeSet::new(),
+            phase: Phase::Connecting,
+            pass: None,
+            round: 0,
+            calls: BTreeMap::new(),
+            last_call: 0,
+            next_pass: None,
+            least_open: None,
+            is_interrupted: false,
+            stop: None,
+            now: Duration::ZERO,
+            actions: Vec::new(),
+        }
+    }
+
+    /// Takes in an input. `now` is any clock that does not go back.
+    pub fn step(&mut self, now: Duration, input: Input) -> Vec<Action> {
+        self.now = now;
+        match input {
+            Input::Connected(hosts) => self.begin(&hosts),
+            Input::Answered(id, answer) => {
+                if let Some((host, purpose)) = self.calls.remove(&id) {
+                    self.answered(host, purpose, answer);
+                }
+            }
+            Input::Ended(host, end) => self.task_ended(host, end),
+            Input::Tick => {}
+            Input::Interrupted => self.interrupt(),
+        }
+        self.run_timers();
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Returns when the next deadline comes, by the clock of [`step`](Self::step).
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let own = match &self.phase {
+            Phase::Connecting | Phase::Reserving(_) | Phase::Over => return None,
+            Phase::Pausing(until) | Phase::ReleasingFirst(until) | Phase::Releasing(until) => {
+                Some(*until)
+            }
+            Phase::Working(_, job) => job.retry_at(),
+        };
+        let pass = self.next_pass.filter(|_| self.may_begin_pass());
+        own.into_iter().chain(pass).min()
+    }
+
+    /// Returns whether the roll is over.
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    fn begin(&mut self, hosts: &[Result<HostFacts, String>]) {
+        let schedule = match check(&self.settings, hosts) {
+            Ok(schedule) => schedule,
+            Err(stop) => return self.stop(stop),
+        };
+        let mut order: Vec<(&str, HostIndex)> = Vec::new();
+        for (host, facts) in hosts.iter().enumerate() {
+            let Ok(facts) = facts else { continue };
+            order.push((facts.log_id.as_str(), host));
+            let record = facts.status.reservation.as_deref();
+            if let Some(record) = record.filter(|record| record.roll == self.settings.roll) {
+                self.round = self.round.max(record.round);
+            }
+        }
+        if self.settings.start != Start::New {
+            self.round += self.settings.salt % ROUNDS_SKIPPED_MAX;
+        }
+        order.sort_unstable();
+        self.order = order.into_iter().map(|(_, host)| host).collect();
+        let Schedule {
+            resumed,
+            closed,
+            done,
+            skipped,
+        } = schedule;
+        for host in done {
+            self.show(host, Stage::At(RollStep::Done));
+        }
+        for host in skipped {
+            self.show(host, Stage::Skipped);
+        }
+        self.resumed = resumed.into();
+        self.queue = closed.into();
+        self.round += 1;
+        self.phase = Phase::Reserving(0);
+        self.reserve_next(0);
+    }
+
+    /// Reserves the next host in the order; when all are reserved, begins with the first one.
+    fn reserve_next(&mut self, number: usize) {
+        match self.order.get(number) {
+            Some(&host) => {
+                self.phase = Phase::Reserving(number);
+                let reserve = self.reserve(self.round, None);
+                self.call(host, Purpose::Reserve, Call::Reserve(reserve));
+            }
+            None => {
+                self.next_pass = Some(self.now + crate::RENEW_PAUSE);
+                self.next_host();
+            }
+        }
+    }
+
+    fn answered(&mut self, host: HostIndex, purpose: Purpose, answer: Result<Answer, CallError>) {
+        if let Err(CallError::Refused(error)) = &answer
+            && self.is_resumed_elsewhere(error)
+        {
+            let problem = "another command has resumed this roll";
+            return self.stop(Stop::on(host, StopKind::Refused, problem));
+        }
+        match purpose {
+            Purpose::Reserve => self.on_reserved(host, answer),
+            Purpose::Renew => self.on_renewed(host, &answer),
+            Purpose::Ask => self.on_asked(host, answer),
+            Purpose::Release => self.on_released(&answer),
+            Purpose::Close
+            | Purpose::Record
+            | Purpose::Seek
+            | Purpose::Open
+            | Purpose::LookAtMode => self.on_work_answered(host, purpose, answer),
+        }
+    }
+
+    fn on_reserved(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
+        let Phase::Reserving(number) = self.phase else {
+            return;
+        };
+        match answer {
+            Ok(_) => {
+                self.reserved.insert(host);
+                self.reserve_next(number + 1);
+            }
+            Err(CallError::Refused(error)) => {
+                self.stop(Stop::on(host, StopKind::Refused, error.message));
+            }
+            Err(CallError::Lost(problem)) => {
+                // It may have arrived.
+                self.reserved.insert(host);
+                self.stop(Stop::on(host, StopKind::Unreachable, problem));
+            }
+        }
+    }
+
+    /// Returns whether the node knows a later round of this roll than any of ours.
+    fn is_resumed_elsewhere(&self, error: &Error) -> bool {
+        let record = error.data.reservation.as_deref();
+        error.data.error_type == ErrorType::Reserved
+            && record.is_some_and(|it| it.roll == self.settings.roll && it.round > self.round)
+    }
+
+    /// Goes on with the next host, or ends.
+    pub(crate) fn next_host(&mut self) {
+        if let Some(resumed) = self.resumed.pop_front() {
+            self.resume(resumed);
+        } else if let Some(host) = self.queue.pop_front() {
+            self.prepare(host);
+        } else {
+            self.release(None);
+        }
+    }
+
+    fn interrupt(&mut self) {
+        let is_second = std::mem::replace(&mut self.is_interrupted, true);
+        let stop = Stop {
+            kind: StopKind::Interrupted,
+            host: None,
+            problem: "interrupted".to_owned(),
+        };
+        match &self.phase {
+            Phase::Over => {}
+            _ if is_second => {
+                self.stop.get_or_insert(stop);
+                self.finish();
+            }
+            // The command that runs is waited for.
+            Phase::Working(_, Job::Command | Job::Seek { .. }) => {}
+            Phase::Releasing(_) | Phase::ReleasingFirst(_) => {}
+            _ => self.stop(stop),
+        }
+    }
+
+    /// Returns whether the roll stops before it does anything more.
+    pub(crate) fn stop_if_interrupted(&mut self, host: HostIndex) -> bool {
+        if self.is_interrupted {
+            self.stop(Stop::on(host, StopKind::Interrupted, "interrupted"));
+        }
+        self.is_interrupted
+    }
+
+    /// Stops: leaves the present host as it is, and releases all.
+    pub(crate) fn stop(&mut self, stop: Stop) {
+        if self.stop.is_some() || self.phase == Phase::Over {
+            return;
+        }
+        self.stop = Some(stop);
+        let mut present = None;
+        if let Phase::Working(host, job) = self.phase.clone() {
+            present = job.may_close().then_some(host);
+            if job.waits() {
+                self.actions.push(Action::Abandon(host));
+            }
+        }
+        self.release(present);
+    }
+
+    /// Releases the nodes: the one that may be about to be closed first. The others only if that was confirmed: else a late request
+    /// could still close it, while another roll closes them.
+    fn release(&mut self, first: Option<HostIndex>) {
+        self.pass = None;
+        self.next_pass = None;
+        self.calls.clear();
+        let until = self.now + RELEASE_TIME_MAX;
+        let first = first.filter(|_| !self.settings.fault.is(Fault::ReleaseAtOnce));
+        if let Some(host) = first {
+            self.phase = Phase::ReleasingFirst(until);
+            self.reserved.remove(&host);
+            self.send_release(host);
+        } else {
+            self.release_all();
+        }
+    }
+
+    fn release_all(&mut self) {
+        self.phase = Phase::Releasing(self.now + RELEASE_TIME_MAX);
+        for host in std::mem::take(&mut self.reserved) {
+            self.send_release(host);
+        }
+        self.finish_if_released();
+    }
+
+    fn send_release(&mut self, host: HostIndex) {
+        let release = Release {
+            roll: self.settings.roll.clone(),
+            round: Some(self.round),
+        };
+        self.call(host, Purpose::Release, Call::Release(release));
+    }
+
+    fn on_released(&mut self, answer: &Result<Answer, CallError>) {
+        match (&self.phase, answer) {
+            (Phase::ReleasingFirst(_), Ok(_)) => self.release_all(),
+            (Phase::ReleasingFirst(_), Err(_)) => self.finish(),
+            _ => self.finish_if_released(),
+        }
+    }
+
+    fn finish_if_released(&mut self) {
+        if matches!(self.phase, Phase::Releasing(_)) && self.calls.is_empty() {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        self.phase = Phase::Over;
+        self.calls.clear();
+        self.actions.push(Action::Finish(Finish {
+            stop: self.stop.clone(),
+            least_open: self.least_open,
+        }));
+    }
+
+    fn run_timers(&mut self) {
+        if self.next_pass.is_some_and(|at| at <= self.now) && self.may_begin_pass() {
+            self.begin_pass();
+        }
+        match self.phase.clone() {
+            Phase::Pausing(until) if until <= self.now => self.next_host(),
+            Phase::ReleasingFirst(until) | Phase::Releasing(until) if until <= self.now => {
+                self.finish();
+            }
+            Phase::Working(host, job) if job.retry_at().is_some_and(|at| at <= self.now) => {
+                self.retry(host, &job);
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns whether a pass may begin: none is under way, and no close waits for its answer, which a later round would refuse.
+    fn may_begin_pass(&self) -> bool {
+        let closes = |purpose: &Purpose| *purpose == Purpose::Close;
+        let is_working = matches!(self.phase, Phase::Working(..) | Phase::Pausing(_));
+        let is_closing = self.calls.values().any(|(_, purpose)| closes(purpose));
+        is_working && self.pass.is_none() && !is_closing
+    }
+
+    /// Returns all hosts but this one, which may be none.
+    pub(crate) fn others(&self, but: Option<HostIndex>) -> Vec<HostIndex> {
+        let others = self.order.iter().filter(|host| Some(**host) != but);
+        others.copied().collect()
+    }
+
+    /// Enters the next round.
+    pub(crate) const fn next_round(&mut self) -> u64 {
+        self.round += 1;
+        self.round
+    }
+
+    pub(crate) const fn round(&self) -> u64 {
+        self.round
+    }
+
+    /// Returns a request that reserves a node in this round.
+    pub(crate) fn reserve(&self, round: u64, step: Option<RollStep>) -> Reserve {
+        Reserve {
+            roll: self.settings.roll.clone(),
+            by: Some(self.settings.by.clone()),
+            seconds: Some(RESERVED_SECONDS),
+            round: Some(round),
+            step,
+            command_exit: None,
+        }
+    }
+
+    pub(crate) fn call(&mut self, host: HostIndex, purpose: Purpose, call: Call) {
+        self.last_call += 1;
+        self.calls.insert(self.last_call, (host, purpose));
+        self.actions.push(Action::Call(host, self.last_call, call));
+    }
+
+    pub(crate) fn begin_task(&mut self, host: HostIndex, task: Task) {
+        self.actions.push(Action::Begin(host, task));
+    }
+
+    pub(crate) fn show(&mut self, host: HostIndex, stage: Stage) {
+        self.actions.push(Action::Show(host, stage));
+    }
+
+    fn task_ended(&mut self, host: HostIndex, end: TaskEnd) {
+        match self.phase.clone() {
+            Phase::Working(present, job) if present == host => self.on_task_ended(host, &job, end),
+            _ => {}
+        }
+    }
+}
+
+impl Job {
+    /// Returns when something is to be done although nothing happens.
+    pub(crate) const fn retry_at(&self) -> Option<Duration> {
+        match self {
+            Self::Record { retry_at, .. }
+            | Self::Seek { retry_at, .. }
+            | Self::Open { retry_at, .. } => *retry_at,
+            Self::Prepare { .. }
+            | Self::Close { .. }
+            | Self::AwaitClose { .. }
+            | Self::Drain
+            | Self::Command
+            | Self::Reboot
+            | Self::AwaitReady => None,
+        }
+    }
+
+    /// Returns whether the node may be closed by a request that is under way, or by a plan.
+    const fn may_close(&self) -> bool {
+        matches!(
+            self,
+            Self::Prepare { .. } | Self::Close { .. } | Self::AwaitClose { .. }
+        )
+    }
+
+    /// Returns whether a task waits that can be abandoned.
+    const fn waits(&self) -> bool {
+        matches!(
+            self,
+            Self::AwaitClose { .. } | Self::Drain | Self::Reboot | Self::AwaitReady
+        )
+    }
+}

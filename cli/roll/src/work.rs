@@ -1,0 +1,397 @@
+//! The work on one host: close it, wait, run the command, reboot, open it.
+
+use std::time::Duration;
+
+use soramode_protocol::error::ErrorType;
+use soramode_protocol::id::PlanId;
+use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
+use soramode_protocol::plan::{PlanStarted, PlanState};
+use soramode_protocol::reservation::RollStep;
+
+use crate::check::{
+    Resumed, closed_by_another, command_failed, is_closed, is_closed_by, is_open, own_plan,
+    too_few_open,
+};
+use crate::pass::Looked;
+use crate::roll::{Job, Phase, Purpose, Roll};
+use crate::{
+    Answer, Call, CallError, Close, ClosedNodes, HostIndex, OPEN_TIME_MAX, RENEW_PAUSE, SEEK_PAUSE,
+    SEEK_TIME_MAX, Stage, Start, Stop, StopKind, Task, TaskEnd,
+};
+
+impl Roll {
+    /// Begins to look whether enough others are open to close this host.
+    pub(crate) fn prepare(&mut self, host: HostIndex) {
+        self.show(host, Stage::Preparing);
+        let until = self.now + OPEN_TIME_MAX;
+        self.phase = Phase::Working(host, Job::Prepare { until });
+        self.next_pass = Some(self.now);
+    }
+
+    /// Goes on with a host that the roll has closed before.
+    pub(crate) fn resume(&mut self, resumed: Resumed) {
+        let Resumed { host, step, plan } = resumed;
+        let is_again = self.settings.start == Start::ResumeAgain;
+        match step {
+            RollStep::Draining => self.drain(host, plan),
+            RollStep::Command => self.record(host, RollStep::Command),
+            RollStep::CommandEnded if is_again => self.record(host, RollStep::Command),
+            RollStep::CommandEnded => self.after_command(host),
+            RollStep::Ready | RollStep::Done => self.record(host, RollStep::Ready),
+        }
+    }
+
+    /// Decides what a pass means for the host that is to be closed.
+    pub(crate) fn on_looked(&mut self, looked: Looked) {
+        let host = looked.host;
+        let (until, is_planned) = match &self.phase {
+            Phase::Working(_, Job::Prepare { until }) => (*until, false),
+            Phase::Working(_, Job::AwaitClose { until, .. }) => (*until, true),
+            _ => return,
+        };
+        let open = looked.open;
+        let status = looked.status.as_deref();
+        let roll = &self.settings.roll;
+        if status.is_some_and(|status| is_closed_by(status, roll)) {
+            let plan = status.and_then(|status| own_plan(status, roll)).cloned();
+            return self.on_closed(host, is_planned, plan);
+        }
+        let may_close =
+            status.is_some_and(|status| is_open(status) || own_plan(status, roll).is_some());
+        match status.filter(|status| is_closed(status)) {
+            Some(_) if !is_planned && self.settings.closed_nodes == ClosedNodes::Skip => {
+                self.show(host, Stage::Skipped);
+                return self.next_host();
+            }
+            Some(status) if !is_planned => return self.stop(closed_by_another(host, status)),
+            Some(_) | None => {}
+        }
+        if may_close && open >= self.settings.keep_open {
+            let least = self.least_open.map_or(open, |least| least.min(open));
+            self.least_open = Some(least);
+            self.close(host, looked.round);
+        } else if self.now >= until {
+            self.stop(match (status, may_close) {
+                (Some(_), true) => too_few_open(host, open, self.settings.keep_open),
+                (Some(_), false) => {
+                    let problem = "is neither open nor closed by this roll";
+                    Stop::on(host, StopKind::Refused, problem)
+                }
+                (None, _) => Stop::on(host, StopKind::Unreachable, "could not be reserved"),
+            });
+        }
+    }
+
+    /// Closes the host in the round of the pass before, or confirms its plan in that round.
+    fn close(&mut self, host: HostIndex, round: u64) {
+        let (roll, round) = (Some(self.settings.roll.clone()), Some(round));
+        let call = match &self.settings.close {
+            Close::Mode(change) => {
+                let mut change = change.clone();
+                (change.roll, change.round, change.if_mode) = (roll, round, Some(Mode::Normal));
+                Call::ChangeMode(change)
+            }
+            Close::Plan(start) => {
+                let mut start = start.clone();
+                (start.roll, start.round) = (roll, round);
+                Call::StartPlan(start)
+            }
+        };
+        if let Phase::Working(_, Job::Prepare { until }) = self.phase {
+            self.phase = Phase::Working(host, Job::Close { until });
+        }
+        self.call(host, Purpose::Close, call);
+    }
+
+    /// Takes note that the roll has closed the host. With a plan it waits already.
+    fn on_closed(&mut self, host: HostIndex, is_planned: bool, plan: Option<PlanId>) {
+        self.next_pass = Some(self.now + RENEW_PAUSE);
+        if is_planned {
+            self.phase = Phase::Working(host, Job::Drain);
+        } else {
+            self.drain(host, plan);
+        }
+    }
+
+    fn drain(&mut self, host: HostIndex, plan: Option<PlanId>) {
+        self.show(host, Stage::At(RollStep::Draining));
+        self.phase = Phase::Working(host, Job::Drain);
+        self.begin_task(host, Task::Drain(plan));
+    }
+
+    pub(crate) fn on_work_answered(
+        &mut self,
+        host: HostIndex,
+        purpose: Purpose,
+        answer: Result<Answer, CallError>,
+    ) {
+        match purpose {
+            Purpose::Close => self.on_close_answered(host, answer),
+            Purpose::Record => self.on_recorded(host, answer),
+            Purpose::Seek => self.on_sought(host, answer),
+            Purpose::Open => self.on_opened(host, answer),
+            Purpose::LookAtMode => self.on_mode_seen(host, answer),
+            Purpose::Reserve | Purpose::Renew | Purpose::Ask | Purpose::Release => {}
+        }
+    }
+
+    fn on_close_answered(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
+        match answer {
+            Ok(Answer::PlanStarted(started)) => self.on_plan_started(host, *started),
+            Ok(_) => self.on_closed(host, false, None),
+            Err(CallError::Refused(error)) => match error.data.error_type {
+                // Looked at anew, in the next round.
+                ErrorType::Reserved | ErrorType::Superseded => self.prepare_again(host),
+                _ => self.stop(Stop::on(host, StopKind::Refused, error.message)),
+            },
+            // It may have arrived. The next round refuses it from then on, and shows what it did.
+            Err(CallError::Lost(_)) => self.prepare_again(host),
+        }
+    }
+
+    fn prepare_again(&mut self, host: HostIndex) {
+        if let Phase::Working(_, Job::Close { until }) = self.phase {
+            self.phase = Phase::Working(host, Job::Prepare { until });
+        }
+        self.next_pass = Some(self.now);
+    }
+
+    fn on_plan_started(&mut self, host: HostIndex, started: PlanStarted) {
+        if let Some(before) = &started.closed_before_by {
+            let problem = format!("was closed by {} before the plan", before.actor);
+            return self.stop(Stop::on(host, StopKind::Refused, problem));
+        }
+        let plan = started.plan;
+        let is_first = matches!(self.phase, Phase::Working(_, Job::Close { .. }));
+        let is_open = matches!(plan.state, PlanState::Scheduled | PlanState::Lead);
+        if is_first {
+            self.drain(host, Some(plan.id.clone()));
+        }
+        self.next_pass = Some(self.now + RENEW_PAUSE);
+        if is_open {
+            let until = self.now + RENEW_PAUSE + OPEN_TIME_MAX;
+            let plan = plan.id;
+            self.phase = Phase::Working(host, Job::AwaitClose { until, plan });
+        } else {
+            self.phase = Phase::Working(host, Job::Drain);
+        }
+    }
+
+    /// Records a step on the host, before it is carried out.
+    pub(crate) fn record(&mut self, host: HostIndex, step: RollStep) {
+        let until = self.now + SEEK_TIME_MAX;
+        self.send_record(host, step, until);
+    }
+
+    fn send_record(&mut self, host: HostIndex, step: RollStep, until: Duration) {
+        let retry_at = None;
+        self.phase = Phase::Working(
+            host,
+            Job::Record {
+                step,
+                until,
+                retry_at,
+            },
+        );
+        let round = self.next_round();
+        let reserve = self.reserve(round, Some(step));
+        self.call(host, Purpose::Record, Call::Reserve(reserve));
+    }
+
+    fn on_recorded(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
+        let Phase::Working(_, Job::Record { step, until, .. }) = self.phase else {
+            return;
+        };
+        match answer {
+            Ok(_) => self.on_step(host, step),
+            Err(CallError::Refused(error)) => {
+                self.stop(Stop::on(host, StopKind::Refused, error.message));
+            }
+            Err(CallError::Lost(problem)) if self.now >= until => {
+                self.stop(Stop::on(host, StopKind::Unreachable, problem));
+            }
+            Err(CallError::Lost(_)) => {
+                let retry_at = Some(self.now + SEEK_PAUSE);
+                self.phase = Phase::Working(
+                    host,
+                    Job::Record {
+                        step,
+                        until,
+                        retry_at,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Carries out a step that is recorded.
+    fn on_step(&mut self, host: HostIndex, step: RollStep) {
+        self.show(host, Stage::At(step));
+        match step {
+            RollStep::Command if self.settings.work.command => {
+                self.phase = Phase::Working(host, Job::Command);
+                self.begin_task(host, Task::Command);
+            }
+            RollStep::Command => self.reboot(host),
+            RollStep::Ready => {
+                self.phase = Phase::Working(host, Job::AwaitReady);
+                self.begin_task(host, Task::Ready);
+            }
+            RollStep::Done => {
+                self.phase = Phase::Pausing(self.now + self.settings.pause);
+            }
+            RollStep::Draining | RollStep::CommandEnded => {}
+        }
+    }
+
+    pub(crate) fn on_task_ended(&mut self, host: HostIndex, job: &Job, end: TaskEnd) {
+        match (job, end) {
+            (_, TaskEnd::Failed(stop)) => self.stop(stop),
+            (Job::Drain | Job::AwaitClose { .. }, TaskEnd::Done) => {
+                let work = self.settings.work;
+                let step = if work.command || work.reboot {
+                    RollStep::Command
+                } else {
+                    RollStep::Ready
+                };
+                self.record(host, step);
+            }
+            (Job::Command, TaskEnd::CommandEnded(exit)) => self.on_command_ended(host, exit),
+            (Job::Command, TaskEnd::Lost(_)) => {
+                self.show(host, Stage::Seeking);
+                let until = self.now + SEEK_TIME_MAX;
+                self.phase = Phase::Working(
+                    host,
+                    Job::Seek {
+                        until,
+                        retry_at: Some(self.now),
+                    },
+                );
+            }
+            (Job::Reboot, TaskEnd::Done) => self.record(host, RollStep::Ready),
+            (Job::AwaitReady, TaskEnd::Done) => {
+                self.show(host, Stage::Opening);
+                self.open(host, self.now + SEEK_TIME_MAX);
+            }
+            (_, TaskEnd::Done | TaskEnd::CommandEnded(_) | TaskEnd::Lost(_)) => {}
+        }
+    }
+
+    fn on_command_ended(&mut self, host: HostIndex, exit: u8) {
+        if exit != 0 {
+            self.stop(command_failed(host, exit));
+        } else if !self.stop_if_interrupted(host) {
+            self.after_command(host);
+        }
+    }
+
+    fn after_command(&mut self, host: HostIndex) {
+        if self.settings.work.reboot {
+            self.reboot(host);
+        } else {
+            self.record(host, RollStep::Ready);
+        }
+    }
+
+    fn reboot(&mut self, host: HostIndex) {
+        self.show(host, Stage::Rebooting);
+        self.phase = Phase::Working(host, Job::Reboot);
+        self.begin_task(host, Task::Reboot);
+    }
+
+    fn on_sought(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
+        let Phase::Working(_, Job::Seek { until, .. }) = self.phase else {
+            return;
+        };
+        let record = match answer {
+            Ok(Answer::Status(status)) => status.reservation,
+            Ok(_) | Err(_) => None,
+        };
+        let own = record.filter(|record| record.roll == self.settings.roll);
+        if let Some(exit) = own.and_then(|record| record.command_exit) {
+            self.on_command_ended(host, exit);
+        } else if self.now >= until {
+            let problem = "the connection was lost while the command ran, and its end is unknown";
+            self.stop(Stop::on(host, StopKind::Unreachable, problem));
+        } else {
+            let retry_at = Some(self.now + SEEK_PAUSE);
+            self.phase = Phase::Working(host, Job::Seek { until, retry_at });
+        }
+    }
+
+    fn open(&mut self, host: HostIndex, until: Duration) {
+        let retry_at = None;
+        self.phase = Phase::Working(host, Job::Open { until, retry_at });
+        let mut change = ChangeMode::to(SettableMode::Normal);
+        change.if_roll = Some(self.settings.roll.clone());
+        change.on_behalf_of = Some(self.settings.by.clone());
+        self.call(host, Purpose::Open, Call::ChangeMode(Box::new(change)));
+    }
+
+    fn on_opened(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
+        match answer {
+            Ok(_) => self.record(host, RollStep::Done),
+            Err(CallError::Refused(error)) if error.data.error_type == ErrorType::Superseded => {
+                self.stop(Stop::on(host, StopKind::Superseded, error.message));
+            }
+            Err(CallError::Refused(error)) => {
+                self.stop(Stop::on(host, StopKind::Refused, error.message));
+            }
+            Err(CallError::Lost(problem)) => self.look_at_mode_later(host, problem),
+        }
+    }
+
+    fn look_at_mode_later(&mut self, host: HostIndex, problem: String) {
+        let Phase::Working(_, Job::Open { until, .. }) = self.phase else {
+            return;
+        };
+        if self.now >= until {
+            return self.stop(Stop::on(host, StopKind::Unreachable, problem));
+        }
+        let retry_at = Some(self.now + SEEK_PAUSE);
+        self.phase = Phase::Working(host, Job::Open { until, retry_at });
+    }
+
+    /// Decides whether an opening arrived whose answer was lost.
+    fn on_mode_seen(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
+        let Phase::Working(_, Job::Open { until, .. }) = self.phase else {
+            return;
+        };
+        match answer {
+            Ok(Answer::Status(status)) if is_closed_by(&status, &self.settings.roll) => {
+                self.open(host, until);
+            }
+            Ok(Answer::Status(status)) if !is_closed(&status) => self.record(host, RollStep::Done),
+            Ok(_) => {
+                let problem = "another user changed the mode meanwhile";
+                self.stop(Stop::on(host, StopKind::Superseded, problem));
+            }
+            Err(CallError::Refused(error)) => self.look_at_mode_later(host, error.message),
+            Err(CallError::Lost(problem)) => self.look_at_mode_later(host, problem),
+        }
+    }
+
+    /// Does what a job waited a while for.
+    pub(crate) fn retry(&mut self, host: HostIndex, job: &Job) {
+        match *job {
+            Job::Record { step, until, .. } => self.send_record(host, step, until),
+            Job::Seek { until, .. } => {
+                let retry_at = None;
+                self.phase = Phase::Working(host, Job::Seek { until, retry_at });
+                self.call(host, Purpose::Seek, Call::GetStatus);
+            }
+            Job::Open { until, .. } => {
+                let retry_at = None;
+                self.phase = Phase::Working(host, Job::Open { until, retry_at });
+                self.call(host, Purpose::LookAtMode, Call::GetStatus);
+            }
+            Job::Prepare { .. }
+            | Job::Close { .. }
+            | Job::AwaitClose { .. }
+            | Job::Drain
+            | Job::Command
+            | Job::Reboot
+            | Job::AwaitReady => {}
+        }
+    }
+}

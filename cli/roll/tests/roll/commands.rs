@@ -1,0 +1,354 @@
+//! Commands of the simulation: each drives a [`Roll`] over a network that delays requests, loses answers, and delivers late.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use fastrand::Rng;
+use soramode_core::fault::PlantedFault;
+use soramode_protocol::access::Access;
+use soramode_protocol::id::{LogId, RollId};
+use soramode_protocol::mode::{ChangeMode, SettableMode};
+use soramode_protocol::plan::{PlanStep, StartPlan};
+use soramode_protocol::reply::{Answer as NodeAnswer, Reply};
+use soramode_protocol::request::GateRequest;
+use soramode_protocol::reservation::{Reserve, RollStep};
+use soramode_roll::{
+    Action, Answer, Call, CallError, CallId, Close, ClosedNodes, Finish, HostFacts, Input, Roll,
+    Settings, Start, Stop, StopKind, Task, TaskEnd, Work,
+};
+
+use crate::nodes::{Nodes, Promise};
+
+/// Time after which a command takes an answer as lost.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Something that happens at a time of its own.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A request arrives at a node.
+    Request {
+        command: usize,
+        host: usize,
+        id: CallId,
+        request: GateRequest,
+    },
+    /// Something reaches a command.
+    Reach { command: usize, input: Input },
+    /// A task ends, or is looked at again.
+    Task {
+        command: usize,
+        host: usize,
+        task: Task,
+    },
+    /// A command looks at the time.
+    Wake(usize),
+}
+
+/// Events by their times.
+#[derive(Default)]
+pub(crate) struct Events {
+    by_time: BTreeMap<(Duration, u64), Event>,
+    last: u64,
+}
+
+impl Events {
+    pub(crate) fn add(&mut self, at: Duration, event: Event) {
+        self.last += 1;
+        self.by_time.insert((at, self.last), event);
+    }
+
+    pub(crate) fn next(&self) -> Option<Duration> {
+        self.by_time.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    pub(crate) fn take(&mut self) -> Option<(Duration, Event)> {
+        self.by_time.pop_first().map(|((at, _), event)| (at, event))
+    }
+}
+
+/// State of a command's process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Process {
+    Running,
+    FrozenUntil(Duration),
+    Dead,
+}
+
+/// A command.
+pub(crate) struct Command {
+    roll: Roll,
+    pub(crate) id: RollId,
+    /// Nodes by the indices that the roll gives them.
+    hosts: Vec<usize>,
+    process: Process,
+    /// Inputs that arrived while it was frozen.
+    waiting: VecDeque<Input>,
+    lead: Option<Duration>,
+    pub(crate) finish: Option<Finish>,
+    pub(crate) settings: Settings,
+}
+
+/// Creates a roll over some of the nodes.
+pub(crate) fn settings(
+    rng: &mut Rng,
+    nodes: usize,
+    name: &str,
+    fault: soramode_roll::fault::PlantedFault,
+) -> (Settings, Promise, Option<Duration>) {
+    let mut hosts: Vec<usize> = (0..nodes).collect();
+    rng.shuffle(&mut hosts);
+    hosts.truncate(rng.usize(2..=nodes));
+    let keep_open = rng.usize(0..hosts.len());
+    let maintained = (0..hosts.len()).filter(|_| rng.u8(..4) > 0).collect();
+    let lead = (rng.u8(..4) == 0).then(|| Duration::from_secs(rng.u64(..90)));
+    let mode = PlanStep::Mode {
+        at_seconds: 0,
+        mode: SettableMode::BlockNewSession,
+    };
+    let close = match lead {
+        None => Close::Mode(Box::new(ChangeMode::to(SettableMode::BlockNewSession))),
+        Some(lead) => {
+            let at_seconds = -i64::try_from(lead.as_secs()).unwrap();
+            let unready = PlanStep::Unready { at_seconds };
+            let steps = if at_seconds < 0 {
+                vec![unready, mode]
+            } else {
+                vec![mode]
+            };
+            Close::Plan(Box::new(StartPlan::now(steps)))
+        }
+    };
+    let settings = Settings {
+        roll: name.parse().unwrap(),
+        by: "alice@laptop".to_owned(),
+        keep_open,
+        maintained,
+        close,
+        work: Work {
+            command: true,
+            reboot: rng.u8(..4) == 0,
+        },
+        pause: Duration::from_secs(rng.u64(..3)),
+        closed_nodes: if rng.bool() {
+            ClosedNodes::Skip
+        } else {
+            ClosedNodes::Refuse
+        },
+        start: Start::New,
+        salt: rng.u64(..),
+        fault,
+    };
+    (settings, Promise { hosts, keep_open }, lead)
+}
+
+impl Command {
+    /// Starts a command, which has connected to its hosts.
+    pub(crate) fn start(settings: Settings, hosts: Vec<usize>, lead: Option<Duration>) -> Self {
+        Self {
+            roll: Roll::new(settings.clone()),
+            id: settings.roll.clone(),
+            hosts,
+            process: Process::Running,
+            waiting: VecDeque::new(),
+            lead,
+            finish: None,
+            settings,
+        }
+    }
+
+    /// Returns a command that resumes this roll.
+    pub(crate) fn resume(&self, rng: &mut Rng) -> Self {
+        let mut settings = self.settings.clone();
+        settings.start = if rng.bool() {
+            Start::Resume
+        } else {
+            Start::ResumeAgain
+        };
+        settings.salt = rng.u64(..);
+        Self::start(settings, self.hosts.clone(), self.lead)
+    }
+
+    pub(crate) fn facts(&self, nodes: &mut Nodes, now: Duration) -> Vec<Result<HostFacts, String>> {
+        let facts = |node: &usize| {
+            Ok(HostFacts {
+                log_id: LogId::new(&format!("log-{node}")).unwrap(),
+                access: Access::Operate,
+                can_reserve: true,
+                status: nodes.status(now, *node),
+            })
+        };
+        self.hosts.iter().map(facts).collect()
+    }
+
+    pub(crate) fn freeze(&mut self, until: Duration) {
+        if self.process == Process::Running {
+            self.process = Process::FrozenUntil(until);
+        }
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.process = Process::Dead;
+        self.waiting.clear();
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.process == Process::Dead
+    }
+
+    pub(crate) fn interrupt(&mut self) {
+        self.waiting.push_back(Input::Interrupted);
+    }
+
+    /// Takes an input in, or keeps it until the process runs again; then does what the roll says.
+    pub(crate) fn reach(
+        &mut self,
+        now: Duration,
+        input: Input,
+        number: usize,
+        rng: &mut Rng,
+        events: &mut Events,
+    ) {
+        if let Process::FrozenUntil(until) = self.process
+            && until <= now
+        {
+            self.process = Process::Running;
+        }
+        self.waiting.push_back(input);
+        match self.process {
+            Process::Dead => self.waiting.clear(),
+            Process::FrozenUntil(until) => events.add(until, Event::Wake(number)),
+            Process::Running => {
+                while let Some(input) = self.waiting.pop_front() {
+                    for action in self.roll.step(now, input) {
+                        self.act(now, action, number, rng, events);
+                    }
+                }
+                if let Some(at) = self.roll.next_deadline() {
+                    events.add(at.max(now), Event::Wake(number));
+                }
+            }
+        }
+    }
+
+    fn act(
+        &mut self,
+        now: Duration,
+        action: Action,
+        number: usize,
+        rng: &mut Rng,
+        events: &mut Events,
+    ) {
+        match action {
+            Action::Call(host, id, call) => self.send(now, (host, id, call), number, rng, events),
+            Action::Begin(host, task) => {
+                let pause = Duration::from_secs(rng.u64(..20));
+                let task = Event::Task {
+                    command: number,
+                    host,
+                    task,
+                };
+                events.add(now + pause, task);
+            }
+            Action::Abandon(_) | Action::Show(..) => {}
+            Action::Finish(finish) => self.finish = Some(finish),
+        }
+    }
+
+    /// Sends a request. Now and then it takes long, and its answer counts as lost; most of all one that closes a node.
+    fn send(
+        &mut self,
+        now: Duration,
+        (host, id, call): (usize, CallId, Call),
+        number: usize,
+        rng: &mut Rng,
+        events: &mut Events,
+    ) {
+        let closes = matches!(&call, Call::StartPlan(_))
+            || matches!(&call, Call::ChangeMode(change) if change.roll.is_some());
+        let is_late = rng.u8(..) < if closes { 60 } else { 8 };
+        let pause = if is_late {
+            let pause = Duration::from_secs(rng.u64(1..150));
+            if closes && rng.bool() {
+                // The process ends, too: nobody takes the request back.
+                match rng.u8(..3) {
+                    0 => self.kill(),
+                    1 => self.freeze(now + Duration::from_secs(rng.u64(30..300))),
+                    _ => self.interrupt(),
+                }
+            }
+            pause
+        } else {
+            Duration::from_millis(rng.u64(1..300))
+        };
+        if pause > ANSWER_TIME_MAX {
+            let input = Input::Answered(id, Err(CallError::Lost("no answer".to_owned())));
+            let command = number;
+            events.add(now + ANSWER_TIME_MAX, Event::Reach { command, input });
+        }
+        let request = Event::Request {
+            command: number,
+            host: self.hosts[host],
+            id,
+            request: call.into(),
+        };
+        events.add(now + pause, request);
+    }
+
+    /// Returns the end of a task, or `None` if it is to be looked at again.
+    pub(crate) fn end_of_task(
+        &self,
+        now: Duration,
+        nodes: &mut Nodes,
+        host: usize,
+        task: &Task,
+        rng: &mut Rng,
+    ) -> Option<TaskEnd> {
+        let node = self.hosts[host];
+        let status = nodes.status(now, node);
+        let is_ours = status.mode.roll.as_ref() == Some(&self.id) && status.mode.mode.is_block();
+        match task {
+            Task::Drain(plan) if !is_ours => match (plan, &status.plan) {
+                (Some(_), Some(_)) => None,
+                (_, _) => Some(TaskEnd::Failed(Stop::on(
+                    host,
+                    StopKind::Superseded,
+                    "it was not drained",
+                ))),
+            },
+            Task::Command => {
+                let exit = u8::from(rng.u8(..10) == 0);
+                let mut record = Reserve::step(self.id.clone(), RollStep::CommandEnded);
+                record.command_exit = Some(exit);
+                let request = GateRequest::Reserve(Box::new(record));
+                // Of a node that another roll has reserved meanwhile, nothing is recorded.
+                let _ = nodes.request(now, node, request);
+                Some(if rng.u8(..5) == 0 {
+                    TaskEnd::Lost("the connection was lost".to_owned())
+                } else {
+                    TaskEnd::CommandEnded(exit)
+                })
+            }
+            Task::Drain(_) | Task::Reboot | Task::Ready => Some(TaskEnd::Done),
+        }
+    }
+}
+
+/// Returns a node's answer as the roll takes it.
+pub(crate) fn answer(answer: NodeAnswer) -> Result<Answer, CallError> {
+    match answer {
+        Ok(Reply::Reserved(it)) => Ok(Answer::Reserved(*it)),
+        Ok(Reply::Released(it)) => Ok(Answer::Released(it)),
+        Ok(Reply::Status(it)) => Ok(Answer::Status(it)),
+        Ok(Reply::ModeChanged(it)) => Ok(Answer::ModeChanged(it)),
+        Ok(Reply::PlanStarted(it)) => Ok(Answer::PlanStarted(it)),
+        Ok(other) => panic!("no answer of a roll's call: {other:?}"),
+        Err(error) => Err(CallError::Refused(error)),
+    }
+}
+
+/// Mistakes that a test has planted, in the gates and in the rolls.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Faults {
+    pub(crate) gate: PlantedFault,
+    pub(crate) roll: soramode_roll::fault::PlantedFault,
+}

@@ -1,0 +1,13 @@
+//! The roll beside gates, without I/O: rolls whose lists overlap, a network that delays and loses, daemons that restart, commands that
+//! freeze, die and are resumed.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod commands;
+mod nodes;
+mod simulation;

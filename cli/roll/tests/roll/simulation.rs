@@ -1,0 +1,354 @@
+//! Rolls at the same time, from many seeds: each close keeps enough of the roll's other nodes open, and each planted mistake is found.
+//!
+//! `SORAMODE_SEEDS` sets the number of seeds; `SORAMODE_SEED` plays one alone.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use fastrand::Rng;
+use soramode_core::fault::{Fault as GateFault, PlantedFault as GatePlanted};
+use soramode_core::input::HostState;
+use soramode_protocol::mode::{ChangeMode, SettableMode};
+use soramode_protocol::request::GateRequest;
+use soramode_roll::fault::{Fault, PlantedFault};
+use soramode_roll::{Input, RESERVED_SECONDS, StopKind};
+
+use crate::commands::{Command, Event, Events, Faults, answer, settings};
+use crate::nodes::{Nodes, Promise};
+
+const SEEDS_DEFAULT: u64 = 600;
+
+/// Number of seeds in which a planted mistake must show.
+const SEEDS_WITH_FAULT: u64 = 20_000;
+
+const TIME_MAX: Duration = Duration::from_mins(40);
+
+/// Events that a run has at most: one that goes round in circles is a failure.
+const EVENTS_MAX: usize = 200_000;
+
+#[derive(Default)]
+struct Counts {
+    done: u64,
+    stopped: u64,
+    resumed: u64,
+    closes: u64,
+}
+
+struct World {
+    nodes: Nodes,
+    events: Events,
+    commands: Vec<Command>,
+    rng: Rng,
+    now: Duration,
+    faults: Faults,
+    resumed: u64,
+}
+
+impl World {
+    fn new(seed: u64, faults: Faults) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let count = rng.usize(2..=5);
+        Self {
+            nodes: Nodes::new(count, faults.gate),
+            events: Events::default(),
+            commands: Vec::new(),
+            rng,
+            now: Duration::ZERO,
+            faults,
+            resumed: 0,
+        }
+    }
+
+    /// Starts a roll of its own.
+    fn start_roll(&mut self) {
+        let name = format!("R{}", self.commands.len());
+        let count = self.nodes.count();
+        let (settings, promise, lead) = settings(&mut self.rng, count, &name, self.faults.roll);
+        self.nodes
+            .promises
+            .insert(settings.roll.clone(), promise.clone());
+        let Promise { hosts, .. } = promise;
+        self.begin(Command::start(settings, hosts, lead));
+    }
+
+    /// Resumes a roll, whose earlier command may be dead, frozen, or well.
+    fn resume_roll(&mut self) {
+        if self.commands.is_empty() {
+            return;
+        }
+        let number = self.rng.usize(..self.commands.len());
+        let command = self.commands[number].resume(&mut self.rng);
+        self.resumed += 1;
+        self.begin(command);
+    }
+
+    fn begin(&mut self, mut command: Command) {
+        let input = Input::Connected(command.facts(&mut self.nodes, self.now));
+        let number = self.commands.len();
+        command.reach(self.now, input, number, &mut self.rng, &mut self.events);
+        self.commands.push(command);
+    }
+
+    /// Something happens from outside.
+    fn incident(&mut self) -> Result<(), String> {
+        let node = self.rng.usize(..self.nodes.count());
+        let some = (!self.commands.is_empty()).then(|| self.rng.usize(..self.commands.len()));
+        match (self.rng.u8(..16), some) {
+            (0..4, _) => self.start_roll(),
+            (4..7, _) => self.resume_roll(),
+            (7..10, Some(number)) => {
+                let until = self.now + Duration::from_secs(self.rng.u64(1..200));
+                self.commands[number].freeze(until);
+            }
+            (10, Some(number)) => self.commands[number].kill(),
+            (11, Some(number)) => self.commands[number].interrupt(),
+            (12..15, _) => {
+                let host = if self.rng.u8(..4) == 0 {
+                    HostState::Rebooted
+                } else {
+                    HostState::Running
+                };
+                self.nodes.restart(self.now, node, host)?;
+            }
+            (_, _) => self.drain(node)?,
+        }
+        Ok(())
+    }
+
+    /// Another user drains a node that is not reserved, or opens it.
+    fn drain(&mut self, node: usize) -> Result<(), String> {
+        let mode = self.nodes.status(self.now, node).mode;
+        let change = if mode.mode.is_block() {
+            ChangeMode {
+                if_generation: Some(mode.generation),
+                ..ChangeMode::to(SettableMode::Normal)
+            }
+        } else {
+            ChangeMode {
+                unless_reserved: true,
+                ..ChangeMode::to(SettableMode::BlockNewSession)
+            }
+        };
+        let request = GateRequest::ChangeMode(Box::new(change));
+        self.nodes.request(self.now, node, request).map(drop)
+    }
+
+    /// Lets everything happen until this time.
+    fn run(&mut self, until: Duration) -> Result<(), String> {
+        for _ in 0..EVENTS_MAX {
+            let next = self
+                .nodes
+                .next_deadline()
+                .into_iter()
+                .chain(self.events.next())
+                .min();
+            let Some(at) = next.filter(|at| *at <= until) else {
+                self.now = until;
+                return Ok(());
+            };
+            self.now = self.now.max(at);
+            self.nodes.tick(self.now)?;
+            if self.events.next().is_some_and(|at| at <= self.now)
+                && let Some((_, event)) = self.events.take()
+            {
+                self.happen(event)?;
+            }
+        }
+        Err("it goes round in circles".to_owned())
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), String> {
+        let (command, input) = match event {
+            Event::Request {
+                command,
+                host,
+                id,
+                request,
+            } => {
+                let answered = self.nodes.request(self.now, host, request)?;
+                let input = Input::Answered(id, answer(answered));
+                let pause = Duration::from_millis(self.rng.u64(1..300));
+                let reach = Event::Reach { command, input };
+                self.events.add(self.now + pause, reach);
+                return Ok(());
+            }
+            Event::Task {
+                command,
+                host,
+                task,
+            } => {
+                let end = self.commands[command].end_of_task(
+                    self.now,
+                    &mut self.nodes,
+                    host,
+                    &task,
+                    &mut self.rng,
+                );
+                let Some(end) = end else {
+                    let again = Event::Task {
+                        command,
+                        host,
+                        task,
+                    };
+                    self.events.add(self.now + Duration::from_secs(5), again);
+                    return Ok(());
+                };
+                (command, Input::Ended(host, end))
+            }
+            Event::Reach { command, input } => (command, input),
+            Event::Wake(command) => (command, Input::Tick),
+        };
+        let (rng, events) = (&mut self.rng, &mut self.events);
+        self.commands[command].reach(self.now, input, command, rng, events);
+        Ok(())
+    }
+
+    fn play(&mut self) -> Result<(), String> {
+        for _ in 0..self.rng.u64(2..5) {
+            self.start_roll();
+        }
+        let end = Duration::from_secs(self.rng.u64(60..1_200));
+        while self.now < end {
+            let pause = Duration::from_millis(self.rng.u64(..60_000));
+            self.run(self.now + pause)?;
+            self.incident()?;
+        }
+        // Everything comes to rest, and then nothing is reserved any more.
+        self.run(self.now + TIME_MAX)?;
+        for command in &self.commands {
+            if command.finish.is_none() && !command.is_dead() {
+                return Err(format!("{} has no end", command.id));
+            }
+        }
+        let reserved = Duration::from_secs(RESERVED_SECONDS);
+        self.run(self.now + reserved)?;
+        self.nodes.check_none_reserved(self.now)
+    }
+}
+
+fn play(seed: u64, faults: Faults) -> Result<World, String> {
+    let mut world = World::new(seed, faults);
+    match world.play() {
+        Ok(()) => Ok(world),
+        Err(problem) => Err(format!(
+            "seed {seed}: SORAMODE_SEED={seed} plays it alone: at {:?}: {problem}",
+            world.now
+        )),
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long to test is the tester's to say"
+)]
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap())
+}
+
+#[test]
+fn each_close_keeps_enough_nodes_open() {
+    let seeds = match number("SORAMODE_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SORAMODE_SEEDS").unwrap_or(SEEDS_DEFAULT),
+    };
+    let runs = seeds.end - seeds.start;
+    let mut counts = Counts::default();
+    for seed in seeds {
+        let world = play(seed, Faults::default()).unwrap_or_else(|problem| panic!("{problem}"));
+        for finish in world.commands.iter().filter_map(|it| it.finish.as_ref()) {
+            match &finish.stop {
+                None => counts.done += 1,
+                Some(stop) => {
+                    assert_ne!(stop.kind, StopKind::Usage, "seed {seed}: {stop:?}");
+                    counts.stopped += 1;
+                }
+            }
+        }
+        counts.resumed += world.resumed;
+        counts.closes += world.nodes.closes;
+    }
+    let Counts {
+        done,
+        stopped,
+        resumed,
+        closes,
+    } = counts;
+    writeln!(
+        std::io::stderr(),
+        "rolls: {runs} runs, {done} done, {stopped} stopped, {resumed} resumed, {closes} closes"
+    )
+    .unwrap();
+    let happens = done > runs / 4 && stopped > 0 && resumed > 0 && closes > runs;
+    assert!(happens || runs < 100, "some outcome hardly happens");
+}
+
+fn is_found(name: &str, faults: Faults) {
+    let found = (0..SEEDS_WITH_FAULT).find_map(|seed| {
+        let problem = play(seed, faults).err()?;
+        problem.contains(": I").then_some(problem)
+    });
+    match found {
+        Some(problem) => writeln!(std::io::stderr(), "{name}: {problem}").unwrap(),
+        None => panic!("{name} is not found"),
+    }
+}
+
+#[test]
+fn a_roll_that_renews_the_node_last_is_found() {
+    let roll = PlantedFault::of(Fault::RenewLast);
+    is_found(
+        "the present node last",
+        Faults {
+            roll,
+            ..Faults::default()
+        },
+    );
+}
+
+#[test]
+fn a_roll_that_renews_in_the_same_round_is_found() {
+    let roll = PlantedFault::of(Fault::SameRound);
+    is_found(
+        "the same round",
+        Faults {
+            roll,
+            ..Faults::default()
+        },
+    );
+}
+
+#[test]
+fn a_roll_that_releases_all_nodes_at_once_is_found() {
+    let roll = PlantedFault::of(Fault::ReleaseAtOnce);
+    is_found(
+        "all released at once",
+        Faults {
+            roll,
+            ..Faults::default()
+        },
+    );
+}
+
+#[test]
+fn a_node_that_accepts_any_round_is_found() {
+    let gate = GatePlanted::of(GateFault::AnyRoundCloses);
+    is_found(
+        "any round",
+        Faults {
+            gate,
+            ..Faults::default()
+        },
+    );
+}
+
+#[test]
+fn a_node_that_needs_no_renewal_after_a_start_is_found() {
+    let gate = GatePlanted::of(GateFault::ReservationOutlivesRestart);
+    is_found(
+        "no renewal after a start",
+        Faults {
+            gate,
+            ..Faults::default()
+        },
+    );
+}
