@@ -136,6 +136,10 @@ impl Roll {
     }
 
     fn on_close_answered(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
+        // The plan may be done before the answer that confirms it.
+        let Phase::Working(_, Job::Close { .. } | Job::AwaitClose { .. }) = self.phase else {
+            return;
+        };
         match answer {
             Ok(Answer::PlanStarted(started)) => self.on_plan_started(host, *started),
             Ok(_) => self.on_closed(host, false, None),

@@ -75,6 +75,7 @@ enum Process {
 }
 
 /// A command.
+#[derive(Debug)]
 pub(crate) struct Command {
     roll: Roll,
     pub(crate) id: RollId,

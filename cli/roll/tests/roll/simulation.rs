@@ -217,7 +217,7 @@ impl World {
         self.run(self.now + TIME_MAX)?;
         for command in &self.commands {
             if command.finish.is_none() && !command.is_dead() {
-                return Err(format!("{} has no end", command.id));
+                return Err(format!("{} has no end: {command:?}", command.id));
             }
         }
         let reserved = Duration::from_secs(RESERVED_SECONDS);
