@@ -1,12 +1,14 @@
 //! Errors: a closed list of types with codes that are never reused, and the one module with their
 //! texts.
 
+mod maintenance;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
-use crate::id::{ChannelId, ConnectionId, NodeName, PlanId, RollId};
+use crate::id::{ChannelId, ConnectionId, NodeName};
 use crate::mode::{Mode, ModeState};
 use crate::node::Membership;
 use crate::plan::{Plan, PlanRefusal};
@@ -416,106 +418,6 @@ impl Error {
             ErrorType::NotFound,
             format!("node {:?} has no orphaned channels", node_name.as_str()),
         )
-    }
-
-    /// Another plan runs.
-    pub fn plan_exists(plan: Plan) -> Self {
-        let message = format!(
-            "plan {} is already there (closes the node at {}, started by {})",
-            plan.id, plan.at, plan.owner
-        );
-        let mut error = Self::plan_refused(PlanRefusal::Exists, message)
-            .with_hint("Replace it with --replace, or cancel it: soramode plan cancel");
-        error.data.plan = Some(Box::new(plan));
-        error
-    }
-
-    /// A plan that ends sessions, in shadow mode.
-    pub fn plan_in_shadow() -> Self {
-        Self::plan_refused(
-            PlanRefusal::Shadow,
-            "the daemon is in shadow mode, which closes nothing: a plan would end sessions while new ones start",
-        )
-        .with_hint("Restart soramoded without --shadow, or leave out --end-after")
-    }
-
-    /// Too few other nodes are open.
-    pub fn plan_keeps_too_few_open(open: u64, keep_open: u64) -> Self {
-        Self::plan_refused(
-            PlanRefusal::KeepOpen,
-            format!("{open} other nodes are open, and keep_open asks for {keep_open}"),
-        )
-        .with_hint("Open another node first, or ask for fewer")
-    }
-
-    fn plan_refused(why: PlanRefusal, message: impl Into<String>) -> Self {
-        let mut error = Self::new(ErrorType::PlanRefused, message);
-        error.data.why = Some(why);
-        error
-    }
-
-    /// The plan does not exist, or is no longer remembered.
-    pub fn no_plan(plan_id: &PlanId) -> Self {
-        Self::new(ErrorType::NotFound, format!("no plan {plan_id}"))
-            .with_hint("soramode plan shows the plan of this node")
-    }
-
-    /// There is no means of announcing.
-    pub fn cannot_announce() -> Self {
-        Self::new(
-            ErrorType::CannotAnnounce,
-            "cannot announce: --sora-api is not set, no client has subscribed with announcements: true, and no webhook receives \
-             maintenance.announced",
-        )
-        .with_hint("Set --sora-api, or have the signalling server subscribe with announcements: true")
-    }
-
-    /// The node is reserved for another roll, or for any.
-    pub fn reserved(reservation: Reservation) -> Self {
-        let seconds = reservation.expires_in_seconds.unwrap_or(0);
-        let message = format!(
-            "the node is reserved for roll {} of {} (since {}, for another {seconds} s at least)",
-            reservation.roll, reservation.by, reservation.since
-        );
-        let error = Self::new(ErrorType::Reserved, message)
-            .with_hint("Wait until that roll is over. In an emergency: --replace, or soramode set");
-        error.with_reservation(Some(reservation))
-    }
-
-    /// The roll has no reservation with which it may close the node.
-    pub fn reservation_missing(
-        roll: &RollId,
-        problem: impl fmt::Display,
-        reservation: Option<Reservation>,
-    ) -> Self {
-        let message = format!("roll {roll} may not close the node: {problem}");
-        Self::new(ErrorType::Reserved, message)
-            .with_hint(
-                "Nothing was changed. Reserve the node, and then all other nodes, in a new round",
-            )
-            .with_reservation(reservation)
-    }
-
-    /// Another run of the same roll has reserved the node in a later round.
-    pub fn round_is_over(round: u64, reservation: Reservation) -> Self {
-        let message = format!(
-            "roll {} is in round {}, and round {round} is over: another command has resumed it",
-            reservation.roll, reservation.round
-        );
-        Self::new(ErrorType::Reserved, message).with_reservation(Some(reservation))
-    }
-
-    /// No reservation of this roll is on record.
-    pub fn no_reservation(roll: &RollId) -> Self {
-        Self::new(
-            ErrorType::NotFound,
-            format!("roll {roll} has not reserved this node, or another roll has since"),
-        )
-    }
-
-    fn with_reservation(mut self, reservation: Option<Reservation>) -> Self {
-        self.data.reservation = reservation.map(Box::new);
-        self
     }
 
     /// The limit of clients is reached.

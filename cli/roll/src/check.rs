@@ -147,7 +147,7 @@ fn place(settings: &Settings, facts: &HostFacts) -> Place {
     }
 }
 
-/// Refuses to go on with a host whose command may still run, or has failed.
+/// Refuses to go on with a host if its command may still run, or has failed.
 fn check_resumed(
     settings: &Settings,
     host: HostIndex,

@@ -1,6 +1,6 @@
 //! Rolling maintenance: closes, maintains and opens several nodes one after the other, with enough of the others open.
 //!
-//! Sans I/O, as the gate is: [`Roll::step`] takes an [`Input`] and returns [`Action`]s, for the caller to carry out. The command drives
+//! Sans I/O, as the gate is: [`RollRun::step`] takes an [`Input`] and returns [`Action`]s, for the caller to carry out. The command drives
 //! it over ssh, the tests drive it against gates. What must stay so:
 //!
 //! 1. At most one node is closed by the roll at a time.
@@ -29,7 +29,7 @@ use soramode_protocol::request::GateRequest;
 use soramode_protocol::reservation::{Release, Released, Reserve, Reserved, RollStep};
 
 pub use self::check::{Resumed, Schedule, check, preview};
-pub use self::roll::Roll;
+pub use self::roll::RollRun;
 
 /// Time for which a node is reserved, in seconds.
 pub const RESERVED_SECONDS: u64 = 60;
@@ -43,10 +43,10 @@ pub const OPEN_TIME_MAX: Duration = Duration::from_mins(1);
 /// Time between two looks at the other nodes while too few are open.
 pub const OPEN_PAUSE: Duration = Duration::from_secs(1);
 
-/// Time for which a host is looked for whose connection was lost.
+/// Time for which a host is looked for after its connection was lost.
 pub const SEEK_TIME_MAX: Duration = Duration::from_mins(10);
 
-/// Time between two attempts to reach a host whose connection was lost.
+/// Time between two attempts to reach a host after its connection was lost.
 pub const SEEK_PAUSE: Duration = Duration::from_secs(2);
 
 /// Time that the releases of a roll that ends may take. What is not released expires by itself.
@@ -145,7 +145,7 @@ pub enum Input {
     Answered(CallId, Result<Answer, CallError>),
     /// A task has ended ([`Action::Begin`]).
     Ended(HostIndex, TaskEnd),
-    /// Time has passed ([`Roll::next_deadline`]).
+    /// Time has passed ([`RollRun::next_deadline`]).
     Tick,
     /// The operator interrupts. The second time nothing more is waited for.
     Interrupted,

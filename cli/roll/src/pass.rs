@@ -10,7 +10,7 @@ use soramode_protocol::reservation::RollStep;
 
 use crate::check::{is_open, is_reserved_by};
 use crate::fault::Fault;
-use crate::roll::{Job, Phase, Purpose, Roll};
+use crate::roll::{Job, Phase, Purpose, RollRun};
 use crate::{Answer, Call, CallError, HostIndex, OPEN_PAUSE, RENEW_PAUSE};
 
 /// A pass that is under way.
@@ -20,7 +20,7 @@ pub(crate) struct Pass {
     /// Host that is to be closed, or that a plan is about to close.
     first: Option<HostIndex>,
     stage: PassStage,
-    /// Hosts whose answer is awaited.
+    /// Hosts that have not answered.
     pending: BTreeSet<HostIndex>,
     /// Hosts that were renewed in this pass.
     renewed: BTreeSet<HostIndex>,
@@ -42,7 +42,7 @@ enum PassStage {
 
 /// Result of a pass for the host that is to be closed.
 #[derive(Debug)]
-pub(crate) struct Looked {
+pub(crate) struct PassResult {
     pub(crate) host: HostIndex,
     /// Round of the pass.
     pub(crate) round: u64,
@@ -52,7 +52,7 @@ pub(crate) struct Looked {
     pub(crate) open: usize,
 }
 
-impl Roll {
+impl RollRun {
     /// Begins a pass in the next round.
     pub(crate) fn begin_pass(&mut self) {
         self.next_pass = None;
@@ -88,7 +88,7 @@ impl Roll {
         self.advance_pass();
     }
 
-    /// Renews the hosts whose answer is awaited.
+    /// Renews the hosts that have not answered.
     fn renew(&mut self, pass: &Pass) {
         for &host in &pass.pending {
             let reserve = self.reserve(pass.round, None);
@@ -162,13 +162,13 @@ impl Roll {
             }
             (PassStage::First | PassStage::Ask, Some(host)) if self.is_about_to_close(host) => {
                 self.next_pass = Some(self.now + OPEN_PAUSE);
-                let looked = Looked {
+                let result = PassResult {
                     host,
                     round: pass.round,
                     status: pass.status,
                     open: pass.open.len(),
                 };
-                self.on_looked(looked);
+                self.on_pass_over(result);
             }
             // Another host is prepared by now, which needs a pass of its own at once.
             (_, _) => {

@@ -20,7 +20,7 @@ const ROUNDS_SKIPPED_MAX: u64 = 1 << 20;
 
 /// A rolling maintenance.
 #[derive(Debug)]
-pub struct Roll {
+pub struct RollRun {
     pub(crate) settings: Settings,
     /// Hosts in the order in which they are reserved, which is the same for every roll.
     order: Vec<HostIndex>,
@@ -119,7 +119,7 @@ pub(crate) enum Purpose {
     Release,
 }
 
-impl Roll {
+impl RollRun {
     /// Creates a roll.
     pub const fn new(settings: Settings) -> Self {
         Self {

@@ -12,14 +12,14 @@ use crate::check::{
     Resumed, closed_by_another, command_failed, is_closed, is_closed_by, is_open, own_plan,
     too_few_open,
 };
-use crate::pass::Looked;
-use crate::roll::{Job, Phase, Purpose, Roll};
+use crate::pass::PassResult;
+use crate::roll::{Job, Phase, Purpose, RollRun};
 use crate::{
     Answer, Call, CallError, Close, ClosedNodes, HostIndex, OPEN_TIME_MAX, RENEW_PAUSE, SEEK_PAUSE,
     SEEK_TIME_MAX, Stage, Start, Stop, StopKind, Task, TaskEnd,
 };
 
-impl Roll {
+impl RollRun {
     /// Begins to look whether enough others are open to close this host.
     pub(crate) fn prepare(&mut self, host: HostIndex) {
         self.show(host, Stage::Preparing);
@@ -42,15 +42,15 @@ impl Roll {
     }
 
     /// Decides what a pass means for the host that is to be closed.
-    pub(crate) fn on_looked(&mut self, looked: Looked) {
-        let host = looked.host;
+    pub(crate) fn on_pass_over(&mut self, result: PassResult) {
+        let host = result.host;
         let (until, is_planned) = match &self.phase {
             Phase::Working(_, Job::Prepare { until }) => (*until, false),
             Phase::Working(_, Job::AwaitClose { until, .. }) => (*until, true),
             _ => return,
         };
-        let open = looked.open;
-        let status = looked.status.as_deref();
+        let open = result.open;
+        let status = result.status.as_deref();
         let roll = &self.settings.roll;
         if status.is_some_and(|status| is_closed_by(status, roll)) {
             let plan = status.and_then(|status| own_plan(status, roll)).cloned();
@@ -69,7 +69,7 @@ impl Roll {
         if may_close && open >= self.settings.keep_open {
             let least = self.least_open.map_or(open, |least| least.min(open));
             self.least_open = Some(least);
-            self.close(host, looked.round);
+            self.close(host, result.round);
         } else if self.now >= until {
             self.stop(match (status, may_close) {
                 (Some(_), true) => too_few_open(host, open, self.settings.keep_open),
@@ -144,7 +144,7 @@ impl Roll {
             Ok(Answer::PlanStarted(started)) => self.on_plan_started(host, *started),
             Ok(_) => self.on_closed(host, false, None),
             Err(CallError::Refused(error)) => match error.data.error_type {
-                // Looked at anew, in the next round.
+                // PassResult at anew, in the next round.
                 ErrorType::Reserved | ErrorType::Superseded => self.prepare_again(host),
                 _ => self.stop(Stop::on(host, StopKind::Refused, error.message)),
             },
@@ -356,7 +356,7 @@ impl Roll {
         self.phase = Phase::Working(host, Job::Open { until, retry_at });
     }
 
-    /// Decides whether an opening arrived whose answer was lost.
+    /// Decides whether an opening arrived, after its answer was lost.
     fn on_mode_seen(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
         let Phase::Working(_, Job::Open { until, .. }) = self.phase else {
             return;

@@ -46,3 +46,6 @@ struct StoredReservationJson {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     expires: Option<Duration>,
 }
+
+#[cfg(test)]
+pub(super) mod tests;

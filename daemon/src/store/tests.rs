@@ -16,7 +16,6 @@ use soramode_protocol::id::{EventId, LogId, NodeName};
 use soramode_protocol::mode::{ChangeMode, Mode, ModeState, SettableMode};
 use soramode_protocol::node::{Storage, StorageState};
 use soramode_protocol::request::GateRequest;
-use soramode_protocol::reservation::{RESERVE_SECONDS_MIN, Release, Reserve, RollStep};
 use soramode_protocol::subscribe::Gap;
 use soramode_protocol::time::Time;
 use soramode_testkit::record_store::RecordStore;
@@ -130,7 +129,7 @@ fn input(rng: &mut Rng) -> Input {
             session_id,
         }),
         20..27 => plans::tests::input(rng, reply_to),
-        27.. => ask(reservation_request(rng)),
+        27.. => ask(reservation::tests::request(rng)),
         _ => Input::DeliveryAttempted {
             id: 1 + rng.u64(..40),
             result: AttemptResult {
@@ -140,24 +139,6 @@ fn input(rng: &mut Rng) -> Input {
                 problem: None,
             },
         },
-    }
-}
-
-/// Creates a random request about a reservation.
-fn reservation_request(rng: &mut Rng) -> GateRequest {
-    let roll = ["R1", "R'2"][usize::try_from(rng.u64(..2)).unwrap()];
-    let roll = roll.parse().unwrap();
-    let step = RollStep::ALL[usize::try_from(rng.u64(..5)).unwrap()];
-    match rng.u64(..4) {
-        0 => GateRequest::Release(Release { roll, round: None }),
-        1 => GateRequest::Reserve(Box::new(Reserve::step(roll, step))),
-        _ => GateRequest::Reserve(Box::new(Reserve {
-            by: Some("alice@laptop".to_owned()),
-            seconds: Some(RESERVE_SECONDS_MIN),
-            round: Some(rng.u64(..9)),
-            command_exit: (step == RollStep::CommandEnded).then_some(1),
-            ..Reserve::step(roll, step)
-        })),
     }
 }
 

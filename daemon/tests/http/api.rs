@@ -275,29 +275,6 @@ fn the_whole_error_table() {
 }
 
 #[test]
-fn a_change_of_the_mode_takes_a_reason() {
-    let node = Node::start();
-    let longest = "a".repeat(1_024);
-    let change = |reason: Value| {
-        let body = json!({"mode": "block_new_session", "reason": reason});
-        node.ask(CHANGE_MODE, &body.to_string())
-    };
-    assert_eq!(
-        change(json!(longest)).text(),
-        r#"{"mode":"block_new_session"}"#
-    );
-    assert_eq!(
-        node.ask("Soramode_20261201.GetStatus", "").json()["reason"],
-        json!(longest)
-    );
-    for wrong in [json!(format!("{longest}a")), json!(1), json!(null)] {
-        let said = change(wrong.clone());
-        assert_eq!(said.status, 400, "{wrong}");
-        assert_eq!(said.json()["error_type"], "InvalidParams", "{wrong}");
-    }
-}
-
-#[test]
 fn an_invalid_mode_is_answered_with_the_problem() {
     let node = Node::start();
     let mismatch = |body: &str| {

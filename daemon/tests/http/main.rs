@@ -21,6 +21,7 @@ mod mirror;
 mod observe;
 mod passing;
 mod proxies;
+mod reason;
 mod standin;
 mod terminate;
 mod tools;

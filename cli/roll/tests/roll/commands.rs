@@ -1,4 +1,4 @@
-//! Commands of the simulation: each drives a [`Roll`] over a network that delays requests, loses answers, and delivers late.
+//! Commands of the simulation: each drives a [`RollRun`] over a network that delays requests, loses answers, and delivers late.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use soramode_protocol::reply::{Answer as NodeAnswer, Reply};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::reservation::{Reserve, RollStep};
 use soramode_roll::{
-    Action, Answer, Call, CallError, CallId, Close, ClosedNodes, Finish, HostFacts, Input, Roll,
+    Action, Answer, Call, CallError, CallId, Close, ClosedNodes, Finish, HostFacts, Input, RollRun,
     Settings, Start, Stop, StopKind, Task, TaskEnd, Work,
 };
 
@@ -77,7 +77,7 @@ enum Process {
 /// A command.
 #[derive(Debug)]
 pub(crate) struct Command {
-    roll: Roll,
+    roll: RollRun,
     pub(crate) id: RollId,
     /// Nodes by the indices that the roll gives them.
     hosts: Vec<usize>,
@@ -146,7 +146,7 @@ impl Command {
     /// Starts a command, which has connected to its hosts.
     pub(crate) fn start(settings: Settings, hosts: Vec<usize>, lead: Option<Duration>) -> Self {
         Self {
-            roll: Roll::new(settings.clone()),
+            roll: RollRun::new(settings.clone()),
             id: settings.roll.clone(),
             hosts,
             process: Process::Running,
@@ -321,7 +321,7 @@ impl Command {
                 let mut record = Reserve::step(self.id.clone(), RollStep::CommandEnded);
                 record.command_exit = Some(exit);
                 let request = GateRequest::Reserve(Box::new(record));
-                // Of a node that another roll has reserved meanwhile, nothing is recorded.
+                // A node that another roll has reserved meanwhile refuses it.
                 let _ = nodes.request(now, node, request);
                 Some(if rng.u8(..5) == 0 {
                     TaskEnd::Lost("the connection was lost".to_owned())

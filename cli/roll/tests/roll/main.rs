@@ -1,5 +1,5 @@
-//! The roll beside gates, without I/O: rolls whose lists overlap, a network that delays and loses, daemons that restart, commands that
-//! freeze, die and are resumed.
+//! Rolls beside gates, without I/O: with lists that overlap, a network that delays and loses, daemons that restart, commands that freeze,
+//! die and are resumed.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,3 +11,4 @@
 mod commands;
 mod nodes;
 mod simulation;
+mod steps;

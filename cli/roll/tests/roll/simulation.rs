@@ -71,7 +71,7 @@ impl World {
         self.begin(Command::start(settings, hosts, lead));
     }
 
-    /// Resumes a roll, whose earlier command may be dead, frozen, or well.
+    /// Resumes a roll. Its earlier command may be dead, frozen, or well.
     fn resume_roll(&mut self) {
         if self.commands.is_empty() {
             return;

@@ -20,6 +20,6 @@ mod scenarios;
 mod seeds;
 mod show;
 mod show_etcd;
+mod show_mode;
 mod show_plan;
-mod show_reservation;
 mod simulation;

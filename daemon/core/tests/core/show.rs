@@ -13,7 +13,6 @@ use soramode_protocol::delivery::Delivery;
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{DeliveryEnded, Event, EventKind};
 use soramode_protocol::id::{ChannelId, ConnectionId, SessionId};
-use soramode_protocol::mode::{ModeChange, ModeState};
 use soramode_protocol::node::Status;
 use soramode_protocol::reply::Reply;
 use soramode_protocol::session::{Connection, Page, Session};
@@ -267,58 +266,6 @@ impl Show {
             }
         };
         format!("{name}{more}")
-    }
-
-    fn mode_change(&self, change: &ModeChange) -> String {
-        let ModeChange {
-            mode,
-            previous_mode,
-            generation,
-            actor,
-            on_behalf_of,
-            reason,
-            expires_at,
-            plan_id,
-            roll,
-        } = change;
-        let (for_whom, why, until) = (
-            tail(" for ", on_behalf_of.as_ref()),
-            quoted(reason.as_ref()),
-            self.until(*expires_at),
-        );
-        format!(
-            "{previous_mode} -> {mode}, generation {generation}, by {actor}{for_whom}{why}{until}{}{}",
-            if plan_id.is_some() {
-                ", as planned"
-            } else {
-                ""
-            },
-            tail(", by roll ", roll.as_ref())
-        )
-    }
-
-    pub(crate) fn until(&self, time: Option<Time>) -> String {
-        time.map_or_else(String::new, |time| format!(", until {}", self.time(time)))
-    }
-
-    pub(crate) fn mode(&self, state: &ModeState) -> String {
-        let ModeState {
-            mode,
-            generation,
-            since,
-            actor,
-            reason,
-            expires_at,
-            own_mode: _,
-            plan_id: _,
-            roll,
-        } = state;
-        let (why, until) = (quoted(reason.as_ref()), self.until(*expires_at));
-        format!(
-            "{mode}, generation {generation}, since {}, by {actor}{why}{until}{}",
-            self.time(*since),
-            tail(", by roll ", roll.as_ref())
-        )
     }
 
     fn stored_delivery(&self, it: &StoredDelivery) -> String {
@@ -780,7 +727,7 @@ pub(crate) fn tail(before: &str, text: Option<&impl std::fmt::Display>) -> Strin
     text.map_or_else(String::new, |text| format!("{before}{text}"))
 }
 
-fn quoted(text: Option<&String>) -> String {
+pub(crate) fn quoted(text: Option<&String>) -> String {
     text.map_or_else(String::new, |text| format!(", {text:?}"))
 }
 

@@ -1,12 +1,66 @@
-//! Reservations as lines of text.
+//! The mode and the reservation of a node as lines of text.
 
 use soramode_core::reservation::StoredReservation;
+use soramode_protocol::mode::{ModeChange, ModeState};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::reservation::{Reservation, Reserved};
+use soramode_protocol::time::Time;
 
-use crate::show::{Show, tail};
+use crate::show::{Show, quoted, tail};
 
 impl Show {
+    pub(crate) fn mode_change(&self, change: &ModeChange) -> String {
+        let ModeChange {
+            mode,
+            previous_mode,
+            generation,
+            actor,
+            on_behalf_of,
+            reason,
+            expires_at,
+            plan_id,
+            roll,
+        } = change;
+        let (for_whom, why, until) = (
+            tail(" for ", on_behalf_of.as_ref()),
+            quoted(reason.as_ref()),
+            self.until(*expires_at),
+        );
+        format!(
+            "{previous_mode} -> {mode}, generation {generation}, by {actor}{for_whom}{why}{until}{}{}",
+            if plan_id.is_some() {
+                ", as planned"
+            } else {
+                ""
+            },
+            tail(", by roll ", roll.as_ref())
+        )
+    }
+
+    pub(crate) fn until(&self, time: Option<Time>) -> String {
+        time.map_or_else(String::new, |time| format!(", until {}", self.time(time)))
+    }
+
+    pub(crate) fn mode(&self, state: &ModeState) -> String {
+        let ModeState {
+            mode,
+            generation,
+            since,
+            actor,
+            reason,
+            expires_at,
+            own_mode: _,
+            plan_id: _,
+            roll,
+        } = state;
+        let (why, until) = (quoted(reason.as_ref()), self.until(*expires_at));
+        format!(
+            "{mode}, generation {generation}, since {}, by {actor}{why}{until}{}",
+            self.time(*since),
+            tail(", by roll ", roll.as_ref())
+        )
+    }
+
     pub(crate) fn stored_reservation(it: &StoredReservation) -> String {
         let time = it.time.as_secs();
         let state = match it.expires {

@@ -1,0 +1,436 @@
+//! One roll by itself, over a network without delays: the order of its steps, where it stops, and how it is resumed.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use soramode_core::fault::PlantedFault;
+use soramode_protocol::access::Access;
+use soramode_protocol::id::LogId;
+use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
+use soramode_protocol::plan::{PlanStep, StartPlan};
+use soramode_protocol::request::GateRequest;
+use soramode_protocol::reservation::{Reserve, RollStep};
+use soramode_roll::{
+    Action, Call, Close, ClosedNodes, Finish, HostFacts, Input, RollRun, Settings, Start, Stop,
+    StopKind, Task, TaskEnd, Work, check, preview,
+};
+
+use crate::commands::answer;
+use crate::nodes::{Nodes, Promise};
+
+fn settings(nodes: usize, keep_open: usize) -> Settings {
+    Settings {
+        roll: "R1".parse().unwrap(),
+        by: "alice@laptop".to_owned(),
+        keep_open,
+        maintained: (0..nodes).collect(),
+        close: Close::Mode(Box::new(ChangeMode::to(SettableMode::BlockNewSession))),
+        work: Work {
+            command: true,
+            reboot: false,
+        },
+        pause: Duration::from_secs(3),
+        closed_nodes: ClosedNodes::Refuse,
+        start: Start::New,
+        salt: 7,
+        fault: soramode_roll::fault::PlantedFault::NONE,
+    }
+}
+
+/// Answer of a test to a task.
+enum Reaction {
+    Ends(TaskEnd),
+    /// It is looked at again when time has passed.
+    GoesOn,
+    /// The operator interrupts the roll.
+    Interrupts,
+}
+
+/// Nodes, a clock, and the calls of the roll in their order.
+struct Scene {
+    nodes: Nodes,
+    now: Duration,
+    calls: Vec<String>,
+}
+
+impl Scene {
+    fn new(nodes: usize) -> Self {
+        Self {
+            nodes: Nodes::new(nodes, PlantedFault::NONE),
+            now: Duration::ZERO,
+            calls: Vec::new(),
+        }
+    }
+
+    fn facts(&mut self) -> Vec<Result<HostFacts, String>> {
+        let count = self.nodes.count();
+        let facts = |node: usize| {
+            Ok(HostFacts {
+                // The order of the reservations is not that of the list.
+                log_id: LogId::new(&format!("log-{}", 9 - node)).unwrap(),
+                access: Access::Operate,
+                can_reserve: true,
+                status: self.nodes.status(self.now, node),
+            })
+        };
+        (0..count).map(facts).collect()
+    }
+
+    fn set(&mut self, node: usize, mode: SettableMode) {
+        let request = GateRequest::ChangeMode(Box::new(ChangeMode::to(mode)));
+        self.nodes
+            .request(self.now, node, request)
+            .unwrap()
+            .unwrap();
+    }
+
+    fn mode(&mut self, node: usize) -> Mode {
+        self.nodes.status(self.now, node).mode.mode
+    }
+
+    fn step_of(&mut self, node: usize) -> Option<RollStep> {
+        let reservation = self.nodes.status(self.now, node).reservation;
+        reservation.and_then(|it| it.step)
+    }
+
+    /// Plays a roll until it is over.
+    fn play(
+        &mut self,
+        settings: Settings,
+        mut react: impl FnMut(&mut Self, usize, &Task) -> Reaction,
+    ) -> Finish {
+        let keep_open = settings.keep_open;
+        let hosts = (0..self.nodes.count()).collect();
+        let promise = Promise { hosts, keep_open };
+        self.nodes.promises.insert(settings.roll.clone(), promise);
+        let mut roll = RollRun::new(settings);
+        let mut inputs = VecDeque::from([Input::Connected(self.facts())]);
+        let mut tasks: Vec<(usize, Task)> = Vec::new();
+        for _ in 0..10_000 {
+            let input = inputs.pop_front().unwrap_or_else(|| {
+                let next = roll.next_deadline().into_iter();
+                let next = next.chain(self.nodes.next_deadline()).min();
+                self.now = self.now.max(next.unwrap());
+                self.nodes.tick(self.now).unwrap();
+                Input::Tick
+            });
+            let mut begun = std::mem::take(&mut tasks);
+            for action in roll.step(self.now, input) {
+                match action {
+                    Action::Call(host, id, call) => {
+                        self.calls.push(format!("{host} {}", describe(&call)));
+                        let answered = self.nodes.request(self.now, host, call.into()).unwrap();
+                        inputs.push_back(Input::Answered(id, answer(answered)));
+                    }
+                    Action::Begin(host, task) => begun.push((host, task)),
+                    Action::Abandon(_) | Action::Show(..) => {}
+                    Action::Finish(finish) => return finish,
+                }
+            }
+            for (host, task) in begun {
+                match react(self, host, &task) {
+                    Reaction::Ends(end) => inputs.push_back(Input::Ended(host, end)),
+                    Reaction::GoesOn => tasks.push((host, task)),
+                    Reaction::Interrupts => inputs.push_back(Input::Interrupted),
+                }
+            }
+        }
+        panic!("it has no end: {roll:?}")
+    }
+}
+
+fn describe(call: &Call) -> String {
+    match call {
+        Call::Reserve(it) => {
+            let step = it.step.map_or_else(String::new, |step| format!(" {step}"));
+            format!("reserve {}{step}", it.round.unwrap())
+        }
+        Call::Release(_) => "release".to_owned(),
+        Call::GetStatus => "status".to_owned(),
+        Call::ChangeMode(change) => match change.round {
+            Some(round) => format!("close {round}"),
+            None => "open".to_owned(),
+        },
+        Call::StartPlan(start) => format!("plan {}", start.round.unwrap()),
+    }
+}
+
+/// Ends each task at once.
+fn at_once(_: &mut Scene, _: usize, task: &Task) -> Reaction {
+    Reaction::Ends(match task {
+        Task::Command => TaskEnd::CommandEnded(0),
+        Task::Drain(_) | Task::Reboot | Task::Ready => TaskEnd::Done,
+    })
+}
+
+fn stopped(finish: &Finish) -> (StopKind, Option<usize>) {
+    let stop = finish.stop.as_ref().unwrap();
+    (stop.kind, stop.host)
+}
+
+#[test]
+fn the_steps_of_one_host() {
+    let mut scene = Scene::new(3);
+    let settings = Settings {
+        maintained: [1].into(),
+        ..settings(3, 2)
+    };
+    let finish = scene.play(settings, at_once);
+    assert!(finish.stop.is_none());
+    assert_eq!(finish.least_open, Some(2));
+    let expected = [
+        "2 reserve 1",
+        "1 reserve 1",
+        "0 reserve 1",
+        // Itself first, then the others; then all are asked.
+        "1 reserve 2 draining",
+        "0 reserve 2",
+        "2 reserve 2",
+        "0 status",
+        "1 status",
+        "2 status",
+        "1 close 2",
+        "1 reserve 3 command",
+        "1 reserve 4 ready",
+        "1 open",
+        "1 reserve 5 done",
+        "0 release",
+        "1 release",
+        "2 release",
+    ];
+    assert_eq!(scene.calls, expected);
+    assert_eq!(scene.mode(1), Mode::Normal);
+}
+
+#[test]
+fn hosts_are_maintained_one_after_the_other_and_all_are_renewed_meanwhile() {
+    let mut scene = Scene::new(3);
+    let mut drains = 0;
+    let finish = scene.play(settings(3, 1), |scene, host, task| {
+        let closed = (0..3).filter(|node| scene.mode(*node) != Mode::Normal);
+        let closed: Vec<usize> = closed.collect();
+        assert_eq!(closed, [host], "{task:?}");
+        drains += u32::from(matches!(task, Task::Drain(_)));
+        at_once(scene, host, task)
+    });
+    assert!(finish.stop.is_none());
+    assert_eq!(drains, 3);
+    for node in 0..3 {
+        assert_eq!(scene.step_of(node), Some(RollStep::Done));
+    }
+}
+
+#[test]
+fn a_plan_is_confirmed_in_each_round_until_it_has_closed_the_node() {
+    let mut scene = Scene::new(2);
+    let steps = vec![
+        PlanStep::Unready { at_seconds: -45 },
+        PlanStep::Mode {
+            at_seconds: 0,
+            mode: SettableMode::BlockNewSession,
+        },
+    ];
+    let settings = Settings {
+        maintained: [0].into(),
+        close: Close::Plan(Box::new(StartPlan::now(steps))),
+        ..settings(2, 1)
+    };
+    let finish = scene.play(settings, |scene, host, task| match task {
+        Task::Drain(Some(_)) if scene.mode(host) == Mode::Normal => Reaction::GoesOn,
+        Task::Drain(None) => panic!("it has a plan"),
+        _ => at_once(scene, host, task),
+    });
+    assert!(finish.stop.is_none());
+    let plans = scene.calls.iter().filter(|call| call.contains("plan"));
+    let plans: Vec<&String> = plans.collect();
+    assert_eq!(plans, ["0 plan 2", "0 plan 3", "0 plan 4"]);
+    let confirmed = [
+        "0 reserve 3",
+        "1 reserve 3",
+        "0 status",
+        "1 status",
+        "0 plan 3",
+    ];
+    let is_confirmed = |calls: &[String]| calls == confirmed;
+    assert!(
+        scene.calls.windows(5).any(is_confirmed),
+        "{:?}",
+        scene.calls
+    );
+}
+
+#[test]
+fn a_command_that_fails_stops_the_roll_and_leaves_the_node_closed() {
+    let mut scene = Scene::new(2);
+    let finish = scene.play(settings(2, 1), |scene, host, task| match task {
+        Task::Command => Reaction::Ends(TaskEnd::CommandEnded(3)),
+        _ => at_once(scene, host, task),
+    });
+    assert_eq!(stopped(&finish), (StopKind::Failed, Some(0)));
+    assert_eq!(
+        (scene.mode(0), scene.mode(1)),
+        (Mode::BlockNewSession, Mode::Normal)
+    );
+    scene.nodes.check_none_reserved(scene.now).unwrap();
+}
+
+#[test]
+fn too_few_open_nodes_stop_the_roll_after_a_minute() {
+    let mut scene = Scene::new(3);
+    scene.set(2, SettableMode::BlockNewSession);
+    let settings = Settings {
+        maintained: [0].into(),
+        ..settings(3, 2)
+    };
+    let finish = scene.play(settings, at_once);
+    assert_eq!(stopped(&finish), (StopKind::Refused, Some(0)));
+    assert!(scene.now >= Duration::from_secs(60) && scene.now < Duration::from_secs(63));
+    assert!(!scene.calls.iter().any(|call| call.contains("close")));
+}
+
+#[test]
+fn the_first_step_refuses_what_cannot_work() {
+    let mut scene = Scene::new(3);
+    let settings = settings(3, 1);
+    let kind = |facts: &[Result<HostFacts, String>]| {
+        check(&settings, facts).map_err(|stop| (stop.kind, stop.host.unwrap()))
+    };
+    let facts = scene.facts();
+    assert!(kind(&facts).is_ok());
+    let mut lost = scene.facts();
+    lost[1] = Err("no route to host".to_owned());
+    assert_eq!(kind(&lost), Err((StopKind::Unreachable, 1)));
+    let with = |change: fn(&mut HostFacts)| {
+        let mut facts = facts.clone();
+        change(facts[2].as_mut().unwrap());
+        kind(&facts)
+    };
+    let refused = with(|facts| facts.access = Access::View);
+    assert_eq!(refused, Err((StopKind::NotPermitted, 2)));
+    let refused = with(|facts| facts.can_reserve = false);
+    assert_eq!(refused, Err((StopKind::TooOld, 2)));
+    let refused = with(|facts| facts.log_id = LogId::new("log-9").unwrap());
+    assert_eq!(refused, Err((StopKind::Usage, 2)));
+    scene.set(1, SettableMode::BlockNewConnection);
+    let facts = scene.facts();
+    assert_eq!(kind(&facts), Err((StopKind::Refused, 1)));
+    let skips = Settings {
+        closed_nodes: ClosedNodes::Skip,
+        ..settings.clone()
+    };
+    let schedule = check(&skips, &facts).unwrap();
+    assert_eq!((schedule.closed, schedule.skipped), (vec![0, 2], vec![1]));
+}
+
+#[test]
+fn a_preview_says_what_the_roll_would_stop_at() {
+    let mut scene = Scene::new(2);
+    let facts = scene.facts();
+    assert!(preview(&settings(2, 1), &facts).is_ok());
+    let stop = preview(&settings(2, 2), &facts).unwrap_err();
+    assert_eq!((stop.kind, stop.host), (StopKind::Refused, Some(0)));
+    let reserve = Reserve {
+        by: Some("bob".to_owned()),
+        seconds: Some(60),
+        round: Some(1),
+        step: None,
+        ..Reserve::step("R2".parse().unwrap(), RollStep::Draining)
+    };
+    let request = GateRequest::Reserve(Box::new(reserve));
+    scene.nodes.request(scene.now, 1, request).unwrap().unwrap();
+    let stop = preview(&settings(2, 1), &scene.facts()).unwrap_err();
+    assert_eq!((stop.kind, stop.host), (StopKind::Refused, Some(1)));
+    let finish = scene.play(settings(2, 1), at_once);
+    assert_eq!(stopped(&finish), (StopKind::Refused, Some(1)));
+    assert!(stop.problem.contains("roll R2 of bob"), "{}", stop.problem);
+}
+
+/// Stops a roll at a task on its first host, and resumes it.
+fn resumed(at: &Task, end: &TaskEnd, start: Start) -> (Scene, Finish, Vec<Task>) {
+    let mut scene = Scene::new(2);
+    let mut end = Some(end.clone());
+    let first = scene.play(settings(2, 1), |scene, host, task| {
+        if task == at {
+            return end.take().map_or(Reaction::Interrupts, Reaction::Ends);
+        }
+        at_once(scene, host, task)
+    });
+    assert!(first.stop.is_some());
+    scene.calls.clear();
+    let mut tasks = Vec::new();
+    let settings = Settings {
+        start,
+        ..settings(2, 1)
+    };
+    let finish = scene.play(settings, |scene, host, task| {
+        if host == 0 {
+            tasks.push(task.clone());
+        }
+        at_once(scene, host, task)
+    });
+    (scene, finish, tasks)
+}
+
+fn failed() -> TaskEnd {
+    TaskEnd::Failed(Stop::on(0, StopKind::TimedOut, "it took too long"))
+}
+
+#[test]
+fn a_resumed_roll_goes_on_after_the_step_that_it_was_at() {
+    let (_, finish, tasks) = resumed(&Task::Drain(None), &failed(), Start::Resume);
+    assert!(finish.stop.is_none());
+    assert_eq!(tasks, [Task::Drain(None), Task::Command, Task::Ready]);
+    let (mut scene, finish, tasks) = resumed(&Task::Ready, &failed(), Start::Resume);
+    assert!(finish.stop.is_none());
+    assert_eq!(tasks, [Task::Ready]);
+    assert_eq!(scene.mode(0), Mode::Normal);
+    assert_eq!(scene.step_of(1), Some(RollStep::Done));
+}
+
+#[test]
+fn a_command_that_may_still_run_is_not_run_again_unless_told_so() {
+    let lost = TaskEnd::Lost("the connection was lost".to_owned());
+    let (_, finish, tasks) = resumed(&Task::Command, &lost, Start::Resume);
+    assert_eq!(stopped(&finish), (StopKind::Refused, Some(0)));
+    assert_eq!(tasks, []);
+    let (_, finish, tasks) = resumed(&Task::Command, &lost, Start::ResumeAgain);
+    assert!(finish.stop.is_none());
+    assert_eq!(tasks, [Task::Command, Task::Ready]);
+}
+
+#[test]
+fn a_roll_that_no_node_knows_cannot_be_resumed() {
+    let mut scene = Scene::new(2);
+    let settings = Settings {
+        start: Start::Resume,
+        ..settings(2, 1)
+    };
+    let finish = scene.play(settings, at_once);
+    assert_eq!(stopped(&finish), (StopKind::Refused, None));
+    assert_eq!(scene.calls, Vec::<String>::new());
+}
+
+#[test]
+fn an_interrupted_roll_releases_the_nodes_and_leaves_the_present_one_closed() {
+    let mut scene = Scene::new(2);
+    let finish = scene.play(settings(2, 1), |_, _, task| {
+        assert_eq!(*task, Task::Drain(None));
+        Reaction::Interrupts
+    });
+    assert_eq!(stopped(&finish).0, StopKind::Interrupted);
+    assert_eq!(scene.mode(0), Mode::BlockNewSession);
+    scene.nodes.check_none_reserved(scene.now).unwrap();
+}
+
+#[test]
+fn a_node_that_another_user_has_closed_more_is_not_opened() {
+    let mut scene = Scene::new(2);
+    let finish = scene.play(settings(2, 1), |scene, host, task| {
+        if *task == Task::Ready {
+            scene.set(host, SettableMode::BlockNewConnection);
+        }
+        at_once(scene, host, task)
+    });
+    assert_eq!(stopped(&finish), (StopKind::Superseded, Some(0)));
+    assert_eq!(scene.mode(0), Mode::BlockNewConnection);
+}
