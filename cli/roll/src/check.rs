@@ -133,13 +133,14 @@ fn place(settings: &Settings, facts: &HostFacts) -> Place {
     let step = record(settings, facts).and_then(|record| record.step);
     let is_resumed = settings.start != Start::New;
     match (is_closed(status), step) {
-        (_, Some(RollStep::Done)) => Place::Done,
+        // The command has ended, and the node was opened: by the roll, or by a person in its place.
+        (_, Some(RollStep::Done)) | (false, Some(RollStep::CommandEnded | RollStep::Ready)) => {
+            Place::Done
+        }
         (true, step) if is_resumed && is_closed_by(status, &settings.roll) => {
             Place::Resumed(step.unwrap_or(RollStep::Draining))
         }
         (true, _) => Place::ClosedByAnother,
-        // The command has ended, and the node was opened: by the roll, or by a person in its place.
-        (false, Some(RollStep::CommandEnded | RollStep::Ready)) => Place::Done,
         (false, Some(step @ RollStep::Command)) if settings.start == Start::Resume => {
             Place::Resumed(step)
         }

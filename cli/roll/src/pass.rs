@@ -168,7 +168,7 @@ impl RollRun {
                     status: pass.status,
                     open: pass.open.len(),
                 };
-                self.on_pass_over(result);
+                self.on_pass_over(&result);
             }
             // Another host is prepared by now, which needs a pass of its own at once.
             (_, _) => {

@@ -218,16 +218,13 @@ impl RollRun {
 
     /// Reserves the next host in the order; when all are reserved, begins with the first one.
     fn reserve_next(&mut self, number: usize) {
-        match self.order.get(number) {
-            Some(&host) => {
-                self.phase = Phase::Reserving(number);
-                let reserve = self.reserve(self.round, None);
-                self.call(host, Purpose::Reserve, Call::Reserve(reserve));
-            }
-            None => {
-                self.next_pass = Some(self.now + crate::RENEW_PAUSE);
-                self.next_host();
-            }
+        if let Some(&host) = self.order.get(number) {
+            self.phase = Phase::Reserving(number);
+            let reserve = self.reserve(self.round, None);
+            self.call(host, Purpose::Reserve, Call::Reserve(reserve));
+        } else {
+            self.next_pass = Some(self.now + crate::RENEW_PAUSE);
+            self.next_host();
         }
     }
 
@@ -302,9 +299,10 @@ impl RollRun {
                 self.stop.get_or_insert(stop);
                 self.finish();
             }
-            // The command that runs is waited for.
-            Phase::Working(_, Job::Command | Job::Seek { .. }) => {}
-            Phase::Releasing(_) | Phase::ReleasingFirst(_) => {}
+            // The command that runs is waited for, and so are the releases.
+            Phase::Working(_, Job::Command | Job::Seek { .. })
+            | Phase::Releasing(_)
+            | Phase::ReleasingFirst(_) => {}
             _ => self.stop(stop),
         }
     }

@@ -42,7 +42,7 @@ impl RollRun {
     }
 
     /// Decides what a pass means for the host that is to be closed.
-    pub(crate) fn on_pass_over(&mut self, result: PassResult) {
+    pub(crate) fn on_pass_over(&mut self, result: &PassResult) {
         let host = result.host;
         let (until, is_planned) = match &self.phase {
             Phase::Working(_, Job::Prepare { until }) => (*until, false),
