@@ -315,7 +315,8 @@ fn draw_history(frame: &mut Frame<'_>, area: Rect, name: &str, history: &History
     let columns = history.last(usize::from(bars.width));
     let least = columns.iter().min().copied().unwrap_or(0);
     let most = columns.iter().max().copied().unwrap_or(0);
-    let range = format!("{:>10} min {least}, max {most}", "");
+    let range = format!("min {least}, max {most}");
+    let range = format!("{range:>0$}", usize::from(LABEL_COLUMNS - 1));
     let dim = Style::new().add_modifier(Modifier::DIM);
     let words = vec![
         TextLine::styled(name.to_owned(), Style::new().add_modifier(Modifier::BOLD)),

@@ -117,21 +117,18 @@ const INDENT: usize = 2;
 const COMMANDS: [&str; 3] = ["soramode ", "systemctl ", "journalctl "];
 
 /// Wraps a message. A sentence with a command gets a line of its own, which is not broken, so that
-/// the command can be copied.
+/// the command can be copied. A message that is indented stays so.
 pub(crate) fn fit(message: &str, cells: usize) -> Vec<String> {
-    let mut lines = fit_flush(
-        message,
-        if width(message) <= cells {
-            cells
-        } else {
-            cells.saturating_sub(INDENT)
-        },
-    );
-    lines
-        .iter_mut()
-        .skip(1)
-        .for_each(|line| line.insert_str(0, "  "));
-    lines
+    let text = message.trim_start_matches(' ');
+    let margin = message.len() - text.len();
+    let is_short = width(message) <= cells;
+    let taken = if is_short { margin } else { margin + INDENT };
+    let lines = fit_flush(text, cells.saturating_sub(taken));
+    let indent = |(number, line): (usize, String)| {
+        let blanks = if number == 0 { margin } else { margin + INDENT };
+        format!("{:blanks$}{line}", "")
+    };
+    lines.into_iter().enumerate().map(indent).collect()
 }
 
 /// Wraps a message without an indent, for columns.
@@ -226,6 +223,13 @@ mod tests {
         assert_eq!(padded("会", 4), "会  ");
         assert_eq!(padded_left("会", 4), "  会");
         assert_eq!(padded("spam", 2), "spam");
+    }
+
+    #[test]
+    fn a_message_that_is_indented_stays_so() {
+        assert_eq!(fit("  one two", 9), ["  one two"]);
+        assert_eq!(fit("  one two three", 11), ["  one two", "    three"]);
+        assert_eq!(fit("one two three", 9), ["one two", "  three"]);
     }
 
     #[test]

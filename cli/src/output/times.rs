@@ -64,20 +64,6 @@ pub(crate) fn local(time: Time) -> String {
     zoned(time, "%Y-%m-%d %H:%M:%S %:z")
 }
 
-/// Formats a time in the local zone and, if that is another one, in UTC.
-pub(crate) fn local_and_utc(time: Time) -> String {
-    let Ok(timestamp) = jiff::Timestamp::from_microsecond(time.as_micros()) else {
-        return time.to_string();
-    };
-    let local = timestamp.to_zoned(TimeZone::system());
-    let utc = zoned_or_utc(&timestamp.to_zoned(TimeZone::UTC));
-    if local.offset() == Offset::UTC {
-        utc
-    } else {
-        format!("{} ({utc})", zoned_or_utc(&local))
-    }
-}
-
 /// Formats a time in its zone, without fractions: `2026-12-01 02:00:00 +09:00`.
 pub(crate) fn zoned_or_utc(time: &Zoned) -> String {
     let format = if time.offset() == Offset::UTC {

@@ -160,7 +160,7 @@ pub(crate) fn describe_future(plan: &Plan, node: &str) -> String {
     let closes = matches!(plan.state, PlanState::Scheduled | PlanState::Lead).then(|| {
         format!(
             "it closes {node} at {} ({})",
-            times::local_and_utc(plan.at),
+            times::local(plan.at),
             times::until(plan.at)
         )
     });
@@ -170,7 +170,7 @@ pub(crate) fn describe_future(plan: &Plan, node: &str) -> String {
             let it = if closes.is_some() { "" } else { "it " };
             Some(format!(
                 "{it}ends the sessions that are left from {} on ({})",
-                times::local_and_utc(end),
+                times::local(end),
                 times::until(end)
             ))
         }
@@ -245,7 +245,8 @@ pub(crate) fn progress_parts(plan: &Plan) -> Vec<String> {
     let announced = plan
         .announced
         .filter(|announced| announced.told + announced.failed < announced.channels)
-        .map(|_| describe_announced(plan).unwrap_or_default());
+        .and_then(|_| describe_announced(plan))
+        .map(|announced| format!("announced {announced}"));
     let problem = plan
         .problem
         .as_deref()
@@ -278,7 +279,7 @@ pub(crate) fn describe_ended(plan: &Plan) -> String {
     format!("{} asked to end, {} ended{failed}", plan.asked, plan.ended)
 }
 
-/// `announced to 28 of 30 channels, 1 failed`
+/// `to 28 of 30 channels, 1 failed`
 pub(crate) fn describe_announced(plan: &Plan) -> Option<String> {
     let announced = plan.announced?;
     let failed = if announced.failed == 0 {
@@ -287,7 +288,7 @@ pub(crate) fn describe_announced(plan: &Plan) -> Option<String> {
         format!(", {} failed", announced.failed)
     };
     Some(format!(
-        "announced to {} of {}{failed}",
+        "to {} of {}{failed}",
         announced.told,
         counted(announced.channels, "channel")
     ))
