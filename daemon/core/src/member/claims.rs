@@ -132,12 +132,17 @@ impl ClusterMember {
         }
     }
 
-    fn can_claim(&self, mode: Mode, now: Duration) -> bool {
+    pub(super) fn can_claim(&self, mode: Mode, now: Duration) -> bool {
         let is_free = !self.trust.refuses() && self.trust.reclaims_for(now).is_none();
         mode == Mode::Normal && is_free && self.ownership.may_claim(now)
     }
 
-    fn request_claim(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, op: ClaimOp) {
+    pub(super) fn request_claim(
+        &mut self,
+        ctx: &mut Ctx,
+        channel_id: &ChannelId,
+        op: ClaimOp,
+    ) {
         let Some(by) = self.incarnation() else {
             return self.resolve(channel_id, Ruling::Unavailable(ON_ITS_WAY.to_owned()));
         };
@@ -254,6 +259,10 @@ impl ClusterMember {
             }
             Outcome::TakeOver(claim) if can_claim => Step::Ask(ClaimOp::TakeOver(claim)),
             Outcome::Renew(claim) if can_claim => Step::Ask(ClaimOp::Rewrite(claim)),
+            // Without it another node could claim the channel beside the session.
+            Outcome::Renew(_) if self.unclaimed.contains(newcomers.channel_id) => {
+                Step::Resolve(Ruling::Nowhere)
+            }
             Outcome::Renew(claim) => Step::Ask(ClaimOp::Release(claim)),
             Outcome::OwnerLost(left) => Step::Resolve(Ruling::OwnerLost(left)),
             Outcome::ReadMembers => Step::ReadMembers,
@@ -369,33 +378,6 @@ impl ClusterMember {
         });
         self.store_etcd(ctx, token.0);
         self.resolve(channel_id, Ruling::Here);
-    }
-
-    /// Claims the channels of unclaimed sessions, as far as there is room.
-    pub(super) fn claim_unclaimed(&mut self, ctx: &mut Ctx, node: NodeView) {
-        if !self.can_claim(node.mode, ctx.now.boot) {
-            return;
-        }
-        let room = CLAIMS_IN_FLIGHT_MAX.saturating_sub(self.pending_claims.len());
-        let wanted: Vec<ChannelId> = self
-            .unclaimed
-            .iter()
-            .filter(|channel| !self.pending_claims.contains_key(*channel))
-            .take(room)
-            .cloned()
-            .collect();
-        for channel_id in wanted {
-            self.pending_claims
-                .insert(channel_id.clone(), PendingClaim::of(Waiter::Session));
-            self.request_claim(ctx, &channel_id, ClaimOp::Acquire);
-        }
-    }
-
-    /// Notes a session that the SFU reported, if its channel is not this node's.
-    pub(crate) fn track_unclaimed(&mut self, channel_id: &ChannelId) {
-        if self.ownership.token(channel_id).is_none() {
-            self.unclaimed.insert(channel_id.clone());
-        }
     }
 
     /// Gives a channel up whose session has ended.

@@ -49,6 +49,8 @@ impl NodeView<'_> {
 }
 
 /// An event of the member that the rest of the node follows. It is to be taken before the member gets its next input.
+///
+/// The membership is the new one when an event of that step is followed; the mode changes only with [`Self::MembershipChanged`].
 pub(crate) enum ClusterEvent {
     MembershipChanged(Membership),
     /// The owner of a channel is known, or why it cannot be known: answer the clients that wait for it.

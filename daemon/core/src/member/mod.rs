@@ -11,6 +11,7 @@ pub mod explain;
 mod explaining;
 pub mod fence;
 mod fences;
+mod incarnations;
 pub mod join;
 mod judge_etcd;
 mod member_state;
@@ -22,6 +23,7 @@ mod releases;
 mod resolve;
 mod steps;
 pub mod trust;
+pub mod unclaimed;
 mod untracked;
 mod view;
 mod waiters;
@@ -52,6 +54,7 @@ use publication::Publication;
 pub(crate) use publication::{Opening, with_published};
 use releases::Releases;
 use trust::Trust;
+use unclaimed::Unclaimed;
 pub(crate) use waiters::{CannotClaim, Ruling, Waiter, retry_after};
 use waiters::{PendingClaim, millis};
 
@@ -68,8 +71,7 @@ pub(crate) struct ClusterMember {
     /// Events that the rest of the node has not followed yet.
     events: VecDeque<ClusterEvent>,
     ownership: Ownership,
-    /// Channels with a session that no node has claimed: the SFU reported it.
-    unclaimed: BTreeSet<ChannelId>,
+    unclaimed: Unclaimed,
     /// Channels whose owner is being read or claimed.
     pending_claims: BTreeMap<ChannelId, PendingClaim>,
     releases: Releases,
@@ -113,7 +115,7 @@ impl ClusterMember {
             membership_since: None,
             events: VecDeque::new(),
             ownership: Ownership::new(cluster.terms, past, owned, cluster.fault),
-            unclaimed: BTreeSet::new(),
+            unclaimed: Unclaimed::default(),
             pending_claims: BTreeMap::new(),
             releases: Releases::default(),
             fences: Fences::default(),
@@ -135,11 +137,9 @@ impl ClusterMember {
     /// Takes in the start. Returns whether the sessions of earlier incarnations have ended with the machine.
     pub(crate) fn begin(&mut self, ctx: &mut Ctx, node: NodeView, host: HostState) -> bool {
         let channels: BTreeSet<ChannelId> = node.sessions.channels().cloned().collect();
-        self.unclaimed = channels
-            .iter()
-            .filter(|channel| self.ownership.token(channel).is_none())
-            .cloned()
-            .collect();
+        for channel in &channels {
+            self.track_unclaimed(channel);
+        }
         let is_past_over = host == HostState::Rebooted && self.ownership.end_previous();
         let left: Vec<ChannelId> = self
             .ownership

@@ -2,7 +2,7 @@
 //!
 //! Decisions alone: the gate takes the [steps](NextStep) that follow. No channel may be served twice, in any order of answers, late or lost.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use soramode_protocol::id::{ChannelId, NodeName};
@@ -16,6 +16,7 @@ use crate::cluster::right::{Renewal, Right, ValidFor};
 use crate::cluster::{FenceAfter, Incarnation, LeaseTerms, Token};
 use crate::fault::{Fault, PlantedFault};
 
+use super::incarnations::OwnIncarnations;
 use super::member_state::MemberState;
 use super::ownership_steps::{NextStep, OwnKey};
 
@@ -27,10 +28,7 @@ pub struct Ownership {
     lease: Option<Right>,
     /// Its previous incarnation, while it is no member.
     previous: Option<Past>,
-    /// Its incarnations since the start, the previous one first.
-    incarnations: Vec<Incarnation>,
-    /// Those of them without a session that could still be served.
-    ended_incarnations: BTreeSet<Incarnation>,
+    incarnations: OwnIncarnations,
     owned: BTreeMap<ChannelId, Token>,
     /// Claims are being written anew; nothing more is requested before that has come back.
     is_migrating: bool,
@@ -48,13 +46,16 @@ impl Ownership {
         owned: impl IntoIterator<Item = (ChannelId, Token)>,
         fault: PlantedFault,
     ) -> Self {
+        let mut incarnations = OwnIncarnations::default();
+        if let Some(past) = &previous {
+            incarnations.add(past.incarnation);
+        }
         Self {
             terms,
             state: MemberState::Left,
             lease: None,
-            incarnations: previous.iter().map(|past| past.incarnation).collect(),
+            incarnations,
             previous,
-            ended_incarnations: BTreeSet::new(),
             owned: owned.into_iter().collect(),
             is_migrating: false,
             departures: Gone::new(fault),
@@ -104,7 +105,7 @@ impl Ownership {
 
     /// Returns whether this was one of the node's incarnations since the start.
     pub fn was(&self, incarnation: Incarnation) -> bool {
-        self.incarnations.contains(&incarnation)
+        self.incarnations.contains(incarnation)
     }
 
     /// The claim on a channel.
@@ -226,7 +227,7 @@ impl Ownership {
                     sessions: PastSessions::Over,
                     ..past
                 });
-                self.ended_incarnations.extend(&self.incarnations);
+                self.incarnations.end_all();
             }
             (Join::EndSessions, _) => self.give_up(),
             (Join::NameInUse, _) if read.unused.is_some() => self.order_join(read.unused),
@@ -253,9 +254,7 @@ impl Ownership {
         let before = self.lease.replace(lease);
         self.state = MemberState::Active;
         self.previous = None;
-        if !self.was(incarnation) {
-            self.incarnations.push(incarnation);
-        }
+        self.incarnations.add(incarnation);
         let is_first = before.is_none();
         self.steps.push_back(NextStep::StoreMember(incarnation));
         self.steps.push_back(NextStep::Activated { is_first });
@@ -287,13 +286,13 @@ impl Ownership {
 
     /// Takes in that the member key was written; the late answer to an earlier order changes nothing.
     pub fn on_key_written(&mut self, incarnation: Incarnation) {
-        self.incarnations.push(incarnation);
+        self.incarnations.add(incarnation);
         if self.is_key_written() || self.key() >= Some(incarnation) {
             return;
         }
         if let (MemberState::Left, Some(previous)) = (&self.state, &mut self.previous) {
             // The lease ended meanwhile: this key is given up with it.
-            previous.incarnation = incarnation;
+            previous.incarnation = previous.incarnation.max(incarnation);
             return;
         }
         self.steps.push_back(NextStep::KeyWritten);
@@ -342,7 +341,7 @@ impl Ownership {
         reply: &Reply,
         node: &NodeName,
     ) {
-        let mut purgeable = self.incarnations.iter().chain(reply.claimed_by());
+        let mut purgeable = self.incarnations.all().chain(reply.claimed_by());
         let own = Some(node).filter(|_| !purgeable.any(|it| self.departures.is_purged(*it)));
         let migrated = match &mut self.state {
             MemberState::Migrating(migration) if migration.next() == by => {
@@ -407,7 +406,7 @@ impl Ownership {
         let me = Me {
             right: self.lease.as_ref()?,
             mode,
-            over: &self.ended_incarnations,
+            over: self.incarnations.ended(),
             fault: self.fault,
         };
         Some(judge(reply, me, &mut self.departures, now))
@@ -459,8 +458,7 @@ impl Ownership {
         if let Some(past) = &mut self.previous {
             past.sessions = PastSessions::Over;
         }
-        self.ended_incarnations
-            .extend(self.incarnations.iter().copied());
+        self.incarnations.end_all();
         let owned: Vec<ChannelId> = self.owned.keys().cloned().collect();
         for channel in &owned {
             self.end_session(channel);
@@ -474,14 +472,13 @@ impl Ownership {
             return false;
         };
         past.sessions = PastSessions::Over;
-        self.ended_incarnations.insert(past.incarnation);
+        self.incarnations.end_all();
         true
     }
 
     /// Forgets a history of etcd that is over: its numbers say nothing of the next one. Returns what the node promised in it.
     pub fn leave_history(&mut self) -> Option<FenceAfter> {
         self.departures = Gone::new(self.fault);
-        self.ended_incarnations.clear();
         self.incarnations.clear();
         if let Some(lease) = &mut self.lease {
             lease.leave_history();

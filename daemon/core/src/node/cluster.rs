@@ -132,6 +132,8 @@ impl Node {
     ) {
         let newcomer = match (waiter, ruling) {
             (Waiter::Newcomer(newcomer), _) => newcomer,
+            // The owner is gone, and the node may not claim the channel: the session stays until another node owns it.
+            (Waiter::Session, Ruling::OwnerLost(_)) if self.mode.is_block() => return,
             // A session that the SFU has without a claim: where its channel is another node's, it ends.
             (Waiter::Session, Ruling::Redirect(_) | Ruling::OwnerLost(_)) => {
                 if let Some((member, view)) = self.cluster() {

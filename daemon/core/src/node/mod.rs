@@ -99,7 +99,7 @@ impl Node {
                 member.renew_first(ctx, view, members);
             }
             member.check_lease(ctx, view);
-            self.drive_cluster(ctx);
+            self.after_change(ctx);
         }
     }
 

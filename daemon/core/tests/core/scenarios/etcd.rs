@@ -8,7 +8,7 @@
 //! etcd: asked spam by=17 won=30                                   or `refused owner=node-02@18:30:5s/1s member=17 mode=normal`, or `failed="why"`
 //! etcd: found spam refused …, as with `asked`, or failed="why"
 //! etcd: released spam 30 [unknown]  ·  published normal [failed="why"]
-//! etcd: readopted by=40 spam:won:41 egg:refused [more]
+//! etcd: readopted by=40 spam:won:41 egg:refused ham:claimed:node-02@18:30:5s/1s [more]
 //! etcd: fence-told 1 clients=2  ·  fence-done 1 [failed="why"]  ·  purged ops node-02 17,18 channels=3
 //! etcd: counted node-02@18:3/1 [failed="why"]
 //! ```
@@ -294,15 +294,19 @@ pub(super) fn fence_after(text: &str) -> Result<FenceAfter, Problem> {
     }
 }
 
-/// `spam:won:41`, `egg:refused`
+/// `spam:won:41`, `egg:refused`, `ham:claimed:node-02@18:30:5s/1s`
 fn readopted(word: &str) -> Result<(soramode_protocol::id::ChannelId, Reply), Problem> {
-    let parts: Vec<&str> = word.split(':').collect();
+    let parts: Vec<&str> = word.splitn(3, ':').collect();
     let reply = match parts.as_slice() {
         [_, "won", token] => Reply::Won(Token(number(token)?)),
         [_, "refused"] => Reply::Refused(Found::default()),
+        [_, "claimed", owner] => Reply::Refused(Found {
+            claim: Some(claim(owner)?),
+            ..Found::default()
+        }),
         _ => {
             return Err(format!(
-                "{word:?} is no channel:won:token and no channel:refused"
+                "{word:?} is no channel:won:token, channel:refused or channel:claimed:claim"
             ));
         }
     };

@@ -1,0 +1,115 @@
+//! Sessions that the SFU reported and for whose channels the node has no claim: an open node claims them, and one that may not
+//! reads whether another node owns them.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use soramode_protocol::id::ChannelId;
+
+use crate::ctx::Ctx;
+
+use super::claims::CLAIMS_IN_FLIGHT_MAX;
+use super::etcd::ClaimOp;
+use super::waiters::{PendingClaim, Waiter};
+use super::{ClusterMember, NodeView};
+
+/// Channels whose owner is read with each read of the members, at most, by a node that may not claim them.
+pub const CHECKS_MAX: usize = 16;
+
+/// Channels with a session that the node has no claim for.
+#[derive(Default)]
+pub(super) struct Unclaimed {
+    channels: BTreeSet<ChannelId>,
+    /// The channel that was taken last: the next turn is that of the one behind it.
+    last: Option<ChannelId>,
+}
+
+impl Unclaimed {
+    pub(super) fn insert(&mut self, channel_id: ChannelId) {
+        self.channels.insert(channel_id);
+    }
+
+    pub(super) fn remove(&mut self, channel_id: &ChannelId) {
+        self.channels.remove(channel_id);
+    }
+
+    pub(super) fn contains(&self, channel_id: &ChannelId) -> bool {
+        self.channels.contains(channel_id)
+    }
+
+    /// Returns the next channels that pass a filter, in turn: one that stays unclaimed does not keep the others waiting.
+    fn next(&mut self, count: usize, filter: impl Fn(&ChannelId) -> bool) -> Vec<ChannelId> {
+        let behind = self.last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let first = match &self.last {
+            Some(last) => self.channels.range(..=last),
+            None => self.channels.range::<ChannelId, _>(..),
+        };
+        let next: Vec<ChannelId> = self
+            .channels
+            .range((behind, Bound::Unbounded))
+            .chain(first)
+            .filter(|channel| filter(channel))
+            .take(count.min(self.channels.len()))
+            .cloned()
+            .collect();
+        if let Some(last) = next.last() {
+            self.last = Some(last.clone());
+        }
+        next
+    }
+}
+
+impl ClusterMember {
+    /// Claims the channels of unclaimed sessions, as far as there is room. A node that may not claim them, as it is closed, reads their
+    /// owners.
+    pub(super) fn claim_unclaimed(&mut self, ctx: &mut Ctx, node: NodeView) {
+        if self.trust.refuses() || !self.ownership.may_claim(ctx.now.boot) {
+            return;
+        }
+        let room = CLAIMS_IN_FLIGHT_MAX.saturating_sub(self.pending_claims.len());
+        let (op, count) = if self.can_claim(node.mode, ctx.now.boot) {
+            (ClaimOp::Acquire, room)
+        } else {
+            (ClaimOp::Get, room.min(CHECKS_MAX))
+        };
+        let pending = &self.pending_claims;
+        let wanted = self
+            .unclaimed
+            .next(count, |channel| !pending.contains_key(channel));
+        for channel_id in wanted {
+            self.pending_claims
+                .insert(channel_id.clone(), PendingClaim::of(Waiter::Session));
+            self.request_claim(ctx, &channel_id, op.clone());
+        }
+    }
+
+    /// Notes a session that the SFU reported, if its channel is not this node's.
+    pub(crate) fn track_unclaimed(&mut self, channel_id: &ChannelId) {
+        if self.ownership.token(channel_id).is_none() {
+            self.unclaimed.insert(channel_id.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_channel_has_its_turn() {
+        let mut unclaimed = Unclaimed::default();
+        let names = |channels: Vec<ChannelId>| {
+            let names: Vec<String> = channels.iter().map(|it| it.as_str().to_owned()).collect();
+            names.concat()
+        };
+        assert_eq!(names(unclaimed.next(2, |_| true)), "");
+        for name in ["a", "b", "c", "d", "e"] {
+            unclaimed.insert(ChannelId::new(name).unwrap());
+        }
+        assert_eq!(names(unclaimed.next(2, |_| true)), "ab");
+        assert_eq!(names(unclaimed.next(2, |it| it.as_str() != "c")), "de");
+        unclaimed.remove(&ChannelId::new("e").unwrap());
+        assert_eq!(names(unclaimed.next(3, |_| true)), "abc");
+        assert_eq!(names(unclaimed.next(9, |_| true)), "dabc");
+    }
+}
