@@ -10,9 +10,9 @@ use rusqlite::Connection;
 use soramode_core::gate::Gate;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{HostState, Input, PolledConnection, SoraInput};
-use soramode_core::snapshot::{
-    Seed, Settings, SoraAdmission, SoraFeed, SoraSettings, StartParams, Stored,
-};
+use soramode_core::restore::{Seed, StartParams};
+use soramode_core::settings::{Settings, SoraAdmission, SoraFeed, SoraSettings};
+use soramode_core::stored::Stored;
 use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
 use soramode_protocol::envelope::{parse_strict, read_request, write_answer};
 use soramode_protocol::event::WebhookSource;

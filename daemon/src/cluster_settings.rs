@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use soramode_core::cluster::{FenceAfter, LeaseTerms};
 use soramode_core::member::etcd::EtcdRequest;
-use soramode_core::snapshot::{ClusterSettings, FenceMeans};
+use soramode_core::settings::{ClusterSettings, FenceMeans};
 use soramode_protocol::id::LogId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;

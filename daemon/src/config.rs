@@ -13,7 +13,7 @@ mod webhooks;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use soramode_core::snapshot::STALL_AFTER_DEFAULT;
+use soramode_core::settings::STALL_AFTER_DEFAULT;
 use soramode_protocol::certificates::Authorities;
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::SettableMode;

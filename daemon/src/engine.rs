@@ -18,7 +18,7 @@ use soramode_core::gate::Gate;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{AttemptResult, Input, SoraInput};
 use soramode_core::member::etcd::EtcdResponse;
-use soramode_core::snapshot::Webhook;
+use soramode_core::settings::Webhook;
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::reply::Answer;
 use soramode_protocol::request::GateRequest;

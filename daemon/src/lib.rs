@@ -44,7 +44,8 @@ use std::time::Duration;
 
 use soramode_core::commits::Durability;
 use soramode_core::gate::Gate;
-use soramode_core::snapshot::{Seed, Settings, SoraAdmission, SoraFeed, SoraSettings, StartParams};
+use soramode_core::restore::{Seed, StartParams};
+use soramode_core::settings::{Settings, SoraAdmission, SoraFeed, SoraSettings};
 use soramode_protocol::http_client::Outgoing;
 use soramode_protocol::id::LogId;
 use soramode_protocol::node::Storage;

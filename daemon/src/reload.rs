@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use soramode_core::snapshot::Webhook;
+use soramode_core::settings::Webhook;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 

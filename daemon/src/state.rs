@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use soramode_core::input::{HostState, Input};
-use soramode_core::snapshot::Stored;
+use soramode_core::stored::Stored;
 use soramode_protocol::id::LogId;
 use soramode_protocol::node::{Storage, StorageState};
 

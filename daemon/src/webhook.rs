@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use soramode_core::effect::Attempt;
 use soramode_core::input::AttemptResult;
-use soramode_core::snapshot::Webhook as WebhookSettings;
+use soramode_core::settings::Webhook as WebhookSettings;
 use soramode_protocol::certificates::Authorities;
 use soramode_protocol::http_client::{self, Outgoing};
 use soramode_protocol::webhook::{self, Sender, WebhookResponse};

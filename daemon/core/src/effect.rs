@@ -20,7 +20,7 @@ use crate::plan::stored::{
     AnnouncementProgress, EndProgress, PlanProgress, StoredAnnouncement, StoredEnd, StoredPlan,
 };
 use crate::reservation::StoredReservation;
-use crate::snapshot::{StoredDelivery, StoredMember};
+use crate::stored::{StoredDelivery, StoredMember};
 
 /// Effects of a step: first every record is committed, then every action is performed, in order.
 #[derive(Debug, Default, PartialEq)]

@@ -11,7 +11,7 @@ use soramode_protocol::time::Time;
 use crate::handles::{ReplyHandle, SocketId};
 use crate::member::etcd::EtcdResponse;
 use crate::plan::calls::{CallId, SfuOutcome};
-use crate::snapshot::Webhook;
+use crate::settings::Webhook;
 
 /// An input.
 #[derive(Clone, Debug, PartialEq)]

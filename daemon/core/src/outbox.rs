@@ -18,7 +18,8 @@ use self::schedule::{heeded, longest_pause_after, pause_after};
 use crate::ctx::Ctx;
 use crate::effect::{Action, Attempt, Record};
 use crate::input::AttemptResult;
-use crate::snapshot::{StoredDelivery, Webhook};
+use crate::settings::Webhook;
+use crate::stored::StoredDelivery;
 use crate::timers::Timer;
 
 /// Pending deliveries at most: past that the oldest fails.

@@ -14,8 +14,9 @@ use crate::node::Node;
 use crate::outbox::Outbox;
 use crate::plan::Plans;
 use crate::reservation::Reservations;
-use crate::snapshot::{Seed, Settings, StartParams};
+use crate::settings::Settings;
 use crate::storage::StorageHealth;
+use crate::stored::Stored;
 use crate::sync::{SyncState, UntrackedIncarnations};
 use crate::tables::index::Hashing;
 use crate::tables::reports::Reports;
@@ -23,6 +24,21 @@ use crate::tables::restore::Lifetimes;
 use crate::tables::sessions::Sessions;
 use crate::tombstones::Tombstones;
 use crate::waits::Waits;
+
+/// Parameters of a start.
+#[derive(Clone, Debug)]
+pub struct StartParams {
+    /// The gate's settings.
+    pub settings: Settings,
+    /// When it starts.
+    pub started: Timestamp,
+    /// The stored state.
+    pub stored: Stored,
+}
+
+/// Randomness for ids and for the tables' hashes, fresh at each start.
+#[derive(Clone, Copy, Debug)]
+pub struct Seed(pub [u8; 32]);
 
 impl Gate {
     /// Starts. `seed` is fresh from the system, never stored.

@@ -14,7 +14,7 @@ use crate::cluster::Incarnation;
 use crate::ctx::Ctx;
 use crate::effect::Action;
 use crate::handles::Timestamp;
-use crate::snapshot::{POLL_PAUSE, POLL_PAUSE_BLOCKED, Settings, SoraFeed};
+use crate::settings::{POLL_PAUSE, POLL_PAUSE_BLOCKED, Settings, SoraFeed};
 use crate::timers::{Timer, Timers};
 
 /// Knowledge of the sessions on the SFU, by source.

@@ -95,8 +95,8 @@ impl Default for SoraConfig {
             admission: Admission::Enforced,
             upstreams: Upstreams::default(),
             upstream_timeout: UPSTREAM_TIMEOUT_DEFAULT,
-            pending_timeout: soramode_core::snapshot::PENDING_TIMEOUT_DEFAULT,
-            session_max_linger: soramode_core::snapshot::SESSION_MAX_LINGER_DEFAULT,
+            pending_timeout: soramode_core::settings::PENDING_TIMEOUT_DEFAULT,
+            session_max_linger: soramode_core::settings::SESSION_MAX_LINGER_DEFAULT,
         }
     }
 }

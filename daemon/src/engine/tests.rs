@@ -5,7 +5,9 @@ use super::*;
 use std::task::Poll;
 
 use soramode_core::input::HostState;
-use soramode_core::snapshot::{Seed, Settings, StartParams, Stored};
+use soramode_core::restore::{Seed, StartParams};
+use soramode_core::settings::Settings;
+use soramode_core::stored::Stored;
 use soramode_protocol::decision::{Connect, Lifetime};
 use soramode_protocol::id::LogId;
 use soramode_protocol::mode::Mode;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 use soramode_core::plan::stored::StoredPlan;
-use soramode_core::snapshot::Stored;
+use soramode_core::stored::Stored;
 
 use super::files::{self, database};
 use super::load::load;

@@ -54,7 +54,7 @@ mod tests {
 
     use std::sync::Arc;
 
-    use soramode_core::snapshot::StoredDelivery;
+    use soramode_core::stored::StoredDelivery;
     use soramode_protocol::delivery::DeliveryState;
     use soramode_protocol::event::Event;
     use soramode_protocol::id::{EventId, NodeName};

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use serde::de::DeserializeOwned;
 use soramode_core::cluster::Token;
 use soramode_core::cluster::history::Known;
-use soramode_core::snapshot::{
+use soramode_core::stored::{
     Stored, StoredConnection, StoredDelivery, StoredMember, StoredSession,
 };
 use soramode_core::tables::rows::{SessionOwner, Source};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use soramode_core::cluster::history::Known;
 use soramode_core::cluster::{FenceAfter, Incarnation};
-use soramode_core::snapshot::StoredMember;
+use soramode_core::stored::StoredMember;
 use soramode_protocol::id::{ClusterId, HistoryId};
 
 #[derive(Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use soramode_core::input::HostState;
-use soramode_core::snapshot::Stored;
+use soramode_core::stored::Stored;
 use soramode_protocol::id::LogId;
 
 use super::archive::Archive;

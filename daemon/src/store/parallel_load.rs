@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use rusqlite::Connection;
-use soramode_core::snapshot::StoredConnection;
+use soramode_core::stored::StoredConnection;
 use soramode_protocol::id::ConnectionId;
 
 use super::load::stored_connection;

@@ -8,7 +8,7 @@ use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use soramode_core::effect::Record;
 use soramode_core::restore::start_change;
-use soramode_core::snapshot::StoredDelivery;
+use soramode_core::stored::StoredDelivery;
 use soramode_protocol::event::{Event, EventKind};
 use soramode_protocol::id::ClientId;
 use soramode_protocol::mode::{DatedModeChange, MODE_CHANGES_KEPT, ModeState};

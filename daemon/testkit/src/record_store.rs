@@ -9,7 +9,7 @@ use soramode_core::effect::Record;
 use soramode_core::plan::stored::{StoredAnnouncement, StoredEnd, StoredPlan};
 use soramode_core::reservation::StoredReservation;
 use soramode_core::restore::start_change;
-use soramode_core::snapshot::{
+use soramode_core::stored::{
     Stored, StoredConnection, StoredDelivery, StoredMember, StoredSession,
 };
 use soramode_core::tables::rows::{SessionOwner, Source};

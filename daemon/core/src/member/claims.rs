@@ -137,12 +137,7 @@ impl ClusterMember {
         mode == Mode::Normal && is_free && self.ownership.may_claim(now)
     }
 
-    pub(super) fn request_claim(
-        &mut self,
-        ctx: &mut Ctx,
-        channel_id: &ChannelId,
-        op: ClaimOp,
-    ) {
+    pub(super) fn request_claim(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, op: ClaimOp) {
         let Some(by) = self.incarnation() else {
             return self.resolve(channel_id, Ruling::Unavailable(ON_ITS_WAY.to_owned()));
         };

@@ -11,7 +11,7 @@ use soramode_protocol::node::Membership;
 use crate::ctx::Ctx;
 use crate::effect::Action;
 use crate::handles::SocketId;
-use crate::snapshot::FenceMeans;
+use crate::settings::FenceMeans;
 use crate::timers::Timer;
 
 use super::etcd::FenceScope;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::handles::SocketId;
-use crate::snapshot::FenceMeans;
+use crate::settings::FenceMeans;
 
 use super::etcd::FenceScope;
 

@@ -14,7 +14,7 @@ use crate::cluster::{FenceAfter, Incarnation};
 use crate::ctx::Ctx;
 use crate::effect::Record;
 use crate::handles::ReplyHandle;
-use crate::snapshot::StoredMember;
+use crate::stored::StoredMember;
 
 use super::etcd::{EtcdRequest, Init, MembershipView};
 use super::releases::Releases;

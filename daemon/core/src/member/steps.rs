@@ -6,7 +6,7 @@ use crate::cluster::Incarnation;
 use crate::cluster::claim::Reply;
 use crate::ctx::Ctx;
 use crate::effect::Record;
-use crate::snapshot::StoredMember;
+use crate::stored::StoredMember;
 
 use super::etcd::{EtcdRequest, FenceScope};
 use super::join::NODES_MAX;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::cluster::Incarnation;
 use crate::ctx::Ctx;
 use crate::effect::Record;
-use crate::snapshot::StoredMember;
+use crate::stored::StoredMember;
 use crate::sync::UntrackedIncarnations;
 
 use super::{ClusterEvent, ClusterMember, NodeView};

@@ -28,7 +28,7 @@ use crate::handles::{ConnectionSlot, SessionSlot};
 use crate::member::{CannotClaim, Ruling, Waiter, retry_after};
 use crate::newcomer::Newcomer;
 use crate::node::Node;
-use crate::snapshot::SoraAdmission;
+use crate::settings::SoraAdmission;
 use crate::tables::rows::{NewConnection, Since, Source};
 use crate::timers::{Timer, Timers};
 

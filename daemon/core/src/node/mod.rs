@@ -34,7 +34,7 @@ use crate::mode::{Change, ModeControl};
 use crate::outbox::Outbox;
 use crate::plan::Plans;
 use crate::reservation::Reservations;
-use crate::snapshot::Settings;
+use crate::settings::Settings;
 use crate::storage::StorageHealth;
 use crate::sync::SyncState;
 use crate::tables::reports::Reports;

@@ -14,7 +14,7 @@ use crate::handles::{ConnectionSlot, SessionSlot};
 use crate::input::PolledConnection;
 use crate::node::Node;
 use crate::node::sora::SoraClient;
-use crate::snapshot::POLL_GRACE;
+use crate::settings::POLL_GRACE;
 use crate::tables::rows::{Moment, SessionOwner, Source};
 
 impl Node {

@@ -8,7 +8,7 @@ use soramode_protocol::version::{PROTOCOL, VERSION};
 
 use crate::ctx::Ctx;
 use crate::node::Node;
-use crate::snapshot::SoraAdmission;
+use crate::settings::SoraAdmission;
 
 impl Node {
     pub(super) fn status(&self, ctx: &Ctx) -> Status {

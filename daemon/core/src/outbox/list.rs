@@ -7,7 +7,7 @@ use soramode_protocol::event::{EventKind, EventType};
 use super::Outbox;
 use crate::ctx::Ctx;
 use crate::handles::Timestamp;
-use crate::snapshot::StoredDelivery;
+use crate::stored::StoredDelivery;
 use crate::tables::lists::page_size;
 use crate::timers::{Timer, Timers};
 

@@ -11,7 +11,7 @@ use crate::ctx::Random;
 use crate::effect::{Action, Record};
 use crate::handles::Timestamp;
 use crate::reservation::Reservations;
-use crate::snapshot::SoraAdmission;
+use crate::settings::SoraAdmission;
 use crate::tables::sessions::Sessions;
 
 /// The rest of the node, as it is at this point of a step.

@@ -37,7 +37,7 @@ use self::stored::{PlanProgress, StoredAnnouncement, StoredEnd, StoredPlan};
 use self::table::{PlanInput, Reaction, react};
 use crate::handles::SessionSlot;
 use crate::reservation::CloseRight;
-use crate::snapshot::Stored;
+use crate::stored::Stored;
 
 /// Maximum number of announcements that have not reached every channel.
 pub const ANNOUNCEMENTS_MAX: usize = 64;

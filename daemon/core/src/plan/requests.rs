@@ -22,7 +22,7 @@ use super::work::NewAnnouncement;
 use super::{ANNOUNCEMENTS_MAX, END_REQUESTS_MAX, Ending, Plans};
 use crate::effect::{Action, Record};
 use crate::handles::ReplyHandle;
-use crate::snapshot::SoraAdmission;
+use crate::settings::SoraAdmission;
 
 /// Time from which on the duration of an end is worth a warning.
 const LONG_END: Duration = Duration::from_hours(1);

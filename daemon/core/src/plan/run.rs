@@ -15,7 +15,7 @@ use super::{Ending, Plans};
 use crate::effect::Record;
 use crate::handles::Timestamp;
 use crate::reservation::CloseRight;
-use crate::snapshot::SoraAdmission;
+use crate::settings::SoraAdmission;
 
 /// The difference from which on the wall clock has been set, and does not merely run a little faster.
 const CLOCK_STEP: Duration = Duration::from_secs(1);

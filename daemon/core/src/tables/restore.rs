@@ -7,7 +7,7 @@ use soramode_protocol::session::ConnectionState;
 
 use crate::ctx::Services;
 use crate::handles::{SocketId, Timestamp};
-use crate::snapshot::{StoredConnection, StoredSession};
+use crate::stored::{StoredConnection, StoredSession};
 use crate::tables::rows::{NewConnection, Since};
 use crate::tables::sessions::Sessions;
 use crate::timers::Timer;

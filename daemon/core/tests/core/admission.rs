@@ -16,10 +16,11 @@ use soramode_core::input::{HostState, Input, SoraInput};
 use soramode_core::member::etcd::{
     EtcdRequest, EtcdResponse, Joined, Load, MembershipView, NodeRecord,
 };
-use soramode_core::snapshot::{
-    ClusterSettings, FenceMeans, Seed, Settings, SoraAdmission, SoraFeed, SoraSettings,
-    StartParams, Stored,
+use soramode_core::restore::{Seed, StartParams};
+use soramode_core::settings::{
+    ClusterSettings, FenceMeans, Settings, SoraAdmission, SoraFeed, SoraSettings,
 };
+use soramode_core::stored::Stored;
 use soramode_protocol::decision::{Connect, Decision, Explain, Lifetime};
 use soramode_protocol::error::Error;
 use soramode_protocol::id::{ClusterId, HistoryId, NodeName};

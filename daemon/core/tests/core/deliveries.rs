@@ -11,9 +11,9 @@ use soramode_core::input::{AttemptResult, HostState, Input};
 use soramode_core::outbox::{
     DELIVERIES_FAILED_KEPT, DELIVERIES_OVER_KEPT, DELIVERIES_OWED_MAX, RETRY_PAUSES,
 };
-use soramode_core::snapshot::{
-    Seed, Settings, SoraSettings, StartParams, Stored, StoredDelivery, Webhook,
-};
+use soramode_core::restore::{Seed, StartParams};
+use soramode_core::settings::{Settings, SoraSettings, Webhook};
+use soramode_core::stored::{Stored, StoredDelivery};
 use soramode_protocol::decision::{Connect, Disconnect, Lifetime};
 use soramode_protocol::delivery::{DeliveryState, ResendDelivery};
 use soramode_protocol::event::{EventKind, EventType};
@@ -250,12 +250,12 @@ impl World {
     fn restart(&mut self) {
         self.starts += 1;
         self.under_way.clear();
-        let snapshot = StartParams {
+        let params = StartParams {
             settings: settings(),
             started: self.now,
             stored: self.record_store.stored(),
         };
-        self.gate = Gate::restore(snapshot, Seed([self.starts; 32]));
+        self.gate = Gate::restore(params, Seed([self.starts; 32]));
         self.step(Input::Started(HostState::Running));
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use soramode_core::effect::{Action, Attempt, Record};
 use soramode_core::handles::SocketId;
-use soramode_core::snapshot::StoredDelivery;
+use soramode_core::stored::StoredDelivery;
 use soramode_protocol::decision::{Decision, Disconnected, Verdict};
 use soramode_protocol::delivery::Delivery;
 use soramode_protocol::error::Error;

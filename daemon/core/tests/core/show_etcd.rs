@@ -3,7 +3,7 @@
 use soramode_core::cluster::history::Known;
 use soramode_core::cluster::{Incarnation, Token};
 use soramode_core::member::etcd::{ClaimOp, EtcdRequest, FenceScope};
-use soramode_core::snapshot::StoredMember;
+use soramode_core::stored::StoredMember;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::ClusterNode;
 

@@ -10,9 +10,9 @@ use soramode_core::gate::Gate;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{HostState, Input};
 use soramode_core::member::etcd::{EtcdResponse, MembershipView};
-use soramode_core::snapshot::{
-    ClusterSettings, FenceMeans, Seed, Settings, SoraSettings, StartParams, Stored,
-};
+use soramode_core::restore::{Seed, StartParams};
+use soramode_core::settings::{ClusterSettings, FenceMeans, Settings, SoraSettings};
+use soramode_core::stored::Stored;
 use soramode_protocol::decision::Decision;
 use soramode_protocol::id::{ChannelId, ConnectionId, NodeName};
 use soramode_protocol::node::{Membership, Storage, StorageState};

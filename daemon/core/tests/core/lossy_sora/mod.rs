@@ -13,9 +13,9 @@ use soramode_core::effect::{Action, Effects};
 use soramode_core::gate::Gate;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{Input, PolledConnection, SoraInput};
-use soramode_core::snapshot::{
-    Seed, Settings, SoraAdmission, SoraFeed, SoraSettings, StartParams, Stored,
-};
+use soramode_core::restore::{Seed, StartParams};
+use soramode_core::settings::{Settings, SoraAdmission, SoraFeed, SoraSettings};
+use soramode_core::stored::Stored;
 use soramode_protocol::decision::Decision;
 use soramode_protocol::event::EventKind;
 use soramode_protocol::id::{ChannelId, ConnectionId, NodeName, SessionId};
@@ -107,7 +107,7 @@ impl World {
             },
             webhooks: Vec::new(),
         };
-        let snapshot = StartParams {
+        let params = StartParams {
             settings,
             started: Timestamp {
                 wall: START,
@@ -115,7 +115,7 @@ impl World {
             },
             stored: Stored::default(),
         };
-        let gate = Gate::restore(snapshot, Seed([7; 32]));
+        let gate = Gate::restore(params, Seed([7; 32]));
         let (sora, queue) = (Sora::default(), BTreeMap::new());
         let (loses_one_in, poll_seconds) = (
             if rng.one_in(2) { 3 } else { 20 },

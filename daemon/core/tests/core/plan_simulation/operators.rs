@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use soramode_core::effect::Action;
 use soramode_core::input::{HostState, Input};
-use soramode_core::snapshot::SoraAdmission;
+use soramode_core::settings::SoraAdmission;
 use soramode_protocol::end::End;
 use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
 use soramode_protocol::plan::{CancelPlan, EndRate, PlanStep, RISK_OF_END, StartPlan};

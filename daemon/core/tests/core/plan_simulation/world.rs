@@ -8,10 +8,12 @@ use soramode_core::gate::Gate;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{HostState, Input};
 use soramode_core::plan::calls::{SfuCall, SfuFailure, SfuOutcome, SfuRequest};
-use soramode_core::snapshot::{
-    MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT, SOCKET_GRACE_DEFAULT, Seed, Settings,
-    SoraAdmission, SoraSettings, StartParams, Stored,
+use soramode_core::restore::{Seed, StartParams};
+use soramode_core::settings::{
+    MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT, SOCKET_GRACE_DEFAULT, Settings,
+    SoraAdmission, SoraSettings,
 };
+use soramode_core::stored::Stored;
 use soramode_protocol::decision::{
     Connect, Decision, Disconnect, Lifetime, Report, ReportedConnection,
 };

@@ -9,11 +9,13 @@ use soramode_core::fault::PlantedFault;
 use soramode_core::gate::Gate;
 use soramode_core::handles::Timestamp;
 use soramode_core::input::{AttemptResult, HostState, Input};
-use soramode_core::snapshot::{
+use soramode_core::restore::{Seed, StartParams};
+use soramode_core::settings::{
     ClusterSettings, FenceMeans, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT,
-    SESSION_MAX_LINGER_DEFAULT, SOCKET_GRACE_DEFAULT, STALL_AFTER_DEFAULT, Seed, Settings,
-    SoraAdmission, SoraFeed, SoraSettings, StartParams, Stored, Webhook,
+    SESSION_MAX_LINGER_DEFAULT, SOCKET_GRACE_DEFAULT, STALL_AFTER_DEFAULT, Settings, SoraAdmission,
+    SoraFeed, SoraSettings, Webhook,
 };
+use soramode_core::stored::Stored;
 use soramode_protocol::event::{EventPattern, EventType};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::{DatedModeChange, Mode, ModeChange, ModeState, SettableMode};
@@ -102,9 +104,9 @@ impl Story {
             wall: START,
             boot: BOOTED,
         };
-        let (snapshot, joined) = snapshot(line, now)?;
-        let mut record_store = RecordStore::new(snapshot.stored.clone());
-        let mut gate = Gate::restore(snapshot, Seed([7; 32]));
+        let (params, joined) = params(line, now)?;
+        let mut record_store = RecordStore::new(params.stored.clone());
+        let mut gate = Gate::restore(params, Seed([7; 32]));
         for record in gate.step(now, Input::Started(HostState::Running)).records {
             record_store.read(&record);
         }
@@ -151,11 +153,11 @@ impl Story {
         if host == HostState::Rebooted {
             stored.expires_at_boot = None;
         }
-        let snapshot = StartParams {
+        let params = StartParams {
             stored,
-            ..snapshot(line, self.now)?.0
+            ..params(line, self.now)?.0
         };
-        self.gate = Gate::restore(snapshot, Seed([self.starts; 32]));
+        self.gate = Gate::restore(params, Seed([self.starts; 32]));
         self.step(Input::Started(host))
     }
 
@@ -391,7 +393,7 @@ fn places(line: &str) -> Result<Vec<Webhook>, Problem> {
 }
 
 /// Start parameters of a gate, and the incarnation with which it joins its cluster at once.
-fn snapshot(line: &str, started: Timestamp) -> Result<(StartParams, Option<u64>), Problem> {
+fn params(line: &str, started: Timestamp) -> Result<(StartParams, Option<u64>), Problem> {
     let mut all = Words::new(&words(line));
     let joined = all.value("joined")?;
     let state = if all.has("disk") {

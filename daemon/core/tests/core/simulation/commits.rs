@@ -15,7 +15,8 @@ use soramode_core::fault::{Fault, PlantedFault};
 use soramode_core::gate::Gate;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{AttemptResult, HostState, Input};
-use soramode_core::snapshot::{Seed, Webhook};
+use soramode_core::restore::Seed;
+use soramode_core::settings::Webhook;
 use soramode_protocol::event::EventType;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::request::GateRequest;
@@ -24,7 +25,7 @@ use soramode_protocol::wait::{PROGRESS_SECONDS_MIN, WAITS_MAX, Wait, WaitFor};
 use world::{World, refusal};
 
 use super::SEEDS_DEFAULT;
-use super::inputs::{Inputs, Rng, snapshot};
+use super::inputs::{Inputs, Rng, params};
 use crate::seeds::seeds;
 
 const STEPS_MAX: u64 = 60;
@@ -34,16 +35,16 @@ const FAULT_SEEDS: u64 = 2_000;
 
 fn play(seed: u64, fault: PlantedFault) -> (u64, u32) {
     let mut rng = Rng(seed);
-    let mut snapshot = snapshot(&mut rng);
-    snapshot.settings.webhooks = vec![Webhook {
+    let mut params = params(&mut rng);
+    params.settings.webhooks = vec![Webhook {
         url: "http://receiver/".to_owned(),
         endpoint: "http://receiver".to_owned(),
         types: EventType::ALL.to_vec(),
     }];
     let steps = 1 + rng.below(STEPS_MAX);
-    let mut inputs = Inputs::new(rng, &snapshot);
-    let mut world = World::new(&snapshot, fault);
-    let mut last = snapshot.started;
+    let mut inputs = Inputs::new(rng, &params);
+    let mut world = World::new(&params, fault);
+    let mut last = params.started;
     for _ in 0..steps {
         let (now, transition) = inputs.draw(world.gate.next_deadline());
         last = now;
@@ -122,13 +123,13 @@ fn each_planted_fault_is_found() {
 
 #[test]
 fn nothing_waits_where_nothing_outlives_the_daemon() {
-    let snapshot = snapshot(&mut Rng(1));
-    let mut gate = Gate::restore(snapshot.clone(), Seed([7; 32]));
+    let params = params(&mut Rng(1));
+    let mut gate = Gate::restore(params.clone(), Seed([7; 32]));
     let mut commits = Commits::new(Durability::Ephemeral);
     let mut released = Batch::default();
     let input = Input::Started(HostState::Running);
-    gate.step_into(snapshot.started, input, commits.open_mut(snapshot.started));
-    let records = commits.open_mut(snapshot.started).records.len();
+    gate.step_into(params.started, input, commits.open_mut(params.started));
+    let records = commits.open_mut(params.started).records.len();
     assert!(records > 0 && commits.release(&mut released));
     assert_eq!(released.effects.records.len(), records);
     assert!(commits.begin().is_none() && !commits.has_work());
@@ -136,7 +137,7 @@ fn nothing_waits_where_nothing_outlives_the_daemon() {
 
 #[test]
 fn a_write_that_never_ends_does_not_gather_reports_on_the_progress_of_waits() {
-    let params = snapshot(&mut Rng(1));
+    let params = params(&mut Rng(1));
     let mut now = params.started;
     let mut gate = Gate::restore(params, Seed([7; 32]));
     let mut commits = Commits::new(Durability::Durable);
@@ -172,7 +173,7 @@ fn a_write_that_never_ends_does_not_gather_reports_on_the_progress_of_waits() {
 
 #[test]
 fn records_that_are_not_written_are_bounded_wherever_they_wait() {
-    let (params, now) = (snapshot(&mut Rng(1)), super::START);
+    let (params, now) = (params(&mut Rng(1)), super::START);
     let now = Timestamp {
         wall: now,
         ..params.started

@@ -8,7 +8,7 @@ use soramode_core::gate::Gate;
 use soramode_core::handles::Timestamp;
 use soramode_core::input::Input;
 use soramode_core::member::etcd::{ClaimOp, EtcdRequest, EtcdResponse, MembershipView};
-use soramode_core::snapshot::Settings;
+use soramode_core::settings::Settings;
 use soramode_protocol::decision::Decision;
 use soramode_protocol::event::EventKind;
 use soramode_protocol::reply::Reply as Answered;

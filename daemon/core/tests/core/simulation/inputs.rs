@@ -6,9 +6,9 @@ use soramode_core::cluster::{FenceAfter, LeaseTerms};
 use soramode_core::fault::PlantedFault;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{HostState, Input, SoraInput};
-use soramode_core::snapshot::{
-    ClusterSettings, FenceMeans, Settings, SoraSettings, StartParams, Stored,
-};
+use soramode_core::restore::StartParams;
+use soramode_core::settings::{ClusterSettings, FenceMeans, Settings, SoraSettings};
+use soramode_core::stored::Stored;
 use soramode_protocol::decision::{
     Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection,
 };
@@ -61,7 +61,7 @@ impl Rng {
 }
 
 /// Draws the settings, and what was stored.
-pub(super) fn snapshot(rng: &mut Rng) -> StartParams {
+pub(super) fn params(rng: &mut Rng) -> StartParams {
     let started = Timestamp {
         wall: START,
         boot: Duration::from_secs(1_000),
@@ -166,15 +166,15 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    pub(super) fn new(rng: Rng, snapshot: &StartParams) -> Self {
-        let settings = snapshot.settings.clone();
+    pub(super) fn new(rng: Rng, params: &StartParams) -> Self {
+        let settings = params.settings.clone();
         Self {
             rng,
             settings,
             sockets: Vec::new(),
             last_socket: 0,
             serial: 0,
-            now: snapshot.started,
+            now: params.started,
         }
     }
 

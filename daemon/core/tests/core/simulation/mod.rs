@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use soramode_core::gate::Gate;
 use soramode_core::handles::Timestamp;
-use soramode_core::snapshot::{Seed, StartParams};
+use soramode_core::restore::{Seed, StartParams};
 
 use crate::seeds::seeds;
 use crate::show::{Detail, Show};
@@ -28,7 +28,7 @@ const STEPS_MAX: u64 = 80;
 
 /// Start and transitions that a seed draws.
 struct Story {
-    snapshot: StartParams,
+    params: StartParams,
     transitions: Vec<(Timestamp, Transition)>,
 }
 
@@ -38,12 +38,12 @@ type Failure = (usize, String);
 /// Plays a seed until it is over or goes wrong.
 fn play(seed: u64) -> (Story, Result<(), Failure>) {
     let mut rng = Rng(seed);
-    let snapshot = inputs::snapshot(&mut rng);
+    let params = inputs::params(&mut rng);
     let steps = 1 + rng.below(STEPS_MAX);
-    let mut run = Run::new(&snapshot, 7);
-    let mut drawn = Inputs::new(rng, &snapshot);
+    let mut run = Run::new(&params, 7);
+    let mut drawn = Inputs::new(rng, &params);
     let mut story = Story {
-        snapshot,
+        params,
         transitions: Vec::new(),
     };
     for step in 0..usize::try_from(steps).unwrap() {
@@ -60,8 +60,8 @@ fn play(seed: u64) -> (Story, Result<(), Failure>) {
     (story, Ok(()))
 }
 
-fn replay(snapshot: &StartParams, transitions: &[(Timestamp, Transition)]) -> Result<(), Failure> {
-    let mut run = Run::new(snapshot, 7);
+fn replay(params: &StartParams, transitions: &[(Timestamp, Transition)]) -> Result<(), Failure> {
+    let mut run = Run::new(params, 7);
     for (step, (now, transition)) in transitions.iter().enumerate() {
         run.apply(*now, transition)
             .map_err(|problem| (step, problem))?;
@@ -72,16 +72,16 @@ fn replay(snapshot: &StartParams, transitions: &[(Timestamp, Transition)]) -> Re
 /// Leaves inputs out as long as it still goes wrong.
 fn shrink(story: Story) -> (Story, Failure) {
     let Story {
-        snapshot,
+        params,
         mut transitions,
     } = story;
-    let mut failure = replay(&snapshot, &transitions).unwrap_err();
+    let mut failure = replay(&params, &transitions).unwrap_err();
     transitions.truncate(failure.0 + 1);
     let mut at = 0;
     while at < transitions.len() {
         let mut shorter = transitions.clone();
         shorter.remove(at);
-        match replay(&snapshot, &shorter) {
+        match replay(&params, &shorter) {
             Err(shorter_failure) => {
                 shorter.truncate(shorter_failure.0 + 1);
                 (transitions, failure, at) = (shorter, shorter_failure, 0);
@@ -91,7 +91,7 @@ fn shrink(story: Story) -> (Story, Failure) {
     }
     (
         Story {
-            snapshot,
+            params,
             transitions,
         },
         failure,
@@ -104,18 +104,18 @@ fn told(seed: u64, story: Story) -> String {
     std::panic::set_hook(Box::new(|_| ()));
     let (
         Story {
-            snapshot,
+            params,
             transitions,
         },
         (_, problem),
     ) = shrink(story);
     std::panic::set_hook(hook);
-    let mut run = Run::new(&snapshot, 7);
+    let mut run = Run::new(&params, 7);
     let mut lines = vec![
         format!("seed {seed}: SORAMODE_SEED={seed} plays it alone. At its shortest:"),
-        format!("{:?}", snapshot.settings),
+        format!("{:?}", params.settings),
     ];
-    lines.extend(snapshot.stored.mode.map(|mode| format!("stored: {mode:?}")));
+    lines.extend(params.stored.mode.map(|mode| format!("stored: {mode:?}")));
     for (now, transition) in transitions {
         lines.push(format!("@{:?} {:?}", now.boot, transition));
         lines.extend(
@@ -132,8 +132,8 @@ fn told(seed: u64, story: Story) -> String {
 /// 7: the same seed gives the same outputs; another seed gives other ids, and nothing else that is other.
 fn same_seed(story: &Story) -> Result<(), String> {
     let mut gates = [7, 7, 8].map(|seed| {
-        let gate = Gate::restore(story.snapshot.clone(), Seed([seed; 32]));
-        Driven::new(gate, &story.snapshot.settings)
+        let gate = Gate::restore(story.params.clone(), Seed([seed; 32]));
+        Driven::new(gate, &story.params.settings)
     });
     let mut shows = [(); 2].map(|()| Show::new(START, Detail::InWords));
     // Until the first restart: what that begins with has ids of the gate's own making.

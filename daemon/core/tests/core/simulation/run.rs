@@ -7,7 +7,9 @@ use soramode_core::effect::{Action, Effects, Record};
 use soramode_core::gate::Gate;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{HostState, Input};
-use soramode_core::snapshot::{Seed, Settings, StartParams, Stored};
+use soramode_core::restore::{Seed, StartParams};
+use soramode_core::settings::Settings;
+use soramode_core::stored::Stored;
 use soramode_protocol::event::{Event, EventKind};
 use soramode_protocol::id::EventId;
 use soramode_protocol::mode::ModeState;
@@ -54,15 +56,15 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(snapshot: &StartParams, seed: u8) -> Self {
-        let gate = Gate::restore(snapshot.clone(), Seed([seed; 32]));
-        let mut driven = Driven::new(gate, &snapshot.settings);
-        let tables = look(&mut driven.gate, snapshot.started);
-        let model = Model::start(snapshot.clone());
-        let replay = Replay::new(snapshot.stored.next_seq, model.mode.clone());
-        let mut record_store = RecordStore::new(snapshot.stored.clone());
+    pub(super) fn new(params: &StartParams, seed: u8) -> Self {
+        let gate = Gate::restore(params.clone(), Seed([seed; 32]));
+        let mut driven = Driven::new(gate, &params.settings);
+        let tables = look(&mut driven.gate, params.started);
+        let model = Model::start(params.clone());
+        let replay = Replay::new(params.stored.next_seq, model.mode.clone());
+        let mut record_store = RecordStore::new(params.stored.clone());
         let input = Input::Started(HostState::Running);
-        for record in driven.step(snapshot.started, input).records {
+        for record in driven.step(params.started, input).records {
             record_store.read(&record);
         }
         let (of_core, of_model) = (
@@ -121,7 +123,7 @@ impl Run {
         let expires_at_boot = stored
             .expires_at_boot
             .filter(|_| host == HostState::Running);
-        let snapshot = StartParams {
+        let params = StartParams {
             settings: settings.clone(),
             started: now,
             stored: Stored {
@@ -131,7 +133,7 @@ impl Run {
         };
         self.seed += 1;
         self.driven
-            .restart(Gate::restore(snapshot, Seed([self.seed; 32])));
+            .restart(Gate::restore(params, Seed([self.seed; 32])));
         self.driven.gate.check()?;
         self.model.restart(settings, now, host);
         self.replay.set_mode(self.model.mode.clone());

@@ -9,7 +9,7 @@ use soramode_core::fault::PlantedFault;
 use soramode_core::gate::Gate;
 use soramode_core::handles::{ReplyHandle, Timestamp};
 use soramode_core::input::{HostState, Input, SoraInput};
-use soramode_core::snapshot::{Seed, StartParams};
+use soramode_core::restore::{Seed, StartParams};
 use soramode_protocol::decision::Decision;
 use soramode_protocol::error::Error;
 use soramode_protocol::event::EventKind;
@@ -91,13 +91,13 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(snapshot: &StartParams, fault: PlantedFault) -> Self {
-        let gate = || Gate::restore(snapshot.clone(), Seed([7; 32]));
+    pub(super) fn new(params: &StartParams, fault: PlantedFault) -> Self {
+        let gate = || Gate::restore(params.clone(), Seed([7; 32]));
         let mut world = Self {
             gate: gate(),
             commits: Commits::with_fault(Durability::Durable, fault),
-            etcd: OwnEtcd::new(&snapshot.settings),
-            is_clustered: snapshot.settings.cluster.is_some(),
+            etcd: OwnEtcd::new(&params.settings),
+            is_clustered: params.settings.cluster.is_some(),
             inputs: VecDeque::new(),
             reference: Reference {
                 gate: gate(),
@@ -115,13 +115,13 @@ impl World {
             settled: 0,
             actions: VecDeque::new(),
             deliveries: VecDeque::new(),
-            next_seq: snapshot.stored.next_seq,
+            next_seq: params.stored.next_seq,
             answers: BTreeMap::new(),
             accepted: BTreeSet::new(),
             attempts: Vec::new(),
             failures: 0,
         };
-        world.step(snapshot.started, Input::Started(HostState::Running));
+        world.step(params.started, Input::Started(HostState::Running));
         world
     }
 

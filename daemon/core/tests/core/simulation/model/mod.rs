@@ -14,7 +14,9 @@ use std::time::Duration;
 use soramode_core::effect::Action;
 use soramode_core::handles::{SocketId, Timestamp};
 use soramode_core::input::{HostState, Input};
-use soramode_core::snapshot::{Settings, StartParams, Stored};
+use soramode_core::restore::StartParams;
+use soramode_core::settings::Settings;
+use soramode_core::stored::Stored;
 use soramode_protocol::decision::RejectReason;
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
@@ -93,14 +95,14 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn start(snapshot: StartParams) -> Self {
+    pub(super) fn start(params: StartParams) -> Self {
         let StartParams {
             settings,
             started,
             stored: Stored {
                 mode, mode_changes, ..
             },
-        } = snapshot;
+        } = params;
         let clustered = settings.cluster.is_some();
         let opened_before = mode
             .as_ref()

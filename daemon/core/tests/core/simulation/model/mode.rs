@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use soramode_core::snapshot::Settings;
+use soramode_core::settings::Settings;
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::ConnectionId;

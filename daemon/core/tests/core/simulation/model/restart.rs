@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use soramode_core::handles::{SocketId, Timestamp};
 use soramode_core::input::HostState;
-use soramode_core::snapshot::Settings;
+use soramode_core::settings::Settings;
 use soramode_protocol::event::EndReason;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
