@@ -17,7 +17,7 @@ pub const RISK_OF_INIT: &str = "lost-claims";
 
 /// A node's right to a channel, as it goes out with an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claim {
+pub struct OfferedClaim {
     /// Fencing token: grows with every change of owner. A receiver that keeps the highest one can
     /// refuse messages of a stale node.
     pub token: u64,

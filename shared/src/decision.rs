@@ -6,7 +6,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::cluster::Claim;
+use crate::cluster::OfferedClaim;
 use crate::id::{ChannelId, ClientId, ConnectionId, NodeName, SessionId, chosen, chosen_if_any};
 use crate::mode::{Mode, SettableMode};
 use crate::wire_enum::wire_enum;
@@ -116,7 +116,7 @@ pub enum Decision {
         created: bool,
         /// Claim of this node on the channel; only in a cluster.
         #[serde(skip_serializing_if = "Option::is_none", default)]
-        claim: Option<Claim>,
+        claim: Option<OfferedClaim>,
     },
     /// Rejects the connection.
     Reject {

@@ -7,7 +7,7 @@ use crate::handles::{ReplyHandle, SocketId};
 use crate::tables::rows::Source;
 
 /// A connection that asks to be admitted.
-pub(crate) struct Newcomer {
+pub(crate) struct AdmissionRequest {
     pub(crate) reply_to: ReplyHandle,
     pub(crate) source: Source,
     pub(crate) channel_id: ChannelId,
@@ -18,7 +18,7 @@ pub(crate) struct Newcomer {
     pub(crate) hops: u8,
 }
 
-impl Newcomer {
+impl AdmissionRequest {
     /// A client of the control socket.
     pub(crate) fn connect(reply_to: ReplyHandle, connect: Connect) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Takes back promises whose records could not be written. What is true all the same stays.
+//! Reverts answers that rest on records which could not be written. Answers that are true without them stay.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ pub const OPEN_IT: &str = "Then run: soramode set normal";
 /// Changes that were refused and must be taken back.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Refused {
-    /// Connections whose offer was refused.
+    /// Connections with a refused offer.
     pub connections: Vec<ConnectionId>,
     /// Changes of the mode, by their generations.
     pub generations: Vec<u64>,
@@ -39,7 +39,7 @@ pub fn retract(actions: &mut Vec<Action>, records: &[Record], refusal: &Error) -
         plans: Vec::new(),
         calls: Vec::new(),
     };
-    // Nobody is disconnected, and nothing is announced, that a restart would not know of.
+    // No call to the SFU is made that a restart would not know of.
     actions.retain(|action| {
         if let Action::Sfu(call) = action {
             refused.calls.push(call.id);

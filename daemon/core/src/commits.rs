@@ -32,7 +32,7 @@ pub struct Batch {
     pub first_step: Option<Duration>,
 }
 
-/// Effects of all steps whose commit is still to come.
+/// Effects of all steps that are not committed yet.
 #[derive(Debug)]
 pub struct Commits {
     durability: Durability,
@@ -50,13 +50,13 @@ pub struct Commits {
 /// Records that a start needs, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// Nothing outlives the daemon, so no effect waits for a write.
+    /// No state outlives the daemon, so no effect waits for a write.
     Ephemeral,
     /// Effects wait until their records are written.
     Durable,
 }
 
-/// A batch whose records are being written.
+/// Batch with records that are being written.
 #[derive(Debug, Default)]
 struct Writing {
     actions: Vec<Action>,
@@ -193,7 +193,7 @@ impl Commits {
     }
 
     /// Ends a write that failed: returns the actions of its batch, and of the steps since, that may leave. `refusal` is the answer to requests
-    /// whose promise cannot be kept. Records wait for [`retry`](Self::retry).
+    /// that depend on the write. Records wait for [`retry`](Self::retry).
     pub fn write_failed(
         &mut self,
         gate: &mut Gate,

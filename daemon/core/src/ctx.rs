@@ -21,7 +21,7 @@ pub(crate) struct Ctx<'a> {
     pub(crate) timers: &'a mut Timers,
     pub(crate) random: &'a mut Random,
     log: &'a mut EventLog,
-    /// Index of the first record whose event the outbox has not seen.
+    /// Index of the first record that the outbox has not seen.
     new_records: usize,
 }
 

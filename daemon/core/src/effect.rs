@@ -12,7 +12,7 @@ use soramode_protocol::session::Session;
 use soramode_protocol::time::Time;
 
 use crate::cluster::Token;
-use crate::cluster::history::Known;
+use crate::cluster::history::EtcdIdentity;
 use crate::handles::{ReplyHandle, SocketId};
 use crate::member::etcd::{EtcdRequest, FenceScope};
 use crate::plan::calls::SfuCall;
@@ -86,7 +86,7 @@ pub enum Record {
     /// The node's incarnation; `None`: it has left the cluster.
     Member(Option<StoredMember>),
     /// The etcd that the node is in.
-    Etcd(Known),
+    Etcd(EtcdIdentity),
     /// A channel is this node's.
     Claimed {
         /// The channel.

@@ -1,5 +1,5 @@
 //! When the mode ends by itself (`--for`): by the boot clock where the machine has not been restarted since it was set, else by the wall
-//! clock, within bounds that hold whatever that says.
+//! clock, within bounds that do not depend on it.
 
 use std::time::Duration;
 

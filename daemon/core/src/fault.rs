@@ -15,7 +15,7 @@ pub enum Fault {
     OldReadProvesDeparture,
     /// The lease runs from the answer to a read, not from its sending.
     LeaseFromAnswer,
-    /// The SFU is never told that the lease ends.
+    /// The SFU never learns that the lease ends.
     LeaseWithoutEnd,
     /// A node joins anew, and the sessions of its previous incarnation go on.
     JoinWithoutEnding,
@@ -27,7 +27,7 @@ pub enum Fault {
     LeaseBeforeMigration,
     /// The next incarnation is stored before the claims are written anew.
     StoredBeforeMigration,
-    /// Every etcd is accepted, whatever it has lost.
+    /// Every etcd is accepted, also one that has lost writes.
     AnyEtcdIsAccepted,
     /// A restart forgets which etcd the node knows.
     EtcdIsForgotten,
@@ -55,7 +55,7 @@ pub enum Fault {
     RetryDropsLaterRecords,
     /// A mode is read that is being written.
     ModeReadDuringWrite,
-    /// A mode is read whose write has not begun.
+    /// A mode is read before its write has begun.
     ModeReadUnwritten,
     /// Records of a retry do not count as unwritten.
     RetryIsNotCounted,

@@ -52,7 +52,7 @@ pub enum Input {
     Shutdown,
     /// The state can no longer be written.
     StorageFailed {
-        /// Connections whose offer could not be kept, and so was not given.
+        /// Connections with an offer that could not be stored, and so was not made.
         refused: Vec<ConnectionId>,
         /// Changes of the mode that could not be kept, and so were refused.
         generations: Vec<u64>,

@@ -1,10 +1,11 @@
 //! The gate: decides every new connection, and holds a node's mode and sessions.
 //!
-//! Pure: it is given the time, a seed and what happened, and answers with what is to be kept and done. No I/O, no clock,
-//! no async, no lock, and no hash order that can be seen.
+//! Sans I/O: inputs, the time and a seed go in; records to commit and actions to perform come out. No I/O, no clock,
+//! no async, no lock, and no visible hash order.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod admission_request;
 pub mod cluster;
 pub mod commit_failure;
 pub mod commits;
@@ -17,7 +18,6 @@ pub mod handles;
 pub mod input;
 pub mod member;
 mod mode;
-mod newcomer;
 mod node;
 pub mod outbox;
 pub mod plan;

@@ -78,7 +78,7 @@ impl Change {
         }
     }
 
-    /// Closes a node whose state cannot be written any more, and undoes changes of the mode that were refused because of it: nothing
+    /// Closes a node that cannot write its state any more, and undoes changes of the mode that were refused because of it: nothing
     /// that was reported as failed is carried out later.
     pub(crate) fn by_storage(refused: &[u64]) -> Self {
         let reason = match refused {
@@ -171,7 +171,7 @@ impl ModeControl {
         self.state.actor == BY_STORAGE && self.is_block()
     }
 
-    /// Refuses a change whose conditions do not hold.
+    /// Refuses a change if its conditions do not hold.
     pub(crate) fn check_conditions(
         &self,
         timers: &Timers,
@@ -286,7 +286,7 @@ impl ModeControl {
             .is_none_or(|expires_at| self.expiry.is_over(ctx.timers, expires_at, ctx.now))
     }
 
-    /// Returns whether the mode has an expiry whose timer has fired already.
+    /// Returns whether the timer of the mode's expiry has fired already.
     pub(crate) fn has_missed_expiry(&self, timers: &Timers) -> bool {
         self.state.expires_at.is_some() && !timers.is_set(Timer::Expiry)
     }

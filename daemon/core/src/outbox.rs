@@ -57,7 +57,7 @@ enum DeliveryOutcome {
 }
 
 impl Outbox {
-    /// Restores the stored deliveries, and queues those whose receiver is still configured.
+    /// Restores the stored deliveries, and queues those to receivers that are still configured.
     pub(crate) fn restore(stored: Vec<StoredDelivery>, webhooks: Vec<Webhook>) -> Self {
         let mut outbox = Self {
             queues: webhooks.iter().map(|_| ReceiverQueue::default()).collect(),

@@ -147,7 +147,7 @@ pub struct ClusterSettings {
     pub registration_ttl: Duration,
 }
 
-/// Means to end sessions whose lease has expired.
+/// Means to end sessions after the lease has expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FenceMeans {
     /// None.

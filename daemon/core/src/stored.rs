@@ -9,7 +9,7 @@ use soramode_protocol::mode::{DatedModeChange, ModeState};
 use soramode_protocol::session::ConnectionState;
 use soramode_protocol::time::Time;
 
-use crate::cluster::history::Known;
+use crate::cluster::history::EtcdIdentity;
 use crate::cluster::{FenceAfter, Incarnation, Token};
 use crate::plan::stored::{StoredAnnouncement, StoredEnd, StoredPlan};
 use crate::reservation::StoredReservation;
@@ -37,7 +37,7 @@ pub struct Stored {
     /// The node's last incarnation.
     pub member: Option<StoredMember>,
     /// The etcd that it was in.
-    pub etcd: Option<Known>,
+    pub etcd: Option<EtcdIdentity>,
     /// The channels that it owned.
     pub claims: Vec<(ChannelId, Token)>,
     /// The plan that runs, or the last one.

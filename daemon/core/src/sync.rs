@@ -32,7 +32,7 @@ pub(crate) struct SyncState {
     untracked: Option<UntrackedIncarnations>,
 }
 
-/// Incarnations of a cluster's node whose sessions it has no record of: the SFU may still serve them.
+/// Incarnations of a cluster's node that it has no record of: the SFU may still serve their sessions.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum UntrackedIncarnations {
     /// The claims have not been read: there may be some.
@@ -120,7 +120,7 @@ impl SyncState {
         }
     }
 
-    /// Earlier incarnations whose sessions are not known to have ended.
+    /// Earlier incarnations that may still have sessions.
     pub(crate) const fn untracked(&self) -> Option<&UntrackedIncarnations> {
         self.untracked.as_ref()
     }

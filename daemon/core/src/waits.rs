@@ -15,9 +15,9 @@ use crate::handles::{ReplyHandle, SocketId, WaitId};
 use crate::plan::{Plans, UnknownPlan};
 use crate::timers::Timer;
 
-/// State of the node that the conditions of waits depend on, beside the plans. Nothing else does.
+/// State of the node that the conditions of waits depend on, beside the plans; no condition depends on anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct View {
+pub(crate) struct WaitInputs {
     pub(crate) sessions: u64,
     /// Sessions that have ended since the start.
     pub(crate) sessions_ended: u64,
@@ -28,8 +28,6 @@ pub(crate) struct View {
     pub(crate) membership: Membership,
     /// All sessions are known, and nothing is left to verify.
     pub(crate) is_synced: bool,
-    /// All sessions are known, or may be at any moment.
-    pub(crate) is_synced_soon: bool,
     /// Not all sessions are known, and only an operator or a client can change that.
     pub(crate) needs_report_or_purge: bool,
     /// Number of changes of plans and ends.
@@ -51,7 +49,15 @@ pub(crate) struct EndedWait {
     pub(crate) plan: Option<PlanId>,
 }
 
-/// A new wait.
+/// A request to wait.
+pub(crate) struct NewWait {
+    pub(crate) reply_to: ReplyHandle,
+    pub(crate) wait: Wait,
+    /// All sessions are known, or may be at any moment.
+    pub(crate) is_synced_soon: bool,
+}
+
+/// Result of a request to wait.
 pub(crate) enum Begun {
     Pending(WaitId),
     Ended(WaitEnd),
@@ -74,8 +80,8 @@ pub(crate) struct Waits {
     mode: BTreeSet<WaitId>,
     joined: BTreeSet<WaitId>,
     ended: BTreeSet<WaitId>,
-    /// The view that the waits were evaluated for last.
-    seen: Option<View>,
+    /// The inputs that the waits were evaluated for last.
+    seen: Option<WaitInputs>,
     last_id: u64,
 }
 
@@ -88,26 +94,28 @@ impl Waits {
     pub(crate) fn begin(
         &mut self,
         ctx: &mut Ctx,
-        reply_to: ReplyHandle,
-        mut wait: Wait,
-        view: &View,
+        new: NewWait,
+        inputs: &WaitInputs,
         plans: &Plans,
     ) -> Result<Begun, Error> {
-        if self.count_of(reply_to.socket) >= WAITS_MAX {
+        if self.count_of(new.reply_to.socket) >= WAITS_MAX {
             let message = format!("this client already has {WAITS_MAX} waits under way");
             return Err(Error::new(ErrorType::InvalidRequest, message)
                 .with_hint("Wait until some of them have ended"));
         }
         let stops = plans.stops();
-        if let Some(end) = refusal(&wait, view, plans)? {
+        if let Some(end) = refusal(&new, inputs, plans)? {
             return Ok(Begun::Ended(end));
         }
+        let NewWait {
+            reply_to, mut wait, ..
+        } = new;
         if wait.wait_for == WaitFor::Drained && wait.plan.is_none() {
-            wait.generation.get_or_insert(view.generation);
+            wait.generation.get_or_insert(inputs.generation);
         }
-        let holds = holds(&wait, view, plans);
+        let holds = holds(&wait, inputs, plans);
         let settle_time = settle_time(&wait);
-        let outcome = if is_superseded(&wait, view, plans, stops) {
+        let outcome = if is_superseded(&wait, inputs, plans, stops) {
             Some(Outcome::Superseded)
         } else if holds && settle_time.is_none() {
             Some(Outcome::Reached)
@@ -123,7 +131,7 @@ impl Waits {
         let id = self.insert(PendingWait {
             reply_to,
             wait,
-            ended_before: view.sessions_ended,
+            ended_before: inputs.sessions_ended,
             stops_before: stops,
         });
         if let Some(timeout) = timeout {
@@ -137,16 +145,16 @@ impl Waits {
         Ok(Begun::Pending(id))
     }
 
-    /// Ends the waits whose conditions hold, or cannot hold any more, now that the node is as this view shows.
+    /// Ends the waits that these inputs decide.
     pub(crate) fn settle(
         &mut self,
         ctx: &mut Ctx,
-        view: View,
+        inputs: WaitInputs,
         plans: &Plans,
     ) -> Vec<(EndedWait, WaitEnd)> {
         let mut ended = Vec::new();
-        for id in self.take_changed(view) {
-            if let Some(end) = self.evaluate(ctx, id, &view, plans)
+        for id in self.take_changed(inputs) {
+            if let Some(end) = self.evaluate(ctx, id, &inputs, plans)
                 && let Some(wait) = self.end(ctx, id)
             {
                 ended.push((wait, end));
@@ -156,28 +164,31 @@ impl Waits {
     }
 
     /// Takes the waits to evaluate, oldest first: those that depend on what has changed, and no others.
-    fn take_changed(&mut self, view: View) -> Vec<WaitId> {
-        let Some(before) = self.seen.replace(view) else {
+    fn take_changed(&mut self, inputs: WaitInputs) -> Vec<WaitId> {
+        let Some(before) = self.seen.replace(inputs) else {
             return self.pending.keys().copied().collect();
         };
-        if before == view {
+        if before == inputs {
             return Vec::new();
         }
-        let View {
+        let WaitInputs {
             mode,
             generation,
             membership,
             plan_changes,
             ..
         } = before;
-        let is_mode_changed = (mode, generation) != (view.mode, view.generation);
-        let is_membership_changed = membership != view.membership;
-        let is_drain_changed = View { membership, ..view } != before;
+        let is_mode_changed = (mode, generation) != (inputs.mode, inputs.generation);
+        let is_membership_changed = membership != inputs.membership;
+        let is_drain_changed = WaitInputs {
+            membership,
+            ..inputs
+        } != before;
         let kinds = [
             (is_drain_changed, &self.drained),
             (is_mode_changed, &self.mode),
             (is_membership_changed, &self.joined),
-            (plan_changes != view.plan_changes, &self.ended),
+            (plan_changes != inputs.plan_changes, &self.ended),
         ];
         let changed = kinds.into_iter().filter(|(is_changed, _)| *is_changed);
         let mut ids: Vec<WaitId> = changed.flat_map(|(_, ids)| ids).copied().collect();
@@ -185,12 +196,18 @@ impl Waits {
         ids
     }
 
-    fn evaluate(&self, ctx: &mut Ctx, id: WaitId, view: &View, plans: &Plans) -> Option<WaitEnd> {
+    fn evaluate(
+        &self,
+        ctx: &mut Ctx,
+        id: WaitId,
+        inputs: &WaitInputs,
+        plans: &Plans,
+    ) -> Option<WaitEnd> {
         let pending = self.pending.get(&id)?;
         let wait = &pending.wait;
-        let holds = holds(wait, view, plans);
+        let holds = holds(wait, inputs, plans);
         let settle_time = settle_time(wait);
-        if is_superseded(wait, view, plans, pending.stops_before) {
+        if is_superseded(wait, inputs, plans, pending.stops_before) {
             return Some(WaitEnd::Outcome(Outcome::Superseded));
         }
         if holds && settle_time.is_none() {
@@ -198,7 +215,7 @@ impl Waits {
         }
         let needs_complete =
             wait.wait_for == WaitFor::Drained && !wait.assume_complete && wait.plan.is_none();
-        if needs_complete && view.needs_report_or_purge {
+        if needs_complete && inputs.needs_report_or_purge {
             return Some(WaitEnd::SessionsIncomplete);
         }
         match settle_time {
@@ -277,7 +294,8 @@ impl Waits {
 }
 
 /// Returns why a wait cannot begin: its condition cannot become true as things are.
-fn refusal(wait: &Wait, view: &View, plans: &Plans) -> Result<Option<WaitEnd>, Error> {
+fn refusal(new: &NewWait, inputs: &WaitInputs, plans: &Plans) -> Result<Option<WaitEnd>, Error> {
+    let wait = &new.wait;
     if let Some(plan) = &wait.plan {
         let known = plans.outcome_of(plan);
         return known
@@ -285,35 +303,35 @@ fn refusal(wait: &Wait, view: &View, plans: &Plans) -> Result<Option<WaitEnd>, E
             .map_err(|UnknownPlan| Error::no_plan(plan));
     }
     match wait.wait_for {
-        WaitFor::Drained if is_superseded(wait, view, plans, plans.stops()) => Ok(None),
-        WaitFor::Drained if !view.mode.is_block() => Err(Error::cannot_drain(view.mode)),
-        WaitFor::Drained if !view.is_synced_soon && !wait.assume_complete => {
+        WaitFor::Drained if is_superseded(wait, inputs, plans, plans.stops()) => Ok(None),
+        WaitFor::Drained if !inputs.mode.is_block() => Err(Error::cannot_drain(inputs.mode)),
+        WaitFor::Drained if !new.is_synced_soon && !wait.assume_complete => {
             Ok(Some(WaitEnd::SessionsIncomplete))
         }
-        WaitFor::Joined if view.membership == Membership::Standalone => Err(Error::cannot_join()),
+        WaitFor::Joined if inputs.membership == Membership::Standalone => Err(Error::cannot_join()),
         WaitFor::Drained | WaitFor::Joined | WaitFor::Mode | WaitFor::Ended => Ok(None),
     }
 }
 
 /// Returns whether the condition holds.
-fn holds(wait: &Wait, view: &View, plans: &Plans) -> bool {
+fn holds(wait: &Wait, inputs: &WaitInputs, plans: &Plans) -> bool {
     if let Some(plan) = &wait.plan {
         return matches!(plans.outcome_of(plan), Ok(Some(PlanOutcome::Done)));
     }
     match wait.wait_for {
         WaitFor::Drained => {
-            let is_low = view.sessions <= wait.max_sessions.unwrap_or(0);
-            view.mode.is_block() && is_low && (wait.assume_complete || view.is_synced)
+            let is_low = inputs.sessions <= wait.max_sessions.unwrap_or(0);
+            inputs.mode.is_block() && is_low && (wait.assume_complete || inputs.is_synced)
         }
-        WaitFor::Mode => wait.mode == Some(view.mode),
-        WaitFor::Joined => view.membership == Membership::Joined,
+        WaitFor::Mode => wait.mode == Some(inputs.mode),
+        WaitFor::Joined => inputs.membership == Membership::Joined,
         WaitFor::Ended => !plans.has_ends(wait.end_id.as_ref()),
     }
 }
 
 /// Returns whether the mode was changed, since the generation that the client knows, to another than the wait is in or for; or the plan that
 /// it is for is over without being done, or the ends were stopped.
-fn is_superseded(wait: &Wait, view: &View, plans: &Plans, stops_before: u64) -> bool {
+fn is_superseded(wait: &Wait, inputs: &WaitInputs, plans: &Plans, stops_before: u64) -> bool {
     if let Some(plan) = &wait.plan {
         return match plans.outcome_of(plan) {
             Ok(Some(outcome)) => outcome != PlanOutcome::Done,
@@ -322,9 +340,9 @@ fn is_superseded(wait: &Wait, view: &View, plans: &Plans, stops_before: u64) -> 
         };
     }
     match (wait.wait_for, wait.generation) {
-        (WaitFor::Drained, Some(generation)) => view.opened_generation > generation,
+        (WaitFor::Drained, Some(generation)) => inputs.opened_generation > generation,
         (WaitFor::Mode, Some(generation)) => {
-            view.generation > generation && wait.mode != Some(view.mode)
+            inputs.generation > generation && wait.mode != Some(inputs.mode)
         }
         (WaitFor::Ended, _) => plans.has_stopped(wait.end_id.as_ref(), stops_before),
         (WaitFor::Drained | WaitFor::Mode, None) | (WaitFor::Joined, _) => false,
@@ -347,7 +365,7 @@ fn duration(seconds: f64) -> Duration {
 mod tests {
     use super::*;
 
-    const VIEW: View = View {
+    const INPUTS: WaitInputs = WaitInputs {
         sessions: 3,
         sessions_ended: 0,
         mode: Mode::Normal,
@@ -355,15 +373,14 @@ mod tests {
         opened_generation: 1,
         membership: Membership::Joined,
         is_synced: true,
-        is_synced_soon: true,
         needs_report_or_purge: false,
         plan_changes: 0,
     };
 
-    /// Waits of each kind, evaluated for `VIEW`.
+    /// Waits of each kind, evaluated for `INPUTS`.
     fn waits(sockets: u64, each: u64) -> Waits {
         let mut waits = Waits {
-            seen: Some(VIEW),
+            seen: Some(INPUTS),
             ..Waits::default()
         };
         for socket in 1..=sockets {
@@ -392,48 +409,47 @@ mod tests {
 
     #[test]
     fn a_new_wait_has_no_other_evaluated() {
-        assert_eq!(waits(1_000, 4).take_changed(VIEW), [] as [WaitId; 0]);
+        assert_eq!(waits(1_000, 4).take_changed(INPUTS), [] as [WaitId; 0]);
     }
 
     #[test]
     fn a_change_has_those_evaluated_that_go_by_it_once() {
         const DRAINED: &[WaitFor] = &[WaitFor::Drained];
         let mut waits = waits(100, 4);
-        let mut view = VIEW;
-        let mut changed = |change: fn(&mut View), evaluated: &[WaitFor]| {
-            change(&mut view);
-            let ids = waits.take_changed(view);
-            assert_eq!(ids.len(), 100 * evaluated.len(), "{view:?}");
+        let mut inputs = INPUTS;
+        let mut changed = |change: fn(&mut WaitInputs), evaluated: &[WaitFor]| {
+            change(&mut inputs);
+            let ids = waits.take_changed(inputs);
+            assert_eq!(ids.len(), 100 * evaluated.len(), "{inputs:?}");
             assert!(
                 ids.is_sorted()
                     && ids
                         .iter()
                         .all(|id| evaluated.contains(&waits.pending[id].wait.wait_for)),
-                "{view:?}"
+                "{inputs:?}"
             );
-            assert!(waits.take_changed(view).is_empty());
+            assert!(waits.take_changed(inputs).is_empty());
         };
-        changed(|view| view.sessions = 2, DRAINED);
-        changed(|view| view.is_synced = false, DRAINED);
-        changed(|view| view.is_synced_soon = false, DRAINED);
-        changed(|view| view.needs_report_or_purge = true, DRAINED);
-        changed(|view| view.sessions_ended = 1, DRAINED);
+        changed(|inputs| inputs.sessions = 2, DRAINED);
+        changed(|inputs| inputs.is_synced = false, DRAINED);
+        changed(|inputs| inputs.needs_report_or_purge = true, DRAINED);
+        changed(|inputs| inputs.sessions_ended = 1, DRAINED);
         changed(
-            |view| view.plan_changes = 1,
+            |inputs| inputs.plan_changes = 1,
             &[WaitFor::Drained, WaitFor::Ended],
         );
         changed(
-            |view| (view.mode, view.generation) = (Mode::BlockNewSession, 2),
+            |inputs| (inputs.mode, inputs.generation) = (Mode::BlockNewSession, 2),
             &[WaitFor::Drained, WaitFor::Mode],
         );
         changed(
-            |view| view.membership = Membership::Isolated,
+            |inputs| inputs.membership = Membership::Isolated,
             &[WaitFor::Joined],
         );
         changed(
-            |view| {
-                view.membership = Membership::Joined;
-                (view.generation, view.opened_generation) = (3, 3);
+            |inputs| {
+                inputs.membership = Membership::Joined;
+                (inputs.generation, inputs.opened_generation) = (3, 3);
             },
             &[WaitFor::Drained, WaitFor::Mode, WaitFor::Joined],
         );

@@ -7,7 +7,7 @@ use std::time::Duration;
 use etcd_client::{Client, Compare, CompareOp, GetOptions, GetResponse, TxnOp};
 use soramode_core::cluster::claim::Claim;
 use soramode_core::cluster::{FenceAfter, Incarnation};
-use soramode_core::member::etcd::Owned;
+use soramode_core::member::etcd::OwnedChannels;
 use soramode_protocol::id::NodeName;
 use soramode_protocol::node::OrphanedChannels;
 use tokio::time::Instant;
@@ -50,7 +50,7 @@ impl Trusted {
     }
 
     /// Counts the channels of each incarnation that owns any.
-    pub(super) async fn count(&self) -> Result<Vec<Owned>, String> {
+    pub(super) async fn count(&self) -> Result<Vec<OwnedChannels>, String> {
         let mut by_owner: BTreeMap<(NodeName, Incarnation), OrphanedChannels> = BTreeMap::new();
         let mut count_in = |claim: Claim| {
             let count = by_owner.entry((claim.node, claim.incarnation)).or_default();
@@ -60,7 +60,7 @@ impl Trusted {
         self.read_claims(COUNT_TIME, &mut count_in).await?;
         Ok(by_owner
             .into_iter()
-            .map(|((node_name, incarnation), channels)| Owned {
+            .map(|((node_name, incarnation), channels)| OwnedChannels {
                 node_name,
                 incarnation,
                 channels,

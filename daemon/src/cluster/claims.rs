@@ -1,7 +1,7 @@
 //! Claims in etcd. Each write is one transaction that compares its preconditions.
 
 use etcd_client::{Compare, CompareOp, GetResponse, KeyValue, TxnOp};
-use soramode_core::cluster::claim::{Claim, Found, Reply};
+use soramode_core::cluster::claim::{Claim, ClaimReply, Conflict};
 use soramode_core::cluster::{Incarnation, Token};
 use soramode_core::input::Input;
 use soramode_core::member::etcd::{ClaimOp, EtcdResponse};
@@ -24,7 +24,7 @@ impl Trusted {
         channel: &ChannelId,
         by: Incarnation,
         op: &ClaimOp,
-    ) -> Result<Reply, String> {
+    ) -> Result<ClaimReply, String> {
         let key = self.etcd.keys.claim(channel);
         let reads = self.reads(channel);
         let is_still = |claim: &Claim| {
@@ -36,7 +36,7 @@ impl Trusted {
                     .read(reads)
                     .await
                     .and_then(|gets| found(&gets))
-                    .map(Reply::Refused);
+                    .map(ClaimReply::Refused);
             }
             ClaimOp::Release(claim) => {
                 let deletes = std::iter::once(TxnOp::delete(key.clone(), None))
@@ -49,7 +49,7 @@ impl Trusted {
                         reads,
                     )
                     .await?;
-                return found(&done.gets).map(Reply::Refused);
+                return found(&done.gets).map(ClaimReply::Refused);
             }
             ClaimOp::Acquire => vec![Compare::create_revision(key.clone(), CompareOp::Equal, 0)],
             ClaimOp::Rewrite(claim) => self.is_own(&key).chain([is_still(claim)]).collect(),
@@ -78,7 +78,7 @@ impl Trusted {
         &self,
         when: Vec<Compare>,
         (channel, by): (&ChannelId, Incarnation),
-    ) -> Result<Reply, String> {
+    ) -> Result<ClaimReply, String> {
         let put = TxnOp::put(self.etcd.keys.claim(channel), self.claim_value(by)?, None);
         let Done {
             succeeded,
@@ -86,9 +86,9 @@ impl Trusted {
             gets,
         } = self.txn(when, vec![put], self.reads(channel)).await?;
         if succeeded {
-            Ok(Reply::Won(Token(revision)))
+            Ok(ClaimReply::Won(Token(revision)))
         } else {
-            found(&gets).map(Reply::Refused)
+            found(&gets).map(ClaimReply::Refused)
         }
     }
 
@@ -177,7 +177,7 @@ impl Trusted {
         &self,
         by: Incarnation,
         claims: &[(ChannelId, Token)],
-    ) -> Option<Vec<(ChannelId, Reply)>> {
+    ) -> Option<Vec<(ChannelId, ClaimReply)>> {
         let value = self.claim_value(by).ok()?;
         let when = claims
             .iter()
@@ -196,7 +196,7 @@ impl Trusted {
         Some(
             claims
                 .iter()
-                .map(|(channel, _)| (channel.clone(), Reply::Won(Token(done.revision))))
+                .map(|(channel, _)| (channel.clone(), ClaimReply::Won(Token(done.revision))))
                 .collect(),
         )
     }
@@ -220,7 +220,7 @@ impl Trusted {
         &self,
         by: Incarnation,
         claims: &[(ChannelId, Token)],
-    ) -> Vec<(ChannelId, Reply)> {
+    ) -> Vec<(ChannelId, ClaimReply)> {
         let mut replies = Vec::new();
         for (channel, token) in claims {
             let when = self
@@ -246,9 +246,9 @@ impl Trusted {
         &self,
         by: Incarnation,
         channel: &ChannelId,
-        reply: Reply,
-    ) -> Result<Reply, String> {
-        let is_lost = matches!(&reply, Reply::Refused(Found { claim: None, member: Some(member), .. }) if *member == by);
+        reply: ClaimReply,
+    ) -> Result<ClaimReply, String> {
+        let is_lost = matches!(&reply, ClaimReply::Refused(Conflict { claim: None, member: Some(member), .. }) if *member == by);
         if !is_lost || self.etcd.identity.terms.fence_after_ms.is_some() {
             return Ok(reply);
         }
@@ -258,11 +258,11 @@ impl Trusted {
     }
 }
 
-fn found(gets: &[GetResponse]) -> Result<Found, String> {
+fn found(gets: &[GetResponse]) -> Result<Conflict, String> {
     let [claim, member, mode] = gets else {
         return Err("etcd sent an unreadable answer".to_owned());
     };
-    Ok(Found {
+    Ok(Conflict {
         claim: claim.kvs().first().map(read_claim).transpose()?,
         member: member
             .kvs()

@@ -6,7 +6,7 @@ use etcd_client::{
     Client, GetOptions, GetResponse, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse,
 };
 use soramode_core::cluster::Incarnation;
-use soramode_core::cluster::history::Shown;
+use soramode_core::cluster::history::ObservedEtcd;
 use soramode_core::member::etcd::{Load, MembershipView, NodeRecord};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::Mode;
@@ -66,13 +66,13 @@ impl Etcd {
         let epoch = configuration.as_ref().map(|it| it.epoch);
         let (etcd_cluster_id, revision) = (header.cluster_id(), number(header.revision()));
         self.saw(&configuration_text, (etcd_cluster_id, revision));
-        let fall = self.fall(configuration.as_ref());
-        let etcd = Shown {
+        let rollback = self.rollback(configuration.as_ref());
+        let etcd = ObservedEtcd {
             configuration,
             etcd_cluster_id,
             revision,
             revision_before,
-            fall,
+            rollback,
         };
         let modes: HashMap<&str, Mode> = by_name(self, Kind::Mode, modes, |kv| {
             kv.value_str().ok()?.parse().ok()

@@ -19,8 +19,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use soramode_core::cluster::claim::Reply;
-use soramode_core::cluster::history::Fall;
+use soramode_core::cluster::claim::ClaimReply;
+use soramode_core::cluster::history::Rollback;
 use soramode_core::input::Input;
 use soramode_core::member::etcd::{ClaimOp, EtcdRequest, EtcdResponse};
 use soramode_protocol::id::{LogId, NodeName};
@@ -102,7 +102,7 @@ struct Etcd {
     /// The highest revision that any answer of it has shown.
     revision: AtomicU64,
     /// The etcd went back, and that is not yet noted in it.
-    fall: Mutex<Option<Fall>>,
+    rollback: Mutex<Option<Rollback>>,
 }
 
 impl Etcd {
@@ -145,7 +145,7 @@ impl ClusterTask {
             trust: Mutex::new(None),
             trusted_text: Mutex::new(None),
             revision: AtomicU64::new(0),
-            fall: Mutex::new(None),
+            rollback: Mutex::new(None),
         };
         Self {
             etcd: Arc::new(etcd),
@@ -215,7 +215,7 @@ impl ClusterTask {
                     EtcdRequest::KeepMember => return None,
                     other @ (EtcdRequest::Trust { .. }
                     | EtcdRequest::Distrust(_)
-                    | EtcdRequest::NoteSetBack { .. }
+                    | EtcdRequest::NoteRollback { .. }
                     | EtcdRequest::Init { .. }
                     | EtcdRequest::ReadMembers
                     | EtcdRequest::Join { .. }
@@ -254,8 +254,12 @@ impl ClusterTask {
             EtcdRequest::Distrust(refusal) => {
                 tracing::error!(why = %refusal, remedy = refusal.remedy(), "this etcd is refused; the node stays isolated until the problem is fixed");
             }
-            EtcdRequest::NoteSetBack { found, fall, why } => self.spawn(async move {
-                etcd.note_set_back(&found, fall, &why).await;
+            EtcdRequest::NoteRollback {
+                found,
+                rollback,
+                why,
+            } => self.spawn(async move {
+                etcd.note_rollback(&found, rollback, &why).await;
                 None
             }),
             EtcdRequest::Init {
@@ -324,8 +328,8 @@ async fn execute(etcd: &Trusted, request: EtcdRequest, engine: &Engine) -> Optio
         }
         EtcdRequest::FindClaim { channel_id, by } => {
             let found = match etcd.execute_claim(&channel_id, by, &ClaimOp::Get).await {
-                Ok(Reply::Refused(found)) => Ok(found),
-                Ok(Reply::Won(_)) => Err("etcd sent an unreadable answer".to_owned()),
+                Ok(ClaimReply::Refused(found)) => Ok(found),
+                Ok(ClaimReply::Won(_)) => Err("etcd sent an unreadable answer".to_owned()),
                 Err(why) => Err(why),
             };
             Some(EtcdResponse::ClaimFound { channel_id, found })
@@ -363,7 +367,7 @@ async fn execute(etcd: &Trusted, request: EtcdRequest, engine: &Engine) -> Optio
         }
         EtcdRequest::Trust { .. }
         | EtcdRequest::Distrust(_)
-        | EtcdRequest::NoteSetBack { .. }
+        | EtcdRequest::NoteRollback { .. }
         | EtcdRequest::Init { .. }
         | EtcdRequest::ReadMembers
         | EtcdRequest::DeleteMember(_)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use etcd_client::{Client, Compare, CompareOp, GetResponse, Txn, TxnOp, TxnResponse};
-use soramode_core::cluster::history::{Configuration, Fall, Refusal, Writes, fall};
+use soramode_core::cluster::history::{Configuration, Refusal, Rollback, Writes, rollback};
 use soramode_core::member::etcd::Init;
 
 use super::keys::ConfigValue;
@@ -128,8 +128,8 @@ impl Trusted {
             );
         }
         let writes = if succeeded { writes } else { Writes::Nothing };
-        if let Some(fall) = fall(before, revision, writes) {
-            self.etcd.fell(fall, &self.configuration.text).await;
+        if let Some(rollback) = rollback(before, revision, writes) {
+            self.etcd.fell(rollback, &self.configuration.text).await;
             return Err(format!(
                 "etcd was rolled back: it is at revision {revision}, and was at {before}"
             ));
@@ -163,22 +163,26 @@ impl Etcd {
         }
     }
 
-    /// Does nothing more in this etcd before the gate has judged it, and marks it. One that is marked needs no memory of the fall: a read
+    /// Does nothing more in this etcd before the gate has judged it, and marks it. One that is marked needs no memory of the rollback: a read
     /// without the mark is of another etcd, such as the previous one, brought back.
-    async fn fell(&self, fall: Fall, text: &[u8]) {
-        self.note_fall(Some(fall));
+    async fn fell(&self, rollback: Rollback, text: &[u8]) {
+        self.note_fall(Some(rollback));
         *lock(&self.trust) = None;
-        let why = Refusal::SetBack {
-            seen: fall.seen,
-            found: fall.found,
+        let why = Refusal::RolledBack {
+            seen: rollback.seen,
+            found: rollback.found,
         };
-        if self.mark_rolled_back((text, fall), &why.to_string()).await == Ok(()) {
+        if self
+            .mark_rolled_back((text, rollback), &why.to_string())
+            .await
+            == Ok(())
+        {
             self.forget_fall();
         }
     }
 
-    fn note_fall(&self, fall: Option<Fall>) {
-        *lock(&self.fall) = fall;
+    fn note_fall(&self, rollback: Option<Rollback>) {
+        *lock(&self.rollback) = rollback;
     }
 
     /// Forgets the rollback: after a failed read, etcd may be another.
@@ -187,11 +191,11 @@ impl Etcd {
     }
 
     /// Returns the rollback that the gate must know of, until the etcd itself says so.
-    pub(super) fn fall(&self, found: Option<&Configuration>) -> Option<Fall> {
+    pub(super) fn rollback(&self, found: Option<&Configuration>) -> Option<Rollback> {
         if found.is_some_and(|it| it.set_back.is_some()) {
             self.forget_fall();
         }
-        *lock(&self.fall)
+        *lock(&self.rollback)
     }
 
     pub(super) fn trust(&self) -> Option<Arc<Trust>> {
@@ -220,8 +224,8 @@ impl Etcd {
     }
 
     /// Marks an etcd that a read showed to be rolled back, and logs where that was not possible.
-    pub(super) async fn note_set_back(&self, found: &[u8], fall: Fall, why: &str) {
-        if let Err(why) = self.mark_rolled_back((found, fall), why).await {
+    pub(super) async fn note_rollback(&self, found: &[u8], rollback: Rollback, why: &str) {
+        if let Err(why) = self.mark_rolled_back((found, rollback), why).await {
             log_limited!(
                 warn,
                 why,
@@ -234,7 +238,7 @@ impl Etcd {
     /// and is not marked.
     async fn mark_rolled_back(
         &self,
-        (text, mut fall): (&[u8], Fall),
+        (text, mut rollback): (&[u8], Rollback),
         why: &str,
     ) -> Result<(), String> {
         let marked = Configuration {
@@ -246,7 +250,7 @@ impl Etcd {
             let is_same = Compare::mod_revision(
                 self.keys.every(),
                 CompareOp::Less,
-                revision(fall.found.saturating_add(1)),
+                revision(rollback.found.saturating_add(1)),
             );
             match self
                 .write_configuration((Some(text), Some(is_same.with_prefix())), &marked)
@@ -257,8 +261,8 @@ impl Etcd {
                 Written::No {
                     there: Some(there),
                     revision,
-                } if there == text && fall.found < revision && revision < fall.seen => {
-                    fall.found = revision;
+                } if there == text && rollback.found < revision && revision < rollback.seen => {
+                    rollback.found = revision;
                 }
                 Written::No { .. } => return Err(NEWER.to_owned()),
             }

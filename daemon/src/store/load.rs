@@ -8,7 +8,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::de::DeserializeOwned;
 use soramode_core::cluster::Token;
-use soramode_core::cluster::history::Known;
+use soramode_core::cluster::history::EtcdIdentity;
 use soramode_core::stored::{
     Stored, StoredConnection, StoredDelivery, StoredMember, StoredSession,
 };
@@ -93,10 +93,10 @@ fn member(connection: &Connection) -> rusqlite::Result<Option<StoredMember>> {
         .transpose()
 }
 
-fn etcd(connection: &Connection) -> rusqlite::Result<Option<Known>> {
+fn etcd(connection: &Connection) -> rusqlite::Result<Option<EtcdIdentity>> {
     MetaKey::Etcd
         .read::<String>(connection)?
-        .map(|json| read_json::<StoredEtcdJson>(&json, 0).map(Known::from))
+        .map(|json| read_json::<StoredEtcdJson>(&json, 0).map(EtcdIdentity::from))
         .transpose()
 }
 

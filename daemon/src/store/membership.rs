@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use soramode_core::cluster::history::Known;
+use soramode_core::cluster::history::EtcdIdentity;
 use soramode_core::cluster::{FenceAfter, Incarnation};
 use soramode_core::stored::StoredMember;
 use soramode_protocol::id::{ClusterId, HistoryId};
@@ -70,8 +70,8 @@ pub(super) struct StoredEtcdJson {
     revision: u64,
 }
 
-pub(super) fn known_to_json(known: &Known) -> String {
-    let Known {
+pub(super) fn known_to_json(known: &EtcdIdentity) -> String {
+    let EtcdIdentity {
         cluster_id,
         history_id,
         epoch,
@@ -89,7 +89,7 @@ pub(super) fn known_to_json(known: &Known) -> String {
     .unwrap_or_default()
 }
 
-impl From<StoredEtcdJson> for Known {
+impl From<StoredEtcdJson> for EtcdIdentity {
     fn from(
         StoredEtcdJson {
             cluster_id,
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn an_etcd_is_read_as_it_was_written() {
-        let known = Known {
+        let known = EtcdIdentity {
             cluster_id: "c".parse().unwrap(),
             history_id: "h".parse().unwrap(),
             epoch: 2,
@@ -145,7 +145,7 @@ mod tests {
         };
         assert_eq!(
             serde_json::from_str::<StoredEtcdJson>(&known_to_json(&known))
-                .map(Known::from)
+                .map(EtcdIdentity::from)
                 .unwrap(),
             known
         );

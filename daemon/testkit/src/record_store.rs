@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use soramode_core::cluster::Token;
-use soramode_core::cluster::history::Known;
+use soramode_core::cluster::history::EtcdIdentity;
 use soramode_core::effect::Record;
 use soramode_core::plan::stored::{StoredAnnouncement, StoredEnd, StoredPlan};
 use soramode_core::reservation::StoredReservation;
@@ -32,7 +32,7 @@ pub struct RecordStore {
     vanished_pending: bool,
     deliveries: BTreeMap<u64, StoredDelivery>,
     member: Option<StoredMember>,
-    etcd: Option<Known>,
+    etcd: Option<EtcdIdentity>,
     claims: BTreeMap<ChannelId, Token>,
     plan: Option<StoredPlan>,
     announcements: Vec<StoredAnnouncement>,

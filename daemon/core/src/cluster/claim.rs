@@ -1,4 +1,4 @@
-//! A channel's claim, and what the try to claim it came to.
+//! A channel's claim, and the outcome of an attempt to claim it.
 //!
 //! A node claims for itself alone, in one transaction: the channel's key absent, its own member key of this incarnation present,
 //! its own published mode `normal`. Nothing is owned before the answer, and an answer may come late, twice or never.
@@ -9,36 +9,36 @@ use std::time::Duration;
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::Mode;
 
-use crate::cluster::gone::{Gone, Takeover};
-use crate::cluster::right::Right;
+use crate::cluster::departures::{DepartedMembers, Takeover};
+use crate::cluster::lease::OwnershipLease;
 use crate::cluster::{FenceAfter, Incarnation, Token};
 use crate::fault::{Fault, PlantedFault};
 
-/// Who owns a channel, as it stands in etcd.
+/// Owner of a channel, as it stands in etcd.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Claim {
-    /// The owner.
+    /// Name of the owner.
     pub node: NodeName,
-    /// Which life of it.
+    /// Incarnation of the owner.
     pub incarnation: Incarnation,
-    /// What that promised: its own terms count, not those of whoever takes over.
+    /// Expiry that the incarnation promised: its own terms count, not those of the node that takes over.
     pub fence_after: FenceAfter,
-    /// The same.
+    /// Time that the incarnation may need to end its sessions, by the same terms.
     pub fence_budget: Duration,
     /// The revision that wrote the claim.
     pub token: Token,
 }
 
-/// What the transaction came back with: a claim or a takeover.
+/// Result of a transaction that claims or takes over a channel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Reply {
+pub enum ClaimReply {
     /// It wrote the claim.
     Won(Token),
     /// A comparison failed.
-    Refused(Found),
+    Refused(Conflict),
 }
 
-impl Reply {
+impl ClaimReply {
     /// Returns the incarnation that holds the claim, if another claim was there.
     pub fn claimed_by(&self) -> Option<&Incarnation> {
         match self {
@@ -48,98 +48,106 @@ impl Reply {
     }
 }
 
-/// What stood there where a comparison failed: read in the same transaction.
+/// State that a transaction found when its comparison failed, or that a read shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Found {
+pub struct Conflict {
     /// The channel's claim.
     pub claim: Option<Claim>,
-    /// The member key of the node that asked.
+    /// The claimant's member key.
     pub member: Option<Incarnation>,
     /// Its published mode.
     pub mode: Option<Mode>,
 }
 
-/// The node that asked, as it is when the answer comes.
+/// The node that claims a channel, as it is when the reply comes.
 #[derive(Clone, Copy, Debug)]
-pub struct Me<'a> {
-    /// Its right; the transaction was sent under the same incarnation.
-    pub right: &'a Right,
+pub struct Claimant<'a> {
+    /// Its lease; the transaction was sent under the same incarnation.
+    pub lease: &'a OwnershipLease,
     /// Its mode.
     pub mode: Mode,
-    /// Earlier incarnations of its own whose sessions are known to be over.
-    pub over: &'a BTreeSet<Incarnation>,
+    /// Earlier incarnations of its own that are known to serve no session any more.
+    pub ended_incarnations: &'a BTreeSet<Incarnation>,
     /// The mistake that a test has planted.
     pub fault: PlantedFault,
 }
 
-/// What follows from a reply.
+/// Outcome of a claim, or of a read of one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// The channel is this node's, under this token.
-    Mine(Token),
-    /// Won, but too late or in another mode: release it, and answer as if it had not been tried.
-    GiveBack(Token),
-    /// Its owner is there: redirect.
-    Owned(NodeName),
+pub enum ClaimOutcome {
+    /// The node owns the channel, under this token.
+    Acquired(Token),
+    /// Won, but too late or in another mode: release it, and answer as if there had been no attempt.
+    Relinquish(Token),
+    /// Its owner is a present member: redirect.
+    OwnedByPeer(NodeName),
     /// Take it over, by a transaction that compares this claim, and its owner's absence.
     TakeOver(Claim),
-    /// It is the node's own: write it anew, by a transaction that compares it. What it was written by had no answer, or it is of
-    /// an earlier life, or a release of it is under way: that may still come, and must not find the token that is used.
-    Renew(Claim),
-    /// Its owner is gone. It can be taken over in this time, or, where there is none, by its owner or after an operator's word.
+    /// Our own claim, but not one that we hold: its write was never acknowledged, it belongs to an earlier incarnation, or its release is
+    /// in flight. Rewrite it with a compare-and-swap, so that a late release cannot match the new token.
+    Rewrite(Claim),
+    /// Its owner has departed. It can be taken over after this time; `None`: only its owner or an operator can free it.
     OwnerLost(Option<Duration>),
-    /// Read the members and judge again: they are not known well enough.
-    ReadMembers,
-    /// This node's own member key is gone: adopt its channels anew, or fence.
+    /// Read the members and evaluate again: no read could have shown the owner yet.
+    RefreshMembers,
+    /// The node's own member key is gone: migrate its claims, or fence.
     NotMember,
-    /// Nobody's, but this node is not published as `normal`.
+    /// Unclaimed, but the node is not published as `normal`.
     NotNormal,
-    /// Nobody's any more: try again.
-    Again,
+    /// Released in the meantime: try again.
+    Retry,
 }
 
-/// Judges a reply that came at `now`.
-pub fn judge(reply: Reply, me: Me<'_>, gone: &mut Gone, now: Duration) -> Outcome {
+/// Evaluates a reply that came at `now`.
+pub fn evaluate_reply(
+    reply: ClaimReply,
+    claimant: Claimant<'_>,
+    departed: &mut DepartedMembers,
+    now: Duration,
+) -> ClaimOutcome {
     let found = match reply {
-        Reply::Won(token) if may_use(me, now) => return Outcome::Mine(token),
-        Reply::Won(token) => return Outcome::GiveBack(token),
-        Reply::Refused(found) => found,
+        ClaimReply::Won(token) if may_use(claimant, now) => return ClaimOutcome::Acquired(token),
+        ClaimReply::Won(token) => return ClaimOutcome::Relinquish(token),
+        ClaimReply::Refused(found) => found,
     };
-    let mine = me.right.incarnation();
+    let mine = claimant.lease.incarnation();
     match found.claim {
-        _ if found.member != Some(mine) => Outcome::NotMember,
-        Some(claim) if claim.incarnation == mine && me.fault.is(Fault::FoundClaimIsUsed) => {
-            Outcome::Mine(claim.token)
+        _ if found.member != Some(mine) => ClaimOutcome::NotMember,
+        Some(claim) if claim.incarnation == mine && claimant.fault.is(Fault::FoundClaimIsUsed) => {
+            ClaimOutcome::Acquired(claim.token)
         }
-        Some(claim) if claim.incarnation == mine || me.over.contains(&claim.incarnation) => {
-            Outcome::Renew(claim)
+        Some(claim)
+            if claim.incarnation == mine
+                || claimant.ended_incarnations.contains(&claim.incarnation) =>
+        {
+            ClaimOutcome::Rewrite(claim)
         }
-        Some(claim) => judge_owner(claim, gone, now),
-        None if found.mode != Some(Mode::Normal) => Outcome::NotNormal,
-        None => Outcome::Again,
+        Some(claim) => evaluate_owner(claim, departed, now),
+        None if found.mode != Some(Mode::Normal) => ClaimOutcome::NotNormal,
+        None => ClaimOutcome::Retry,
     }
 }
 
-fn judge_owner(claim: Claim, gone: &mut Gone, now: Duration) -> Outcome {
-    match gone.takeover(&claim, now) {
-        Takeover::Unseen => Outcome::ReadMembers,
-        Takeover::Present => Outcome::Owned(claim.node),
-        Takeover::Wait(left) => Outcome::OwnerLost(Some(left)),
-        Takeover::Never => Outcome::OwnerLost(None),
-        Takeover::Now => Outcome::TakeOver(claim),
+fn evaluate_owner(claim: Claim, departed: &mut DepartedMembers, now: Duration) -> ClaimOutcome {
+    match departed.takeover(&claim, now) {
+        Takeover::OwnerUnknown => ClaimOutcome::RefreshMembers,
+        Takeover::OwnerAlive => ClaimOutcome::OwnedByPeer(claim.node),
+        Takeover::Wait(left) => ClaimOutcome::OwnerLost(Some(left)),
+        Takeover::NeedsOperator => ClaimOutcome::OwnerLost(None),
+        Takeover::Allowed => ClaimOutcome::TakeOver(claim),
     }
 }
 
-/// Whether a claim that was won may be used: the right still runs, and no mode was set that gives this node no new channel.
-fn may_use(me: Me<'_>, now: Duration) -> bool {
-    me.right.may_claim(now) && me.mode == Mode::Normal
+/// Returns whether a claim that was won may be used: the lease runs, and the mode still lets the node have new channels.
+fn may_use(claimant: Claimant<'_>, now: Duration) -> bool {
+    claimant.lease.may_claim(now) && claimant.mode == Mode::Normal
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cluster::LeaseTerms;
-    use crate::cluster::gone::Roll;
+    use crate::cluster::departures::PresentMembers;
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -152,36 +160,36 @@ mod tests {
     };
 
     struct World {
-        right: Right,
+        lease: OwnershipLease,
         mode: Mode,
-        over: BTreeSet<Incarnation>,
-        gone: Gone,
+        ended: BTreeSet<Incarnation>,
+        departed: DepartedMembers,
     }
 
     impl World {
         fn new() -> Self {
-            let right = Right::begin(Incarnation(10), TERMS, s(100));
+            let lease = OwnershipLease::begin(Incarnation(10), TERMS, s(100));
             Self {
-                right,
+                lease,
                 mode: Mode::Normal,
-                over: BTreeSet::new(),
-                gone: Gone::default(),
+                ended: BTreeSet::new(),
+                departed: DepartedMembers::default(),
             }
         }
 
-        fn judge(&mut self, reply: Reply, now: u64) -> Outcome {
-            let me = Me {
-                right: &self.right,
+        fn evaluate_reply(&mut self, reply: ClaimReply, now: u64) -> ClaimOutcome {
+            let claimant = Claimant {
+                lease: &self.lease,
                 mode: self.mode,
-                over: &self.over,
+                ended_incarnations: &self.ended,
                 fault: PlantedFault::NONE,
             };
-            judge(reply, me, &mut self.gone, s(now))
+            evaluate_reply(reply, claimant, &mut self.departed, s(now))
         }
 
         fn sees(&mut self, revision: u64, present: &[u64]) {
             let present = present.iter().map(|it| Incarnation(*it)).collect();
-            self.gone.saw(Roll {
+            self.departed.observe(PresentMembers {
                 revision,
                 present,
                 received: s(100),
@@ -199,8 +207,8 @@ mod tests {
         }
     }
 
-    fn held(claim: &Claim) -> Reply {
-        Reply::Refused(Found {
+    fn held(claim: &Claim) -> ClaimReply {
+        ClaimReply::Refused(Conflict {
             claim: Some(claim.clone()),
             member: Some(Incarnation(10)),
             mode: Some(Mode::Normal),
@@ -208,15 +216,15 @@ mod tests {
     }
 
     #[test]
-    fn what_was_won_is_used_within_the_right_and_the_mode_alone() {
+    fn a_won_claim_is_used_only_within_the_lease_and_in_mode_normal() {
         let mut world = World::new();
         assert_eq!(
-            world.judge(Reply::Won(Token(20)), 105),
-            Outcome::Mine(Token(20))
+            world.evaluate_reply(ClaimReply::Won(Token(20)), 105),
+            ClaimOutcome::Acquired(Token(20))
         );
         assert_eq!(
-            world.judge(Reply::Won(Token(20)), 106),
-            Outcome::GiveBack(Token(20))
+            world.evaluate_reply(ClaimReply::Won(Token(20)), 106),
+            ClaimOutcome::Relinquish(Token(20))
         );
         for mode in [
             Mode::BlockNewSession,
@@ -225,69 +233,75 @@ mod tests {
         ] {
             world.mode = mode;
             assert_eq!(
-                world.judge(Reply::Won(Token(20)), 105),
-                Outcome::GiveBack(Token(20)),
+                world.evaluate_reply(ClaimReply::Won(Token(20)), 105),
+                ClaimOutcome::Relinquish(Token(20)),
                 "{mode}"
             );
         }
     }
 
     #[test]
-    fn its_own_claim_that_it_does_not_know_of_is_written_anew() {
+    fn an_own_claim_that_is_not_held_is_rewritten() {
         assert_eq!(
-            World::new().judge(held(&claim("n1", 10, 20)), 101),
-            Outcome::Renew(claim("n1", 10, 20))
+            World::new().evaluate_reply(held(&claim("n1", 10, 20)), 101),
+            ClaimOutcome::Rewrite(claim("n1", 10, 20))
         );
     }
 
     #[test]
-    fn an_owner_that_is_there_is_redirected_to() {
+    fn a_present_owner_is_redirected_to() {
         let mut world = World::new();
         assert_eq!(
-            world.judge(held(&claim("n2", 11, 20)), 101),
-            Outcome::ReadMembers
+            world.evaluate_reply(held(&claim("n2", 11, 20)), 101),
+            ClaimOutcome::RefreshMembers
         );
         world.sees(21, &[10, 11]);
         assert_eq!(
-            world.judge(held(&claim("n2", 11, 20)), 101),
-            Outcome::Owned(NodeName::new("n2").unwrap())
+            world.evaluate_reply(held(&claim("n2", 11, 20)), 101),
+            ClaimOutcome::OwnedByPeer(NodeName::new("n2").unwrap())
         );
     }
 
     #[test]
-    fn an_owner_that_is_gone_is_waited_for_and_then_followed() {
+    fn a_departed_owners_channel_is_taken_over_after_a_wait() {
         let mut world = World::new();
         world.sees(21, &[10]);
         let wait = Duration::from_millis(35_650);
         assert_eq!(
-            world.judge(held(&claim("n2", 9, 20)), 100),
-            Outcome::OwnerLost(Some(wait))
+            world.evaluate_reply(held(&claim("n2", 9, 20)), 100),
+            ClaimOutcome::OwnerLost(Some(wait))
         );
         assert_eq!(
-            world.judge(held(&claim("n2", 9, 20)), 136),
-            Outcome::TakeOver(claim("n2", 9, 20))
+            world.evaluate_reply(held(&claim("n2", 9, 20)), 136),
+            ClaimOutcome::TakeOver(claim("n2", 9, 20))
         );
         let sticky = Claim {
             fence_after: FenceAfter::Never,
             ..claim("n2", 9, 20)
         };
-        assert_eq!(world.judge(held(&sticky), 136), Outcome::OwnerLost(None));
+        assert_eq!(
+            world.evaluate_reply(held(&sticky), 136),
+            ClaimOutcome::OwnerLost(None)
+        );
     }
 
     #[test]
-    fn an_earlier_life_whose_sessions_are_over_is_not_waited_for() {
+    fn an_ended_incarnation_of_its_own_is_not_waited_for() {
         let mut world = World::new();
         world.sees(21, &[10]);
         let earlier = claim("n1", 9, 20);
         assert!(
             matches!(
-                world.judge(held(&earlier), 101),
-                Outcome::OwnerLost(Some(_))
+                world.evaluate_reply(held(&earlier), 101),
+                ClaimOutcome::OwnerLost(Some(_))
             ),
-            "nobody knows of its sessions"
+            "its sessions may still run"
         );
-        world.over.insert(Incarnation(9));
-        assert_eq!(world.judge(held(&earlier), 101), Outcome::Renew(earlier));
+        world.ended.insert(Incarnation(9));
+        assert_eq!(
+            world.evaluate_reply(held(&earlier), 101),
+            ClaimOutcome::Rewrite(earlier)
+        );
     }
 
     #[test]
@@ -295,34 +309,40 @@ mod tests {
         let mut world = World::new();
         for member in [None, Some(Incarnation(11))] {
             for claim in [None, Some(claim("n2", 9, 20)), Some(claim("n1", 10, 20))] {
-                let found = Found {
+                let found = Conflict {
                     claim,
                     member,
                     mode: None,
                 };
-                assert_eq!(world.judge(Reply::Refused(found), 101), Outcome::NotMember);
+                assert_eq!(
+                    world.evaluate_reply(ClaimReply::Refused(found), 101),
+                    ClaimOutcome::NotMember
+                );
             }
         }
     }
 
     #[test]
-    fn nobodys_channel_is_not_for_a_node_that_is_not_normal() {
+    fn a_node_that_is_not_normal_claims_nothing() {
         let mut world = World::new();
         let found = |mode| {
-            Reply::Refused(Found {
+            ClaimReply::Refused(Conflict {
                 claim: None,
                 member: Some(Incarnation(10)),
                 mode,
             })
         };
         assert_eq!(
-            world.judge(found(Some(Mode::BlockNewSession)), 101),
-            Outcome::NotNormal
+            world.evaluate_reply(found(Some(Mode::BlockNewSession)), 101),
+            ClaimOutcome::NotNormal
         );
-        assert_eq!(world.judge(found(None), 101), Outcome::NotNormal);
         assert_eq!(
-            world.judge(found(Some(Mode::Normal)), 101),
-            Outcome::Again,
+            world.evaluate_reply(found(None), 101),
+            ClaimOutcome::NotNormal
+        );
+        assert_eq!(
+            world.evaluate_reply(found(Some(Mode::Normal)), 101),
+            ClaimOutcome::Retry,
             "released in between"
         );
     }

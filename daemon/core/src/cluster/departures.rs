@@ -1,7 +1,7 @@
-//! Who was seen gone, and since when: from that, whether a channel can be taken over.
+//! Departed members, and since when: from that follows whether a channel can be taken over.
 //!
 //! An incarnation is the revision that created it. So a read at that revision or a later one that does not show it proves that
-//! it is gone, for ever; an earlier read says nothing of it. The time is that of the answer's arrival, never earlier. All of it
+//! it has departed, for ever; an earlier read proves nothing. The time is that of the answer's arrival, never earlier. All of it
 //! is forgotten at a restart: then the wait begins anew.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,47 +11,49 @@ use crate::cluster::Incarnation;
 use crate::cluster::claim::Claim;
 use crate::fault::{Fault, PlantedFault};
 
-/// How many incarnations are remembered as gone, each with its time. Of older ones the latest of their times counts for all.
-pub const GONE_MAX: usize = 1_024;
+/// Departed incarnations that are remembered one by one, at most. For all older ones the latest of their times counts.
+pub const DEPARTURES_MAX: usize = 1_024;
 
-/// A linearizable read of all members.
+/// Members that a linearizable read shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Roll {
+pub struct PresentMembers {
     /// etcd's revision that it shows.
     pub revision: u64,
-    /// Who is there.
+    /// Their incarnations.
     pub present: BTreeSet<Incarnation>,
     /// When the answer came.
     pub received: Duration,
 }
 
-/// What this node saw of who is there and who is gone.
+/// Members that have departed, as far as this node has seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Gone {
-    roll: Roll,
-    since: BTreeMap<Incarnation, Duration>,
-    /// The newest of those that are not remembered one by one, and when the last of them was known to be gone.
+pub struct DepartedMembers {
+    /// The newest read.
+    newest: PresentMembers,
+    departed: BTreeMap<Incarnation, Duration>,
+    /// The newest of those that are not remembered one by one, and the latest time of all of them.
     older: Option<(Incarnation, Duration)>,
     purged: BTreeSet<Incarnation>,
     fault: PlantedFault,
 }
 
-/// Whether a channel that another incarnation claims can be taken over.
+/// Answer to whether a channel that another incarnation claims can be taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Takeover {
-    /// No read has come yet that could show its owner: read the members.
-    Unseen,
-    /// Its owner is there.
-    Present,
-    /// In this time.
+    /// No read so far could have shown its owner: read the members.
+    OwnerUnknown,
+    /// Its owner is a present member.
+    OwnerAlive,
+    /// It can, after this time.
     Wait(Duration),
-    /// By a transaction that compares the claim and its owner's absence.
-    Now,
-    /// Its owner is gone, and would have nothing that ends its sessions: only it, or an operator's word, gives the channel free.
-    Never,
+    /// It can, by a transaction that compares the claim and its owner's absence.
+    Allowed,
+    /// The owner has departed but has no fencing, so its sessions may still run. Only the owner or an operator (`PurgeClusterNode`) can
+    /// free the channel.
+    NeedsOperator,
 }
 
-impl Gone {
+impl DepartedMembers {
     /// Creates one that has seen no member, with a planted mistake.
     pub fn new(fault: PlantedFault) -> Self {
         Self {
@@ -60,59 +62,59 @@ impl Gone {
         }
     }
 
-    /// A read of all members was answered. Answers may come in any order.
-    pub fn saw(&mut self, roll: Roll) {
-        if roll.revision < self.roll.revision {
+    /// Takes in a read of all members. Answers may come in any order.
+    pub fn observe(&mut self, newest: PresentMembers) {
+        if newest.revision < self.newest.revision {
             return;
         }
-        let seen_before = std::mem::replace(&mut self.roll, roll).present;
+        let seen_before = std::mem::replace(&mut self.newest, newest).present;
         for incarnation in seen_before {
-            // It was present until now, regardless of older incarnations.
-            self.note(incarnation, Some(self.roll.received));
+            // It was present until now, also where an older incarnation is noted.
+            self.record_departure(incarnation, Some(self.newest.received));
         }
     }
 
-    /// An operator says that this incarnation is off: once it is gone, nobody waits for it.
+    /// Notes that an operator has purged an incarnation: once it has departed, its channels are free at once.
     pub fn purge(&mut self, incarnation: Incarnation) {
         self.purged.insert(incarnation);
-        if self.purged.len() > GONE_MAX {
+        if self.purged.len() > DEPARTURES_MAX {
             self.purged.pop_first();
         }
     }
 
-    /// Whether an operator has said that it is off.
+    /// Returns whether an operator has purged an incarnation.
     pub fn is_purged(&self, incarnation: Incarnation) -> bool {
         self.purged.contains(&incarnation)
     }
 
-    /// Since when an incarnation is known to be gone.
-    pub fn since(&self, incarnation: Incarnation) -> Option<Duration> {
+    /// Returns since when an incarnation is known to have departed.
+    pub fn departed_at(&self, incarnation: Incarnation) -> Option<Duration> {
         let older = || {
             self.older.filter(|(newest, _)| {
-                incarnation <= *newest && !self.roll.present.contains(&incarnation)
+                incarnation <= *newest && !self.newest.present.contains(&incarnation)
             })
         };
-        self.since
+        self.departed
             .get(&incarnation)
             .copied()
             .or_else(|| older().map(|(_, since)| since))
     }
 
-    /// Whether a claim's channel can be taken over.
+    /// Returns whether a claim's channel can be taken over.
     pub fn takeover(&mut self, claim: &Claim, now: Duration) -> Takeover {
-        if self.roll.present.contains(&claim.incarnation) {
-            return Takeover::Present;
+        if self.newest.present.contains(&claim.incarnation) {
+            return Takeover::OwnerAlive;
         }
-        self.note(claim.incarnation, self.since(claim.incarnation));
+        self.record_departure(claim.incarnation, self.departed_at(claim.incarnation));
         if self.fault.is(Fault::WaitForUnseenOwner) {
-            self.since.entry(claim.incarnation).or_insert(now);
+            self.departed.entry(claim.incarnation).or_insert(now);
         }
-        let Some(since) = self.since(claim.incarnation) else {
-            return Takeover::Unseen;
+        let Some(since) = self.departed_at(claim.incarnation) else {
+            return Takeover::OwnerUnknown;
         };
         let waits = !self.fault.is(Fault::TakeoverWithoutWait);
         if self.purged.contains(&claim.incarnation) || !waits {
-            return Takeover::Now;
+            return Takeover::Allowed;
         }
         let part = if self.fault.is(Fault::TakeoverWaitTooShort) {
             2
@@ -121,28 +123,28 @@ impl Gone {
         };
         let wait = claim.fence_after.takeover_wait(claim.fence_budget);
         match wait.map(|wait| wait / part) {
-            None => Takeover::Never,
+            None => Takeover::NeedsOperator,
             Some(wait) => match since.saturating_add(wait).checked_sub(now) {
                 Some(left) if !left.is_zero() => Takeover::Wait(left),
-                _ => Takeover::Now,
+                _ => Takeover::Allowed,
             },
         }
     }
 
-    /// Notes an incarnation that the newest roll could show and does not.
-    fn note(&mut self, incarnation: Incarnation, since: Option<Duration>) {
+    /// Notes an incarnation that the newest read could show and does not.
+    fn record_departure(&mut self, incarnation: Incarnation, since: Option<Duration>) {
         let is_old =
-            self.roll.revision < incarnation.0 && !self.fault.is(Fault::OldReadProvesDeparture);
-        if self.roll.present.contains(&incarnation) || is_old {
+            self.newest.revision < incarnation.0 && !self.fault.is(Fault::OldReadProvesDeparture);
+        if self.newest.present.contains(&incarnation) || is_old {
             return;
         }
-        self.since
+        self.departed
             .entry(incarnation)
-            .or_insert(since.unwrap_or(self.roll.received));
-        if self.since.len() > GONE_MAX
-            && let Some((oldest, since)) = self.since.pop_first()
+            .or_insert(since.unwrap_or(self.newest.received));
+        if self.departed.len() > DEPARTURES_MAX
+            && let Some((oldest, since)) = self.departed.pop_first()
         {
-            // One that was seen after that is noted when it is gone, so nothing up to this one is gone later than the latest of them.
+            // One that is seen after that is noted when it departs, so none up to this one departs later than the latest of them.
             let before = self.older.unwrap_or((oldest, since));
             self.older = Some((before.0.max(oldest), before.1.max(since)));
         }
@@ -170,8 +172,8 @@ mod tests {
         }
     }
 
-    fn roll(revision: u64, present: &[u64], received: Duration) -> Roll {
-        Roll {
+    fn read(revision: u64, present: &[u64], received: Duration) -> PresentMembers {
+        PresentMembers {
             revision,
             present: present.iter().map(|it| Incarnation(*it)).collect(),
             received,
@@ -180,113 +182,137 @@ mod tests {
 
     #[test]
     fn the_wait_begins_when_the_answer_that_lacks_it_comes() {
-        let mut gone = Gone::default();
-        gone.saw(roll(20, &[10], ms(1_000)));
-        assert_eq!(gone.takeover(&claim(10), ms(9_000)), Takeover::Present);
-        gone.saw(roll(21, &[], ms(9_000)));
-        gone.saw(roll(22, &[], ms(9_500)));
+        let mut departed = DepartedMembers::default();
+        departed.observe(read(20, &[10], ms(1_000)));
         assert_eq!(
-            gone.takeover(&claim(10), ms(9_500)),
+            departed.takeover(&claim(10), ms(9_000)),
+            Takeover::OwnerAlive
+        );
+        departed.observe(read(21, &[], ms(9_000)));
+        departed.observe(read(22, &[], ms(9_500)));
+        assert_eq!(
+            departed.takeover(&claim(10), ms(9_500)),
             Takeover::Wait(ms(4_850))
         );
-        assert_eq!(gone.takeover(&claim(10), ms(14_349)), Takeover::Wait(ms(1)));
-        assert_eq!(gone.takeover(&claim(10), ms(14_350)), Takeover::Now);
-    }
-
-    #[test]
-    fn to_be_unknown_is_not_to_be_gone() {
-        let mut gone = Gone::default();
-        assert_eq!(gone.takeover(&claim(10), ms(90_000)), Takeover::Unseen);
-        gone.saw(roll(9, &[3], ms(91_000)));
-        assert_eq!(gone.takeover(&claim(10), ms(99_000)), Takeover::Unseen);
-        assert_eq!(gone.since(Incarnation(10)), None);
-    }
-
-    #[test]
-    fn who_was_named_late_is_gone_since_the_newest_roll_that_could_show_it() {
-        let mut gone = Gone::default();
-        gone.saw(roll(10, &[], ms(1_000)));
-        gone.saw(roll(11, &[], ms(2_000)));
         assert_eq!(
-            gone.takeover(&claim(10), ms(2_500)),
+            departed.takeover(&claim(10), ms(14_349)),
+            Takeover::Wait(ms(1))
+        );
+        assert_eq!(departed.takeover(&claim(10), ms(14_350)), Takeover::Allowed);
+    }
+
+    #[test]
+    fn an_unknown_owner_is_not_departed() {
+        let mut departed = DepartedMembers::default();
+        assert_eq!(
+            departed.takeover(&claim(10), ms(90_000)),
+            Takeover::OwnerUnknown
+        );
+        departed.observe(read(9, &[3], ms(91_000)));
+        assert_eq!(
+            departed.takeover(&claim(10), ms(99_000)),
+            Takeover::OwnerUnknown
+        );
+        assert_eq!(departed.departed_at(Incarnation(10)), None);
+    }
+
+    #[test]
+    fn an_owner_named_late_departed_at_the_newest_read_that_could_show_it() {
+        let mut departed = DepartedMembers::default();
+        departed.observe(read(10, &[], ms(1_000)));
+        departed.observe(read(11, &[], ms(2_000)));
+        assert_eq!(
+            departed.takeover(&claim(10), ms(2_500)),
             Takeover::Wait(ms(4_850))
         );
-        assert_eq!(gone.since(Incarnation(10)), Some(ms(2_000)));
+        assert_eq!(departed.departed_at(Incarnation(10)), Some(ms(2_000)));
     }
 
     #[test]
-    fn an_answer_from_before_that_comes_after_changes_nothing() {
-        let mut gone = Gone::default();
-        gone.saw(roll(20, &[], ms(1_000)));
-        gone.saw(roll(15, &[10], ms(2_000)));
-        assert_eq!(gone.takeover(&claim(10), ms(6_350)), Takeover::Now);
+    fn an_older_read_that_is_answered_later_changes_nothing() {
+        let mut departed = DepartedMembers::default();
+        departed.observe(read(20, &[], ms(1_000)));
+        departed.observe(read(15, &[10], ms(2_000)));
+        assert_eq!(departed.takeover(&claim(10), ms(6_350)), Takeover::Allowed);
     }
 
     #[test]
-    fn sticky_channels_wait_for_their_owner_or_a_word() {
-        let mut gone = Gone::default();
+    fn channels_without_fencing_wait_for_their_owner_or_a_purge() {
+        let mut departed = DepartedMembers::default();
         let sticky = Claim {
             fence_after: FenceAfter::Never,
             ..claim(10)
         };
-        gone.saw(roll(20, &[], ms(1_000)));
-        assert_eq!(gone.takeover(&sticky, ms(u64::MAX)), Takeover::Never);
-        gone.purge(Incarnation(10));
-        assert_eq!(gone.takeover(&sticky, ms(1_000)), Takeover::Now);
+        departed.observe(read(20, &[], ms(1_000)));
+        assert_eq!(
+            departed.takeover(&sticky, ms(u64::MAX)),
+            Takeover::NeedsOperator
+        );
+        departed.purge(Incarnation(10));
+        assert_eq!(departed.takeover(&sticky, ms(1_000)), Takeover::Allowed);
     }
 
     #[test]
-    fn who_is_there_is_not_taken_from_whatever_an_operator_says() {
-        let mut gone = Gone::default();
-        gone.purge(Incarnation(10));
-        gone.saw(roll(20, &[10], ms(1_000)));
-        assert_eq!(gone.takeover(&claim(10), ms(2_000)), Takeover::Present);
+    fn a_purge_takes_nothing_from_a_present_owner() {
+        let mut departed = DepartedMembers::default();
+        departed.purge(Incarnation(10));
+        departed.observe(read(20, &[10], ms(1_000)));
         assert_eq!(
-            gone.takeover(&claim(11), ms(2_000)),
+            departed.takeover(&claim(10), ms(2_000)),
+            Takeover::OwnerAlive
+        );
+        assert_eq!(
+            departed.takeover(&claim(11), ms(2_000)),
             Takeover::Wait(ms(4_350))
         );
     }
 
     #[test]
     fn what_it_remembers_is_bounded() {
-        let mut gone = Gone::default();
-        gone.saw(roll(u64::MAX, &[], ms(1_000)));
-        for incarnation in 0..=GONE_MAX as u64 {
-            gone.takeover(&claim(incarnation), ms(2_000));
-            gone.purge(Incarnation(incarnation));
+        let mut departed = DepartedMembers::default();
+        departed.observe(read(u64::MAX, &[], ms(1_000)));
+        for incarnation in 0..=DEPARTURES_MAX as u64 {
+            departed.takeover(&claim(incarnation), ms(2_000));
+            departed.purge(Incarnation(incarnation));
         }
-        assert_eq!((gone.since.len(), gone.purged.len()), (GONE_MAX, GONE_MAX));
-        assert_eq!(gone.since(Incarnation(1)), Some(ms(1_000)));
+        assert_eq!(
+            (departed.departed.len(), departed.purged.len()),
+            (DEPARTURES_MAX, DEPARTURES_MAX)
+        );
+        assert_eq!(departed.departed_at(Incarnation(1)), Some(ms(1_000)));
     }
 
     #[test]
-    fn a_wait_ends_however_many_are_gone() {
-        let mut gone = Gone::default();
+    fn a_wait_ends_however_many_have_departed() {
+        let mut departed = DepartedMembers::default();
         for round in 0..3 {
-            gone.saw(roll(u64::MAX - 3 + round, &[], ms(1_000 + round)));
-            for incarnation in 0..3 * GONE_MAX as u64 {
+            departed.observe(read(u64::MAX - 3 + round, &[], ms(1_000 + round)));
+            for incarnation in 0..3 * DEPARTURES_MAX as u64 {
                 assert_eq!(
-                    gone.takeover(&claim(incarnation), ms(2_000)),
+                    departed.takeover(&claim(incarnation), ms(2_000)),
                     Takeover::Wait(ms(4_350)),
                     "{incarnation}"
                 );
             }
         }
-        assert_eq!(gone.since.len(), GONE_MAX);
-        assert_eq!(gone.takeover(&claim(0), ms(6_350)), Takeover::Now);
+        assert_eq!(departed.departed.len(), DEPARTURES_MAX);
+        assert_eq!(departed.takeover(&claim(0), ms(6_350)), Takeover::Allowed);
     }
 
     #[test]
-    fn one_that_was_there_when_older_ones_were_forgotten_is_waited_for_from_its_own_end_on() {
-        let mut gone = Gone::default();
-        gone.saw(roll(10_000, &[5], ms(1_000)));
-        for incarnation in 10..20 + GONE_MAX as u64 {
-            gone.takeover(&claim(incarnation), ms(1_000));
+    fn the_wait_for_a_present_member_begins_when_it_departs_also_after_older_ones_were_forgotten() {
+        let mut departed = DepartedMembers::default();
+        departed.observe(read(10_000, &[5], ms(1_000)));
+        for incarnation in 10..20 + DEPARTURES_MAX as u64 {
+            departed.takeover(&claim(incarnation), ms(1_000));
         }
-        assert_eq!(gone.takeover(&claim(5), ms(8_000)), Takeover::Present);
-        gone.saw(roll(10_001, &[], ms(9_000)));
         assert_eq!(
-            gone.takeover(&claim(5), ms(9_000)),
+            departed.takeover(&claim(5), ms(8_000)),
+            Takeover::OwnerAlive
+        );
+        departed.observe(read(10_001, &[], ms(9_000)));
+        assert_eq!(
+            departed.takeover(&claim(5), ms(9_000)),
             Takeover::Wait(ms(5_350))
         );
     }

@@ -1,7 +1,8 @@
-//! Whether an etcd is the one that a node knows. One that was emptied, set back to an earlier state, or replaced has lost claims: to take it
-//! would be to give channels away that other nodes still serve.
+//! Identity of an etcd: a node uses only the one that it knows. One that was emptied, rolled back or replaced has lost claims: with it, the
+//! node would give channels away that other nodes still serve.
 //!
-//! The key `/cfg` names the cluster and its present history. Within one history revisions only grow. What no node has seen nobody can miss.
+//! The key `/cfg` names the cluster and its present history. Within one history revisions only grow. The loss of a write that no node has
+//! seen does no harm.
 
 use std::fmt;
 
@@ -26,7 +27,7 @@ pub struct Configuration {
 
 /// An etcd, as one read shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Shown {
+pub struct ObservedEtcd {
     /// Content of `/cfg`, if it exists.
     pub configuration: Option<Configuration>,
     /// etcd's own id.
@@ -36,26 +37,26 @@ pub struct Shown {
     /// The highest revision that any answer had shown when this read was sent.
     pub revision_before: u64,
     /// A transaction before this read was answered with a revision that cannot have come after those that were seen.
-    pub fall: Option<Fall>,
+    pub rollback: Option<Rollback>,
 }
 
-/// The revision went back.
+/// A revision that went back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Fall {
-    /// What had been seen.
+pub struct Rollback {
+    /// The revision that had been seen.
     pub seen: u64,
-    /// What was found.
+    /// The revision that was found.
     pub found: u64,
 }
 
 /// Identity of the etcd that the node was in last.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Known {
+pub struct EtcdIdentity {
     /// The cluster.
     pub cluster_id: ClusterId,
     /// Its history.
     pub history_id: HistoryId,
-    /// The number of that.
+    /// The history's number.
     pub epoch: u64,
     /// etcd's own id.
     pub etcd_cluster_id: u64,
@@ -63,9 +64,9 @@ pub struct Known {
     pub revision: u64,
 }
 
-impl Known {
-    /// Identity of an accepted etcd.
-    pub fn of(shown: &Shown) -> Option<Self> {
+impl EtcdIdentity {
+    /// Returns the identity of an etcd with a cluster.
+    pub fn of(shown: &ObservedEtcd) -> Option<Self> {
         let it = shown.configuration.as_ref()?;
         Some(Self {
             cluster_id: it.cluster_id.clone(),
@@ -80,14 +81,14 @@ impl Known {
 /// The etcd that a node knows, and whether the last read was of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct KnownEtcd {
-    known: Option<Known>,
+    known: Option<EtcdIdentity>,
     refusal: Option<Refusal>,
     fault: PlantedFault,
 }
 
 impl KnownEtcd {
     /// Starts with the etcd that was stored, if the node was in one.
-    pub fn new(stored: Option<Known>, fault: PlantedFault) -> Self {
+    pub fn new(stored: Option<EtcdIdentity>, fault: PlantedFault) -> Self {
         Self {
             known: stored.filter(|_| !fault.is(Fault::EtcdIsForgotten)),
             refusal: None,
@@ -96,7 +97,7 @@ impl KnownEtcd {
     }
 
     /// Identity of the etcd that was accepted last.
-    pub const fn known(&self) -> Option<&Known> {
+    pub const fn known(&self) -> Option<&EtcdIdentity> {
         self.known.as_ref()
     }
 
@@ -106,7 +107,7 @@ impl KnownEtcd {
     }
 
     /// Judges the etcd of a read.
-    pub fn judge(&self, shown: &Shown) -> Result<Accepted, Refusal> {
+    pub fn judge(&self, shown: &ObservedEtcd) -> Result<Accepted, Refusal> {
         if self.fault.is(Fault::AnyEtcdIsAccepted) {
             return Ok(Accepted::Known);
         }
@@ -114,7 +115,7 @@ impl KnownEtcd {
     }
 
     /// Takes in an etcd that may be used.
-    pub fn accept(&mut self, accepted: Known) {
+    pub fn accept(&mut self, accepted: EtcdIdentity) {
         (self.known, self.refusal) = (Some(accepted), None);
     }
 
@@ -131,7 +132,7 @@ pub enum Accepted {
     Known,
     /// The node was in no cluster before.
     First,
-    /// It is the same cluster in a later history: what the node remembers of the earlier one says nothing of this.
+    /// It is the same cluster in a later history: nothing that the node remembers of the earlier one holds in this one.
     NewHistory,
 }
 
@@ -144,9 +145,9 @@ pub enum Refusal {
     Emptied,
     /// Its content was made in another etcd.
     Copied {
-        /// Where that was made.
+        /// The etcd that it was made in.
         made_in: u64,
-        /// Where it is.
+        /// The etcd that it was found in.
         found: u64,
     },
     /// It has another cluster.
@@ -168,22 +169,22 @@ pub enum Refusal {
         /// That number.
         epoch: u64,
     },
-    /// It has lost what the node has seen.
-    SetBack {
+    /// It has lost writes that the node has seen.
+    RolledBack {
         /// The highest revision that was seen.
         seen: u64,
         /// The present one.
         found: u64,
     },
-    /// Another node has seen that.
+    /// Another node has seen that it lost writes.
     Reported(String),
 }
 
 impl Refusal {
-    /// Whether it proves to the nodes that cannot see it themselves that this etcd has lost something.
+    /// Returns whether it proves a loss that other nodes cannot see themselves.
     pub const fn is_proof(&self) -> bool {
         match self {
-            Self::OlderEpoch { .. } | Self::OtherHistory { .. } | Self::SetBack { .. } => true,
+            Self::OlderEpoch { .. } | Self::OtherHistory { .. } | Self::RolledBack { .. } => true,
             Self::NotInitialized
             | Self::Emptied
             | Self::Copied { .. }
@@ -193,16 +194,16 @@ impl Refusal {
     }
 
     /// Returns the revisions that show it; for an earlier history, those of the read.
-    pub const fn fall(&self, shown: &Shown) -> Fall {
+    pub const fn rollback(&self, shown: &ObservedEtcd) -> Rollback {
         match *self {
-            Self::SetBack { seen, found } => Fall { seen, found },
+            Self::RolledBack { seen, found } => Rollback { seen, found },
             Self::NotInitialized
             | Self::Emptied
             | Self::Copied { .. }
             | Self::OtherCluster { .. }
             | Self::OlderEpoch { .. }
             | Self::OtherHistory { .. }
-            | Self::Reported(_) => Fall {
+            | Self::Reported(_) => Rollback {
                 seen: shown.revision,
                 found: shown.revision,
             },
@@ -217,7 +218,7 @@ impl Refusal {
                 "Check --cluster and --cluster-name. To move the node to that cluster: drain it, stop soramoded, and remove its state \
                  folder"
             }
-            Self::SetBack { .. } => {
+            Self::RolledBack { .. } => {
                 "Bring back the previous etcd; if it is back, restart soramoded. If it is lost, or was restored from a backup, read \"etcd \
                  from a backup\" in man/cluster.md, then run on one node: soramode nodes init --accept-risk=lost-claims"
             }
@@ -267,7 +268,7 @@ impl fmt::Display for Refusal {
                     "etcd was rolled back: its epoch {epoch} is not the epoch {epoch} that this node was in"
                 )
             }
-            Self::SetBack { seen, found } => {
+            Self::RolledBack { seen, found } => {
                 write!(
                     f,
                     "etcd was rolled back: it is at revision {found}, and this node has seen revision {seen}"
@@ -279,7 +280,7 @@ impl fmt::Display for Refusal {
 }
 
 /// Judges an etcd by what is known of it.
-pub fn judge(known: Option<&Known>, shown: &Shown) -> Result<Accepted, Refusal> {
+pub fn judge(known: Option<&EtcdIdentity>, shown: &ObservedEtcd) -> Result<Accepted, Refusal> {
     let Some(found) = &shown.configuration else {
         return Err(if known.is_some() {
             Refusal::Emptied
@@ -300,7 +301,11 @@ pub fn judge(known: Option<&Known>, shown: &Shown) -> Result<Accepted, Refusal> 
         .map_or(Ok(accepted), |by| Err(Refusal::Reported(by.clone())))
 }
 
-fn compare(known: &Known, found: &Configuration, shown: &Shown) -> Result<Accepted, Refusal> {
+fn compare(
+    known: &EtcdIdentity,
+    found: &Configuration,
+    shown: &ObservedEtcd,
+) -> Result<Accepted, Refusal> {
     if found.cluster_id != known.cluster_id {
         return Err(Refusal::OtherCluster {
             known: known.cluster_id.clone(),
@@ -320,48 +325,48 @@ fn compare(known: &Known, found: &Configuration, shown: &Shown) -> Result<Accept
         return Err(Refusal::OtherHistory { epoch: known.epoch });
     }
     let seen = known.revision.max(shown.revision_before);
-    let fall = fall(seen, shown.revision, Writes::Nothing).or(shown.fall);
-    fall.map_or(Ok(Accepted::Known), |Fall { seen, found }| {
-        Err(Refusal::SetBack { seen, found })
+    let rollback = rollback(seen, shown.revision, Writes::Nothing).or(shown.rollback);
+    rollback.map_or(Ok(Accepted::Known), |Rollback { seen, found }| {
+        Err(Refusal::RolledBack { seen, found })
     })
 }
 
-/// Whether an answer is to a write.
+/// Kind of a transaction, by its writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writes {
     /// It only read.
     Nothing,
-    /// Something: then it has a revision of its own.
+    /// It wrote: then it has a revision of its own.
     Something,
 }
 
-/// What an answer shows whose request was sent when this revision had been seen.
-pub fn fall(seen: u64, found: u64, writes: Writes) -> Option<Fall> {
+/// Returns the rollback that an answer shows, if `seen` had been seen when its request was sent.
+pub fn rollback(seen: u64, found: u64, writes: Writes) -> Option<Rollback> {
     let is_back = match writes {
         Writes::Nothing => found < seen,
         Writes::Something => found <= seen,
     };
-    is_back.then_some(Fall { seen, found })
+    is_back.then_some(Rollback { seen, found })
 }
 
-/// What an operator accepts when a cluster is made, or goes on in an etcd that was refused.
+/// Risk that an operator accepts when a cluster is made, or goes on in an etcd that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceptedRisk {
-    /// Nothing.
+    /// None.
     None,
     /// Claims may have been lost: nodes that cannot be reached may still serve those channels.
     LostClaims,
 }
 
-/// Why no `/cfg` is written.
+/// Reason why no `/cfg` is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InitRefusal {
-    /// The cluster is there, and nothing is wrong with it.
+    /// The cluster exists, and nothing is wrong with it.
     Exists {
         /// Its epoch.
         epoch: u64,
     },
-    /// Only an operator who accepts the risk may do this.
+    /// Only an operator that accepts the risk may do this.
     NeedsRisk(Refusal),
     /// It has another cluster, which is not to be overwritten.
     OtherCluster(Refusal),
@@ -369,8 +374,8 @@ pub enum InitRefusal {
 
 /// Plans the `/cfg` of a new cluster; or, where the risk is accepted, of the next history of the cluster that the node knows.
 pub fn plan_init(
-    known: Option<&Known>,
-    shown: &Shown,
+    known: Option<&EtcdIdentity>,
+    shown: &ObservedEtcd,
     risk: AcceptedRisk,
     (cluster_id, history_id): (ClusterId, HistoryId),
 ) -> Result<Configuration, InitRefusal> {

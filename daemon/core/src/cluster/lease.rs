@@ -1,6 +1,6 @@
-//! A node's right to its channels: from the *sending* of the last linearizable read that showed its own incarnation.
+//! Ownership lease of a node, not an etcd lease: it runs from the *sending* of the last linearizable read that showed the node's incarnation.
 //!
-//! Compared with the clock at each use: a timer that comes late changes nothing. A right that is over stays over.
+//! Compared with the clock at each use: a timer that comes late changes nothing. A lease that has expired stays expired.
 
 use std::time::Duration;
 
@@ -8,37 +8,37 @@ use soramode_protocol::node::Membership;
 
 use crate::cluster::{FenceAfter, Incarnation, LeaseTerms};
 
-/// The right of one incarnation.
+/// Ownership lease of one incarnation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Right {
+pub struct OwnershipLease {
     incarnation: Incarnation,
     terms: LeaseTerms,
-    /// When the newest read that showed the incarnation was sent.
+    /// Time at which the newest read that showed the incarnation was sent.
     confirmed: Duration,
 }
 
-/// What a renewal came to.
+/// Result of a renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Renewal {
-    /// The right runs on.
-    Prolonged,
-    /// It was over when the answer came: the incarnation is given up, whatever the answer says.
-    Over,
+    /// The lease runs on.
+    Renewed,
+    /// It had expired when the answer came: the incarnation is given up, also if the answer shows it.
+    Expired,
 }
 
-/// How long a right still runs.
+/// Time for which a lease still runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ValidFor {
-    /// It is over.
-    Over,
+pub enum Remaining {
+    /// It has expired.
+    Expired,
     /// This long, if it is not renewed.
     For(Duration),
-    /// It has no end.
-    Always,
+    /// It never expires.
+    Unlimited,
 }
 
-impl Right {
-    /// The right begins with a read, sent at `sent`, that showed the new incarnation.
+impl OwnershipLease {
+    /// Begins with a read, sent at `sent`, that showed the new incarnation.
     pub const fn begin(incarnation: Incarnation, terms: LeaseTerms, sent: Duration) -> Self {
         Self {
             incarnation,
@@ -47,33 +47,33 @@ impl Right {
         }
     }
 
-    /// Whose right it is.
+    /// The incarnation that holds it.
     pub const fn incarnation(&self) -> Incarnation {
         self.incarnation
     }
 
-    /// The cluster goes on in another history of etcd, which has no such incarnation: the right runs on until it is over.
+    /// Notes that the cluster goes on in another history of etcd, which has no such incarnation: the lease runs until it expires.
     pub const fn leave_history(&mut self) {
         self.incarnation = Incarnation::OF_ANOTHER_HISTORY;
     }
 
-    /// What the incarnation promised.
+    /// Terms that the incarnation promised.
     pub const fn terms(&self) -> &LeaseTerms {
         &self.terms
     }
 
-    /// A linearizable read that was sent at `sent` showed this incarnation; its answer came at `now`.
-    pub fn confirm(&mut self, sent: Duration, now: Duration) -> Renewal {
-        if self.is_over(now) {
-            return Renewal::Over;
+    /// Renews by a linearizable read that showed this incarnation: sent at `sent`, answered at `now`.
+    pub fn renew(&mut self, sent: Duration, now: Duration) -> Renewal {
+        if self.is_expired(now) {
+            return Renewal::Expired;
         }
         self.confirmed = self.confirmed.max(sent.min(now));
-        Renewal::Prolonged
+        Renewal::Renewed
     }
 
-    /// Never `standalone`.
+    /// Returns the membership that it gives, which is never `standalone`.
     pub fn membership(&self, now: Duration) -> Membership {
-        if self.is_over(now) {
+        if self.is_expired(now) {
             Membership::Fenced
         } else if now >= self.isolated_at() {
             Membership::Isolated
@@ -82,42 +82,42 @@ impl Right {
         }
     }
 
-    /// When the membership changes next, if no renewal comes; `None` if it has changed for the last time.
+    /// Returns when the membership changes next without a renewal; `None` if it has changed for the last time.
     pub fn next_deadline(&self, now: Duration) -> Option<Duration> {
         match self.membership(now) {
             Membership::Joined => Some(
-                self.over_at()
-                    .map_or(self.isolated_at(), |over| over.min(self.isolated_at())),
+                self.expires_at()
+                    .map_or(self.isolated_at(), |expiry| expiry.min(self.isolated_at())),
             ),
-            Membership::Isolated => self.over_at(),
+            Membership::Isolated => self.expires_at(),
             Membership::Fenced | Membership::Standalone => None,
         }
     }
 
-    /// How long it still runs: what may be promised to the SFU, counted from when the SFU *asked*.
-    pub fn valid_for(&self, now: Duration) -> ValidFor {
-        match self.over_at() {
-            None => ValidFor::Always,
-            Some(over) if now < over => ValidFor::For(over.saturating_sub(now)),
-            Some(_) => ValidFor::Over,
+    /// Returns for how long it still runs, which may be promised to the SFU, counted from when the SFU *asked*.
+    pub fn remaining(&self, now: Duration) -> Remaining {
+        match self.expires_at() {
+            None => Remaining::Unlimited,
+            Some(expiry) if now < expiry => Remaining::For(expiry.saturating_sub(now)),
+            Some(_) => Remaining::Expired,
         }
     }
 
-    /// Whether new channels may be claimed, and a claim that was won may be used: not while isolated.
+    /// Returns whether new channels may be claimed, and a claim that was won may be used: not while isolated.
     pub fn may_claim(&self, now: Duration) -> bool {
         self.membership(now) == Membership::Joined
     }
 
-    /// Whether it is over.
-    pub fn is_over(&self, now: Duration) -> bool {
-        self.over_at().is_some_and(|over| now >= over)
+    /// Returns whether it has expired.
+    pub fn is_expired(&self, now: Duration) -> bool {
+        self.expires_at().is_some_and(|expiry| now >= expiry)
     }
 
     const fn isolated_at(&self) -> Duration {
         self.confirmed.saturating_add(self.terms.isolated_after)
     }
 
-    const fn over_at(&self) -> Option<Duration> {
+    const fn expires_at(&self) -> Option<Duration> {
         match self.terms.fence_after {
             FenceAfter::After(time) => Some(self.confirmed.saturating_add(time)),
             FenceAfter::Never => None,
@@ -140,53 +140,53 @@ mod tests {
     };
 
     #[test]
-    fn it_runs_from_the_sending_and_not_from_the_answer() {
-        let mut right = Right::begin(Incarnation(7), TERMS, s(100));
-        assert_eq!(right.confirm(s(102), s(105)), Renewal::Prolonged);
-        assert_eq!(right.membership(s(107)), Membership::Joined);
-        assert_eq!(right.membership(s(108)), Membership::Isolated);
-        assert_eq!(right.membership(s(131)), Membership::Isolated);
-        assert_eq!(right.membership(s(132)), Membership::Fenced);
+    fn it_runs_from_the_sending_of_the_read_and_not_from_its_answer() {
+        let mut lease = OwnershipLease::begin(Incarnation(7), TERMS, s(100));
+        assert_eq!(lease.renew(s(102), s(105)), Renewal::Renewed);
+        assert_eq!(lease.membership(s(107)), Membership::Joined);
+        assert_eq!(lease.membership(s(108)), Membership::Isolated);
+        assert_eq!(lease.membership(s(131)), Membership::Isolated);
+        assert_eq!(lease.membership(s(132)), Membership::Fenced);
     }
 
     #[test]
     fn an_older_read_that_is_answered_later_takes_nothing_back() {
-        let mut right = Right::begin(Incarnation(7), TERMS, s(100));
-        right.confirm(s(104), s(104));
-        right.confirm(s(102), s(105));
-        assert_eq!(right.valid_for(s(105)), ValidFor::For(s(29)));
+        let mut lease = OwnershipLease::begin(Incarnation(7), TERMS, s(100));
+        lease.renew(s(104), s(104));
+        lease.renew(s(102), s(105));
+        assert_eq!(lease.remaining(s(105)), Remaining::For(s(29)));
     }
 
     #[test]
-    fn a_read_from_the_future_is_not_believed() {
-        let mut right = Right::begin(Incarnation(7), TERMS, s(100));
-        right.confirm(s(900), s(105));
-        assert_eq!(right.valid_for(s(105)), ValidFor::For(s(30)));
+    fn a_read_sent_in_the_future_counts_from_its_answer() {
+        let mut lease = OwnershipLease::begin(Incarnation(7), TERMS, s(100));
+        lease.renew(s(900), s(105));
+        assert_eq!(lease.remaining(s(105)), Remaining::For(s(30)));
     }
 
     #[test]
-    fn what_is_over_stays_over() {
-        let mut right = Right::begin(Incarnation(7), TERMS, s(100));
-        assert_eq!(right.confirm(s(129), s(130)), Renewal::Over);
-        assert_eq!(right.valid_for(s(130)), ValidFor::Over);
-        assert_eq!(right.membership(s(130)), Membership::Fenced);
-        assert_eq!(right.next_deadline(s(130)), None);
+    fn an_expired_lease_stays_expired() {
+        let mut lease = OwnershipLease::begin(Incarnation(7), TERMS, s(100));
+        assert_eq!(lease.renew(s(129), s(130)), Renewal::Expired);
+        assert_eq!(lease.remaining(s(130)), Remaining::Expired);
+        assert_eq!(lease.membership(s(130)), Membership::Fenced);
+        assert_eq!(lease.next_deadline(s(130)), None);
     }
 
     #[test]
     fn a_renewal_ends_an_isolation() {
-        let mut right = Right::begin(Incarnation(7), TERMS, s(100));
-        assert!(!right.may_claim(s(110)));
-        assert_eq!(right.confirm(s(110), s(111)), Renewal::Prolonged);
-        assert!(right.may_claim(s(111)));
+        let mut lease = OwnershipLease::begin(Incarnation(7), TERMS, s(100));
+        assert!(!lease.may_claim(s(110)));
+        assert_eq!(lease.renew(s(110), s(111)), Renewal::Renewed);
+        assert!(lease.may_claim(s(111)));
     }
 
     #[test]
     fn its_deadlines_come_one_after_the_other() {
-        let right = Right::begin(Incarnation(7), TERMS, s(100));
-        assert_eq!(right.next_deadline(s(100)), Some(s(106)));
-        assert_eq!(right.next_deadline(s(106)), Some(s(130)));
-        let short = Right::begin(
+        let lease = OwnershipLease::begin(Incarnation(7), TERMS, s(100));
+        assert_eq!(lease.next_deadline(s(100)), Some(s(106)));
+        assert_eq!(lease.next_deadline(s(106)), Some(s(130)));
+        let short = OwnershipLease::begin(
             Incarnation(7),
             LeaseTerms {
                 isolated_after: s(60),
@@ -198,8 +198,8 @@ mod tests {
     }
 
     #[test]
-    fn without_a_dead_man_it_has_no_end() {
-        let right = Right::begin(
+    fn without_fencing_it_never_expires() {
+        let lease = OwnershipLease::begin(
             Incarnation(7),
             LeaseTerms {
                 fence_after: FenceAfter::Never,
@@ -207,9 +207,9 @@ mod tests {
             },
             s(100),
         );
-        assert_eq!(right.membership(s(1_000_000)), Membership::Isolated);
-        assert_eq!(right.valid_for(s(1_000_000)), ValidFor::Always);
-        assert_eq!(right.next_deadline(s(106)), None);
-        assert!(!right.may_claim(s(106)));
+        assert_eq!(lease.membership(s(1_000_000)), Membership::Isolated);
+        assert_eq!(lease.remaining(s(1_000_000)), Remaining::Unlimited);
+        assert_eq!(lease.next_deadline(s(106)), None);
+        assert!(!lease.may_claim(s(106)));
     }
 }

@@ -1,45 +1,45 @@
-//! A node whose member key was lost while its right still runs writes each of its claims anew, under its next incarnation.
+//! Migration of claims: a node that lost its member key while its lease still runs rewrites each claim under its next incarnation.
 //!
-//! Until every channel is kept or ended, the earlier right is not prolonged: others may be waiting for its end.
+//! Until every channel is kept or ended, the earlier lease is not renewed: others may be waiting for its end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use soramode_protocol::id::{ChannelId, NodeName};
 
-use crate::cluster::claim::{Claim, Reply};
+use crate::cluster::claim::{Claim, ClaimReply};
 use crate::cluster::{FenceAfter, Incarnation, Token};
 
 /// Claims on their way from one incarnation to the next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Readoption {
+pub struct ClaimMigration {
     next: Incarnation,
-    /// Still to be written, each by a transaction that compares this token and that the next incarnation is there.
-    left: BTreeMap<ChannelId, Token>,
-    /// Taken by another: their sessions are to end, and have not yet.
+    /// Claims to rewrite, each by a transaction that compares this token and that the next incarnation is there.
+    pending: BTreeMap<ChannelId, Token>,
+    /// Channels that another node took: their sessions are to end, and have not yet.
     ending: BTreeSet<ChannelId>,
 }
 
-/// What became of one channel.
+/// Result for one channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Readopted {
-    /// It is kept, under this token.
+pub enum MigratedClaim {
+    /// The claim is kept, under this token.
     Kept(Token),
-    /// It is another's, or nobody's: end its sessions at once, and say so by [`Readoption::ended`].
-    End,
+    /// The claim is another node's, or gone: end the channel's sessions at once, and report that by [`ClaimMigration::end_channel`].
+    Lost,
     /// The next incarnation is gone too: begin again with another.
     NotMember,
-    /// An incarnation of the node wrote it that the node has no record of: it is to be written anew by that token.
+    /// An incarnation of the node wrote it that the node has no record of: it is to be rewritten by that token.
     Unrecorded,
-    /// It is not asked for: it has ended meanwhile.
-    Unasked,
+    /// It is not pending: the channel's sessions have ended meanwhile.
+    NotPending,
 }
 
-impl Readoption {
-    /// The claims that the node holds, and the incarnation that is to hold them.
+impl ClaimMigration {
+    /// Begins with the claims that the node holds, and the incarnation that is to hold them.
     pub fn new(next: Incarnation, held: impl IntoIterator<Item = (ChannelId, Token)>) -> Self {
         Self {
             next,
-            left: held.into_iter().collect(),
+            pending: held.into_iter().collect(),
             ending: BTreeSet::new(),
         }
     }
@@ -49,62 +49,64 @@ impl Readoption {
         self.next
     }
 
-    /// What is still to be written.
-    pub fn left(&self) -> impl Iterator<Item = (&ChannelId, Token)> {
-        self.left.iter().map(|(channel, token)| (channel, *token))
+    /// Claims that are still to be rewritten.
+    pub fn pending(&self) -> impl Iterator<Item = (&ChannelId, Token)> {
+        self.pending
+            .iter()
+            .map(|(channel, token)| (channel, *token))
     }
 
-    /// The transaction for a channel was answered. `own` is the node's name, unless an operator has purged an incarnation of
+    /// Takes in the reply to a channel's transaction. `own` is the node's name, unless an operator has purged an incarnation of
     /// it, or the one that the claim is of.
     ///
-    /// A claim that nobody may take over changes by its node alone. Where it has another token, the node's daemon wrote it under a key that
+    /// A claim without an expiry is changed by its node alone. If it has another token, the node's daemon wrote it under a key that
     /// was lost, and ended before it stored that.
-    pub fn answered(
+    pub fn on_reply(
         &mut self,
         channel: &ChannelId,
-        reply: &Reply,
+        reply: &ClaimReply,
         own: Option<&NodeName>,
-    ) -> Readopted {
-        let Some(held) = self.left.get(channel).copied() else {
-            return Readopted::Unasked;
+    ) -> MigratedClaim {
+        let Some(held) = self.pending.get(channel).copied() else {
+            return MigratedClaim::NotPending;
         };
-        let readopted = match reply {
-            Reply::Won(token) => Readopted::Kept(*token),
-            Reply::Refused(found) => match &found.claim {
+        let migrated = match reply {
+            ClaimReply::Won(token) => MigratedClaim::Kept(*token),
+            ClaimReply::Refused(found) => match &found.claim {
                 // The answer to the first try was lost.
                 Some(Claim {
                     incarnation, token, ..
-                }) if *incarnation == self.next => Readopted::Kept(*token),
+                }) if *incarnation == self.next => MigratedClaim::Kept(*token),
                 Some(Claim { token, .. }) if *token == held && found.member != Some(self.next) => {
-                    return Readopted::NotMember;
+                    return MigratedClaim::NotMember;
                 }
                 Some(claim)
                     if claim.fence_after == FenceAfter::Never
                         && own == Some(&claim.node)
                         && claim.token != held =>
                 {
-                    self.left.insert(channel.clone(), claim.token);
-                    return Readopted::Unrecorded;
+                    self.pending.insert(channel.clone(), claim.token);
+                    return MigratedClaim::Unrecorded;
                 }
-                Some(_) | None => Readopted::End,
+                Some(_) | None => MigratedClaim::Lost,
             },
         };
-        self.left.remove(channel);
-        if readopted == Readopted::End {
+        self.pending.remove(channel);
+        if migrated == MigratedClaim::Lost {
             self.ending.insert(channel.clone());
         }
-        readopted
+        migrated
     }
 
-    /// A channel's sessions have ended, for whatever reason.
-    pub fn ended(&mut self, channel: &ChannelId) {
-        self.left.remove(channel);
+    /// Takes in that a channel's sessions have ended, for any reason.
+    pub fn end_channel(&mut self, channel: &ChannelId) {
+        self.pending.remove(channel);
         self.ending.remove(channel);
     }
 
-    /// Whether every channel is kept or has ended: only then does the right of the next incarnation begin.
+    /// Returns whether every channel is kept or has ended: only then does the lease of the next incarnation begin.
     pub fn is_done(&self) -> bool {
-        self.left.is_empty() && self.ending.is_empty()
+        self.pending.is_empty() && self.ending.is_empty()
     }
 }
 
@@ -113,13 +115,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cluster::claim::Found;
+    use crate::cluster::claim::Conflict;
 
     fn channel(name: &str) -> ChannelId {
         ChannelId::new(name).unwrap()
     }
 
-    fn found(incarnation: u64, token: u64) -> Reply {
+    fn found(incarnation: u64, token: u64) -> ClaimReply {
         let claim = Claim {
             node: NodeName::new("n1").unwrap(),
             incarnation: Incarnation(incarnation),
@@ -127,14 +129,14 @@ mod tests {
             fence_budget: Duration::ZERO,
             token: Token(token),
         };
-        Reply::Refused(Found {
+        ClaimReply::Refused(Conflict {
             claim: Some(claim),
-            ..Found::default()
+            ..Conflict::default()
         })
     }
 
-    fn readoption() -> Readoption {
-        Readoption::new(
+    fn migration() -> ClaimMigration {
+        ClaimMigration::new(
             Incarnation(30),
             [(channel("spam"), Token(20)), (channel("eggs"), Token(21))],
         )
@@ -142,109 +144,113 @@ mod tests {
 
     #[test]
     fn it_is_done_when_every_claim_is_written() {
-        let mut readoption = readoption();
+        let mut migration = migration();
         assert_eq!(
-            readoption
-                .left()
+            migration
+                .pending()
                 .map(|(_, token)| token)
                 .collect::<Vec<_>>(),
             [Token(21), Token(20)]
         );
         assert_eq!(
-            readoption.answered(&channel("spam"), &Reply::Won(Token(31)), None),
-            Readopted::Kept(Token(31))
+            migration.on_reply(&channel("spam"), &ClaimReply::Won(Token(31)), None),
+            MigratedClaim::Kept(Token(31))
         );
-        assert!(!readoption.is_done());
+        assert!(!migration.is_done());
         assert_eq!(
-            readoption.answered(&channel("eggs"), &found(30, 32), None),
-            Readopted::Kept(Token(32)),
+            migration.on_reply(&channel("eggs"), &found(30, 32), None),
+            MigratedClaim::Kept(Token(32)),
             "the first answer was lost"
         );
-        assert!(readoption.is_done());
+        assert!(migration.is_done());
     }
 
     #[test]
-    fn what_another_took_is_ended_before_the_right_runs_on() {
-        let mut readoption = readoption();
-        readoption.answered(&channel("spam"), &Reply::Won(Token(31)), None);
+    fn a_channel_that_another_node_took_ends_before_the_lease_runs_on() {
+        let mut migration = migration();
+        migration.on_reply(&channel("spam"), &ClaimReply::Won(Token(31)), None);
         assert_eq!(
-            readoption.answered(&channel("eggs"), &found(29, 31), None),
-            Readopted::End
+            migration.on_reply(&channel("eggs"), &found(29, 31), None),
+            MigratedClaim::Lost
         );
         assert!(
-            !readoption.is_done(),
+            !migration.is_done(),
             "others have it, and its sessions still run"
         );
-        readoption.ended(&channel("eggs"));
-        assert!(readoption.is_done());
+        migration.end_channel(&channel("eggs"));
+        assert!(migration.is_done());
     }
 
     #[test]
     fn a_claim_of_an_incarnation_without_a_record_is_written_anew() {
-        let (mut readoption, own) = (readoption(), NodeName::new("n1").unwrap());
+        let (mut migration, own) = (migration(), NodeName::new("n1").unwrap());
         let eggs = channel("eggs");
         assert_eq!(
-            readoption.answered(&eggs, &found(29, 31), Some(&own)),
-            Readopted::Unrecorded
+            migration.on_reply(&eggs, &found(29, 31), Some(&own)),
+            MigratedClaim::Unrecorded
         );
         assert_eq!(
-            readoption.left().next(),
+            migration.pending().next(),
             Some((&eggs, Token(31))),
             "by the token that is there"
         );
         let another = NodeName::new("n2").unwrap();
         for name in [None, Some(&another)] {
             assert_eq!(
-                readoption.answered(&channel("spam"), &found(29, 31), name),
-                Readopted::End
+                migration.on_reply(&channel("spam"), &found(29, 31), name),
+                MigratedClaim::Lost
             );
-            readoption = self::readoption();
+            migration = self::migration();
         }
     }
 
     #[test]
-    fn what_is_nobodys_was_taken_and_released() {
+    fn an_absent_claim_was_taken_and_released() {
         assert_eq!(
-            readoption().answered(&channel("eggs"), &Reply::Refused(Found::default()), None),
-            Readopted::End
+            migration().on_reply(
+                &channel("eggs"),
+                &ClaimReply::Refused(Conflict::default()),
+                None
+            ),
+            MigratedClaim::Lost
         );
     }
 
     #[test]
     fn a_claim_as_it_was_means_that_the_next_incarnation_is_gone_too() {
-        let mut readoption = readoption();
+        let mut migration = migration();
         assert_eq!(
-            readoption.answered(&channel("spam"), &found(10, 20), None),
-            Readopted::NotMember
+            migration.on_reply(&channel("spam"), &found(10, 20), None),
+            MigratedClaim::NotMember
         );
-        assert_eq!(readoption.left().count(), 2);
+        assert_eq!(migration.pending().count(), 2);
     }
 
     #[test]
-    fn a_token_of_another_history_that_happens_to_be_the_same_is_anothers() {
-        let mut readoption = readoption();
-        let Reply::Refused(found) = found(10, 20) else {
+    fn an_equal_token_of_another_history_is_another_nodes() {
+        let mut migration = migration();
+        let ClaimReply::Refused(found) = found(10, 20) else {
             panic!("refused")
         };
-        let found = Found {
+        let found = Conflict {
             member: Some(Incarnation(30)),
             ..found
         };
         assert_eq!(
-            readoption.answered(&channel("spam"), &Reply::Refused(found), None),
-            Readopted::End
+            migration.on_reply(&channel("spam"), &ClaimReply::Refused(found), None),
+            MigratedClaim::Lost
         );
     }
 
     #[test]
-    fn what_ends_meanwhile_is_not_waited_for() {
-        let mut readoption = readoption();
-        readoption.ended(&channel("spam"));
-        readoption.ended(&channel("eggs"));
-        assert!(readoption.is_done());
+    fn a_channel_that_ends_meanwhile_is_not_waited_for() {
+        let mut migration = migration();
+        migration.end_channel(&channel("spam"));
+        migration.end_channel(&channel("eggs"));
+        assert!(migration.is_done());
         assert_eq!(
-            readoption.answered(&channel("spam"), &Reply::Won(Token(31)), None),
-            Readopted::Unasked
+            migration.on_reply(&channel("spam"), &ClaimReply::Won(Token(31)), None),
+            MigratedClaim::NotPending
         );
     }
 }

@@ -1,50 +1,50 @@
-//! The cluster's decisions: how long a node's right to its channels runs, when another node may take one over, what a claim
-//! came to, and where a new channel belongs.
+//! The cluster's decisions: how long a node may serve its channels, when another node may take one over, the outcome of a claim,
+//! and the node that a new channel belongs to.
 //!
 //! All time is the boot clock of the node that decides. No two clocks are ever compared: their *rates* must differ by less
-//! than 1 %. Nothing here trusts a lease; what counts are etcd's reads and transactions, and the revisions they show.
+//! than 1 %. Nothing here trusts a lease of etcd; what counts are etcd's reads and transactions, and the revisions they show.
 
 pub mod claim;
-pub mod gone;
+pub mod departures;
 pub mod history;
-pub mod join;
+pub mod lease;
+pub mod migration;
 pub mod placement;
-pub mod readopt;
-pub mod right;
+pub mod previous;
 
 use std::time::Duration;
 
-/// One life of a node's member key: the revision that created it. Never used twice.
+/// One life of a node in its cluster: the revision that created its member key. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation(pub u64);
 
 impl Incarnation {
-    /// A life in a history of etcd that is over. Nothing is created at revision 0, so no read shows it.
+    /// An incarnation in an earlier history of etcd. Nothing is created at revision 0, so no read shows it.
     pub const OF_ANOTHER_HISTORY: Self = Self(0);
 }
 
-/// Who owns a channel, as a number that grows with every change of owner: the revision that last wrote the claim.
+/// Number that grows with every change of a channel's owner: the revision that last wrote the claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
-/// How far apart the rates of two clocks may be, as a part of the time waited: 1 %.
+/// Allowed difference of two clocks' rates, as a part of the time waited: 1 %.
 const RATE_PART: u32 = 100;
 
-/// What a takeover waits beyond that, for what comes between a clock and a deed.
+/// Additional wait of a takeover, for the time between reading a clock and acting by it.
 pub const TAKEOVER_SLACK: Duration = Duration::from_millis(300);
 
-/// How long after its last renewal an incarnation's right to its channels is over.
+/// Expiry of an incarnation's ownership lease after its last renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FenceAfter {
-    /// After this long: then its sessions are ended, by itself.
+    /// After this time it ends its sessions by itself.
     After(Duration),
-    /// Never: nothing would end its sessions, so its channels wait for it, or for an operator's word.
+    /// It never expires: nothing would end its sessions, so its channels wait for it, or for an operator's purge.
     Never,
 }
 
 impl FenceAfter {
-    /// How long another node waits, after it saw the incarnation gone, before it takes a channel over; `None` is for ever.
-    /// `fence_budget` is how long ending all sessions may take.
+    /// Returns how long another node waits, after it saw the incarnation departed, before it takes a channel over; `None` is for ever.
+    /// `fence_budget` is the time that ending all sessions may take.
     pub fn takeover_wait(self, fence_budget: Duration) -> Option<Duration> {
         match self {
             Self::After(fence_after) => {
@@ -60,14 +60,14 @@ impl FenceAfter {
     }
 }
 
-/// What an incarnation promised when it joined. It stays as it is for as long as the incarnation lives.
+/// Terms that an incarnation promised when it joined. They stay as they are for as long as it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LeaseTerms {
-    /// Without a renewal for so long the node is isolated.
+    /// Time without a renewal after which the node is isolated.
     pub isolated_after: Duration,
-    /// And for so long: fenced.
+    /// Time without a renewal after which it is fenced.
     pub fence_after: FenceAfter,
-    /// How long ending all sessions may take.
+    /// Time that ending all sessions may take.
     pub fence_budget: Duration,
 }
 
@@ -76,14 +76,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_takeover_waits_for_all_that_was_promised_and_more() {
+    fn a_takeover_waits_longer_than_the_promised_time() {
         let wait = FenceAfter::After(Duration::from_secs(30)).takeover_wait(Duration::from_secs(5));
         assert_eq!(wait, Some(Duration::from_millis(35_650)));
         assert_eq!(FenceAfter::Never.takeover_wait(Duration::ZERO), None);
     }
 
     #[test]
-    fn a_promise_that_cannot_be_counted_is_kept_for_ever() {
+    fn a_wait_that_overflows_is_the_longest() {
         assert_eq!(
             FenceAfter::After(Duration::MAX).takeover_wait(Duration::MAX),
             Some(Duration::MAX)

@@ -1,7 +1,7 @@
-//! Where a channel that nobody owns belongs: to the emptiest node that is `normal`, on a tie to the node asked. A node that is about to
+//! Placement of an unowned channel: on the emptiest node that is `normal`, on a tie on the node that was asked. A node that is about to
 //! close comes after all others.
 //!
-//! A hint and no more: the node that a client arrives at claims for itself, and only its claim counts. So a wrong hint costs a
+//! Only a hint: the node that a client arrives at claims for itself, and only its claim counts. So a wrong hint costs a
 //! hop, and no claim is left behind for a client that never comes.
 
 use std::cmp::Ordering;
@@ -13,56 +13,57 @@ use soramode_protocol::mode::Mode;
 /// A node as it published itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Candidate {
-    /// Which.
+    /// Its name.
     pub node: NodeName,
     /// Its mode.
     pub mode: Mode,
-    /// How many connections it holds.
+    /// Number of connections that it holds.
     pub connections: u64,
-    /// How many it may hold.
+    /// Maximum of that number.
     pub limit: u64,
     /// `true` if a plan is about to close it.
     pub is_leaving: bool,
 }
 
-/// Where a channel belongs.
+/// Node that a channel belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Place {
-    /// To the node asked: claim it.
-    Here,
-    /// To this one: redirect.
-    There(NodeName),
+pub enum Placement {
+    /// The node that was asked: claim it.
+    Local,
+    /// This one: redirect.
+    Remote(NodeName),
     /// No node takes it.
-    Nowhere,
+    None,
 }
 
-/// Where a new channel belongs, for a client that has followed `hops` redirects. `here` is the node asked, and may be among `all`.
+/// Places a new channel, for a client that has followed `hops` redirects. `here` is the node that was asked, and may be among `all`.
 ///
-/// Whoever was sent here stays, if it may: each node knows its own clients at once and the others' seconds later, so that under load
-/// all of them take one another for emptier, and a client would be sent round until a claim of somebody else's stops it.
-pub fn place(here: &Candidate, all: &[Candidate], channel: &ChannelId, hops: u8) -> Place {
+/// A client that was redirected here stays, if it may: each node knows its own clients at once and those of others seconds later, so that
+/// under load all of them take one another for emptier, and a client would be redirected in circles until another client's claim ends that.
+pub fn place(here: &Candidate, all: &[Candidate], channel: &ChannelId, hops: u8) -> Placement {
     if hops >= HOPS_MAX {
         return if takes_new_channels(here) {
-            Place::Here
+            Placement::Local
         } else {
-            Place::Nowhere
+            Placement::None
         };
     }
     let others = all
         .iter()
         .filter(|it| it.node != here.node && takes_new_channels(it));
-    let best = others
-        .min_by(|a, b| preference(a, b).then_with(|| spread(channel, a).cmp(&spread(channel, b))));
+    let best = others.min_by(|a, b| {
+        preference(a, b).then_with(|| rendezvous_hash(channel, a).cmp(&rendezvous_hash(channel, b)))
+    });
     match best {
         Some(other)
             if !takes_new_channels(here)
                 || (hops == 0 && preference(other, here) == Ordering::Less) =>
         {
-            Place::There(other.node.clone())
+            Placement::Remote(other.node.clone())
         }
-        Some(_) => Place::Here,
-        None if takes_new_channels(here) => Place::Here,
-        None => Place::Nowhere,
+        Some(_) => Placement::Local,
+        None if takes_new_channels(here) => Placement::Local,
+        None => Placement::None,
     }
 }
 
@@ -82,9 +83,9 @@ fn fullness(a: &Candidate, b: &Candidate) -> Ordering {
     a_of_b.cmp(&b_of_a)
 }
 
-/// Others that are as full as each other share the channels: what they published may be seconds old, and must not send all of
-/// them to one. FNV-1a.
-fn spread(channel: &ChannelId, candidate: &Candidate) -> u64 {
+/// Spreads channels over nodes that are equally full: their published load may be seconds old, and must not send all channels to one.
+/// FNV-1a.
+fn rendezvous_hash(channel: &ChannelId, candidate: &Candidate) -> u64 {
     let bytes = channel.as_bytes().iter().chain(candidate.node.as_bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
@@ -116,20 +117,20 @@ mod tests {
         ChannelId::new("spam").unwrap()
     }
 
-    fn there(number: u64) -> Place {
-        Place::There(node(number, Mode::Normal, 0).node)
+    fn remote(number: u64) -> Placement {
+        Placement::Remote(node(number, Mode::Normal, 0).node)
     }
 
     #[test]
-    fn the_emptiest_gets_it_and_on_a_tie_the_one_asked() {
+    fn the_emptiest_node_gets_it_and_on_a_tie_the_one_that_was_asked() {
         let all = [
             node(1, Mode::Normal, 5),
             node(2, Mode::Normal, 5),
             node(3, Mode::Normal, 4),
         ];
-        assert_eq!(place(&all[0], &all, &spam(), 0), there(3));
-        assert_eq!(place(&all[0], &all[..2], &spam(), 0), Place::Here);
-        assert_eq!(place(&all[1], &all[..2], &spam(), 0), Place::Here);
+        assert_eq!(place(&all[0], &all, &spam(), 0), remote(3));
+        assert_eq!(place(&all[0], &all[..2], &spam(), 0), Placement::Local);
+        assert_eq!(place(&all[1], &all[..2], &spam(), 0), Placement::Local);
     }
 
     #[test]
@@ -139,7 +140,10 @@ mod tests {
             limit: 1_000,
             ..node(2, Mode::Normal, 40)
         };
-        assert_eq!(place(&small, &[small.clone(), large], &spam(), 0), there(2));
+        assert_eq!(
+            place(&small, &[small.clone(), large], &spam(), 0),
+            remote(2)
+        );
     }
 
     #[test]
@@ -150,21 +154,25 @@ mod tests {
             Mode::Initial,
         ] {
             let all = [node(1, Mode::Normal, 9), node(2, mode, 0)];
-            assert_eq!(place(&all[0], &all, &spam(), 0), Place::Here);
-            assert_eq!(place(&all[1], &all, &spam(), 0), there(1));
-            assert_eq!(place(&all[1], &all[1..], &spam(), 0), Place::Nowhere);
+            assert_eq!(place(&all[0], &all, &spam(), 0), Placement::Local);
+            assert_eq!(place(&all[1], &all, &spam(), 0), remote(1));
+            assert_eq!(place(&all[1], &all[1..], &spam(), 0), Placement::None);
         }
     }
 
     #[test]
     fn a_leaving_node_gets_a_channel_only_if_no_other_takes_it() {
         let all = [leaving(1, 0), node(2, Mode::Normal, 90), leaving(3, 0)];
-        assert_eq!(place(&all[0], &all, &spam(), 0), there(2));
-        assert_eq!(place(&all[1], &all, &spam(), 0), Place::Here);
-        assert_eq!(place(&all[0], &all, &spam(), 1), Place::Here, "it is open");
+        assert_eq!(place(&all[0], &all, &spam(), 0), remote(2));
+        assert_eq!(place(&all[1], &all, &spam(), 0), Placement::Local);
+        assert_eq!(
+            place(&all[0], &all, &spam(), 1),
+            Placement::Local,
+            "it is open"
+        );
         let full = [leaving(1, 5), node(2, Mode::Normal, 100), leaving(3, 4)];
-        assert_eq!(place(&full[0], &full, &spam(), 0), there(3));
-        assert_eq!(place(&full[0], &full[..2], &spam(), 0), Place::Here);
+        assert_eq!(place(&full[0], &full, &spam(), 0), remote(3));
+        assert_eq!(place(&full[0], &full[..2], &spam(), 0), Placement::Local);
     }
 
     #[test]
@@ -177,24 +185,24 @@ mod tests {
                 ..node(3, Mode::Normal, 0)
             },
         ];
-        assert_eq!(place(&all[0], &all, &spam(), 0), there(2));
-        assert_eq!(place(&all[0], &all[..1], &spam(), 0), Place::Nowhere);
+        assert_eq!(place(&all[0], &all, &spam(), 0), remote(2));
+        assert_eq!(place(&all[0], &all[..1], &spam(), 0), Placement::None);
     }
 
     #[test]
-    fn nobody_is_sent_round_in_circles() {
+    fn no_client_is_redirected_in_circles() {
         let all = [node(1, Mode::Normal, 9), node(2, Mode::Normal, 0)];
-        assert_eq!(place(&all[0], &all, &spam(), 0), there(2));
+        assert_eq!(place(&all[0], &all, &spam(), 0), remote(2));
         for hops in 1..=HOPS_MAX {
             assert_eq!(
                 place(&all[0], &all, &spam(), hops),
-                Place::Here,
+                Placement::Local,
                 "it was sent here for being emptier"
             );
         }
         let draining = node(3, Mode::BlockNewSession, 0);
-        assert_eq!(place(&draining, &all, &spam(), HOPS_MAX - 1), there(2));
-        assert_eq!(place(&draining, &all, &spam(), HOPS_MAX), Place::Nowhere);
+        assert_eq!(place(&draining, &all, &spam(), HOPS_MAX - 1), remote(2));
+        assert_eq!(place(&draining, &all, &spam(), HOPS_MAX), Placement::None);
     }
 
     #[test]
@@ -203,7 +211,7 @@ mod tests {
         let all = [node(2, Mode::Normal, 7), node(3, Mode::Normal, 7)];
         let to_second = (0..1_000).filter(|n| {
             let channel = ChannelId::new(&format!("channel-{n}")).unwrap();
-            place(&draining, &all, &channel, 0) == there(2)
+            place(&draining, &all, &channel, 0) == remote(2)
         });
         let to_second = to_second.count();
         assert!(

@@ -1,63 +1,63 @@
-//! How a node joins: what there was of it before must be adopted, or be over.
+//! The previous incarnation of a node that joins: its sessions must be adopted, or have ended.
 //!
-//! A node that joined while sessions of an earlier life went on would prolong a right that has ended.
+//! Joining while sessions of a previous incarnation still run would extend an expired lease.
 
 use crate::cluster::{FenceAfter, Incarnation};
 
-/// What a node knows of its last life in the cluster.
+/// The node's last incarnation in the cluster, as far as the node knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Past {
-    /// Which it was.
+pub struct PreviousIncarnation {
+    /// The incarnation.
     pub incarnation: Incarnation,
-    /// What it promised.
+    /// Expiry that it promised.
     pub fence_after: FenceAfter,
-    /// What became of its sessions.
-    pub sessions: PastSessions,
+    /// State of its sessions.
+    pub sessions: PreviousSessions,
 }
 
-/// What became of the sessions of a node's last life.
+/// State of the sessions of a node's previous incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PastSessions {
-    /// They run: the daemon alone was started anew, on a machine that has been up all the time.
-    Running,
-    /// They must end, and are not known to have ended: the right was over, or they could not be adopted.
+pub enum PreviousSessions {
+    /// They run: only the daemon was restarted, on a machine that has been up all the time.
+    Alive,
+    /// They must end, and are not known to have ended: the lease had expired, or they could not be adopted.
     Ending,
-    /// They are over: their end was acknowledged, or the machine was started anew.
-    Over,
+    /// They have ended: that was acknowledged, or the machine was restarted.
+    Ended,
 }
 
-/// What to do next. After each but the last two: look again.
+/// Next step to join. After each but the last two the members are read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Join {
     /// End all sessions, and wait until they have ended.
     EndSessions,
     /// Delete this earlier member key, comparing its incarnation.
     GiveUp(Incarnation),
-    /// Another has this name: try again later.
+    /// Another node has this name: try again later.
     NameInUse,
-    /// Create the member key, and write each claim anew by its token: they had no end.
-    Readopt,
-    /// Go on with this incarnation: the right begins with the next read that shows it.
+    /// Create the member key, and rewrite each claim by its token: the lease had no end.
+    Migrate,
+    /// Go on with this incarnation: its lease begins with the read that shows it.
     Adopt(Incarnation),
     /// Create the member key where there is none.
     Create,
 }
 
-/// How to join, where a linearizable read found this incarnation under the node's own name.
-pub fn how_to_join(past: Option<Past>, found: Option<Incarnation>) -> Join {
-    let Some(past) = past else {
+/// Decides how to join, after a linearizable read found this incarnation under the node's own name.
+pub fn how_to_join(previous: Option<PreviousIncarnation>, found: Option<Incarnation>) -> Join {
+    let Some(previous) = previous else {
         return found.map_or(Join::Create, |_| Join::NameInUse);
     };
-    let is_own = found == Some(past.incarnation);
-    match past.sessions {
-        PastSessions::Running if is_own => Join::Adopt(past.incarnation),
-        PastSessions::Running => match past.fence_after {
+    let is_own = found == Some(previous.incarnation);
+    match previous.sessions {
+        PreviousSessions::Alive if is_own => Join::Adopt(previous.incarnation),
+        PreviousSessions::Alive => match previous.fence_after {
             FenceAfter::After(_) => Join::EndSessions,
-            // Nobody took these channels: they wait for this node.
-            FenceAfter::Never => found.map_or(Join::Readopt, |_| Join::NameInUse),
+            // No other node took these channels: they wait for this one.
+            FenceAfter::Never => found.map_or(Join::Migrate, |_| Join::NameInUse),
         },
-        PastSessions::Ending => Join::EndSessions,
-        PastSessions::Over => match found {
+        PreviousSessions::Ending => Join::EndSessions,
+        PreviousSessions::Ended => match found {
             None => Join::Create,
             Some(incarnation) if is_own => Join::GiveUp(incarnation),
             Some(_) => Join::NameInUse,
@@ -75,8 +75,8 @@ mod tests {
     const OTHER: Incarnation = Incarnation(11);
     const AFTER: FenceAfter = FenceAfter::After(Duration::from_secs(30));
 
-    fn past(fence_after: FenceAfter, sessions: PastSessions) -> Past {
-        Past {
+    fn previous(fence_after: FenceAfter, sessions: PreviousSessions) -> PreviousIncarnation {
+        PreviousIncarnation {
             incarnation: OWN,
             fence_after,
             sessions,
@@ -92,35 +92,38 @@ mod tests {
     #[test]
     fn sessions_that_run_are_adopted_or_ended_first() {
         assert_eq!(
-            how_to_join(Some(past(AFTER, PastSessions::Running)), Some(OWN)),
+            how_to_join(Some(previous(AFTER, PreviousSessions::Alive)), Some(OWN)),
             Join::Adopt(OWN)
         );
         assert_eq!(
-            how_to_join(Some(past(AFTER, PastSessions::Running)), None),
+            how_to_join(Some(previous(AFTER, PreviousSessions::Alive)), None),
             Join::EndSessions
         );
         assert_eq!(
-            how_to_join(Some(past(AFTER, PastSessions::Running)), Some(OTHER)),
+            how_to_join(Some(previous(AFTER, PreviousSessions::Alive)), Some(OTHER)),
             Join::EndSessions
         );
     }
 
     #[test]
-    fn sticky_sessions_are_kept() {
+    fn sessions_without_fencing_are_kept() {
         assert_eq!(
             how_to_join(
-                Some(past(FenceAfter::Never, PastSessions::Running)),
+                Some(previous(FenceAfter::Never, PreviousSessions::Alive)),
                 Some(OWN)
             ),
             Join::Adopt(OWN)
         );
         assert_eq!(
-            how_to_join(Some(past(FenceAfter::Never, PastSessions::Running)), None),
-            Join::Readopt
+            how_to_join(
+                Some(previous(FenceAfter::Never, PreviousSessions::Alive)),
+                None
+            ),
+            Join::Migrate
         );
         assert_eq!(
             how_to_join(
-                Some(past(FenceAfter::Never, PastSessions::Running)),
+                Some(previous(FenceAfter::Never, PreviousSessions::Alive)),
                 Some(OTHER)
             ),
             Join::NameInUse
@@ -128,11 +131,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_comes_before_the_end_of_what_must_end() {
+    fn a_node_whose_sessions_must_end_does_nothing_before() {
         for fence_after in [AFTER, FenceAfter::Never] {
             for found in [None, Some(OWN), Some(OTHER)] {
                 assert_eq!(
-                    how_to_join(Some(past(fence_after, PastSessions::Ending)), found),
+                    how_to_join(Some(previous(fence_after, PreviousSessions::Ending)), found),
                     Join::EndSessions
                 );
             }
@@ -140,17 +143,17 @@ mod tests {
     }
 
     #[test]
-    fn a_life_that_is_over_makes_room() {
+    fn an_ended_incarnation_gives_its_name_free() {
         assert_eq!(
-            how_to_join(Some(past(AFTER, PastSessions::Over)), Some(OWN)),
+            how_to_join(Some(previous(AFTER, PreviousSessions::Ended)), Some(OWN)),
             Join::GiveUp(OWN)
         );
         assert_eq!(
-            how_to_join(Some(past(AFTER, PastSessions::Over)), None),
+            how_to_join(Some(previous(AFTER, PreviousSessions::Ended)), None),
             Join::Create
         );
         assert_eq!(
-            how_to_join(Some(past(AFTER, PastSessions::Over)), Some(OTHER)),
+            how_to_join(Some(previous(AFTER, PreviousSessions::Ended)), Some(OTHER)),
             Join::NameInUse
         );
     }

@@ -7,18 +7,18 @@ use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
 
-use crate::cluster::claim::{Claim, Found, Outcome, Reply};
-use crate::cluster::placement::{Candidate, Place as Belongs, place};
+use crate::cluster::claim::{Claim, ClaimOutcome, ClaimReply, Conflict};
+use crate::cluster::placement::{Candidate, Placement, place};
 use crate::cluster::{Incarnation, Token};
 use crate::ctx::Ctx;
 use crate::effect::{Action, Record};
 
 use super::etcd::{ClaimOp, EtcdRequest};
 use super::trust::REFUSED;
-use super::waiters::{CannotClaim, PendingClaim, Ruling, Waiter, millis};
+use super::waiters::{CannotClaim, ClusterAnswer, PendingClaim, Waiter, millis};
 use super::{ClusterMember, NodeView};
 
-/// Claims in flight at most; the client of one more channel is told to retry.
+/// Claims in flight at most; the client of one more channel has to retry.
 pub const CLAIMS_IN_FLIGHT_MAX: usize = 64;
 
 /// Time after which the retry may succeed.
@@ -34,26 +34,26 @@ const ROUNDS_MAX: u8 = 8;
 pub(super) const ISOLATED: &str = "the node is isolated";
 
 /// Reason of a node that has no member key yet.
-pub(super) const ON_ITS_WAY: &str = "the node is joining the cluster";
+pub(super) const JOINING: &str = "the node is joining the cluster";
 
-/// Reason of a node whose member key is gone.
-pub(super) const PLACE_LOST: &str = "the node has lost its membership in the cluster";
+/// Reason of a node without its member key.
+pub(super) const MEMBERSHIP_LOST: &str = "the node has lost its membership in the cluster";
 
 /// Reason of a node that was `normal` a moment ago, or is to be.
 const NOT_PUBLISHED: &str = "the other nodes have not yet been notified that this node is normal";
 
 /// State of the node that decides what follows from a reply.
 #[derive(Clone, Copy)]
-pub(super) struct Here {
+pub(super) struct ClaimContext {
     pub(super) mode: Mode,
     /// The mode that the other nodes know.
     pub(super) published: Option<Mode>,
-    /// By the boot clock.
+    /// Present time by the boot clock.
     pub(super) now: Duration,
 }
 
 /// The new connections that a channel is asked for.
-pub(super) struct Newcomers<'a> {
+pub(super) struct WaitingRequests<'a> {
     pub(super) channel_id: &'a ChannelId,
     /// The most redirects that one of them has followed.
     pub(super) hops: u8,
@@ -62,15 +62,15 @@ pub(super) struct Newcomers<'a> {
 }
 
 /// Next step for a channel after the cluster's answer.
-pub(super) enum Step {
+pub(super) enum ClaimStep {
     Own(Token),
-    GiveBack(Token),
-    Ask(ClaimOp),
-    Resolve(Ruling),
+    Relinquish(Token),
+    Request(ClaimOp),
+    Resolve(ClusterAnswer),
     /// Read the members, and then ask again.
     ReadMembers,
     /// The node's own key is gone.
-    Lost,
+    NotMember,
 }
 
 impl ClusterMember {
@@ -81,7 +81,7 @@ impl ClusterMember {
     /// Notes the owner that a claim names: it may be an absent node.
     pub(super) fn note_owner(&mut self, claim: Claim) {
         if !self.nodes.contains_key(&claim.node) {
-            self.lose(claim.node, claim.incarnation);
+            self.note_absent(claim.node, claim.incarnation);
         }
     }
 
@@ -124,7 +124,10 @@ impl ClusterMember {
 
     /// Returns the first operation on a channel: a claim, if it belongs here where no node owns it; else a read.
     fn first_op(&self, ctx: &Ctx, node: NodeView, channel_id: &ChannelId, hops: u8) -> ClaimOp {
-        let is_here = matches!(self.place(node, node.mode, channel_id, hops), Belongs::Here);
+        let is_here = matches!(
+            self.place(node, node.mode, channel_id, hops),
+            Placement::Local
+        );
         if is_here && self.can_claim(node.mode, ctx.now.boot) {
             ClaimOp::Acquire
         } else {
@@ -139,7 +142,7 @@ impl ClusterMember {
 
     pub(super) fn request_claim(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, op: ClaimOp) {
         let Some(by) = self.incarnation() else {
-            return self.resolve(channel_id, Ruling::Unavailable(ON_ITS_WAY.to_owned()));
+            return self.resolve(channel_id, ClusterAnswer::Unavailable(JOINING.to_owned()));
         };
         ctx.request_etcd(EtcdRequest::Claim {
             channel_id: channel_id.clone(),
@@ -155,74 +158,72 @@ impl ClusterMember {
         node: NodeView,
         channel_id: ChannelId,
         by: Incarnation,
-        reply: Result<Reply, String>,
+        reply: Result<ClaimReply, String>,
     ) {
         if !self.pending_claims.contains_key(&channel_id) {
-            return self.drop_stray(ctx, node, channel_id, by, &reply);
+            return self.release_stale_claim(ctx, node, channel_id, by, &reply);
         }
         if self.trust.refuses() {
-            return self.resolve(&channel_id, Ruling::Unavailable(REFUSED.to_owned()));
+            return self.resolve(&channel_id, ClusterAnswer::Unavailable(REFUSED.to_owned()));
         }
         if !self.ownership.is_key(by) {
             // A claim won under an earlier incarnation is of no use. While the earlier lease still
             // runs, it would not be among those that are migrated, and others could take it over.
-            self.drop_stray(ctx, node, channel_id.clone(), by, &reply);
+            self.release_stale_claim(ctx, node, channel_id.clone(), by, &reply);
             return self.retry_claim(ctx, &channel_id, ClaimOp::Get);
         }
         let reply = match reply {
             Ok(reply) => reply,
-            Err(why) => return self.resolve(&channel_id, Ruling::Unavailable(why)),
+            Err(why) => return self.resolve(&channel_id, ClusterAnswer::Unavailable(why)),
         };
-        if let Reply::Refused(Found {
+        if let ClaimReply::Refused(Conflict {
             claim: Some(claim), ..
         }) = &reply
         {
             self.note_owner(claim.clone());
         }
-        let published = if let Reply::Refused(found) = &reply {
+        let published = if let ClaimReply::Refused(found) = &reply {
             found.mode
         } else {
             Some(Mode::Normal)
         };
-        let here = Here {
+        let context = ClaimContext {
             mode: node.mode,
             published,
             now: ctx.now.boot,
         };
-        let Some(outcome) = self.evaluate_reply(reply, here) else {
+        let Some(outcome) = self
+            .ownership
+            .evaluate_reply(reply, context.mode, context.now)
+        else {
             return;
         };
-        let step = self.next_step(node, outcome, &self.newcomers(&channel_id), here);
+        let step =
+            self.decide_claim_step(node, outcome, &self.waiting_requests(&channel_id), context);
         self.take_claim_step(ctx, &channel_id, step);
     }
 
-    /// Returns the outcome of etcd's reply under a mode. A claim of the node's own that it does not hold may be about to be released: it is
-    /// written anew before it counts.
-    pub(super) fn evaluate_reply(&mut self, reply: Reply, here: Here) -> Option<Outcome> {
-        self.ownership.on_claim_reply(reply, here.mode, here.now)
-    }
-
     /// Releases a claim that was won and that no client waits for any more.
-    fn drop_stray(
+    fn release_stale_claim(
         &mut self,
         ctx: &mut Ctx,
         node: NodeView,
         channel_id: ChannelId,
         by: Incarnation,
-        reply: &Result<Reply, String>,
+        reply: &Result<ClaimReply, String>,
     ) {
-        if let Ok(Reply::Won(token)) = reply {
-            self.ownership.on_stray_claim(by, channel_id, *token);
+        if let Ok(ClaimReply::Won(token)) = reply {
+            self.ownership.on_stale_claim(by, channel_id, *token);
             self.take_steps(ctx, node);
         }
     }
 
     /// Returns the connections that wait for a channel.
-    fn newcomers<'a>(&self, channel_id: &'a ChannelId) -> Newcomers<'a> {
+    fn waiting_requests<'a>(&self, channel_id: &'a ChannelId) -> WaitingRequests<'a> {
         let pending = self.pending_claims.get(channel_id);
         let waiters = || pending.into_iter().flat_map(|pending| &pending.waiters);
         let hops = waiters().map(Waiter::hops).max().unwrap_or(0);
-        Newcomers {
+        WaitingRequests {
             channel_id,
             hops,
             is_session: waiters().any(|waiter| matches!(waiter, Waiter::Session)),
@@ -230,89 +231,107 @@ impl ClusterMember {
     }
 
     /// Decides what follows from the outcome of a reply: `Connect` takes this step, `Explain` says where it leads.
-    pub(super) fn next_step(
+    pub(super) fn decide_claim_step(
         &self,
         node: NodeView,
-        outcome: Outcome,
-        newcomers: &Newcomers<'_>,
-        here: Here,
-    ) -> Step {
-        let can_claim = self.can_claim(here.mode, here.now);
-        let is_published = here.published == Some(Mode::Normal);
-        let unavailable = |why: &str| Step::Resolve(Ruling::Unavailable(why.to_owned()));
+        outcome: ClaimOutcome,
+        waiting_requests: &WaitingRequests<'_>,
+        context: ClaimContext,
+    ) -> ClaimStep {
+        let can_claim = self.can_claim(context.mode, context.now);
+        let is_published = context.published == Some(Mode::Normal);
+        let unavailable =
+            |why: &str| ClaimStep::Resolve(ClusterAnswer::Unavailable(why.to_owned()));
         match outcome {
-            Outcome::Mine(token) => Step::Own(token),
-            Outcome::GiveBack(token) => Step::GiveBack(token),
-            Outcome::Owned(owner) if owner == self.node_name => {
+            ClaimOutcome::Acquired(token) => ClaimStep::Own(token),
+            ClaimOutcome::Relinquish(token) => ClaimStep::Relinquish(token),
+            ClaimOutcome::OwnedByPeer(owner) if owner == self.node_name => {
                 unavailable("the channel belongs to another registration of this node's name")
             }
-            Outcome::Owned(owner) => Step::Resolve(Ruling::Redirect(owner)),
-            Outcome::TakeOver(_) | Outcome::Renew(_) | Outcome::NotNormal
+            ClaimOutcome::OwnedByPeer(owner) => ClaimStep::Resolve(ClusterAnswer::Redirect(owner)),
+            ClaimOutcome::TakeOver(_) | ClaimOutcome::Rewrite(_) | ClaimOutcome::NotNormal
                 if can_claim && !is_published =>
             {
                 unavailable(NOT_PUBLISHED)
             }
-            Outcome::TakeOver(claim) if can_claim => Step::Ask(ClaimOp::TakeOver(claim)),
-            Outcome::Renew(claim) if can_claim => Step::Ask(ClaimOp::Rewrite(claim)),
-            // Without it another node could claim the channel beside the session.
-            Outcome::Renew(_) if self.unclaimed.contains(newcomers.channel_id) => {
-                Step::Resolve(Ruling::Nowhere)
+            ClaimOutcome::TakeOver(claim) if can_claim => {
+                ClaimStep::Request(ClaimOp::TakeOver(claim))
             }
-            Outcome::Renew(claim) => Step::Ask(ClaimOp::Release(claim)),
-            Outcome::OwnerLost(left) => Step::Resolve(Ruling::OwnerLost(left)),
-            Outcome::ReadMembers => Step::ReadMembers,
-            Outcome::NotMember => Step::Lost,
-            Outcome::NotNormal if here.mode == Mode::Normal => unavailable(NOT_PUBLISHED),
+            ClaimOutcome::Rewrite(claim) if can_claim => {
+                ClaimStep::Request(ClaimOp::Rewrite(claim))
+            }
+            // Without it another node could claim the channel beside the session.
+            ClaimOutcome::Rewrite(_) if self.unclaimed.contains(waiting_requests.channel_id) => {
+                ClaimStep::Resolve(ClusterAnswer::NoNode)
+            }
+            ClaimOutcome::Rewrite(claim) => ClaimStep::Request(ClaimOp::Release(claim)),
+            ClaimOutcome::OwnerLost(left) => ClaimStep::Resolve(ClusterAnswer::OwnerLost(left)),
+            ClaimOutcome::RefreshMembers => ClaimStep::ReadMembers,
+            ClaimOutcome::NotMember => ClaimStep::NotMember,
+            ClaimOutcome::NotNormal if context.mode == Mode::Normal => unavailable(NOT_PUBLISHED),
             // A node that may have new channels takes it over when the client comes there.
-            Outcome::TakeOver(_) | Outcome::NotNormal | Outcome::Again => {
-                self.place_unowned(node, newcomers, here)
+            ClaimOutcome::TakeOver(_) | ClaimOutcome::NotNormal | ClaimOutcome::Retry => {
+                self.place_unowned(node, waiting_requests, context)
             }
         }
     }
 
     /// Decides where a channel belongs that no node owns, or that may be taken over.
-    fn place_unowned(&self, node: NodeView, newcomers: &Newcomers<'_>, here: Here) -> Step {
-        let can_claim = self.can_claim(here.mode, here.now);
-        let reclaims = self.trust.reclaims_for(here.now);
-        match self.place(node, here.mode, newcomers.channel_id, newcomers.hops) {
-            Belongs::Here if let Some(left) = reclaims => {
+    fn place_unowned(
+        &self,
+        node: NodeView,
+        waiting_requests: &WaitingRequests<'_>,
+        context: ClaimContext,
+    ) -> ClaimStep {
+        let can_claim = self.can_claim(context.mode, context.now);
+        let reclaims = self.trust.reclaims_for(context.now);
+        match self.place(
+            node,
+            context.mode,
+            waiting_requests.channel_id,
+            waiting_requests.hops,
+        ) {
+            Placement::Local if let Some(left) = reclaims => {
                 let why = format!(
                     "nodes are reclaiming the channels that they serve; other channels can be claimed in {} s",
                     left.as_secs() + 1
                 );
-                Step::Resolve(Ruling::Unavailable(why))
+                ClaimStep::Resolve(ClusterAnswer::Unavailable(why))
             }
-            _ if newcomers.is_session && can_claim => Step::Ask(ClaimOp::Acquire),
-            Belongs::Here if can_claim => Step::Ask(ClaimOp::Acquire),
-            Belongs::There(other) => Step::Resolve(Ruling::Redirect(other)),
-            Belongs::Here | Belongs::Nowhere => Step::Resolve(Ruling::Nowhere),
+            _ if waiting_requests.is_session && can_claim => ClaimStep::Request(ClaimOp::Acquire),
+            Placement::Local if can_claim => ClaimStep::Request(ClaimOp::Acquire),
+            Placement::Remote(other) => ClaimStep::Resolve(ClusterAnswer::Redirect(other)),
+            Placement::Local | Placement::None => ClaimStep::Resolve(ClusterAnswer::NoNode),
         }
     }
 
-    fn take_claim_step(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, step: Step) {
+    fn take_claim_step(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, step: ClaimStep) {
         match step {
-            Step::Own(token) => self.on_claim_acquired(ctx, channel_id, token),
-            Step::GiveBack(token) => {
+            ClaimStep::Own(token) => self.on_claim_acquired(ctx, channel_id, token),
+            ClaimStep::Relinquish(token) => {
                 self.releases.add(ctx, channel_id.clone(), token);
                 self.retry_claim(ctx, channel_id, ClaimOp::Get);
             }
-            Step::Ask(op) => self.retry_claim(ctx, channel_id, op),
-            Step::Resolve(ruling) => self.resolve(channel_id, ruling),
-            Step::ReadMembers => {
+            ClaimStep::Request(op) => self.retry_claim(ctx, channel_id, op),
+            ClaimStep::Resolve(cluster_answer) => self.resolve(channel_id, cluster_answer),
+            ClaimStep::ReadMembers => {
                 if let Some(pending) = self.pending_claims.get_mut(channel_id) {
                     pending.deferred = Some(ClaimOp::Get);
                     ctx.request_etcd(EtcdRequest::ReadMembers);
                 }
             }
-            Step::Lost => {
+            ClaimStep::NotMember => {
                 ctx.request_etcd(EtcdRequest::ReadMembers);
-                self.resolve(channel_id, Ruling::Unavailable(PLACE_LOST.to_owned()));
+                self.resolve(
+                    channel_id,
+                    ClusterAnswer::Unavailable(MEMBERSHIP_LOST.to_owned()),
+                );
             }
         }
     }
 
     /// Returns where a channel belongs, under a mode of this node.
-    fn place(&self, node: NodeView, mode: Mode, channel_id: &ChannelId, hops: u8) -> Belongs {
+    fn place(&self, node: NodeView, mode: Mode, channel_id: &ChannelId, hops: u8) -> Placement {
         let here = Candidate {
             node: self.node_name.clone(),
             mode,
@@ -344,10 +363,10 @@ impl ClusterMember {
         pending.rounds += 1;
         if pending.rounds > ROUNDS_MAX {
             let why = "the channel's owner keeps changing".to_owned();
-            return self.resolve(channel_id, Ruling::Unavailable(why));
+            return self.resolve(channel_id, ClusterAnswer::Unavailable(why));
         }
         if self.membership == Membership::Fenced {
-            return self.resolve(channel_id, Ruling::Nowhere);
+            return self.resolve(channel_id, ClusterAnswer::NoNode);
         }
         self.request_claim(ctx, channel_id, op);
     }
@@ -365,17 +384,17 @@ impl ClusterMember {
     }
 
     fn on_claim_acquired(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, token: Token) {
-        self.ownership.own(channel_id.clone(), token);
+        self.ownership.on_acquired(channel_id.clone(), token);
         self.unclaimed.remove(channel_id);
         ctx.record(Record::Claimed {
             channel_id: channel_id.clone(),
             token,
         });
         self.store_etcd(ctx, token.0);
-        self.resolve(channel_id, Ruling::Here);
+        self.resolve(channel_id, ClusterAnswer::Local);
     }
 
-    /// Gives a channel up whose session has ended.
+    /// Releases a channel after its session has ended.
     pub(crate) fn release(&mut self, ctx: &mut Ctx, node: NodeView, channel: &ChannelId) {
         self.unclaimed.remove(channel);
         self.ownership.end_session(channel);

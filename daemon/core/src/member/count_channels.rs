@@ -10,7 +10,7 @@ use crate::ctx::Ctx;
 use crate::handles::ReplyHandle;
 
 use super::counts::{COUNT_PAUSE, COUNT_WAITERS_MAX, Counted};
-use super::etcd::{EtcdRequest, Owned};
+use super::etcd::{EtcdRequest, OwnedChannels};
 use super::{ClusterMember, NodeView};
 
 impl ClusterMember {
@@ -52,20 +52,20 @@ impl ClusterMember {
         &mut self,
         ctx: &mut Ctx,
         node: NodeView,
-        owned: Result<Vec<Owned>, String>,
+        owned: Result<Vec<OwnedChannels>, String>,
     ) {
-        for Owned {
+        for OwnedChannels {
             node_name,
             incarnation,
             ..
         } in owned.iter().flatten()
         {
             if !self.nodes.contains_key(node_name) {
-                self.lose(node_name.clone(), *incarnation);
+                self.note_absent(node_name.clone(), *incarnation);
             }
         }
         self.counts.is_in_flight = false;
-        let is_own = |owned: &&Owned| owned.node_name == self.node_name;
+        let is_own = |owned: &&OwnedChannels| owned.node_name == self.node_name;
         let own = owned.as_ref().ok().map(|owned| {
             owned
                 .iter()
@@ -123,9 +123,9 @@ impl ClusterMember {
     }
 
     /// Returns the channels of ended incarnations. Those of purged ones are free.
-    fn orphaned_channels(&self, owned: &[Owned]) -> BTreeMap<NodeName, OrphanedChannels> {
+    fn orphaned_channels(&self, owned: &[OwnedChannels]) -> BTreeMap<NodeName, OrphanedChannels> {
         let mut by_name: BTreeMap<NodeName, OrphanedChannels> = BTreeMap::new();
-        for Owned {
+        for OwnedChannels {
             node_name,
             incarnation,
             channels,

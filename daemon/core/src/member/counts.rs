@@ -7,7 +7,7 @@ use soramode_protocol::time::Time;
 
 use crate::handles::{ReplyHandle, SocketId};
 
-use super::etcd::Owned;
+use super::etcd::OwnedChannels;
 
 /// Time after a count for which its result is the answer, with its time, unless a node comes or goes; then the claims are read anew.
 pub const COUNT_PAUSE: Duration = Duration::from_secs(5);
@@ -27,10 +27,10 @@ pub(super) struct Counts {
 
 /// Result of a count.
 pub(super) struct Counted {
-    /// By the boot clock.
+    /// End of the count by the boot clock.
     pub(super) ended: Duration,
     pub(super) at: Time,
-    pub(super) owned: Result<Vec<Owned>, String>,
+    pub(super) owned: Result<Vec<OwnedChannels>, String>,
 }
 
 impl Counts {

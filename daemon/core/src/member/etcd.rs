@@ -1,7 +1,7 @@
 //! Requests to etcd, and its responses.
 //!
 //! Every request but [`EtcdRequest::ReadMembers`], [`EtcdRequest::PublishLoad`], [`EtcdRequest::Trust`],
-//! [`EtcdRequest::Distrust`] and [`EtcdRequest::NoteSetBack`] has a response, in a bounded time and with its subject. A request may
+//! [`EtcdRequest::Distrust`] and [`EtcdRequest::NoteRollback`] has a response, in a bounded time and with its subject. A request may
 //! have been carried out though its response says that it failed.
 
 use std::collections::BTreeSet;
@@ -12,8 +12,8 @@ use soramode_protocol::mode::Mode;
 use soramode_protocol::node::OrphanedChannels;
 use soramode_protocol::time::Time;
 
-use crate::cluster::claim::{Claim, Found, Reply};
-use crate::cluster::history::{Configuration, Fall, Refusal, Shown};
+use crate::cluster::claim::{Claim, ClaimReply, Conflict};
+use crate::cluster::history::{Configuration, ObservedEtcd, Refusal, Rollback};
 use crate::cluster::{Incarnation, Token};
 use crate::handles::ReplyHandle;
 
@@ -28,11 +28,11 @@ pub enum EtcdRequest {
     /// Say that this etcd is refused.
     Distrust(Refusal),
     /// Note in `/cfg`, where this is its text, that this etcd was rolled back.
-    NoteSetBack {
+    NoteRollback {
         /// Byte for byte.
         found: Vec<u8>,
         /// Revisions that show the rollback. An etcd with newer keys may be another one: the previous one, brought back.
-        fall: Fall,
+        rollback: Rollback,
         /// The reason.
         why: String,
     },
@@ -72,7 +72,7 @@ pub enum EtcdRequest {
         /// The incarnation that requests it.
         by: Incarnation,
     },
-    /// Delete a claim whose session has ended, comparing its token.
+    /// Delete a claim after its session has ended, comparing its token.
     Release(ChannelId, Token),
     /// Write these claims anew, each by a transaction that compares its token.
     MigrateClaims {
@@ -132,7 +132,7 @@ impl EtcdRequest {
         match self {
             Self::Trust { .. }
             | Self::Distrust(_)
-            | Self::NoteSetBack { .. }
+            | Self::NoteRollback { .. }
             | Self::ReadMembers
             | Self::PublishLoad { .. }
             | Self::DeleteMember(_)
@@ -183,7 +183,7 @@ pub enum ClaimOp {
     Get,
     /// Create it, if there is none.
     Acquire,
-    /// Replace this claim, whose owner is gone, if it is still there.
+    /// Replace this claim of a departed owner, if it is still there.
     TakeOver(Claim),
     /// Write this claim of the node's own anew.
     Rewrite(Claim),
@@ -207,14 +207,14 @@ pub enum EtcdResponse {
         /// The incarnation that requested it.
         by: Incarnation,
         /// The reply.
-        reply: Result<Reply, String>,
+        reply: Result<ClaimReply, String>,
     },
     /// Response to [`EtcdRequest::FindClaim`].
     ClaimFound {
         /// The channel.
         channel_id: ChannelId,
         /// The claim.
-        found: Result<Found, String>,
+        found: Result<Conflict, String>,
     },
     /// Response to [`EtcdRequest::Release`]: an error if the claim may still be there.
     Released(ChannelId, Token, Result<(), String>),
@@ -223,7 +223,7 @@ pub enum EtcdResponse {
         /// The incarnation that requests it.
         by: Incarnation,
         /// Some of the replies.
-        replies: Vec<(ChannelId, Reply)>,
+        replies: Vec<(ChannelId, ClaimReply)>,
         /// More replies follow.
         more: bool,
     },
@@ -246,7 +246,7 @@ pub enum EtcdResponse {
         outcome: Result<Init, String>,
     },
     /// Response to [`EtcdRequest::Count`]: the channels of each incarnation that owns any.
-    Counted(Result<Vec<Owned>, String>),
+    Counted(Result<Vec<OwnedChannels>, String>),
 }
 
 /// The node's key was written.
@@ -266,7 +266,7 @@ pub struct MembershipView {
     /// When the answer came, by the boot clock.
     pub received: Duration,
     /// The etcd that was read.
-    pub etcd: Shown,
+    pub etcd: ObservedEtcd,
     /// `/cfg`, byte for byte.
     pub configuration_text: Vec<u8>,
     /// The key under the node's own name.
@@ -317,7 +317,7 @@ pub struct Load {
 
 /// The channels that one incarnation owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owned {
+pub struct OwnedChannels {
     /// The node.
     pub node_name: NodeName,
     /// The incarnation.

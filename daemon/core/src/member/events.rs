@@ -12,7 +12,7 @@ use crate::tables::sessions::Sessions;
 
 use super::etcd::FenceScope;
 use super::publication::Opening;
-use super::waiters::{Ruling, Waiter};
+use super::waiters::{ClusterAnswer, Waiter};
 
 /// The rest of the node, as its member sees it.
 #[derive(Clone, Copy)]
@@ -57,13 +57,13 @@ pub(crate) enum ClusterEvent {
     Resolved {
         channel_id: ChannelId,
         waiters: Vec<Waiter>,
-        ruling: Ruling,
+        cluster_answer: ClusterAnswer,
     },
     /// The answer to `Explain` is known, under each mode.
     Explained {
         channel_id: ChannelId,
         reply_handles: Vec<ReplyHandle>,
-        rulings: [(Mode, Ruling); Mode::ALL.len()],
+        cluster_answers: [(Mode, ClusterAnswer); Mode::ALL.len()],
     },
     /// The SFU serves these sessions no more: remove them, and report back with `on_fence_ended`.
     FenceEnded(FenceScope),

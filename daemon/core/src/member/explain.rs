@@ -7,13 +7,15 @@ use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
 
-use crate::cluster::claim::{Found, Outcome, Reply};
+use crate::cluster::claim::{ClaimOutcome, ClaimReply, Conflict};
 use crate::ctx::Ctx;
 use crate::handles::ReplyHandle;
 
-use super::claims::{CLAIMS_MAX, Here, ISOLATED, Newcomers, ON_ITS_WAY, PLACE_LOST, Step};
+use super::claims::{
+    CLAIMS_MAX, ClaimContext, ClaimStep, ISOLATED, JOINING, MEMBERSHIP_LOST, WaitingRequests,
+};
 use super::etcd::{ClaimOp, EtcdRequest};
-use super::waiters::Ruling;
+use super::waiters::ClusterAnswer;
 use super::{ClusterEvent, ClusterMember, NodeView};
 
 /// Requests to explain that wait for etcd at most.
@@ -23,25 +25,25 @@ pub const EXPLAINING_MAX: usize = 64;
 const ROUNDS_MAX: u8 = 3;
 
 impl ClusterMember {
-    /// Returns the ruling on a channel if it is known now, under every mode; `None` if etcd is read first.
+    /// Returns the cluster's answer about a channel if it is known now, for every mode; `None` if etcd is read first.
     pub(crate) fn explain(
         &mut self,
         ctx: &mut Ctx,
         reply_to: ReplyHandle,
         channel_id: &ChannelId,
-    ) -> Result<Option<Ruling>, Error> {
+    ) -> Result<Option<ClusterAnswer>, Error> {
         // A channel of the node's own is its own in every mode.
         if self.ownership.token(channel_id).is_some() {
-            return Ok(Some(Ruling::Here));
+            return Ok(Some(ClusterAnswer::Local));
         }
         if self.membership != Membership::Joined {
-            return Ok(Some(Ruling::Unavailable(ISOLATED.to_owned())));
+            return Ok(Some(ClusterAnswer::Unavailable(ISOLATED.to_owned())));
         }
         let Some(by) = self.incarnation() else {
-            return Ok(Some(Ruling::Unavailable(ON_ITS_WAY.to_owned())));
+            return Ok(Some(ClusterAnswer::Unavailable(JOINING.to_owned())));
         };
         if self.ownership.channel_count() >= CLAIMS_MAX {
-            return Ok(Some(Ruling::Full));
+            return Ok(Some(ClusterAnswer::Full));
         }
         if self.explaining.count() >= EXPLAINING_MAX {
             let why = "too many Explain requests are under way";
@@ -63,22 +65,22 @@ impl ClusterMember {
         ctx: &mut Ctx,
         node: NodeView,
         channel_id: &ChannelId,
-        found: Result<Found, String>,
+        found: Result<Conflict, String>,
     ) {
-        if let Ok(Found {
+        if let Ok(Conflict {
             claim: Some(claim), ..
         }) = &found
         {
             self.note_owner(claim.clone());
         }
-        let rulings = match found {
-            Err(why) => Some(Mode::ALL.map(|mode| (mode, Ruling::Unavailable(why.clone())))),
-            Ok(found) => self.rulings(node, channel_id, &found, ctx.now.boot),
+        let cluster_answers = match found {
+            Err(why) => Some(Mode::ALL.map(|mode| (mode, ClusterAnswer::Unavailable(why.clone())))),
+            Ok(found) => self.cluster_answers(node, channel_id, &found, ctx.now.boot),
         };
         let Some(read) = self.explaining.0.get_mut(channel_id) else {
             return;
         };
-        let rulings = match rulings {
+        let cluster_answers = match cluster_answers {
             None if read.rounds < ROUNDS_MAX => {
                 read.rounds += 1;
                 read.is_deferred = true;
@@ -86,16 +88,16 @@ impl ClusterMember {
             }
             None => {
                 let why = "the channel's owner could not be read";
-                Mode::ALL.map(|mode| (mode, Ruling::Unavailable(why.to_owned())))
+                Mode::ALL.map(|mode| (mode, ClusterAnswer::Unavailable(why.to_owned())))
             }
-            Some(rulings) => rulings,
+            Some(cluster_answers) => cluster_answers,
         };
         let reply_handles = std::mem::take(&mut read.reply_handles);
         self.explaining.0.remove(channel_id);
         self.events.push_back(ClusterEvent::Explained {
             channel_id: channel_id.clone(),
             reply_handles,
-            rulings,
+            cluster_answers,
         });
     }
 
@@ -107,70 +109,76 @@ impl ClusterMember {
         }
     }
 
-    /// Returns the ruling under each mode; `None` where the members must be read first.
-    fn rulings(
+    /// Returns the cluster's answer under each mode; `None` if the members must be read first.
+    fn cluster_answers(
         &mut self,
         node: NodeView,
         channel_id: &ChannelId,
-        found: &Found,
+        found: &Conflict,
         now: Duration,
-    ) -> Option<[(Mode, Ruling); Mode::ALL.len()]> {
+    ) -> Option<[(Mode, ClusterAnswer); Mode::ALL.len()]> {
         let mut unknown = false;
-        let rulings = Mode::ALL.map(|mode| {
-            let ruling = self.ruling(node, channel_id, found, mode, now);
-            unknown |= ruling.is_none();
-            (mode, ruling.unwrap_or(Ruling::Here))
+        let cluster_answers = Mode::ALL.map(|mode| {
+            let cluster_answer = self.cluster_answer(node, channel_id, found, mode, now);
+            unknown |= cluster_answer.is_none();
+            (mode, cluster_answer.unwrap_or(ClusterAnswer::Local))
         });
-        (!unknown).then_some(rulings)
+        (!unknown).then_some(cluster_answers)
     }
 
-    fn ruling(
+    fn cluster_answer(
         &mut self,
         node: NodeView,
         channel_id: &ChannelId,
-        found: &Found,
+        found: &Conflict,
         mode: Mode,
         now: Duration,
-    ) -> Option<Ruling> {
+    ) -> Option<ClusterAnswer> {
         // In another mode than the present one, the other nodes would know that mode.
         let published = if mode == node.mode {
             found.mode
         } else {
             Some(mode)
         };
-        let here = Here {
+        let context = ClaimContext {
             mode,
             published,
             now,
         };
-        let reply = Reply::Refused(Found {
+        let reply = ClaimReply::Refused(Conflict {
             mode: published,
             ..found.clone()
         });
-        let Some(outcome) = self.evaluate_reply(reply, here) else {
-            return Some(Ruling::Unavailable(PLACE_LOST.to_owned()));
+        let Some(outcome) = self
+            .ownership
+            .evaluate_reply(reply, context.mode, context.now)
+        else {
+            return Some(ClusterAnswer::Unavailable(MEMBERSHIP_LOST.to_owned()));
         };
-        let newcomers = Newcomers {
+        let waiting_requests = WaitingRequests {
             channel_id,
             hops: 0,
             is_session: false,
         };
-        match self.next_step(node, outcome, &newcomers, here) {
+        match self.decide_claim_step(node, outcome, &waiting_requests, context) {
             // The claim would be released, and then no node own the channel.
-            Step::Ask(ClaimOp::Release(_)) => {
-                match self.next_step(node, Outcome::Again, &newcomers, here) {
-                    Step::Resolve(ruling) => Some(ruling),
-                    Step::Own(_)
-                    | Step::GiveBack(_)
-                    | Step::Ask(_)
-                    | Step::ReadMembers
-                    | Step::Lost => Some(Ruling::Here),
+            ClaimStep::Request(ClaimOp::Release(_)) => {
+                match self.decide_claim_step(node, ClaimOutcome::Retry, &waiting_requests, context)
+                {
+                    ClaimStep::Resolve(cluster_answer) => Some(cluster_answer),
+                    ClaimStep::Own(_)
+                    | ClaimStep::Relinquish(_)
+                    | ClaimStep::Request(_)
+                    | ClaimStep::ReadMembers
+                    | ClaimStep::NotMember => Some(ClusterAnswer::Local),
                 }
             }
-            Step::Own(_) | Step::GiveBack(_) | Step::Ask(_) => Some(Ruling::Here),
-            Step::Resolve(ruling) => Some(ruling),
-            Step::Lost => Some(Ruling::Unavailable(PLACE_LOST.to_owned())),
-            Step::ReadMembers => None,
+            ClaimStep::Own(_) | ClaimStep::Relinquish(_) | ClaimStep::Request(_) => {
+                Some(ClusterAnswer::Local)
+            }
+            ClaimStep::Resolve(cluster_answer) => Some(cluster_answer),
+            ClaimStep::NotMember => Some(ClusterAnswer::Unavailable(MEMBERSHIP_LOST.to_owned())),
+            ClaimStep::ReadMembers => None,
         }
     }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use soramode_protocol::cluster::Acknowledged;
 use soramode_protocol::end::EndSession;
-use soramode_protocol::id::ChannelId;
 use soramode_protocol::node::Membership;
 
 use crate::ctx::Ctx;
@@ -16,7 +15,7 @@ use crate::timers::Timer;
 
 use super::etcd::FenceScope;
 use super::fences::Fence;
-use super::waiters::Ruling;
+use super::waiters::ClusterAnswer;
 use super::{ClusterEvent, ClusterMember, NodeView};
 
 /// Time after which the SFU is ordered again to end sessions that have not ended.
@@ -27,11 +26,11 @@ impl ClusterMember {
     pub(super) fn fence_all(&mut self, ctx: &mut Ctx, node: NodeView) {
         self.set_membership(ctx, Membership::Fenced);
         self.fence(ctx, node, FenceScope::All);
-        self.resolve_all(&Ruling::Nowhere);
+        self.resolve_all(&ClusterAnswer::NoNode);
     }
 
     /// Has the SFU end these sessions, until it has.
-    pub(super) fn fence(&mut self, ctx: &mut Ctx, node: NodeView, of: FenceScope) {
+    pub(crate) fn fence(&mut self, ctx: &mut Ctx, node: NodeView, of: FenceScope) {
         if self.fences.in_progress.values().any(|fence| fence.of == of) {
             return;
         }
@@ -47,11 +46,6 @@ impl ClusterMember {
             },
         );
         self.order_fence(ctx, node, id);
-    }
-
-    /// Has the session on a channel end that another node owns.
-    pub(crate) fn fence_channel(&mut self, ctx: &mut Ctx, node: NodeView, channel_id: ChannelId) {
-        self.fence(ctx, node, FenceScope::Channel(channel_id));
     }
 
     /// Orders the SFU to end the sessions of a fence, for the first time or again.
@@ -123,7 +117,7 @@ impl ClusterMember {
         }
     }
 
-    /// Ends a fence whose sessions have ended.
+    /// Ends a fence after its sessions.
     fn end_fence(&mut self, ctx: &mut Ctx, id: u64) {
         ctx.timers.cancel(Timer::Fence(id));
         if let Some(fence) = self.fences.in_progress.remove(&id) {

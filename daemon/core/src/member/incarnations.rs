@@ -6,7 +6,7 @@ use crate::cluster::Incarnation;
 
 /// Incarnations that are remembered at most; the oldest is forgotten first. A claim that a forgotten one left is treated as that of
 /// another node.
-pub const INCARNATIONS_MAX: usize = 1_024;
+pub(super) const INCARNATIONS_MAX: usize = 1_024;
 
 /// The node's own incarnations since its start, the previous one among them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use soramode_protocol::node::Membership;
 
 use crate::cluster::Incarnation;
-use crate::cluster::gone::Roll;
+use crate::cluster::departures::PresentMembers;
 use crate::ctx::Ctx;
 use crate::sync::UntrackedIncarnations;
 
@@ -18,14 +18,14 @@ use super::{ClusterEvent, ClusterMember, NodeView};
 pub const NODES_MAX: usize = 100;
 
 /// Time between two publications of the load, at least.
-pub const TELL_PAUSE: Duration = Duration::from_secs(5);
+pub const LOAD_PAUSE: Duration = Duration::from_secs(5);
 
 impl ClusterMember {
     /// Takes in which nodes are present and which are not.
     fn observe(&mut self, view: &mut MembershipView, received: Duration) {
         let nodes = std::mem::take(&mut view.nodes);
         let present = nodes.iter().map(|node| node.incarnation).collect();
-        self.ownership.observe(Roll {
+        self.ownership.observe(PresentMembers {
             revision: view.etcd.revision,
             present,
             received,
@@ -47,10 +47,10 @@ impl ClusterMember {
         }
         for (name, node) in before {
             if !self.nodes.contains_key(&name) {
-                self.lose(name, node.incarnation);
+                self.note_absent(name, node.incarnation);
             }
         }
-        self.lost.retain(|name, incarnation| {
+        self.absent_nodes.retain(|name, incarnation| {
             !self.nodes.contains_key(name) && !self.ownership.departures().is_purged(*incarnation)
         });
         self.epoch = view.etcd.configuration.as_ref().map_or(0, |it| it.epoch);
@@ -199,7 +199,7 @@ impl ClusterMember {
         };
         let is_due = self.published_load.is_none_or(|(at, before)| {
             before.is_leaving != load.is_leaving
-                || before != load && now.saturating_sub(at) >= TELL_PAUSE
+                || before != load && now.saturating_sub(at) >= LOAD_PAUSE
         });
         if is_due {
             self.published_load = Some((now, load));

@@ -8,8 +8,10 @@ use soramode_protocol::id::{ClusterId, HistoryId};
 use soramode_protocol::node::Membership;
 use soramode_protocol::reply::Reply;
 
-use crate::cluster::history::{Accepted, AcceptedRisk, InitRefusal, Known, Refusal, plan_init};
-use crate::cluster::right::Right;
+use crate::cluster::history::{
+    Accepted, AcceptedRisk, EtcdIdentity, InitRefusal, Refusal, plan_init,
+};
+use crate::cluster::lease::OwnershipLease;
 use crate::cluster::{FenceAfter, Incarnation};
 use crate::ctx::Ctx;
 use crate::effect::Record;
@@ -19,15 +21,15 @@ use crate::stored::StoredMember;
 use super::etcd::{EtcdRequest, Init, MembershipView};
 use super::releases::Releases;
 use super::trust::{RECLAIM_TIME, REFUSED, REVISION_PAUSE};
-use super::waiters::Ruling;
+use super::waiters::ClusterAnswer;
 use super::{ClusterMember, NodeView};
 
 impl ClusterMember {
-    /// Forgets the history of etcd: it says nothing of the next one, whose numbers begin again further back.
+    /// Forgets the history of etcd: it says nothing of the next one, which begins again with lower revisions.
     fn leave_history(&mut self, now: Duration) -> Option<FenceAfter> {
         let promised = self.ownership.leave_history();
         self.nodes.clear();
-        self.lost.clear();
+        self.absent_nodes.clear();
         self.releases = Releases::default();
         self.published_load = None;
         // Nodes that do not hear of the new history lose their right within this time, where it has an end.
@@ -68,7 +70,9 @@ impl ClusterMember {
         let Some((shown, text)) = &self.trust.shown else {
             return;
         };
-        let Some(seen) = Known::of(shown) else { return };
+        let Some(seen) = EtcdIdentity::of(shown) else {
+            return;
+        };
         let text = text.clone();
         let is_due = self
             .trust
@@ -121,9 +125,9 @@ impl ClusterMember {
             .is_some_and(|it| it.set_back.is_some());
         let seen = shown.revision_before;
         if refusal.is_proof() && !is_marked {
-            ctx.request_etcd(EtcdRequest::NoteSetBack {
+            ctx.request_etcd(EtcdRequest::NoteRollback {
                 found: text.clone(),
-                fall: refusal.fall(shown),
+                rollback: refusal.rollback(shown),
                 why: refusal.to_string(),
             });
         }
@@ -139,7 +143,7 @@ impl ClusterMember {
 
     /// Answers all requests that wait for the cluster.
     fn answer_unavailable(&mut self, ctx: &mut Ctx, node: NodeView, why: &str) {
-        self.resolve_all(&Ruling::Unavailable(why.to_owned()));
+        self.resolve_all(&ClusterAnswer::Unavailable(why.to_owned()));
         self.stop_explaining(ctx, node, why);
     }
 
@@ -152,7 +156,7 @@ impl ClusterMember {
         };
         trust.stored_at = Some(now);
         trust.highest = trust.highest.max(known.revision).max(revision);
-        ctx.record(Record::Etcd(Known {
+        ctx.record(Record::Etcd(EtcdIdentity {
             revision: trust.highest,
             ..known
         }));
@@ -227,7 +231,7 @@ impl ClusterMember {
     }
 
     /// Returns the membership that a lease gives: none gives more than isolation in an etcd that is refused.
-    pub(super) fn membership_of(&self, lease: &Right, now: Duration) -> Membership {
+    pub(super) fn membership_of(&self, lease: &OwnershipLease, now: Duration) -> Membership {
         let is_refused = self.trust.refuses();
         match lease.membership(now) {
             Membership::Joined if is_refused => Membership::Isolated,

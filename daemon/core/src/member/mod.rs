@@ -31,13 +31,13 @@ mod waiters;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use soramode_protocol::cluster::Claim as OfferedClaim;
+use soramode_protocol::cluster::OfferedClaim;
 use soramode_protocol::id::{ChannelId, NodeName};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
 use soramode_protocol::time::Time;
 
-use crate::cluster::join::{Past, PastSessions};
+use crate::cluster::previous::{PreviousIncarnation, PreviousSessions};
 use crate::cluster::{Incarnation, Token};
 use crate::ctx::Ctx;
 use crate::effect::Record;
@@ -56,11 +56,11 @@ pub(crate) use publication::{Opening, with_published};
 use releases::Releases;
 use trust::Trust;
 use unclaimed::Unclaimed;
-pub(crate) use waiters::{CannotClaim, Ruling, Waiter, retry_after};
+pub(crate) use waiters::{CannotClaim, ClusterAnswer, Waiter, retry_after};
 use waiters::{PendingClaim, millis};
 
 /// Nodes that are remembered as gone, for lists.
-const LOST_MAX: usize = 1_024;
+const ABSENT_NODES_MAX: usize = 1_024;
 
 /// The node as a member of its cluster.
 pub(crate) struct ClusterMember {
@@ -73,14 +73,14 @@ pub(crate) struct ClusterMember {
     events: VecDeque<ClusterEvent>,
     ownership: Ownership,
     unclaimed: Unclaimed,
-    /// Channels whose owner is being read or claimed.
+    /// Channels that are being read or claimed.
     pending_claims: BTreeMap<ChannelId, PendingClaim>,
     releases: Releases,
     fences: Fences,
     publication: Publication,
     nodes: BTreeMap<NodeName, NodeRecord>,
     /// Absent nodes that were present once, or that claims name.
-    lost: BTreeMap<NodeName, Incarnation>,
+    absent_nodes: BTreeMap<NodeName, Incarnation>,
     epoch: u64,
     trust: Trust,
     renewed_at: Option<Time>,
@@ -97,15 +97,15 @@ impl ClusterMember {
     /// Creates the member of a node that starts, if its settings have a cluster.
     pub(crate) fn new(settings: &Settings, stored: &mut Stored) -> Option<Self> {
         let cluster = settings.cluster.clone()?;
-        let past = stored.member.take().map(
+        let previous = stored.member.take().map(
             |StoredMember {
                  incarnation,
                  fence_after,
                  ..
-             }| Past {
+             }| PreviousIncarnation {
                 incarnation,
                 fence_after,
-                sessions: PastSessions::Running,
+                sessions: PreviousSessions::Alive,
             },
         );
         let owned = std::mem::take(&mut stored.claims);
@@ -115,14 +115,14 @@ impl ClusterMember {
             membership: Membership::Fenced,
             membership_since: None,
             events: VecDeque::new(),
-            ownership: Ownership::new(cluster.terms, past, owned, cluster.fault),
+            ownership: Ownership::new(cluster.terms, previous, owned, cluster.fault),
             unclaimed: Unclaimed::default(),
             pending_claims: BTreeMap::new(),
             releases: Releases::default(),
             fences: Fences::default(),
             publication: Publication::default(),
             nodes: BTreeMap::new(),
-            lost: BTreeMap::new(),
+            absent_nodes: BTreeMap::new(),
             epoch: 0,
             trust: Trust::new(stored.etcd.take(), cluster.fault),
             settings: cluster,
@@ -141,7 +141,7 @@ impl ClusterMember {
         for channel in &channels {
             self.track_unclaimed(channel);
         }
-        let is_past_over = host == HostState::Rebooted && self.ownership.end_previous();
+        let are_previous_ended = host == HostState::Rebooted && self.ownership.end_previous();
         let left: Vec<ChannelId> = self
             .ownership
             .channels()
@@ -151,7 +151,7 @@ impl ClusterMember {
         for channel in left {
             self.release(ctx, node, &channel);
         }
-        is_past_over
+        are_previous_ended
     }
 
     /// Returns the next event that the rest of the node has to follow.
@@ -288,14 +288,14 @@ impl ClusterMember {
             .filter(|_| !self.trust.refuses())
     }
 
-    /// Remembers an absent node; one that was purged is of no concern any more, whatever still names it.
-    fn lose(&mut self, node: NodeName, incarnation: Incarnation) {
+    /// Remembers an absent node, unless it was purged.
+    fn note_absent(&mut self, node: NodeName, incarnation: Incarnation) {
         if self.ownership.departures().is_purged(incarnation) {
             return;
         }
-        self.lost.insert(node, incarnation);
-        if self.lost.len() > LOST_MAX {
-            self.lost.pop_first();
+        self.absent_nodes.insert(node, incarnation);
+        if self.absent_nodes.len() > ABSENT_NODES_MAX {
+            self.absent_nodes.pop_first();
         }
     }
 

@@ -1,6 +1,6 @@
 //! Ownership, which safety rests on: the node's lease, its member key, and the channels that it owns under them.
 //!
-//! Decisions alone: the gate takes the [steps](NextStep) that follow. No channel may be served twice, in any order of answers, late or lost.
+//! Decisions alone: the gate takes the [steps](OwnershipStep) that follow. No channel may be served twice, in any order of answers, late or lost.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -8,33 +8,33 @@ use std::time::Duration;
 use soramode_protocol::id::{ChannelId, NodeName};
 use soramode_protocol::mode::Mode;
 
-use crate::cluster::claim::{Me, Outcome, Reply, judge};
-use crate::cluster::gone::{Gone, Roll};
-use crate::cluster::join::{Join, Past, PastSessions, how_to_join};
-use crate::cluster::readopt::{Readopted, Readoption};
-use crate::cluster::right::{Renewal, Right, ValidFor};
+use crate::cluster::claim::{ClaimOutcome, ClaimReply, Claimant, evaluate_reply};
+use crate::cluster::departures::{DepartedMembers, PresentMembers};
+use crate::cluster::lease::{OwnershipLease, Remaining, Renewal};
+use crate::cluster::migration::{ClaimMigration, MigratedClaim};
+use crate::cluster::previous::{Join, PreviousIncarnation, PreviousSessions, how_to_join};
 use crate::cluster::{FenceAfter, Incarnation, LeaseTerms, Token};
 use crate::fault::{Fault, PlantedFault};
 
 use super::incarnations::OwnIncarnations;
 use super::member_state::MemberState;
-use super::ownership_steps::{NextStep, OwnKey};
+use super::ownership_steps::{OwnKey, OwnershipStep};
 
 /// Lease and member key of the node, and the channels that it owns.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ownership {
     terms: LeaseTerms,
     state: MemberState,
-    lease: Option<Right>,
+    lease: Option<OwnershipLease>,
     /// Its previous incarnation, while it is no member.
-    previous: Option<Past>,
+    previous: Option<PreviousIncarnation>,
     incarnations: OwnIncarnations,
     owned: BTreeMap<ChannelId, Token>,
     /// Claims are being written anew; nothing more is requested before that has come back.
     is_migrating: bool,
-    departures: Gone,
+    departures: DepartedMembers,
     /// Steps that the gate has not taken yet.
-    steps: VecDeque<NextStep>,
+    steps: VecDeque<OwnershipStep>,
     fault: PlantedFault,
 }
 
@@ -42,13 +42,13 @@ impl Ownership {
     /// At the start, with what was stored.
     pub fn new(
         terms: LeaseTerms,
-        previous: Option<Past>,
+        previous: Option<PreviousIncarnation>,
         owned: impl IntoIterator<Item = (ChannelId, Token)>,
         fault: PlantedFault,
     ) -> Self {
         let mut incarnations = OwnIncarnations::default();
-        if let Some(past) = &previous {
-            incarnations.add(past.incarnation);
+        if let Some(previous) = &previous {
+            incarnations.add(previous.incarnation);
         }
         Self {
             terms,
@@ -58,14 +58,14 @@ impl Ownership {
             previous,
             owned: owned.into_iter().collect(),
             is_migrating: false,
-            departures: Gone::new(fault),
+            departures: DepartedMembers::new(fault),
             steps: VecDeque::new(),
             fault,
         }
     }
 
     /// Takes out the next step.
-    pub fn next_step(&mut self) -> Option<NextStep> {
+    pub fn next_step(&mut self) -> Option<OwnershipStep> {
         self.steps.pop_front()
     }
 
@@ -94,7 +94,7 @@ impl Ownership {
     }
 
     /// The lease, if there is one.
-    pub const fn lease(&self) -> Option<&Right> {
+    pub const fn lease(&self) -> Option<&OwnershipLease> {
         self.lease.as_ref()
     }
 
@@ -104,7 +104,7 @@ impl Ownership {
     }
 
     /// Returns whether this was one of the node's incarnations since the start.
-    pub fn was(&self, incarnation: Incarnation) -> bool {
+    pub fn was_incarnation(&self, incarnation: Incarnation) -> bool {
         self.incarnations.contains(incarnation)
     }
 
@@ -124,27 +124,27 @@ impl Ownership {
     }
 
     /// Members that were seen to be gone.
-    pub const fn departures(&self) -> &Gone {
+    pub const fn departures(&self) -> &DepartedMembers {
         &self.departures
     }
 
-    /// Notes an operator's word that an incarnation is over.
+    /// Notes that an operator has purged an incarnation.
     pub fn purge(&mut self, incarnation: Incarnation) {
         self.departures.purge(incarnation);
     }
 
     /// Takes in which members a linearizable read shows.
-    pub fn observe(&mut self, members: Roll) {
-        self.departures.saw(members);
+    pub fn observe(&mut self, members: PresentMembers) {
+        self.departures.observe(members);
     }
 
     /// Time that the lease still runs; `None` is without end.
     pub fn valid_for(&self, now: Duration) -> Option<Duration> {
-        match self.lease.as_ref().map(|lease| lease.valid_for(now)) {
-            None | Some(ValidFor::Over) => Some(Duration::ZERO),
-            Some(ValidFor::For(_)) if self.fault.is(Fault::LeaseWithoutEnd) => None,
-            Some(ValidFor::For(time)) => Some(time),
-            Some(ValidFor::Always) => None,
+        match self.lease.as_ref().map(|lease| lease.remaining(now)) {
+            None | Some(Remaining::Expired) => Some(Duration::ZERO),
+            Some(Remaining::For(_)) if self.fault.is(Fault::LeaseWithoutEnd) => None,
+            Some(Remaining::For(time)) => Some(time),
+            Some(Remaining::Unlimited) => None,
         }
     }
 
@@ -163,16 +163,16 @@ impl Ownership {
             MemberState::Migrating(migration) => Some(migration.next()),
             MemberState::AwaitingConfirmation(incarnation) => Some(*incarnation),
             MemberState::Active | MemberState::Joining | MemberState::Left => {
-                self.lease.as_ref().map(Right::incarnation)
+                self.lease.as_ref().map(OwnershipLease::incarnation)
             }
         }
     }
 
     /// Takes in what a read of the members shows of the node's own key.
     pub fn on_own_key_read(&mut self, read: &OwnKey, now: Duration) {
-        // The answer to an order to join was lost: nobody else wrote this key.
+        // The answer to a request to join was lost: no other node wrote this key.
         if let Some(own) = read.found.filter(|_| read.is_of_this_start)
-            && !self.was(own)
+            && !self.was_incarnation(own)
             && !self.is_joining()
         {
             self.on_key_written(own);
@@ -214,50 +214,51 @@ impl Ownership {
         } else {
             read.sent
         };
-        match lease.confirm(sent, received) {
-            Renewal::Prolonged => self.steps.push_back(NextStep::Renewed),
-            Renewal::Over => self.give_up(),
+        match lease.renew(sent, received) {
+            Renewal::Renewed => self.steps.push_back(OwnershipStep::Renewed),
+            Renewal::Expired => self.give_up(),
         }
     }
 
     fn join(&mut self, read: &OwnKey) {
         match (how_to_join(self.previous, read.found), read.found) {
             (Join::EndSessions, _) if self.fault.is(Fault::JoinWithoutEnding) => {
-                self.previous = self.previous.map(|past| Past {
-                    sessions: PastSessions::Over,
-                    ..past
+                self.previous = self.previous.map(|previous| PreviousIncarnation {
+                    sessions: PreviousSessions::Ended,
+                    ..previous
                 });
                 self.incarnations.end_all();
             }
             (Join::EndSessions, _) => self.give_up(),
             (Join::NameInUse, _) if read.unused.is_some() => self.order_join(read.unused),
             (Join::NameInUse, Some(holder)) => {
-                self.steps.push_back(NextStep::NameInUse(holder));
+                self.steps.push_back(OwnershipStep::NameInUse(holder));
             }
             (Join::Adopt(incarnation), _) => self.activate(incarnation, read.sent),
-            (Join::Create | Join::Readopt, _) if read.is_full => {
-                self.steps.push_back(NextStep::ClusterFull);
+            (Join::Create | Join::Migrate, _) if read.is_full => {
+                self.steps.push_back(OwnershipStep::ClusterFull);
             }
             (Join::GiveUp(incarnation), _) => self.order_join(Some(incarnation)),
-            (Join::Create | Join::Readopt | Join::NameInUse, _) => self.order_join(None),
+            (Join::Create | Join::Migrate | Join::NameInUse, _) => self.order_join(None),
         }
     }
 
     fn order_join(&mut self, give_up: Option<Incarnation>) {
         self.state = MemberState::Joining;
-        self.steps.push_back(NextStep::Join { give_up });
+        self.steps.push_back(OwnershipStep::Join { give_up });
     }
 
     /// Begins the lease of a key that a read showed which was sent then.
     fn activate(&mut self, incarnation: Incarnation, sent: Duration) {
-        let lease = Right::begin(incarnation, self.terms, sent);
+        let lease = OwnershipLease::begin(incarnation, self.terms, sent);
         let before = self.lease.replace(lease);
         self.state = MemberState::Active;
         self.previous = None;
         self.incarnations.add(incarnation);
         let is_first = before.is_none();
-        self.steps.push_back(NextStep::StoreMember(incarnation));
-        self.steps.push_back(NextStep::Activated { is_first });
+        self.steps
+            .push_back(OwnershipStep::StoreMember(incarnation));
+        self.steps.push_back(OwnershipStep::Activated { is_first });
     }
 
     /// Takes in that the member key was not written; returns false if another answer came before.
@@ -295,22 +296,23 @@ impl Ownership {
             previous.incarnation = previous.incarnation.max(incarnation);
             return;
         }
-        self.steps.push_back(NextStep::KeyWritten);
+        self.steps.push_back(OwnershipStep::KeyWritten);
         let is_previous_alive = self
             .previous
-            .is_some_and(|past| past.sessions == PastSessions::Running);
+            .is_some_and(|previous| previous.sessions == PreviousSessions::Alive);
         let is_early = self.fault.is(Fault::LeaseBeforeMigration);
         if self.lease.is_none() && !is_previous_alive || is_early {
             self.state = MemberState::AwaitingConfirmation(incarnation);
-            return self.steps.push_back(NextStep::ReadMembers);
+            return self.steps.push_back(OwnershipStep::ReadMembers);
         }
         let owned = self
             .owned
             .iter()
             .map(|(channel, token)| (channel.clone(), *token));
-        self.state = MemberState::Migrating(Readoption::new(incarnation, owned));
+        self.state = MemberState::Migrating(ClaimMigration::new(incarnation, owned));
         if self.fault.is(Fault::StoredBeforeMigration) {
-            self.steps.push_back(NextStep::StoreMember(incarnation));
+            self.steps
+                .push_back(OwnershipStep::StoreMember(incarnation));
         }
         self.migrate();
     }
@@ -324,12 +326,12 @@ impl Ownership {
             return self.finish_migration();
         }
         let claims: Vec<_> = migration
-            .left()
+            .pending()
             .map(|(channel, token)| (channel.clone(), token))
             .collect();
         let by = migration.next();
         if !claims.is_empty() && !std::mem::replace(&mut self.is_migrating, true) {
-            self.steps.push_back(NextStep::Migrate { by, claims });
+            self.steps.push_back(OwnershipStep::Migrate { by, claims });
         }
     }
 
@@ -338,39 +340,47 @@ impl Ownership {
         &mut self,
         by: Incarnation,
         channel: &ChannelId,
-        reply: &Reply,
+        reply: &ClaimReply,
         node: &NodeName,
     ) {
-        let mut purgeable = self.incarnations.all().chain(reply.claimed_by());
-        let own = Some(node).filter(|_| !purgeable.any(|it| self.departures.is_purged(*it)));
+        let is_purged = self
+            .incarnations
+            .all()
+            .chain(reply.claimed_by())
+            .any(|it| self.departures.is_purged(*it));
+        let own = Some(node).filter(|_| !is_purged);
         let migrated = match &mut self.state {
             MemberState::Migrating(migration) if migration.next() == by => {
-                migration.answered(channel, reply, own)
+                migration.on_reply(channel, reply, own)
             }
             MemberState::Migrating(_)
             | MemberState::Left
             | MemberState::Joining
             | MemberState::AwaitingConfirmation(_)
-            | MemberState::Active => Readopted::Unasked,
+            | MemberState::Active => MigratedClaim::NotPending,
         };
         let channel = channel.clone();
         match (migrated, reply) {
-            (Readopted::Kept(token), _) => {
+            (MigratedClaim::Kept(token), _) => {
                 self.owned.insert(channel.clone(), token);
-                self.steps.push_back(NextStep::StoreClaim(channel, token));
-            }
-            (Readopted::End, _) => {
-                self.owned.remove(&channel);
-                let unclaimed = NextStep::StoreUnclaimed(channel.clone());
                 self.steps
-                    .extend([unclaimed, NextStep::EndSession(channel)]);
+                    .push_back(OwnershipStep::StoreClaim(channel, token));
             }
-            (Readopted::NotMember, _) => self.abort_join(),
+            (MigratedClaim::Lost, _) => {
+                self.owned.remove(&channel);
+                let unclaimed = OwnershipStep::StoreUnclaimed(channel.clone());
+                self.steps
+                    .extend([unclaimed, OwnershipStep::EndSession(channel)]);
+            }
+            (MigratedClaim::NotMember, _) => self.abort_join(),
             // It has ended meanwhile, and its claim is to go as well.
-            (Readopted::Unasked, Reply::Won(token)) if self.token(&channel).is_none() => {
-                self.steps.push_back(NextStep::Release(channel, *token));
+            (MigratedClaim::NotPending, ClaimReply::Won(token))
+                if self.token(&channel).is_none() =>
+            {
+                self.steps
+                    .push_back(OwnershipStep::Release(channel, *token));
             }
-            (Readopted::Unasked | Readopted::Unrecorded, _) => {}
+            (MigratedClaim::NotPending | MigratedClaim::Unrecorded, _) => {}
         }
     }
 
@@ -390,50 +400,56 @@ impl Ownership {
         }
         let incarnation = migration.next();
         if self.lease.is_none() {
-            self.previous = Some(Past {
+            self.previous = Some(PreviousIncarnation {
                 incarnation,
                 fence_after: self.terms.fence_after,
-                sessions: PastSessions::Running,
+                sessions: PreviousSessions::Alive,
             });
         }
         self.state = MemberState::AwaitingConfirmation(incarnation);
-        self.steps.push_back(NextStep::StoreMember(incarnation));
-        self.steps.push_back(NextStep::ReadMembers);
+        self.steps
+            .push_back(OwnershipStep::StoreMember(incarnation));
+        self.steps.push_back(OwnershipStep::ReadMembers);
     }
 
     /// Judges what etcd replied about a channel, under a mode.
-    pub fn on_claim_reply(&mut self, reply: Reply, mode: Mode, now: Duration) -> Option<Outcome> {
-        let me = Me {
-            right: self.lease.as_ref()?,
+    pub fn evaluate_reply(
+        &mut self,
+        reply: ClaimReply,
+        mode: Mode,
+        now: Duration,
+    ) -> Option<ClaimOutcome> {
+        let claimant = Claimant {
+            lease: self.lease.as_ref()?,
             mode,
-            over: self.incarnations.ended(),
+            ended_incarnations: self.incarnations.ended(),
             fault: self.fault,
         };
-        Some(judge(reply, me, &mut self.departures, now))
+        Some(evaluate_reply(reply, claimant, &mut self.departures, now))
     }
 
     /// Takes in that the node owns a channel.
-    pub fn own(&mut self, channel_id: ChannelId, token: Token) {
+    pub fn on_acquired(&mut self, channel_id: ChannelId, token: Token) {
         self.owned.insert(channel_id, token);
     }
 
-    /// Takes in a claim that was won and that nobody waits for any more.
-    pub fn on_stray_claim(&mut self, by: Incarnation, channel: ChannelId, token: Token) {
+    /// Takes in a claim that was won after the client had stopped waiting.
+    pub fn on_stale_claim(&mut self, by: Incarnation, channel: ChannelId, token: Token) {
         // One that was won in another history is not there any more.
-        if self.was(by) && self.token(&channel).is_none() {
-            self.steps.push_back(NextStep::Release(channel, token));
+        if self.was_incarnation(by) && self.token(&channel).is_none() {
+            self.steps.push_back(OwnershipStep::Release(channel, token));
         }
     }
 
     /// Takes in that a channel's session has ended: its claim is released.
     pub fn end_session(&mut self, channel: &ChannelId) {
         if let Some(token) = self.owned.remove(channel) {
-            let unclaimed = NextStep::StoreUnclaimed(channel.clone());
-            let release = NextStep::Release(channel.clone(), token);
+            let unclaimed = OwnershipStep::StoreUnclaimed(channel.clone());
+            let release = OwnershipStep::Release(channel.clone(), token);
             self.steps.extend([unclaimed, release]);
         }
         if let MemberState::Migrating(migration) = &mut self.state {
-            migration.ended(channel);
+            migration.end_channel(channel);
         }
         self.finish_migration();
     }
@@ -442,49 +458,49 @@ impl Ownership {
     pub fn give_up(&mut self) {
         let key = self
             .key()
-            .or_else(|| self.previous.map(|past| past.incarnation));
+            .or_else(|| self.previous.map(|previous| previous.incarnation));
         self.lease = None;
         self.state = MemberState::Left;
-        self.previous = key.map(|incarnation| Past {
+        self.previous = key.map(|incarnation| PreviousIncarnation {
             incarnation,
             fence_after: self.terms.fence_after,
-            sessions: PastSessions::Ending,
+            sessions: PreviousSessions::Ending,
         });
-        self.steps.push_back(NextStep::EndAllSessions);
+        self.steps.push_back(OwnershipStep::EndAllSessions);
     }
 
     /// Takes in that every session of the node has ended: it may join anew, and releases what is left of its claims.
     pub fn end_incarnations(&mut self) {
-        if let Some(past) = &mut self.previous {
-            past.sessions = PastSessions::Over;
+        if let Some(previous) = &mut self.previous {
+            previous.sessions = PreviousSessions::Ended;
         }
         self.incarnations.end_all();
         let owned: Vec<ChannelId> = self.owned.keys().cloned().collect();
         for channel in &owned {
             self.end_session(channel);
         }
-        self.steps.push_back(NextStep::ReadMembers);
+        self.steps.push_back(OwnershipStep::ReadMembers);
     }
 
     /// The machine was started anew, and nothing outlives that; returns whether there was a previous incarnation.
     pub fn end_previous(&mut self) -> bool {
-        let Some(past) = &mut self.previous else {
+        let Some(previous) = &mut self.previous else {
             return false;
         };
-        past.sessions = PastSessions::Over;
+        previous.sessions = PreviousSessions::Ended;
         self.incarnations.end_all();
         true
     }
 
     /// Forgets a history of etcd that is over: its numbers say nothing of the next one. Returns what the node promised in it.
     pub fn leave_history(&mut self) -> Option<FenceAfter> {
-        self.departures = Gone::new(self.fault);
+        self.departures = DepartedMembers::new(self.fault);
         self.incarnations.clear();
         if let Some(lease) = &mut self.lease {
             lease.leave_history();
         }
-        if let Some(past) = &mut self.previous {
-            past.incarnation = Incarnation::OF_ANOTHER_HISTORY;
+        if let Some(previous) = &mut self.previous {
+            previous.incarnation = Incarnation::OF_ANOTHER_HISTORY;
         }
         if !self.is_joining() {
             self.leave_key();
@@ -492,6 +508,6 @@ impl Ownership {
         self.lease
             .as_ref()
             .map(|lease| lease.terms().fence_after)
-            .or(self.previous.map(|past| past.fence_after))
+            .or(self.previous.map(|previous| previous.fence_after))
     }
 }

@@ -27,7 +27,7 @@ pub struct OwnKey {
 
 /// Step for the gate to take.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum NextStep {
+pub enum OwnershipStep {
     /// The lease runs on.
     Renewed,
     /// The lease has expired, or sessions of the previous incarnation cannot be adopted: end every session.

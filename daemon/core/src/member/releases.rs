@@ -1,4 +1,4 @@
-//! Claims whose sessions have ended are deleted, each until that is certain.
+//! Releases of claims after their sessions: each is deleted until that is certain.
 
 use std::collections::BTreeSet;
 

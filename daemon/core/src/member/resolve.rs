@@ -6,26 +6,26 @@ use soramode_protocol::id::{ChannelId, ConnectionId, NodeName};
 use crate::ctx::Ctx;
 use crate::handles::SocketId;
 
-use super::waiters::{Ruling, Waiter};
+use super::waiters::{ClusterAnswer, Waiter};
 use super::{ClusterEvent, ClusterMember};
 
 impl ClusterMember {
     /// Ends a claim, and has its waiters answered.
-    pub(super) fn resolve(&mut self, channel_id: &ChannelId, ruling: Ruling) {
+    pub(super) fn resolve(&mut self, channel_id: &ChannelId, cluster_answer: ClusterAnswer) {
         if let Some(pending) = self.pending_claims.remove(channel_id) {
             self.events.push_back(ClusterEvent::Resolved {
                 channel_id: channel_id.clone(),
                 waiters: pending.waiters,
-                ruling,
+                cluster_answer,
             });
         }
     }
 
     /// Ends all pending claims.
-    pub(super) fn resolve_all(&mut self, ruling: &Ruling) {
+    pub(super) fn resolve_all(&mut self, cluster_answer: &ClusterAnswer) {
         let channels: Vec<ChannelId> = self.pending_claims.keys().cloned().collect();
         for channel_id in channels {
-            self.resolve(&channel_id, ruling.clone());
+            self.resolve(&channel_id, cluster_answer.clone());
         }
     }
 

@@ -3,14 +3,14 @@
 use soramode_protocol::id::ChannelId;
 
 use crate::cluster::Incarnation;
-use crate::cluster::claim::Reply;
+use crate::cluster::claim::ClaimReply;
 use crate::ctx::Ctx;
 use crate::effect::Record;
 use crate::stored::StoredMember;
 
 use super::etcd::{EtcdRequest, FenceScope};
 use super::join::NODES_MAX;
-use super::ownership_steps::NextStep;
+use super::ownership_steps::OwnershipStep;
 use super::{ClusterMember, NodeView};
 
 impl ClusterMember {
@@ -21,38 +21,38 @@ impl ClusterMember {
         }
     }
 
-    fn take_step(&mut self, ctx: &mut Ctx, node: NodeView, step: NextStep) {
+    fn take_step(&mut self, ctx: &mut Ctx, node: NodeView, step: OwnershipStep) {
         match step {
-            NextStep::Renewed => {
+            OwnershipStep::Renewed => {
                 self.renewed_at = Some(ctx.now.wall);
                 self.check_lease(ctx, node);
                 self.set_membership_timer(ctx);
             }
-            NextStep::EndAllSessions => self.fence_all(ctx, node),
-            NextStep::Activated { is_first } => self.on_activated(ctx, node, is_first),
-            NextStep::StoreMember(incarnation) => self.store_member(ctx, node, incarnation),
-            NextStep::Join { give_up } => self.request_join(ctx, node, give_up),
-            NextStep::NameInUse(holder) => {
+            OwnershipStep::EndAllSessions => self.fence_all(ctx, node),
+            OwnershipStep::Activated { is_first } => self.on_activated(ctx, node, is_first),
+            OwnershipStep::StoreMember(incarnation) => self.store_member(ctx, node, incarnation),
+            OwnershipStep::Join { give_up } => self.request_join(ctx, node, give_up),
+            OwnershipStep::NameInUse(holder) => {
                 self.problem = Some(self.name_in_use(holder, ctx.now.boot));
             }
-            NextStep::ClusterFull => {
+            OwnershipStep::ClusterFull => {
                 self.problem = Some(format!(
                     "the cluster already has {NODES_MAX} nodes, the maximum"
                 ));
             }
-            NextStep::KeyWritten => self.on_key_written(ctx, node),
-            NextStep::ReadMembers => ctx.request_etcd(EtcdRequest::ReadMembers),
-            NextStep::Migrate { by, claims } => {
+            OwnershipStep::KeyWritten => self.on_key_written(ctx, node),
+            OwnershipStep::ReadMembers => ctx.request_etcd(EtcdRequest::ReadMembers),
+            OwnershipStep::Migrate { by, claims } => {
                 ctx.request_etcd(EtcdRequest::MigrateClaims { by, claims });
             }
-            NextStep::StoreClaim(channel_id, token) => {
+            OwnershipStep::StoreClaim(channel_id, token) => {
                 ctx.record(Record::Claimed { channel_id, token });
             }
-            NextStep::StoreUnclaimed(channel_id) => ctx.record(Record::Unclaimed(channel_id)),
-            NextStep::EndSession(channel_id) => {
+            OwnershipStep::StoreUnclaimed(channel_id) => ctx.record(Record::Unclaimed(channel_id)),
+            OwnershipStep::EndSession(channel_id) => {
                 self.fence(ctx, node, FenceScope::Channel(channel_id));
             }
-            NextStep::Release(channel_id, token) => self.releases.add(ctx, channel_id, token),
+            OwnershipStep::Release(channel_id, token) => self.releases.add(ctx, channel_id, token),
         }
     }
 
@@ -70,7 +70,7 @@ impl ClusterMember {
         ctx: &mut Ctx,
         node: NodeView,
         by: Incarnation,
-        replies: Vec<(ChannelId, Reply)>,
+        replies: Vec<(ChannelId, ClaimReply)>,
     ) {
         // Replies of an etcd that is refused do not count: they are requested again.
         if self.trust.refuses() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cluster::history::{Accepted, Known, KnownEtcd, Shown};
+use crate::cluster::history::{Accepted, EtcdIdentity, KnownEtcd, ObservedEtcd};
 use crate::fault::PlantedFault;
 
 use super::etcd::MembershipView;
@@ -10,10 +10,10 @@ use super::etcd::MembershipView;
 /// The highest revision that was seen is stored at most this often, beside each join, each claim, and each refusal.
 pub const REVISION_PAUSE: Duration = Duration::from_mins(1);
 
-/// In a new history nodes claim the channels that they serve anew, and for so long at least nobody claims another.
+/// Minimum time in a new history in which nodes claim only the channels that they serve.
 pub const RECLAIM_TIME: Duration = Duration::from_secs(10);
 
-/// Reason of a node whose etcd is refused.
+/// Reason of a node that refuses its etcd.
 pub(super) const REFUSED: &str = "this etcd is refused";
 
 /// Identity of the node's etcd.
@@ -21,7 +21,7 @@ pub(super) const REFUSED: &str = "this etcd is refused";
 pub(super) struct Trust {
     pub(super) etcd: KnownEtcd,
     /// The last read, and the text of `/cfg` in it.
-    pub(super) shown: Option<(Shown, Vec<u8>)>,
+    pub(super) shown: Option<(ObservedEtcd, Vec<u8>)>,
     /// The text of `/cfg` that transactions compare.
     pub(super) trusted: Option<Vec<u8>>,
     /// Why the last read failed.
@@ -30,12 +30,12 @@ pub(super) struct Trust {
     pub(super) highest: u64,
     /// When it was stored last.
     pub(super) stored_at: Option<Duration>,
-    /// Before this no channel is claimed that is nobody's.
+    /// Time before which no channel is claimed that the node does not serve.
     pub(super) claims_from: Duration,
 }
 
 impl Trust {
-    pub(super) fn new(stored: Option<Known>, fault: PlantedFault) -> Self {
+    pub(super) fn new(stored: Option<EtcdIdentity>, fault: PlantedFault) -> Self {
         Self {
             etcd: KnownEtcd::new(stored, fault),
             ..Self::default()

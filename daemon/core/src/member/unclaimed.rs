@@ -1,5 +1,5 @@
-//! Sessions that the SFU reported and for whose channels the node has no claim: an open node claims them, and one that may not
-//! reads whether another node owns them.
+//! Sessions that the SFU reported on channels without a claim of this node: an open node claims the channels, and one that may not
+//! claim reads whether another node owns them.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -13,7 +13,7 @@ use super::etcd::ClaimOp;
 use super::waiters::{PendingClaim, Waiter};
 use super::{ClusterMember, NodeView};
 
-/// Channels whose owner is read with each read of the members, at most, by a node that may not claim them.
+/// Channels that a node which may not claim reads with each read of the members, at most.
 pub const CHECKS_MAX: usize = 16;
 
 /// Channels with a session that the node has no claim for.

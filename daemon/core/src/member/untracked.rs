@@ -1,4 +1,4 @@
-//! Incarnations of the node whose sessions it has no record of: it lost its state, and the SFU may still serve them.
+//! Incarnations of the node that it has no record of: it lost its state, and the SFU may still serve their sessions.
 //!
 //! Their claims in etcd show that they existed. Until these are gone, or every session was reported, the node is not drained.
 
@@ -28,7 +28,8 @@ impl ClusterMember {
             return;
         }
         owners.retain(|owner| {
-            !self.ownership.was(*owner) && !self.ownership.departures().is_purged(*owner)
+            !self.ownership.was_incarnation(*owner)
+                && !self.ownership.departures().is_purged(*owner)
         });
         let untracked = (!owners.is_empty()).then_some(UntrackedIncarnations::Own {
             incarnations: owners,

@@ -58,7 +58,7 @@ impl ClusterMember {
         }
     }
 
-    /// Returns the present nodes by name, this one among them whatever its membership, and then the absent ones.
+    /// Returns the present nodes by name, this one among them also if it is not joined, and then the absent ones.
     pub(super) fn cluster_nodes(&self, node: NodeView) -> ClusterNodes {
         let mut nodes: Vec<ClusterNode> = self
             .nodes
@@ -69,7 +69,7 @@ impl ClusterMember {
         nodes.push(self.shown_self(node));
         nodes.sort_by(|one, other| one.node_name.cmp(&other.node_name));
         nodes.extend(
-            self.lost
+            self.absent_nodes
                 .keys()
                 .filter(|name| **name != self.node_name)
                 .map(gone),
@@ -155,7 +155,7 @@ impl ClusterMember {
                 for &incarnation in &incarnations {
                     self.ownership.purge(incarnation);
                 }
-                self.lost.remove(&node_name);
+                self.absent_nodes.remove(&node_name);
                 let incarnations = incarnations
                     .into_iter()
                     .map(|Incarnation(number)| number)

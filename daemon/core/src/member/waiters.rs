@@ -6,13 +6,13 @@ use soramode_protocol::decision::HOPS_MAX;
 use soramode_protocol::error::Error;
 use soramode_protocol::id::{ConnectionId, NodeName};
 
+use crate::admission_request::AdmissionRequest;
 use crate::handles::ReplyHandle;
-use crate::newcomer::Newcomer;
 use crate::tables::rows::Source;
 
 use super::etcd::ClaimOp;
 
-/// A channel whose owner is being read or claimed.
+/// A channel that is being read or claimed.
 pub(super) struct PendingClaim {
     pub(super) waiters: Vec<Waiter>,
     pub(super) rounds: u8,
@@ -33,7 +33,7 @@ impl PendingClaim {
 /// One that waits for the owner of a channel.
 pub(crate) enum Waiter {
     /// A connection that asks to be admitted.
-    Newcomer(Newcomer),
+    Client(AdmissionRequest),
     /// No client: the SFU reported a session that no node has claimed.
     Session,
 }
@@ -41,40 +41,40 @@ pub(crate) enum Waiter {
 impl Waiter {
     pub(super) const fn reply_to(&self) -> Option<ReplyHandle> {
         match self {
-            Self::Newcomer(newcomer) => Some(newcomer.reply_to),
+            Self::Client(request) => Some(request.reply_to),
             Self::Session => None,
         }
     }
 
     pub(super) fn connection_id(&self) -> Option<&ConnectionId> {
         match self {
-            Self::Newcomer(newcomer) => newcomer.connection_id.as_ref(),
+            Self::Client(request) => request.connection_id.as_ref(),
             Self::Session => None,
         }
     }
 
     pub(super) const fn hops(&self) -> u8 {
         match self {
-            Self::Newcomer(newcomer) => newcomer.hops,
+            Self::Client(request) => request.hops,
             Self::Session => HOPS_MAX,
         }
     }
 
     /// Returns whether later requests of the same client may be answered before it.
     pub(super) fn is_deferrable(&self) -> bool {
-        matches!(self, Self::Newcomer(newcomer) if newcomer.source == Source::ControlSocket)
+        matches!(self, Self::Client(request) if request.source == Source::ControlSocket)
     }
 }
 
-/// Answer of the cluster about a channel, for a new connection.
+/// Answer of the cluster about a new connection to a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ruling {
+pub(crate) enum ClusterAnswer {
     /// It is this node's: the node's own table has the answer.
-    Here,
+    Local,
     Redirect(NodeName),
     OwnerLost(Option<Duration>),
     /// No node takes it: the node's own mode has the answer.
-    Nowhere,
+    NoNode,
     Unavailable(String),
     /// The node owns as many channels as it may.
     Full,

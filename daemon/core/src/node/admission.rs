@@ -1,4 +1,4 @@
-//! The one decision: may a new connection enter this channel? Both sources of connections, and `Explain`, go by it.
+//! Admission of a new connection to a channel: the one decision, for both sources of connections and for `Explain`.
 //!
 //! The first rule that applies decides. `man/protocol.md` has the same table, and a test holds both against the gate.
 //!
@@ -13,7 +13,7 @@
 //! | 7 | in a cluster: another node owns the channel, or is to own it, or its owner is gone, or etcd does not answer | redirect, reject `OWNER-LOST`, or error |
 //! | 8 | always | offer |
 //!
-//! In a cluster rule 7 comes before 4 and 5 for a channel without a session: perhaps another node takes it.
+//! In a cluster rule 7 comes before 4 and 5 for a channel without a session: another node may take it.
 
 use soramode_protocol::decision::{Answer, Decision, Explanation, RejectReason, Verdict, Verdicts};
 use soramode_protocol::error::{Error, ErrorType};
@@ -22,11 +22,11 @@ use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
 use soramode_protocol::session::ConnectionState;
 
+use crate::admission_request::AdmissionRequest;
 use crate::ctx::Ctx;
 use crate::effect::Record;
 use crate::handles::{ConnectionSlot, SessionSlot};
-use crate::member::{CannotClaim, Ruling, Waiter, retry_after};
-use crate::newcomer::Newcomer;
+use crate::member::{CannotClaim, ClusterAnswer, Waiter, retry_after};
 use crate::node::Node;
 use crate::settings::SoraAdmission;
 use crate::tables::rows::{NewConnection, Since, Source};
@@ -46,7 +46,7 @@ pub(crate) enum Rule {
     Offer,
 }
 
-/// Number of the rule that the cluster's answer is.
+/// Number of the rule for answers of the cluster.
 const CLUSTER_RULE: u8 = 7;
 
 impl Rule {
@@ -92,14 +92,14 @@ impl Node {
     pub(crate) fn request_admission(
         &mut self,
         ctx: &mut Ctx,
-        newcomer: Newcomer,
+        request: AdmissionRequest,
     ) -> Option<Result<Decision, Error>> {
         if self.member.is_some()
-            && self.must_ask(self.decide(ctx.timers, &newcomer), &newcomer.channel_id)
+            && self.must_ask(self.decide(ctx.timers, &request), &request.channel_id)
         {
-            let channel_id = newcomer.channel_id.clone();
+            let channel_id = request.channel_id.clone();
             let (member, view) = self.cluster()?;
-            return match member.claim(ctx, view, &channel_id, Waiter::Newcomer(newcomer)) {
+            return match member.claim(ctx, view, &channel_id, Waiter::Client(request)) {
                 Ok(()) => None,
                 Err(CannotClaim::Unavailable(error)) => Some(Err(error)),
                 Err(CannotClaim::Full { retry_after_ms }) => {
@@ -112,53 +112,57 @@ impl Node {
                 }
             };
         }
-        Some(self.admit(ctx, newcomer))
+        Some(self.admit(ctx, request))
     }
 
-    /// Decides by what the node has and knows, and carries that out.
-    pub(crate) fn admit(&mut self, ctx: &mut Ctx, newcomer: Newcomer) -> Result<Decision, Error> {
-        let rule = self.decide(ctx.timers, &newcomer);
+    /// Decides by the node's own state, and carries the decision out.
+    pub(crate) fn admit(
+        &mut self,
+        ctx: &mut Ctx,
+        request: AdmissionRequest,
+    ) -> Result<Decision, Error> {
+        let rule = self.decide(ctx.timers, &request);
         if let Rule::ConnectionIdInUse(slot) = rule {
             return Err(self.connection_id_in_use(ctx, slot));
         }
         if let Rule::OfferedBefore(slot) = rule {
-            if newcomer.source == Source::ControlSocket {
+            if request.source == Source::ControlSocket {
                 self.mark_live(ctx, slot);
-                self.bind(ctx, slot, newcomer.bound_socket());
+                self.bind(ctx, slot, request.bound_socket());
             }
             return self.offer(ctx, slot, false);
         }
         let rejected = rule.reject_reason().map(|reason| self.reject(reason));
-        let is_shadow = newcomer.source == Source::Sora
-            && self.settings.sora.admission == SoraAdmission::Shadow;
+        let is_shadow =
+            request.source == Source::Sora && self.settings.sora.admission == SoraAdmission::Shadow;
         if let Some(rejected) = &rejected
             && !is_shadow
         {
             return Ok(rejected.clone());
         }
-        self.check_owned(&newcomer.channel_id)?;
-        let session = self.sessions.find_session(&newcomer.channel_id);
+        self.check_owned(&request.channel_id)?;
+        let session = self.sessions.find_session(&request.channel_id);
         let created = session.is_none();
         let session =
-            session.unwrap_or_else(|| self.open_session(ctx, newcomer.channel_id.clone(), None));
-        let slot = match newcomer.source {
-            Source::ControlSocket => self.admit_live(ctx, session, newcomer),
-            Source::Sora => self.admit_pending(ctx, session, newcomer),
+            session.unwrap_or_else(|| self.open_session(ctx, request.channel_id.clone(), None));
+        let slot = match request.source {
+            Source::ControlSocket => self.admit_live(ctx, session, request),
+            Source::Sora => self.admit_pending(ctx, session, request),
         };
         let offer = self.offer(ctx, slot, created)?;
-        // In shadow mode a client is told of its rejection, and comes all the same.
+        // In shadow mode the rejection is reported, and the client is admitted all the same.
         Ok(rejected.unwrap_or(offer))
     }
 
     /// Returns the first rule that applies.
-    fn decide(&self, timers: &Timers, newcomer: &Newcomer) -> Rule {
-        let existing = newcomer
+    fn decide(&self, timers: &Timers, request: &AdmissionRequest) -> Rule {
+        let existing = request
             .connection_id
             .as_ref()
             .and_then(|id| self.sessions.find(id));
-        let session = self.sessions.find_session(&newcomer.channel_id);
+        let session = self.sessions.find_session(&request.channel_id);
         match existing {
-            Some(slot) if self.sessions.is_in(slot, &newcomer.channel_id) => {
+            Some(slot) if self.sessions.is_in(slot, &request.channel_id) => {
                 Rule::OfferedBefore(slot)
             }
             Some(slot) => Rule::ConnectionIdInUse(slot),
@@ -166,7 +170,7 @@ impl Node {
         }
     }
 
-    /// Returns the first rule that applies to a connection that is not there yet, under a mode, which is the present one but for `Explain`.
+    /// Returns the first rule that applies to a new connection under a mode, which is the present one but for `Explain`.
     /// `session` is the channel's, if it has one.
     fn decide_new(&self, timers: &Timers, mode: Mode, session: Option<SessionSlot>) -> Rule {
         match mode {
@@ -192,7 +196,7 @@ impl Node {
         }
         match rule {
             Rule::Offer => true,
-            // Perhaps another node takes it.
+            // Another node may take it.
             Rule::BlockNewConnection | Rule::BlockNewSession => {
                 self.membership() == Membership::Joined
                     && self.sessions.find_session(channel_id).is_none()
@@ -204,7 +208,7 @@ impl Node {
         }
     }
 
-    /// In a cluster nobody enters a channel on which the node has no claim.
+    /// Refuses a connection to a channel on which a node in a cluster has no claim.
     fn check_owned(&self, channel_id: &ChannelId) -> Result<(), Error> {
         if self.member.is_some() && self.token_of(channel_id).is_none() {
             return Err(Error::cluster_unavailable(
@@ -219,15 +223,15 @@ impl Node {
         &mut self,
         ctx: &mut Ctx,
         session: SessionSlot,
-        newcomer: Newcomer,
+        request: AdmissionRequest,
     ) -> ConnectionSlot {
-        let socket = newcomer.bound_socket();
-        let connection_id = newcomer
+        let socket = request.bound_socket();
+        let connection_id = request
             .connection_id
             .unwrap_or_else(|| ConnectionId::generate(ctx.random.bytes()));
         let new = NewConnection {
             connection_id,
-            client_id: newcomer.client_id,
+            client_id: request.client_id,
             created_at: ctx.now.wall,
             state: ConnectionState::Live,
             source: Source::ControlSocket,
@@ -243,20 +247,20 @@ impl Node {
         &mut self,
         ctx: &mut Ctx,
         session: SessionSlot,
-        newcomer: Newcomer,
+        request: AdmissionRequest,
     ) -> ConnectionSlot {
-        let connection_id = newcomer
+        let connection_id = request
             .connection_id
             .unwrap_or_else(|| ConnectionId::generate(ctx.random.bytes()));
         ctx.record(Record::Pending {
-            channel_id: newcomer.channel_id,
+            channel_id: request.channel_id,
             connection_id: connection_id.clone(),
-            client_id: newcomer.client_id.clone(),
+            client_id: request.client_id.clone(),
             created_at: ctx.now.wall,
         });
         let new = NewConnection {
             connection_id,
-            client_id: newcomer.client_id,
+            client_id: request.client_id,
             created_at: ctx.now.wall,
             state: ConnectionState::Pending,
             source: Source::Sora,
@@ -311,8 +315,8 @@ impl Node {
         *self.rejected.entry(reason).or_default() += 1;
     }
 
-    /// Returns whether a node that is closed to new sessions has one for a newcomer: it has a live connection, or lost its last one less
-    /// than the grace ago; and the SFU was not asked to end it.
+    /// Returns whether a node that is closed to new sessions admits connections to this one: it has a live connection, or lost its last one
+    /// less than the grace ago; and the SFU was not requested to end it.
     fn is_joinable(&self, timers: &Timers, session: Option<SessionSlot>) -> bool {
         session.is_some_and(|slot| {
             let has_grace = timers.is_set(Timer::Linger(slot));
@@ -320,22 +324,22 @@ impl Node {
         })
     }
 
-    /// Returns the answers to a new connection, and why; `ruling` is the cluster's answer under a mode in which it is asked.
+    /// Returns the answers to a new connection, and why; `cluster_answer` returns the cluster's answer under a mode that needs it.
     pub(crate) fn explanation(
         &self,
         ctx: &Ctx,
         channel_id: &ChannelId,
-        ruling: impl Fn(Mode) -> Ruling,
+        cluster_answer: impl Fn(Mode) -> ClusterAnswer,
     ) -> Explanation {
         let session = self.sessions.find_session(channel_id);
         let verdict = |mode| {
             let rule = self.decide_new(ctx.timers, mode, session);
-            let ruling = if self.must_ask(rule, channel_id) {
-                ruling(mode)
+            let cluster_answer = if self.must_ask(rule, channel_id) {
+                cluster_answer(mode)
             } else {
-                Ruling::Here
+                ClusterAnswer::Local
             };
-            self.verdict(ctx, rule, session, &ruling)
+            self.verdict(ctx, rule, session, &cluster_answer)
         };
         let grace_ends_at = session.and_then(|slot| ctx.timers.at(Timer::Linger(slot)));
         let grace = grace_ends_at.map(|at| at.saturating_sub(ctx.now.boot).as_millis());
@@ -361,7 +365,7 @@ impl Node {
         ctx: &Ctx,
         rule: Rule,
         session: Option<SessionSlot>,
-        ruling: &Ruling,
+        cluster_answer: &ClusterAnswer,
     ) -> Verdict {
         let of_cluster = |answer, explanation| Verdict {
             answer,
@@ -372,16 +376,16 @@ impl Node {
             rule: CLUSTER_RULE,
             explanation,
         };
-        match ruling {
-            Ruling::Here | Ruling::Nowhere => self.own_verdict(ctx, rule, session),
-            Ruling::Redirect(node) => {
+        match cluster_answer {
+            ClusterAnswer::Local | ClusterAnswer::NoNode => self.own_verdict(ctx, rule, session),
+            ClusterAnswer::Redirect(node) => {
                 let why = format!("node {:?} owns the channel, or is to own it", node.as_str());
                 Verdict {
                     node_name: Some(node.clone()),
                     ..of_cluster(Answer::Redirect, why)
                 }
             }
-            Ruling::OwnerLost(left) => {
+            ClusterAnswer::OwnerLost(left) => {
                 let until = match left {
                     Some(left) => format!("it can be claimed in {} s", left.as_secs().saturating_add(1)),
                     None => "it stays reserved until its node returns or an operator runs soramode nodes purge".to_owned(),
@@ -396,8 +400,8 @@ impl Node {
                     ..of_cluster(Answer::Reject, why)
                 }
             }
-            Ruling::Full => self.own_verdict(ctx, Rule::AtCapacity, session),
-            Ruling::Unavailable(why) => of_cluster(
+            ClusterAnswer::Full => self.own_verdict(ctx, Rule::AtCapacity, session),
+            ClusterAnswer::Unavailable(why) => of_cluster(
                 Answer::Unavailable,
                 format!("the cluster did not answer: {why}"),
             ),

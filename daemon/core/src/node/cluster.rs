@@ -15,7 +15,8 @@ use crate::handles::ReplyHandle;
 use crate::input::HostState;
 use crate::member::etcd::FenceScope;
 use crate::member::{
-    ClusterEvent, ClusterMember, NodeView, Opening, Ruling, Waiter, retry_after, with_published,
+    ClusterAnswer, ClusterEvent, ClusterMember, NodeView, Opening, Waiter, retry_after,
+    with_published,
 };
 use crate::node::Node;
 
@@ -66,29 +67,33 @@ impl Node {
             ClusterEvent::Resolved {
                 channel_id,
                 waiters,
-                ruling,
+                cluster_answer,
             } => {
                 for waiter in waiters {
-                    self.on_resolved(ctx, &channel_id, waiter, &ruling);
+                    self.on_resolved(ctx, &channel_id, waiter, &cluster_answer);
                 }
                 // The clients that waited may have left, or been rejected.
-                if ruling == Ruling::Here && self.sessions.find_session(&channel_id).is_none() {
+                if cluster_answer == ClusterAnswer::Local
+                    && self.sessions.find_session(&channel_id).is_none()
+                {
                     self.release(ctx, &channel_id);
                 }
             }
             ClusterEvent::Explained {
                 channel_id,
                 reply_handles,
-                rulings,
+                cluster_answers,
             } => {
-                let ruling = |wanted| {
-                    rulings
+                let cluster_answer = |wanted| {
+                    cluster_answers
                         .iter()
                         .find(|(mode, _)| *mode == wanted)
-                        .map_or(Ruling::Here, |(_, ruling)| ruling.clone())
+                        .map_or(ClusterAnswer::Local, |(_, cluster_answer)| {
+                            cluster_answer.clone()
+                        })
                 };
                 for reply_to in reply_handles {
-                    let explanation = self.explanation(ctx, &channel_id, ruling);
+                    let explanation = self.explanation(ctx, &channel_id, cluster_answer);
                     ctx.answer(reply_to, Ok(Reply::Explanation(Box::new(explanation))));
                 }
             }
@@ -128,34 +133,37 @@ impl Node {
         ctx: &mut Ctx,
         channel_id: &ChannelId,
         waiter: Waiter,
-        ruling: &Ruling,
+        cluster_answer: &ClusterAnswer,
     ) {
-        let newcomer = match (waiter, ruling) {
-            (Waiter::Newcomer(newcomer), _) => newcomer,
+        let request = match (waiter, cluster_answer) {
+            (Waiter::Client(request), _) => request,
             // The owner is gone, and the node may not claim the channel: the session stays until another node owns it.
-            (Waiter::Session, Ruling::OwnerLost(_)) if self.mode.is_block() => return,
+            (Waiter::Session, ClusterAnswer::OwnerLost(_)) if self.mode.is_block() => return,
             // A session that the SFU has without a claim: where its channel is another node's, it ends.
-            (Waiter::Session, Ruling::Redirect(_) | Ruling::OwnerLost(_)) => {
+            (Waiter::Session, ClusterAnswer::Redirect(_) | ClusterAnswer::OwnerLost(_)) => {
                 if let Some((member, view)) = self.cluster() {
-                    member.fence_channel(ctx, view, channel_id.clone());
+                    member.fence(ctx, view, FenceScope::Channel(channel_id.clone()));
                 }
                 return;
             }
             (
                 Waiter::Session,
-                Ruling::Here | Ruling::Nowhere | Ruling::Unavailable(_) | Ruling::Full,
+                ClusterAnswer::Local
+                | ClusterAnswer::NoNode
+                | ClusterAnswer::Unavailable(_)
+                | ClusterAnswer::Full,
             ) => return,
         };
-        let reply_to = newcomer.reply_to;
-        let answer = match ruling {
-            Ruling::Redirect(node) => Ok(Decision::Redirect {
+        let reply_to = request.reply_to;
+        let answer = match cluster_answer {
+            ClusterAnswer::Redirect(node) => Ok(Decision::Redirect {
                 node_name: node.clone(),
                 location: self
                     .member
                     .as_deref()
                     .and_then(|member| member.signaling_url(node)),
             }),
-            Ruling::OwnerLost(left) => {
+            ClusterAnswer::OwnerLost(left) => {
                 self.count_rejected(RejectReason::OwnerLost);
                 Ok(Decision::Reject {
                     reason: RejectReason::OwnerLost,
@@ -163,9 +171,9 @@ impl Node {
                     retry_after_ms: left.map(retry_after),
                 })
             }
-            Ruling::Unavailable(why) => Err(Error::cluster_unavailable(why)),
-            Ruling::Full => Ok(self.reject(RejectReason::AtCapacity)),
-            Ruling::Here | Ruling::Nowhere => self.admit(ctx, newcomer),
+            ClusterAnswer::Unavailable(why) => Err(Error::cluster_unavailable(why)),
+            ClusterAnswer::Full => Ok(self.reject(RejectReason::AtCapacity)),
+            ClusterAnswer::Local | ClusterAnswer::NoNode => self.admit(ctx, request),
         };
         ctx.answer(reply_to, answer.map(Reply::Decision));
     }
@@ -199,7 +207,7 @@ impl Node {
         }
     }
 
-    /// Gives up the claim on a channel whose session has ended.
+    /// Releases the claim on a channel after its session has ended.
     pub(super) fn release(&mut self, ctx: &mut Ctx, channel_id: &ChannelId) {
         if let Some((member, view)) = self.cluster() {
             member.release(ctx, view, channel_id);
@@ -262,14 +270,14 @@ impl Node {
         explain: &Explain,
     ) -> Option<Answer> {
         let channel_id = &explain.channel_id;
-        let ruling = match self.member.as_deref_mut() {
+        let cluster_answer = match self.member.as_deref_mut() {
             Some(member) => match member.explain(ctx, reply_to, channel_id) {
-                Ok(ruling) => ruling?,
+                Ok(cluster_answer) => cluster_answer?,
                 Err(error) => return Some(Err(error)),
             },
-            None => Ruling::Here,
+            None => ClusterAnswer::Local,
         };
-        let explanation = self.explanation(ctx, channel_id, |_| ruling.clone());
+        let explanation = self.explanation(ctx, channel_id, |_| cluster_answer.clone());
         Some(Ok(Reply::Explanation(Box::new(explanation))))
     }
 

@@ -11,10 +11,10 @@ use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::session::ConnectionState;
 
+use crate::admission_request::AdmissionRequest;
 use crate::ctx::Ctx;
 use crate::effect::Record;
 use crate::handles::{ConnectionSlot, ReplyHandle, SessionSlot, SocketId, Timestamp};
-use crate::newcomer::Newcomer;
 use crate::node::Node;
 use crate::tables::rows::{NewConnection, SessionOwner, SessionRow, Since, Source};
 use crate::timers::Timer;
@@ -30,7 +30,7 @@ impl Node {
         connect: Connect,
     ) -> Option<Result<Decision, Error>> {
         self.sync.on_socket_contact(ctx.now.wall);
-        self.request_admission(ctx, Newcomer::connect(reply_to, connect))
+        self.request_admission(ctx, AdmissionRequest::connect(reply_to, connect))
     }
 
     pub(crate) fn disconnect(&mut self, ctx: &mut Ctx, gone: &Disconnect) -> Disconnected {
@@ -118,7 +118,7 @@ impl Node {
         let session = self.sessions.find_session(&channel_id);
         let session = session.unwrap_or_else(|| self.open_session(ctx, channel_id, session_id));
         if let Some(elsewhere) = known {
-            // Not before its new session is there: a connection that moves does not empty the node.
+            // Only after its new session is there: a connection that moves does not empty the node.
             self.end(ctx, elsewhere, EndReason::Reconciled);
         }
         let new = NewConnection {
@@ -132,7 +132,7 @@ impl Node {
         self.add_live(ctx, session, new)
     }
 
-    /// A session without connections; with the id that the SFU gave it, if it gave one.
+    /// Opens a session without connections; with the id that the SFU gave it, if it gave one.
     pub(crate) fn open_session(
         &mut self,
         ctx: &mut Ctx,
@@ -162,7 +162,7 @@ impl Node {
         slot
     }
 
-    /// A connection is on the SFU: if it was pending, it is live from now on.
+    /// Notes that a connection is on the SFU: if it was pending, it is live from now on.
     pub(crate) fn mark_live(&mut self, ctx: &mut Ctx, slot: ConnectionSlot) {
         self.reports.mark_seen(slot);
         let Some(row) = self

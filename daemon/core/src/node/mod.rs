@@ -75,7 +75,7 @@ pub(crate) struct Node {
 impl Node {
     /// Takes in an input. Deadlines that have come come first.
     pub(crate) fn step(&mut self, ctx: &mut Ctx, input: Input) {
-        // Before the start there was no gate whose deadlines could have come.
+        // Before the start no deadline of the gate could have come.
         if !matches!(input, Input::Started(_)) {
             self.check_lease(ctx, &input);
             self.note_oversleep(ctx);

@@ -12,7 +12,7 @@ use crate::node::Node;
 use crate::plan::Stopped;
 
 impl Node {
-    /// Changes the mode, whatever the other nodes of a cluster know of it.
+    /// Changes the mode at once: the other nodes of a cluster may learn of it later.
     pub(crate) fn change_mode_here(
         &mut self,
         ctx: &mut Ctx,
@@ -89,7 +89,7 @@ impl Node {
         if !self.mode.is_block() {
             self.vanished_pending = false;
             self.sync.clear_verification();
-            // That it was empty must not be told any more.
+            // `session.vanished` is outdated on an open node.
             self.outbox
                 .make_obsolete(ctx, |kind| *kind == EventKind::SessionVanished);
         } else if !was_block {

@@ -1,7 +1,7 @@
-//! Polls of Sora's API correct the tables: Sora sends no webhook twice, and each that is lost would be missing for ever.
+//! Polls of Sora's API correct the tables: Sora sends no webhook twice, and the loss of one would never be made good.
 //!
-//! An answer is older than what webhooks have said since it was asked for. So it brings back nobody who ended meanwhile, takes nobody away
-//! who came meanwhile, and tears down no session that is newer than itself; in doubt the next one decides.
+//! A poll describes Sora as of when it began; webhooks received since take precedence. It never revives a connection that ended, removes one
+//! that arrived, or ends a session created since. If in doubt, the next poll decides.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,14 +18,14 @@ use crate::settings::POLL_GRACE;
 use crate::tables::rows::{Moment, SessionOwner, Source};
 
 impl Node {
-    /// Sora's answer to a poll that began then, by the boot clock.
+    /// Takes in Sora's answer to a poll that began then, by the boot clock.
     pub(crate) fn polled(
         &mut self,
         ctx: &mut Ctx,
         began: Duration,
         mut connections: Vec<PolledConnection>,
     ) {
-        // The oldest first: they stand in their sessions in the order in which they came.
+        // The oldest first: this is their order in their sessions.
         connections.sort_by_key(|connection| connection.created_at);
         let named: BTreeSet<ConnectionSlot> = connections
             .into_iter()
@@ -41,7 +41,7 @@ impl Node {
         self.emit_vanished_if_synced(ctx);
     }
 
-    /// A connection that Sora has. Gives its place, unless what is known is newer than the answer.
+    /// Takes in a connection that Sora has. Returns its slot, unless a webhook is newer than the poll.
     fn take_polled(
         &mut self,
         ctx: &mut Ctx,

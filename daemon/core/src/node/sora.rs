@@ -6,11 +6,11 @@ use soramode_protocol::reply::Reply;
 use soramode_protocol::session::ConnectionState;
 use soramode_protocol::time::Time;
 
+use crate::admission_request::AdmissionRequest;
 use crate::ctx::Ctx;
 use crate::effect::{Action, Record};
 use crate::handles::{ConnectionSlot, SessionSlot};
 use crate::input::SoraInput;
-use crate::newcomer::Newcomer;
 use crate::node::Node;
 use crate::tables::rows::{Moment, NewConnection, SessionOwner, Since, Source};
 
@@ -19,7 +19,7 @@ pub(crate) struct SoraClient {
     pub(crate) channel_id: ChannelId,
     pub(crate) connection_id: ConnectionId,
     pub(crate) client_id: Option<ClientId>,
-    /// When it came, where Sora says so.
+    /// When it was created, if Sora reports that.
     pub(crate) created_at: Option<Time>,
 }
 
@@ -38,8 +38,9 @@ impl Node {
                 connection_id,
                 client_id,
             } => {
-                let newcomer = Newcomer::of_sora(reply_to, channel_id, connection_id, client_id);
-                if let Some(decision) = self.request_admission(ctx, newcomer) {
+                let request =
+                    AdmissionRequest::of_sora(reply_to, channel_id, connection_id, client_id);
+                if let Some(decision) = self.request_admission(ctx, request) {
                     ctx.act(Action::Answer(reply_to, decision.map(Reply::Decision)));
                 }
             }
@@ -122,7 +123,7 @@ impl Node {
         }
     }
 
-    /// A connection that is live on Sora, in that session, or in its channel's where Sora does not say.
+    /// Takes in a connection that is live on Sora: in that session, or in its channel's if Sora names none.
     pub(crate) fn take_live(
         &mut self,
         ctx: &mut Ctx,
@@ -172,8 +173,8 @@ impl Node {
         slot
     }
 
-    /// When a connection came that Sora told of late. A session that nobody has heard of began with it; in one that has been told of
-    /// it stands behind those who were known before.
+    /// Returns the time of a connection that Sora reported late. A session that was not announced began with it; in one that was, it comes
+    /// behind the connections that were reported before.
     fn date(&mut self, ctx: &Ctx, session: SessionSlot, created_at: Option<Time>) -> Time {
         let Some(created_at) = created_at.filter(|created_at| *created_at <= ctx.now.wall) else {
             return ctx.now.wall;
@@ -195,7 +196,7 @@ impl Node {
         created_at
     }
 
-    /// The channel's session, with Sora's id. If it has another one that was told of, that life of the channel is over.
+    /// Returns the channel's session, with Sora's id. A session that was announced under another id has ended.
     fn align_session(
         &mut self,
         ctx: &mut Ctx,
@@ -204,7 +205,7 @@ impl Node {
     ) -> SessionSlot {
         let session = match self.sessions.find_session(&channel_id) {
             Some(slot) if self.is_another(slot, &session_id) => {
-                // The next is there before this one goes: the node was not empty.
+                // The next one is there before this one ends: the node was not empty.
                 let next = self.open_session(ctx, channel_id, None);
                 self.session_over(ctx, slot, Some(next));
                 next
@@ -217,7 +218,7 @@ impl Node {
                 (row.session_id, row.named) = (session_id, Moment::at(ctx.now.boot));
             }
             let was = std::mem::replace(&mut row.owner, SessionOwner::Sora);
-            // One that nobody has heard of says so when it is told of.
+            // One that is not announced yet is recorded when it is.
             if was == SessionOwner::Gate && row.is_announced {
                 ctx.record(Record::SessionOfSora(row.channel_id.clone()));
             }
@@ -231,7 +232,7 @@ impl Node {
             .is_some_and(|row| row.is_announced && row.session_id != *session_id)
     }
 
-    /// Ends a session with whoever is live in it. Who is pending is spared for the channel's next session.
+    /// Ends a session and its live connections. Pending ones move to the channel's next session.
     fn session_over(&mut self, ctx: &mut Ctx, session: SessionSlot, next: Option<SessionSlot>) {
         let Some(row) = self.sessions.session(session) else {
             return;

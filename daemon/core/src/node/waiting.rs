@@ -10,7 +10,7 @@ use crate::ctx::Ctx;
 use crate::effect::{Action, WaitProgress};
 use crate::handles::{ReplyHandle, WaitId};
 use crate::node::Node;
-use crate::waits::{Begun, EndedWait, View, WaitEnd};
+use crate::waits::{Begun, EndedWait, NewWait, WaitEnd, WaitInputs};
 
 impl Node {
     /// Begins a wait; `None` if it is answered later.
@@ -20,9 +20,14 @@ impl Node {
         reply_to: ReplyHandle,
         wait: Wait,
     ) -> Option<Answer> {
-        let view = self.view();
+        let inputs = self.wait_inputs();
         let plan = wait.plan.clone();
-        match self.waits.begin(ctx, reply_to, wait, &view, &self.plans) {
+        let new = NewWait {
+            reply_to,
+            wait,
+            is_synced_soon: self.sync.is_synced_soon(),
+        };
+        match self.waits.begin(ctx, new, &inputs, &self.plans) {
             Ok(Begun::Pending(id)) => {
                 self.report_progress(ctx, id);
                 None
@@ -37,8 +42,8 @@ impl Node {
         if self.waits.is_empty() {
             return;
         }
-        let view = self.view();
-        for (wait, end) in self.waits.settle(ctx, view, &self.plans) {
+        let inputs = self.wait_inputs();
+        for (wait, end) in self.waits.settle(ctx, inputs, &self.plans) {
             self.answer_wait(ctx, &wait, end);
         }
     }
@@ -69,8 +74,8 @@ impl Node {
         }
     }
 
-    fn view(&self) -> View {
-        View {
+    fn wait_inputs(&self) -> WaitInputs {
+        WaitInputs {
             sessions: self.sessions.session_count(),
             sessions_ended: self.sessions_ended,
             mode: self.mode.mode(),
@@ -78,7 +83,6 @@ impl Node {
             opened_generation: self.mode.opened_generation(),
             membership: self.membership(),
             is_synced: self.sync.is_synced(),
-            is_synced_soon: self.sync.is_synced_soon(),
             needs_report_or_purge: self.sync.needs_report_or_purge(),
             plan_changes: self.plans.changes(),
         }

@@ -305,7 +305,7 @@ impl Running {
                 self.aside
                     .insert(slot, view.now.boot + view.pending_timeout);
             } else if row.live == 0 {
-                // Nobody is there to be told.
+                // No client is left to notify.
                 self.drop_session(slot);
             } else {
                 return Some(slot);

@@ -21,7 +21,7 @@ pub(super) struct EndRequest {
     pub(super) left: BTreeSet<SessionSlot>,
     /// Those of them that were not asked yet.
     pub(super) unasked: BTreeSet<SessionSlot>,
-    /// The same, oldest first, and some that are not any more.
+    /// The sessions of `unasked`, oldest first, and some that have left it.
     pub(super) waiting: VecDeque<SessionSlot>,
     pub(super) next_at: Duration,
     pub(super) was_again: bool,

@@ -38,7 +38,7 @@ impl Plans {
             let sessions = sessions_of(view, stored.channel_id.as_ref(), |age| {
                 age >= stored.progress.cursor && age <= cutoff
             });
-            // Those that were being told will be told again, and counted then.
+            // Calls that were in flight are made again, and counted then.
             let left = u64::try_from(sessions.len()).unwrap_or(u64::MAX);
             let progress = &mut stored.progress;
             progress.told = progress

@@ -16,7 +16,7 @@ use crate::timers::Timer;
 pub(crate) struct Lifetimes {
     /// A pending connection.
     pub(crate) pending_timeout: Duration,
-    /// A connection whose socket is closed.
+    /// A connection that outlived its socket.
     pub(crate) socket_grace: Duration,
     /// A session without live connections.
     pub(crate) reconnect_grace: Duration,

@@ -33,16 +33,13 @@ pub(crate) struct ConnectionRow {
     pub(crate) since: Since,
 }
 
-/// A moment of the boot clock in whole seconds, of which 2^16 can be told apart: a row has room for no more. A moment that is
-/// further back looks younger than it is for a while; so what goes by the age of things must do no harm by taking them for young.
+/// Boot time in seconds modulo 2^16 (18 h 12 min), so that a row fits in 64 bytes. Older values wrap and look recent again: callers must be
+/// safe when an old row is taken for a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Since(u16);
 
 impl Since {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "what is cut off is what is not kept"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "the value wraps")]
     pub(crate) const fn at(boot: Duration) -> Self {
         Self(boot.as_secs() as u16)
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use soramode_core::cluster::claim::{Claim, Found, Reply};
-use soramode_core::cluster::history::{Configuration, Shown};
+use soramode_core::cluster::claim::{Claim, ClaimReply, Conflict};
+use soramode_core::cluster::history::{Configuration, ObservedEtcd};
 use soramode_core::cluster::{FenceAfter, Incarnation, LeaseTerms, Token};
 use soramode_core::commit_failure::retract;
 use soramode_core::effect::{Action, Effects};
@@ -26,7 +26,7 @@ use soramode_protocol::error::Error;
 use soramode_protocol::id::{ClusterId, HistoryId, NodeName};
 use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
 use soramode_protocol::node::{Storage, StorageState};
-use soramode_protocol::reply::{Answer, Reply as GateReply};
+use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::{ConnectionState, ListConnections, ListRequest, Page};
 use soramode_protocol::time::Time;
@@ -106,14 +106,14 @@ fn answer(effects: &Effects) -> String {
             _ => None,
         });
     match answer {
-        Some(Ok(GateReply::Decision(Decision::Offer { created: false, .. }))) => {
+        Some(Ok(Reply::Decision(Decision::Offer { created: false, .. }))) => {
             "the same offer".to_owned()
         }
-        Some(Ok(GateReply::Decision(Decision::Offer { .. }))) => "offer".to_owned(),
-        Some(Ok(GateReply::Decision(Decision::Reject { reason, .. }))) => {
+        Some(Ok(Reply::Decision(Decision::Offer { .. }))) => "offer".to_owned(),
+        Some(Ok(Reply::Decision(Decision::Reject { reason, .. }))) => {
             format!("reject `{}`", reason.name())
         }
-        Some(Ok(GateReply::Decision(Decision::Redirect { .. }))) => "redirect".to_owned(),
+        Some(Ok(Reply::Decision(Decision::Redirect { .. }))) => "redirect".to_owned(),
         Some(Err(error)) => format!("error `{:?}`", error.data.error_type),
         other => panic!("{other:?}"),
     }
@@ -123,7 +123,7 @@ fn answer(effects: &Effects) -> String {
 fn rule(gate: &mut Gate, channel: &str) -> u8 {
     let channel_id = channel.parse().unwrap();
     let effects = ask(gate, GateRequest::Explain(Explain { channel_id }));
-    let [Action::Answer(_, Ok(GateReply::Explanation(explanation)))] = effects.actions.as_slice()
+    let [Action::Answer(_, Ok(Reply::Explanation(explanation)))] = effects.actions.as_slice()
     else {
         panic!("{effects:?}")
     };
@@ -164,7 +164,7 @@ fn view(own: Option<Incarnation>) -> Box<MembershipView> {
     Box::new(MembershipView {
         sent: NOW.boot,
         received: NOW.boot,
-        etcd: Shown {
+        etcd: ObservedEtcd {
             configuration: Some(Configuration {
                 cluster_id: ClusterId::new("c").unwrap(),
                 history_id: HistoryId::new("h").unwrap(),
@@ -175,7 +175,7 @@ fn view(own: Option<Incarnation>) -> Box<MembershipView> {
             etcd_cluster_id: 7,
             revision: 20,
             revision_before: 0,
-            fall: None,
+            rollback: None,
         },
         own,
         nodes: own_record
@@ -207,7 +207,7 @@ fn redirected() -> String {
         fence_budget: Duration::ZERO,
         token: Token(15),
     };
-    let reply = Reply::Refused(Found {
+    let reply = ClaimReply::Refused(Conflict {
         claim: Some(claim),
         member: Some(own),
         mode: Some(Mode::Normal),
@@ -326,7 +326,7 @@ fn in_shadow_mode_a_connection_stays_pending_though_its_commit_was_refused() {
         [Action::Answer(_, answer)] => answer,
         other => panic!("{other:?}"),
     };
-    let Ok(GateReply::Page(Page::Connections(page))) = answer else {
+    let Ok(Reply::Page(Page::Connections(page))) = answer else {
         panic!("{answer:?}")
     };
     let states: Vec<ConnectionState> = page.connections.iter().map(|it| it.state).collect();

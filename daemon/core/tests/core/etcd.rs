@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use soramode_core::cluster::claim::{Claim, Found, Reply};
-use soramode_core::cluster::history::{Configuration, Shown};
+use soramode_core::cluster::claim::{Claim, ClaimReply, Conflict};
+use soramode_core::cluster::history::{Configuration, ObservedEtcd};
 use soramode_core::cluster::{Incarnation, LeaseTerms, Token};
 use soramode_core::member::etcd::{
-    ClaimOp, EtcdRequest, EtcdResponse, Init, Joined, Load, MembershipView, NodeRecord, Owned,
+    ClaimOp, EtcdRequest, EtcdResponse, Init, Joined, Load, MembershipView, NodeRecord,
+    OwnedChannels,
 };
 use soramode_protocol::id::{ChannelId, ClusterId, HistoryId, NodeName};
 use soramode_protocol::mode::Mode;
@@ -107,12 +108,12 @@ impl Etcd {
         MembershipView {
             sent: Duration::ZERO,
             received: Duration::ZERO,
-            etcd: Shown {
+            etcd: ObservedEtcd {
                 configuration: Some(configuration()),
                 etcd_cluster_id: CLUSTER_ID,
                 revision: self.revision,
                 revision_before: 0,
-                fall: None,
+                rollback: None,
             },
             configuration_text: b"cluster".to_vec(),
             own: own.map(|member| member.incarnation),
@@ -233,7 +234,7 @@ impl Etcd {
             EtcdRequest::Trust { .. } | EtcdRequest::ReadMembers | EtcdRequest::KeepMember => {
                 return None;
             }
-            other @ (EtcdRequest::Distrust(_) | EtcdRequest::NoteSetBack { .. }) => {
+            other @ (EtcdRequest::Distrust(_) | EtcdRequest::NoteRollback { .. }) => {
                 panic!("nothing is wrong with this etcd: {other:?}")
             }
         })
@@ -277,9 +278,9 @@ impl Etcd {
         Ok(incarnation)
     }
 
-    fn found(&self, caller: &Caller, channel_id: &ChannelId) -> Found {
+    fn found(&self, caller: &Caller, channel_id: &ChannelId) -> Conflict {
         let own = self.members.get(&caller.name);
-        Found {
+        Conflict {
             claim: self.claims.get(channel_id).cloned(),
             member: own.map(|member| member.incarnation),
             mode: own.map(|member| member.mode),
@@ -309,7 +310,7 @@ impl Etcd {
         channel_id: &ChannelId,
         by: Incarnation,
         op: ClaimOp,
-    ) -> Reply {
+    ) -> ClaimReply {
         let holds = match op {
             ClaimOp::Get => false,
             ClaimOp::Release(claim) => {
@@ -330,9 +331,9 @@ impl Etcd {
             .get(&caller.name)
             .is_some_and(|member| member.incarnation == by && member.mode == Mode::Normal);
         if holds && is_normal {
-            Reply::Won(self.write(caller, channel_id, by))
+            ClaimReply::Won(self.write(caller, channel_id, by))
         } else {
-            Reply::Refused(self.found(caller, channel_id))
+            ClaimReply::Refused(self.found(caller, channel_id))
         }
     }
 
@@ -342,14 +343,14 @@ impl Etcd {
         channel_id: &ChannelId,
         by: Incarnation,
         token: Token,
-    ) -> Reply {
+    ) -> ClaimReply {
         let is_lost = !self.claims.contains_key(channel_id)
             && caller.terms.fence_after == soramode_core::cluster::FenceAfter::Never;
         let holds = self.is_still(channel_id, token) || is_lost;
         if holds && self.is_member(&caller.name, by) {
-            Reply::Won(self.write(caller, channel_id, by))
+            ClaimReply::Won(self.write(caller, channel_id, by))
         } else {
-            Reply::Refused(self.found(caller, channel_id))
+            ClaimReply::Refused(self.found(caller, channel_id))
         }
     }
 
@@ -368,7 +369,7 @@ impl Etcd {
         token
     }
 
-    fn count(&self) -> Vec<Owned> {
+    fn count(&self) -> Vec<OwnedChannels> {
         let mut counts: BTreeMap<(NodeName, Incarnation), OrphanedChannels> = BTreeMap::new();
         for claim in self.claims.values() {
             let key = (claim.node.clone(), claim.incarnation);
@@ -376,7 +377,7 @@ impl Etcd {
         }
         counts
             .into_iter()
-            .map(|((node_name, incarnation), channels)| Owned {
+            .map(|((node_name, incarnation), channels)| OwnedChannels {
                 node_name,
                 incarnation,
                 channels,

@@ -1,6 +1,6 @@
 //! Requests to etcd and orders to the SFU, each in a line.
 
-use soramode_core::cluster::history::Known;
+use soramode_core::cluster::history::EtcdIdentity;
 use soramode_core::cluster::{Incarnation, Token};
 use soramode_core::member::etcd::{ClaimOp, EtcdRequest, FenceScope};
 use soramode_core::stored::StoredMember;
@@ -20,7 +20,7 @@ pub(crate) fn member(member: Option<&StoredMember>) -> String {
     format!("in the cluster as {}{untracked}", member.incarnation.0)
 }
 
-pub(crate) fn known(known: &Known) -> String {
+pub(crate) fn known(known: &EtcdIdentity) -> String {
     format!("etcd at epoch {}, revision {}", known.epoch, known.revision)
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn order(order: &EtcdRequest) -> String {
     match order {
         EtcdRequest::Trust { .. } => "trust this etcd".to_owned(),
         EtcdRequest::Distrust(refusal) => format!("refuse this etcd: {refusal}"),
-        EtcdRequest::NoteSetBack { why, .. } => format!("note in it: {why}"),
+        EtcdRequest::NoteRollback { why, .. } => format!("note in it: {why}"),
         EtcdRequest::Init {
             found,
             configuration,

@@ -17,18 +17,18 @@ fn configuration() -> Configuration {
 }
 
 /// The etcd that is known, a little later.
-fn same() -> Shown {
-    Shown {
+fn same() -> ObservedEtcd {
+    ObservedEtcd {
         configuration: Some(configuration()),
         etcd_cluster_id: 7,
         revision: 120,
         revision_before: 110,
-        fall: None,
+        rollback: None,
     }
 }
 
-fn known() -> Known {
-    Known {
+fn known() -> EtcdIdentity {
+    EtcdIdentity {
         cluster_id: id("tokyo"),
         history_id: id("second"),
         epoch: 2,
@@ -37,10 +37,10 @@ fn known() -> Known {
     }
 }
 
-fn with(change: impl FnOnce(&mut Configuration)) -> Shown {
+fn with(change: impl FnOnce(&mut Configuration)) -> ObservedEtcd {
     let mut changed = configuration();
     change(&mut changed);
-    Shown {
+    ObservedEtcd {
         configuration: Some(changed),
         ..same()
     }
@@ -52,7 +52,7 @@ fn the_etcd_that_is_known_is_taken_and_a_first_one_too() {
     assert_eq!(
         judge(
             Some(&known()),
-            &Shown {
+            &ObservedEtcd {
                 revision: 110,
                 ..same()
             }
@@ -62,8 +62,8 @@ fn the_etcd_that_is_known_is_taken_and_a_first_one_too() {
     );
     assert_eq!(judge(None, &same()), Ok(Accepted::First));
     assert_eq!(
-        Known::of(&same()),
-        Some(Known {
+        EtcdIdentity::of(&same()),
+        Some(EtcdIdentity {
             revision: 120,
             ..known()
         })
@@ -72,13 +72,13 @@ fn the_etcd_that_is_known_is_taken_and_a_first_one_too() {
 
 #[test]
 fn an_empty_etcd_is_nobodys_to_take() {
-    let empty = Shown {
+    let empty = ObservedEtcd {
         configuration: None,
         ..same()
     };
     assert_eq!(judge(None, &empty), Err(Refusal::NotInitialized));
     assert_eq!(judge(Some(&known()), &empty), Err(Refusal::Emptied));
-    assert_eq!(Known::of(&empty), None);
+    assert_eq!(EtcdIdentity::of(&empty), None);
 }
 
 #[test]
@@ -86,13 +86,13 @@ fn an_etcd_that_was_set_back_is_refused_by_what_was_stored_and_by_what_was_heard
     assert_eq!(
         judge(
             Some(&known()),
-            &Shown {
+            &ObservedEtcd {
                 revision: 99,
                 revision_before: 0,
                 ..same()
             }
         ),
-        Err(Refusal::SetBack {
+        Err(Refusal::RolledBack {
             seen: 100,
             found: 99
         })
@@ -100,12 +100,12 @@ fn an_etcd_that_was_set_back_is_refused_by_what_was_stored_and_by_what_was_heard
     assert_eq!(
         judge(
             Some(&known()),
-            &Shown {
+            &ObservedEtcd {
                 revision: 109,
                 ..same()
             }
         ),
-        Err(Refusal::SetBack {
+        Err(Refusal::RolledBack {
             seen: 110,
             found: 109
         })
@@ -118,19 +118,19 @@ fn an_etcd_that_was_set_back_is_refused_by_what_was_stored_and_by_what_was_heard
 
 #[test]
 fn a_write_has_a_revision_of_its_own() {
-    assert_eq!(fall(100, 100, Writes::Nothing), None);
-    assert_eq!(fall(100, 101, Writes::Something), None);
+    assert_eq!(rollback(100, 100, Writes::Nothing), None);
+    assert_eq!(rollback(100, 101, Writes::Something), None);
     assert_eq!(
-        fall(100, 99, Writes::Nothing),
-        Some(Fall {
+        rollback(100, 99, Writes::Nothing),
+        Some(Rollback {
             seen: 100,
             found: 99
         })
     );
-    let fall = fall(100, 100, Writes::Something);
+    let rollback = rollback(100, 100, Writes::Something);
     assert_eq!(
-        fall,
-        Some(Fall {
+        rollback,
+        Some(Rollback {
             seen: 100,
             found: 100
         }),
@@ -138,8 +138,8 @@ fn a_write_has_a_revision_of_its_own() {
     );
     // What was written since hides it from the read.
     assert_eq!(
-        judge(Some(&known()), &Shown { fall, ..same() }),
-        Err(Refusal::SetBack {
+        judge(Some(&known()), &ObservedEtcd { rollback, ..same() }),
+        Err(Refusal::RolledBack {
             seen: 100,
             found: 100
         })
@@ -152,14 +152,14 @@ fn another_history_of_the_same_number_is_refused_whatever_its_revision() {
     assert_eq!(
         judge(
             Some(&known()),
-            &Shown {
+            &ObservedEtcd {
                 revision: u64::MAX,
                 ..other
             }
         ),
         Err(Refusal::OtherHistory { epoch: 2 })
     );
-    let moved = Shown {
+    let moved = ObservedEtcd {
         etcd_cluster_id: 8,
         ..with(|it| it.etcd_cluster_id = 8)
     };
@@ -171,7 +171,7 @@ fn another_history_of_the_same_number_is_refused_whatever_its_revision() {
 
 #[test]
 fn another_etcd_or_another_cluster_is_refused() {
-    let copied = Shown {
+    let copied = ObservedEtcd {
         etcd_cluster_id: 8,
         ..same()
     };
@@ -198,7 +198,7 @@ fn another_etcd_or_another_cluster_is_refused() {
 #[test]
 fn a_later_history_of_the_same_cluster_is_taken_in_any_etcd_and_at_any_revision() {
     let later = with(|it| (it.epoch, it.history_id, it.etcd_cluster_id) = (3, id("third"), 8));
-    let later = Shown {
+    let later = ObservedEtcd {
         etcd_cluster_id: 8,
         revision: 2,
         ..later
@@ -215,7 +215,7 @@ fn what_another_node_has_seen_holds_for_those_that_could_not_see_it() {
             Err(Refusal::Reported("n2".to_owned()))
         );
     }
-    let first_hand = Shown {
+    let first_hand = ObservedEtcd {
         revision: 99,
         ..marked
     };
@@ -226,8 +226,8 @@ fn what_another_node_has_seen_holds_for_those_that_could_not_see_it() {
 }
 
 fn plan(
-    known: Option<&Known>,
-    shown: &Shown,
+    known: Option<&EtcdIdentity>,
+    shown: &ObservedEtcd,
     risk: AcceptedRisk,
 ) -> Result<Configuration, InitRefusal> {
     plan_init(known, shown, risk, (id("new"), id("fresh")))
@@ -235,7 +235,7 @@ fn plan(
 
 #[test]
 fn a_cluster_is_made_where_there_is_none_and_nobody_knows_of_one() {
-    let empty = Shown {
+    let empty = ObservedEtcd {
         configuration: None,
         ..same()
     };
@@ -270,14 +270,14 @@ fn with_the_risk_accepted_the_cluster_that_is_known_goes_on_in_a_later_epoch() {
         epoch: 3,
         ..configuration()
     };
-    let empty = Shown {
+    let empty = ObservedEtcd {
         configuration: None,
         ..same()
     };
     let marked = with(|it| it.set_back = Some("n2".to_owned()));
     for shown in [
         empty,
-        Shown {
+        ObservedEtcd {
             revision: 3,
             ..same()
         },
@@ -291,7 +291,7 @@ fn with_the_risk_accepted_the_cluster_that_is_known_goes_on_in_a_later_epoch() {
         assert_eq!(
             judge(
                 Some(&known()),
-                &Shown {
+                &ObservedEtcd {
                     configuration: Some(next.clone()),
                     ..shown
                 }
@@ -304,7 +304,7 @@ fn with_the_risk_accepted_the_cluster_that_is_known_goes_on_in_a_later_epoch() {
         Ok(next.clone()),
         "by what is there, where the node knows nothing"
     );
-    let restored = Shown {
+    let restored = ObservedEtcd {
         etcd_cluster_id: 8,
         ..same()
     };
@@ -322,7 +322,7 @@ fn another_cluster_is_never_overwritten() {
     let other = with(|it| it.cluster_id = id("osaka"));
     for shown in [
         other.clone(),
-        Shown {
+        ObservedEtcd {
             etcd_cluster_id: 8,
             ..other
         },

@@ -7,7 +7,7 @@ use super::{Bounds, LOSING, PARALLEL, Slow, Start, USUAL, must_be_found, must_be
 
 #[test]
 fn it_finds_an_etcd_that_is_accepted_whatever_it_has_lost() {
-    for loss in [Loss::Emptied, Loss::SetBack, Loss::Replaced] {
+    for loss in [Loss::Emptied, Loss::RolledBack, Loss::Replaced] {
         must_be_found(
             Fault::AnyEtcdIsAccepted,
             Bounds {
@@ -32,7 +32,7 @@ fn it_finds_a_fresh_node_that_makes_a_cluster() {
 
 #[test]
 fn it_finds_an_etcd_that_is_forgotten_by_a_restart() {
-    for loss in [Loss::SetBack, Loss::Replaced] {
+    for loss in [Loss::RolledBack, Loss::Replaced] {
         must_be_found(
             Fault::EtcdIsForgotten,
             Bounds {

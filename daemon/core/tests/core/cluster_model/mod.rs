@@ -462,7 +462,7 @@ fn no_channel_is_served_by_two_nodes_whatever_the_store_loses() {
     let worlds = [
         (Loss::Emptied, Start::Owned),
         (Loss::Emptied, Start::Fresh),
-        (Loss::SetBack, Start::Owned),
+        (Loss::RolledBack, Start::Owned),
         (Loss::Replaced, Start::Owned),
     ];
     for (loss, start) in worlds {

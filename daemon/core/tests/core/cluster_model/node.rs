@@ -4,14 +4,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use soramode_core::cluster::claim::{Outcome, Reply};
-use soramode_core::cluster::gone::Roll;
-use soramode_core::cluster::history::{Known, KnownEtcd};
-use soramode_core::cluster::join::{Past, PastSessions};
+use soramode_core::cluster::claim::{ClaimOutcome, ClaimReply};
+use soramode_core::cluster::departures::PresentMembers;
+use soramode_core::cluster::history::{EtcdIdentity, KnownEtcd};
+use soramode_core::cluster::previous::{PreviousIncarnation, PreviousSessions};
 use soramode_core::cluster::{Incarnation, Token};
 use soramode_core::fault::PlantedFault;
 use soramode_core::member::ownership::Ownership;
-use soramode_core::member::ownership_steps::{NextStep, OwnKey};
+use soramode_core::member::ownership_steps::{OwnKey, OwnershipStep};
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 
@@ -35,7 +35,7 @@ pub(super) struct Node {
     /// Stored: which incarnation it is or was last.
     stored_member: Option<Incarnation>,
     /// Stored: the etcd that it was in, as it was when it was stored.
-    pub(super) stored_etcd: Option<Known>,
+    pub(super) stored_etcd: Option<EtcdIdentity>,
     pub(super) etcd: KnownEtcd,
     /// Writes a configuration where it finds none, which no node does by itself.
     pub(super) is_founder: bool,
@@ -57,11 +57,11 @@ pub(super) struct Node {
     is_late_of_earlier_start: bool,
 }
 
-fn previous(incarnation: Incarnation) -> Past {
-    Past {
+fn previous(incarnation: Incarnation) -> PreviousIncarnation {
+    PreviousIncarnation {
         incarnation,
         fence_after: TERMS.fence_after,
-        sessions: PastSessions::Running,
+        sessions: PreviousSessions::Alive,
     }
 }
 
@@ -82,8 +82,8 @@ impl Node {
         revision: u64,
         fault: PlantedFault,
     ) -> Self {
-        let known = Known::of(&Store::new().etcd()).unwrap();
-        let known = Known { revision, ..known };
+        let known = EtcdIdentity::of(&Store::new().etcd()).unwrap();
+        let known = EtcdIdentity { revision, ..known };
         let mut etcd = KnownEtcd::new(None, fault);
         etcd.accept(known.clone());
         let mut node = Self {
@@ -277,7 +277,7 @@ impl Node {
         if !self.trusts(&shown) {
             return;
         }
-        self.ownership.observe(Roll {
+        self.ownership.observe(PresentMembers {
             revision: shown.revision,
             present: shown.present,
             received: now,
@@ -290,30 +290,30 @@ impl Node {
     fn take_steps(&mut self) {
         while let Some(step) = self.ownership.next_step() {
             match step {
-                NextStep::EndAllSessions => {
+                OwnershipStep::EndAllSessions => {
                     self.sfu = None;
                     self.ownership.end_incarnations();
                 }
-                NextStep::EndSession(channel) => {
+                OwnershipStep::EndSession(channel) => {
                     self.sfu = None;
                     self.ownership.end_session(&channel);
                 }
-                NextStep::StoreMember(incarnation) => self.stored_member = Some(incarnation),
-                NextStep::Join { give_up } => self.queue.push_back(Txn::Join(give_up)),
-                NextStep::Migrate { by, claims } => {
+                OwnershipStep::StoreMember(incarnation) => self.stored_member = Some(incarnation),
+                OwnershipStep::Join { give_up } => self.queue.push_back(Txn::Join(give_up)),
+                OwnershipStep::Migrate { by, claims } => {
                     let writes = claims.into_iter().map(|(_, token)| Txn::Migrate(by, token));
                     self.queue.extend(writes);
                 }
-                NextStep::Release(_, token) => self.send(Txn::Release(token)),
+                OwnershipStep::Release(_, token) => self.send(Txn::Release(token)),
                 // It reads the members at any time, and its claims are stored as they are known.
-                NextStep::ReadMembers
-                | NextStep::StoreClaim(..)
-                | NextStep::StoreUnclaimed(_)
-                | NextStep::KeyWritten
-                | NextStep::Activated { .. }
-                | NextStep::Renewed
-                | NextStep::NameInUse(_)
-                | NextStep::ClusterFull => {}
+                OwnershipStep::ReadMembers
+                | OwnershipStep::StoreClaim(..)
+                | OwnershipStep::StoreUnclaimed(_)
+                | OwnershipStep::KeyWritten
+                | OwnershipStep::Activated { .. }
+                | OwnershipStep::Renewed
+                | OwnershipStep::NameInUse(_)
+                | OwnershipStep::ClusterFull => {}
             }
         }
     }
@@ -359,30 +359,30 @@ impl Node {
         self.take_steps();
     }
 
-    fn claimed(&mut self, by: Incarnation, reply: Reply, now: Duration) {
+    fn claimed(&mut self, by: Incarnation, reply: ClaimReply, now: Duration) {
         if !self.ownership.is_key(by) {
-            if let Reply::Won(token) = reply {
-                self.ownership.on_stray_claim(by, channel(), token);
+            if let ClaimReply::Won(token) = reply {
+                self.ownership.on_stale_claim(by, channel(), token);
             }
             return;
         }
         let can_claim = self.ownership.may_claim(now);
-        let Some(outcome) = self.ownership.on_claim_reply(reply, Mode::Normal, now) else {
+        let Some(outcome) = self.ownership.evaluate_reply(reply, Mode::Normal, now) else {
             return;
         };
         match outcome {
-            Outcome::Mine(token) => self.ownership.own(channel(), token),
-            Outcome::GiveBack(token) => self.send(Txn::Release(token)),
-            Outcome::TakeOver(claim) if can_claim => self.send(Txn::TakeOver(by, claim)),
-            Outcome::Renew(claim) if can_claim => self.send(Txn::Renew(by, claim.token)),
-            Outcome::Renew(claim) => self.send(Txn::Release(claim.token)),
-            Outcome::TakeOver(_)
-            | Outcome::NotMember
-            | Outcome::Owned(_)
-            | Outcome::OwnerLost(_)
-            | Outcome::ReadMembers
-            | Outcome::NotNormal
-            | Outcome::Again => {}
+            ClaimOutcome::Acquired(token) => self.ownership.on_acquired(channel(), token),
+            ClaimOutcome::Relinquish(token) => self.send(Txn::Release(token)),
+            ClaimOutcome::TakeOver(claim) if can_claim => self.send(Txn::TakeOver(by, claim)),
+            ClaimOutcome::Rewrite(claim) if can_claim => self.send(Txn::Renew(by, claim.token)),
+            ClaimOutcome::Rewrite(claim) => self.send(Txn::Release(claim.token)),
+            ClaimOutcome::TakeOver(_)
+            | ClaimOutcome::NotMember
+            | ClaimOutcome::OwnedByPeer(_)
+            | ClaimOutcome::OwnerLost(_)
+            | ClaimOutcome::RefreshMembers
+            | ClaimOutcome::NotNormal
+            | ClaimOutcome::Retry => {}
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use soramode_core::cluster::claim::{Claim, Found, Reply};
-use soramode_core::cluster::history::{Configuration, Shown as Etcd};
+use soramode_core::cluster::claim::{Claim, ClaimReply, Conflict};
+use soramode_core::cluster::history::{Configuration, ObservedEtcd};
 use soramode_core::cluster::{Incarnation, Token};
 use soramode_protocol::id::{ClusterId, HistoryId, NodeName};
 use soramode_protocol::mode::Mode;
@@ -27,7 +27,7 @@ pub(super) enum Loss {
     /// It is empty.
     Emptied,
     /// It is as it was before the channel was claimed.
-    SetBack,
+    RolledBack,
     /// It is another cluster's, with all that it needs to go on.
     Replaced,
 }
@@ -70,14 +70,14 @@ pub(super) enum Txn {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Answer {
     Joined(Incarnation),
-    Replied(Reply),
+    Replied(ClaimReply),
     Nothing,
 }
 
 /// Result of a read of all members.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Shown {
-    pub(super) etcd: Etcd,
+    pub(super) etcd: ObservedEtcd,
     pub(super) revision: u64,
     pub(super) present: BTreeSet<Incarnation>,
     pub(super) own: Option<Incarnation>,
@@ -116,7 +116,7 @@ impl Store {
                 claim: None,
                 configuration: None,
             },
-            Loss::SetBack => Self {
+            Loss::RolledBack => Self {
                 revision: 2,
                 claim: None,
                 members: [Some(Incarnation(1)), Some(Incarnation(2))],
@@ -132,21 +132,21 @@ impl Store {
     }
 
     /// Marks the store as set back, for the other nodes.
-    pub(super) fn note_set_back(&mut self) {
+    pub(super) fn note_rollback(&mut self) {
         if let Some(configuration) = &mut self.configuration {
             configuration.set_back = Some(String::new());
         }
     }
 
     /// Returns it in the form that the core judges.
-    pub(super) fn etcd(&self) -> Etcd {
-        Etcd {
+    pub(super) fn etcd(&self) -> ObservedEtcd {
+        ObservedEtcd {
             configuration: self.configuration.clone(),
             etcd_cluster_id: ETCD,
             revision: self.revision,
             // The highest revision of earlier answers is the known one.
             revision_before: 0,
-            fall: None,
+            rollback: None,
         }
     }
 
@@ -216,12 +216,12 @@ impl Store {
     /// Every write of a claim compares the writer's own member key.
     fn write_if(&mut self, incarnation: Option<Incarnation>, node: usize) -> Answer {
         let Some(incarnation) = incarnation.filter(|it| self.members[node] == Some(*it)) else {
-            let found = Found {
+            let found = Conflict {
                 claim: self.claim.clone(),
                 member: self.members[node],
                 mode: Some(Mode::Normal),
             };
-            return Answer::Replied(Reply::Refused(found));
+            return Answer::Replied(ClaimReply::Refused(found));
         };
         self.revision += 1;
         let token = Token(self.revision);
@@ -233,6 +233,6 @@ impl Store {
             fence_budget,
             token,
         });
-        Answer::Replied(Reply::Won(token))
+        Answer::Replied(ClaimReply::Won(token))
     }
 }

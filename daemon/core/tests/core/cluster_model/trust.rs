@@ -1,6 +1,6 @@
 //! The etcd that a node goes by: transactions compare its configuration, and each read is judged.
 
-use soramode_core::cluster::history::{Accepted, Known, Refusal, Writes, fall};
+use soramode_core::cluster::history::{Accepted, EtcdIdentity, Refusal, Writes, rollback};
 use soramode_core::fault::{Fault, PlantedFault};
 
 use super::node::Node;
@@ -11,7 +11,7 @@ impl Node {
     /// before it.
     pub(super) fn execute_trusted(&mut self, node: usize, store: &mut Store, txn: &Txn) -> Answer {
         let compares = self.fault != PlantedFault::of(Fault::AnyEtcdIsAccepted);
-        let is_same = |known: &Known| {
+        let is_same = |known: &EtcdIdentity| {
             store
                 .configuration
                 .as_ref()
@@ -31,13 +31,13 @@ impl Node {
             Writes::Nothing
         };
         let seen = self.etcd.known().map_or(0, |known| known.revision);
-        match fall(seen, store.revision, writes) {
-            Some(fall) if compares => {
-                self.etcd.refuse(Refusal::SetBack {
-                    seen: fall.seen,
-                    found: fall.found,
+        match rollback(seen, store.revision, writes) {
+            Some(rollback) if compares => {
+                self.etcd.refuse(Refusal::RolledBack {
+                    seen: rollback.seen,
+                    found: rollback.found,
                 });
-                store.note_set_back();
+                store.note_rollback();
                 Answer::Nothing
             }
             _ => answer,
@@ -51,7 +51,7 @@ impl Node {
 
     /// Judges the etcd that it has read, as the daemon does.
     pub(super) fn trusts(&mut self, shown: &Shown) -> bool {
-        match (self.etcd.judge(&shown.etcd), Known::of(&shown.etcd)) {
+        match (self.etcd.judge(&shown.etcd), EtcdIdentity::of(&shown.etcd)) {
             (Ok(accepted), known) => {
                 if let Some(known) = known {
                     if accepted == Accepted::First {

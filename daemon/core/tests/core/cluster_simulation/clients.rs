@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use soramode_core::cluster::claim::Reply;
+use soramode_core::cluster::claim::ClaimReply;
 use soramode_core::input::{HostState, Input, SoraInput};
 use soramode_core::member::etcd::EtcdResponse;
 use soramode_protocol::decision::{Connect, Disconnect, Explain, HOPS_MAX, Lifetime};
@@ -59,7 +59,7 @@ impl World {
         let is_won = matches!(
             response,
             EtcdResponse::ClaimReplied {
-                reply: Ok(Reply::Won(_)),
+                reply: Ok(ClaimReply::Won(_)),
                 ..
             }
         );

@@ -31,7 +31,7 @@ impl World {
         self.start(start)
     }
 
-    /// The same command again changes nothing.
+    /// Repeats the last command, which changes nothing.
     pub(super) fn repeat_start(&mut self) -> Result<(), String> {
         let runs = self
             .naive

@@ -15,13 +15,13 @@
 
 use std::time::Duration;
 
-use soramode_core::cluster::claim::{Claim, Found, Reply};
-use soramode_core::cluster::history::{Configuration, Shown};
+use soramode_core::cluster::claim::{Claim, ClaimReply, Conflict};
+use soramode_core::cluster::history::{Configuration, ObservedEtcd};
 use soramode_core::cluster::{FenceAfter, Incarnation, Token};
 use soramode_core::handles::{ReplyHandle, Timestamp};
 use soramode_core::input::Input;
 use soramode_core::member::etcd::{
-    EtcdResponse, Init, Joined, Load, MembershipView, NodeRecord, Owned,
+    EtcdResponse, Init, Joined, Load, MembershipView, NodeRecord, OwnedChannels,
 };
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::OrphanedChannels;
@@ -53,11 +53,11 @@ pub(super) fn heard(
             let by = incarnation(&all.value::<String>("by")?.ok_or("takes by=")?)?;
             let won = all
                 .value::<u64>("won")?
-                .map(|token| Reply::Won(Token(token)));
+                .map(|token| ClaimReply::Won(Token(token)));
             let reply = match (failed, won) {
                 (Some(why), _) => Err(why),
                 (None, Some(won)) => Ok(won),
-                (None, None) => Ok(Reply::Refused(found(&mut all)?)),
+                (None, None) => Ok(ClaimReply::Refused(found(&mut all)?)),
             };
             EtcdResponse::ClaimReplied {
                 channel_id,
@@ -188,7 +188,7 @@ fn looked(all: &mut Words, now: Timestamp) -> Result<MembershipView, Problem> {
 }
 
 /// An etcd, and its `/cfg`.
-fn shown(all: &mut Words) -> Result<(Shown, Vec<u8>), Problem> {
+fn shown(all: &mut Words) -> Result<(ObservedEtcd, Vec<u8>), Problem> {
     let etcd_cluster_id = all.value("etcd")?.unwrap_or(7);
     let epoch = all.value("epoch")?.unwrap_or(1);
     let configuration = Configuration {
@@ -212,12 +212,12 @@ fn shown(all: &mut Words) -> Result<(Shown, Vec<u8>), Problem> {
         all.value("before")?.unwrap_or(0),
     );
     Ok((
-        Shown {
+        ObservedEtcd {
             configuration,
             etcd_cluster_id,
             revision,
             revision_before,
-            fall: None,
+            rollback: None,
         },
         text,
     ))
@@ -253,11 +253,11 @@ fn node(word: &str) -> Result<NodeRecord, Problem> {
     })
 }
 
-fn found(all: &mut Words) -> Result<Found, Problem> {
+fn found(all: &mut Words) -> Result<Conflict, Problem> {
     if !all.has("refused") {
         return Err("takes won=, refused or failed=".to_owned());
     }
-    Ok(Found {
+    Ok(Conflict {
         claim: all
             .value::<String>("owner")?
             .map(|word| claim(&word))
@@ -295,14 +295,14 @@ pub(super) fn fence_after(text: &str) -> Result<FenceAfter, Problem> {
 }
 
 /// `spam:won:41`, `egg:refused`, `ham:claimed:node-02@18:30:5s/1s`
-fn readopted(word: &str) -> Result<(soramode_protocol::id::ChannelId, Reply), Problem> {
+fn readopted(word: &str) -> Result<(soramode_protocol::id::ChannelId, ClaimReply), Problem> {
     let parts: Vec<&str> = word.splitn(3, ':').collect();
     let reply = match parts.as_slice() {
-        [_, "won", token] => Reply::Won(Token(number(token)?)),
-        [_, "refused"] => Reply::Refused(Found::default()),
-        [_, "claimed", owner] => Reply::Refused(Found {
+        [_, "won", token] => ClaimReply::Won(Token(number(token)?)),
+        [_, "refused"] => ClaimReply::Refused(Conflict::default()),
+        [_, "claimed", owner] => ClaimReply::Refused(Conflict {
             claim: Some(claim(owner)?),
-            ..Found::default()
+            ..Conflict::default()
         }),
         _ => {
             return Err(format!(
@@ -314,7 +314,7 @@ fn readopted(word: &str) -> Result<(soramode_protocol::id::ChannelId, Reply), Pr
 }
 
 /// `node-02@18:3/1`: owns three, and one of them no time gives free.
-fn owned(word: &str) -> Result<Owned, Problem> {
+fn owned(word: &str) -> Result<OwnedChannels, Problem> {
     let wrong = || format!("{word:?} is no node@incarnation:channels/held_until_purge");
     let (name, rest) = word.split_once('@').ok_or_else(wrong)?;
     let (of, counts) = rest.split_once(':').ok_or_else(wrong)?;
@@ -323,7 +323,7 @@ fn owned(word: &str) -> Result<Owned, Problem> {
         total: number(channels)?,
         held_until_purge: number(held_until_purge)?,
     };
-    Ok(Owned {
+    Ok(OwnedChannels {
         node_name: name.parse().map_err(|_| wrong())?,
         incarnation: incarnation(of)?,
         channels,
