@@ -15,7 +15,7 @@ use std::time::Duration;
 use soramode_core::commits::{Batch, Commits, Durability, UNWRITTEN_RECORDS_MAX};
 use soramode_core::effect::{Action, Record};
 use soramode_core::gate::Gate;
-use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::handles::{DeliveryId, ReceiverIndex, ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{AttemptResult, Input, SoraInput};
 use soramode_core::member::etcd::EtcdResponse;
 use soramode_core::settings::Webhook;
@@ -181,14 +181,14 @@ impl Engine {
     /// Applies the outcome of a delivery. The receiver is notified after any follow-up delivery.
     pub(crate) fn tell_delivery(
         &self,
-        place: usize,
-        id: u64,
+        receiver: ReceiverIndex,
+        id: DeliveryId,
         result: AttemptResult,
     ) -> Result<(), Stopped> {
         self.with(|state, now| {
             state.step(now, Input::DeliveryAttempted { id, result });
             let actions = &mut state.commits.open_mut(now).actions;
-            actions.push(Action::OutcomeApplied { place });
+            actions.push(Action::OutcomeApplied(receiver));
             state.settle(now, None);
         })
         .ok_or(Stopped)

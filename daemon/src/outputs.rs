@@ -10,7 +10,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use soramode_core::commits::Batch;
 use soramode_core::effect::{Action, Effects, Record, WaitProgress};
-use soramode_core::handles::{ReplyHandle, SocketId};
+use soramode_core::handles::{FenceId, ReplyHandle, SocketId};
 use soramode_core::input::Input;
 use soramode_core::member::etcd::{EtcdRequest, EtcdResponse, FenceScope};
 use soramode_core::plan::END_REQUESTS_MAX;
@@ -186,17 +186,17 @@ impl Outputs {
                 Action::Deliver(attempt) => {
                     self.deps
                         .webhooks
-                        .send(attempt.place, ReceiverCommand::Send(attempt));
+                        .send(attempt.receiver, ReceiverCommand::Send(attempt));
                 }
                 Action::Bug(what) => {
                     log_limited!(error, "a bug in soramoded: {what}; it goes on");
                     self.deps.metrics.bug();
                     self.deps.health.note_bug(what);
                 }
-                Action::OutcomeApplied { place } => self
+                Action::OutcomeApplied(receiver) => self
                     .deps
                     .webhooks
-                    .send(place, ReceiverCommand::OutcomeApplied),
+                    .send(receiver, ReceiverCommand::OutcomeApplied),
                 Action::Sfu(call) => self.call_sfu(*call),
             }
         }
@@ -342,7 +342,7 @@ impl Outputs {
     }
 
     /// Ends sessions that the node no longer owns, in a task of its own.
-    fn fence(&self, id: u64, of: FenceScope, sessions: Vec<EndSession>) {
+    fn fence(&self, id: FenceId, of: FenceScope, sessions: Vec<EndSession>) {
         tracing::error!(
             sessions = sessions.len(),
             ?of,

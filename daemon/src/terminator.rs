@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use soramode_core::handles::FenceId;
 use soramode_core::input::Input;
 use soramode_core::member::etcd::FenceScope;
 use soramode_core::plan::calls::SfuOutcome;
@@ -105,12 +106,18 @@ impl SessionTerminator {
     }
 
     /// Ends sessions that the node no longer owns, within a timeout.
-    pub(crate) async fn fence(self, id: u64, of: FenceScope, sessions: Vec<EndSession>) -> Input {
+    pub(crate) async fn fence(
+        self,
+        id: FenceId,
+        of: FenceScope,
+        sessions: Vec<EndSession>,
+    ) -> Input {
         if self.on_fence == OnFence::Socket {
             let channel_id = channel_of(&of).cloned();
-            let clients = self
-                .subscribers
-                .send(&Termination::Fence(Fence { id, channel_id }));
+            let clients = self.subscribers.send(&Termination::Fence(Fence {
+                id: id.0,
+                channel_id,
+            }));
             return Input::FenceNotified { id, clients };
         }
         // The semaphore is never closed.
@@ -350,7 +357,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (command, file) = hangs(folder.path());
         let input = terminator(&command, Duration::ZERO)
-            .fence(1, FenceScope::All, Vec::new())
+            .fence(FenceId(1), FenceScope::All, Vec::new())
             .await;
         assert!(
             matches!(input, Input::FenceFinished { outcome: Err(ref why), .. } if why.contains("longer than 1 s")),
@@ -364,7 +371,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (command, file) = hangs(folder.path());
         let mut fences = JoinSet::new();
-        fences.spawn(terminator(&command, PATIENCE).fence(1, FenceScope::All, Vec::new()));
+        fences.spawn(terminator(&command, PATIENCE).fence(FenceId(1), FenceScope::All, Vec::new()));
         let pid = pid_in(&file).await;
         fences.shutdown().await;
         exits(pid).await;
@@ -380,12 +387,12 @@ mod tests {
         );
         for id in ["plain", "$(touch x)", "new\nline", "nul\0chan"] {
             let input = terminator(&command, PATIENCE)
-                .fence(1, channel(id), Vec::new())
+                .fence(FenceId(1), channel(id), Vec::new())
                 .await;
             assert_eq!(
                 input,
                 Input::FenceFinished {
-                    id: 1,
+                    id: FenceId(1),
                     outcome: Ok(())
                 },
                 "{id:?}"
@@ -411,7 +418,11 @@ mod tests {
         let terminator = terminator(&command, PATIENCE);
         let mut fences = JoinSet::new();
         for id in 0..4 * FENCES_IN_FLIGHT_MAX as u64 {
-            fences.spawn(terminator.clone().fence(id, channel("spam"), Vec::new()));
+            fences.spawn(
+                terminator
+                    .clone()
+                    .fence(FenceId(id), channel("spam"), Vec::new()),
+            );
         }
         let input = timeout(PATIENCE, fences.join_all()).await.unwrap();
         assert!(

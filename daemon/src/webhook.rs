@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use soramode_core::effect::Attempt;
+use soramode_core::handles::ReceiverIndex;
 use soramode_core::input::AttemptResult;
 use soramode_core::settings::Webhook as WebhookSettings;
 use soramode_protocol::certificates::Authorities;
@@ -59,8 +60,8 @@ pub(crate) struct Webhooks(Vec<mpsc::UnboundedSender<ReceiverCommand>>);
 impl Webhooks {
     /// Sends a command. A receiver that ended with the daemon gets its deliveries at the next
     /// start.
-    pub(crate) fn send(&self, index: usize, command: ReceiverCommand) {
-        if let Some(sender) = self.0.get(index) {
+    pub(crate) fn send(&self, index: ReceiverIndex, command: ReceiverCommand) {
+        if let Some(sender) = self.0.get(index.0) {
             sender.send(command).unwrap_or_default();
         }
     }
@@ -138,9 +139,10 @@ impl Receivers {
             .collect();
         for (url, options) in options? {
             match self.urls.iter().position(|known| known == url) {
-                Some(index) => self
-                    .senders
-                    .send(index, ReceiverCommand::Reload(Box::new(options))),
+                Some(index) => self.senders.send(
+                    ReceiverIndex(index),
+                    ReceiverCommand::Reload(Box::new(options)),
+                ),
                 None => self.add(url, options, config.shutdown_grace),
             }
         }
@@ -169,7 +171,7 @@ impl Receivers {
     }
 
     fn add(&mut self, url: &HttpUrl, options: SendOptions, grace: Duration) {
-        let index = self.urls.len();
+        let index = ReceiverIndex(self.urls.len());
         // Holds one attempt and its follow-up: the gate sends the next one after the outcome of the
         // last.
         let (sender, commands) = mpsc::unbounded_channel();
@@ -236,7 +238,7 @@ impl FailureLog {
 /// Task of a receiver.
 #[derive(Debug)]
 struct Receiver {
-    index: usize,
+    index: ReceiverIndex,
     options: SendOptions,
     /// Time to keep sending on shutdown.
     grace: Duration,
@@ -298,7 +300,7 @@ impl Receiver {
             },
         };
         self.health
-            .note_receiver(self.index, result.problem.clone().map_or(Ok(()), Err));
+            .note_receiver(self.index.0, result.problem.clone().map_or(Ok(()), Err));
         let endpoint = self.options.sender.endpoint();
         match (
             self.failure_log
@@ -306,7 +308,7 @@ impl Receiver {
             &result.problem,
         ) {
             (Some(failed), Some(problem)) => {
-                let (delivery, attempt) = (attempt.id, attempt.attempt);
+                let (delivery, attempt) = (attempt.id.0, attempt.attempt);
                 tracing::warn!(
                     endpoint,
                     delivery,

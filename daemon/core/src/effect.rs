@@ -13,7 +13,7 @@ use soramode_protocol::time::Time;
 
 use crate::cluster::Token;
 use crate::cluster::history::EtcdIdentity;
-use crate::handles::{ReplyHandle, SocketId};
+use crate::handles::{DeliveryId, FenceId, ReceiverIndex, ReplyHandle, SocketId};
 use crate::member::etcd::{EtcdRequest, FenceScope};
 use crate::plan::calls::SfuCall;
 use crate::plan::stored::{
@@ -82,7 +82,7 @@ pub enum Record {
     /// A delivery, new or as it is now.
     Delivery(Box<StoredDelivery>),
     /// A finished delivery is forgotten.
-    DeliveryForgotten(u64),
+    DeliveryForgotten(DeliveryId),
     /// The node's incarnation; `None`: it has left the cluster.
     Member(Option<StoredMember>),
     /// The etcd that the node is in.
@@ -191,7 +191,7 @@ pub enum Action {
     /// [`Input::FenceFinished`](crate::input::Input::FenceFinished), one of them always and in a bounded time.
     Fence {
         /// The fence.
-        id: u64,
+        id: FenceId,
         /// The sessions that it names.
         of: FenceScope,
         /// The sessions that are known, the oldest first.
@@ -203,19 +203,16 @@ pub enum Action {
     /// Send an event to a receiver; the outcome comes back as [`Input::DeliveryAttempted`](crate::input::Input::DeliveryAttempted), always and in a bounded time.
     Deliver(Box<Attempt>),
     /// The outcome of a delivery was taken in, and its effects stand before this. The engine adds it to the step.
-    OutcomeApplied {
-        /// Index of the receiver in the settings.
-        place: usize,
-    },
+    OutcomeApplied(ReceiverIndex),
 }
 
 /// One attempt of a delivery.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
     /// The delivery.
-    pub id: u64,
-    /// Index of the receiver in the settings.
-    pub place: usize,
+    pub id: DeliveryId,
+    /// Its receiver.
+    pub receiver: ReceiverIndex,
     /// Number of the attempt, from 1.
     pub attempt: u32,
     /// The event.

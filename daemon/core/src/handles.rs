@@ -42,6 +42,18 @@ pub struct ReplyHandle {
     pub serial: u64,
 }
 
+/// Number of a delivery. It grows with each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeliveryId(pub u64);
+
+/// Index of a receiver of events in the settings. A removed receiver keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReceiverIndex(pub usize);
+
+/// A fence in progress. Never used twice while the daemon runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FenceId(pub u64);
+
 /// A wait in flight. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct WaitId(pub(crate) u64);

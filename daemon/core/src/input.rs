@@ -8,7 +8,7 @@ use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, PlanId, SessionId
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
 
-use crate::handles::{ReplyHandle, SocketId};
+use crate::handles::{DeliveryId, FenceId, ReplyHandle, SocketId};
 use crate::member::etcd::EtcdResponse;
 use crate::plan::calls::{CallId, SfuOutcome};
 use crate::settings::Webhook;
@@ -36,14 +36,14 @@ pub enum Input {
     /// Clients have been notified that sessions must end: how many of them must confirm it.
     FenceNotified {
         /// The fence.
-        id: u64,
+        id: FenceId,
         /// Number of clients.
         clients: u64,
     },
     /// The sessions that a fence named have ended, or why that is not known.
     FenceFinished {
         /// The fence.
-        id: u64,
+        id: FenceId,
         /// An error if that is not known.
         outcome: Result<(), String>,
     },
@@ -79,7 +79,7 @@ pub enum Input {
     /// An attempt of a delivery has ended ([`Action::Deliver`](crate::effect::Action::Deliver)).
     DeliveryAttempted {
         /// Its number.
-        id: u64,
+        id: DeliveryId,
         /// Its result.
         result: AttemptResult,
     },

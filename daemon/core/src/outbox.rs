@@ -13,23 +13,24 @@ use soramode_protocol::node::DeliveryCounts;
 
 use self::queue::ReceiverQueue;
 pub use self::queue::{OVERFLOW, REMOVED};
-pub use self::schedule::{NEWS_PAUSE, RETRY_AFTER_MAX, RETRY_PAUSES};
-use self::schedule::{heeded, longest_pause_after, pause_after};
+pub use self::schedule::{NEW_EVENT_PAUSE, RETRY_AFTER_MAX, RETRY_PAUSES};
+use self::schedule::{capped, longest_pause_after, pause_after};
 use crate::ctx::Ctx;
 use crate::effect::{Action, Attempt, Record};
+use crate::handles::{DeliveryId, ReceiverIndex};
 use crate::input::AttemptResult;
 use crate::settings::Webhook;
 use crate::stored::StoredDelivery;
 use crate::timers::Timer;
 
 /// Pending deliveries at most: past that the oldest fails.
-pub const DELIVERIES_OWED_MAX: usize = 100_000;
+pub const DELIVERIES_PENDING_MAX: usize = 100_000;
 
 /// Failed deliveries that are kept for lists, and to be sent again.
 pub const DELIVERIES_FAILED_KEPT: usize = 10_000;
 
 /// Deliveries that succeeded or became obsolete and are kept for lists.
-pub const DELIVERIES_OVER_KEPT: usize = 1_000;
+pub const DELIVERIES_FINISHED_KEPT: usize = 1_000;
 
 /// HTTP status of a receiver that wants this delivery never again.
 const GONE: u16 = 410;
@@ -38,11 +39,11 @@ const GONE: u16 = 410;
 #[derive(Default)]
 pub(crate) struct Outbox {
     webhooks: Vec<Webhook>,
-    rows: BTreeMap<u64, StoredDelivery>,
-    pending: BTreeSet<u64>,
-    failed: BTreeSet<u64>,
+    rows: BTreeMap<DeliveryId, StoredDelivery>,
+    pending: BTreeSet<DeliveryId>,
+    failed: BTreeSet<DeliveryId>,
     /// Deliveries that succeeded or became obsolete, in the order in which they did.
-    finished: VecDeque<u64>,
+    finished: VecDeque<DeliveryId>,
     /// One for each receiver.
     queues: Vec<ReceiverQueue>,
     last_id: u64,
@@ -65,12 +66,12 @@ impl Outbox {
             ..Self::default()
         };
         for delivery in stored {
-            outbox.last_id = outbox.last_id.max(delivery.id);
+            outbox.last_id = outbox.last_id.max(delivery.id.0);
             outbox.file(&delivery);
             if delivery.state == DeliveryState::Pending
                 && let Some(queue) = outbox
                     .receiver(&delivery.url)
-                    .and_then(|place| outbox.queues.get_mut(place))
+                    .and_then(|receiver| outbox.queues.get_mut(receiver.0))
             {
                 queue.waiting.push_back(delivery.id);
             }
@@ -105,24 +106,25 @@ impl Outbox {
     }
 
     /// Returns the index of the receiver with this URL.
-    fn receiver(&self, url: &str) -> Option<usize> {
+    fn receiver(&self, url: &str) -> Option<ReceiverIndex> {
         self.webhooks
             .iter()
-            .position(|webhook| webhook.is_told() && webhook.url == url)
+            .position(|webhook| webhook.is_receiver() && webhook.url == url)
+            .map(ReceiverIndex)
     }
 
     /// Goes on with the pending deliveries; those of removed receivers fail.
     pub(crate) fn resume(&mut self, ctx: &mut Ctx) {
-        let is_removed = |id: &&u64| {
+        let is_removed = |id: &&DeliveryId| {
             let delivery = self.rows.get(id);
             delivery.is_some_and(|it| self.receiver(&it.url).is_none())
         };
-        let removed: Vec<u64> = self.pending.iter().filter(is_removed).copied().collect();
+        let removed: Vec<DeliveryId> = self.pending.iter().filter(is_removed).copied().collect();
         for id in removed {
             self.end(ctx, id, DeliveryOutcome::Failed(Some(REMOVED.to_owned())));
         }
-        for place in 0..self.queues.len() {
-            self.wait_or_try(ctx, place);
+        for receiver in (0..self.queues.len()).map(ReceiverIndex) {
+            self.wait_or_try(ctx, receiver);
         }
     }
 
@@ -133,10 +135,10 @@ impl Outbox {
             ReceiverQueue::default,
         );
         self.webhooks = webhooks;
-        for (place, queue) in self.queues.iter_mut().enumerate() {
-            if !self.webhooks.get(place).is_some_and(Webhook::is_told) {
+        for (index, queue) in self.queues.iter_mut().enumerate() {
+            if !self.webhooks.get(index).is_some_and(Webhook::is_receiver) {
                 queue.clear();
-                ctx.timers.cancel(Timer::Delivery(place));
+                ctx.timers.cancel(Timer::Delivery(ReceiverIndex(index)));
             }
         }
         self.resume(ctx);
@@ -165,16 +167,16 @@ impl Outbox {
         let Some(event_type) = event.kind.event_type() else {
             return;
         };
-        for place in 0..self.webhooks.len() {
+        for receiver in (0..self.webhooks.len()).map(ReceiverIndex) {
             let Some(webhook) = self
                 .webhooks
-                .get(place)
+                .get(receiver.0)
                 .filter(|webhook| webhook.types.contains(&event_type))
             else {
                 continue;
             };
             let delivery = StoredDelivery {
-                id: self.last_id + 1,
+                id: DeliveryId(self.last_id + 1),
                 url: webhook.url.clone(),
                 endpoint: webhook.endpoint.clone(),
                 event: event.clone(),
@@ -187,10 +189,10 @@ impl Outbox {
                 status: None,
                 problem: None,
             };
-            self.last_id = delivery.id;
+            self.last_id = delivery.id.0;
             self.queue(ctx, delivery);
         }
-        if self.pending.len() > DELIVERIES_OWED_MAX
+        if self.pending.len() > DELIVERIES_PENDING_MAX
             && let Some(oldest) = self.oldest_waiting()
         {
             self.end(
@@ -202,47 +204,48 @@ impl Outbox {
     }
 
     fn queue(&mut self, ctx: &mut Ctx, delivery: StoredDelivery) {
-        let Some(place) = self.receiver(&delivery.url) else {
+        let Some(receiver) = self.receiver(&delivery.url) else {
             return;
         };
         ctx.record(Record::Delivery(Box::new(delivery.clone())));
         self.file(&delivery);
-        if let Some(queue) = self.queues.get_mut(place) {
+        if let Some(queue) = self.queues.get_mut(receiver.0) {
             queue.waiting.push_back(delivery.id);
         }
         self.rows.insert(delivery.id, delivery);
-        self.wait_or_try(ctx, place);
-        self.retry_early(ctx, place);
+        self.wait_or_try(ctx, receiver);
+        self.retry_early(ctx, receiver);
     }
 
     /// Retries a receiver that failed before its schedule does: with a new event it may be up again.
-    fn retry_early(&self, ctx: &mut Ctx, place: usize) {
-        let Some(queue) = self.queues.get(place) else {
+    fn retry_early(&self, ctx: &mut Ctx, receiver: ReceiverIndex) {
+        let Some(queue) = self.queues.get(receiver.0) else {
             return;
         };
-        let news_at = queue.news_at(ctx.now.boot);
+        let retry_from = queue.retry_from(ctx.now.boot);
         if ctx
             .timers
-            .at(Timer::Delivery(place))
-            .is_some_and(|at| at > news_at)
+            .at(Timer::Delivery(receiver))
+            .is_some_and(|at| at > retry_from)
         {
-            ctx.timers.set(Timer::Delivery(place), news_at);
+            ctx.timers.set(Timer::Delivery(receiver), retry_from);
         }
     }
 
-    fn oldest_waiting(&self) -> Option<u64> {
-        let is_in_flight = |id: &u64| self.queues.iter().any(|queue| queue.in_flight == Some(*id));
+    fn oldest_waiting(&self) -> Option<DeliveryId> {
+        let is_in_flight =
+            |id: &DeliveryId| self.queues.iter().any(|queue| queue.in_flight == Some(*id));
         self.pending.iter().find(|id| !is_in_flight(id)).copied()
     }
 
     /// Sends a receiver's next delivery, unless one is in flight or its pause runs.
-    fn wait_or_try(&mut self, ctx: &mut Ctx, place: usize) {
-        if ctx.timers.is_set(Timer::Delivery(place)) {
+    fn wait_or_try(&mut self, ctx: &mut Ctx, receiver: ReceiverIndex) {
+        if ctx.timers.is_set(Timer::Delivery(receiver)) {
             return;
         }
         let Some(queue) = self
             .queues
-            .get_mut(place)
+            .get_mut(receiver.0)
             .filter(|queue| queue.in_flight.is_none())
         else {
             return;
@@ -256,16 +259,17 @@ impl Outbox {
             .map_or(Duration::ZERO, |at| at.since(ctx.now.wall))
             .min(longest_pause_after(next.attempts));
         if pause.is_zero() {
-            self.send_next(ctx, place);
+            self.send_next(ctx, receiver);
         } else {
             queue.due = Some(ctx.now.boot + pause);
-            ctx.timers.set(Timer::Delivery(place), ctx.now.boot + pause);
+            ctx.timers
+                .set(Timer::Delivery(receiver), ctx.now.boot + pause);
         }
     }
 
     /// Sends a receiver's next delivery.
-    pub(crate) fn send_next(&mut self, ctx: &mut Ctx, place: usize) {
-        let Some(queue) = self.queues.get_mut(place) else {
+    pub(crate) fn send_next(&mut self, ctx: &mut Ctx, receiver: ReceiverIndex) {
+        let Some(queue) = self.queues.get_mut(receiver.0) else {
             return;
         };
         let Some(id) = queue.waiting.front().copied() else {
@@ -277,7 +281,7 @@ impl Outbox {
         queue.in_flight = Some(id);
         ctx.act(Action::Deliver(Box::new(Attempt {
             id,
-            place,
+            receiver,
             attempt: delivery.attempts + 1,
             event: delivery.event.clone(),
             generation: delivery.generation,
@@ -285,21 +289,22 @@ impl Outbox {
     }
 
     /// Takes in the result of an attempt.
-    pub(crate) fn on_attempted(&mut self, ctx: &mut Ctx, id: u64, result: &AttemptResult) {
-        let Some(place) = self
+    pub(crate) fn on_attempted(&mut self, ctx: &mut Ctx, id: DeliveryId, result: &AttemptResult) {
+        let Some(receiver) = self
             .queues
             .iter()
             .position(|queue| queue.in_flight == Some(id))
+            .map(ReceiverIndex)
         else {
             return;
         };
-        let Some(queue) = self.queues.get_mut(place) else {
+        let Some(queue) = self.queues.get_mut(receiver.0) else {
             return;
         };
         queue.on_attempted(ctx.now.boot, result.retry_after);
         let due = queue.due_after(ctx.now.boot);
         let Some(delivery) = self.rows.get_mut(&id) else {
-            return self.wait_or_try(ctx, place);
+            return self.wait_or_try(ctx, receiver);
         };
         (delivery.status, delivery.problem) = (result.status, result.problem.clone());
         let is_pending = delivery.state == DeliveryState::Pending;
@@ -309,18 +314,18 @@ impl Outbox {
                 delivery.attempts += 1;
                 self.end(ctx, id, DeliveryOutcome::Succeeded);
             }
-            (_, _) if !is_pending => self.wait_or_try(ctx, place),
+            (_, _) if !is_pending => self.wait_or_try(ctx, receiver),
             // An attempt ahead of the schedule leaves the schedule as it was: otherwise attempts that a client requests would use it up.
             (status, Some(due)) if status != Some(GONE) => {
                 let pause = due
                     .saturating_sub(ctx.now.boot)
-                    .max(heeded(result.retry_after));
-                self.pause(ctx, (id, place), pause);
+                    .max(capped(result.retry_after));
+                self.pause(ctx, (id, receiver), pause);
             }
             (status, _) => {
                 delivery.attempts += 1;
                 match pause_after(delivery.attempts, result.retry_after, ctx.random.number()) {
-                    Some(pause) if status != Some(GONE) => self.pause(ctx, (id, place), pause),
+                    Some(pause) if status != Some(GONE) => self.pause(ctx, (id, receiver), pause),
                     Some(_) | None => {
                         self.end(ctx, id, DeliveryOutcome::Failed(result.problem.clone()));
                     }
@@ -330,24 +335,30 @@ impl Outbox {
     }
 
     /// Has a delivery wait before its next attempt.
-    fn pause(&mut self, ctx: &mut Ctx, (id, place): (u64, usize), pause: Duration) {
+    fn pause(
+        &mut self,
+        ctx: &mut Ctx,
+        (id, receiver): (DeliveryId, ReceiverIndex),
+        pause: Duration,
+    ) {
         let Some(delivery) = self.rows.get_mut(&id) else {
             return;
         };
         delivery.next_attempt_at = Some(ctx.now.wall + pause);
         let delivery = delivery.clone();
         // Its receiver may have been removed meanwhile.
-        if self.receiver(&delivery.url) == Some(place)
-            && let Some(queue) = self.queues.get_mut(place)
+        if self.receiver(&delivery.url) == Some(receiver)
+            && let Some(queue) = self.queues.get_mut(receiver.0)
         {
             queue.due = Some(ctx.now.boot + pause);
-            ctx.timers.set(Timer::Delivery(place), ctx.now.boot + pause);
+            ctx.timers
+                .set(Timer::Delivery(receiver), ctx.now.boot + pause);
         }
         ctx.record(Record::Delivery(Box::new(delivery)));
     }
 
     /// Ends a delivery, sent or not.
-    fn end(&mut self, ctx: &mut Ctx, id: u64, outcome: DeliveryOutcome) {
+    fn end(&mut self, ctx: &mut Ctx, id: DeliveryId, outcome: DeliveryOutcome) {
         let Some(delivery) = self.rows.get_mut(&id) else {
             return;
         };
@@ -382,10 +393,10 @@ impl Outbox {
     }
 
     fn leave_queue(&mut self, ctx: &mut Ctx, delivery: &StoredDelivery) {
-        let Some(place) = self.receiver(&delivery.url) else {
+        let Some(receiver) = self.receiver(&delivery.url) else {
             return;
         };
-        let Some(queue) = self.queues.get_mut(place) else {
+        let Some(queue) = self.queues.get_mut(receiver.0) else {
             return;
         };
         if queue
@@ -395,7 +406,7 @@ impl Outbox {
         {
             // The pause was this one's.
             queue.due = None;
-            ctx.timers.cancel(Timer::Delivery(place));
+            ctx.timers.cancel(Timer::Delivery(receiver));
         } else if let Some(at) = queue
             .waiting
             .iter()
@@ -403,12 +414,12 @@ impl Outbox {
         {
             queue.waiting.remove(at);
         }
-        self.wait_or_try(ctx, place);
+        self.wait_or_try(ctx, receiver);
     }
 
     fn forget_surplus(&mut self, ctx: &mut Ctx) {
-        let surplus = self.finished.len().saturating_sub(DELIVERIES_OVER_KEPT);
-        let mut forgotten: Vec<u64> = self.finished.drain(..surplus).collect();
+        let surplus = self.finished.len().saturating_sub(DELIVERIES_FINISHED_KEPT);
+        let mut forgotten: Vec<DeliveryId> = self.finished.drain(..surplus).collect();
         while self.failed.len() > DELIVERIES_FAILED_KEPT {
             forgotten.extend(self.failed.pop_first());
         }
@@ -424,11 +435,11 @@ impl Outbox {
         ctx: &mut Ctx,
         is_outdated: impl Fn(&EventKind) -> bool,
     ) {
-        let is_outdated = |id: &&u64| {
+        let is_outdated = |id: &&DeliveryId| {
             let delivery = self.rows.get(id);
             delivery.is_some_and(|it| is_outdated(&it.event.kind))
         };
-        let obsolete: Vec<u64> = self.pending.iter().filter(is_outdated).copied().collect();
+        let obsolete: Vec<DeliveryId> = self.pending.iter().filter(is_outdated).copied().collect();
         for id in obsolete {
             self.end(ctx, id, DeliveryOutcome::Obsolete);
         }
@@ -437,7 +448,7 @@ impl Outbox {
 
 fn ended(delivery: &StoredDelivery) -> DeliveryEnded {
     DeliveryEnded {
-        delivery_id: delivery.id,
+        delivery_id: delivery.id.0,
         event_id: delivery.event.id,
         endpoint: delivery.endpoint.clone(),
         attempts: delivery.attempts,

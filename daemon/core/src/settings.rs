@@ -75,7 +75,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    pub(crate) fn is_told(&self) -> bool {
+    pub(crate) fn is_receiver(&self) -> bool {
         !self.types.is_empty()
     }
 }

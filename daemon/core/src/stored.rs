@@ -11,6 +11,7 @@ use soramode_protocol::time::Time;
 
 use crate::cluster::history::EtcdIdentity;
 use crate::cluster::{FenceAfter, Incarnation, Token};
+use crate::handles::DeliveryId;
 use crate::plan::stored::{StoredAnnouncement, StoredEnd, StoredPlan};
 use crate::reservation::StoredReservation;
 use crate::tables::rows::{SessionOwner, Source};
@@ -113,7 +114,7 @@ pub struct StoredConnection {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredDelivery {
     /// Its number.
-    pub id: u64,
+    pub id: DeliveryId,
     /// The receiver's whole URL.
     pub url: String,
     /// The URL without secrets.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::handles::{ConnectionSlot, SessionSlot, SocketId, WaitId};
+use crate::handles::{ConnectionSlot, FenceId, ReceiverIndex, SessionSlot, SocketId, WaitId};
 
 /// Purpose of a deadline. Where several are due at the same time, they fire in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,9 +21,9 @@ pub(crate) enum Timer {
     /// No client has come back to a session in the reconnect grace.
     Linger(SessionSlot),
     /// The SFU is ordered again to end sessions that have not ended.
-    Fence(u64),
+    Fence(FenceId),
     /// A receiver's next delivery is due.
-    Delivery(usize),
+    Delivery(ReceiverIndex),
     /// Something of a plan, an announcement or an end is due. It is done at the end of the step.
     Plan,
     /// A wait's condition has held for the settling time.

@@ -54,6 +54,7 @@ mod tests {
 
     use std::sync::Arc;
 
+    use soramode_core::handles::DeliveryId;
     use soramode_core::stored::StoredDelivery;
     use soramode_protocol::delivery::DeliveryState;
     use soramode_protocol::event::Event;
@@ -72,7 +73,7 @@ mod tests {
             node_name,
         };
         let owed = StoredDelivery {
-            id: 1,
+            id: DeliveryId(1),
             url: "http://localhost/".to_owned(),
             endpoint: "http://localhost/".to_owned(),
             event,

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use serde::de::DeserializeOwned;
 use soramode_core::cluster::Token;
 use soramode_core::cluster::history::EtcdIdentity;
+use soramode_core::handles::DeliveryId;
 use soramode_core::stored::{
     Stored, StoredConnection, StoredDelivery, StoredMember, StoredSession,
 };
@@ -168,7 +169,7 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<StoredDelivery> {
             .map(|micros| micros.map(Time::from_micros))
     };
     Ok(StoredDelivery {
-        id: row.get("id")?,
+        id: DeliveryId(row.get("id")?),
         url: row.get("url")?,
         endpoint: row.get("endpoint")?,
         event: read_json(&row.get::<_, String>("event")?, 3)?,

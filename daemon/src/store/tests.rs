@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use soramode_core::effect::Record;
 use soramode_core::gate::Gate;
-use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::handles::{DeliveryId, ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{AttemptResult, HostState, Input, SoraInput};
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{Settings, SoraSettings, Webhook};
@@ -133,7 +133,7 @@ fn input(rng: &mut Rng) -> Input {
         20..27 => plans::tests::input(rng, reply_to),
         27.. => ask(reservation::tests::request(rng)),
         _ => Input::DeliveryAttempted {
-            id: 1 + rng.u64(..40),
+            id: DeliveryId(1 + rng.u64(..40)),
             result: AttemptResult {
                 status: [Some(200), Some(500), Some(410), None]
                     [usize::try_from(rng.u64(..4)).unwrap()],

@@ -277,7 +277,7 @@ fn write<'a>(
         }
         Record::Delivery(delivery) => write_delivery(to, delivery),
         Record::DeliveryForgotten(id) => {
-            run(to, "DELETE FROM deliveries WHERE id = ?1", params![id])
+            run(to, "DELETE FROM deliveries WHERE id = ?1", params![id.0])
         }
         Record::Member(member) => MetaKey::Member.write(to, membership::to_json(*member)),
         Record::Etcd(known) => MetaKey::Etcd.write(to, membership::known_to_json(known)),
@@ -391,7 +391,7 @@ fn write_delivery(to: &Transaction<'_>, it: &StoredDelivery) -> rusqlite::Result
         to,
         sql,
         params![
-            it.id,
+            it.id.0,
             it.url,
             it.endpoint,
             json(&it.event)?,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use soramode_core::cluster::Token;
 use soramode_core::cluster::history::EtcdIdentity;
 use soramode_core::effect::Record;
+use soramode_core::handles::DeliveryId;
 use soramode_core::plan::stored::{StoredAnnouncement, StoredEnd, StoredPlan};
 use soramode_core::reservation::StoredReservation;
 use soramode_core::restore::start_change;
@@ -30,7 +31,7 @@ pub struct RecordStore {
     live: BTreeMap<ChannelId, u64>,
     connections: BTreeMap<ConnectionId, StoredConnection>,
     vanished_pending: bool,
-    deliveries: BTreeMap<u64, StoredDelivery>,
+    deliveries: BTreeMap<DeliveryId, StoredDelivery>,
     member: Option<StoredMember>,
     etcd: Option<EtcdIdentity>,
     claims: BTreeMap<ChannelId, Token>,

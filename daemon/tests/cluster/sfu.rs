@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use soramode_protocol::client::{Client, ClientError, Message};
-use soramode_protocol::cluster::{Acknowledge, Claim, Fence, Grant};
+use soramode_protocol::cluster::{Acknowledge, OfferedClaim, Fence, Grant};
 use soramode_protocol::decision::{Connect, Decision, Disconnect};
 use soramode_protocol::envelope::Notification;
 use soramode_protocol::id::{ChannelId, ConnectionId};
@@ -121,7 +121,7 @@ impl Sfu {
     fn begin(
         &self,
         (channel, connection): (&ChannelId, &ConnectionId),
-        claim: Claim,
+        claim: OfferedClaim,
         asked: Duration,
     ) -> bool {
         let mut state = self.state.lock().unwrap();

@@ -9,7 +9,7 @@ use soramode_protocol::node::Membership;
 
 use crate::ctx::Ctx;
 use crate::effect::Action;
-use crate::handles::SocketId;
+use crate::handles::{FenceId, SocketId};
 use crate::settings::FenceMeans;
 use crate::timers::Timer;
 
@@ -35,7 +35,7 @@ impl ClusterMember {
             return;
         }
         self.fences.last_id += 1;
-        let id = self.fences.last_id;
+        let id = FenceId(self.fences.last_id);
         self.fences.in_progress.insert(
             id,
             Fence {
@@ -49,7 +49,7 @@ impl ClusterMember {
     }
 
     /// Orders the SFU to end the sessions of a fence, for the first time or again.
-    pub(crate) fn order_fence(&mut self, ctx: &mut Ctx, node: NodeView, id: u64) {
+    pub(crate) fn order_fence(&mut self, ctx: &mut Ctx, node: NodeView, id: FenceId) {
         let Some(fence) = self.fences.in_progress.get(&id) else {
             return;
         };
@@ -69,7 +69,7 @@ impl ClusterMember {
     }
 
     /// Takes in how many clients were notified: each must confirm that it has ended its sessions.
-    pub(crate) fn on_fence_notified(&mut self, ctx: &mut Ctx, id: u64, clients: u64) {
+    pub(crate) fn on_fence_notified(&mut self, ctx: &mut Ctx, id: FenceId, clients: u64) {
         let Some(fence) = self.fences.in_progress.get_mut(&id) else {
             return;
         };
@@ -79,14 +79,14 @@ impl ClusterMember {
     }
 
     /// Takes in a client's confirmation.
-    pub(crate) fn acknowledge(&mut self, ctx: &mut Ctx, id: u64, by: SocketId) -> Acknowledged {
+    pub(crate) fn acknowledge(&mut self, ctx: &mut Ctx, id: FenceId, by: SocketId) -> Acknowledged {
         let fence = self.fences.in_progress.get_mut(&id);
         let found = fence.map(|fence| fence.acknowledged.insert(by)).is_some();
         self.check_fence(ctx, id);
         Acknowledged { found }
     }
 
-    fn check_fence(&mut self, ctx: &mut Ctx, id: u64) {
+    fn check_fence(&mut self, ctx: &mut Ctx, id: FenceId) {
         let Some(fence) = self.fences.in_progress.get(&id) else {
             return;
         };
@@ -102,7 +102,7 @@ impl ClusterMember {
     pub(crate) fn on_fence_finished(
         &mut self,
         ctx: &mut Ctx,
-        id: u64,
+        id: FenceId,
         outcome: Result<(), String>,
     ) {
         match outcome {
@@ -118,7 +118,7 @@ impl ClusterMember {
     }
 
     /// Ends a fence after its sessions.
-    fn end_fence(&mut self, ctx: &mut Ctx, id: u64) {
+    fn end_fence(&mut self, ctx: &mut Ctx, id: FenceId) {
         ctx.timers.cancel(Timer::Fence(id));
         if let Some(fence) = self.fences.in_progress.remove(&id) {
             self.events.push_back(ClusterEvent::FenceEnded(fence.of));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::handles::SocketId;
+use crate::handles::{FenceId, SocketId};
 use crate::settings::FenceMeans;
 
 use super::etcd::FenceScope;
@@ -11,7 +11,7 @@ use super::etcd::FenceScope;
 #[derive(Default)]
 pub(super) struct Fences {
     pub(super) last_id: u64,
-    pub(super) in_progress: BTreeMap<u64, Fence>,
+    pub(super) in_progress: BTreeMap<FenceId, Fence>,
 }
 
 pub(super) struct Fence {

@@ -26,7 +26,7 @@ use soramode_protocol::wait::Outcome;
 
 use crate::ctx::Ctx;
 use crate::effect::Record;
-use crate::handles::{ReplyHandle, Timestamp};
+use crate::handles::{DeliveryId, FenceId, ReplyHandle, Timestamp};
 use crate::input::Input;
 use crate::member::ClusterMember;
 use crate::member::etcd::EtcdResponse;
@@ -209,13 +209,13 @@ impl Node {
                 let member = self.member.as_deref_mut();
                 Ok(Reply::Acknowledged(
                     member.map_or(Acknowledged { found: false }, |member| {
-                        member.acknowledge(ctx, it.id, reply_to.socket)
+                        member.acknowledge(ctx, FenceId(it.id), reply_to.socket)
                     }),
                 ))
             }
             GateRequest::ResendDelivery(resend) => self
                 .outbox
-                .resend(ctx, resend.id, self.mode.opened_generation())
+                .resend(ctx, DeliveryId(resend.id), self.mode.opened_generation())
                 .map(|it| Reply::Delivery(Box::new(it))),
         };
         Some(answer)
@@ -250,7 +250,7 @@ impl Node {
                 Timer::Pending(slot) => self.end_pending(ctx, slot, EndReason::Timeout),
                 Timer::Grace(socket) => self.end_connections_of(ctx, socket),
                 Timer::Linger(session) => self.end_grace(ctx, session),
-                Timer::Delivery(place) => self.outbox.send_next(ctx, place),
+                Timer::Delivery(receiver) => self.outbox.send_next(ctx, receiver),
                 // `run_plans` does what is due, at the end of the step.
                 Timer::Plan => {}
                 Timer::Settled(wait) => self.end_wait(ctx, wait, Outcome::Reached),

@@ -6,7 +6,7 @@ use soramode_protocol::event::{EventKind, EventType};
 
 use super::Outbox;
 use crate::ctx::Ctx;
-use crate::handles::Timestamp;
+use crate::handles::{DeliveryId, ReceiverIndex, Timestamp};
 use crate::stored::StoredDelivery;
 use crate::tables::lists::page_size;
 use crate::timers::{Timer, Timers};
@@ -18,11 +18,11 @@ impl Outbox {
         now: Timestamp,
         list: &ListDeliveries,
     ) -> Result<Deliveries, Error> {
-        let before: u64 = match &list.cursor {
-            Some(cursor) => cursor.parse().map_err(|_| {
+        let before = match &list.cursor {
+            Some(cursor) => cursor.parse().map(DeliveryId).map_err(|_| {
                 Error::invalid_params("cursor", "takes the cursor of the previous page")
             })?,
-            None => u64::MAX,
+            None => DeliveryId(u64::MAX),
         };
         let is_wanted =
             |delivery: &&StoredDelivery| list.state.is_none_or(|state| delivery.state == state);
@@ -35,7 +35,7 @@ impl Outbox {
         let deliveries: Vec<Delivery> = found
             .by_ref()
             .take(page_size(list.limit))
-            .map(|delivery| self.view(timers, now, delivery))
+            .map(|delivery| self.shown(timers, now, delivery))
             .collect();
         let cursor = found
             .next()
@@ -48,12 +48,13 @@ impl Outbox {
     pub(crate) fn resend(
         &mut self,
         ctx: &mut Ctx,
-        id: u64,
+        id: DeliveryId,
         opened_generation: u64,
     ) -> Result<Delivery, Error> {
-        let delivery = self.rows.get(&id).ok_or_else(|| Error::no_delivery(id))?;
-        let receiver = self.receiver(&delivery.url);
-        let place = receiver.ok_or_else(|| Error::no_receiver(id))?;
+        let delivery = self.rows.get(&id).ok_or_else(|| Error::no_delivery(id.0))?;
+        let receiver = self
+            .receiver(&delivery.url)
+            .ok_or_else(|| Error::no_receiver(id.0))?;
         // One that failed, or even succeeded, before the node was opened again is as outdated as one that is obsolete.
         let is_outdated = delivery.event.kind == EventKind::SessionVanished
             && opened_generation > delivery.generation;
@@ -61,31 +62,31 @@ impl Outbox {
             DeliveryState::Obsolete | DeliveryState::Succeeded | DeliveryState::Failed
                 if is_outdated =>
             {
-                return Err(Error::obsolete_delivery(id));
+                return Err(Error::obsolete_delivery(id.0));
             }
-            DeliveryState::Pending => self.retry_now(ctx, id, place),
+            DeliveryState::Pending => self.retry_now(ctx, id, receiver),
             DeliveryState::Obsolete | DeliveryState::Succeeded | DeliveryState::Failed => {
                 self.requeue(ctx, id);
             }
         }
         self.rows
             .get(&id)
-            .map(|delivery| self.view(ctx.timers, ctx.now, delivery))
-            .ok_or_else(|| Error::no_delivery(id))
+            .map(|delivery| self.shown(ctx.timers, ctx.now, delivery))
+            .ok_or_else(|| Error::no_delivery(id.0))
     }
 
-    fn retry_now(&mut self, ctx: &mut Ctx, id: u64, place: usize) {
+    fn retry_now(&mut self, ctx: &mut Ctx, id: DeliveryId, receiver: ReceiverIndex) {
         let is_next = self
             .queues
-            .get(place)
+            .get(receiver.0)
             .is_some_and(|queue| queue.in_flight.is_none() && queue.waiting.front() == Some(&id));
         if is_next {
-            ctx.timers.cancel(Timer::Delivery(place));
-            self.send_next(ctx, place);
+            ctx.timers.cancel(Timer::Delivery(receiver));
+            self.send_next(ctx, receiver);
         }
     }
 
-    fn requeue(&mut self, ctx: &mut Ctx, id: u64) {
+    fn requeue(&mut self, ctx: &mut Ctx, id: DeliveryId) {
         let Some(mut delivery) = self.rows.remove(&id) else {
             return;
         };
@@ -98,15 +99,16 @@ impl Outbox {
         self.queue(ctx, delivery);
     }
 
-    fn view(&self, timers: &Timers, now: Timestamp, delivery: &StoredDelivery) -> Delivery {
+    fn shown(&self, timers: &Timers, now: Timestamp, delivery: &StoredDelivery) -> Delivery {
         // A new event may have brought the next attempt forward.
-        let place = self
+        let receiver = self
             .queues
             .iter()
-            .position(|queue| queue.waiting.front() == Some(&delivery.id));
-        let timer = place.and_then(|place| timers.at(Timer::Delivery(place)));
+            .position(|queue| queue.waiting.front() == Some(&delivery.id))
+            .map(ReceiverIndex);
+        let timer = receiver.and_then(|receiver| timers.at(Timer::Delivery(receiver)));
         Delivery {
-            id: delivery.id,
+            id: delivery.id.0,
             state: delivery.state,
             endpoint: delivery.endpoint.clone(),
             event_type: delivery

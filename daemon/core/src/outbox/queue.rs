@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::schedule::{NEWS_PAUSE, heeded};
+use crate::handles::DeliveryId;
+
+use super::schedule::{NEW_EVENT_PAUSE, capped};
 
 /// Reason of deliveries that failed because their receiver was removed.
 pub const REMOVED: &str = "its receiver is no longer configured (--webhook)";
@@ -15,9 +17,9 @@ pub const OVERFLOW: &str = "overflow: too many deliveries were pending";
 #[derive(Default)]
 pub(super) struct ReceiverQueue {
     /// The oldest first.
-    pub(super) waiting: VecDeque<u64>,
+    pub(super) waiting: VecDeque<DeliveryId>,
     /// Delivery that is being sent. It may not be pending any more.
-    pub(super) in_flight: Option<u64>,
+    pub(super) in_flight: Option<DeliveryId>,
     /// When the schedule sends the first one again. An attempt before that is an extra one.
     pub(super) due: Option<Duration>,
     /// When the last attempt ended.
@@ -37,7 +39,7 @@ impl ReceiverQueue {
     pub(super) fn on_attempted(&mut self, now: Duration, retry_after: Option<Duration>) {
         self.in_flight = None;
         self.last_attempt = Some(now);
-        self.quiet_until = now + heeded(retry_after);
+        self.quiet_until = now + capped(retry_after);
     }
 
     /// Returns when the schedule sends the first delivery again, if that is still to come.
@@ -46,9 +48,9 @@ impl ReceiverQueue {
     }
 
     /// Returns the earliest time at which a new event may have the first delivery sent ahead of the schedule.
-    pub(super) fn news_at(&self, now: Duration) -> Duration {
+    pub(super) fn retry_from(&self, now: Duration) -> Duration {
         self.last_attempt
-            .map_or(now, |last_attempt| last_attempt + NEWS_PAUSE)
+            .map_or(now, |last_attempt| last_attempt + NEW_EVENT_PAUSE)
             .max(self.quiet_until)
             .max(now)
     }

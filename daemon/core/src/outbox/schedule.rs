@@ -1,4 +1,4 @@
-//! When a delivery is tried again.
+//! Schedule of retries.
 //!
 //! The schedule is the daemon's own: a receiver can make a pause longer, and nothing makes the whole of it shorter than a day and a half.
 
@@ -18,11 +18,11 @@ pub const RETRY_PAUSES: [Duration; 10] = [
     Duration::from_hours(20),
 ];
 
-/// The longest `retry-after` of a receiver that is heeded.
+/// The longest `retry-after` of a receiver that is respected.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 
 /// The least time between two tries that new events bring forward.
-pub const NEWS_PAUSE: Duration = Duration::from_mins(1);
+pub const NEW_EVENT_PAUSE: Duration = Duration::from_mins(1);
 
 /// Random part of a pause beyond its length, in thousandths, so that many nodes do not retry at the same moment.
 const JITTER_THOUSANDTHS: u64 = 200;
@@ -34,7 +34,7 @@ pub(super) fn pause_after(
     random: u64,
 ) -> Option<Duration> {
     let pause = RETRY_PAUSES.get(index_of(attempts)?)?;
-    Some(longer_by(*pause, random % (JITTER_THOUSANDTHS + 1)).max(heeded(retry_after)))
+    Some(longer_by(*pause, random % (JITTER_THOUSANDTHS + 1)).max(capped(retry_after)))
 }
 
 /// Returns the longest pause of the schedule after the given number of failed tries. A pause that is known by the wall clock alone is never
@@ -46,8 +46,8 @@ pub(super) fn longest_pause_after(attempts: u32) -> Duration {
     })
 }
 
-/// Returns how long a receiver that asks for a pause is left alone.
-pub(super) fn heeded(retry_after: Option<Duration>) -> Duration {
+/// Returns the pause that a receiver requests, as far as it is respected.
+pub(super) fn capped(retry_after: Option<Duration>) -> Duration {
     retry_after.unwrap_or_default().min(RETRY_AFTER_MAX)
 }
 

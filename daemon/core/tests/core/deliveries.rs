@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use soramode_core::effect::{Action, Effects, Record};
 use soramode_core::gate::Gate;
-use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::handles::{DeliveryId, ReceiverIndex, ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{AttemptResult, HostState, Input};
 use soramode_core::outbox::{
-    DELIVERIES_FAILED_KEPT, DELIVERIES_OVER_KEPT, DELIVERIES_OWED_MAX, RETRY_PAUSES,
+    DELIVERIES_FAILED_KEPT, DELIVERIES_FINISHED_KEPT, DELIVERIES_PENDING_MAX, RETRY_PAUSES,
 };
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{Settings, SoraSettings, Webhook};
@@ -35,11 +35,11 @@ struct World {
     now: Timestamp,
     starts: u8,
     /// The attempt in flight at each receiver.
-    under_way: BTreeMap<usize, u64>,
+    under_way: BTreeMap<ReceiverIndex, DeliveryId>,
     /// Events that each receiver has answered with 200, in that order.
-    had: BTreeMap<usize, Vec<u64>>,
+    had: BTreeMap<ReceiverIndex, Vec<DeliveryId>>,
     /// Each delivery that there was, as it was last.
-    deliveries: BTreeMap<u64, StoredDelivery>,
+    deliveries: BTreeMap<DeliveryId, StoredDelivery>,
     /// Number of deliveries that the events so far make.
     owed: u64,
 }
@@ -136,7 +136,7 @@ impl World {
         }
         for action in actions {
             if let Action::Deliver(attempt) = action {
-                self.under_way.insert(attempt.place, attempt.id);
+                self.under_way.insert(attempt.receiver, attempt.id);
             }
         }
     }
@@ -163,28 +163,28 @@ impl World {
                 continue;
             };
             assert_eq!(
-                self.under_way.insert(attempt.place, attempt.id),
+                self.under_way.insert(attempt.receiver, attempt.id),
                 None,
                 "one at a time"
             );
             let before = |it: &&StoredDelivery| {
-                it.id < attempt.id && it.url == settings().webhooks[attempt.place].url
+                it.id < attempt.id && it.url == settings().webhooks[attempt.receiver.0].url
             };
             let overtaken = self
                 .deliveries
                 .values()
                 .filter(before)
                 .find(|it| it.state == DeliveryState::Pending);
-            assert_eq!(overtaken, None, "delivery {} overtakes", attempt.id);
+            assert_eq!(overtaken, None, "delivery {} overtakes", attempt.id.0);
         }
     }
 
-    fn answer(&mut self, place: usize, status: Option<u16>) {
-        let Some(id) = self.under_way.remove(&place) else {
+    fn answer(&mut self, receiver: ReceiverIndex, status: Option<u16>) {
+        let Some(id) = self.under_way.remove(&receiver) else {
             return;
         };
         if status == Some(200) {
-            self.had.entry(place).or_default().push(id);
+            self.had.entry(receiver).or_default().push(id);
         }
         let pauses = [
             Duration::ZERO,
@@ -207,7 +207,7 @@ impl World {
     }
 
     /// Has a receiver that is up with everything but an answer of success asked until the delivery fails; returns how long that took.
-    fn refuse_until_it_fails(&mut self, place: usize, id: u64) -> Duration {
+    fn refuse_until_it_fails(&mut self, receiver: ReceiverIndex, id: DeliveryId) -> Duration {
         let reply_to = ReplyHandle {
             socket: SocketId(1),
             serial: 1,
@@ -233,7 +233,7 @@ impl World {
             }
             let status = [Some(500), Some(429), Some(304), None]
                 [usize::try_from(self.rng.below(4)).unwrap()];
-            self.answer(place, status);
+            self.answer(receiver, status);
             let millis = self.rng.below(1_800_000);
             self.pass(Duration::from_millis(millis));
         }
@@ -293,10 +293,10 @@ impl World {
                 self.step(ask(GateRequest::ChangeMode(Box::new(change))));
             }
             8..14 => {
-                let place = usize::try_from(self.rng.below(2)).unwrap();
+                let receiver = ReceiverIndex(usize::try_from(self.rng.below(2)).unwrap());
                 let status = [Some(200), Some(200), Some(200), Some(500), Some(410), None]
                     [usize::try_from(self.rng.below(6)).unwrap()];
-                self.answer(place, status);
+                self.answer(receiver, status);
             }
             14 => self.restart(),
             _ => {
@@ -309,8 +309,8 @@ impl World {
     /// Everybody answers, for as long as anything can be owed.
     fn settle(&mut self) {
         for _ in 0..200 {
-            for place in 0..2 {
-                self.answer(place, Some(200));
+            for receiver in [0, 1].map(ReceiverIndex) {
+                self.answer(receiver, Some(200));
             }
             self.pass(RETRY_PAUSES[RETRY_PAUSES.len() - 1] * 2);
         }
@@ -330,13 +330,13 @@ impl World {
                 "{delivery:?}"
             );
         }
-        for (place, had) in &self.had {
-            let first_times: Vec<u64> = {
+        for (receiver, had) in &self.had {
+            let first_times: Vec<DeliveryId> = {
                 let mut seen = BTreeSet::new();
                 had.iter().copied().filter(|id| seen.insert(*id)).collect()
             };
-            assert!(first_times.is_sorted(), "receiver {place} had {had:?}");
-            let succeeded = |id: &u64| self.deliveries[id].state == DeliveryState::Succeeded;
+            assert!(first_times.is_sorted(), "receiver {receiver:?} had {had:?}");
+            let succeeded = |id: &DeliveryId| self.deliveries[id].state == DeliveryState::Succeeded;
             assert!(
                 first_times.iter().all(succeeded),
                 "what a receiver has is known to have succeeded"
@@ -369,13 +369,13 @@ fn a_receiver_is_tried_for_a_day_and_a_half_and_not_for_ever() {
     for seed in 0..50 {
         let mut world = World::new(seed);
         world.step(mode_change(0));
-        let (place, id) = world
+        let (receiver, id) = world
             .under_way
             .iter()
-            .map(|(place, id)| (*place, *id))
+            .map(|(receiver, id)| (*receiver, *id))
             .next()
             .unwrap();
-        let tried_for = world.refuse_until_it_fails(place, id);
+        let tried_for = world.refuse_until_it_fails(receiver, id);
         assert!(
             tried_for >= Duration::from_hours(36),
             "seed {seed}: given up after {tried_for:?}"
@@ -415,7 +415,7 @@ fn change_mode(world: &mut World, times: usize) {
 #[test]
 fn what_is_too_much_is_given_up_oldest_first_and_forgotten_in_the_end() {
     let mut world = World::new(0);
-    change_mode(&mut world, DELIVERIES_OWED_MAX);
+    change_mode(&mut world, DELIVERIES_PENDING_MAX);
     let counts = |world: &World| {
         let count = |state| {
             world
@@ -428,9 +428,9 @@ fn what_is_too_much_is_given_up_oldest_first_and_forgotten_in_the_end() {
         };
         DeliveryState::ALL.map(count)
     };
-    assert_eq!(counts(&world), [DELIVERIES_OWED_MAX, 0, 0, 0]);
+    assert_eq!(counts(&world), [DELIVERIES_PENDING_MAX, 0, 0, 0]);
     change_mode(&mut world, 1);
-    assert_eq!(counts(&world), [DELIVERIES_OWED_MAX, 0, 1, 0]);
+    assert_eq!(counts(&world), [DELIVERIES_PENDING_MAX, 0, 1, 0]);
     // The first is on its way.
     let failed = world
         .record_store
@@ -446,16 +446,16 @@ fn what_is_too_much_is_given_up_oldest_first_and_forgotten_in_the_end() {
     change_mode(&mut world, DELIVERIES_FAILED_KEPT);
     assert_eq!(
         counts(&world),
-        [DELIVERIES_OWED_MAX, 0, DELIVERIES_FAILED_KEPT, 0]
+        [DELIVERIES_PENDING_MAX, 0, DELIVERIES_FAILED_KEPT, 0]
     );
-    for _ in 0..=DELIVERIES_OVER_KEPT {
+    for _ in 0..=DELIVERIES_FINISHED_KEPT {
         world.answer(1, Some(200));
     }
     assert_eq!(
         counts(&world),
         [
-            DELIVERIES_OWED_MAX - DELIVERIES_OVER_KEPT - 1,
-            DELIVERIES_OVER_KEPT,
+            DELIVERIES_PENDING_MAX - DELIVERIES_FINISHED_KEPT - 1,
+            DELIVERIES_FINISHED_KEPT,
             DELIVERIES_FAILED_KEPT,
             0
         ]

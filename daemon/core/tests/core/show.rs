@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use soramode_core::effect::{Action, Attempt, Record};
-use soramode_core::handles::SocketId;
+use soramode_core::handles::{DeliveryId, ReceiverIndex, SocketId};
 use soramode_core::stored::StoredDelivery;
 use soramode_protocol::decision::{Decision, Disconnected, Verdict};
 use soramode_protocol::delivery::Delivery;
@@ -137,7 +137,9 @@ impl Show {
                 "kept: when the mode ends is known by the wall clock alone".to_owned()
             }
             Record::Delivery(delivery) => format!("kept: {}", self.stored_delivery(delivery)),
-            Record::DeliveryForgotten(id) => format!("kept: delivery {id} is forgotten"),
+            Record::DeliveryForgotten(DeliveryId(id)) => {
+                format!("kept: delivery {id} is forgotten")
+            }
             Record::Plan(_)
             | Record::PlanProgress(_)
             | Record::Announcement(_)
@@ -279,7 +281,7 @@ impl Show {
         );
         format!(
             "delivery {} to {} is {}, {} attempts{status}{problem}{next}",
-            it.id, it.endpoint, it.state, it.attempts
+            it.id.0, it.endpoint, it.state, it.attempts
         )
     }
 
@@ -346,15 +348,15 @@ impl Show {
                     .event_type()
                     .map_or("unknown", soramode_protocol::event::EventType::name);
                 let Attempt {
-                    id,
-                    place,
+                    id: DeliveryId(id),
+                    receiver: ReceiverIndex(receiver),
                     attempt,
                     event,
                     generation,
                 } = attempt.as_ref();
                 let seq = event.seq;
                 vec![format!(
-                    "-> hook {place}: delivery {id}, attempt {attempt}: event {seq} {name}, generation {generation}"
+                    "-> hook {receiver}: delivery {id}, attempt {attempt}: event {seq} {name}, generation {generation}"
                 )]
             }
             Action::Progress(reply_to, progress) => vec![format!(

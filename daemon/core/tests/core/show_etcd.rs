@@ -2,6 +2,7 @@
 
 use soramode_core::cluster::history::EtcdIdentity;
 use soramode_core::cluster::{Incarnation, Token};
+use soramode_core::handles::FenceId;
 use soramode_core::member::etcd::{ClaimOp, EtcdRequest, FenceScope};
 use soramode_core::stored::StoredMember;
 use soramode_protocol::mode::Mode;
@@ -127,7 +128,7 @@ fn wish_words(op: &ClaimOp) -> String {
     }
 }
 
-pub(crate) fn fence(id: u64, of: &FenceScope) -> String {
+pub(crate) fn fence(FenceId(id): FenceId, of: &FenceScope) -> String {
     match of {
         FenceScope::All => format!("-> sfu: fence {id}, end everything"),
         FenceScope::Channel(channel) => format!("-> sfu: fence {id}, end {channel}"),

@@ -18,7 +18,7 @@ use std::time::Duration;
 use soramode_core::cluster::claim::{Claim, ClaimReply, Conflict};
 use soramode_core::cluster::history::{Configuration, ObservedEtcd};
 use soramode_core::cluster::{FenceAfter, Incarnation, Token};
-use soramode_core::handles::{ReplyHandle, Timestamp};
+use soramode_core::handles::{FenceId, ReplyHandle, Timestamp};
 use soramode_core::input::Input;
 use soramode_core::member::etcd::{
     EtcdResponse, Init, Joined, Load, MembershipView, NodeRecord, OwnedChannels,
@@ -93,12 +93,12 @@ pub(super) fn heard(
         }
         "published" => EtcdResponse::Published(all.id()?, failed.map_or(Ok(()), Err)),
         "fence-told" => {
-            let id = number(&all.next()?)?;
+            let id = FenceId(number(&all.next()?)?);
             let clients = all.value("clients")?.unwrap_or(0);
             return all.end(Input::FenceNotified { id, clients });
         }
         "fence-done" => {
-            let id = number(&all.next()?)?;
+            let id = FenceId(number(&all.next()?)?);
             let outcome = failed.map_or(Ok(()), Err);
             return all.end(Input::FenceFinished { id, outcome });
         }

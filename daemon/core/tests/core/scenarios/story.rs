@@ -7,7 +7,7 @@ use soramode_core::cluster::LeaseTerms;
 use soramode_core::effect::{Action, Effects};
 use soramode_core::fault::PlantedFault;
 use soramode_core::gate::Gate;
-use soramode_core::handles::Timestamp;
+use soramode_core::handles::{DeliveryId, ReceiverIndex, Timestamp};
 use soramode_core::input::{AttemptResult, HostState, Input};
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{
@@ -92,7 +92,7 @@ pub(super) struct Story {
     /// Calls to the SFU that it has not answered, in their order.
     calls: Vec<u64>,
     /// The last attempt at each receiver.
-    under_way: BTreeMap<usize, u64>,
+    under_way: BTreeMap<ReceiverIndex, DeliveryId>,
     now: Timestamp,
     pub(super) settings: String,
     pub(super) played: Vec<String>,
@@ -176,7 +176,7 @@ impl Story {
         } else if let Some(repeated) = what.strip_prefix("repeat ") {
             happened.push(self.repeat(repeated)?);
         } else if let Some(named) = what.strip_prefix("webhooks") {
-            happened.extend(self.step(Input::Webhooks(places(named)?))?);
+            happened.extend(self.step(Input::Webhooks(receivers(named)?))?);
         } else if let Some(time) = what.strip_prefix("asleep ") {
             self.pass(duration(time)?);
         } else if let Some(time) = what.strip_prefix("clock +") {
@@ -204,13 +204,13 @@ impl Story {
 
     /// A receiver answers what it was sent last.
     fn tried(&self, line: &str) -> Result<Input, Problem> {
-        let (place, answer) = line.split_once(": ").ok_or("takes `hook 0: 200`")?;
-        let place: usize = place
+        let (receiver, answer) = line.split_once(": ").ok_or("takes `hook 0: 200`")?;
+        let receiver: usize = receiver
             .parse()
-            .map_err(|_| format!("{place:?} is no number"))?;
+            .map_err(|_| format!("{receiver:?} is no number"))?;
         let id = *self
             .under_way
-            .get(&place)
+            .get(&ReceiverIndex(receiver))
             .ok_or("nothing is under way there")?;
         let mut all = Words::new(&words(answer));
         let status = all.next()?.parse().ok();
@@ -306,7 +306,7 @@ impl Story {
                 self.calls.push(call.id);
             }
             if let Action::Deliver(attempt) = action {
-                self.under_way.insert(attempt.place, attempt.id);
+                self.under_way.insert(attempt.receiver, attempt.id);
             }
             if let Action::Answer(_, Ok(Reply::Page(page))) = action {
                 self.speakers.cursor = page.cursor().map(str::to_owned);
@@ -375,7 +375,7 @@ fn cluster(all: &mut Words) -> Result<Option<ClusterSettings>, Problem> {
 }
 
 /// Reads both receivers; one that is not named any more gets no event.
-fn places(line: &str) -> Result<Vec<Webhook>, Problem> {
+fn receivers(line: &str) -> Result<Vec<Webhook>, Problem> {
     let mut all = Words::new(&words(line));
     let mut named = webhooks(&mut all)?;
     for name in ["hook0", "hook1"] {

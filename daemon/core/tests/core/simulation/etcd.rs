@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use soramode_core::effect::{Action, Effects};
 use soramode_core::gate::Gate;
-use soramode_core::handles::Timestamp;
+use soramode_core::handles::{FenceId, Timestamp};
 use soramode_core::input::Input;
 use soramode_core::member::etcd::{ClaimOp, EtcdRequest, EtcdResponse, MembershipView};
 use soramode_core::settings::Settings;
@@ -27,7 +27,7 @@ pub(super) struct OwnEtcd {
     etcd: Etcd,
     caller: Option<Caller>,
     /// A fence that the SFU has not carried out.
-    pub(super) fence: Option<u64>,
+    pub(super) fence: Option<FenceId>,
 }
 
 impl Driven {

@@ -7,7 +7,7 @@ use soramode_core::commits::{Batch, Commits, Durability};
 use soramode_core::effect::{Action, Effects, Record};
 use soramode_core::fault::PlantedFault;
 use soramode_core::gate::Gate;
-use soramode_core::handles::{ReplyHandle, Timestamp};
+use soramode_core::handles::{DeliveryId, ReplyHandle, Timestamp};
 use soramode_core::input::{HostState, Input, SoraInput};
 use soramode_core::restore::{Seed, StartParams};
 use soramode_protocol::decision::Decision;
@@ -86,7 +86,7 @@ pub(super) struct World {
     answers: BTreeMap<ReplyHandle, u32>,
     /// Requests with another answer than `StorageUnavailable` so far, by connection.
     accepted: BTreeSet<ConnectionId>,
-    pub(super) attempts: Vec<u64>,
+    pub(super) attempts: Vec<DeliveryId>,
     failures: u32,
 }
 
