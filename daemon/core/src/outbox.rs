@@ -165,7 +165,7 @@ impl Outbox {
     /// Adds a delivery of an event for each receiver that wants it.
     fn enqueue(&mut self, ctx: &mut Ctx, event: &Event, generation: u64) {
         let Some(event_type) = event.kind.event_type() else {
-            return;
+            return ctx.bug("a wanted event has no type");
         };
         for receiver in (0..self.webhooks.len()).map(ReceiverIndex) {
             let Some(webhook) = self
@@ -205,7 +205,7 @@ impl Outbox {
 
     fn queue(&mut self, ctx: &mut Ctx, delivery: StoredDelivery) {
         let Some(receiver) = self.receiver(&delivery.url) else {
-            return;
+            return ctx.bug("a delivery to queue has no receiver");
         };
         ctx.record(Record::Delivery(Box::new(delivery.clone())));
         self.file(&delivery);
@@ -220,7 +220,7 @@ impl Outbox {
     /// Retries a receiver that failed before its schedule does: with a new event it may be up again.
     fn retry_early(&self, ctx: &mut Ctx, receiver: ReceiverIndex) {
         let Some(queue) = self.queues.get(receiver.0) else {
-            return;
+            return ctx.bug("a receiver that gets a delivery has no queue");
         };
         let retry_from = queue.retry_from(ctx.now.boot);
         if ctx
@@ -243,15 +243,14 @@ impl Outbox {
         if ctx.timers.is_set(Timer::Delivery(receiver)) {
             return;
         }
-        let Some(queue) = self
-            .queues
-            .get_mut(receiver.0)
-            .filter(|queue| queue.in_flight.is_none())
-        else {
+        let Some(queue) = self.queues.get_mut(receiver.0) else {
+            return ctx.bug("a receiver has no queue");
+        };
+        let Some(id) = queue.waiting.front().filter(|_| queue.in_flight.is_none()) else {
             return;
         };
-        let Some(next) = queue.waiting.front().and_then(|id| self.rows.get(id)) else {
-            return;
+        let Some(next) = self.rows.get(id) else {
+            return ctx.bug("a queued delivery is not stored");
         };
         // After a restart a pause may still run: by the wall clock, which may have been set since.
         let pause = next
@@ -270,13 +269,13 @@ impl Outbox {
     /// Sends a receiver's next delivery.
     pub(crate) fn send_next(&mut self, ctx: &mut Ctx, receiver: ReceiverIndex) {
         let Some(queue) = self.queues.get_mut(receiver.0) else {
-            return;
+            return ctx.bug("a receiver with a due delivery has no queue");
         };
         let Some(id) = queue.waiting.front().copied() else {
-            return;
+            return ctx.bug("a receiver without a delivery has one due");
         };
         let Some(delivery) = self.rows.get(&id) else {
-            return;
+            return ctx.bug("a due delivery is not stored");
         };
         queue.in_flight = Some(id);
         ctx.act(Action::Deliver(Box::new(Attempt {
@@ -290,17 +289,11 @@ impl Outbox {
 
     /// Takes in the result of an attempt.
     pub(crate) fn on_attempted(&mut self, ctx: &mut Ctx, id: DeliveryId, result: &AttemptResult) {
-        let Some(receiver) = self
-            .queues
-            .iter()
-            .position(|queue| queue.in_flight == Some(id))
-            .map(ReceiverIndex)
-        else {
+        let mut queues = self.queues.iter_mut().enumerate();
+        let Some((index, queue)) = queues.find(|(_, queue)| queue.in_flight == Some(id)) else {
             return;
         };
-        let Some(queue) = self.queues.get_mut(receiver.0) else {
-            return;
-        };
+        let receiver = ReceiverIndex(index);
         queue.on_attempted(ctx.now.boot, result.retry_after);
         let due = queue.due_after(ctx.now.boot);
         let Some(delivery) = self.rows.get_mut(&id) else {
@@ -342,7 +335,7 @@ impl Outbox {
         pause: Duration,
     ) {
         let Some(delivery) = self.rows.get_mut(&id) else {
-            return;
+            return ctx.bug("a delivery to retry is not stored");
         };
         delivery.next_attempt_at = Some(ctx.now.wall + pause);
         let delivery = delivery.clone();
@@ -360,7 +353,7 @@ impl Outbox {
     /// Ends a delivery, sent or not.
     fn end(&mut self, ctx: &mut Ctx, id: DeliveryId, outcome: DeliveryOutcome) {
         let Some(delivery) = self.rows.get_mut(&id) else {
-            return;
+            return ctx.bug("a delivery to end is not stored");
         };
         let (state, problem) = match outcome {
             DeliveryOutcome::Succeeded => (DeliveryState::Succeeded, None),
@@ -397,7 +390,7 @@ impl Outbox {
             return;
         };
         let Some(queue) = self.queues.get_mut(receiver.0) else {
-            return;
+            return ctx.bug("a configured receiver has no queue");
         };
         if queue
             .waiting

@@ -203,7 +203,10 @@ impl Waits {
         inputs: &WaitInputs,
         plans: &Plans,
     ) -> Option<WaitEnd> {
-        let pending = self.pending.get(&id)?;
+        let Some(pending) = self.pending.get(&id) else {
+            ctx.bug("a wait of an index is not pending");
+            return None;
+        };
         let wait = &pending.wait;
         let holds = holds(wait, inputs, plans);
         let settle_time = settle_time(wait);
@@ -231,7 +234,10 @@ impl Waits {
 
     /// Returns where to report a wait's progress, and the number of sessions that had ended when it began; sets the time of the next report.
     pub(crate) fn next_progress(&self, ctx: &mut Ctx, id: WaitId) -> Option<(ReplyHandle, u64)> {
-        let pending = self.pending.get(&id)?;
+        let Some(pending) = self.pending.get(&id) else {
+            ctx.bug("a wait that reports its progress is not pending");
+            return None;
+        };
         let pause = duration(pending.wait.progress_seconds?);
         ctx.timers.set(Timer::Progress(id), ctx.now.boot + pause);
         Some((pending.reply_to, pending.ended_before))
@@ -242,7 +248,11 @@ impl Waits {
         for timer in [Timer::Settled(id), Timer::GiveUp(id), Timer::Progress(id)] {
             ctx.timers.cancel(timer);
         }
-        self.remove(id).map(|pending| EndedWait {
+        let Some(pending) = self.remove(id) else {
+            ctx.bug("a wait to end is not pending");
+            return None;
+        };
+        Some(EndedWait {
             reply_to: pending.reply_to,
             plan: pending.wait.plan,
         })

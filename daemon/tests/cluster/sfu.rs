@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use soramode_protocol::client::{Client, ClientError, Message};
-use soramode_protocol::cluster::{Acknowledge, OfferedClaim, Fence, Grant};
+use soramode_protocol::cluster::{Acknowledge, Fence, Grant, OfferedClaim};
 use soramode_protocol::decision::{Connect, Decision, Disconnect};
 use soramode_protocol::envelope::Notification;
 use soramode_protocol::id::{ChannelId, ConnectionId};

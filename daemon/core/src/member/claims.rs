@@ -196,7 +196,11 @@ impl ClusterMember {
             .ownership
             .evaluate_reply(reply, context.mode, context.now)
         else {
-            return;
+            // Without a lease no transaction was sent under the present key.
+            return self.resolve(
+                &channel_id,
+                ClusterAnswer::Unavailable(MEMBERSHIP_LOST.to_owned()),
+            );
         };
         let step =
             self.decide_claim_step(node, outcome, &self.waiting_requests(&channel_id), context);
@@ -314,12 +318,13 @@ impl ClusterMember {
             }
             ClaimStep::Request(op) => self.retry_claim(ctx, channel_id, op),
             ClaimStep::Resolve(cluster_answer) => self.resolve(channel_id, cluster_answer),
-            ClaimStep::ReadMembers => {
-                if let Some(pending) = self.pending_claims.get_mut(channel_id) {
+            ClaimStep::ReadMembers => match self.pending_claims.get_mut(channel_id) {
+                Some(pending) => {
                     pending.deferred = Some(ClaimOp::Get);
                     ctx.request_etcd(EtcdRequest::ReadMembers);
                 }
-            }
+                None => ctx.bug("a claim to defer is not pending"),
+            },
             ClaimStep::NotMember => {
                 ctx.request_etcd(EtcdRequest::ReadMembers);
                 self.resolve(
@@ -358,7 +363,7 @@ impl ClusterMember {
     /// Goes on with a claim by another operation.
     fn retry_claim(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, op: ClaimOp) {
         let Some(pending) = self.pending_claims.get_mut(channel_id) else {
-            return;
+            return ctx.bug("a claim to retry is not pending");
         };
         pending.rounds += 1;
         if pending.rounds > ROUNDS_MAX {

@@ -51,7 +51,7 @@ impl ClusterMember {
     /// Orders the SFU to end the sessions of a fence, for the first time or again.
     pub(crate) fn order_fence(&mut self, ctx: &mut Ctx, node: NodeView, id: FenceId) {
         let Some(fence) = self.fences.in_progress.get(&id) else {
-            return;
+            return ctx.bug("a fence to order is not in progress");
         };
         let of = fence.of.clone();
         let sessions: Vec<EndSession> = node.sessions_of(&of);

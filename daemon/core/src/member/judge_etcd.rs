@@ -68,7 +68,7 @@ impl ClusterMember {
     fn accept_etcd(&mut self, ctx: &mut Ctx, node: NodeView, accepted: Accepted) {
         let now = ctx.now.boot;
         let Some((shown, text)) = &self.trust.shown else {
-            return;
+            return ctx.bug("an accepted etcd was not read");
         };
         let Some(seen) = EtcdIdentity::of(shown) else {
             return;
@@ -117,7 +117,7 @@ impl ClusterMember {
             std::mem::discriminant(&before) != std::mem::discriminant(&refusal)
         });
         let Some((shown, text)) = &self.trust.shown else {
-            return;
+            return ctx.bug("a refused etcd was not read");
         };
         let is_marked = shown
             .configuration

@@ -94,11 +94,10 @@ impl Node {
         ctx: &mut Ctx,
         request: AdmissionRequest,
     ) -> Option<Result<Decision, Error>> {
-        if self.member.is_some()
-            && self.must_ask(self.decide(ctx.timers, &request), &request.channel_id)
+        if self.must_ask(self.decide(ctx.timers, &request), &request.channel_id)
+            && let Some((member, view)) = self.cluster()
         {
             let channel_id = request.channel_id.clone();
-            let (member, view) = self.cluster()?;
             return match member.claim(ctx, view, &channel_id, Waiter::Client(request)) {
                 Ok(()) => None,
                 Err(CannotClaim::Unavailable(error)) => Some(Err(error)),

@@ -108,23 +108,32 @@ impl Node {
                     let answer = self.change_mode_here(ctx, change, &actor);
                     ctx.answer(reply_to, answer.map(with_published));
                 }
-                if let Some((member, view)) = self.cluster() {
+                if let Some((member, view)) = self.event_source(ctx) {
                     member.answer_published(ctx, view, mode);
                 }
             }
             ClusterEvent::MembersRead => {
-                if let Some((member, view)) = self.cluster() {
+                if let Some((member, view)) = self.event_source(ctx) {
                     member.after_members_read(ctx, view);
                 }
             }
             ClusterEvent::Joined(incarnation) => {
-                if let Some((member, view)) = self.cluster() {
+                if let Some((member, view)) = self.event_source(ctx) {
                     member.on_joined(ctx, view, incarnation);
                 }
             }
             ClusterEvent::UntrackedRead(None) => self.clear_untracked(ctx),
             ClusterEvent::UntrackedRead(untracked) => self.sync.set_untracked(untracked),
         }
+    }
+
+    /// Returns the member that an event came from, and its view.
+    fn event_source(&mut self, ctx: &mut Ctx) -> Option<(&mut ClusterMember, NodeView<'_>)> {
+        let source = self.cluster();
+        if source.is_none() {
+            ctx.bug("an event of the cluster on a node without one");
+        }
+        source
     }
 
     /// Answers a client that waited for the owner of a channel.
@@ -141,7 +150,7 @@ impl Node {
             (Waiter::Session, ClusterAnswer::OwnerLost(_)) if self.mode.is_block() => return,
             // A session that the SFU has without a claim: where its channel is another node's, it ends.
             (Waiter::Session, ClusterAnswer::Redirect(_) | ClusterAnswer::OwnerLost(_)) => {
-                if let Some((member, view)) = self.cluster() {
+                if let Some((member, view)) = self.event_source(ctx) {
                     member.fence(ctx, view, FenceScope::Channel(channel_id.clone()));
                 }
                 return;
@@ -184,14 +193,14 @@ impl Node {
         for session in sessions.unwrap_or_default() {
             self.end_channel(ctx, &session.channel_id);
         }
-        if let Some((member, view)) = self.cluster() {
+        if let Some((member, view)) = self.event_source(ctx) {
             member.on_fence_ended(ctx, view, scope);
         }
     }
 
     fn end_channel(&mut self, ctx: &mut Ctx, channel: &ChannelId) {
         let Some(session) = self.sessions.find_session(channel) else {
-            return;
+            return ctx.bug("a fenced session is not in the table");
         };
         let slots: Vec<_> = self.sessions.of_session(session, None).collect();
         for slot in slots {

@@ -165,18 +165,17 @@ impl Node {
     /// Notes that a connection is on the SFU: if it was pending, it is live from now on.
     pub(crate) fn mark_live(&mut self, ctx: &mut Ctx, slot: ConnectionSlot) {
         self.reports.mark_seen(slot);
-        let Some(row) = self
-            .sessions
-            .row(slot)
-            .filter(|row| row.state == ConnectionState::Pending)
-        else {
-            return;
+        let Some(row) = self.sessions.row(slot) else {
+            return ctx.bug("a connection on the SFU is not in the table");
         };
+        if row.state != ConnectionState::Pending {
+            return;
+        }
         let session = row.session;
         let (connection_id, client_id) =
             (row.connection_id.clone(), row.client_id.as_deref().cloned());
         ctx.timers.cancel(Timer::Pending(slot));
-        self.sessions.make_live(slot, ctx.now);
+        self.sessions.make_live(ctx, slot);
         self.emit_created(ctx, session, (connection_id, client_id));
     }
 

@@ -234,17 +234,17 @@ impl Node {
                 return;
             };
             match timer {
-                Timer::Membership => {
-                    if let Some((member, view)) = self.cluster() {
+                Timer::Membership => match self.cluster() {
+                    Some((member, view)) => {
                         member.check_lease(ctx, view);
                         member.set_membership_timer(ctx);
                     }
-                }
-                Timer::Fence(id) => {
-                    if let Some((member, view)) = self.cluster() {
-                        member.order_fence(ctx, view, id);
-                    }
-                }
+                    None => ctx.bug("a lease's deadline on a node without a cluster"),
+                },
+                Timer::Fence(id) => match self.cluster() {
+                    Some((member, view)) => member.order_fence(ctx, view, id),
+                    None => ctx.bug("a fence on a node without a cluster"),
+                },
                 Timer::Expiry => self.expire_mode(ctx),
                 Timer::Poll => self.sync.request_poll(ctx),
                 Timer::Pending(slot) => self.end_pending(ctx, slot, EndReason::Timeout),

@@ -106,6 +106,7 @@ impl Node {
         let slots: Vec<SessionSlot> = self.sessions.by_age(None).collect();
         for slot in slots {
             let Some(row) = self.sessions.session_mut(slot) else {
+                ctx.bug("a session left the table while another ended");
                 continue;
             };
             if row.owner != SessionOwner::Sora || row.live > 0 || row.pending > 0 {

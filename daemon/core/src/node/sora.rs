@@ -84,7 +84,7 @@ impl Node {
                     .session(session)
                     .is_some_and(|row| !row.is_announced)
                 {
-                    self.sessions.date_session(session, created_time);
+                    self.sessions.date_session(ctx, session, created_time);
                 }
             }
             SoraInput::SessionDestroyed {
@@ -175,7 +175,7 @@ impl Node {
 
     /// Returns the time of a connection that Sora reported late. A session that was not announced began with it; in one that was, it comes
     /// behind the connections that were reported before.
-    fn date(&mut self, ctx: &Ctx, session: SessionSlot, created_at: Option<Time>) -> Time {
+    fn date(&mut self, ctx: &mut Ctx, session: SessionSlot, created_at: Option<Time>) -> Time {
         let Some(created_at) = created_at.filter(|created_at| *created_at <= ctx.now.wall) else {
             return ctx.now.wall;
         };
@@ -191,7 +191,7 @@ impl Node {
             return created_at.max(last.created_at);
         }
         if is_new {
-            self.sessions.date_session(session, created_at);
+            self.sessions.date_session(ctx, session, created_at);
         }
         created_at
     }
@@ -213,15 +213,17 @@ impl Node {
             Some(slot) => slot,
             None => self.open_session(ctx, channel_id, None),
         };
-        if let Some(row) = self.sessions.session_mut(session) {
-            if row.session_id != session_id {
-                (row.session_id, row.named) = (session_id, Moment::at(ctx.now.boot));
-            }
-            let was = std::mem::replace(&mut row.owner, SessionOwner::Sora);
-            // One that is not announced yet is recorded when it is.
-            if was == SessionOwner::Gate && row.is_announced {
-                ctx.record(Record::SessionOfSora(row.channel_id.clone()));
-            }
+        let Some(row) = self.sessions.session_mut(session) else {
+            ctx.bug("a channel's session is not in the table");
+            return session;
+        };
+        if row.session_id != session_id {
+            (row.session_id, row.named) = (session_id, Moment::at(ctx.now.boot));
+        }
+        let was = std::mem::replace(&mut row.owner, SessionOwner::Sora);
+        // One that is not announced yet is recorded when it is.
+        if was == SessionOwner::Gate && row.is_announced {
+            ctx.record(Record::SessionOfSora(row.channel_id.clone()));
         }
         session
     }
@@ -235,7 +237,7 @@ impl Node {
     /// Ends a session and its live connections. Pending ones move to the channel's next session.
     fn session_over(&mut self, ctx: &mut Ctx, session: SessionSlot, next: Option<SessionSlot>) {
         let Some(row) = self.sessions.session(session) else {
-            return;
+            return ctx.bug("a session that Sora ended is not in the table");
         };
         let channel_id = row.channel_id.clone();
         let connections: Vec<ConnectionSlot> = self.sessions.of_session(session, None).collect();
@@ -254,7 +256,7 @@ impl Node {
         if !pending.is_empty() {
             let next = next.unwrap_or_else(|| self.open_session(ctx, channel_id, None));
             for &slot in &pending {
-                self.sessions.move_connection(slot, next);
+                self.sessions.move_connection(ctx, slot, next);
             }
         }
         self.destroy_session(ctx, session);

@@ -88,7 +88,7 @@ impl Outbox {
 
     fn requeue(&mut self, ctx: &mut Ctx, id: DeliveryId) {
         let Some(mut delivery) = self.rows.remove(&id) else {
-            return;
+            return ctx.bug("a delivery to send again is not stored");
         };
         self.failed.remove(&id);
         self.finished.retain(|finished| *finished != id);

@@ -50,11 +50,11 @@ impl Sessions {
     }
 
     fn check_sockets(&self) -> Result<(), String> {
-        let hanging: BTreeSet<(ConnectionSlot, SocketId)> = self.hanging().collect();
-        ensure(hanging == self.bound().collect(), || {
+        let bindings: BTreeSet<(ConnectionSlot, SocketId)> = self.bindings().collect();
+        ensure(bindings == self.bound().collect(), || {
             "connections and sockets do not agree on their bindings".to_owned()
         })?;
-        let gone = hanging
+        let gone = bindings
             .into_iter()
             .find(|&(slot, _)| self.row(slot).is_none());
         ensure(gone.is_none(), || {

@@ -10,6 +10,7 @@ use soramode_protocol::id::{ChannelId, ConnectionId, SessionId};
 use soramode_protocol::session::{Connection, ConnectionState, Session};
 use soramode_protocol::time::Time;
 
+use crate::ctx::Ctx;
 use crate::handles::{ConnectionSlot, SessionSlot, SocketId, Timestamp};
 use crate::tables::index::{Hashing, Index};
 use crate::tables::rows::{
@@ -160,9 +161,9 @@ impl Sessions {
     }
 
     /// Gives a session another time of creation.
-    pub(crate) fn date_session(&mut self, slot: SessionSlot, created_at: Time) {
+    pub(crate) fn date_session(&mut self, ctx: &mut Ctx, slot: SessionSlot, created_at: Time) {
         let Some(row) = self.sessions.get_mut(slot) else {
-            return;
+            return ctx.bug("a session to date is not in the table");
         };
         self.by_age.remove(&(row.created_at, slot));
         row.created_at = created_at;
@@ -230,26 +231,31 @@ impl Sessions {
         Some(row)
     }
 
-    /// A pending connection has been seen.
-    pub(crate) fn make_live(&mut self, slot: ConnectionSlot, now: Timestamp) {
-        let Some(row) = self.connections.get_mut(slot) else {
-            return;
+    /// Makes a pending connection live.
+    pub(crate) fn make_live(&mut self, ctx: &mut Ctx, slot: ConnectionSlot) {
+        let Some(row) = self
+            .connections
+            .get_mut(slot)
+            .filter(|row| row.state == ConnectionState::Pending)
+        else {
+            return ctx.bug("a connection that becomes live is not pending");
         };
-        debug_assert!(
-            row.state == ConnectionState::Pending,
-            "a connection becomes live once"
-        );
         row.state = ConnectionState::Live;
-        (row.created_at, row.since) = (now.wall, Since::at(now.boot));
+        (row.created_at, row.since) = (ctx.now.wall, Since::at(ctx.now.boot));
         let session = row.session;
         self.count_out(session, ConnectionState::Pending);
         self.count_in(session, ConnectionState::Live);
     }
 
     /// Puts a connection into another session of its channel.
-    pub(crate) fn move_connection(&mut self, slot: ConnectionSlot, session: SessionSlot) {
+    pub(crate) fn move_connection(
+        &mut self,
+        ctx: &mut Ctx,
+        slot: ConnectionSlot,
+        session: SessionSlot,
+    ) {
         let Some(row) = self.connections.get_mut(slot) else {
-            return;
+            return ctx.bug("a connection to move is not in the table");
         };
         let (left, state) = (Link::of(row), row.state);
         (row.session, row.next, row.previous) = (session, ConnectionSlot::NIL, ConnectionSlot::NIL);
@@ -290,7 +296,7 @@ impl Sessions {
     }
 
     /// All bindings, as the connections know them.
-    pub(crate) fn hanging(&self) -> impl Iterator<Item = (ConnectionSlot, SocketId)> {
+    pub(crate) fn bindings(&self) -> impl Iterator<Item = (ConnectionSlot, SocketId)> {
         self.sockets.iter().map(|(&slot, &socket)| (slot, socket))
     }
 
