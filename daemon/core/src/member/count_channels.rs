@@ -9,8 +9,8 @@ use soramode_protocol::reply::Reply;
 use crate::ctx::Ctx;
 use crate::handles::ReplyHandle;
 
-use super::counts::{COUNT_PAUSE, COUNT_WAITERS_MAX, Counted};
-use super::etcd::{EtcdRequest, OwnedChannels};
+use super::counts::Counted;
+use super::etcd::OwnedChannels;
 use super::{ClusterMember, NodeView};
 
 impl ClusterMember {
@@ -25,27 +25,12 @@ impl ClusterMember {
         if !list.count_orphaned {
             return Some(self.cluster_nodes(node));
         }
-        let (now, is_joined) = (ctx.now.boot, self.membership == Membership::Joined);
-        let counts = &mut self.counts;
-        // Without etcd a count that succeeded is not known to hold any more.
-        let is_last = |last: &Counted| {
-            now.saturating_sub(last.ended) < COUNT_PAUSE && (is_joined || last.owned.is_err())
-        };
-        let is_fresh = !counts.is_outdated && counts.last.as_ref().is_some_and(is_last);
-        if is_fresh || counts.waiting.len() >= COUNT_WAITERS_MAX {
+        let is_joined = self.membership == Membership::Joined;
+        if !self.counts.wait(ctx, reply_to, is_joined) {
             return Some(self.counted_nodes(node));
         }
-        counts.waiting.push(reply_to);
-        self.begin_count(ctx);
+        self.counts.begin(ctx);
         None
-    }
-
-    /// Requests a count, unless one is in flight.
-    pub(super) fn begin_count(&mut self, ctx: &mut Ctx) {
-        if !std::mem::replace(&mut self.counts.is_in_flight, true) {
-            self.counts.is_outdated = false;
-            ctx.request_etcd(EtcdRequest::Count);
-        }
     }
 
     pub(super) fn on_counted(
@@ -64,7 +49,6 @@ impl ClusterMember {
                 self.note_absent(node_name.clone(), *incarnation);
             }
         }
-        self.counts.is_in_flight = false;
         let is_own = |owned: &&OwnedChannels| owned.node_name == self.node_name;
         let own = owned.as_ref().ok().map(|owned| {
             owned
@@ -73,16 +57,12 @@ impl ClusterMember {
                 .map(|owned| owned.incarnation)
                 .collect()
         });
-        self.counts.last = Some(Counted {
-            ended: ctx.now.boot,
-            at: ctx.now.wall,
-            owned,
-        });
+        let waiting = self.counts.end(ctx, owned);
         if let Some(own) = own {
             self.on_own_claims_read(ctx, node, own);
         }
         let nodes = self.counted_nodes(node);
-        for reply_to in std::mem::take(&mut self.counts.waiting) {
+        for reply_to in waiting {
             ctx.answer(reply_to, Ok(Reply::ClusterNodes(nodes.clone())));
         }
     }
@@ -90,7 +70,7 @@ impl ClusterMember {
     /// Returns the nodes with the result of the last count.
     fn counted_nodes(&self, node: NodeView) -> ClusterNodes {
         let ClusterNodes { mut nodes, .. } = self.cluster_nodes(node);
-        let (orphaned_channels, counted_at, problem) = match &self.counts.last {
+        let (orphaned_channels, counted_at, problem) = match self.counts.last() {
             Some(Counted {
                 owned: Ok(owned),
                 at,

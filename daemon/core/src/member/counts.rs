@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use soramode_protocol::time::Time;
 
+use crate::ctx::Ctx;
 use crate::handles::{ReplyHandle, SocketId};
 
-use super::etcd::OwnedChannels;
+use super::etcd::{EtcdRequest, OwnedChannels};
 
 /// Time after a count for which its result is the answer, with its time, unless a node comes or goes; then the claims are read anew.
 pub const COUNT_PAUSE: Duration = Duration::from_secs(5);
@@ -18,17 +19,17 @@ pub const COUNT_WAITERS_MAX: usize = 64;
 /// The requests that wait for a count, and the last one's result.
 #[derive(Default)]
 pub(super) struct Counts {
-    pub(super) is_in_flight: bool,
-    pub(super) waiting: Vec<ReplyHandle>,
-    pub(super) last: Option<Counted>,
+    is_in_flight: bool,
+    waiting: Vec<ReplyHandle>,
+    last: Option<Counted>,
     /// A node came or went since the last count began.
-    pub(super) is_outdated: bool,
+    is_outdated: bool,
 }
 
 /// Result of a count.
 pub(super) struct Counted {
     /// End of the count by the boot clock.
-    pub(super) ended: Duration,
+    ended: Duration,
     pub(super) at: Time,
     pub(super) owned: Result<Vec<OwnedChannels>, String>,
 }
@@ -37,6 +38,48 @@ impl Counts {
     /// Notes that a node came or went: the last count does not show it.
     pub(super) fn outdate(&mut self) {
         self.is_outdated = true;
+    }
+
+    /// Has a request wait for a count, unless the last one is the answer.
+    pub(super) fn wait(&mut self, ctx: &Ctx, reply_to: ReplyHandle, is_joined: bool) -> bool {
+        // Without etcd a count that succeeded is not known to hold any more.
+        let is_recent = |last: &Counted| {
+            ctx.now.boot.saturating_sub(last.ended) < COUNT_PAUSE
+                && (is_joined || last.owned.is_err())
+        };
+        let is_fresh = !self.is_outdated && self.last.as_ref().is_some_and(is_recent);
+        let waits = !is_fresh && self.waiting.len() < COUNT_WAITERS_MAX;
+        if waits {
+            self.waiting.push(reply_to);
+        }
+        waits
+    }
+
+    /// Requests a count, unless one is in flight.
+    pub(super) fn begin(&mut self, ctx: &mut Ctx) {
+        if !std::mem::replace(&mut self.is_in_flight, true) {
+            self.is_outdated = false;
+            ctx.request_etcd(EtcdRequest::Count);
+        }
+    }
+
+    /// Takes in the result of a count. Returns the requests to answer.
+    pub(super) fn end(
+        &mut self,
+        ctx: &Ctx,
+        owned: Result<Vec<OwnedChannels>, String>,
+    ) -> Vec<ReplyHandle> {
+        self.is_in_flight = false;
+        self.last = Some(Counted {
+            ended: ctx.now.boot,
+            at: ctx.now.wall,
+            owned,
+        });
+        std::mem::take(&mut self.waiting)
+    }
+
+    pub(super) const fn last(&self) -> Option<&Counted> {
+        self.last.as_ref()
     }
 
     /// Forgets the requests of a closed socket.

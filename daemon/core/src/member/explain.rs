@@ -21,9 +21,6 @@ use super::{ClusterEvent, ClusterMember, NodeView};
 /// Requests to explain that wait for etcd at most.
 pub const EXPLAINING_MAX: usize = 64;
 
-/// Reads of one channel because its owner is not known yet, at most.
-const ROUNDS_MAX: u8 = 3;
-
 impl ClusterMember {
     /// Returns the cluster's answer about a channel if it is known now, for every mode; `None` if etcd is read first.
     pub(crate) fn explain(
@@ -49,10 +46,7 @@ impl ClusterMember {
             let why = "too many Explain requests are under way";
             return Err(Error::cluster_unavailable(why));
         }
-        let is_new = !self.explaining.0.contains_key(channel_id);
-        let read = self.explaining.0.entry(channel_id.clone()).or_default();
-        read.reply_handles.push(reply_to);
-        if is_new {
+        if self.explaining.add(channel_id, reply_to) {
             let channel_id = channel_id.clone();
             ctx.request_etcd(EtcdRequest::FindClaim { channel_id, by });
         }
@@ -77,13 +71,11 @@ impl ClusterMember {
             Err(why) => Some(Mode::ALL.map(|mode| (mode, ClusterAnswer::Unavailable(why.clone())))),
             Ok(found) => self.cluster_answers(node, channel_id, &found, ctx.now.boot),
         };
-        let Some(read) = self.explaining.0.get_mut(channel_id) else {
+        if !self.explaining.is_pending(channel_id) {
             return;
-        };
+        }
         let cluster_answers = match cluster_answers {
-            None if read.rounds < ROUNDS_MAX => {
-                read.rounds += 1;
-                read.is_deferred = true;
+            None if self.explaining.defer(channel_id) => {
                 return ctx.request_etcd(EtcdRequest::ReadMembers);
             }
             None => {
@@ -92,19 +84,16 @@ impl ClusterMember {
             }
             Some(cluster_answers) => cluster_answers,
         };
-        let reply_handles = std::mem::take(&mut read.reply_handles);
-        self.explaining.0.remove(channel_id);
         self.events.push_back(ClusterEvent::Explained {
             channel_id: channel_id.clone(),
-            reply_handles,
+            reply_handles: self.explaining.end(channel_id),
             cluster_answers,
         });
     }
 
     /// Answers all pending `Explain` requests: the cluster is unavailable.
     pub(super) fn stop_explaining(&mut self, ctx: &mut Ctx, node: NodeView, why: &str) {
-        let channels: Vec<ChannelId> = self.explaining.0.keys().cloned().collect();
-        for channel_id in channels {
+        for channel_id in self.explaining.channels() {
             self.on_claim_found(ctx, node, &channel_id, Err(why.to_owned()));
         }
     }
@@ -187,11 +176,8 @@ impl ClusterMember {
         let Some(by) = self.incarnation() else {
             return;
         };
-        for (channel_id, read) in &mut self.explaining.0 {
-            if std::mem::take(&mut read.is_deferred) {
-                let channel_id = channel_id.clone();
-                ctx.request_etcd(EtcdRequest::FindClaim { channel_id, by });
-            }
+        for channel_id in self.explaining.take_deferred() {
+            ctx.request_etcd(EtcdRequest::FindClaim { channel_id, by });
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Fencing: sessions that the node may not serve any more must end, and be known to have ended.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use soramode_protocol::cluster::Acknowledged;
@@ -14,7 +13,6 @@ use crate::settings::FenceMeans;
 use crate::timers::Timer;
 
 use super::etcd::FenceScope;
-use super::fences::Fence;
 use super::waiters::ClusterAnswer;
 use super::{ClusterEvent, ClusterMember, NodeView};
 
@@ -31,29 +29,16 @@ impl ClusterMember {
 
     /// Has the SFU end these sessions, until it has.
     pub(crate) fn fence(&mut self, ctx: &mut Ctx, node: NodeView, of: FenceScope) {
-        if self.fences.in_progress.values().any(|fence| fence.of == of) {
-            return;
+        if let Some(id) = self.fences.begin(of) {
+            self.order_fence(ctx, node, id);
         }
-        self.fences.last_id += 1;
-        let id = FenceId(self.fences.last_id);
-        self.fences.in_progress.insert(
-            id,
-            Fence {
-                of,
-                notified: None,
-                acknowledged: BTreeSet::new(),
-                problem: None,
-            },
-        );
-        self.order_fence(ctx, node, id);
     }
 
     /// Orders the SFU to end the sessions of a fence, for the first time or again.
     pub(crate) fn order_fence(&mut self, ctx: &mut Ctx, node: NodeView, id: FenceId) {
-        let Some(fence) = self.fences.in_progress.get(&id) else {
+        let Some(of) = self.fences.scope(id).cloned() else {
             return ctx.bug("a fence to order is not in progress");
         };
-        let of = fence.of.clone();
         let sessions: Vec<EndSession> = node.sessions_of(&of);
         // No session is left, and that is known.
         if sessions.is_empty() && node.sync.is_known() {
@@ -70,35 +55,26 @@ impl ClusterMember {
 
     /// Takes in how many clients were notified: each must confirm that it has ended its sessions.
     pub(crate) fn on_fence_notified(&mut self, ctx: &mut Ctx, id: FenceId, clients: u64) {
-        let Some(fence) = self.fences.in_progress.get_mut(&id) else {
-            return;
-        };
-        fence.notified = Some(clients);
-        ctx.timers.set(Timer::Fence(id), ctx.now.boot + FENCE_PAUSE);
-        self.check_fence(ctx, id);
+        if self.fences.on_notified(id, clients) {
+            ctx.timers.set(Timer::Fence(id), ctx.now.boot + FENCE_PAUSE);
+            self.check_fence(ctx, id);
+        }
     }
 
     /// Takes in a client's confirmation.
     pub(crate) fn acknowledge(&mut self, ctx: &mut Ctx, id: FenceId, by: SocketId) -> Acknowledged {
-        let fence = self.fences.in_progress.get_mut(&id);
-        let found = fence.map(|fence| fence.acknowledged.insert(by)).is_some();
+        let found = self.fences.on_acknowledged(id, by);
         self.check_fence(ctx, id);
         Acknowledged { found }
     }
 
     fn check_fence(&mut self, ctx: &mut Ctx, id: FenceId) {
-        let Some(fence) = self.fences.in_progress.get(&id) else {
-            return;
-        };
-        let acknowledged = u64::try_from(fence.acknowledged.len()).unwrap_or(u64::MAX);
-        if fence
-            .notified
-            .is_some_and(|notified| notified > 0 && acknowledged >= notified)
-        {
+        if self.fences.is_acknowledged(id) {
             self.end_fence(ctx, id);
         }
     }
 
+    /// Takes in that the sessions of a fence have ended, or why that is not known.
     pub(crate) fn on_fence_finished(
         &mut self,
         ctx: &mut Ctx,
@@ -108,11 +84,9 @@ impl ClusterMember {
         match outcome {
             Ok(()) => self.end_fence(ctx, id),
             Err(why) => {
-                let Some(fence) = self.fences.in_progress.get_mut(&id) else {
-                    return;
-                };
-                fence.problem = Some(why);
-                ctx.timers.set(Timer::Fence(id), ctx.now.boot + FENCE_PAUSE);
+                if self.fences.on_failed(id, why) {
+                    ctx.timers.set(Timer::Fence(id), ctx.now.boot + FENCE_PAUSE);
+                }
             }
         }
     }
@@ -120,8 +94,8 @@ impl ClusterMember {
     /// Ends a fence after its sessions.
     fn end_fence(&mut self, ctx: &mut Ctx, id: FenceId) {
         ctx.timers.cancel(Timer::Fence(id));
-        if let Some(fence) = self.fences.in_progress.remove(&id) {
-            self.events.push_back(ClusterEvent::FenceEnded(fence.of));
+        if let Some(of) = self.fences.end(id) {
+            self.events.push_back(ClusterEvent::FenceEnded(of));
         }
     }
 

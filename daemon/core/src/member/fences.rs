@@ -10,20 +10,74 @@ use super::etcd::FenceScope;
 /// Fences in progress.
 #[derive(Default)]
 pub(super) struct Fences {
-    pub(super) last_id: u64,
-    pub(super) in_progress: BTreeMap<FenceId, Fence>,
+    last_id: u64,
+    in_progress: BTreeMap<FenceId, Fence>,
 }
 
-pub(super) struct Fence {
-    pub(super) of: FenceScope,
+struct Fence {
+    of: FenceScope,
     /// Number of clients that were notified, once that is known.
-    pub(super) notified: Option<u64>,
-    pub(super) acknowledged: BTreeSet<SocketId>,
-    /// Why it has not ended.
-    pub(super) problem: Option<String>,
+    notified: Option<u64>,
+    acknowledged: BTreeSet<SocketId>,
+    /// Reason why it has not ended.
+    problem: Option<String>,
 }
 
 impl Fences {
+    /// Begins a fence, unless one of these sessions is in progress.
+    pub(super) fn begin(&mut self, of: FenceScope) -> Option<FenceId> {
+        if self.in_progress.values().any(|fence| fence.of == of) {
+            return None;
+        }
+        self.last_id += 1;
+        let id = FenceId(self.last_id);
+        let fence = Fence {
+            of,
+            notified: None,
+            acknowledged: BTreeSet::new(),
+            problem: None,
+        };
+        self.in_progress.insert(id, fence);
+        Some(id)
+    }
+
+    pub(super) fn scope(&self, id: FenceId) -> Option<&FenceScope> {
+        self.in_progress.get(&id).map(|fence| &fence.of)
+    }
+
+    /// Notes how many clients were notified. Returns false if the fence has ended.
+    pub(super) fn on_notified(&mut self, id: FenceId, clients: u64) -> bool {
+        let fence = self.in_progress.get_mut(&id);
+        fence.map(|fence| fence.notified = Some(clients)).is_some()
+    }
+
+    /// Notes a client's confirmation. Returns false if the fence has ended.
+    pub(super) fn on_acknowledged(&mut self, id: FenceId, by: SocketId) -> bool {
+        let fence = self.in_progress.get_mut(&id);
+        fence.map(|fence| fence.acknowledged.insert(by)).is_some()
+    }
+
+    /// Notes why a fence has not ended yet. Returns false if it has.
+    pub(super) fn on_failed(&mut self, id: FenceId, why: String) -> bool {
+        let fence = self.in_progress.get_mut(&id);
+        fence.map(|fence| fence.problem = Some(why)).is_some()
+    }
+
+    /// Returns whether every notified client has confirmed a fence.
+    pub(super) fn is_acknowledged(&self, id: FenceId) -> bool {
+        self.in_progress.get(&id).is_some_and(|fence| {
+            let acknowledged = u64::try_from(fence.acknowledged.len()).unwrap_or(u64::MAX);
+            fence
+                .notified
+                .is_some_and(|notified| notified > 0 && acknowledged >= notified)
+        })
+    }
+
+    /// Ends a fence. Returns its scope, unless it had ended before.
+    pub(super) fn end(&mut self, id: FenceId) -> Option<FenceScope> {
+        self.in_progress.remove(&id).map(|fence| fence.of)
+    }
+
     /// Describes, for an operator, sessions that are served without a lease.
     pub(super) fn problem(&self, means: FenceMeans) -> Option<String> {
         let fence = self.in_progress.values().next()?;

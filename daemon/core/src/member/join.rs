@@ -11,7 +11,7 @@ use crate::sync::UntrackedIncarnations;
 
 use super::etcd::{EtcdRequest, Load, MembershipView, NodeRecord};
 use super::ownership_steps::OwnKey;
-use super::publish::mode_to_publish;
+use super::publication::mode_to_publish;
 use super::{ClusterEvent, ClusterMember, NodeView};
 
 /// Nodes in one cluster at most.

@@ -173,11 +173,6 @@ impl ClusterMember {
         self.nodes.values().filter(is_open).count()
     }
 
-    /// Returns whether an operator's change to `normal` waits until it is published.
-    pub(crate) const fn is_opening(&self) -> bool {
-        !self.publication.openings.is_empty()
-    }
-
     fn set_membership(&mut self, ctx: &Ctx, membership: Membership) {
         // A fenced node has no lease left that could still run: it becomes joined, not isolated.
         let is_past = self.membership == Membership::Fenced && membership == Membership::Isolated;

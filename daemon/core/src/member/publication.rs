@@ -1,24 +1,29 @@
-//! The published mode, and the requests that wait for another one to be published.
+//! The published mode, and the requests that wait for another one to be published: one attempt at a time.
 
 use std::sync::Arc;
 
-use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged};
+use soramode_protocol::error::Error;
+use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, ModeState};
 use soramode_protocol::reply::Reply;
 
+use crate::cluster::Incarnation;
+use crate::ctx::Ctx;
 use crate::handles::ReplyHandle;
+
+use super::etcd::EtcdRequest;
 
 /// The published mode, and the requests that wait for another one to be published.
 #[derive(Default)]
 pub(super) struct Publication {
     /// The mode that the other nodes know, as far as that is certain.
-    pub(super) published: Option<Mode>,
-    pub(super) in_flight: Option<Mode>,
+    published: Option<Mode>,
+    in_flight: Option<Mode>,
     /// The last attempt failed: the next one is made when etcd answers again.
-    pub(super) must_wait: bool,
+    must_wait: bool,
     /// Changes that are made, and are answered when they are published.
-    pub(super) unpublished: Vec<(ReplyHandle, ModeChanged)>,
+    unpublished: Vec<(ReplyHandle, ModeChanged)>,
     /// Changes to `normal` that are made when they are published.
-    pub(super) openings: Vec<Opening>,
+    openings: Vec<Opening>,
 }
 
 /// A change to `normal` that is made when it is published.
@@ -29,6 +34,7 @@ pub(crate) struct Opening {
 }
 
 impl Publication {
+    /// Lets the next attempt begin, also if the last one failed.
     pub(super) fn try_again(&mut self) {
         self.must_wait = false;
     }
@@ -47,6 +53,125 @@ impl Publication {
     pub(super) fn joined(&mut self) -> Option<Mode> {
         self.published = self.in_flight.take();
         self.published
+    }
+
+    pub(super) fn is_published(&self, mode: Mode) -> bool {
+        self.published == Some(mode_to_publish(mode))
+    }
+
+    pub(super) const fn has_openings(&self) -> bool {
+        !self.openings.is_empty()
+    }
+
+    /// Defers a change to `normal` until it is published.
+    pub(super) fn defer(&mut self, opening: Opening) {
+        self.openings.push(opening);
+    }
+
+    /// Has a change answered when it is published. Returns the response if that is known now; without `by` the node cannot publish it.
+    pub(super) fn answer_when_published(
+        &mut self,
+        ctx: &mut Ctx,
+        by: Option<Incarnation>,
+        state: &ModeState,
+        (reply_to, changed): (ReplyHandle, ModeChanged),
+    ) -> Option<ModeChanged> {
+        let is_published = self.is_published(state.mode) && self.in_flight.is_none();
+        for opening in std::mem::take(&mut self.openings) {
+            ctx.answer(opening.reply_to, Err(Error::superseded(state.clone())));
+        }
+        if is_published || by.is_none() {
+            return Some(ModeChanged {
+                published: Some(is_published && by.is_some()),
+                ..changed
+            });
+        }
+        self.unpublished.push((reply_to, changed));
+        // The response comes within one attempt.
+        self.try_again();
+        None
+    }
+
+    /// Publishes the mode, if the other nodes do not know it: one attempt at a time.
+    pub(super) fn publish(&mut self, ctx: &mut Ctx, by: Option<Incarnation>, mode: Mode) {
+        let wanted = if self.has_openings() {
+            Mode::Normal
+        } else {
+            mode_to_publish(mode)
+        };
+        let is_done = self.published == Some(wanted) && !self.has_openings();
+        if self.in_flight.is_some() || is_done {
+            return;
+        }
+        let Some(by) = by else {
+            return self.fail(ctx, "the node has not joined its cluster");
+        };
+        if self.must_wait && !self.has_openings() {
+            return;
+        }
+        self.in_flight = Some(wanted);
+        ctx.request_etcd(EtcdRequest::Publish { by, mode: wanted });
+    }
+
+    /// Takes in etcd's response. Returns the changes to make if the mode is published; `None` if it is not, or another one is in flight.
+    pub(super) fn on_response(
+        &mut self,
+        ctx: &mut Ctx,
+        mode: Mode,
+        outcome: Result<(), String>,
+    ) -> Option<Vec<Opening>> {
+        if self.in_flight != Some(mode) {
+            return None;
+        }
+        self.in_flight = None;
+        self.published = outcome.is_ok().then_some(mode);
+        match outcome {
+            Ok(()) if mode == Mode::Normal => Some(std::mem::take(&mut self.openings)),
+            Ok(()) => Some(Vec::new()),
+            Err(why) => {
+                self.must_wait = true;
+                self.fail(ctx, &why);
+                None
+            }
+        }
+    }
+
+    /// Answers the changes that waited for their publication.
+    pub(super) fn answer(&mut self, ctx: &mut Ctx, is_published: bool) {
+        for (reply_to, changed) in std::mem::take(&mut self.unpublished) {
+            let changed = ModeChanged {
+                published: Some(is_published),
+                ..changed
+            };
+            ctx.answer(reply_to, Ok(Reply::ModeChanged(changed)));
+        }
+    }
+
+    /// Answers all changes that wait: those that close the node are made all the same, those that would open it are not.
+    fn fail(&mut self, ctx: &mut Ctx, why: &str) {
+        self.answer(ctx, false);
+        for opening in std::mem::take(&mut self.openings) {
+            ctx.answer(opening.reply_to, Err(Error::cluster_unavailable(why)));
+        }
+    }
+
+    /// Refuses all changes that wait: they could not be stored.
+    pub(super) fn refuse(&mut self, ctx: &mut Ctx, refusal: &Error) {
+        let unpublished = std::mem::take(&mut self.unpublished);
+        let openings = std::mem::take(&mut self.openings);
+        let unpublished = unpublished.into_iter().map(|(reply_to, _)| reply_to);
+        let openings = openings.into_iter().map(|opening| opening.reply_to);
+        for reply_to in unpublished.chain(openings) {
+            ctx.answer(reply_to, Err(refusal.clone()));
+        }
+    }
+}
+
+/// Returns the mode that the other nodes are to know: a node that is `initial` because it was isolated goes back to `normal`.
+pub(super) const fn mode_to_publish(mode: Mode) -> Mode {
+    match mode {
+        Mode::Initial => Mode::Normal,
+        Mode::Normal | Mode::BlockNewSession | Mode::BlockNewConnection => mode,
     }
 }
 

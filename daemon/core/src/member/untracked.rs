@@ -57,7 +57,7 @@ impl ClusterMember {
         if is_purged {
             self.events.push_back(ClusterEvent::UntrackedRead(None));
         } else if is_due && self.ownership.is_active() {
-            self.begin_count(ctx);
+            self.counts.begin(ctx);
         }
     }
 
