@@ -18,7 +18,7 @@ const CAPTIONS: [&str; 2] = [
     "接続数に応じた各値の変化、Redis との比較",
 ];
 
-/// A file, its table's head, and which of a line's words it takes.
+/// A file, its table's head, and the index of its language.
 const FILES: [(&str, &str, usize); 2] = [
     (
         "README.md",
@@ -32,205 +32,82 @@ const FILES: [(&str, &str, usize); 2] = [
     ),
 ];
 
-const MORE: [&str; 2] = ["more", "大きい方"];
-const LESS: [&str; 2] = ["less", "小さい方"];
+/// Rows: the goal, the beginning of its line, its baseline; then that and the baseline in words, in English and Japanese; the better direction.
+const ROWS: &str = include_str!("readme.txt");
 
-/// A row: its goal, how it begins, what it is beside, and all that in words.
-struct Line {
-    row: (&'static str, &'static str, &'static str),
-    what: [&'static str; 2],
-    beside: [&'static str; 2],
+/// A row of the tables, in both languages.
+struct Row {
+    goal: &'static str,
+    what: &'static str,
+    baseline: &'static str,
+    /// The measured value and its baseline, in words.
+    words: [[&'static str; 2]; 2],
     better: [&'static str; 2],
 }
 
-const ECHO: [&str; 2] = ["a server that echoes", "エコーサーバー"];
-const LUA: [&str; 2] = ["Redis with a script", "スクリプトを使う Redis"];
+impl Row {
+    /// Reads a line of `readme.txt`.
+    fn read(line: &'static str) -> Result<Self, String> {
+        let fields: Vec<&str> = line.split(" | ").collect();
+        let &[
+            goal,
+            what,
+            baseline,
+            what_en,
+            what_ja,
+            beside_en,
+            beside_ja,
+            better,
+        ] = &fields[..]
+        else {
+            return Err(format!("readme.txt: {line:?} has not 8 fields"));
+        };
+        Ok(Self {
+            goal,
+            what,
+            baseline,
+            words: [[what_en, beside_en], [what_ja, beside_ja]],
+            better: match better {
+                "more" => ["more", "大きい方"],
+                "less" => ["less", "小さい方"],
+                _ => return Err(format!("readme.txt: {better:?} is not more or less")),
+            },
+        })
+    }
+}
 
-const LINES: &[Line] = &[
-    Line {
-        row: ("decisions", "replies, 64 clients, near empty", "echo"),
-        what: [
-            "decisions a second, 64 clients",
-            "毎秒の判定数、64 クライアント",
-        ],
-        beside: ECHO,
-        better: MORE,
-    },
-    Line {
-        row: ("decisions", "replies, 64 clients, 1000000", "Redis Lua"),
-        what: [
-            "the same, with 1,000,000 connections",
-            "同上、接続が 1,000,000 あるとき",
-        ],
-        beside: LUA,
-        better: MORE,
-    },
-    Line {
-        row: ("pipelined", "the same, 16 in flight, 1000000", "Redis Lua"),
-        what: [
-            "the same, 16 in flight each",
-            "同上、各クライアントが 16 ずつまとめて送るとき",
-        ],
-        beside: LUA,
-        better: MORE,
-    },
-    Line {
-        row: ("round-trip", "one client's round trip, p50", "echo"),
-        what: [
-            "one client's round trip, median",
-            "1 クライアントの往復時間、中央値",
-        ],
-        beside: ECHO,
-        better: LESS,
-    },
-    Line {
-        row: ("filling", "longest answer while filling", "Redis"),
-        what: [
-            "longest answer while 1,000,000 connections come",
-            "接続が 1,000,000 に増える間の最も遅い応答",
-        ],
-        beside: ["Redis", "Redis"],
-        better: LESS,
-    },
-    Line {
-        row: ("durable", "replies with the journal", "Redis always"),
-        what: [
-            "decisions a second, everything kept",
-            "すべてを保存しながらの毎秒の判定数",
-        ],
-        beside: ["Redis, fsync always", "Redis（fsync always）"],
-        better: MORE,
-    },
-    Line {
-        row: ("modes", "ChangeMode, 64 clients", "HAProxy"),
-        what: [
-            "changes of the mode a second, 64 clients",
-            "毎秒のモード変更数、64 クライアント",
-        ],
-        beside: [
-            "HAProxy, `set server state`",
-            "HAProxy の `set server state`",
-        ],
-        better: MORE,
-    },
-    Line {
-        row: ("modes", "ChangeMode, 64 clients", "Janus"),
-        what: ["the same", "同上"],
-        beside: [
-            "Janus, `accept_new_sessions`",
-            "Janus の `accept_new_sessions`",
-        ],
-        better: MORE,
-    },
-    Line {
-        row: ("command", "soramode get, from start", "bare client"),
-        what: [
-            "`soramode get`, from start to end",
-            "`soramode get` の起動から終了まで",
-        ],
-        beside: [
-            "a client that does nothing else",
-            "それだけを行うクライアント",
-        ],
-        better: LESS,
-    },
-    Line {
-        row: ("command", "soramode get, from start", "redis-cli"),
-        what: [
-            "`soramode get`, from start to end",
-            "`soramode get` の起動から終了まで",
-        ],
-        beside: ["`redis-cli get`", "`redis-cli get`"],
-        better: LESS,
-    },
-    Line {
-        row: ("http", "GetMode over HTTP, 64", "nginx"),
-        what: [
-            "the mode over HTTP a second, 64 connections",
-            "HTTP での毎秒のモード取得数、64 接続",
-        ],
-        beside: ["nginx, a constant answer", "定数を返す nginx"],
-        better: MORE,
-    },
-    Line {
-        row: ("memory", "a connection's weight, 1000000", "Redis"),
-        what: [
-            "memory a connection, of 1,000,000",
-            "1 接続あたりのメモリー、1,000,000 接続のとき",
-        ],
-        beside: ["Redis", "Redis"],
-        better: LESS,
-    },
-    Line {
-        row: ("lists", "rows of all", "Redis HGETALL"),
-        what: [
-            "rows a second, listing 100,000 sessions",
-            "セッション 100,000 件の一覧の毎秒の行数",
-        ],
-        beside: ["Redis, `HGETALL`", "Redis の `HGETALL`"],
-        better: MORE,
-    },
-    Line {
-        row: (
-            "webhooks",
-            "last Disconnect to the webhook, p50",
-            "commit + POST",
-        ),
-        what: [
-            "from the last disconnect to the webhook, median",
-            "最後の切断からウェブフックまで、中央値",
-        ],
-        beside: ["a commit and a POST", "コミット 1 回と POST 1 回"],
-        better: LESS,
-    },
-    Line {
-        row: ("start", "the same, 1000000 stored", "Redis from its AOF"),
-        what: [
-            "start with 1,000,000 stored connections",
-            "保存された 1,000,000 接続からの起動",
-        ],
-        beside: ["Redis from its AOF", "AOF からの Redis"],
-        better: LESS,
-    },
-];
-
-/// Writes both tables anew; what is missing is said, and then nothing is written.
+/// Writes both tables. If a measurement is missing it writes nothing and returns an error.
 pub(crate) fn write() -> Result<(), String> {
     let file = results().join("goals.json");
     let text =
         fs::read(&file).map_err(|error| format!("{}: {error}: measure first", file.display()))?;
     let rows: Vec<Value> =
         serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", file.display()))?;
-    let ratios: Vec<f64> = LINES
-        .iter()
-        .map(|line| ratio(&rows, line))
-        .collect::<Result<_, _>>()?;
+    let lines: Vec<(Row, f64)> = ROWS
+        .lines()
+        .map(|line| {
+            let row = Row::read(line)?;
+            let ratio = ratio(&rows, &row)?;
+            Ok((row, ratio))
+        })
+        .collect::<Result<_, String>>()?;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (name, head, language) in FILES {
         let path = folder.join(name);
         let text = fs::read_to_string(&path).map_err(|error| format!("{name}: {error}"))?;
-        let lines = LINES.iter().zip(&ratios).map(
-            |(
-                Line {
-                    what,
-                    beside,
-                    better,
-                    ..
-                },
-                ratio,
-            )| {
-                format!(
-                    "| {} | {} | {ratio:.2} | {} |\n",
-                    what[language], beside[language], better[language]
-                )
-            },
-        );
+        let table = lines.iter().map(|(row, ratio)| {
+            let [what, beside] = row.words[language];
+            format!(
+                "| {what} | {beside} | {ratio:.2} | {} |\n",
+                row.better[language]
+            )
+        });
         let picture = folder
             .join(PICTURE)
             .exists()
             .then(|| format!("\n![{}]({PICTURE})\n", CAPTIONS[language]));
         let table: String = std::iter::once(head.to_owned())
-            .chain(lines)
+            .chain(table)
             .chain(picture)
             .collect();
         let (before, rest) = text
@@ -249,16 +126,16 @@ pub(crate) fn write() -> Result<(), String> {
     Ok(())
 }
 
-fn ratio(
-    rows: &[Value],
-    Line {
-        row: (goal, what, yardstick),
+fn ratio(rows: &[Value], row: &Row) -> Result<f64, String> {
+    let Row {
+        goal,
+        what,
+        baseline,
         ..
-    }: &Line,
-) -> Result<f64, String> {
+    } = row;
     let is_it = |row: &&Value| {
         row["goal"] == *goal
-            && row["yardstick"] == *yardstick
+            && row["yardstick"] == *baseline
             && row["what"]
                 .as_str()
                 .is_some_and(|text| text.starts_with(what))
@@ -267,5 +144,5 @@ fn ratio(
         .iter()
         .find(is_it)
         .and_then(|row| row["ratio"].as_f64());
-    found.ok_or_else(|| format!("{goal} ({what}, beside {yardstick}) was not measured: run the whole suite, without --quick"))
+    found.ok_or_else(|| format!("{goal} ({what}, beside {baseline}) was not measured: run the whole suite, without --quick"))
 }
