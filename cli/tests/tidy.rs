@@ -242,15 +242,15 @@ const PRIVATE: &[&str] = &[
 
 /// Folders, and how many comments open so, how many pronouns and how many private names they have: the numbers only ever go down.
 const WORDS_MAX: &[(&str, [usize; 3])] = &[
-    ("shared/", [0, 3, 0]),
-    ("daemon/src/", [0, 3, 0]),
-    ("daemon/core/", [61, 55, 75]),
-    ("daemon/tests/", [0, 4, 0]),
+    ("shared/", [0, 0, 0]),
+    ("daemon/src/", [0, 0, 0]),
+    ("daemon/core/", [0, 0, 0]),
+    ("daemon/tests/", [0, 0, 0]),
     ("daemon/testkit/", [0, 0, 0]),
-    ("daemon/examples/", [1, 0, 0]),
+    ("daemon/examples/", [0, 0, 0]),
     ("daemon/fuzz/", [0, 0, 0]),
-    ("daemon/benches/", [0, 1, 0]),
-    ("cli/", [2, 0, 1]),
+    ("daemon/benches/", [0, 0, 0]),
+    ("cli/", [0, 0, 1]),
 ];
 
 fn words(text: &str) -> impl Iterator<Item = &str> {

@@ -23,7 +23,7 @@ use soramode_testkit::fake_sora::{Denied, FakeSora};
 /// A stand-in for a Sora: does for each client what a Sora does, webhook by webhook
 #[derive(Parser)]
 struct Args {
-    /// Where soramoded takes webhooks (its --sora-listen)
+    /// Address at which soramoded takes webhooks (its --sora-listen)
     #[arg(long, default_value = "http://127.0.0.1:3100")]
     webhooks: String,
     /// Serve Sora's API there (soramoded's --sora-api)

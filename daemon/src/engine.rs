@@ -465,8 +465,8 @@ impl State {
     }
 }
 
-/// Records a panic, so that the daemon ends: no effect leaves an engine whose step was not
-/// finished.
+/// Records a panic, so that the daemon ends: no effect leaves an engine with an
+/// unfinished step.
 struct BreakOnPanic<'a> {
     broken: &'a CancellationToken,
     is_done: bool,

@@ -209,7 +209,7 @@ impl EventLog {
         }
     }
 
-    /// Creates a log that continues with this sequence number, and whose older events are in an
+    /// Creates a log that continues with this sequence number, and has its older events in an
     /// archive.
     pub fn resumed(log_id: LogId, next_seq: u64, archive: Archive) -> Self {
         let ring = Mutex::new(Ring::new(next_seq));

@@ -114,7 +114,7 @@ pub struct Purged {
 #[serde(deny_unknown_fields)]
 pub struct InitCluster {
     /// [`RISK_OF_INIT`], required if this node refuses the etcd: unreachable nodes may still serve
-    /// channels whose claims were lost.
+    /// channels with lost claims.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub accept_risk: Option<String>,
 }

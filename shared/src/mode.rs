@@ -150,7 +150,7 @@ pub struct ModeState {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires_at: Option<Time>,
     /// The node's own mode, in the answer to `GetMode` of a node that mirrors its mode to a Sora
-    /// whose mode is stricter and so shown in `mode`. The other fields describe the own mode.
+    /// with a stricter mode, which is shown in `mode`. The other fields describe the own mode.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub own_mode: Option<Mode>,
     /// Plan that made the change.

@@ -211,7 +211,7 @@ pub struct ClusterNode {
         deserialize_with = "lenient"
     )]
     pub version: Option<String>,
-    /// Channels whose owner is a former incarnation of this node, with `count_orphaned`; not a
+    /// Channels that a former incarnation of this node owns, with `count_orphaned`; not a
     /// field of Sora's.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub orphaned_channels: Option<OrphanedChannels>,

@@ -188,7 +188,7 @@ struct Arguments {
     /// Goals to measure, by name or number [default: all that take seconds]
     #[arg(value_name = "GOAL", value_parser = goal)]
     goals: Vec<&'static str>,
-    /// Take fewer rounds and connections; skip goals whose programs are not installed
+    /// Take fewer rounds and connections; skip goals that need programs which are not installed
     #[arg(long)]
     quick: bool,
     /// Also measure goals that take minutes

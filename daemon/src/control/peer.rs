@@ -80,7 +80,7 @@ impl UnknownPeer {
 
 impl Peers {
     /// Gives members of this group the access `operate`, in addition to root and the user of this
-    /// process, whose names are looked up now.
+    /// process. Their names are looked up now.
     pub fn new(operator_gid: Option<u32>) -> Self {
         let own = rustix::process::geteuid().as_raw();
         // In a user namespace the daemon's own number may be that of all users of other namespaces.

@@ -164,7 +164,7 @@ impl Etcd {
         (0..MEMBERS.len()).for_each(|member| self.start_member(net, folder, member));
     }
 
-    /// Creates another cluster of the same name, whose revisions are likely higher than the nodes'.
+    /// Creates another cluster of the same name, with revisions that are likely higher than the nodes'.
     pub(crate) async fn write_other_cluster(&self, prefix: &str) {
         let mut client = connect(&self.endpoints[0]).await.unwrap();
         let mut put = client.put("x", "", None).await.unwrap();

@@ -245,7 +245,7 @@ fn slow_down(command: &mut Command, clock: Clock) {
     }
 }
 
-/// Not a test: with the variable set, this process becomes a daemon whose takeovers do not wait.
+/// Not a test: with the variable set, this process becomes a daemon that takes over without a wait.
 #[test]
 fn play_a_hasty_daemon() {
     let Ok(words) = std::env::var(PLAY) else {

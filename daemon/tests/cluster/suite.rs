@@ -29,7 +29,7 @@ const RECOVERY: Duration = Duration::from_secs(15);
 /// Timeout for starting etcd and the nodes.
 const START: Duration = Duration::from_mins(1);
 
-/// Time in which nodes whose takeovers do not wait must serve a channel twice.
+/// Time in which nodes that take over without a wait must serve a channel twice.
 const HASTY_MAX: Duration = Duration::from_mins(3);
 
 /// Lifetime of a replaced etcd: the nodes are isolated after less, and fenced after more.

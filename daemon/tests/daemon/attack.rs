@@ -190,7 +190,7 @@ fn from_environment(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |number| number.parse().unwrap())
 }
 
-/// Starts a daemon with sessions in memory and events on the disk, whose socket is open to all.
+/// Starts a daemon with sessions in memory and events on the disk, and a socket that is open to all.
 fn daemon(home: &Home) -> Process {
     fs::set_permissions(home.folder(), PermissionsExt::from_mode(0o755)).unwrap();
     let flags = ["--socket-mode", "0666", "--operator-group", OPERATOR_GROUP];

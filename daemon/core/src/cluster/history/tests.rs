@@ -136,7 +136,7 @@ fn a_write_has_a_revision_of_its_own() {
         }),
         "somebody else wrote at 100"
     );
-    // What was written since hides it from the read.
+    // Later writes hide it from the read.
     assert_eq!(
         judge(Some(&known()), &ObservedEtcd { rollback, ..same() }),
         Err(Refusal::RolledBack {
