@@ -15,11 +15,11 @@ pub(crate) enum Timer {
     /// Sora's API is to be polled.
     Poll,
     /// A pending connection has not become live.
-    Pending(ConnectionSlot),
+    PendingTimeout(ConnectionSlot),
     /// A socket has been closed for the grace time.
-    Grace(SocketId),
+    SocketGrace(SocketId),
     /// No client has come back to a session in the reconnect grace.
-    Linger(SessionSlot),
+    ReconnectGrace(SessionSlot),
     /// The SFU is ordered again to end sessions that have not ended.
     Fence(FenceId),
     /// A receiver's next delivery is due.
@@ -27,11 +27,11 @@ pub(crate) enum Timer {
     /// Something of a plan, an announcement or an end is due. It is done at the end of the step.
     Plan,
     /// A wait's condition has held for the settling time.
-    Settled(WaitId),
+    WaitSettled(WaitId),
     /// A wait gives up.
-    GiveUp(WaitId),
+    WaitTimeout(WaitId),
     /// The progress of a wait is to be reported.
-    Progress(WaitId),
+    WaitProgress(WaitId),
 }
 
 #[derive(Default)]

@@ -136,11 +136,11 @@ impl Waits {
         });
         if let Some(timeout) = timeout {
             ctx.timers
-                .set(Timer::GiveUp(id), ctx.now.boot + duration(timeout));
+                .set(Timer::WaitTimeout(id), ctx.now.boot + duration(timeout));
         }
         if let Some(settle_time) = settle_time.filter(|_| holds) {
             ctx.timers
-                .set(Timer::Settled(id), ctx.now.boot + settle_time);
+                .set(Timer::WaitSettled(id), ctx.now.boot + settle_time);
         }
         Ok(Begun::Pending(id))
     }
@@ -222,11 +222,11 @@ impl Waits {
             return Some(WaitEnd::SessionsIncomplete);
         }
         match settle_time {
-            Some(settle_time) if holds && !ctx.timers.is_set(Timer::Settled(id)) => {
+            Some(settle_time) if holds && !ctx.timers.is_set(Timer::WaitSettled(id)) => {
                 ctx.timers
-                    .set(Timer::Settled(id), ctx.now.boot + settle_time);
+                    .set(Timer::WaitSettled(id), ctx.now.boot + settle_time);
             }
-            _ if !holds => ctx.timers.cancel(Timer::Settled(id)),
+            _ if !holds => ctx.timers.cancel(Timer::WaitSettled(id)),
             Some(_) | None => {}
         }
         None
@@ -239,13 +239,18 @@ impl Waits {
             return None;
         };
         let pause = duration(pending.wait.progress_seconds?);
-        ctx.timers.set(Timer::Progress(id), ctx.now.boot + pause);
+        ctx.timers
+            .set(Timer::WaitProgress(id), ctx.now.boot + pause);
         Some((pending.reply_to, pending.ended_before))
     }
 
     /// Removes a wait.
     pub(crate) fn end(&mut self, ctx: &mut Ctx, id: WaitId) -> Option<EndedWait> {
-        for timer in [Timer::Settled(id), Timer::GiveUp(id), Timer::Progress(id)] {
+        for timer in [
+            Timer::WaitSettled(id),
+            Timer::WaitTimeout(id),
+            Timer::WaitProgress(id),
+        ] {
             ctx.timers.cancel(timer);
         }
         let Some(pending) = self.remove(id) else {

@@ -29,7 +29,7 @@ use crate::handles::{ConnectionSlot, SessionSlot};
 use crate::member::{CannotClaim, ClusterAnswer, Waiter, retry_after};
 use crate::node::Node;
 use crate::settings::SoraAdmission;
-use crate::tables::rows::{NewConnection, Since, Source};
+use crate::tables::rows::{NewConnection, Source, WrappingBootSecs};
 use crate::timers::{Timer, Timers};
 
 /// Rule of the decision table that applies.
@@ -94,7 +94,7 @@ impl Node {
         ctx: &mut Ctx,
         request: AdmissionRequest,
     ) -> Option<Result<Decision, Error>> {
-        if self.must_ask(self.decide(ctx.timers, &request), &request.channel_id)
+        if self.needs_cluster(self.decide(ctx.timers, &request), &request.channel_id)
             && let Some((member, view)) = self.cluster()
         {
             let channel_id = request.channel_id.clone();
@@ -189,7 +189,7 @@ impl Node {
     }
 
     /// Returns whether the cluster must be asked before a connection is answered as this rule says.
-    fn must_ask(&self, rule: Rule, channel_id: &ChannelId) -> bool {
+    fn needs_cluster(&self, rule: Rule, channel_id: &ChannelId) -> bool {
         if self.member.is_none() || self.token_of(channel_id).is_some() {
             return false;
         }
@@ -234,7 +234,7 @@ impl Node {
             created_at: ctx.now.wall,
             state: ConnectionState::Live,
             source: Source::ControlSocket,
-            since: Since::at(ctx.now.boot),
+            since: WrappingBootSecs::at(ctx.now.boot),
         };
         let slot = self.add_live(ctx, session, new);
         self.bind(ctx, slot, socket);
@@ -263,11 +263,11 @@ impl Node {
             created_at: ctx.now.wall,
             state: ConnectionState::Pending,
             source: Source::Sora,
-            since: Since::at(ctx.now.boot),
+            since: WrappingBootSecs::at(ctx.now.boot),
         };
         let slot = self.sessions.add_connection(session, new);
         let expires = ctx.now.boot + self.settings.pending_timeout;
-        ctx.timers.set(Timer::Pending(slot), expires);
+        ctx.timers.set(Timer::PendingTimeout(slot), expires);
         slot
     }
 
@@ -275,7 +275,7 @@ impl Node {
     fn offer(&self, ctx: &mut Ctx, slot: ConnectionSlot, created: bool) -> Result<Decision, Error> {
         let found = self
             .sessions
-            .row(slot)
+            .connection(slot)
             .and_then(|row| Some((row, self.sessions.session(row.session)?)));
         let Some((connection, session)) = found else {
             ctx.bug("an offered connection has no session");
@@ -318,7 +318,7 @@ impl Node {
     /// less than the grace ago; and the SFU was not requested to end it.
     fn is_joinable(&self, timers: &Timers, session: Option<SessionSlot>) -> bool {
         session.is_some_and(|slot| {
-            let has_grace = timers.is_set(Timer::Linger(slot));
+            let has_grace = timers.is_set(Timer::ReconnectGrace(slot));
             (self.sessions.has_live(slot) || has_grace) && !self.plans.is_ending(slot)
         })
     }
@@ -333,7 +333,7 @@ impl Node {
         let session = self.sessions.find_session(channel_id);
         let verdict = |mode| {
             let rule = self.decide_new(ctx.timers, mode, session);
-            let cluster_answer = if self.must_ask(rule, channel_id) {
+            let cluster_answer = if self.needs_cluster(rule, channel_id) {
                 cluster_answer(mode)
             } else {
                 ClusterAnswer::Local

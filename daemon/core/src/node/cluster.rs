@@ -105,7 +105,7 @@ impl Node {
                     actor,
                 } in openings
                 {
-                    let answer = self.change_mode_here(ctx, change, &actor);
+                    let answer = self.change_mode_now(ctx, change, &actor);
                     ctx.answer(reply_to, answer.map(with_published));
                 }
                 if let Some((member, view)) = self.event_source(ctx) {
@@ -204,7 +204,7 @@ impl Node {
         };
         let slots: Vec<_> = self.sessions.of_session(session, None).collect();
         for slot in slots {
-            self.end(ctx, slot, EndReason::SessionDestroyed);
+            self.end_connection(ctx, slot, EndReason::SessionDestroyed);
         }
         // A session that would linger, or wait for Sora to end it, does not outlive the lease.
         if self
@@ -262,7 +262,7 @@ impl Node {
             });
             return None;
         }
-        let answer = self.change_mode_here(ctx, change, actor);
+        let answer = self.change_mode_now(ctx, change, actor);
         match (answer, self.member.as_deref_mut()) {
             (Ok(Reply::ModeChanged(changed)), Some(member)) if !opens => member
                 .answer_when_published(ctx, self.mode.state(), reply_to, changed)

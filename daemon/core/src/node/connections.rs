@@ -16,7 +16,7 @@ use crate::ctx::Ctx;
 use crate::effect::Record;
 use crate::handles::{ConnectionSlot, ReplyHandle, SessionSlot, SocketId, Timestamp};
 use crate::node::Node;
-use crate::tables::rows::{NewConnection, SessionOwner, SessionRow, Since, Source};
+use crate::tables::rows::{NewConnection, SessionOwner, SessionRow, Source, WrappingBootSecs};
 use crate::timers::Timer;
 
 /// Connections of a closed socket that one step ends at most; the next step ends the rest.
@@ -45,7 +45,7 @@ impl Node {
             };
         };
         let connection = self.sessions.view_connection(slot);
-        self.end(ctx, slot, EndReason::Disconnected);
+        self.end_connection(ctx, slot, EndReason::Disconnected);
         let (channel_id, session_id) = connection
             .map(|connection| (connection.channel_id, connection.session_id))
             .unzip();
@@ -81,7 +81,7 @@ impl Node {
             .map(|(slot, _)| slot)
             .collect();
         for &slot in &unnamed {
-            self.end(ctx, slot, EndReason::Reconciled);
+            self.end_connection(ctx, slot, EndReason::Reconciled);
         }
         self.emit_vanished_if_synced(ctx);
         Reported {
@@ -104,7 +104,7 @@ impl Node {
         } = reported;
         let known = self.sessions.find(&connection_id);
         if let Some(slot) = known {
-            let row = self.sessions.row(slot);
+            let row = self.sessions.connection(slot);
             let is_here = row
                 .and_then(|row| self.sessions.session(row.session))
                 .is_some_and(|row| row.channel_id == channel_id);
@@ -119,7 +119,7 @@ impl Node {
         let session = session.unwrap_or_else(|| self.open_session(ctx, channel_id, session_id));
         if let Some(elsewhere) = known {
             // Only after its new session is there: a connection that moves does not empty the node.
-            self.end(ctx, elsewhere, EndReason::Reconciled);
+            self.end_connection(ctx, elsewhere, EndReason::Reconciled);
         }
         let new = NewConnection {
             connection_id,
@@ -127,7 +127,7 @@ impl Node {
             created_at: ctx.now.wall,
             state: ConnectionState::Live,
             source: Source::ControlSocket,
-            since: Since::at(ctx.now.boot),
+            since: WrappingBootSecs::at(ctx.now.boot),
         };
         self.add_live(ctx, session, new)
     }
@@ -165,7 +165,7 @@ impl Node {
     /// Notes that a connection is on the SFU: if it was pending, it is live from now on.
     pub(crate) fn mark_live(&mut self, ctx: &mut Ctx, slot: ConnectionSlot) {
         self.reports.mark_seen(slot);
-        let Some(row) = self.sessions.row(slot) else {
+        let Some(row) = self.sessions.connection(slot) else {
             return ctx.bug("a connection on the SFU is not in the table");
         };
         if row.state != ConnectionState::Pending {
@@ -174,7 +174,7 @@ impl Node {
         let session = row.session;
         let (connection_id, client_id) =
             (row.connection_id.clone(), row.client_id.as_deref().cloned());
-        ctx.timers.cancel(Timer::Pending(slot));
+        ctx.timers.cancel(Timer::PendingTimeout(slot));
         self.sessions.make_live(ctx, slot);
         self.emit_created(ctx, session, (connection_id, client_id));
     }
@@ -183,9 +183,9 @@ impl Node {
         &mut self,
         ctx: &mut Ctx,
         session: SessionSlot,
-        who: (ConnectionId, Option<ClientId>),
+        ids: (ConnectionId, Option<ClientId>),
     ) {
-        ctx.timers.cancel(Timer::Linger(session));
+        ctx.timers.cancel(Timer::ReconnectGrace(session));
         let Some(row) = self.sessions.session_mut(session) else {
             return ctx.bug("a connection has no session");
         };
@@ -205,7 +205,7 @@ impl Node {
                 ctx.record(Record::SessionOfSora(channel_id.clone()));
             }
         }
-        let (connection_id, client_id) = who;
+        let (connection_id, client_id) = ids;
         ctx.emit(EventKind::ConnectionCreated {
             channel_id,
             session_id,
@@ -215,7 +215,7 @@ impl Node {
     }
 
     pub(crate) fn bind(&mut self, ctx: &mut Ctx, slot: ConnectionSlot, socket: Option<SocketId>) {
-        let Some(row) = self.sessions.row(slot) else {
+        let Some(row) = self.sessions.connection(slot) else {
             return ctx.bug("a connection to bind is not in the table");
         };
         if self.sessions.socket_of(slot) != socket {
@@ -228,7 +228,12 @@ impl Node {
     }
 
     /// Ends a connection, and with the last one its session.
-    pub(crate) fn end(&mut self, ctx: &mut Ctx, slot: ConnectionSlot, reason: EndReason) {
+    pub(crate) fn end_connection(
+        &mut self,
+        ctx: &mut Ctx,
+        slot: ConnectionSlot,
+        reason: EndReason,
+    ) {
         let Some(row) = self.sessions.remove_connection(slot) else {
             return ctx.bug("a connection to end is not in the table");
         };
@@ -242,23 +247,26 @@ impl Node {
                 .remember(row.connection_id.clone(), ctx.now.boot);
         }
         if row.state == ConnectionState::Pending {
-            ctx.timers.cancel(Timer::Pending(slot));
+            ctx.timers.cancel(Timer::PendingTimeout(slot));
             ctx.record(Record::PendingOver(row.connection_id.clone()));
         }
         let session = row.session;
-        let Some(home) = self.sessions.session_mut(session) else {
+        let Some(session_row) = self.sessions.session_mut(session) else {
             return ctx.bug("an ended connection has no session");
         };
-        home.last_end = reason;
-        let (channel_id, session_id) = (home.channel_id.clone(), home.session_id.clone());
-        // A pending connection of a session without an event ends without one.
-        let (is_told, is_empty, owner) = (
-            home.is_announced,
-            home.live == 0 && home.pending == 0,
-            home.owner,
+        session_row.last_end = reason;
+        let (channel_id, session_id) = (
+            session_row.channel_id.clone(),
+            session_row.session_id.clone(),
         );
-        let has_lost_last = home.live == 0 && row.state == ConnectionState::Live;
-        if is_told {
+        // A pending connection of a session without an event ends without one.
+        let (is_announced, is_empty, owner) = (
+            session_row.is_announced,
+            session_row.live == 0 && session_row.pending == 0,
+            session_row.owner,
+        );
+        let has_lost_last = session_row.live == 0 && row.state == ConnectionState::Live;
+        if is_announced {
             let client_id = row.client_id.map(|client_id| *client_id);
             let connection_id = row.connection_id;
             let kind = EventKind::ConnectionDestroyed {
@@ -270,12 +278,12 @@ impl Node {
             };
             ctx.emit(kind);
         }
-        if has_lost_last && is_told && self.has_grace(session) {
+        if has_lost_last && is_announced && self.has_grace(session) {
             let until = ctx.now.boot + self.settings.reconnect_grace;
-            ctx.timers.set(Timer::Linger(session), until);
+            ctx.timers.set(Timer::ReconnectGrace(session), until);
         }
         match (is_empty, owner) {
-            (true, SessionOwner::Gate) if ctx.timers.is_set(Timer::Linger(session)) => {}
+            (true, SessionOwner::Gate) if ctx.timers.is_set(Timer::ReconnectGrace(session)) => {}
             (true, SessionOwner::Gate) => self.destroy_session(ctx, session),
             (true, SessionOwner::Sora) | (false, _) => {}
         }
@@ -293,10 +301,10 @@ impl Node {
         if self.settings.reconnect_grace.is_zero() {
             return;
         }
-        let is_waiting = |slot: &SessionSlot| ctx.timers.is_set(Timer::Linger(*slot));
+        let is_waiting = |slot: &SessionSlot| ctx.timers.is_set(Timer::ReconnectGrace(*slot));
         let sessions: Vec<SessionSlot> = self.sessions.by_age(None).filter(is_waiting).collect();
         for session in sessions {
-            ctx.timers.cancel(Timer::Linger(session));
+            ctx.timers.cancel(Timer::ReconnectGrace(session));
             self.end_grace(ctx, session);
         }
     }
@@ -313,7 +321,7 @@ impl Node {
 
     /// Keeps a session that Sora has ended, if a client that left it may still come back.
     pub(super) fn keep_for_grace(&mut self, ctx: &mut Ctx, session: SessionSlot) -> bool {
-        if !ctx.timers.is_set(Timer::Linger(session)) {
+        if !ctx.timers.is_set(Timer::ReconnectGrace(session)) {
             return false;
         }
         let Some(row) = self
@@ -338,7 +346,7 @@ impl Node {
         if self.plans.session_gone(session) {
             row.last_end = EndReason::Ended;
         }
-        ctx.timers.cancel(Timer::Linger(session));
+        ctx.timers.cancel(Timer::ReconnectGrace(session));
         self.sessions_ended += 1;
         let channel_id = self.member.is_some().then(|| row.channel_id.clone());
         if row.is_announced {
@@ -360,10 +368,10 @@ impl Node {
     pub(crate) fn end_pending(&mut self, ctx: &mut Ctx, slot: ConnectionSlot, reason: EndReason) {
         if self
             .sessions
-            .row(slot)
+            .connection(slot)
             .is_some_and(|row| row.state == ConnectionState::Pending)
         {
-            self.end(ctx, slot, reason);
+            self.end_connection(ctx, slot, reason);
         }
     }
 
@@ -375,7 +383,7 @@ impl Node {
         self.reports.forget(socket);
         if self.sessions.bound_to(socket).next().is_some() {
             ctx.timers.set(
-                Timer::Grace(socket),
+                Timer::SocketGrace(socket),
                 ctx.now.boot + self.settings.socket_grace,
             );
         }
@@ -388,12 +396,14 @@ impl Node {
             .take(ENDED_PER_STEP)
             .collect();
         for slot in slots {
-            self.end(ctx, slot, EndReason::SocketClosed);
+            self.end_connection(ctx, slot, EndReason::SocketClosed);
         }
         if self.sessions.bound_to(socket).next().is_some() {
             // Later than now, so that it fires in the next step and not in this one again.
-            ctx.timers
-                .set(Timer::Grace(socket), ctx.now.boot + Duration::from_nanos(1));
+            ctx.timers.set(
+                Timer::SocketGrace(socket),
+                ctx.now.boot + Duration::from_nanos(1),
+            );
         }
     }
 }

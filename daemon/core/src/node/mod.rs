@@ -247,15 +247,15 @@ impl Node {
                 },
                 Timer::Expiry => self.expire_mode(ctx),
                 Timer::Poll => self.sync.request_poll(ctx),
-                Timer::Pending(slot) => self.end_pending(ctx, slot, EndReason::Timeout),
-                Timer::Grace(socket) => self.end_connections_of(ctx, socket),
-                Timer::Linger(session) => self.end_grace(ctx, session),
+                Timer::PendingTimeout(slot) => self.end_pending(ctx, slot, EndReason::Timeout),
+                Timer::SocketGrace(socket) => self.end_connections_of(ctx, socket),
+                Timer::ReconnectGrace(session) => self.end_grace(ctx, session),
                 Timer::Delivery(receiver) => self.outbox.send_next(ctx, receiver),
                 // `run_plans` does what is due, at the end of the step.
                 Timer::Plan => {}
-                Timer::Settled(wait) => self.end_wait(ctx, wait, Outcome::Reached),
-                Timer::GiveUp(wait) => self.end_wait(ctx, wait, Outcome::Timeout),
-                Timer::Progress(wait) => self.report_progress(ctx, wait),
+                Timer::WaitSettled(wait) => self.end_wait(ctx, wait, Outcome::Reached),
+                Timer::WaitTimeout(wait) => self.end_wait(ctx, wait, Outcome::Timeout),
+                Timer::WaitProgress(wait) => self.report_progress(ctx, wait),
             }
             // A wait depends on what came before its own deadline, also where this step comes late for both.
             self.after_change(ctx);
@@ -272,7 +272,7 @@ impl Node {
     fn storage_failed(&mut self, ctx: &mut Ctx, refused: &[ConnectionId], generations: &[u64]) {
         for connection_id in refused {
             if let Some(slot) = self.sessions.find(connection_id) {
-                self.end(ctx, slot, EndReason::Denied);
+                self.end_connection(ctx, slot, EndReason::Denied);
             }
         }
         self.storage.fail();

@@ -13,7 +13,7 @@ use crate::plan::Stopped;
 
 impl Node {
     /// Changes the mode at once: the other nodes of a cluster may learn of it later.
-    pub(crate) fn change_mode_here(
+    pub(crate) fn change_mode_now(
         &mut self,
         ctx: &mut Ctx,
         change: ChangeMode,

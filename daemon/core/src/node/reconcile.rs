@@ -15,11 +15,11 @@ use crate::input::PolledConnection;
 use crate::node::Node;
 use crate::node::sora::SoraClient;
 use crate::settings::POLL_GRACE;
-use crate::tables::rows::{Moment, SessionOwner, Source};
+use crate::tables::rows::{BootNanos, SessionOwner, Source};
 
 impl Node {
     /// Takes in Sora's answer to a poll that began then, by the boot clock.
-    pub(crate) fn polled(
+    pub(crate) fn on_polled(
         &mut self,
         ctx: &mut Ctx,
         began: Duration,
@@ -67,7 +67,7 @@ impl Node {
         let is_other = row.is_some_and(|row| {
             row.is_announced && session_id.as_ref().is_some_and(|id| *id != row.session_id)
         });
-        let is_newer = row.is_some_and(|row| row.named.boot() + POLL_GRACE >= began);
+        let is_newer = row.is_some_and(|row| row.named_at.boot() + POLL_GRACE >= began);
         if is_other && is_newer {
             return self.sessions.find(&connection_id);
         }
@@ -96,7 +96,7 @@ impl Node {
             .map(|(slot, _)| slot)
             .collect();
         for slot in ghosts {
-            self.end(ctx, slot, EndReason::Reconciled);
+            self.end_connection(ctx, slot, EndReason::Reconciled);
         }
     }
 
@@ -112,7 +112,7 @@ impl Node {
             if row.owner != SessionOwner::Sora || row.live > 0 || row.pending > 0 {
                 continue;
             }
-            let empty_since = row.empty_since.get_or_insert(Moment::at(began)).boot();
+            let empty_since = row.empty_since.get_or_insert(BootNanos::at(began)).boot();
             let max_linger = if self.plans.is_ending(slot) {
                 Duration::ZERO
             } else {

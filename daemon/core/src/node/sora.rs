@@ -12,7 +12,7 @@ use crate::effect::{Action, Record};
 use crate::handles::{ConnectionSlot, SessionSlot};
 use crate::input::SoraInput;
 use crate::node::Node;
-use crate::tables::rows::{Moment, NewConnection, SessionOwner, Since, Source};
+use crate::tables::rows::{BootNanos, NewConnection, SessionOwner, Source, WrappingBootSecs};
 
 /// A client that is live on a real Sora.
 pub(crate) struct SoraClient {
@@ -69,7 +69,7 @@ impl Node {
             }
             SoraInput::ConnectionDestroyed { connection_id } => {
                 match self.sessions.find(&connection_id) {
-                    Some(slot) => self.end(ctx, slot, EndReason::Disconnected),
+                    Some(slot) => self.end_connection(ctx, slot, EndReason::Disconnected),
                     None => self.tombstones.remember(connection_id, ctx.now.boot),
                 }
             }
@@ -84,7 +84,8 @@ impl Node {
                     .session(session)
                     .is_some_and(|row| !row.is_announced)
                 {
-                    self.sessions.date_session(ctx, session, created_time);
+                    self.sessions
+                        .set_session_created_at(ctx, session, created_time);
                 }
             }
             SoraInput::SessionDestroyed {
@@ -100,13 +101,13 @@ impl Node {
                 if let Some(session) = session.filter(is_it)
                     && !self.keep_for_grace(ctx, session)
                 {
-                    self.session_over(ctx, session, None);
+                    self.end_sora_session(ctx, session, None);
                 }
             }
             SoraInput::PassedThrough { source, sora_type } => {
                 ctx.emit(EventKind::WebhookReceived { source, sora_type });
             }
-            SoraInput::Polled { began, connections } => self.polled(ctx, began, connections),
+            SoraInput::Polled { began, connections } => self.on_polled(ctx, began, connections),
             SoraInput::PollFailed { why } => self.sync.on_poll_failed(ctx, why),
         }
     }
@@ -148,17 +149,17 @@ impl Node {
         let known = known.filter(|&slot| self.sessions.find(&connection_id) == Some(slot));
         if let Some(slot) = known.filter(|&slot| {
             self.sessions
-                .row(slot)
+                .connection(slot)
                 .is_some_and(|row| row.session == session)
         }) {
             self.mark_live(ctx, slot);
             return slot;
         }
         if let Some(elsewhere) = known {
-            self.end(ctx, elsewhere, EndReason::Reconciled);
+            self.end_connection(ctx, elsewhere, EndReason::Reconciled);
         }
-        let created_at = self.date(ctx, session, created_at);
-        let since = Since::at(ctx.now.boot);
+        let created_at = self.clamp_created_at(ctx, session, created_at);
+        let since = WrappingBootSecs::at(ctx.now.boot);
         let of_sora = Record::OfSora(connection_id.clone());
         let new = NewConnection {
             connection_id,
@@ -175,7 +176,12 @@ impl Node {
 
     /// Returns the time of a connection that Sora reported late. A session that was not announced began with it; in one that was, it comes
     /// behind the connections that were reported before.
-    fn date(&mut self, ctx: &mut Ctx, session: SessionSlot, created_at: Option<Time>) -> Time {
+    fn clamp_created_at(
+        &mut self,
+        ctx: &mut Ctx,
+        session: SessionSlot,
+        created_at: Option<Time>,
+    ) -> Time {
         let Some(created_at) = created_at.filter(|created_at| *created_at <= ctx.now.wall) else {
             return ctx.now.wall;
         };
@@ -186,12 +192,13 @@ impl Node {
         let last = self
             .sessions
             .last_of_session(session)
-            .and_then(|slot| self.sessions.row(slot));
+            .and_then(|slot| self.sessions.connection(slot));
         if let Some(last) = last {
             return created_at.max(last.created_at);
         }
         if is_new {
-            self.sessions.date_session(ctx, session, created_at);
+            self.sessions
+                .set_session_created_at(ctx, session, created_at);
         }
         created_at
     }
@@ -207,7 +214,7 @@ impl Node {
             Some(slot) if self.is_another(slot, &session_id) => {
                 // The next one is there before this one ends: the node was not empty.
                 let next = self.open_session(ctx, channel_id, None);
-                self.session_over(ctx, slot, Some(next));
+                self.end_sora_session(ctx, slot, Some(next));
                 next
             }
             Some(slot) => slot,
@@ -218,7 +225,7 @@ impl Node {
             return session;
         };
         if row.session_id != session_id {
-            (row.session_id, row.named) = (session_id, Moment::at(ctx.now.boot));
+            (row.session_id, row.named_at) = (session_id, BootNanos::at(ctx.now.boot));
         }
         let was = std::mem::replace(&mut row.owner, SessionOwner::Sora);
         // One that is not announced yet is recorded when it is.
@@ -235,7 +242,7 @@ impl Node {
     }
 
     /// Ends a session and its live connections. Pending ones move to the channel's next session.
-    fn session_over(&mut self, ctx: &mut Ctx, session: SessionSlot, next: Option<SessionSlot>) {
+    fn end_sora_session(&mut self, ctx: &mut Ctx, session: SessionSlot, next: Option<SessionSlot>) {
         let Some(row) = self.sessions.session(session) else {
             return ctx.bug("a session that Sora ended is not in the table");
         };
@@ -244,14 +251,14 @@ impl Node {
         let (pending, live): (Vec<ConnectionSlot>, Vec<ConnectionSlot>) =
             connections.into_iter().partition(|&slot| {
                 self.sessions
-                    .row(slot)
+                    .connection(slot)
                     .is_some_and(|row| row.state == ConnectionState::Pending)
             });
         if let Some(row) = self.sessions.session_mut(session) {
             row.last_end = EndReason::SessionDestroyed;
         }
         for slot in live {
-            self.end(ctx, slot, EndReason::SessionDestroyed);
+            self.end_connection(ctx, slot, EndReason::SessionDestroyed);
         }
         if !pending.is_empty() {
             let next = next.unwrap_or_else(|| self.open_session(ctx, channel_id, None));

@@ -35,7 +35,7 @@ impl Node {
             .map(|(slot, _)| slot)
             .collect();
         for slot in slots {
-            self.end(ctx, slot, EndReason::Reconciled);
+            self.end_connection(ctx, slot, EndReason::Reconciled);
         }
         // A session that would outlive its connections does not either.
         let slots: Vec<_> = self.sessions.by_age(None).collect();

@@ -31,7 +31,7 @@ impl Sessions {
                     )
                 },
             )?;
-            let is_timed = timers.is_set(Timer::Pending(slot));
+            let is_timed = timers.is_set(Timer::PendingTimeout(slot));
             ensure(is_timed == (row.state == ConnectionState::Pending), || {
                 format!("{}: wrong timer", row.connection_id)
             })?;
@@ -56,9 +56,9 @@ impl Sessions {
         })?;
         let gone = bindings
             .into_iter()
-            .find(|&(slot, _)| self.row(slot).is_none());
+            .find(|&(slot, _)| self.connection(slot).is_none());
         ensure(gone.is_none(), || {
-            format!("{gone:?} is not there, and hangs on a socket")
+            format!("{gone:?} is not in the table, and bound to a socket")
         })
     }
 
@@ -88,7 +88,8 @@ impl Sessions {
             ensure(live == 0 || row.is_announced, || {
                 format!("{}: has live connections, and nobody was told", name())
             })?;
-            let is_kept = timers.is_set(Timer::Linger(slot)) || row.owner == SessionOwner::Sora;
+            let is_kept =
+                timers.is_set(Timer::ReconnectGrace(slot)) || row.owner == SessionOwner::Sora;
             ensure(live + pending > 0 || is_kept, || {
                 format!("{}: is empty", name())
             })?;

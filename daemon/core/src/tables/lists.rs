@@ -109,7 +109,7 @@ impl Sessions {
                 .filter_map(|&slot| self.view_connection(slot))
                 .collect(),
             cursor: given_last
-                .and_then(|slot| Some(write_cursor(self.row(slot)?.created_at, slot))),
+                .and_then(|slot| Some(write_cursor(self.connection(slot)?.created_at, slot))),
         }
     }
 }

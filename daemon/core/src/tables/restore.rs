@@ -8,7 +8,7 @@ use soramode_protocol::session::ConnectionState;
 use crate::ctx::Services;
 use crate::handles::{SocketId, Timestamp};
 use crate::stored::{StoredConnection, StoredSession};
-use crate::tables::rows::{NewConnection, Since};
+use crate::tables::rows::{NewConnection, WrappingBootSecs};
 use crate::tables::sessions::Sessions;
 use crate::timers::Timer;
 
@@ -45,7 +45,7 @@ impl Sessions {
             let at = started.boot + lifetimes.socket_grace;
             services
                 .timers
-                .set(Timer::Grace(SocketId::BEFORE_START), at);
+                .set(Timer::SocketGrace(SocketId::BEFORE_START), at);
         }
         let grace_end = started.boot + lifetimes.reconnect_grace;
         for slot in self.by_age(None) {
@@ -53,7 +53,7 @@ impl Sessions {
                 .session(slot)
                 .is_some_and(|row| row.is_announced && row.live == 0);
             if is_empty {
-                services.timers.set(Timer::Linger(slot), grace_end);
+                services.timers.set(Timer::ReconnectGrace(slot), grace_end);
             }
         }
     }
@@ -109,12 +109,12 @@ impl Sessions {
             created_at,
             state,
             source,
-            since: Since::at(started.boot),
+            since: WrappingBootSecs::at(started.boot),
         };
         let slot = self.restore_connection(session, new);
         match state {
             ConnectionState::Pending => services.timers.set(
-                Timer::Pending(slot),
+                Timer::PendingTimeout(slot),
                 started.boot + lifetimes.pending_timeout,
             ),
             // Its event was emitted, and before it the session's.

@@ -29,16 +29,16 @@ pub(crate) struct ConnectionRow {
     pub(crate) previous: ConnectionSlot,
     pub(crate) state: ConnectionState,
     pub(crate) source: Source,
-    /// Since when it has been in this state.
-    pub(crate) since: Since,
+    /// WrappingBootSecs when it has been in this state.
+    pub(crate) since: WrappingBootSecs,
 }
 
 /// Boot time in seconds modulo 2^16 (18 h 12 min), so that a row fits in 64 bytes. Older values wrap and look recent again: callers must be
 /// safe when an old row is taken for a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Since(u16);
+pub(crate) struct WrappingBootSecs(u16);
 
-impl Since {
+impl WrappingBootSecs {
     #[expect(clippy::cast_possible_truncation, reason = "the value wraps")]
     pub(crate) const fn at(boot: Duration) -> Self {
         Self(boot.as_secs() as u16)
@@ -54,9 +54,9 @@ impl Since {
 
 /// A moment of the boot clock, in half the room that a duration takes. It ends 584 years after the boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Moment(NonZeroU64);
+pub(crate) struct BootNanos(NonZeroU64);
 
-impl Moment {
+impl BootNanos {
     pub(crate) fn at(boot: Duration) -> Self {
         let nanos = u64::try_from(boot.as_nanos()).unwrap_or(u64::MAX);
         Self(NonZeroU64::MIN.saturating_add(nanos))
@@ -99,9 +99,9 @@ pub(crate) struct SessionRow {
     pub(crate) session_id: SessionId,
     pub(crate) created_at: Time,
     /// When this id was first reported, by the boot clock.
-    pub(crate) named: Moment,
-    /// Since when Sora's API has shown it empty.
-    pub(crate) empty_since: Option<Moment>,
+    pub(crate) named_at: BootNanos,
+    /// WrappingBootSecs when Sora's API has shown it empty.
+    pub(crate) empty_since: Option<BootNanos>,
     pub(crate) owner: SessionOwner,
     /// `session.created` was emitted, with the first live connection.
     pub(crate) is_announced: bool,
@@ -121,7 +121,7 @@ pub(crate) struct NewConnection {
     pub(crate) created_at: Time,
     pub(crate) state: ConnectionState,
     pub(crate) source: Source,
-    pub(crate) since: Since,
+    pub(crate) since: WrappingBootSecs,
 }
 
 #[cfg(test)]
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn a_moment_is_before_another_only_if_that_is_certain() {
         let seconds = Duration::from_secs_f64;
-        let came = Since::at(seconds(100.9));
+        let came = WrappingBootSecs::at(seconds(100.9));
         assert!(!came.is_before(seconds(100.0), seconds(120.0)));
         assert!(
             !came.is_before(seconds(101.0), seconds(120.0)),
@@ -142,8 +142,14 @@ mod tests {
         for hours in [9, 18, 19, 40] {
             let now = Duration::from_secs(hours * 3_600);
             let ago = |age: f64| now.saturating_sub(seconds(age));
-            assert!(!Since::at(ago(9.0)).is_before(ago(10.0), now), "{hours} h");
-            assert!(!Since::at(now).is_before(ago(10.0), now), "{hours} h");
+            assert!(
+                !WrappingBootSecs::at(ago(9.0)).is_before(ago(10.0), now),
+                "{hours} h"
+            );
+            assert!(
+                !WrappingBootSecs::at(now).is_before(ago(10.0), now),
+                "{hours} h"
+            );
         }
         assert!(
             came.is_before(seconds(32_400.0), seconds(32_410.0)),
@@ -163,9 +169,9 @@ mod tests {
             Duration::from_nanos(1),
             Duration::new(86_400 * 365 * 500, 999_999_999),
         ] {
-            assert_eq!(Moment::at(boot).boot(), boot);
+            assert_eq!(BootNanos::at(boot).boot(), boot);
         }
-        assert!(Moment::at(Duration::MAX).boot() > Duration::from_hours(24 * 365 * 584));
+        assert!(BootNanos::at(Duration::MAX).boot() > Duration::from_hours(24 * 365 * 584));
     }
 
     #[test]

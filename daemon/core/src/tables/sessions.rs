@@ -14,7 +14,7 @@ use crate::ctx::Ctx;
 use crate::handles::{ConnectionSlot, SessionSlot, SocketId, Timestamp};
 use crate::tables::index::{Hashing, Index};
 use crate::tables::rows::{
-    ConnectionRow, Link, Moment, NewConnection, SessionOwner, SessionRow, Since,
+    BootNanos, ConnectionRow, Link, NewConnection, SessionOwner, SessionRow, WrappingBootSecs,
 };
 use crate::tables::slab::Slab;
 
@@ -84,7 +84,7 @@ impl Sessions {
         })
     }
 
-    pub(crate) fn row(&self, slot: ConnectionSlot) -> Option<&ConnectionRow> {
+    pub(crate) fn connection(&self, slot: ConnectionSlot) -> Option<&ConnectionRow> {
         self.connections.get(slot)
     }
 
@@ -123,7 +123,7 @@ impl Sessions {
             channel_id,
             session_id,
             created_at,
-            named: Moment::at(now.boot),
+            named_at: BootNanos::at(now.boot),
             empty_since: None,
             owner: SessionOwner::Gate,
             is_announced: false,
@@ -161,7 +161,12 @@ impl Sessions {
     }
 
     /// Gives a session another time of creation.
-    pub(crate) fn date_session(&mut self, ctx: &mut Ctx, slot: SessionSlot, created_at: Time) {
+    pub(crate) fn set_session_created_at(
+        &mut self,
+        ctx: &mut Ctx,
+        slot: SessionSlot,
+        created_at: Time,
+    ) {
         let Some(row) = self.sessions.get_mut(slot) else {
             return ctx.bug("a session to date is not in the table");
         };
@@ -241,7 +246,7 @@ impl Sessions {
             return ctx.bug("a connection that becomes live is not pending");
         };
         row.state = ConnectionState::Live;
-        (row.created_at, row.since) = (ctx.now.wall, Since::at(ctx.now.boot));
+        (row.created_at, row.since) = (ctx.now.wall, WrappingBootSecs::at(ctx.now.boot));
         let session = row.session;
         self.count_out(session, ConnectionState::Pending);
         self.count_in(session, ConnectionState::Live);
@@ -325,7 +330,7 @@ impl Sessions {
 
     /// Returns whether a connection is in a channel.
     pub(crate) fn is_in(&self, slot: ConnectionSlot, channel_id: &ChannelId) -> bool {
-        self.row(slot)
+        self.connection(slot)
             .and_then(|row| self.session(row.session))
             .is_some_and(|session| session.channel_id == *channel_id)
     }
