@@ -218,7 +218,7 @@ impl World {
                 0 => self.step(Input::Request {
                     reply_to,
                     actor: "ops".into(),
-                    request: GateRequest::ResendDelivery(ResendDelivery { id }),
+                    request: GateRequest::ResendDelivery(ResendDelivery { id: id.0 }),
                 }),
                 1 => self.restart(),
                 2 => {
@@ -441,7 +441,10 @@ fn what_is_too_much_is_given_up_oldest_first_and_forgotten_in_the_end() {
         .unwrap();
     assert_eq!(
         (failed.id, failed.problem.as_deref()),
-        (2, Some("overflow: too many deliveries were pending"))
+        (
+            DeliveryId(2),
+            Some("overflow: too many deliveries were pending")
+        )
     );
     change_mode(&mut world, DELIVERIES_FAILED_KEPT);
     assert_eq!(
@@ -449,7 +452,7 @@ fn what_is_too_much_is_given_up_oldest_first_and_forgotten_in_the_end() {
         [DELIVERIES_PENDING_MAX, 0, DELIVERIES_FAILED_KEPT, 0]
     );
     for _ in 0..=DELIVERIES_FINISHED_KEPT {
-        world.answer(1, Some(200));
+        world.answer(ReceiverIndex(1), Some(200));
     }
     assert_eq!(
         counts(&world),

@@ -244,7 +244,7 @@ impl Node {
     pub(super) fn is_fence_due(&self, now: Duration) -> bool {
         self.ownership
             .lease()
-            .is_some_and(|lease| lease.is_over(now))
+            .is_some_and(|lease| lease.is_expired(now))
     }
 
     /// The lease has expired.

@@ -169,6 +169,7 @@ impl Model {
         }
         if !matches!(input, Input::Started(_)) {
             self.look_at_lease();
+            self.look_at_waits();
         }
         if self.expiry.is_some() && !matches!(input, Input::Started(_)) {
             self.expiry = self.due_by_wall().or(self.expiry);
