@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_clock_that_nobody_sets_does_not_change() {
+    async fn a_clock_that_is_not_set_does_not_change() {
         let changes = ClockChanges::new().unwrap();
         let pause = BootTimer::new().unwrap();
         pause
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_over_fires_at_once_and_zero_is_no_exception() {
+    async fn a_past_deadline_fires_at_once_and_so_does_zero() {
         let timer = BootTimer::new().unwrap();
         for over in [Duration::ZERO, Duration::from_nanos(1), now().boot] {
             timer.set(Some(over)).unwrap();

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_cannot_be_written_waits_until_it_can() {
+    async fn records_that_cannot_be_written_wait_until_they_can() {
         let folder = tempfile::tempdir().unwrap();
         let mut committer = committer(folder.path());
         let engine = committer.engine.clone();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stop_writes_once_more_what_could_not_be_written() {
+    async fn a_stop_retries_a_failed_write_once() {
         let folder = tempfile::tempdir().unwrap();
         let mut committer = committer(folder.path());
         let engine = committer.engine.clone();

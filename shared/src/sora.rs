@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_is_read_with_what_there_is() {
+    fn a_connection_is_read_without_its_optional_fields() {
         let full = r#"{"channel_id":"spam","session_id":"A","client_id":"alice","connection_id":"c","created_time":1748747045899000,
             "created_timestamp":"2025-06-01T03:04:05.899000Z","role":"sendrecv","new":[null]}"#;
         let read: SoraConnection = serde_json::from_str(full).unwrap();

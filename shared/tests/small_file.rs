@@ -79,7 +79,7 @@ fn a_file_is_read_up_to_its_limit_and_without_a_byte_order_mark() {
 }
 
 #[test]
-fn a_named_pipe_makes_nobody_wait() {
+fn a_named_pipe_does_not_block() {
     let folder = Folder::new("pipe");
     let pipe = folder.0.join("pipe");
     assert!(
@@ -99,7 +99,7 @@ fn a_named_pipe_makes_nobody_wait() {
 }
 
 #[test]
-fn what_others_may_use_is_refused_as_far_as_it_matters() {
+fn permissions_that_are_too_open_are_refused() {
     let folder = Folder::new("bits");
     let uid = folder.uid();
     let takes = |guard: Guard, bits: u32| read(&folder.file(b"x", bits), MAX, guard);

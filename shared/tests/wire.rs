@@ -303,7 +303,7 @@ fn every_error_reads_and_writes_its_golden_lines() {
 /// A newer daemon may send fields that this version does not know; they must not break an older
 /// reader.
 #[test]
-fn what_a_newer_daemon_says_can_be_read() {
+fn messages_of_a_newer_daemon_can_be_read() {
     let event: Event = read(
         r#"{"seq":1,"id":"MDSEN816VN1NF01ARM7Q0BXGD4","type":"moon.risen","phase":3,"timestamp":"2026-11-22T20:00:00Z","node_name":"n","more":[]}"#,
     );

@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn the_claims_of_one_state_folder_are_told_from_all_others_by_what_they_begin_with() {
+    fn the_claims_of_one_state_folder_differ_from_all_others_by_their_prefix() {
         let terms = TermsValue {
             fence_after_ms: Some(1),
             fence_budget_ms: 2,
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_version_adds_does_not_stop_this_one() {
+    fn fields_of_a_later_version_are_ignored() {
         let claim: ClaimValue = serde_json::from_str(
             r#"{"node":"n","incarnation":7,"fence_budget_ms":5000,"moon":"full"}"#,
         )

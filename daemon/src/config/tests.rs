@@ -278,7 +278,7 @@ fn http_expected(tokens: &tempfile::NamedTempFile) -> HttpConfig {
 }
 
 #[test]
-fn what_does_nothing_without_another_setting_is_refused() {
+fn a_setting_without_the_one_that_it_needs_is_refused() {
     for (flags, needed) in [
         (
             "--auth-upstream http://a/",
@@ -488,7 +488,7 @@ fn initial_is_refused_in_words() {
 }
 
 #[test]
-fn a_wrong_flag_is_refused_with_what_it_takes() {
+fn a_wrong_flag_is_refused_with_its_valid_values() {
     for (arguments, words) in [
         (
             "--mode open",

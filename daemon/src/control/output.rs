@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_shared_and_what_is_not_arrive_in_their_order() {
+    async fn shared_and_own_lines_arrive_in_order() {
         let (stream, reader) = UnixStream::pair().unwrap();
         let (mut stream, mut reader) = (Stream::new(stream).unwrap(), reader.into_std().unwrap());
         reader.set_nonblocking(false).unwrap();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_that_was_written_aside_comes_behind_what_was_said_meanwhile() {
+    async fn a_line_in_a_buffer_of_its_own_comes_behind_the_lines_sent_meanwhile() {
         let (stream, _reader) = UnixStream::pair().unwrap();
         let mut stream = Stream::new(stream).unwrap();
         let mut out = Output::for_test();

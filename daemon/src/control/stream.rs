@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_written_is_read_whole_in_whatever_pieces_it_comes() {
+    async fn a_line_is_read_whole_however_it_is_divided() {
         let (stream, mut theirs) = pair();
         let mut bytes = Vec::with_capacity(4);
         for text in ["a", "bcd"] {

@@ -115,7 +115,7 @@ async fn reads_are_answered_at_once_unless_records_wait() {
 }
 
 #[tokio::test]
-async fn requests_that_nobody_waits_for_keep_no_memory() {
+async fn abandoned_requests_keep_no_memory() {
     let engine = engine(Durability::Durable);
     drop(request(&engine, connect("spam")));
     let is_waited_for = engine.with(|state, _| state.outputs.is_waited_for());

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_is_looked_for_no_more() {
+    async fn an_address_that_appears_is_not_looked_up_again() {
         let health = Arc::new(Health::default());
         let absent = |address: &str| Absent {
             address: address.parse().unwrap(),

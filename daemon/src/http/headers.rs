@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_belongs_to_the_connection_stays() {
+    fn hop_by_hop_headers_stay() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("connection", "close, X-Mine"),

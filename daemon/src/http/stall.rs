@@ -95,7 +95,7 @@ mod tests {
     use crate::http::connection_limit::ConnectionLimit;
 
     #[tokio::test(start_paused = true)]
-    async fn a_write_that_nobody_reads_is_an_error_in_the_end() {
+    async fn a_write_that_is_not_read_is_an_error_in_the_end() {
         let (near, mut far) = duplex(1_024);
         let permit = ConnectionLimit::new(1).take(None).await.unwrap();
         permit.set_active();

@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flush_waits_for_what_was_pushed_and_not_for_ever() {
+    fn a_flush_waits_for_the_pushed_lines_and_not_for_ever() {
         let (queue, mut reader) = queue();
         queue.push(b"last\n");
         queue.flush();

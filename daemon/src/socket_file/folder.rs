@@ -74,7 +74,7 @@ fn kind(folder: &Path, around: SocketEnv) -> Kind {
 }
 
 fn prepare_private(folder: &Path, uid: u32) -> Result<(), SocketError> {
-    make_whatever_the_umask(folder, PRIVATE_BITS)?;
+    make_regardless_of_umask(folder, PRIVATE_BITS)?;
     let there = fs::symlink_metadata(folder).map_err(SocketError::on("look at", folder))?;
     let bits = there.mode() & 0o7777;
     if there.is_dir() && there.uid() == uid && bits == PRIVATE_BITS {
@@ -93,12 +93,12 @@ fn prepare_private(folder: &Path, uid: u32) -> Result<(), SocketError> {
 }
 
 fn prepare_own(folder: &Path) -> Result<(), SocketError> {
-    make_whatever_the_umask(folder, SHARED_BITS)
+    make_regardless_of_umask(folder, SHARED_BITS)
 }
 
 /// Creates a missing folder with these bits: the umask may remove some, and the next start would
 /// refuse the folder.
-fn make_whatever_the_umask(folder: &Path, bits: u32) -> Result<(), SocketError> {
+fn make_regardless_of_umask(folder: &Path, bits: u32) -> Result<(), SocketError> {
     match make(folder, bits)? {
         Creator::Now => fs::set_permissions(folder, Permissions::from_mode(bits))
             .map_err(SocketError::on("set the permissions of", folder)),

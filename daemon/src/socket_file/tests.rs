@@ -64,7 +64,7 @@ async fn listens_with_its_bits_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn the_bits_are_those_that_were_asked_for_whatever_the_umask() {
+async fn the_mode_bits_are_as_configured_with_any_umask() {
     for wanted in [0o600, 0o660, 0o666, 0o777] {
         let home = Home::new();
         let _file = SocketFile::open(&Config {
@@ -77,7 +77,7 @@ async fn the_bits_are_those_that_were_asked_for_whatever_the_umask() {
 }
 
 #[test]
-fn nobody_gets_in_before_the_socket_is_its_groups() {
+fn no_client_connects_before_the_socket_belongs_to_its_group() {
     let home = Home::new();
     let path = home.socket();
     let refused =
@@ -94,7 +94,7 @@ fn nobody_gets_in_before_the_socket_is_its_groups() {
 }
 
 #[test]
-fn bits_go_to_the_socket_that_was_made_and_not_to_what_is_in_its_place() {
+fn mode_bits_are_set_on_the_new_socket_and_not_on_a_file_in_its_place() {
     let home = Home::new();
     let victim = home.0.path().join("victim");
     fs::write(&victim, "").unwrap();
@@ -173,7 +173,7 @@ async fn a_dead_socket_and_a_dead_lock_are_taken_over() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_socket_stays_and_is_refused() {
+async fn a_file_that_is_not_a_socket_stays_and_is_refused() {
     let home = Home::new();
     let dead = home.0.path().join("dead");
     drop(StdListener::bind(&dead).unwrap());

@@ -201,7 +201,7 @@ impl Both {
 }
 
 #[tokio::test]
-async fn the_database_holds_what_the_records_say_over_many_restarts() {
+async fn the_database_agrees_with_the_records_over_many_restarts() {
     for seed in 0..20 {
         let (folder, record_store) = (
             tempfile::tempdir().unwrap(),
@@ -246,7 +246,7 @@ fn seqs(opened: &Opened, from: u64, until: u64, limit: usize) -> (Option<Gap>, V
 }
 
 #[tokio::test]
-async fn the_archive_reads_from_any_seq_and_says_what_is_gone() {
+async fn the_archive_reads_from_any_seq_and_reports_gaps() {
     let folder = tempfile::tempdir().unwrap();
     let opened = opened(folder.path(), BOOT);
     assert_eq!(
@@ -471,7 +471,7 @@ fn sql(path: &Path, sql: &str) {
 }
 
 #[tokio::test]
-async fn what_cannot_be_used_is_named_and_left_untouched() {
+async fn an_unusable_file_is_named_and_left_untouched() {
     let told = spoiled(|path| sql(path, "PRAGMA user_version = 99")).await;
     let newer = format!(
         "the state in  cannot be used: a newer soramoded wrote it (schema 99, this one knows up to {}). ",
@@ -544,7 +544,7 @@ async fn what_cannot_be_used_is_named_and_left_untouched() {
 }
 
 #[tokio::test]
-async fn a_check_says_what_a_state_holds_also_while_it_is_written() {
+async fn a_check_reports_the_content_of_a_state_also_while_it_is_written() {
     let folder = tempfile::tempdir().unwrap();
     assert!(
         check(folder.path())

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_remembers_is_bounded() {
+    fn departures_are_bounded() {
         let mut departed = DepartedMembers::default();
         departed.observe(read(u64::MAX, &[], ms(1_000)));
         for incarnation in 0..=DEPARTURES_MAX as u64 {

@@ -271,7 +271,7 @@ fn answered(number: u8) -> String {
 }
 
 #[test]
-fn the_printed_table_is_what_the_gate_decides() {
+fn the_printed_table_agrees_with_the_gate() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../man/protocol.md");
     let page = std::fs::read_to_string(page).unwrap();
     let rows = page.lines().filter_map(|line| {

@@ -351,7 +351,7 @@ fn wants(webhook: &Webhook, kind: &EventKind) -> bool {
 }
 
 #[test]
-fn in_the_end_everybody_has_everything_in_its_order() {
+fn every_receiver_has_every_event_in_order_in_the_end() {
     for seed in 0..SEEDS {
         let mut world = World::new(seed);
         for _ in 0..world.rng.below(STEPS) {
@@ -413,7 +413,7 @@ fn change_mode(world: &mut World, times: usize) {
 }
 
 #[test]
-fn what_is_too_much_is_given_up_oldest_first_and_forgotten_in_the_end() {
+fn surplus_deliveries_fail_oldest_first_and_are_forgotten_in_the_end() {
     let mut world = World::new(0);
     change_mode(&mut world, DELIVERIES_PENDING_MAX);
     let counts = |world: &World| {

@@ -203,7 +203,7 @@ mod built {
     }
 
     #[test]
-    fn what_does_not_go_together_is_refused() {
+    fn settings_that_exclude_each_other_are_refused() {
         let refused = [
             ("--cluster-name x", "cluster-name needs cluster"),
             ("--api-url http://a:1", "api-url needs cluster"),

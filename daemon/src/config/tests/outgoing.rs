@@ -95,7 +95,7 @@ fn a_url_that_leads_back_to_the_daemon_is_refused() {
 }
 
 #[test]
-fn what_webhooks_are_told_must_be_deliverable() {
+fn event_types_for_webhooks_must_be_deliverable() {
     assert_eq!(
         load("--webhook http://w/", "").unwrap().webhooks.types,
         [EventType::SessionVanished]

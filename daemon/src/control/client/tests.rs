@@ -82,7 +82,7 @@ async fn sent_before_the_other(tasks: TaskTracker) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn whoever_speaks_while_a_page_is_put_together_is_heard_between_two_slices() {
+async fn requests_during_a_long_page_are_served_between_two_slices() {
     let tasks = TaskTracker::new();
     let sent = tasks
         .spawn(sent_before_the_other(tasks.clone()))
@@ -108,7 +108,7 @@ async fn lines_before_the_other(tasks: TaskTracker) -> usize {
 }
 
 #[tokio::test]
-async fn whoever_speaks_while_another_catches_up_is_heard_between_two_turns() {
+async fn requests_during_a_long_replay_are_served_between_two_turns() {
     let tasks = TaskTracker::new();
     let lines = tasks
         .spawn(lines_before_the_other(tasks.clone()))

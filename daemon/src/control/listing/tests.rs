@@ -228,7 +228,7 @@ fn every_list_reads_as_if_it_were_written_in_one_piece() {
 }
 
 #[test]
-fn what_goes_between_two_slices_ends_the_page() {
+fn a_row_that_leaves_between_two_slices_ends_the_page() {
     let gone = || Err(Error::new(ErrorType::NotFound, "gone"));
     for next in [gone(), Ok(Reply::Page(detail(1, 2, Some(CURSOR))))] {
         let mut listing = detail_listing();

@@ -79,7 +79,7 @@ fn past_256_in_flight_a_line_waits_until_one_is_answered() {
 }
 
 #[test]
-fn what_stands_alone_waits_for_what_is_before_it_and_holds_back_what_is_after() {
+fn a_barrier_waits_for_requests_before_it_and_holds_back_those_after() {
     let mut pipeline = pipeline(Access::Operate);
     let mut lines = lines(&format!("{WAIT}{DISCONNECT}{GET_INFO}{DISCONNECT}"));
     let asks = take_lines(&mut pipeline, &mut lines);
@@ -91,7 +91,7 @@ fn what_stands_alone_waits_for_what_is_before_it_and_holds_back_what_is_after() 
 }
 
 #[test]
-fn a_list_that_nobody_is_answered_is_not_put_together() {
+fn a_list_without_a_client_is_not_built() {
     let mut pipeline = pipeline(Access::View);
     let asks = take_lines(
         &mut pipeline,
@@ -133,7 +133,7 @@ fn an_answer_that_comes_early_waits_for_its_turn() {
 }
 
 #[test]
-fn what_is_answered_later_holds_back_nobody_and_is_waited_for() {
+fn a_deferred_answer_holds_back_no_other_and_is_waited_for() {
     let mut pipeline = pipeline(Access::Operate);
     let text: String = [5, 6, 7]
         .iter()
@@ -173,7 +173,7 @@ fn large_answers_are_asked_for_one_at_a_time() {
 }
 
 #[test]
-fn who_has_too_much_unread_is_not_read() {
+fn a_client_with_too_much_unread_output_is_not_read() {
     let mut pipeline = pipeline(Access::View);
     let mut lines = lines(&GET_INFO.repeat(10_000));
     take_lines(&mut pipeline, &mut lines);
@@ -181,7 +181,7 @@ fn who_has_too_much_unread_is_not_read() {
 }
 
 #[test]
-fn who_may_look_reaches_the_gate_with_nothing_that_changes_it() {
+fn a_viewers_changes_do_not_reach_the_gate() {
     let changes = [
         ("ChangeMode", "{\"mode\":\"normal\"}"),
         ("Connect", "{\"channel_id\":\"a\"}"),

@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_live_on_sora_is_taken_with_an_id_that_nobody_new_may_choose() {
+    fn a_live_connection_of_sora_may_have_an_id_that_no_new_one_may_choose() {
         let body = r#"{"type":"connection.created","channel_id":"nul\u0000chan","session_id":"A","connection_id":"c"}"#;
         let Ok(SoraInput::ConnectionCreated { channel_id, .. }) =
             report(WebhookSource::Event, body)
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_passes_and_what_is_ours_must_be_whole() {
+    fn unknown_webhooks_pass_and_known_ones_must_be_complete() {
         let passed = |source, sora_type: &str| {
             Ok(SoraInput::PassedThrough {
                 source,
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_cannot_be_read_is_refused_with_what_is_wrong_and_nothing_of_it() {
+    fn an_unreadable_body_is_refused_with_the_reason_and_none_of_its_text() {
         let deep = format!(
             r#"{{"created_time":{}1{}}}"#,
             "[".repeat(500),

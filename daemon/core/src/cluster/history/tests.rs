@@ -82,7 +82,7 @@ fn an_empty_etcd_is_nobodys_to_take() {
 }
 
 #[test]
-fn an_etcd_that_was_set_back_is_refused_by_what_was_stored_and_by_what_was_heard_since() {
+fn an_etcd_that_was_rolled_back_is_refused_by_the_stored_and_by_later_revisions() {
     assert_eq!(
         judge(
             Some(&known()),
@@ -147,7 +147,7 @@ fn a_write_has_a_revision_of_its_own() {
 }
 
 #[test]
-fn another_history_of_the_same_number_is_refused_whatever_its_revision() {
+fn another_history_of_the_same_epoch_is_refused_at_any_revision() {
     let other = with(|it| it.history_id = id("another"));
     assert_eq!(
         judge(
@@ -207,7 +207,7 @@ fn a_later_history_of_the_same_cluster_is_taken_in_any_etcd_and_at_any_revision(
 }
 
 #[test]
-fn what_another_node_has_seen_holds_for_those_that_could_not_see_it() {
+fn a_reported_rollback_counts_for_nodes_that_cannot_see_it() {
     let marked = with(|it| it.set_back = Some("n2".to_owned()));
     for known in [None, Some(&known())] {
         assert_eq!(
@@ -234,7 +234,7 @@ fn plan(
 }
 
 #[test]
-fn a_cluster_is_made_where_there_is_none_and_nobody_knows_of_one() {
+fn a_cluster_is_made_only_where_none_is_and_none_was() {
     let empty = ObservedEtcd {
         configuration: None,
         ..same()

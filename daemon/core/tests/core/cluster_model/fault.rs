@@ -6,7 +6,7 @@ use super::store::Loss;
 use super::{Bounds, LOSING, PARALLEL, Slow, Start, USUAL, must_be_found, must_be_found_with};
 
 #[test]
-fn it_finds_an_etcd_that_is_accepted_whatever_it_has_lost() {
+fn it_finds_a_node_that_accepts_every_etcd() {
     for loss in [Loss::Emptied, Loss::RolledBack, Loss::Replaced] {
         must_be_found(
             Fault::AnyEtcdIsAccepted,

@@ -458,7 +458,7 @@ fn must_be_found_with(fault: Option<Fault>, bounds: Bounds, start: Start) {
 
 /// A store that is emptied, set back or replaced is taken by no node that has seen more, or by a fresh one.
 #[test]
-fn no_channel_is_served_by_two_nodes_whatever_the_store_loses() {
+fn no_channel_is_served_by_two_nodes_also_if_the_store_loses_writes() {
     let worlds = [
         (Loss::Emptied, Start::Owned),
         (Loss::Emptied, Start::Fresh),

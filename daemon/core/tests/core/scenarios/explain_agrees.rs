@@ -216,7 +216,7 @@ fn agrees_in(from: &'static str, (claim, others): (&'static str, &'static str)) 
 }
 
 #[test]
-fn explain_says_what_connect_would_in_every_situation_of_a_cluster() {
+fn explain_agrees_with_connect_in_every_situation_of_a_cluster() {
     let worlds = CLAIMS
         .into_iter()
         .flat_map(|claim| OTHERS.map(|others| (claim, others)));

@@ -24,7 +24,7 @@ pub(super) struct Step<'a> {
 
 pub(super) fn check(step: &Step<'_>) -> Result<(), String> {
     tables_agree(step.after)?;
-    nobody_is_let_in(step)?;
+    no_connection_is_admitted(step)?;
     modes_change_no_table(step)?;
     for kind in step.effects.kinds() {
         if let EventKind::ModeChanged(change) = kind {
@@ -79,7 +79,7 @@ fn tables_agree(tables: &Tables) -> Result<(), String> {
 }
 
 /// 2: under `block_new_connection` no new connection is offered, under `block_new_session` none that makes a session.
-fn nobody_is_let_in(step: &Step<'_>) -> Result<(), String> {
+fn no_connection_is_admitted(step: &Step<'_>) -> Result<(), String> {
     let Transition::Input(
         Input::Request {
             request: GateRequest::Connect(_),
