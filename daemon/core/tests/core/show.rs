@@ -336,7 +336,7 @@ impl Show {
                 lines
             }
             Action::Deferred(reply_to) => vec![format!("-> {}: later", socket(reply_to.socket))],
-            Action::Etcd(order) => vec![format!("-> etcd: {}", show_etcd::order(order))],
+            Action::Etcd(request) => vec![format!("-> etcd: {}", show_etcd::request(request))],
             Action::Fence { id, of, .. } => vec![show_etcd::fence(*id, of)],
             Action::OutcomeApplied { .. } | Action::Bug(_) => Vec::new(),
             Action::Sfu(call) => vec![self.call(call)],

@@ -1,4 +1,4 @@
-//! Requests to etcd and orders to the SFU, each in a line.
+//! Requests to etcd and fences, each in a line.
 
 use soramode_core::cluster::history::EtcdIdentity;
 use soramode_core::cluster::{Incarnation, Token};
@@ -11,7 +11,7 @@ use soramode_protocol::node::ClusterNode;
 /// The node's incarnation, as it is stored.
 pub(crate) fn member(member: Option<&StoredMember>) -> String {
     let Some(member) = member else {
-        return "in the cluster as nobody".to_owned();
+        return "no member of the cluster".to_owned();
     };
     let untracked = if member.has_untracked {
         ", earlier incarnations untracked"
@@ -25,8 +25,8 @@ pub(crate) fn known(known: &EtcdIdentity) -> String {
     format!("etcd at epoch {}, revision {}", known.epoch, known.revision)
 }
 
-pub(crate) fn order(order: &EtcdRequest) -> String {
-    match order {
+pub(crate) fn request(request: &EtcdRequest) -> String {
+    match request {
         EtcdRequest::Trust { .. } => "trust this etcd".to_owned(),
         EtcdRequest::Distrust(refusal) => format!("refuse this etcd: {refusal}"),
         EtcdRequest::NoteRollback { why, .. } => format!("note in it: {why}"),
@@ -53,15 +53,14 @@ pub(crate) fn order(order: &EtcdRequest) -> String {
                 configuration.etcd_cluster_id
             )
         }
-        EtcdRequest::ReadMembers => "look".to_owned(),
+        EtcdRequest::ReadMembers => "read members".to_owned(),
         EtcdRequest::Join {
             mode,
             give_up,
             reads_claims,
         } => {
-            let give_up = give_up.map_or_else(String::new, |Incarnation(old)| {
-                format!("give up {old} and ")
-            });
+            let give_up =
+                give_up.map_or_else(String::new, |Incarnation(old)| format!("delete {old} and "));
             let read = if *reads_claims { "read claims, " } else { "" };
             format!("{read}{give_up}join, {mode}")
         }
@@ -69,11 +68,11 @@ pub(crate) fn order(order: &EtcdRequest) -> String {
             channel_id,
             by: Incarnation(by),
             op,
-        } => format!("{} {channel_id}, by {by}", wish_words(op)),
+        } => format!("{} {channel_id}, by {by}", claim_op(op)),
         EtcdRequest::FindClaim {
             channel_id,
             by: Incarnation(by),
-        } => format!("look for {channel_id}, by {by}"),
+        } => format!("read claim {channel_id}, by {by}"),
         EtcdRequest::Release(channel_id, Token(token)) => {
             format!("release {channel_id}, token {token}")
         }
@@ -85,7 +84,7 @@ pub(crate) fn order(order: &EtcdRequest) -> String {
                 .iter()
                 .map(|(channel, Token(token))| format!("{channel} {token}"))
                 .collect();
-            format!("readopt {}, by {by}", claims.join(", "))
+            format!("migrate {}, by {by}", claims.join(", "))
         }
         EtcdRequest::Publish {
             by: Incarnation(by),
@@ -96,7 +95,10 @@ pub(crate) fn order(order: &EtcdRequest) -> String {
             load,
         } => {
             let leaving = if load.is_leaving { ", leaving" } else { "" };
-            format!("tell {}/{}{leaving}, by {by}", load.connections, load.limit)
+            format!(
+                "publish load {}/{}{leaving}, by {by}",
+                load.connections, load.limit
+            )
         }
         EtcdRequest::Count => "count".to_owned(),
         EtcdRequest::Purge {
@@ -113,18 +115,18 @@ pub(crate) fn order(order: &EtcdRequest) -> String {
         } => {
             format!("purge {node_name} before {running}, as {actor} says")
         }
-        EtcdRequest::DeleteMember(Incarnation(by)) => format!("leave, {by}"),
-        EtcdRequest::KeepMember => "stay".to_owned(),
+        EtcdRequest::DeleteMember(Incarnation(by)) => format!("delete member {by}"),
+        EtcdRequest::KeepMember => "keep member".to_owned(),
     }
 }
 
-fn wish_words(op: &ClaimOp) -> String {
+fn claim_op(op: &ClaimOp) -> String {
     match op {
-        ClaimOp::Get => "find".to_owned(),
+        ClaimOp::Get => "get".to_owned(),
         ClaimOp::Acquire => "claim".to_owned(),
         ClaimOp::TakeOver(claim) => format!("from {} ({}) take over", claim.node, claim.token.0),
-        ClaimOp::Rewrite(claim) => format!("({}) renew", claim.token.0),
-        ClaimOp::Release(claim) => format!("({}) drop", claim.token.0),
+        ClaimOp::Rewrite(claim) => format!("({}) rewrite", claim.token.0),
+        ClaimOp::Release(claim) => format!("({}) release", claim.token.0),
     }
 }
 

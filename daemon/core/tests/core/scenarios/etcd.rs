@@ -1,15 +1,15 @@
 //! Responses of etcd, as a story writes them.
 //!
 //! ```text
-//! etcd: looked own=17 rev=20 node-02@18:normal:3/100 purged=9     the members, `:leaving` behind one that is; `sent=1s` ago, `received=1s` ago, `epoch=2`, `mine`: this start wrote `own`, `ours`: one since the machine booted did
-//! etcd: looked empty                                              no `/cfg`, or `cluster=`, `epoch=`, `history=`, `etcd=`, `made-in=`, `set-back=`, `before=90`
+//! etcd: read own=17 rev=20 node-02@18:normal:3/100 purged=9     the members, `:leaving` behind one that is; `sent=1s` ago, `received=1s` ago, `epoch=2`, `of-this-start`: this start wrote `own`, `of-this-boot`: one since the machine booted did
+//! etcd: read empty                                              no `/cfg`, or `cluster=`, `epoch=`, `history=`, `etcd=`, `made-in=`, `set-back=`, `before=90`
 //! etcd: initialized ops [exists] epoch=1                          or `failed="why"`
-//! etcd: looked crowd=99                                           so many others  ·  look-failed "why"  ·  joined 17 [owner=9]  ·  not-joined "why"  ·  leaving
-//! etcd: asked spam by=17 won=30                                   or `refused owner=node-02@18:30:5s/1s member=17 mode=normal`, or `failed="why"`
-//! etcd: found spam refused …, as with `asked`, or failed="why"
+//! etcd: read crowd=99                                           99 other nodes  ·  read-failed "why"  ·  joined 17 [owner=9]  ·  not-joined "why"  ·  shutdown
+//! etcd: replied spam by=17 won=30                                   or `refused owner=node-02@18:30:5s/1s member=17 mode=normal`, or `failed="why"`
+//! etcd: found spam refused …, as with `replied`, or failed="why"
 //! etcd: released spam 30 [unknown]  ·  published normal [failed="why"]
-//! etcd: readopted by=40 spam:won:41 egg:refused ham:claimed:node-02@18:30:5s/1s [more]
-//! etcd: fence-told 1 clients=2  ·  fence-done 1 [failed="why"]  ·  purged ops node-02 17,18 channels=3
+//! etcd: migrated by=40 spam:won:41 egg:refused ham:claimed:node-02@18:30:5s/1s [more]
+//! etcd: fence-notified 1 clients=2  ·  fence-finished 1 [failed="why"]  ·  purged ops node-02 17,18 channels=3
 //! etcd: counted node-02@18:3/1 [failed="why"]
 //! ```
 
@@ -29,15 +29,15 @@ use soramode_protocol::node::OrphanedChannels;
 use super::read::{Problem, Words, duration};
 
 #[expect(clippy::too_many_lines, reason = "one arm for each form of a line")]
-pub(super) fn heard(
+pub(super) fn response(
     mut all: Words,
     now: Timestamp,
     reply_to: impl FnOnce(&str) -> ReplyHandle,
 ) -> Result<Input, Problem> {
     let failed = all.value::<String>("failed")?;
     let response = match all.next()?.as_str() {
-        "looked" => EtcdResponse::MembersRead(Box::new(looked(&mut all, now)?)),
-        "look-failed" => EtcdResponse::MembersReadFailed(all.next()?),
+        "read" => EtcdResponse::MembersRead(Box::new(members(&mut all, now)?)),
+        "read-failed" => EtcdResponse::MembersReadFailed(all.next()?),
         "joined" => {
             let incarnation = incarnation(&all.next()?)?;
             let owner = all.value("owner")?.map(Incarnation);
@@ -47,8 +47,8 @@ pub(super) fn heard(
             }))
         }
         "not-joined" => EtcdResponse::Joined(Err(all.next()?)),
-        "leaving" => return all.end(Input::Shutdown),
-        "asked" => {
+        "shutdown" => return all.end(Input::Shutdown),
+        "replied" => {
             let channel_id = all.id()?;
             let by = incarnation(&all.value::<String>("by")?.ok_or("takes by=")?)?;
             let won = all
@@ -78,7 +78,7 @@ pub(super) fn heard(
             };
             EtcdResponse::Released(channel_id, Token(token), outcome)
         }
-        "readopted" => {
+        "migrated" => {
             let by = incarnation(&all.value::<String>("by")?.ok_or("takes by=")?)?;
             let more = all.has("more");
             EtcdResponse::ClaimsMigrated {
@@ -86,18 +86,18 @@ pub(super) fn heard(
                 replies: all
                     .take()
                     .iter()
-                    .map(|word| readopted(word))
+                    .map(|word| migrated(word))
                     .collect::<Result<_, _>>()?,
                 more,
             }
         }
         "published" => EtcdResponse::Published(all.id()?, failed.map_or(Ok(()), Err)),
-        "fence-told" => {
+        "fence-notified" => {
             let id = FenceId(number(&all.next()?)?);
             let clients = all.value("clients")?.unwrap_or(0);
             return all.end(Input::FenceNotified { id, clients });
         }
-        "fence-done" => {
+        "fence-finished" => {
             let id = FenceId(number(&all.next()?)?);
             let outcome = failed.map_or(Ok(()), Err);
             return all.end(Input::FenceFinished { id, outcome });
@@ -137,19 +137,19 @@ pub(super) fn heard(
             EtcdResponse::Initialized { reply_to, outcome }
         }
         "counted" => {
-            let owed = all
+            let owned = all
                 .take()
                 .iter()
-                .map(|word| owned(word))
+                .map(|word| owned_channels(word))
                 .collect::<Result<_, _>>()?;
-            EtcdResponse::Counted(failed.map_or(Ok(owed), Err))
+            EtcdResponse::Counted(failed.map_or(Ok(owned), Err))
         }
-        other => return Err(format!("etcd says no {other}")),
+        other => return Err(format!("etcd has no response {other}")),
     };
     all.end(Input::Etcd(response))
 }
 
-fn looked(all: &mut Words, now: Timestamp) -> Result<MembershipView, Problem> {
+fn members(all: &mut Words, now: Timestamp) -> Result<MembershipView, Problem> {
     let own = all.value::<u64>("own")?.map(Incarnation);
     let purged = all
         .value::<u64>("purged")?
@@ -157,7 +157,7 @@ fn looked(all: &mut Words, now: Timestamp) -> Result<MembershipView, Problem> {
         .into_iter()
         .collect();
     let (etcd, configuration_text) = shown(all)?;
-    let mut looked = MembershipView {
+    let mut read = MembershipView {
         sent: now
             .boot
             .saturating_sub(all.time("sent")?.unwrap_or_default()),
@@ -167,8 +167,8 @@ fn looked(all: &mut Words, now: Timestamp) -> Result<MembershipView, Problem> {
         etcd,
         configuration_text,
         own,
-        own_of_this_start: if all.has("mine") { own } else { None },
-        own_of_this_boot: if all.has("ours") { own } else { None },
+        own_of_this_start: if all.has("of-this-start") { own } else { None },
+        own_of_this_boot: if all.has("of-this-boot") { own } else { None },
         nodes: all
             .take()
             .iter()
@@ -177,14 +177,13 @@ fn looked(all: &mut Words, now: Timestamp) -> Result<MembershipView, Problem> {
         purged,
     };
     for number in 1..=all.value::<u64>("crowd")?.unwrap_or(0) {
-        looked
-            .nodes
+        read.nodes
             .push(node(&format!("other-{number}@{number}:normal:0/100"))?);
     }
-    looked.nodes.extend(
+    read.nodes.extend(
         own.map(|incarnation| node(&format!("node-01@{}:normal:0/100", incarnation.0)).unwrap()),
     );
-    Ok(looked)
+    Ok(read)
 }
 
 /// An etcd, and its `/cfg`.
@@ -295,7 +294,7 @@ pub(super) fn fence_after(text: &str) -> Result<FenceAfter, Problem> {
 }
 
 /// `spam:won:41`, `egg:refused`, `ham:claimed:node-02@18:30:5s/1s`
-fn readopted(word: &str) -> Result<(soramode_protocol::id::ChannelId, ClaimReply), Problem> {
+fn migrated(word: &str) -> Result<(soramode_protocol::id::ChannelId, ClaimReply), Problem> {
     let parts: Vec<&str> = word.splitn(3, ':').collect();
     let reply = match parts.as_slice() {
         [_, "won", token] => ClaimReply::Won(Token(number(token)?)),
@@ -314,7 +313,7 @@ fn readopted(word: &str) -> Result<(soramode_protocol::id::ChannelId, ClaimReply
 }
 
 /// `node-02@18:3/1`: owns three, and one of them no time gives free.
-fn owned(word: &str) -> Result<OwnedChannels, Problem> {
+fn owned_channels(word: &str) -> Result<OwnedChannels, Problem> {
     let wrong = || format!("{word:?} is no node@incarnation:channels/held_until_purge");
     let (name, rest) = word.split_once('@').ok_or_else(wrong)?;
     let (of, counts) = rest.split_once(':').ok_or_else(wrong)?;

@@ -46,22 +46,22 @@ impl Etcd {
     }
 
     /// Returns etcd's response to a request, as the next line of the story.
-    fn obeys(&mut self, order: &str) -> Option<String> {
-        if order == "look" {
+    fn respond(&mut self, request: &str) -> Option<String> {
+        if request == "read members" {
             return Some(format!(
-                "etcd: looked own=21 rev=2000 {} node-04@1500:normal:99/100",
+                "etcd: read own=21 rev=2000 {} node-04@1500:normal:99/100",
                 self.others
             ));
         }
-        if order.starts_with("look for spam") {
+        if request.starts_with("read claim spam") {
             return Some(format!("etcd: found spam {}", self.refused()));
         }
-        let (op, _) = order.split_once(" spam, by 21")?;
+        let (op, _) = request.split_once(" spam, by 21")?;
         let writes = self.answers && self.member == "member=21" && self.published == "normal";
         let wins = match op.rsplit(' ').next()? {
             "claim" => writes && self.claim.is_empty(),
-            "over" | "renew" => writes,
-            "drop" => {
+            "over" | "rewrite" => writes,
+            "release" => {
                 self.claim = "";
                 false
             }
@@ -72,7 +72,7 @@ impl Etcd {
         } else {
             self.refused()
         };
-        Some(format!("etcd: asked spam by=21 {outcome}"))
+        Some(format!("etcd: replied spam by=21 {outcome}"))
     }
 }
 
@@ -94,11 +94,11 @@ fn until_answered(story: &mut String, mut etcd: Etcd) -> Vec<String> {
                 .map(|line| line.trim_start().trim_start_matches("-> a: ").to_owned())
                 .collect();
         }
-        let order = lines[last..]
+        let response = lines[last..]
             .iter()
             .filter_map(|line| line.strip_prefix("  -> etcd: "))
-            .find_map(|order| etcd.obeys(order));
-        story.push_str(&order.unwrap_or_else(|| panic!("nothing comes\n{told}")));
+            .find_map(|request| etcd.respond(request));
+        story.push_str(&response.unwrap_or_else(|| panic!("nothing comes\n{told}")));
         story.push('\n');
     }
     panic!("never answered\n{story}");
@@ -134,8 +134,8 @@ fn brief(answer: &str) -> String {
 /// A node that is joined, and then set to a mode that the others may know of or not.
 fn joined(settings: &str, mode: &str, etcd: Etcd) -> String {
     let mut story = format!(
-        "start cluster {settings}\netcd: looked rev=20\netcd: joined 21\netcd: looked own=21 node-03@17:normal:0/100 {0}\n\
-         @1s etcd: looked own=21 {0}\n",
+        "start cluster {settings}\netcd: read rev=20\netcd: joined 21\netcd: read own=21 node-03@17:normal:0/100 {0}\n\
+         @1s etcd: read own=21 {0}\n",
         etcd.others
     );
     if mode != "normal" {

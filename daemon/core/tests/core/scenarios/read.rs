@@ -200,7 +200,7 @@ impl Speakers {
             "sora" => self.sora(all, now).map(Input::Sora),
             "etcd" => {
                 let serial = self.asked;
-                super::etcd::heard(all, now, |who| ReplyHandle {
+                super::etcd::response(all, now, |who| ReplyHandle {
                     socket: self.socket(who),
                     serial,
                 })

@@ -130,9 +130,9 @@ impl Story {
 
     /// Joins the cluster with this incarnation, in an etcd without other nodes.
     fn join(&mut self, incarnation: u64) -> Result<(), Problem> {
-        let read = "etcd: looked rev=20".to_owned();
+        let read = "etcd: read rev=20".to_owned();
         let written = format!("etcd: joined {incarnation}");
-        let confirmed = format!("etcd: looked own={incarnation}");
+        let confirmed = format!("etcd: read own={incarnation}");
         for line in [read, written, confirmed] {
             let input = self.speakers.input(&line, self.now)?;
             self.step(input)?;
