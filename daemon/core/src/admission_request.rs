@@ -1,4 +1,4 @@
-//! A connection that asks to be admitted, from either source.
+//! Request to admit a connection, from either source.
 
 use soramode_protocol::decision::{Connect, HOPS_MAX, Lifetime};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId};
@@ -6,7 +6,7 @@ use soramode_protocol::id::{ChannelId, ClientId, ConnectionId};
 use crate::handles::{ReplyHandle, SocketId};
 use crate::tables::rows::Source;
 
-/// A connection that asks to be admitted.
+/// Request to admit a connection.
 pub(crate) struct AdmissionRequest {
     pub(crate) reply_to: ReplyHandle,
     pub(crate) source: Source,

@@ -65,7 +65,7 @@ pub fn retract(actions: &mut Vec<Action>, records: &[Record], refusal: &Error) -
             })) => {
                 let mut refusal = refusal.clone();
                 if mode.is_block() {
-                    // Opening is not what the operator asked for.
+                    // The operator did not request to open the node.
                     refusal.data.hint = refusal
                         .data
                         .hint

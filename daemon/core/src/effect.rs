@@ -197,7 +197,7 @@ pub enum Action {
         /// The sessions that are known, the oldest first.
         sessions: Vec<EndSession>,
     },
-    /// Ask Sora's API for its connections; the answer comes back as [`SoraInput::Polled`](crate::input::SoraInput::Polled) or
+    /// Request the connections from Sora's API; the answer comes back as [`SoraInput::Polled`](crate::input::SoraInput::Polled) or
     /// [`SoraInput::PollFailed`](crate::input::SoraInput::PollFailed), one of them always and in a bounded time.
     Poll,
     /// Send an event to a receiver; the outcome comes back as [`Input::DeliveryAttempted`](crate::input::Input::DeliveryAttempted), always and in a bounded time.

@@ -108,7 +108,7 @@ pub enum HostState {
 /// Reports of Sora, by webhooks and by its API.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SoraInput {
-    /// The auth webhook asks for a client to be admitted. An offer makes the connection pending.
+    /// Request of the auth webhook to admit a client. An offer makes the connection pending.
     Admit {
         /// The request to answer.
         reply_to: ReplyHandle,

@@ -31,7 +31,7 @@ pub const POLL_PAUSE: Duration = Duration::from_mins(1);
 /// Time between two polls of Sora's API while the node is closed, or the last poll failed.
 pub const POLL_PAUSE_BLOCKED: Duration = Duration::from_secs(10);
 
-/// A poll says nothing of connections and sessions that are less than this older than it.
+/// Minimum age, at the begin of a poll, of connections and sessions that end if the poll does not show them.
 pub const POLL_GRACE: Duration = Duration::from_secs(10);
 
 /// The gate's settings.
@@ -66,7 +66,7 @@ pub struct Settings {
 /// A receiver of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
-    /// Its URL: a receiver is the same over restarts by this.
+    /// Its URL, which identifies a receiver over restarts.
     pub url: String,
     /// The URL without secrets.
     pub endpoint: String,

@@ -1,4 +1,4 @@
-//! The owner of a channel: clients wait while etcd is asked, and its reply decides how they are answered.
+//! Claims: finds or claims the owner of a channel. Clients wait for etcd's reply, which decides how they are answered.
 
 use std::time::Duration;
 
@@ -52,12 +52,12 @@ pub(super) struct ClaimContext {
     pub(super) now: Duration,
 }
 
-/// The new connections that a channel is asked for.
+/// Requests that wait for the owner of a channel.
 pub(super) struct WaitingRequests<'a> {
     pub(super) channel_id: &'a ChannelId,
     /// The most redirects that one of them has followed.
     pub(super) hops: u8,
-    /// There is a session already, which no node has claimed.
+    /// A session of the channel runs already, and no node has claimed it.
     pub(super) is_session: bool,
 }
 
@@ -67,7 +67,7 @@ pub(super) enum ClaimStep {
     Relinquish(Token),
     Request(ClaimOp),
     Resolve(ClusterAnswer),
-    /// Read the members, and then ask again.
+    /// Read the members, then read the claim again.
     ReadMembers,
     /// The node's own key is gone.
     NotMember,
@@ -234,7 +234,7 @@ impl ClusterMember {
         }
     }
 
-    /// Decides what follows from the outcome of a reply: `Connect` takes this step, `Explain` says where it leads.
+    /// Decides what follows from the outcome of a reply: `Connect` takes this step, `Explain` describes its result.
     pub(super) fn decide_claim_step(
         &self,
         node: NodeView,

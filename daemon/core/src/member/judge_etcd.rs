@@ -32,7 +32,7 @@ impl ClusterMember {
         self.absent_nodes.clear();
         self.releases = Releases::default();
         self.published_load = None;
-        // Nodes that do not hear of the new history lose their right within this time, where it has an end.
+        // Nodes that do not learn of the new history lose their lease within this time, unless it has no end.
         let wait = self
             .settings
             .terms

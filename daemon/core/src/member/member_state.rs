@@ -6,13 +6,13 @@ use crate::cluster::migration::ClaimMigration;
 /// State of the node's member key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum MemberState {
-    /// There is none, or none that the node knows to be its own.
+    /// No member key, or none that the node knows to be its own.
     Left,
-    /// It is being written. If there is a lease, the key is to hold what that held.
+    /// The key is being written. If there is a lease, the key takes over its claims.
     Joining,
-    /// It is there, and claims are being written anew under it.
+    /// The key is written, and claims are being rewritten under it.
     Migrating(ClaimMigration),
-    /// It is there; its lease begins with the next read that shows it.
+    /// The key is written; its lease begins with the next read that shows it.
     AwaitingConfirmation(Incarnation),
     /// The lease is that of the member key.
     Active,

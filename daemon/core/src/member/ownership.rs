@@ -30,7 +30,7 @@ pub struct Ownership {
     previous: Option<PreviousIncarnation>,
     incarnations: OwnIncarnations,
     owned: BTreeMap<ChannelId, Token>,
-    /// Claims are being written anew; nothing more is requested before that has come back.
+    /// Claims are being rewritten: the next request waits for the reply.
     is_migrating: bool,
     departures: DepartedMembers,
     /// Steps that the gate has not taken yet.
@@ -39,7 +39,7 @@ pub struct Ownership {
 }
 
 impl Ownership {
-    /// At the start, with what was stored.
+    /// Restores the stored ownership at a start.
     pub fn new(
         terms: LeaseTerms,
         previous: Option<PreviousIncarnation>,
@@ -93,7 +93,7 @@ impl Ownership {
         )
     }
 
-    /// The lease, if there is one.
+    /// Returns the lease, if there is one.
     pub const fn lease(&self) -> Option<&OwnershipLease> {
         self.lease.as_ref()
     }
@@ -108,7 +108,7 @@ impl Ownership {
         self.incarnations.contains(incarnation)
     }
 
-    /// The claim on a channel.
+    /// Returns the token of the claim on a channel.
     pub fn token(&self, channel_id: &ChannelId) -> Option<Token> {
         self.owned.get(channel_id).copied()
     }
@@ -270,7 +270,7 @@ impl Ownership {
         true
     }
 
-    /// The key is not there, or was not written: the next read decides anew.
+    /// Takes in that the key is not there, or was not written: the next read decides again.
     fn abort_join(&mut self) {
         if !matches!(self.state, MemberState::Active | MemberState::Left) {
             self.leave_key();
@@ -317,7 +317,7 @@ impl Ownership {
         self.migrate();
     }
 
-    /// Has the claims that are left written anew, or ends the migration if none is.
+    /// Requests the rewrite of the pending claims, or ends the migration if there is none.
     fn migrate(&mut self) {
         let MemberState::Migrating(migration) = &self.state else {
             return;
@@ -335,7 +335,7 @@ impl Ownership {
         }
     }
 
-    /// Takes in what came of writing one claim anew.
+    /// Takes in the result of rewriting one claim.
     pub fn on_claim_migrated(
         &mut self,
         by: Incarnation,
@@ -373,7 +373,7 @@ impl Ownership {
                     .extend([unclaimed, OwnershipStep::EndSession(channel)]);
             }
             (MigratedClaim::NotMember, _) => self.abort_join(),
-            // It has ended meanwhile, and its claim is to go as well.
+            // Its session has ended meanwhile: its claim is released as well.
             (MigratedClaim::NotPending, ClaimReply::Won(token))
                 if self.token(&channel).is_none() =>
             {
@@ -384,13 +384,13 @@ impl Ownership {
         }
     }
 
-    /// Takes in that all replies have come that are to come.
+    /// Takes in that every reply of the request has come.
     pub fn end_migration_request(&mut self) {
         self.is_migrating = false;
         self.finish_migration();
     }
 
-    /// Every claim names the next incarnation: its lease begins with the next read that shows it.
+    /// Ends the migration once every claim names the next incarnation: its lease begins with the next read that shows it.
     fn finish_migration(&mut self) {
         let MemberState::Migrating(migration) = &self.state else {
             return;
@@ -412,7 +412,7 @@ impl Ownership {
         self.steps.push_back(OwnershipStep::ReadMembers);
     }
 
-    /// Judges what etcd replied about a channel, under a mode.
+    /// Evaluates etcd's reply about a channel under a mode.
     pub fn evaluate_reply(
         &mut self,
         reply: ClaimReply,
@@ -454,7 +454,7 @@ impl Ownership {
         self.finish_migration();
     }
 
-    /// Gives the lease up: what was served under it must end, and be known to have ended, before the node joins anew.
+    /// Gives up the lease: sessions served under it must end, and be known to have ended, before the node joins again.
     pub fn give_up(&mut self) {
         let key = self
             .key()
@@ -482,7 +482,7 @@ impl Ownership {
         self.steps.push_back(OwnershipStep::ReadMembers);
     }
 
-    /// The machine was started anew, and nothing outlives that; returns whether there was a previous incarnation.
+    /// Ends the previous incarnation after a restart of the machine. Returns whether there was one.
     pub fn end_previous(&mut self) -> bool {
         let Some(previous) = &mut self.previous else {
             return false;
@@ -492,7 +492,7 @@ impl Ownership {
         true
     }
 
-    /// Forgets a history of etcd that is over: its numbers say nothing of the next one. Returns what the node promised in it.
+    /// Forgets an ended history of etcd: its revisions mean nothing in the next one. Returns the expiry that the node promised in it.
     pub fn leave_history(&mut self) -> Option<FenceAfter> {
         self.departures = DepartedMembers::new(self.fault);
         self.incarnations.clear();

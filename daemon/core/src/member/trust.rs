@@ -46,7 +46,7 @@ impl Trust {
         self.etcd.refusal().is_some()
     }
 
-    /// Notes that a read failed: the one before it no longer says how etcd is.
+    /// Notes that a read failed: the one before it does not describe etcd any more.
     pub(super) fn read_failed(&mut self, why: String) {
         self.unreadable = Some(why);
     }

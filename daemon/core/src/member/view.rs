@@ -18,7 +18,7 @@ use super::waiters::millis;
 use super::{ClusterMember, NodeView};
 
 impl ClusterMember {
-    /// Returns how long an SFU may go on serving, from when it asked.
+    /// Returns how long an SFU may go on serving, counted from its request.
     pub(crate) fn grant(&self, now: Duration) -> Granted {
         Granted {
             membership: self.membership,
@@ -72,7 +72,7 @@ impl ClusterMember {
             self.absent_nodes
                 .keys()
                 .filter(|name| **name != self.node_name)
-                .map(gone),
+                .map(absent),
         );
         ClusterNodes {
             nodes,
@@ -192,7 +192,7 @@ fn shown(member: &ClusterMember, node: &NodeRecord) -> ClusterNode {
     }
 }
 
-fn gone(name: &NodeName) -> ClusterNode {
+fn absent(name: &NodeName) -> ClusterNode {
     ClusterNode {
         node_name: name.clone(),
         mode: None,

@@ -32,7 +32,7 @@ impl PendingClaim {
 
 /// One that waits for the owner of a channel.
 pub(crate) enum Waiter {
-    /// A connection that asks to be admitted.
+    /// A request to admit a connection.
     Client(AdmissionRequest),
     /// No client: the SFU reported a session that no node has claimed.
     Session,

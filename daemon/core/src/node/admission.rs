@@ -88,7 +88,7 @@ impl Rule {
 }
 
 impl Node {
-    /// Admits or rejects a connection; `None` if the cluster must be asked first, and it is answered later.
+    /// Admits or rejects a connection; `None` if the cluster must answer first.
     pub(crate) fn request_admission(
         &mut self,
         ctx: &mut Ctx,
@@ -188,7 +188,7 @@ impl Node {
         }
     }
 
-    /// Returns whether the cluster must be asked before a connection is answered as this rule says.
+    /// Returns whether the cluster must answer before this rule applies.
     fn needs_cluster(&self, rule: Rule, channel_id: &ChannelId) -> bool {
         if self.member.is_none() || self.token_of(channel_id).is_some() {
             return false;

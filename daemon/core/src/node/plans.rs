@@ -185,14 +185,14 @@ impl Node {
         });
     }
 
-    /// Tells the plan part of a change of the mode that it did not make.
+    /// Notifies the plans of a change of the mode that they did not make.
     pub(super) fn notify_plans(&mut self, ctx: &mut Ctx, change: &ModeChange) -> Stopped {
         self.with_plans(ctx, |plans, view, out| {
             plans.mode_changed(view, change, out)
         })
     }
 
-    /// Tells it that an operator has set `normal` on an open node.
+    /// Notifies the plans that an operator has set `normal` on an open node.
     pub(super) fn confirm_normal(&mut self, ctx: &mut Ctx, actor: &str) -> Stopped {
         self.with_plans(ctx, |plans, view, out| {
             plans.normal_confirmed(view, actor, out)

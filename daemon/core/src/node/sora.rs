@@ -1,4 +1,4 @@
-//! Reports of Sora's webhooks: connections that ask to be admitted, begin and end.
+//! Sora's webhooks: requests for admission, and connections and sessions that begin and end.
 
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};

@@ -55,7 +55,7 @@ impl Node {
         vec![warning.to_owned()]
     }
 
-    /// Returns how long an SFU may go on serving, from when it asked.
+    /// Returns how long an SFU may go on serving, counted from its request.
     pub(super) fn grant(&self, now: Duration) -> Granted {
         self.member.as_deref().map_or(
             Granted {

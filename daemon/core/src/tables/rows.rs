@@ -1,4 +1,4 @@
-//! A session and a connection as they are kept.
+//! Rows of the tables: a session and a connection.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub enum Source {
     Sora,
 }
 
-/// A connection as it is kept. Its size is what a million of them cost.
+/// A connection. Its size decides the memory of a million of them.
 pub(crate) struct ConnectionRow {
     pub(crate) connection_id: ConnectionId,
     pub(crate) client_id: Option<Box<ClientId>>,
@@ -52,7 +52,7 @@ impl WrappingBootSecs {
     }
 }
 
-/// A moment of the boot clock, in half the room that a duration takes. It ends 584 years after the boot.
+/// Boot time in nanoseconds, in half the memory of a duration. It ends 584 years after the boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BootNanos(NonZeroU64);
 
