@@ -395,7 +395,7 @@ impl ClusterMember {
             channel_id: channel_id.clone(),
             token,
         });
-        self.store_etcd(ctx, token.0);
+        self.trust.store(ctx, token.0);
         self.resolve(channel_id, ClusterAnswer::Local);
     }
 

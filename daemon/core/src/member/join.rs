@@ -166,7 +166,7 @@ impl ClusterMember {
     /// The lease begins: a read that was sent after the key was written shows it.
     pub(super) fn on_activated(&mut self, ctx: &mut Ctx, node: NodeView, is_first: bool) {
         self.renewed_at = Some(ctx.now.wall);
-        self.store_etcd(ctx, 0);
+        self.trust.store(ctx, 0);
         if is_first {
             self.set_membership(ctx, Membership::Joined);
         }

@@ -265,7 +265,7 @@ impl ClusterMember {
 
     /// Takes in that the daemon stops: a node that has nothing leaves; one that has sessions means to go on with them.
     pub(crate) fn shut_down(&mut self, ctx: &mut Ctx, node: NodeView) {
-        self.store_etcd(ctx, 0);
+        self.trust.store(ctx, 0);
         let is_empty = node.sessions.session_count() == 0;
         let leaves =
             is_empty && self.ownership.channel_count() == 0 && self.pending_claims.is_empty();
