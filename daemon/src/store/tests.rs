@@ -27,7 +27,6 @@ use super::writer_thread::PAGES_MAX;
 use super::*;
 
 const KEEP: u64 = 10_000;
-
 const BOOT: Option<&str> = Some("first");
 
 fn opened(folder: &Path, boot_id: Option<&str>) -> Opened {

@@ -50,10 +50,8 @@ impl ClaimMigration {
     }
 
     /// Claims that are still to be rewritten.
-    pub fn pending(&self) -> impl Iterator<Item = (&ChannelId, Token)> {
-        self.pending
-            .iter()
-            .map(|(channel, token)| (channel, *token))
+    pub fn pending(&self) -> impl Iterator<Item = (ChannelId, Token)> {
+        self.pending.clone().into_iter()
     }
 
     /// Takes in the reply to a channel's transaction. `own` is the node's name, unless an operator has purged an incarnation of
@@ -191,7 +189,7 @@ mod tests {
         );
         assert_eq!(
             migration.pending().next(),
-            Some((&eggs, Token(31))),
+            Some((eggs.clone(), Token(31))),
             "by the token that is there"
         );
         let another = NodeName::new("n2").unwrap();

@@ -15,6 +15,13 @@ pub struct PreviousIncarnation {
     pub sessions: PreviousSessions,
 }
 
+impl PreviousIncarnation {
+    /// Returns whether its sessions run.
+    pub fn is_alive(self) -> bool {
+        self.sessions == PreviousSessions::Alive
+    }
+}
+
 /// State of the sessions of a node's previous incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PreviousSessions {

@@ -17,6 +17,14 @@ pub(super) struct OwnIncarnations {
 }
 
 impl OwnIncarnations {
+    /// Begins with the previous incarnation, if there was one.
+    pub(super) fn of(previous: Option<Incarnation>) -> Self {
+        Self {
+            all: previous.into_iter().collect(),
+            ended: BTreeSet::new(),
+        }
+    }
+
     pub(super) fn add(&mut self, incarnation: Incarnation) {
         self.all.insert(incarnation);
         if self.all.len() > INCARNATIONS_MAX

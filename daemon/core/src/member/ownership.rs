@@ -46,15 +46,11 @@ impl Ownership {
         owned: impl IntoIterator<Item = (ChannelId, Token)>,
         fault: PlantedFault,
     ) -> Self {
-        let mut incarnations = OwnIncarnations::default();
-        if let Some(previous) = &previous {
-            incarnations.add(previous.incarnation);
-        }
         Self {
             terms,
             state: MemberState::Left,
             lease: None,
-            incarnations,
+            incarnations: OwnIncarnations::of(previous.map(|previous| previous.incarnation)),
             previous,
             owned: owned.into_iter().collect(),
             is_migrating: false,
@@ -297,19 +293,13 @@ impl Ownership {
             return;
         }
         self.steps.push_back(OwnershipStep::KeyWritten);
-        let is_previous_alive = self
-            .previous
-            .is_some_and(|previous| previous.sessions == PreviousSessions::Alive);
-        let is_early = self.fault.is(Fault::LeaseBeforeMigration);
-        if self.lease.is_none() && !is_previous_alive || is_early {
+        let has_sessions = self.lease.is_some() || self.previous.is_some_and(|it| it.is_alive());
+        if !has_sessions || self.fault.is(Fault::LeaseBeforeMigration) {
             self.state = MemberState::AwaitingConfirmation(incarnation);
             return self.steps.push_back(OwnershipStep::ReadMembers);
         }
-        let owned = self
-            .owned
-            .iter()
-            .map(|(channel, token)| (channel.clone(), *token));
-        self.state = MemberState::Migrating(ClaimMigration::new(incarnation, owned));
+        let migration = ClaimMigration::new(incarnation, self.owned.clone());
+        self.state = MemberState::Migrating(migration);
         if self.fault.is(Fault::StoredBeforeMigration) {
             self.steps
                 .push_back(OwnershipStep::StoreMember(incarnation));
@@ -325,10 +315,7 @@ impl Ownership {
         if migration.is_done() {
             return self.finish_migration();
         }
-        let claims: Vec<_> = migration
-            .pending()
-            .map(|(channel, token)| (channel.clone(), token))
-            .collect();
+        let claims: Vec<_> = migration.pending().collect();
         let by = migration.next();
         if !claims.is_empty() && !std::mem::replace(&mut self.is_migrating, true) {
             self.steps.push_back(OwnershipStep::Migrate { by, claims });

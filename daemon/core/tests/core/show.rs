@@ -137,9 +137,7 @@ impl Show {
                 "kept: when the mode ends is known by the wall clock alone".to_owned()
             }
             Record::Delivery(delivery) => format!("kept: {}", self.stored_delivery(delivery)),
-            Record::DeliveryForgotten(DeliveryId(id)) => {
-                format!("kept: delivery {id} is forgotten")
-            }
+            Record::DeliveryForgotten(id) => format!("kept: delivery {} is forgotten", id.0),
             Record::Plan(_)
             | Record::PlanProgress(_)
             | Record::Announcement(_)
