@@ -29,7 +29,7 @@ pub(crate) struct ConnectionRow {
     pub(crate) previous: ConnectionSlot,
     pub(crate) state: ConnectionState,
     pub(crate) source: Source,
-    /// WrappingBootSecs when it has been in this state.
+    /// Time since which it has been in this state.
     pub(crate) since: WrappingBootSecs,
 }
 
@@ -100,7 +100,7 @@ pub(crate) struct SessionRow {
     pub(crate) created_at: Time,
     /// When this id was first reported, by the boot clock.
     pub(crate) named_at: BootNanos,
-    /// WrappingBootSecs when Sora's API has shown it empty.
+    /// Time since which Sora's API has shown it empty.
     pub(crate) empty_since: Option<BootNanos>,
     pub(crate) owner: SessionOwner,
     /// `session.created` was emitted, with the first live connection.
