@@ -17,7 +17,7 @@ pub struct PreviousIncarnation {
 
 impl PreviousIncarnation {
     /// Returns whether its sessions run.
-    pub fn is_alive(self) -> bool {
+    pub fn has_sessions(&self) -> bool {
         self.sessions == PreviousSessions::Alive
     }
 }

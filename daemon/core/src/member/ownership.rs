@@ -293,8 +293,8 @@ impl Ownership {
             return;
         }
         self.steps.push_back(OwnershipStep::KeyWritten);
-        let has_sessions = self.lease.is_some() || self.previous.is_some_and(|it| it.is_alive());
-        if !has_sessions || self.fault.is(Fault::LeaseBeforeMigration) {
+        let may_serve = self.lease.is_some() || self.previous.is_some_and(|it| it.has_sessions());
+        if !may_serve || self.fault.is(Fault::LeaseBeforeMigration) {
             self.state = MemberState::AwaitingConfirmation(incarnation);
             return self.steps.push_back(OwnershipStep::ReadMembers);
         }
