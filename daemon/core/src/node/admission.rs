@@ -340,7 +340,7 @@ impl Node {
             };
             self.verdict(ctx, rule, session, &cluster_answer)
         };
-        let grace_ends_at = session.and_then(|slot| ctx.timers.at(Timer::Linger(slot)));
+        let grace_ends_at = session.and_then(|slot| ctx.timers.at(Timer::ReconnectGrace(slot)));
         let grace = grace_ends_at.map(|at| at.saturating_sub(ctx.now.boot).as_millis());
         let plan = self.running_plan(ctx.now);
         Explanation {
@@ -442,7 +442,7 @@ impl Node {
             rule.why()
         } else if is_ending {
             "the node is open, although the channel's session is being ended"
-        } else if ctx.timers.is_set(Timer::Linger(slot)) {
+        } else if ctx.timers.is_set(Timer::ReconnectGrace(slot)) {
             "the channel has a session, which lost its last connection less than --reconnect-grace ago"
         } else {
             "the channel has a session on this node"

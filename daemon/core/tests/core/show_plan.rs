@@ -381,7 +381,7 @@ fn ended(it: &Ended) -> String {
     )
 }
 
-/// What an explanation says of a plan, an end and a grace.
+/// Describes the plan, ends and grace of an explanation.
 pub(crate) fn notes(it: &Explanation) -> impl Iterator<Item = String> {
     let unready = it.unready_for.map(Mode::from);
     let unready = unready.map(|mode| format!("  unready for {mode}"));

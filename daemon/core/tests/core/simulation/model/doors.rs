@@ -6,8 +6,7 @@ use soramode_core::effect::Action;
 use soramode_core::handles::SocketId;
 use soramode_core::input::SoraInput;
 use soramode_protocol::decision::{
-    Answer as Judged, Connect, Decision, Disconnected, Explanation, Lifetime, RejectReason, Report,
-    Reported, ReportedConnection, Verdict, Verdicts,
+    Connect, Decision, Disconnected, Lifetime, RejectReason, Report, Reported, ReportedConnection,
 };
 use soramode_protocol::error::Error;
 use soramode_protocol::event::EndReason;
@@ -95,7 +94,7 @@ impl Model {
     }
 
     /// Rows 3 to 6 of the table: the first that matches, for a new connection under this mode.
-    fn judge(&self, mode: Mode, channel: &ChannelId) -> Option<(u8, RejectReason)> {
+    pub(super) fn judge(&self, mode: Mode, channel: &ChannelId) -> Option<(u8, RejectReason)> {
         let somebody_is_in = self
             .session_on(channel)
             .is_some_and(|session| self.live_in(session) > 0 || self.is_in_grace(session));
@@ -266,62 +265,6 @@ impl Model {
             socket: None,
             by_sora: false,
         });
-    }
-
-    fn explain(&self, channel: &ChannelId) -> Explanation {
-        let verdict = |mode| {
-            let judged = self.judge(mode, channel);
-            if judged.is_none() && self.is_cut_off(mode, channel) {
-                return Verdict {
-                    retry_after_ms: None,
-                    node_name: None,
-                    answer: Judged::Unavailable,
-                    reason: None,
-                    session_id: None,
-                    rule: 7,
-                    explanation: String::new(),
-                };
-            }
-            let session = self
-                .sessions
-                .iter()
-                .rev()
-                .find(|it| it.channel_id == *channel)
-                .map(|it| it.session_id.clone());
-            Verdict {
-                retry_after_ms: None,
-                node_name: None,
-                answer: if judged.is_some() {
-                    Judged::Reject
-                } else {
-                    Judged::Offer
-                },
-                reason: judged.map(|(_, reason)| reason),
-                session_id: session.filter(|_| judged.is_none()),
-                rule: judged.map_or(8, |(row, _)| row),
-                explanation: String::new(),
-            }
-        };
-        let modes = Verdicts {
-            normal: verdict(Mode::Normal),
-            block_new_session: verdict(Mode::BlockNewSession),
-            block_new_connection: verdict(Mode::BlockNewConnection),
-            initial: verdict(Mode::Initial),
-        };
-        let newest = self.sessions.iter().rev();
-        let grace_ends_at = newest
-            .filter(|it| it.channel_id == *channel)
-            .find_map(|it| it.lingers_until);
-        let grace = grace_ends_at.map(|at| at.saturating_sub(self.now.boot).as_millis());
-        Explanation {
-            channel_id: channel.clone(),
-            mode: self.mode.mode,
-            now: verdict(self.mode.mode),
-            modes,
-            unready_for: None,
-            grace_ends_in_ms: grace.map(|millis| millis.try_into().unwrap()),
-            is_ending: false,
-        }
     }
 
     pub(super) fn sora(&mut self, input: &SoraInput) {

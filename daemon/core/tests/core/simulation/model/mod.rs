@@ -3,6 +3,7 @@
 
 mod deadlines;
 mod doors;
+mod explain;
 mod lease;
 mod mode;
 mod restart;
