@@ -75,7 +75,7 @@ pub struct Settings {
     pub work: Work,
     /// Time between two nodes.
     pub pause: Duration,
-    /// What to do with nodes that another user has closed.
+    /// Treatment of nodes that another user has closed.
     pub closed_nodes: ClosedNodes,
     /// Start anew, or resume.
     pub start: Start,
@@ -103,7 +103,7 @@ pub struct Work {
     pub reboot: bool,
 }
 
-/// What to do with nodes that another user has closed.
+/// Treatment of nodes that another user has closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClosedNodes {
     /// Stop.

@@ -8,10 +8,12 @@ use soramode_core::fault::PlantedFault;
 use soramode_core::gate::Gate;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{HostState, Input};
-use soramode_core::snapshot::{
+use soramode_core::restore::{Seed, StartParams};
+use soramode_core::settings::{
     MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT, SOCKET_GRACE_DEFAULT, STALL_AFTER_DEFAULT,
-    Seed, Settings, SoraSettings, StartParams, Stored,
+    Settings, SoraSettings,
 };
+use soramode_core::stored::Stored;
 use soramode_protocol::event::EventKind;
 use soramode_protocol::id::{NodeName, RollId};
 use soramode_protocol::mode::{Mode, ModeChange};
