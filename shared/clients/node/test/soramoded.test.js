@@ -1,6 +1,7 @@
 // The client against a real soramoded, over restarts and kills.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { Soramode, follow } from "../soramode.js";
 import { Daemon } from "./daemon.js";
@@ -192,6 +193,25 @@ test("sessions are ended and announced to, also after a restart", options, () =>
       await soramode.call("ChangeMode", { mode: "normal" });
       await daemon.restart("SIGKILL");
     }
+  }));
+
+test("the example of the README gates clients", options, () =>
+  withDaemon([], async (daemon, serve) => {
+    daemon.start();
+    process.env.SORAMODE_SOCKET = daemon.socket;
+    const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
+    const [, code] = readme.match(/```js\nimport .*\n([^]*?)```/);
+    const { join, leave, connections, soramode } = new Function("Soramode", `${code}; return { join, leave, connections, soramode };`)(Soramode);
+    const client = { admit: () => "admit", reject: (reason) => reason };
+    assert.equal(await join(client, "spam", "1"), "admit");
+    await soramode.call("ChangeMode", { mode: "block_new_session" });
+    assert.equal(await join(client, "egg", "2"), "BLOCK-NEW-SESSION");
+    assert.equal(await join(client, "spam", "3"), "admit");
+    await leave("1");
+    assert.deepEqual([...connections.keys()], ["3"]);
+    assert.deepEqual(await Object.assign(serve(), { connections }).known(), connections);
+    soramode.close();
+    delete process.env.SORAMODE_SOCKET;
   }));
 
 test("events come without a gap over kills", options, () =>

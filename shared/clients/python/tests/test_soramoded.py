@@ -5,8 +5,10 @@ import os
 import random
 import signal
 import unittest
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from soramode import Announce, End, Event, Offer, Reject, ReportedConnection, Soramode, SoramodeError, follow
 
@@ -192,6 +194,33 @@ class WithSoramoded(unittest.IsolatedAsyncioTestCase):
                     self.assertEqual((waited["outcome"], server.connections), ("reached", {}))
                     await soramode.call("ChangeMode", {"mode": "normal"})
                     daemon.kill_and_start()
+
+    async def test_the_example_of_the_readme_gates_clients(self) -> None:
+        readme = (Path(__file__).parents[1] / "README.md").read_text()
+        example: dict[str, Any] = {}
+        exec(readme.split("```python\n")[1].split("```")[0], example)
+        said: list[str] = []
+
+        class Client:
+            async def admit(self, session_id: str) -> None:
+                said.append("admit")
+
+            async def reject(self, reason: str) -> None:
+                said.append(reason)
+
+        async def accept() -> AsyncIterator[tuple[str, str, Client]]:
+            yield ("spam", "1", Client())
+            operator = Server(daemon.socket)
+            operator.connections = example["connections"]
+            async with operator.soramode as soramode:
+                await soramode.call("ChangeMode", {"mode": "block_new_session"})
+            yield ("egg", "2", Client())
+            yield ("spam", "3", Client())
+
+        with Daemon() as daemon, patch.dict(os.environ, {"SORAMODE_SOCKET": daemon.socket}):
+            await example["serve"](accept())
+        self.assertEqual(said, ["admit", "BLOCK-NEW-SESSION", "admit"])
+        self.assertEqual(example["connections"], {"1": "spam", "3": "spam"})
 
     async def test_events_come_without_a_gap_over_kills(self) -> None:
         with Daemon() as daemon:
