@@ -3,7 +3,7 @@
 import json
 import unittest
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,16 @@ from soramode.wire import (
     Announce,
     Answer,
     Call,
+    Claim,
     Disconnected,
     End,
     Event,
     Fence,
     Gap,
     Json,
+    Offer,
+    Redirect,
+    Reject,
     Reported,
     ReportedConnection,
     read_decision,
@@ -113,6 +117,23 @@ class GoldenLines(unittest.TestCase):
                 self.assertEqual(read_gap(message.params), Gap(message.params["from"], message.params["to"]))
             else:
                 self.assertEqual(message.method, "Progress")
+
+    def test_each_member_of_a_type_occurs_on_the_wire(self) -> None:
+        decisions = list(self.results("Connect"))
+        calls = [message for name in ("Report", "notifications") for message in map(read_message, lines(name)) if isinstance(message, Call)]
+        objects: dict[type[Any], list[Json]] = {
+            Offer: [it for it in decisions if it["type"] == "offer"],
+            Reject: [it for it in decisions if it["type"] == "reject"],
+            Redirect: [it for it in decisions if it["type"] == "redirect"],
+            Claim: [it["claim"] for it in decisions if "claim" in it],
+            Disconnected: list(self.results("Disconnect")),
+            Reported: list(self.results("Report")),
+            ReportedConnection: [row for it in calls if it.method == "Report" for row in it.params["connections"]],
+            **{kind: [it.params for it in calls if it.method == kind.__name__] for kind in (End, Fence, Announce)},
+        }
+        for kind, examples in objects.items():
+            seen = {name for example in examples for name in example} - {"type"}
+            self.assertEqual({it.name for it in fields(kind)}, seen, kind)
 
     def test_errors_have_their_type_and_members(self) -> None:
         for line in lines("errors"):
