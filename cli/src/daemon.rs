@@ -42,6 +42,14 @@ impl<'a> Daemon<'a> {
         }
     }
 
+    /// Makes a call without a limit, and leaves its error as it is.
+    pub(crate) async fn call_unexplained<C: Call>(
+        &mut self,
+        params: &C,
+    ) -> Result<C::Reply, ClientError> {
+        self.client.call(params).await
+    }
+
     /// Makes two calls at once. If the first is refused, the second answer is dropped.
     pub(crate) async fn call_both<A: Call, B: Call>(
         &mut self,

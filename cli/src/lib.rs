@@ -36,6 +36,7 @@ mod output;
 mod past_events;
 mod plan;
 mod report;
+mod roll;
 mod runtime;
 mod session_info;
 mod signals;
@@ -59,7 +60,7 @@ use crate::error::{Exit, Failure};
 use crate::node::Node;
 use crate::output::{Output, report_failure};
 use crate::runtime::runtime;
-use crate::target::Target;
+use crate::target::{NodeTarget, Target};
 
 pub use generated::generated_files;
 pub use help::{Example, examples};
@@ -81,16 +82,17 @@ pub fn main() -> ExitCode {
 fn run(args: Args) -> Exit {
     let Args { global, command } = args;
     let target = match target::find(&global, &command) {
-        Ok(target) => target,
+        Ok(Target::Node(target)) => target,
+        Ok(Target::Hosts(hosts)) => {
+            return run_on_hosts(command, hosts, Output::new(&global.output));
+        }
         Err(failure) => return fail(&failure, &mut Output::new(&global.output)),
     };
-    let node = match &target {
-        Target::Endpoint(endpoint) => Node::Daemon(endpoint),
-        Target::Api(api) => Node::Api(api),
-        Target::Hosts(hosts) => return run_on_hosts(command, hosts, Output::new(&global.output)),
-    };
     let mut context = Context {
-        node,
+        node: match &target {
+            NodeTarget::Endpoint(endpoint) => Node::Daemon(endpoint),
+            NodeTarget::Api(api) => Node::Api(api),
+        },
         token_file: global.api.api_token_file.as_deref(),
         token_in_clear: global.api.token_in_clear,
         output: Output::new(&global.output),
@@ -106,9 +108,14 @@ fn run(args: Args) -> Exit {
     finish(ended, context.output)
 }
 
-fn run_on_hosts(command: Command, hosts: &[Endpoint], mut output: Output) -> Exit {
-    let ended =
-        runtime().and_then(|runtime| runtime.block_on(fleet::run(command, hosts, &mut output)));
+fn run_on_hosts(command: Command, hosts: Vec<Endpoint>, mut output: Output) -> Exit {
+    let run = async {
+        match command {
+            Command::Roll(args) => commands::roll::run_on_hosts(args, hosts, &mut output).await,
+            command => fleet::run(command, &hosts, &mut output).await,
+        }
+    };
+    let ended = runtime().and_then(|runtime| runtime.block_on(run));
     finish(ended, output)
 }
 

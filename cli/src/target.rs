@@ -1,5 +1,7 @@
 //! The node that the flags and variables select: a socket on this machine, another host, or a server of the HTTP API.
 
+use std::path::PathBuf;
+
 use crate::api::Api;
 use crate::commands::Command;
 use crate::endpoint::Endpoint;
@@ -12,12 +14,23 @@ use crate::ssh::{Asks, SshHost};
 /// The variable with the default of `-H`.
 const HOST_VARIABLE: &str = "SORAMODE_HOST";
 
-/// The selected node.
+/// The selected node, or several.
 pub(crate) enum Target {
+    Node(NodeTarget),
+    /// Hosts for a verb that works on several.
+    Hosts(Vec<Endpoint>),
+}
+
+/// The selected node.
+pub(crate) enum NodeTarget {
     Endpoint(Endpoint),
     Api(Box<Api>),
-    /// More than one host.
-    Hosts(Vec<Endpoint>),
+}
+
+impl Target {
+    fn local(socket: Option<PathBuf>) -> Self {
+        Self::Node(NodeTarget::Endpoint(Endpoint::local(socket)))
+    }
 }
 
 /// Returns the node for a verb. Flags win over variables.
@@ -29,21 +42,21 @@ pub(crate) fn find(global: &Global, command: &Command) -> Result<Target, Failure
             let message = format!("{} works on this machine alone, without -H", command.name());
             return Err(usage(&message));
         }
-        return Ok(Target::Endpoint(Endpoint::local(socket)));
+        return Ok(Target::local(socket));
     }
     if !global.hosts.is_empty() {
         if global.api.api_url.is_some() {
             return Err(usage("-H and --api-url cannot be used together"));
         }
-        return over_ssh(&global.hosts, global);
+        return over_ssh(&global.hosts, global, command);
     }
     let variable = std::env::var(HOST_VARIABLE)
         .ok()
         .filter(|host| !host.is_empty() && socket.is_none() && global.api.api_url.is_none());
     let Some(typed) = variable else {
         return Ok(match global.api.node(socket.as_ref())? {
-            Some(api) => Target::Api(Box::new(api)),
-            None => Target::Endpoint(Endpoint::local(socket)),
+            Some(api) => Target::Node(NodeTarget::Api(Box::new(api))),
+            None => Target::local(socket),
         });
     };
     if global.api.is_set() {
@@ -55,10 +68,10 @@ pub(crate) fn find(global: &Global, command: &Command) -> Result<Target, Failure
     if command.changes_node() && !global.output.quiet {
         relay(&format!("on {typed} ({HOST_VARIABLE})"));
     }
-    over_ssh(&words, global)
+    over_ssh(&words, global, command)
 }
 
-fn over_ssh(words: &[HostWord], global: &Global) -> Result<Target, Failure> {
+fn over_ssh(words: &[HostWord], global: &Global, command: &Command) -> Result<Target, Failure> {
     let found = hosts::resolve(words)?;
     let asks = match found.len() {
         0 => return Err(Failure::new(Exit::Usage, "the fleet has no hosts")),
@@ -71,8 +84,11 @@ fn over_ssh(words: &[HostWord], global: &Global) -> Result<Target, Failure> {
         Endpoint::Ssh(host)
     };
     let mut endpoints: Vec<Endpoint> = found.into_iter().map(endpoint).collect();
+    if matches!(command, Command::Roll(_)) {
+        return Ok(Target::Hosts(endpoints));
+    }
     match endpoints.pop() {
-        Some(one) if endpoints.is_empty() => Ok(Target::Endpoint(one)),
+        Some(one) if endpoints.is_empty() => Ok(Target::Node(NodeTarget::Endpoint(one))),
         last => {
             endpoints.extend(last);
             Ok(Target::Hosts(endpoints))

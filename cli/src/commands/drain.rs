@@ -46,9 +46,9 @@ pub(crate) struct Args {
     node: NodeFlag,
 }
 
-/// Flags of a drain.
+/// Flags of a drain that concern its node alone.
 #[derive(Debug, clap::Args)]
-pub(crate) struct DrainFlags {
+pub(crate) struct NodeDrainFlags {
     #[command(flatten)]
     wait: WaitFlags,
     /// Set what to do with the mode on timeout
@@ -73,7 +73,14 @@ pub(crate) struct DrainFlags {
     ///
     /// If another user closed the node already, REASON is added to theirs: "CHG-1; CHG-2". A soramode maintain of theirs then does not open it.
     #[arg(short, long, value_name = "REASON")]
-    pub(super) message: Option<String>,
+    pub(crate) message: Option<String>,
+}
+
+/// Flags of a drain.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DrainFlags {
+    #[command(flatten)]
+    pub(super) own: NodeDrainFlags,
     #[command(flatten)]
     cluster: ClusterFlags,
     #[command(flatten)]
@@ -121,8 +128,8 @@ async fn close_only(args: &Args, context: &mut Context<'_>) -> Result<Exit, Fail
     let flags = &args.flags;
     flags.check(node)?;
     flags.cluster.check_others(context, node).await?;
-    let reason = flags.message.as_deref();
-    let closed = close(node, flags.target(), reason).await?;
+    let reason = flags.own.message.as_deref();
+    let closed = close(node, flags.own.target(), reason).await?;
     set::finish(&closed, node, (&flags.cluster, reason), context).await
 }
 
@@ -217,21 +224,22 @@ pub(super) async fn drain(
 ) -> Result<(Closed, Reached), Failure> {
     flags.check(node)?;
     flags.cluster.check_others(context, node).await?;
-    let reason = flags.message.as_deref();
-    let closed = close(node, flags.target(), reason).await?;
+    let reason = flags.own.message.as_deref();
+    let closed = close(node, flags.own.target(), reason).await?;
     let drain = Drain {
         closed,
-        wait: flags.wait(),
-        limit: flags.wait.limit(),
+        wait: flags.own.wait(),
+        limit: flags.own.limit(),
         cluster: &flags.cluster,
         reason,
-        on_timeout: flags.on_timeout,
+        on_timeout: flags.own.on_timeout,
     };
     drain.wait(node, context, signals, report).await
 }
 
-impl DrainFlags {
-    const fn target(&self) -> SettableMode {
+impl NodeDrainFlags {
+    /// Returns the mode that closes the node.
+    pub(crate) const fn target(&self) -> SettableMode {
         if self.connections {
             SettableMode::BlockNewConnection
         } else {
@@ -239,6 +247,56 @@ impl DrainFlags {
         }
     }
 
+    /// Returns the options that a plan goes by.
+    pub(crate) const fn options(&self) -> DrainOptions<'_> {
+        DrainOptions {
+            mode: self.target(),
+            reason: match &self.message {
+                Some(message) => Some(message.as_str()),
+                None => None,
+            },
+            keep_open: None,
+            requires_published: false,
+            limits: &self.wait,
+            max_sessions: self.max_sessions,
+            settle: self.settle,
+            undoes: self.undoes(),
+        }
+    }
+
+    /// Returns whether the mode is restored on a timeout.
+    pub(crate) const fn undoes(&self) -> bool {
+        matches!(self.on_timeout, OnTimeout::Undo)
+    }
+
+    /// Returns the time after which to give up; `None` is never.
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        self.wait.limit()
+    }
+
+    /// Refuses flags that would have no effect.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if self.undoes() && self.limit().is_none() {
+            return Err(Failure::new(
+                Exit::Usage,
+                "--on-timeout undo needs a --timeout (0 means never)",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Returns the request to wait, without the generation.
+    pub(crate) fn wait(&self) -> Wait {
+        Wait {
+            max_sessions: Some(self.max_sessions).filter(|sessions| *sessions > 0),
+            settle_seconds: Some(self.settle.as_secs_f64()).filter(|_| !self.settle.is_zero()),
+            assume_complete: self.wait.assume_complete,
+            ..Wait::new(WaitFor::Drained)
+        }
+    }
+}
+
+impl DrainFlags {
     /// Returns the plan that the flags ask for.
     pub(super) fn new_plan(&self, start: Option<&StartFlags>) -> Result<Option<NewPlan>, Failure> {
         NewPlan::read(&self.plan, start, &self.options())
@@ -246,38 +304,19 @@ impl DrainFlags {
 
     fn options(&self) -> DrainOptions<'_> {
         DrainOptions {
-            mode: self.target(),
-            reason: self.message.as_deref(),
             keep_open: self.cluster.keep_open(),
             requires_published: self.cluster.requires_published(),
-            limits: &self.wait,
-            max_sessions: self.max_sessions,
-            settle: self.settle,
-            undoes: self.on_timeout == OnTimeout::Undo,
+            ..self.own.options()
         }
     }
 
-    /// Refuses flags that would have no effect.
+    /// Refuses flags that would have no effect, or that the node lacks the feature for.
     fn check(&self, node: Node<'_>) -> Result<(), Failure> {
-        if self.on_timeout == OnTimeout::Undo && self.wait.limit().is_none() {
-            return Err(Failure::new(
-                Exit::Usage,
-                "--on-timeout undo needs a --timeout (0 means never)",
-            ));
-        }
-        if self.message.is_some() {
+        self.own.check()?;
+        if self.own.message.is_some() {
             node.require(Feature::Reason, "--message")?;
         }
         Ok(())
-    }
-
-    fn wait(&self) -> Wait {
-        Wait {
-            max_sessions: Some(self.max_sessions).filter(|sessions| *sessions > 0),
-            settle_seconds: Some(self.settle.as_secs_f64()).filter(|_| !self.settle.is_zero()),
-            assume_complete: self.wait.assume_complete,
-            ..Wait::new(WaitFor::Drained)
-        }
     }
 }
 

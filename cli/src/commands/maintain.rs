@@ -1,5 +1,7 @@
 //! `soramode maintain -- CMD`
 
+mod on_host;
+
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
@@ -81,9 +83,12 @@ async fn maintain(
     report: &mut Report,
 ) -> Result<Exit, Failure> {
     let plan = args.flags.new_plan(None)?;
-    check_command(&args.command)?;
-    let mut signals = Signals::listen()?;
     let node = context.node;
+    match node.host() {
+        Some(_) => on_host::check_supported(context).await?,
+        None => check_command(&args.command)?,
+    }
+    let mut signals = Signals::listen()?;
     let (mut closed, reached) = match &plan {
         Some(plan) => drain_by_plan(node, plan, context, &mut signals, report).await?,
         None => drain(node, &args.flags, context, &mut signals, report).await?,
@@ -95,16 +100,17 @@ async fn maintain(
         describe_reached(&reached)
     ));
     let began = Instant::now();
-    let code = match run_command(&args.command, context.output.format(), &mut signals).await {
-        Ok(status) => exit_code(status),
-        Err(problem) => {
-            let code = if problem.kind() == ErrorKind::NotFound {
-                NOT_FOUND
-            } else {
-                NOT_STARTED
-            };
-            let why = format!("{command} could not be started: {problem}");
-            return Err(stays_closed(Exit::Command(code), &why, &closed, context).await);
+    let code = match node.host() {
+        Some(host) => on_host::run(host, &args.command, context, &mut signals).await,
+        None => run_command(&args.command, context.output.format(), &mut signals)
+            .await
+            .map(exit_code)
+            .map_err(|problem| not_started(&command, &problem)),
+    };
+    let code = match code {
+        Ok(code) => code,
+        Err(failure) => {
+            return Err(stays_closed(failure.exit, &failure.message, &closed, context).await);
         }
     };
     report.ran = Some(true);
@@ -118,13 +124,24 @@ async fn maintain(
         )
         .await);
     }
-    let left = reopen(&closed, args.flags.message.as_deref(), began, context).await;
+    let left = reopen(&closed, args.flags.own.message.as_deref(), began, context).await;
     report.restored = Some(matches!(left, Ok(Reopened::Opened(_))));
     if let Ok(status) = node.status(Detail::Counts).await {
         closed.status = status.clone();
         report.status = Some(status);
     }
     confirm(left, &closed, context).await
+}
+
+/// The failure for a command that cannot be started.
+fn not_started(command: &str, problem: &io::Error) -> Failure {
+    let code = if problem.kind() == ErrorKind::NotFound {
+        NOT_FOUND
+    } else {
+        NOT_STARTED
+    };
+    let message = format!("{command} could not be started: {problem}");
+    Failure::new(Exit::Command(code), message)
 }
 
 /// Prints the result. Exit code 0 means that the command succeeded and the node is open.
@@ -309,7 +326,7 @@ fn forward_signal(exit: Exit, child: &Child) {
     }
 }
 
-fn exit_code(status: ExitStatus) -> u8 {
+pub(super) fn exit_code(status: ExitStatus) -> u8 {
     let code = status
         .code()
         .unwrap_or_else(|| SIGNALLED + status.signal().unwrap_or_default());

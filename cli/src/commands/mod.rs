@@ -12,6 +12,7 @@ mod doctor;
 mod drain;
 mod drill;
 mod end;
+pub(crate) mod exec_stdio;
 mod explain;
 pub(crate) mod get;
 mod help;
@@ -23,6 +24,7 @@ mod maintain;
 mod nodes;
 mod open;
 mod plan;
+pub(crate) mod roll;
 mod session;
 mod sessions;
 mod set;
@@ -104,6 +106,8 @@ verbs! {
     Help => help,
     Version => version,
     DialStdio => dial_stdio,
+    ExecStdio => exec_stdio,
+    Roll => roll,
 }
 
 impl Command {
@@ -117,6 +121,7 @@ impl Command {
                 | Self::Help(_)
                 | Self::Version(_)
                 | Self::DialStdio(_)
+                | Self::ExecStdio(_)
         )
     }
 
@@ -131,7 +136,8 @@ impl Command {
             | Self::Connect(_)
             | Self::Disconnect(_)
             | Self::End(_)
-            | Self::Announce(_) => true,
+            | Self::Announce(_)
+            | Self::Roll(_) => true,
             Self::Plan(args) => args.changes_node(),
             Self::Deliveries(args) => args.changes_node(),
             Self::Nodes(args) => args.changes_node(),

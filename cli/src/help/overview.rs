@@ -31,7 +31,10 @@ static GROUPS: [Group; 6] = [
                 "Open the node; close it to new sessions",
             ),
             One("drain"),
-            One("maintain"),
+            Several(
+                &["maintain", "roll"],
+                "Drain, run a command, open again; on several nodes in turn",
+            ),
             One("plan"),
             Several(
                 &["wait", "is"],

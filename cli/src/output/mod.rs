@@ -20,4 +20,4 @@ pub(crate) use progress::{ProgressDisplay, ProgressSnapshot, counted};
 pub(crate) use stdout_closed::StdoutClosed;
 pub(crate) use streams::{Output, failure_json, relay, report_failure};
 pub(crate) use table::{Cell, Column};
-pub(crate) use terminal::can_move_cursor;
+pub(crate) use terminal::{can_move_cursor, width_of_stderr};

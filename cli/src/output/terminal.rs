@@ -18,6 +18,11 @@ pub(super) fn columns(terminal: impl AsFd) -> usize {
     }
 }
 
+/// Returns the width of the terminal at stderr.
+pub(crate) fn width_of_stderr() -> usize {
+    columns(std::io::stderr())
+}
+
 /// Returns whether the terminal, by `TERM`, can redraw lines.
 pub(crate) fn can_move_cursor() -> bool {
     std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")

@@ -122,6 +122,16 @@ pub(crate) struct NewPlan {
 }
 
 impl NewPlan {
+    /// Returns the request that starts it.
+    pub(crate) const fn request(&self) -> &StartPlan {
+        &self.request
+    }
+
+    /// Returns the condition of the wait once the node is closed, if it is another than the end of the plan.
+    pub(crate) const fn after_close(&self) -> Option<&Wait> {
+        self.after_close.as_ref()
+    }
+
     /// Reads the flags, of `maintain` without those of the start; `None` if they ask for a drain without a plan.
     pub(crate) fn read(
         flags: &PlanFlags,

@@ -57,7 +57,7 @@ const UNKNOWN_VERB: i32 = 2;
 
 /// A running ssh. Dropping it ends it.
 pub(crate) struct SshProcess {
-    child: Child,
+    pub(super) child: Child,
 }
 
 impl Drop for SshProcess {
@@ -81,6 +81,15 @@ enum NoGreeting {
 }
 
 impl SshHost {
+    /// Returns the id of the present start of the host, over a connection of its own; also if no daemon runs there.
+    pub(crate) async fn read_boot_id(&self) -> Option<String> {
+        let (mut stream, process, _stderr) = self.start(&Sharing::Off).ok()?;
+        let mut noise = Vec::new();
+        let read = timeout(GREETING_MAX, read_greeting(&mut stream, &mut noise)).await;
+        drop(process);
+        Some(read.ok()?.ok()?.boot_id)
+    }
+
     /// Connects to the daemon there. A shared connection that hangs, or has the groups of an old login, is replaced once.
     pub(crate) async fn connect(&self) -> Result<(Client, SshProcess), Failure> {
         let sharing = Sharing::find(self).await;
@@ -149,11 +158,8 @@ impl SshHost {
         ours.set_nonblocking(true).map_err(cannot_start)?;
         let stream = UnixStream::from_std(ours).map_err(cannot_start)?;
         let theirs = OwnedFd::from(theirs);
-        let [program, words @ ..] = LAUNCHER;
-        let mut child = Command::new(program)
-            .args(words)
-            .arg("sh")
-            .args(self.ssh_words(&sharing.options()))
+        let mut child = self
+            .launcher(sharing, &[])
             .arg(self.dial_command())
             .stdin(Stdio::from(theirs.try_clone().map_err(cannot_start)?))
             .stdout(Stdio::from(theirs))
@@ -171,6 +177,16 @@ impl SshHost {
         let stderr = stderr.map(|stderr| Stderr::read(stderr, prefix));
         let stderr = stderr.ok_or_else(|| Failure::new(Exit::Failed, "ssh has no stderr"))?;
         Ok((stream, process, stderr))
+    }
+
+    /// Returns the command that starts ssh to this host, up to the command line there.
+    pub(super) fn launcher(&self, sharing: &Sharing, options: &[&str]) -> Command {
+        let [program, words @ ..] = LAUNCHER;
+        let mut all = sharing.options();
+        all.extend(options.iter().map(Into::into));
+        let mut command = Command::new(program);
+        command.args(words).arg("sh").args(self.ssh_words(&all));
+        command
     }
 
     /// Waits for the first line as long as the user may be typing a password.

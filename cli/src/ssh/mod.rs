@@ -1,5 +1,6 @@
 //! A daemon on another host: `soramode dial-stdio` there, over the user's own ssh.
 
+pub(crate) mod command;
 mod connection;
 pub(crate) mod greeting;
 mod host;

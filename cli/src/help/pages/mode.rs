@@ -155,6 +155,47 @@ pub(super) static PAGES: &[Page] = &[
         )],
     },
     Page {
+        command: "roll",
+        exits: &[
+            (
+                Exit::Done,
+                "each node was maintained and is open, or was left out on request",
+            ),
+            (Exit::Unreachable, "a host cannot be reached"),
+            (
+                Exit::Refused,
+                "another roll has a node, another user closed one, or too few are open",
+            ),
+            (
+                Exit::Superseded,
+                "another user changed the mode; the node is left as it is",
+            ),
+            (Exit::Versions, "a soramoded or soramode there is too old"),
+            (
+                Exit::Failed,
+                "COMMAND or a reboot failed; the node stays closed",
+            ),
+            (
+                Exit::TimedOut,
+                "a drain timed out, or a node was not ready in time",
+            ),
+            (
+                Exit::Interrupted,
+                "interrupted; the printed command goes on",
+            ),
+        ],
+        examples: &[
+            example(
+                "soramode -H @tokyo roll --keep-open 2 -m CHG-123 --reboot --dry-run",
+                "Print the order and the obstacles, and change nothing",
+            ),
+            example(
+                "soramode -H @tokyo roll --keep-open 2 -m CHG-1 -- systemctl restart sora",
+                "Restart the SFU on each host of a fleet, with two others open",
+            ),
+        ],
+    },
+    Page {
         command: "plan",
         exits: &[(Exit::Done, "shown, also if there is no plan")],
         examples: &[

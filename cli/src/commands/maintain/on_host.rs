@@ -1,0 +1,173 @@
+//! The command of `maintain -H`: it runs on the node's host under `exec-stdio`, which waits for it also when the connection is lost.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, IsTerminal};
+
+
+use soramode_protocol::id::RollId;
+use soramode_protocol::node::{GetInfo, GetStatus};
+use soramode_protocol::reservation::{Release, Reserve, RollStep};
+use soramode_roll::{RENEW_PAUSE, RESERVED_SECONDS, SEEK_PAUSE, SEEK_TIME_MAX};
+use tokio::time::{Instant, sleep};
+
+use crate::commands::exec_stdio::BEGUN;
+use crate::commands::roll::new_roll;
+use crate::context::Context;
+use crate::error::{Exit, Failure};
+use crate::output::{Format, relay};
+use crate::signals::Signals;
+use crate::ssh::command::{SSH_FAILED, Stream};
+use crate::ssh::{self, SshHost};
+use crate::wait::interrupted;
+
+/// Refuses a daemon that cannot keep the record of the command.
+pub(super) async fn check_supported(context: &Context<'_>) -> Result<(), Failure> {
+    let info = context.node.connect().await?.call(&GetInfo {}).await?;
+    if info.methods.iter().any(|method| method == "Reserve") {
+        return Ok(());
+    }
+    let message = format!(
+        "soramoded {} cannot record the end of a command on another host. Nothing was changed",
+        info.version
+    );
+    Err(Failure::new(Exit::Versions, message).with_hint("Install the same version of both"))
+}
+
+/// Runs the command on the host; returns its exit code.
+pub(super) async fn run(
+    host: &SshHost,
+    command: &[OsString],
+    context: &mut Context<'_>,
+    signals: &mut Signals,
+) -> Result<u8, Failure> {
+    let roll = new_roll();
+    reserve(&roll, 1, Some(RollStep::Command), context).await?;
+    let line = host.exec_command(roll.as_str(), command);
+    let began = Instant::now();
+    let is_on_terminal = context.output.format() == Format::Table
+        && io::stdin().is_terminal()
+        && context.output.is_on_terminal();
+    let format = context.output.format();
+    let ended = {
+        let running = async {
+            if is_on_terminal {
+                host.run_on_terminal(&line).await.map(|code| (true, code))
+            } else {
+                run_in_pipes(host, &line, format).await
+            }
+        };
+        tokio::select! {
+            ended = running => ended?,
+            () = renew(&roll, context) => (true, None),
+            exit = second_signal(signals) => {
+                return Err(interrupted(exit, began.elapsed()).and("The command goes on there"));
+            }
+        }
+    };
+    let (has_begun, code) = ended;
+    let recorded = match recorded_exit(&roll, context).await {
+        Some(recorded) => Some(recorded),
+        None if has_begun && matches!(code, Some(SSH_FAILED) | None) => {
+            relay("connection lost while the command runs: looking for its end for 10 min");
+            seek(&roll, context).await
+        }
+        None => None,
+    };
+    // What is not released expires by itself.
+    let _ = finish(&roll, context).await;
+    recorded.ok_or_else(|| {
+        if matches!(code, Some(SSH_FAILED) | None) {
+            let message = "the connection was lost, and the end of the command is unknown";
+            Failure::new(Exit::Unreachable, message)
+        } else {
+            Failure::new(Exit::Failed, "the command was not started there")
+        }
+    })
+}
+
+/// Runs it without a terminal; returns whether it has begun, and the exit code.
+async fn run_in_pipes(
+    host: &SshHost,
+    line: &OsStr,
+    format: Format,
+) -> Result<(bool, Option<u8>), Failure> {
+    let mut has_begun = false;
+    let end = host
+        .run_command(line, |stream, text| match stream {
+            Stream::Stdout if !has_begun && text == BEGUN => has_begun = true,
+            Stream::Stdout if matches!(format, Format::Table | Format::Plain) => {
+                use io::Write;
+                // A reader that is gone does not end the command.
+                let _ = writeln!(io::stdout(), "{text}");
+            }
+            Stream::Stdout | Stream::Stderr => relay(text),
+        })
+        .await?;
+    Ok((has_begun, end.code))
+}
+
+/// Waits for the second signal: the first one is left to the command.
+async fn second_signal(signals: &mut Signals) -> Exit {
+    signals.next().await;
+    relay("interrupted: the command is waited for. Ctrl-C again leaves at once");
+    signals.next().await
+}
+
+async fn reserve(
+    roll: &RollId,
+    round: u64,
+    step: Option<RollStep>,
+    context: &Context<'_>,
+) -> Result<(), Failure> {
+    let reserve = Reserve {
+        roll: roll.clone(),
+        by: Some(ssh::local_operator().unwrap_or_else(|| "unknown".to_owned())),
+        seconds: Some(RESERVED_SECONDS),
+        round: Some(round),
+        step,
+        command_exit: None,
+    };
+    context.node.connect().await?.call(&reserve).await.map(drop)
+}
+
+/// Renews the reservation as long as the command runs, so that no roll takes the node.
+async fn renew(roll: &RollId, context: &Context<'_>) {
+    let mut round = 1;
+    loop {
+        sleep(RENEW_PAUSE).await;
+        round += 1;
+        // A node that does not answer is tried again.
+        let _ = reserve(roll, round, None, context).await;
+    }
+}
+
+/// Reads the exit code of the command from the node's record.
+async fn recorded_exit(roll: &RollId, context: &Context<'_>) -> Option<u8> {
+    let read = async { context.node.connect().await?.call(&GetStatus {}).await };
+    let record = read.await.ok()?.reservation?;
+    record.command_exit.filter(|_| record.roll == *roll)
+}
+
+async fn seek(roll: &RollId, context: &Context<'_>) -> Option<u8> {
+    let began = Instant::now();
+    while began.elapsed() < SEEK_TIME_MAX {
+        if let Some(code) = recorded_exit(roll, context).await {
+            return Some(code);
+        }
+        sleep(SEEK_PAUSE).await;
+    }
+    None
+}
+
+
+async fn finish(roll: &RollId, context: &Context<'_>) -> Result<(), Failure> {
+    let mut daemon = context.node.connect().await?;
+    daemon
+        .call(&Reserve::step(roll.clone(), RollStep::Done))
+        .await?;
+    let release = Release {
+        roll: roll.clone(),
+        round: None,
+    };
+    daemon.call(&release).await.map(drop)
+}

@@ -1,0 +1,264 @@
+//! `soramode roll -- CMD`
+
+#![expect(clippy::doc_markdown, reason = "what clap shows as help is plain text")]
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::Duration;
+
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
+use soramode_protocol::id::RollId;
+use soramode_protocol::mode::ChangeMode;
+use soramode_protocol::number::whole_number;
+use soramode_protocol::plan::StartPlan;
+use soramode_roll::{Close, ClosedNodes, Settings, Start, Work};
+
+use super::drain::NodeDrainFlags;
+use crate::candidates;
+use crate::command_line;
+use crate::context::Context;
+use crate::endpoint::Endpoint;
+use crate::error::{Exit, Failure};
+use crate::fleet::hosts::HostWord;
+use crate::output::{Output, times};
+use crate::plan::flags::PlanFlags;
+use crate::plan::request::NewPlan;
+use crate::roll::{DrainPlan, HostWork, RollRequest};
+use crate::ssh::{self, SshHost};
+
+/// Maintain several nodes, one after the other
+///
+/// For each host of -H in turn: closes the node, waits until its last session has ended, runs the command there, waits until the node is ready, and
+/// opens it. At least --keep-open other hosts of -H are open at each moment. While it runs, no other roll can close these nodes. A roll that
+/// stops leaves the node as it is, closes no other, and prints the command that goes on.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Required: keep at least N other hosts open
+    #[arg(long, value_name = "N", required = true, value_parser = whole_number::<usize>)]
+    keep_open: usize,
+    /// Maintain these hosts only, of those of -H
+    #[arg(long, hide_short_help = true, value_name = "HOST", value_delimiter = ',', add = ArgValueCandidates::new(candidates::hosts))]
+    only: Vec<HostWord>,
+    /// Wait this long between two nodes
+    #[arg(long, hide_short_help = true, value_name = "DURATION", default_value = "0s", value_parser = times::read_span)]
+    pause: Duration,
+    /// Reboot each machine after the command: sudo -n systemctl reboot
+    #[arg(long)]
+    reboot: bool,
+    /// Open the node only once this command ends with 0 there
+    #[arg(long, value_name = "COMMAND")]
+    ready: Option<String>,
+    /// Stop (exit 124) if a node is not ready after this time
+    #[arg(long, hide_short_help = true, value_name = "DURATION", default_value = "10m", value_parser = times::read_span)]
+    ready_timeout: Duration,
+    /// Leave out nodes that another user has closed
+    #[arg(long, hide_short_help = true)]
+    skip_closed: bool,
+    /// Print the order and the obstacles, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Go on with a roll that has stopped
+    #[arg(long, value_name = "ID")]
+    resume: Option<RollId>,
+    /// With --resume: run the command again where it may still run, or has failed
+    #[arg(long, hide_short_help = true, requires = "resume")]
+    again: bool,
+    #[command(flatten)]
+    drain: NodeDrainFlags,
+    #[command(flatten)]
+    plan: PlanFlags,
+    /// Command to run on each host, with its arguments
+    #[arg(last = true, value_name = "COMMAND", add = ArgValueCompleter::new(candidates::programs))]
+    command: Vec<OsString>,
+}
+
+#[expect(clippy::unused_async, reason = "every verb is run alike")]
+pub(crate) async fn run(_: Args, _: &mut Context<'_>) -> Result<Exit, Failure> {
+    Err(
+        Failure::new(Exit::Usage, "roll needs the hosts: -H HOST,… or -H @FLEET")
+            .with_hint("To maintain this node alone: soramode maintain"),
+    )
+}
+
+/// Maintains the hosts.
+pub(crate) async fn run_on_hosts(
+    args: Args,
+    endpoints: Vec<Endpoint>,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    args.check(endpoints.len())?;
+    let hosts: Vec<String> = endpoints
+        .iter()
+        .map(|endpoint| endpoint.host().map(SshHost::typed).unwrap_or_default())
+        .collect();
+    let plan = NewPlan::read(&args.plan, None, &args.drain.options())?;
+    let roll = match &args.resume {
+        Some(roll) => roll.clone(),
+        None => new_roll(),
+    };
+    let by = ssh::local_operator().unwrap_or_else(|| "unknown".to_owned());
+    let settings = Settings {
+        roll: roll.clone(),
+        by: by.clone(),
+        keep_open: args.keep_open,
+        maintained: args.maintained(&hosts)?,
+        close: args.close(plan.as_ref(), &by)?,
+        work: Work {
+            command: !args.command.is_empty(),
+            reboot: args.reboot,
+        },
+        pause: args.pause,
+        closed_nodes: if args.skip_closed {
+            ClosedNodes::Skip
+        } else {
+            ClosedNodes::Refuse
+        },
+        start: match &args.resume {
+            None => Start::New,
+            Some(_) if args.again => Start::ResumeAgain,
+            Some(_) => Start::Resume,
+        },
+        salt: random_number(),
+        fault: soramode_roll::fault::PlantedFault::default(),
+    };
+    let request = RollRequest {
+        resume: resume_command(&roll),
+        is_dry_run: args.dry_run,
+        work: HostWork {
+            command: args.command,
+            ready: args.ready,
+            ready_timeout: args.ready_timeout,
+            drain: DrainPlan {
+                wait: args.drain.wait(),
+                // A plan has times of its own.
+                limit: match &plan {
+                    Some(_) => args.drain.options().limits.timeout(),
+                    None => args.drain.limit(),
+                }
+                .filter(|limit| !limit.is_zero()),
+                after_close: plan.as_ref().and_then(|plan| plan.after_close().cloned()),
+                undoes: args.drain.undoes(),
+            },
+        },
+        settings,
+        hosts,
+    };
+    request.run(endpoints, output).await
+}
+
+impl Args {
+    fn check(&self, hosts: usize) -> Result<(), Failure> {
+        let usage = |message: &str| Err(Failure::new(Exit::Usage, message));
+        if self.drain.message.is_none() {
+            return usage("roll needs a reason: -m REASON");
+        }
+        if self.command.is_empty() && !self.reboot {
+            return usage("roll needs a command after --, or --reboot");
+        }
+        if self.keep_open >= hosts {
+            let message = format!(
+                "--keep-open {} of {hosts} hosts: at least one must be closed",
+                self.keep_open
+            );
+            return usage(&message);
+        }
+        self.drain.check()
+    }
+
+    /// Returns the numbers of the hosts that are maintained.
+    fn maintained(&self, hosts: &[String]) -> Result<BTreeSet<usize>, Failure> {
+        if self.only.is_empty() {
+            return Ok((0..hosts.len()).collect());
+        }
+        let only = crate::fleet::hosts::resolve(&self.only)?;
+        let number = |it: &crate::fleet::hosts::FleetHost| {
+            let typed = it.host.to_string();
+            hosts.iter().position(|host| *host == typed).ok_or_else(|| {
+                Failure::new(
+                    Exit::Usage,
+                    format!("--only {typed}: -H does not name this host"),
+                )
+            })
+        };
+        only.iter().map(number).collect()
+    }
+
+    fn close(&self, plan: Option<&NewPlan>, by: &str) -> Result<Close, Failure> {
+        if let Some(plan) = plan {
+            return Ok(Close::Plan(Box::new(StartPlan {
+                on_behalf_of: Some(by.to_owned()),
+                ..plan.request().clone()
+            })));
+        }
+        let change = ChangeMode {
+            reason: self.drain.message.clone(),
+            on_behalf_of: Some(by.to_owned()),
+            ..ChangeMode::to(self.drain.target())
+        };
+        change.check()?;
+        Ok(Close::Mode(Box::new(change)))
+    }
+}
+
+/// Returns the command that goes on: the same words with `--resume ID`.
+fn resume_command(roll: &RollId) -> String {
+    let words: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(command_line::word)
+        .collect();
+    resumed(&words, roll)
+}
+
+fn resumed(words: &[String], roll: &RollId) -> String {
+    let mut words = words.to_vec();
+    let end = words.iter().position(|word| word == "--");
+    let end = end.unwrap_or(words.len());
+    let is_there = words
+        .iter()
+        .take(end)
+        .any(|word| word == "--resume" || word.starts_with("--resume="));
+    if !is_there {
+        words.insert(end, format!("--resume {roll}"));
+    }
+    format!("soramode {}", words.join(" "))
+}
+
+/// Returns a new id.
+pub(super) fn new_roll() -> RollId {
+    RollId::generate_short(random())
+}
+
+/// Returns a number that differs in each run.
+fn random_number() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+fn random() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for half in bytes.chunks_exact_mut(8) {
+        half.copy_from_slice(&random_number().to_le_bytes());
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_goes_on_has_the_same_words() {
+        let resumed = |line: &str| {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            resumed(&words, &RollId::new("7Q2K9XA0").unwrap())
+        };
+        assert_eq!(
+            resumed("-H a,b roll --keep-open 1 -m X -- apt --resume"),
+            "soramode -H a,b roll --keep-open 1 -m X --resume 7Q2K9XA0 -- apt --resume"
+        );
+        assert_eq!(
+            resumed("-H a roll --keep-open 0 --resume 7Q2K9XA0 -- x"),
+            "soramode -H a roll --keep-open 0 --resume 7Q2K9XA0 -- x"
+        );
+    }
+}

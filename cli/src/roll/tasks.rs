@@ -1,0 +1,312 @@
+//! The tasks of a roll on one host that take their time: the drain, the command, the reboot, and the wait until it is ready.
+
+use std::ffi::OsStr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use soramode_protocol::client::{Message, read_answer};
+use soramode_protocol::envelope::Notification;
+use soramode_protocol::id::PlanId;
+use soramode_protocol::mode::{ChangeMode, SettableMode};
+use soramode_protocol::node::{GetStatus, Membership, Status};
+use soramode_protocol::plan::{Plan, PlanState};
+use soramode_protocol::request::Method;
+use soramode_protocol::wait::{Outcome, Wait, WaitEnded};
+use soramode_roll::{HostIndex, Stop, StopKind, Task, TaskEnd};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::calls::is_passing;
+use super::show::RollView;
+use super::{RollRequest, stop_of};
+use crate::commands::exec_stdio::BEGUN;
+use crate::daemon::Daemon;
+use crate::endpoint::{Endpoint, RECONNECT_MAX};
+use crate::error::{Exit, Failure};
+use crate::output::{counted, times};
+use crate::ssh::SshHost;
+use crate::ssh::command::SSH_FAILED;
+
+/// Pause between two attempts to reach a host, and between two looks at it.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Pause between two progress reports of a drain.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
+
+/// Time after an overdue progress report until the daemon counts as lost.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// The command that reboots a machine.
+const REBOOT: &str = "sudo -n systemctl reboot";
+
+/// A task on one host.
+pub(super) struct Worker {
+    pub(super) host: HostIndex,
+    pub(super) endpoint: Rc<Endpoint>,
+    pub(super) request: Rc<RollRequest>,
+    pub(super) view: Rc<RollView>,
+}
+
+impl Worker {
+    pub(super) async fn run(&self, task: Task) -> TaskEnd {
+        let ended = match task {
+            Task::Drain(plan) => self.drain(plan).await,
+            Task::Command => return self.command().await,
+            Task::Reboot => self.reboot().await,
+            Task::Ready => self.ready().await,
+        };
+        match ended {
+            Ok(()) => TaskEnd::Done,
+            Err(stop) => TaskEnd::Failed(stop),
+        }
+    }
+
+    fn stop(&self, kind: StopKind, problem: impl Into<String>) -> Stop {
+        Stop::on(self.host, kind, problem)
+    }
+
+    fn ssh(&self) -> Result<&SshHost, Stop> {
+        let host = self.endpoint.host();
+        host.ok_or_else(|| self.stop(StopKind::Usage, "is not reached over ssh"))
+    }
+
+    /// Waits until the node is drained. A lost daemon is looked for again.
+    async fn drain(&self, plan: Option<PlanId>) -> Result<(), Stop> {
+        let began = Instant::now();
+        let mut lost_since = None;
+        loop {
+            let failure = match self.drain_once(plan.as_ref(), began, &mut lost_since).await {
+                Ok(()) => return Ok(()),
+                Err(failure) => failure,
+            };
+            let since = *lost_since.get_or_insert_with(Instant::now);
+            if !is_passing(failure.exit) || since.elapsed() >= RECONNECT_MAX {
+                return Err(stop_of(self.host, &failure));
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Waits over one connection.
+    async fn drain_once(
+        &self,
+        plan: Option<&PlanId>,
+        began: Instant,
+        lost_since: &mut Option<Instant>,
+    ) -> Result<(), Failure> {
+        let mut daemon = self.endpoint.connect().await?;
+        let drain = &self.request.work.drain;
+        let base = match (plan, &drain.after_close) {
+            (None, _) => drain.wait.clone(),
+            (Some(_), Some(after_close)) => after_close.clone(),
+            (Some(plan), None) => Wait {
+                plan: Some(plan.clone()),
+                ..Wait::new(soramode_protocol::wait::WaitFor::Drained)
+            },
+        };
+        let status = match &base.plan {
+            // It waits for the plan itself.
+            Some(_) => daemon.call(&GetStatus {}).await?,
+            None => closed(&mut daemon).await?,
+        };
+        self.view.sessions(self.host, status.sessions);
+        let left = drain
+            .limit
+            .map(|limit| limit.saturating_sub(began.elapsed()));
+        let wait = Wait {
+            generation: base.plan.is_none().then_some(status.mode.generation),
+            timeout_seconds: left.map(|left| left.as_secs_f64()),
+            progress_seconds: Some(PROGRESS_PAUSE.as_secs_f64()),
+            ..base
+        };
+        let ended = self.follow(&mut daemon, &wait, lost_since).await?;
+        match ended.outcome {
+            Outcome::Reached => Ok(()),
+            Outcome::Superseded => Err(Failure::new(
+                Exit::Superseded,
+                "another user changed the mode during the drain",
+            )),
+            Outcome::Timeout => Err(self.timed_out(&ended.status, &mut daemon).await),
+        }
+    }
+
+    async fn follow(
+        &self,
+        daemon: &mut Daemon<'_>,
+        wait: &Wait,
+        lost_since: &mut Option<Instant>,
+    ) -> Result<WaitEnded, Failure> {
+        let id = daemon.send(wait).await?;
+        let silence = PROGRESS_PAUSE + SILENCE_MAX;
+        loop {
+            let message = match timeout(silence, daemon.receive()).await {
+                Ok(message) => message.map_err(|error| daemon.explain(Method::Wait, error))?,
+                Err(_) => return Err(daemon.silent(silence)),
+            };
+            match message {
+                Message::Answer(answered, answer) if answered == id => {
+                    return read_answer::<Wait>(answer)
+                        .map_err(|error| daemon.explain(Method::Wait, error));
+                }
+                Message::Notification(Notification::Progress(progress)) => {
+                    *lost_since = None;
+                    self.view.sessions(self.host, progress.sessions);
+                }
+                Message::Answer(..) | Message::Notification(_) => {}
+            }
+        }
+    }
+
+    /// The failure for a drain that took too long. Opens the node again if the operator wants that.
+    async fn timed_out(&self, status: &Status, daemon: &mut Daemon<'_>) -> Failure {
+        let limit = self.request.work.drain.limit.unwrap_or_default();
+        let message = format!(
+            "still has {} after {}",
+            counted(status.sessions, "session"),
+            times::span(limit)
+        );
+        let failure = Failure::new(Exit::TimedOut, message);
+        if !self.request.work.drain.undoes {
+            return failure;
+        }
+        let change = ChangeMode {
+            reason: Some("drain timed out".to_owned()),
+            if_roll: Some(self.request.settings.roll.clone()),
+            on_behalf_of: Some(self.request.settings.by.clone()),
+            ..ChangeMode::to(SettableMode::Normal)
+        };
+        match daemon.call(&change).await {
+            Ok(_) => failure.and("It is open again"),
+            Err(problem) => failure.and(format!("It could not be opened: {}", problem.message)),
+        }
+    }
+
+    /// Runs the operator's command under `exec-stdio`.
+    async fn command(&self) -> TaskEnd {
+        let host = match self.ssh() {
+            Ok(host) => host,
+            Err(stop) => return TaskEnd::Failed(stop),
+        };
+        let line = host.exec_command(
+            self.request.settings.roll.as_str(),
+            &self.request.work.command,
+        );
+        let mut has_begun = false;
+        let ended = host
+            .run_command(&line, |_, text| {
+                if !has_begun && text == BEGUN {
+                    has_begun = true;
+                } else {
+                    self.view.output(self.host, text);
+                }
+            })
+            .await;
+        let end = match ended {
+            Ok(end) => end,
+            Err(failure) => return TaskEnd::Failed(stop_of(self.host, &failure)),
+        };
+        match (has_begun, end.code) {
+            (true, Some(SSH_FAILED) | None) => TaskEnd::Lost("the connection was lost".to_owned()),
+            (true, Some(code)) => {
+                self.view.command_exit(self.host, code);
+                TaskEnd::CommandEnded(code)
+            }
+            (false, code) => {
+                let kind = match code {
+                    Some(SSH_FAILED) => StopKind::Unreachable,
+                    Some(code) if code == Exit::Refused.code() => StopKind::Refused,
+                    Some(_) | None => StopKind::Failed,
+                };
+                let why = end.last_line.unwrap_or_else(|| "ssh has ended".to_owned());
+                TaskEnd::Failed(self.stop(kind, format!("the command was not started: {why}")))
+            }
+        }
+    }
+
+    /// Reboots the machine, and waits until the host answers with another boot id.
+    async fn reboot(&self) -> Result<(), Stop> {
+        let host = self.ssh()?;
+        let began = Instant::now();
+        let Some(before) = host.read_boot_id().await else {
+            return Err(self.stop(StopKind::Unreachable, "cannot be reached to reboot it"));
+        };
+        let end = host
+            .run_command(OsStr::new(REBOOT), |_, text| self.view.output(self.host, text))
+            .await
+            .map_err(|failure| stop_of(self.host, &failure))?;
+        // The reboot may end the connection first.
+        if let Some(code) = end.code.filter(|code| ![0, SSH_FAILED].contains(code)) {
+            let why = end.last_line.map(|line| format!(": {line}"));
+            let problem = format!(
+                "{REBOOT} failed (exit code {code}){}",
+                why.unwrap_or_default()
+            );
+            return Err(self.stop(StopKind::Failed, problem));
+        }
+        let limit = self.request.work.ready_timeout;
+        while began.elapsed() < limit {
+            sleep(PAUSE).await;
+            if host.read_boot_id().await.is_some_and(|now| now != before) {
+                return Ok(());
+            }
+        }
+        let problem = format!("has not come back {} after the reboot", times::span(limit));
+        Err(self.stop(StopKind::TimedOut, problem))
+    }
+
+    /// Waits until soramoded answers, the node has joined its cluster if it has one, and the operator's own check succeeds.
+    async fn ready(&self) -> Result<(), Stop> {
+        let limit = self.request.work.ready_timeout;
+        let attempts = async {
+            loop {
+                match self.is_ready().await {
+                    Ok(()) => return,
+                    Err(why) => self.view.waits_for(self.host, &why),
+                }
+                sleep(PAUSE).await;
+            }
+        };
+        let ready = timeout(limit, attempts).await;
+        ready.map_err(|_| {
+            let why = self.view.last_wait(self.host);
+            let problem = format!("was not ready within {}: {why}", times::span(limit));
+            self.stop(StopKind::TimedOut, problem)
+        })
+    }
+
+    async fn is_ready(&self) -> Result<(), String> {
+        let status = async { self.endpoint.connect().await?.call(&GetStatus {}).await };
+        let status = status.await.map_err(|failure| failure.message)?;
+        if status.cluster.is_some() && status.membership != Membership::Joined {
+            return Err(format!("it is {}", status.membership));
+        }
+        let Some(ready) = &self.request.work.ready else {
+            return Ok(());
+        };
+        let host = self.ssh().map_err(|stop| stop.problem)?;
+        let end = host
+            .run_command(OsStr::new(ready), |_, _| ())
+            .await
+            .map_err(|failure| failure.message)?;
+        match end.code {
+            Some(0) => Ok(()),
+            Some(code) => Err(format!("{ready} ends with {code}")),
+            None => Err("ssh was ended by a signal".to_owned()),
+        }
+    }
+}
+
+/// Waits until the node is closed: its plan may do that later.
+async fn closed(daemon: &mut Daemon<'_>) -> Result<Status, Failure> {
+    loop {
+        let status = daemon.call(&GetStatus {}).await?;
+        let closes_later = status.plan.as_deref().is_some_and(closes_later);
+        if status.mode.mode.is_block() || !closes_later {
+            return Ok(status);
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+const fn closes_later(plan: &Plan) -> bool {
+    matches!(plan.state, PlanState::Scheduled | PlanState::Lead)
+}
