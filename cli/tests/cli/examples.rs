@@ -12,6 +12,7 @@ use soramoded::{args::Args, config::Config};
 use crate::cluster::{Etcd, Node};
 use crate::doc_commands::{Machine, signalling_server};
 use crate::drill::soramoded as soramoded_program;
+use crate::fleet::Fleet;
 #[cfg(feature = "cluster")]
 use crate::support::until;
 use crate::support::{Daemon, Run, program};
@@ -104,13 +105,35 @@ impl Place {
 fn each_example_of_one_node_succeeds() {
     assert!(soramoded_program().exists());
     let own = |line: &&str| {
-        !is_about_a_cluster(line) && !line.contains("completions") && !line.contains("--watch")
+        !is_about_a_cluster(line)
+            && !line.contains("completions")
+            && !line.contains("--watch")
+            && !line.contains(" -H ")
     };
     for line in lines().filter(own) {
         let (code, said) = Place::of(line).run(line);
         assert_eq!(code, 0, "{line}: {said}");
         assert!(!said.is_empty(), "{line} says nothing");
     }
+}
+
+#[test]
+fn each_example_of_other_hosts_succeeds() {
+    let fleet = Fleet::start(3);
+    fleet.write_fleets("tokyo = { hosts = [\"sfu-01\", \"sfu-02\", \"sfu-03\"] }\n");
+    for sshd in &fleet.sshds {
+        let programs = sshd.home().join("bin");
+        fs::create_dir(&programs).unwrap();
+        std::os::unix::fs::symlink("/bin/true", programs.join("systemctl")).unwrap();
+    }
+    let mut examples = 0;
+    for line in lines().filter(|line| line.contains(" -H ")) {
+        let words: Vec<&str> = line.split(' ').skip(1).collect();
+        let ended = fleet.run(&words);
+        assert_eq!(ended.code, 0, "{line}: {ended:?}");
+        examples += 1;
+    }
+    assert!(examples > 0);
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// Starts one. Sessions get these variables; `PATH` begins with the folder of `program`.
+    /// Starts one. Sessions get these variables; `PATH` begins with `bin` of their home and the folder of `program`.
     pub fn start(program: &Path, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // A folder that the package creates when the system starts.
@@ -47,11 +47,12 @@ impl Sshd {
             folder,
         };
         sshd.set_key_options("");
+        let home = sshd.home();
         let path = format!(
-            "{}:/usr/local/bin:/usr/bin:/bin",
+            "{}/bin:{}:/usr/local/bin:/usr/bin:/bin",
+            home.display(),
             program.parent().unwrap().display()
         );
-        let home = sshd.home();
         let mut set = format!("HOME=\"{}\" PATH=\"{path}\"", home.display());
         for (name, value) in variables {
             write!(set, " {name}=\"{value}\"").unwrap();
