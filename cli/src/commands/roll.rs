@@ -1,7 +1,5 @@
 //! `soramode roll -- CMD`
 
-#![expect(clippy::doc_markdown, reason = "what clap shows as help is plain text")]
-
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -33,6 +31,10 @@ use crate::ssh::{self, SshHost};
 /// opens it. At least --keep-open other hosts of -H are open at each moment. While it runs, no other roll can close these nodes. A roll that
 /// stops leaves the node as it is, closes no other, and prints the command that goes on.
 #[derive(Debug, clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(crate) struct Args {
     /// Required: keep at least N other hosts open
     #[arg(long, value_name = "N", required = true, value_parser = whole_number::<usize>)]

@@ -112,7 +112,9 @@ fn with_missing(node: Arg, missing: &[String]) -> Arg {
 /// Returns the text after a command's own options, for the short and the long help.
 fn after(name: &str) -> (String, String) {
     let details = match name {
-        "drain" | "maintain" | "roll" => "Plan options (--lead, --end-after, ...), details and examples",
+        "drain" | "maintain" | "roll" => {
+            "Plan options (--lead, --end-after, ...), details and examples"
+        }
         _ => "Details and examples",
     };
     let short = paragraph(

@@ -57,13 +57,12 @@ async fn make_call<'a>(
     daemon: &mut Option<Daemon<'a>>,
     call: Call,
 ) -> Result<Answer, CallError> {
-    let daemon = match daemon {
-        Some(daemon) => daemon,
-        None => {
-            let connected = timeout(CONNECT_MAX, endpoint.connect()).await;
-            let connected = connected.unwrap_or_else(|_| Err(endpoint.silent(CONNECT_MAX)));
-            daemon.insert(connected.map_err(|failure| CallError::Lost(failure.message))?)
-        }
+    let daemon = if let Some(daemon) = daemon {
+        daemon
+    } else {
+        let connected = timeout(CONNECT_MAX, endpoint.connect()).await;
+        let connected = connected.unwrap_or_else(|_| Err(endpoint.silent(CONNECT_MAX)));
+        daemon.insert(connected.map_err(|failure| CallError::Lost(failure.message))?)
     };
     match call {
         Call::Reserve(reserve) => send(daemon, &reserve).await.map(Answer::Reserved),

@@ -230,7 +230,9 @@ impl Worker {
             return Err(self.stop(StopKind::Unreachable, "cannot be reached to reboot it"));
         };
         let end = host
-            .run_command(OsStr::new(REBOOT), |_, text| self.view.output(self.host, text))
+            .run_command(OsStr::new(REBOOT), |_, text| {
+                self.view.output(self.host, text)
+            })
             .await
             .map_err(|failure| stop_of(self.host, &failure))?;
         // The reboot may end the connection first.

@@ -83,7 +83,9 @@ impl SshHost {
             .launcher(&sharing, &["-t"])
             .arg(line)
             .spawn()
-            .map_err(|problem| Failure::new(Exit::Failed, format!("cannot start ssh: {problem}")))?;
+            .map_err(|problem| {
+                Failure::new(Exit::Failed, format!("cannot start ssh: {problem}"))
+            })?;
         let status = SshProcess::new(child).wait().await;
         Ok(status.as_ref().and_then(exit_code))
     }
@@ -99,8 +101,10 @@ async fn forward(
     stderr: Option<ChildStderr>,
     mut show: impl FnMut(Stream, &str),
 ) -> Option<String> {
-    let (lines, mut incoming): (UnboundedSender<(Stream, String)>, UnboundedReceiver<(Stream, String)>) =
-        unbounded_channel();
+    let (lines, mut incoming): (
+        UnboundedSender<(Stream, String)>,
+        UnboundedReceiver<(Stream, String)>,
+    ) = unbounded_channel();
     let mut last = None;
     let read = async {
         let stdout = read_lines(stdout, Stream::Stdout, lines.clone());

@@ -3,7 +3,6 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
 
-
 use soramode_protocol::id::RollId;
 use soramode_protocol::node::{GetInfo, GetStatus};
 use soramode_protocol::reservation::{Release, Reserve, RollStep};
@@ -158,7 +157,6 @@ async fn seek(roll: &RollId, context: &Context<'_>) -> Option<u8> {
     }
     None
 }
-
 
 async fn finish(roll: &RollId, context: &Context<'_>) -> Result<(), Failure> {
     let mut daemon = context.node.connect().await?;
