@@ -90,7 +90,7 @@ impl RollRequest {
             return show::dry_run(&self, &connected, output);
         }
         let view = RollView::new(&self, hosts(&self.hosts, &connected), output);
-        let failures = connected
+        let failures: Vec<Option<Failure>> = connected
             .iter()
             .map(|it| it.as_ref().err().cloned())
             .collect();
@@ -181,7 +181,7 @@ fn hosts(typed: &[String], connected: &[Connected]) -> Vec<Host> {
 }
 
 /// Returns the exit code. A host that could not be connected to at the start has its own.
-fn exit_of(finish: &Finish, failures: &Vec<Option<Failure>>, signal: Option<Exit>) -> Exit {
+fn exit_of(finish: &Finish, failures: &[Option<Failure>], signal: Option<Exit>) -> Exit {
     let Some(stop) = &finish.stop else {
         return Exit::Done;
     };

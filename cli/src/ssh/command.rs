@@ -6,7 +6,7 @@ use std::process::{ExitStatus, Stdio};
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdout};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::sharing::Sharing;
 use super::{SshHost, SshProcess, quoted_for_sh};
@@ -69,7 +69,7 @@ impl SshHost {
         let last_line = forward(stdout, stderr, show).await;
         let status = process.wait().await;
         Ok(CommandEnd {
-            code: status.as_ref().and_then(exit_code),
+            code: status.and_then(exit_code),
             last_line,
         })
     }
@@ -87,11 +87,11 @@ impl SshHost {
                 Failure::new(Exit::Failed, format!("cannot start ssh: {problem}"))
             })?;
         let status = SshProcess::new(child).wait().await;
-        Ok(status.as_ref().and_then(exit_code))
+        Ok(status.and_then(exit_code))
     }
 }
 
-fn exit_code(status: &ExitStatus) -> Option<u8> {
+fn exit_code(status: ExitStatus) -> Option<u8> {
     status.code().and_then(|code| u8::try_from(code).ok())
 }
 
@@ -101,10 +101,7 @@ async fn forward(
     stderr: Option<ChildStderr>,
     mut show: impl FnMut(Stream, &str),
 ) -> Option<String> {
-    let (lines, mut incoming): (
-        UnboundedSender<(Stream, String)>,
-        UnboundedReceiver<(Stream, String)>,
-    ) = unbounded_channel();
+    let (lines, mut incoming) = unbounded_channel();
     let mut last = None;
     let read = async {
         let stdout = read_lines(stdout, Stream::Stdout, lines.clone());
