@@ -111,7 +111,9 @@ fn run(args: Args) -> Exit {
 fn run_on_hosts(command: Command, hosts: Vec<Endpoint>, mut output: Output) -> Exit {
     let run = async {
         match command {
-            Command::Roll(args) => commands::roll::run_on_hosts(args, hosts, &mut output).await,
+            Command::RollHosts(args) => {
+                commands::roll::run_on_hosts(args, hosts, &mut output).await
+            }
             command => fleet::run(command, &hosts, &mut output).await,
         }
     };

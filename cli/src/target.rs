@@ -84,7 +84,7 @@ fn over_ssh(words: &[HostWord], global: &Global, command: &Command) -> Result<Ta
         Endpoint::Ssh(host)
     };
     let mut endpoints: Vec<Endpoint> = found.into_iter().map(endpoint).collect();
-    if matches!(command, Command::Roll(_)) {
+    if matches!(command, Command::RollHosts(_)) {
         return Ok(Target::Hosts(endpoints));
     }
     match endpoints.pop() {

@@ -6,9 +6,7 @@ mod flags;
 
 use std::time::Duration;
 
-use soramode_protocol::mode::SettableMode;
-use soramode_protocol::number::whole_number;
-use soramode_protocol::wait::{Wait, WaitFor};
+use soramode_protocol::wait::Wait;
 
 use super::set;
 use crate::api::Detail;
@@ -18,13 +16,11 @@ use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::context::Context;
 use crate::describe::{describe_drained, describe_expiry, describe_later_change};
 use crate::error::{Exit, Failure};
-use crate::flags::WaitFlags;
 use crate::last_status::LISTS_NOTE;
 use crate::node::{Feature, Node};
-use crate::output::{Format, Output, times};
+use crate::output::{Format, Output};
 use crate::plan;
-use crate::plan::flags::PlanFlags;
-use crate::plan::request::{DrainOptions, NewPlan, StartFlags};
+use crate::plan::request::{NewPlan, StartFlags};
 use crate::report::{Outcome, Report};
 use crate::signals::Signals;
 use crate::wait::{Reached, WaitRequest, describe_wait, superseded_hint, wait};

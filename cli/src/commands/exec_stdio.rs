@@ -111,7 +111,7 @@ fn wait(mut child: Child) -> io::Result<ExitStatus> {
         let end = end.clone();
         thread::spawn(move || {
             copy(from, to);
-            // Nothing waits for it any more after a while.
+            // The receiver may be gone by then.
             let _ = end.send(());
         });
     }

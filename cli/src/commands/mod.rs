@@ -43,11 +43,11 @@ use crate::node::{Feature, Node};
 
 /// Defines the verbs. A new one needs its `mod` above and a line here.
 macro_rules! verbs {
-    ($($verb:ident => $module:ident,)*) => {
+    ($($(#[$attribute:meta])* $verb:ident => $module:ident,)*) => {
         /// A verb with its arguments.
         #[derive(Debug, clap::Subcommand)]
         pub(crate) enum Command {
-            $($verb($module::Args),)*
+            $($(#[$attribute])* $verb($module::Args),)*
         }
 
         impl Command {
@@ -107,7 +107,8 @@ verbs! {
     Version => version,
     DialStdio => dial_stdio,
     ExecStdio => exec_stdio,
-    Roll => roll,
+    #[command(name = "roll")]
+    RollHosts => roll,
 }
 
 impl Command {
@@ -137,7 +138,7 @@ impl Command {
             | Self::Disconnect(_)
             | Self::End(_)
             | Self::Announce(_)
-            | Self::Roll(_) => true,
+            | Self::RollHosts(_) => true,
             Self::Plan(args) => args.changes_node(),
             Self::Deliveries(args) => args.changes_node(),
             Self::Nodes(args) => args.changes_node(),

@@ -15,7 +15,7 @@ use crate::output::escape::escape;
 use crate::output::{Cell, Column, Format, Output, cells, counted, relay, report_failure, times};
 use crate::output::{List, width_of_stderr};
 
-/// What the roll has done with a host.
+/// Outcome of the roll on a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum HostOutcome {
@@ -38,7 +38,7 @@ pub(super) struct Host {
     drained_at: Option<Time>,
     opened_at: Option<Time>,
     command_exit: Option<u8>,
-    /// What the wait until it is ready waits for.
+    /// The obstacle that the wait for readiness has seen last.
     waits_for: String,
     bar: Option<ProgressBar>,
 }

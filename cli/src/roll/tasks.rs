@@ -231,7 +231,7 @@ impl Worker {
         };
         let end = host
             .run_command(OsStr::new(REBOOT), |_, text| {
-                self.view.output(self.host, text)
+                self.view.output(self.host, text);
             })
             .await
             .map_err(|failure| stop_of(self.host, &failure))?;

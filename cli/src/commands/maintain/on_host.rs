@@ -72,7 +72,7 @@ pub(super) async fn run(
         }
         None => None,
     };
-    // What is not released expires by itself.
+    // A reservation that is not released expires by itself.
     let _ = finish(&roll, context).await;
     recorded.ok_or_else(|| {
         if matches!(code, Some(SSH_FAILED) | None) {
