@@ -45,11 +45,13 @@ pub(crate) struct Args {
     /// Wait this long between two nodes
     #[arg(long, hide_short_help = true, value_name = "DURATION", default_value = "0s", value_parser = times::read_span)]
     pause: Duration,
-    /// Reboot each machine after the command: sudo -n systemctl reboot
+    /// Reboot each machine after the command
+    ///
+    /// Runs sudo -n systemctl reboot there, and waits until the machine has started again.
     #[arg(long)]
     reboot: bool,
     /// Open the node only once this command ends with 0 there
-    #[arg(long, value_name = "COMMAND")]
+    #[arg(long, hide_short_help = true, value_name = "COMMAND")]
     ready: Option<String>,
     /// Stop (exit 124) if a node is not ready after this time
     #[arg(long, hide_short_help = true, value_name = "DURATION", default_value = "10m", value_parser = times::read_span)]
@@ -57,11 +59,11 @@ pub(crate) struct Args {
     /// Leave out nodes that another user has closed
     #[arg(long, hide_short_help = true)]
     skip_closed: bool,
-    /// Print the order and the obstacles, and change nothing
+    /// Print the order and the obstacles; change nothing
     #[arg(long)]
     dry_run: bool,
     /// Go on with a roll that has stopped
-    #[arg(long, value_name = "ID")]
+    #[arg(long, hide_short_help = true, value_name = "ID")]
     resume: Option<RollId>,
     /// With --resume: run the command again where it may still run, or has failed
     #[arg(long, hide_short_help = true, requires = "resume")]

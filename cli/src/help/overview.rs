@@ -33,7 +33,7 @@ static GROUPS: [Group; 6] = [
             One("drain"),
             Several(
                 &["maintain", "roll"],
-                "Drain, run a command, open again; on several nodes in turn",
+                "Drain, run a command, open again; for several in turn",
             ),
             One("plan"),
             Several(
