@@ -7,7 +7,6 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use soramode_protocol::time::Time;
 use soramode_testkit::PATIENCE;
@@ -148,10 +147,14 @@ impl Node {
 
     /// Kills the daemon, and starts it again.
     pub(super) fn kill(&mut self) {
-        let daemon = self.daemon.take().unwrap();
-        daemon.signal(Signal::SIGKILL);
-        daemon.ended();
+        self.end_daemon();
         self.start_daemon();
+    }
+
+    fn end_daemon(&mut self) {
+        if let Some(daemon) = self.daemon.take() {
+            daemon.stopped();
+        }
     }
 
     /// Opens the node, as an operator does.
@@ -276,6 +279,12 @@ impl Node {
             }
         }
         events
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.end_daemon();
     }
 }
 
