@@ -236,9 +236,13 @@ impl RollView {
             .unwrap_or_default()
     }
 
-    /// Says what an interrupt does.
+    /// Says that an interrupt waits for the command, if one runs.
     pub(super) fn interrupted(&self) {
-        self.line("interrupted: a command that runs is waited for. Ctrl-C again leaves at once");
+        let runs = |host: &Host| host.stage.is_some() && host.step() == Some(RollStep::Command);
+        if !self.hosts.borrow().iter().any(runs) {
+            return;
+        }
+        self.line("interrupted: the command that runs is waited for. Ctrl-C again leaves at once");
     }
 
     fn change(
@@ -333,8 +337,10 @@ impl RollView {
             Some(host) => format!("{}: {}", escape(&host.typed), stop.problem),
             None => stop.problem.clone(),
         };
-        let left = host
-            .filter(|host| host.closed_at.is_some() && host.opened_at.is_none())
+        let is_left = |host: &&Host| host.closed_at.is_some() && host.opened_at.is_none();
+        let left = hosts
+            .iter()
+            .find(is_left)
             .map(|host| format!(". {} is left as it is", escape(&host.typed)));
         let message = format!(
             "roll {} has stopped: {problem}{}",
