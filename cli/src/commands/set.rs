@@ -41,7 +41,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     flags: SetFlags,
     /// Required to close several hosts (-H): accept that they close at once
-    #[arg(long, value_enum, value_name = "RISK")]
+    #[arg(long, value_enum, value_name = "RISK", hide_short_help = true)]
     accept_risk: Option<Risk>,
 }
 

@@ -29,10 +29,11 @@ impl FromStr for HostWord {
 
     fn from_str(word: &str) -> Result<Self, String> {
         match word.strip_prefix('@') {
-            Some("") => Err("has no name after @".to_owned()),
-            // USER@NAME has its @ later.
-            Some(name) if !name.contains('@') => Ok(Self::Fleet(name.to_owned())),
-            Some(_) | None => word.parse().map(Self::Host),
+            None => word.parse().map(Self::Host),
+            Some(name) if name.is_empty() || name.contains('@') => {
+                Err("takes the name of a fleet as @NAME".to_owned())
+            }
+            Some(name) => Ok(Self::Fleet(name.to_owned())),
         }
     }
 }
