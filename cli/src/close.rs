@@ -38,7 +38,7 @@ pub(crate) async fn set(node: Node<'_>, change: &ChangeMode) -> Result<Closed, F
         Node::Daemon(_) => set_by_daemon(&mut node.connect().await?, change).await,
         Node::Api(api) => {
             let before = api.read_status(Detail::Mode).await?;
-            set_over_api(api, &before, change.mode).await
+            set_over_api(api, &before, change.mode, change.reason.as_deref()).await
         }
     }
 }
@@ -92,12 +92,13 @@ async fn set_over_api(
     api: &Api,
     before: &LastStatus,
     target: SettableMode,
+    reason: Option<&str>,
 ) -> Result<Closed, Failure> {
     let ModeSet {
         mode,
         warning,
         published,
-    } = api.set(target).await?;
+    } = api.set(target, reason).await?;
     let (status, status_failure) = match api.read_status(Detail::Counts).await {
         Ok(status) => (status, None),
         Err(failure) => (LastStatus::unread(api.name(), mode), Some(failure)),
@@ -165,7 +166,7 @@ pub(crate) async fn close(
                     Joined::Theirs,
                 ));
             }
-            set_over_api(api, &status, target).await
+            set_over_api(api, &status, target, reason).await
         }
     }
 }

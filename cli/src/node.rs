@@ -55,13 +55,10 @@ impl<'a> Node<'a> {
     pub(crate) const fn supports(self, feature: Feature) -> bool {
         match (self, feature) {
             (Self::Daemon(_), _) => true,
+            (Self::Api(api), Feature::Reason) => api.node_name().is_some(),
             (
                 Self::Api(_),
-                Feature::Reason
-                | Feature::Timer
-                | Feature::Condition
-                | Feature::WaitJoined
-                | Feature::ControlSocket,
+                Feature::Timer | Feature::Condition | Feature::WaitJoined | Feature::ControlSocket,
             ) => false,
         }
     }
@@ -179,11 +176,11 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Changes the mode; over HTTP, without the reason, the timer and the conditions.
+    /// Changes the mode; over HTTP, without the timer and the conditions.
     pub(crate) async fn change(self, change: &ChangeMode) -> Result<Mode, Failure> {
         match self {
             Self::Daemon(_) => Ok(self.connect().await?.call(change).await?.mode),
-            Self::Api(api) => Ok(api.set(change.mode).await?.mode),
+            Self::Api(api) => Ok(api.set(change.mode, change.reason.as_deref()).await?.mode),
         }
     }
 

@@ -103,14 +103,23 @@ pub(crate) fn restore_hint(
     storage: StorageState,
 ) -> Option<String> {
     let mut change = undo_change(before, now)?;
-    let has_more = change.reason.is_some() || change.expires_in_seconds.is_some();
     let mut limits = "";
-    if has_more && !node.supports(Feature::Reason) {
+    let has_reason = node.supports(Feature::Reason);
+    let loses_reason = change.reason.is_some() && !has_reason;
+    let loses_timer = change.expires_in_seconds.is_some() && !node.supports(Feature::Timer);
+    if loses_reason || loses_timer {
         if before.mode == now.mode {
             return None;
         }
-        change = ChangeMode::to(change.mode);
-        limits = " (the mode alone: its reason and timer cannot be set over HTTP)";
+        change = ChangeMode {
+            reason: change.reason.filter(|_| has_reason),
+            ..ChangeMode::to(change.mode)
+        };
+        limits = if has_reason {
+            " (without its timer, which cannot be set over HTTP)"
+        } else {
+            " (the mode alone: its reason and timer cannot be set over HTTP)"
+        };
     }
     let command = node.command(&typed(&change));
     Some(match storage {

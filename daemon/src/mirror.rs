@@ -155,7 +155,7 @@ impl MirrorTask {
             let outcome = tokio::select! {
                 biased;
                 () = stop.cancelled() => Err(SoraApiError::Unreachable("soramoded is stopping".to_owned())),
-                outcome = with_timeout(self.api.change_mode(mode)) => outcome,
+                outcome = with_timeout(self.api.change_mode(mode, None)) => outcome,
             };
             unset = outcome.is_err().then_some(mode);
             let warning = outcome.err().map(|error| {

@@ -66,6 +66,16 @@ pub struct ModeBody {
     pub mode: Mode,
 }
 
+/// Body of `ChangeMode`, with the reason that only a soramoded takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ChangeModeBody<'a> {
+    /// Mode to enter.
+    pub mode: Mode,
+    /// Reason, kept with the change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'a str>,
+}
+
 /// The body of `ListConnections` that asks for this node's alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct LocalBody {

@@ -13,8 +13,8 @@ use crate::id::ChannelId;
 use crate::mode::{Mode, SettableMode};
 use crate::node::{ClusterNode, Status};
 use crate::sora::{
-    DisconnectBody, DisconnectReason, LocalBody, ModeBody, PUBLISHED_HEADER, PushBody,
-    SoraConnection, SoraProblem, SoraSession, TARGET_HEADER, Target, WARNING_HEADER,
+    ChangeModeBody, DisconnectBody, DisconnectReason, LocalBody, ModeBody, PUBLISHED_HEADER,
+    PushBody, SoraConnection, SoraProblem, SoraSession, TARGET_HEADER, Target, WARNING_HEADER,
 };
 use crate::text::shorten;
 
@@ -118,11 +118,15 @@ impl SoraApi {
             .map(|body| body.mode)
     }
 
-    /// Calls the operation `ChangeMode`.
-    pub async fn change_mode(&self, mode: SettableMode) -> Result<ModeSet, SoraApiError> {
-        let response = self
-            .send(Target::ChangeMode, Some(&ModeBody { mode: mode.into() }))
-            .await?;
+    /// Calls the operation `ChangeMode`. A reason is for a soramoded: no Sora takes one.
+    pub async fn change_mode(
+        &self,
+        mode: SettableMode,
+        reason: Option<&str>,
+    ) -> Result<ModeSet, SoraApiError> {
+        let mode = mode.into();
+        let body = ChangeModeBody { mode, reason };
+        let response = self.send(Target::ChangeMode, Some(&body)).await?;
         let header = |name: &str| {
             response
                 .headers()

@@ -172,9 +172,15 @@ impl Api {
             .map_err(|error| self.explain(Target::GetMode, &error))
     }
 
-    pub(crate) async fn set(&self, mode: SettableMode) -> Result<ModeSet, Failure> {
+    /// Sets the mode. The reason goes only to a node that `--node` named, for another server may be a Sora.
+    pub(crate) async fn set(
+        &self,
+        mode: SettableMode,
+        reason: Option<&str>,
+    ) -> Result<ModeSet, Failure> {
+        let reason = reason.filter(|_| self.node_name().is_some());
         self.client
-            .change_mode(mode)
+            .change_mode(mode, reason)
             .await
             .map_err(|error| self.explain(Target::ChangeMode, &error))
     }

@@ -323,7 +323,7 @@ fn announce(closed: &mut Closed, node: Node<'_>, output: &mut Output) -> Result<
     output.note(&format!("{}{undo}", closed.describe()));
     closed.status.warn(output);
     let is_joined = closed.joined == Joined::Theirs && closed.before.state.is_some();
-    if is_joined && !node.supports(Feature::Reason) {
+    if is_joined && !node.supports(Feature::ControlSocket) {
         // A maintenance notices a drain by its reason.
         output.note("If a soramode maintain closed it, that opens it again when its command ends");
     }
@@ -362,8 +362,13 @@ fn describe_restored(closed: &Closed, node: Node<'_>) -> String {
         "again"
     };
     let rest = match &before.state {
-        Some(state) if before.mode.is_block() && node.supports(Feature::Reason) => {
+        Some(state) if before.mode.is_block() && node.supports(Feature::Timer) => {
             describe_expiry(state)
+        }
+        Some(state) if before.mode.is_block() && node.supports(Feature::Reason) => {
+            state.expires_at.map_or_else(String::new, |_| {
+                ", without its timer, which cannot be set over HTTP".to_owned()
+            })
         }
         Some(state)
             if before.mode.is_block() && (state.reason.is_some() || state.expires_at.is_some()) =>

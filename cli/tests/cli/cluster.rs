@@ -227,11 +227,10 @@ fn one_node_lists_and_controls_the_cluster() {
         "30s",
         "--require-published",
     ]);
-    assert_eq!(
-        n1.run(&["set", "normal", "--node", "n2", "-m", "x"]).code,
-        2,
-        "the API takes no reason"
-    );
+    // The API of a soramoded takes a reason.
+    n1.ok(&["set", "normal", "--node", "n2"]);
+    n1.ok(&["set", "block_new_session", "--node", "n2", "-m", "CHG-2"]);
+    assert_eq!(n2.json(&["get"])["reason"], "CHG-2");
     assert_eq!(n1.run(&["set", "normal", "--node", "n9"]).code, 9);
     assert!(
         n1.run(&["drain", "--node", "n9"])

@@ -30,6 +30,7 @@ mod plan_timeline;
 mod plan_waits;
 mod plans;
 mod protocol;
+mod reservation;
 mod rolls;
 mod runbook;
 mod runbook_plans;

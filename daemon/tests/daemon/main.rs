@@ -33,6 +33,7 @@ mod plans;
 mod process;
 mod reload;
 mod request_lines;
+mod reservation;
 mod sessions_known;
 mod slow;
 mod socket_activation;
