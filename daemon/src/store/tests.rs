@@ -86,11 +86,7 @@ fn input(rng: &mut Rng) -> Input {
         actor: "uid:0(root)".into(),
         request,
     };
-    let client_id = if rng.u64(..3) == 0 {
-        Some("alice'; --".parse().unwrap())
-    } else {
-        None
-    };
+    let client_id = (rng.u64(..3) == 0).then(|| "alice'; --".parse().unwrap());
     match rng.u64(..29) {
         0..5 => {
             let lifetime = if rng.u64(..2) == 0 {
