@@ -18,7 +18,7 @@ use parallel::in_parallel;
 pub(crate) use parallel::join_all;
 
 /// Number of hosts that are asked at a time.
-const HOSTS_AT_ONCE: usize = 8;
+pub(crate) const HOSTS_AT_ONCE: usize = 8;
 
 /// The answer of one host to a verb.
 pub(crate) struct HostAnswer {

@@ -37,16 +37,16 @@ pub(super) async fn in_parallel<T>(futures: Vec<Boxed<'_, T>>, at_once: usize) -
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Runs all futures at a time; returns their results in the order of the futures.
+/// Runs the futures, at most `at_once` at a time; returns their results in the order of the futures.
 pub(crate) async fn join_all<T>(
     futures: impl IntoIterator<Item = impl Future<Output = T> + '_>,
+    at_once: usize,
 ) -> Vec<T> {
     let futures: Vec<Boxed<'_, T>> = futures
         .into_iter()
         .map(|future| Box::pin(future) as Boxed<'_, T>)
         .collect();
-    let all = futures.len();
-    in_parallel(futures, all).await
+    in_parallel(futures, at_once).await
 }
 
 #[cfg(test)]

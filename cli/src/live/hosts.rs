@@ -52,7 +52,7 @@ pub(crate) async fn run(endpoints: &[Endpoint], output: &Output) -> Result<Exit,
         .map(|(number, endpoint)| poll(number, endpoint, &updates));
     tokio::select! {
         exit = view.run(incoming, &mut signals) => exit,
-        _ = join_all(polls) => Ok(Exit::Done),
+        _ = join_all(polls, endpoints.len()) => Ok(Exit::Done),
     }
 }
 

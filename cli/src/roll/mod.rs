@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
-use crate::fleet::join_all;
+use crate::fleet::{HOSTS_AT_ONCE, join_all};
 use crate::output::Output;
 use crate::signals::Signals;
 use calls::Caller;
@@ -81,7 +81,7 @@ impl RollRequest {
         output: &mut Output,
     ) -> Result<Exit, Failure> {
         let mut signals = Signals::listen()?;
-        let connecting = join_all(endpoints.iter().map(connect));
+        let connecting = join_all(endpoints.iter().map(connect), HOSTS_AT_ONCE);
         let connected = tokio::select! {
             connected = connecting => connected,
             exit = signals.next() => return Err(crate::wait::interrupted(exit, Duration::ZERO)),

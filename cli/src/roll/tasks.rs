@@ -217,7 +217,11 @@ impl Worker {
                     Some(_) | None => StopKind::Failed,
                 };
                 let why = end.last_line.unwrap_or_else(|| "ssh has ended".to_owned());
-                TaskEnd::Failed(self.stop(kind, format!("the command was not started: {why}")))
+                let what = match kind {
+                    StopKind::Unreachable => "the connection was lost before the command began",
+                    _ => "the command was not started",
+                };
+                TaskEnd::Failed(self.stop(kind, format!("{what}: {why}")))
             }
         }
     }

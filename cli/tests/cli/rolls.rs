@@ -224,9 +224,9 @@ fn a_node_belongs_to_one_roll_at_a_time() {
 #[test]
 fn the_command_goes_on_without_the_connection_and_its_end_is_found() {
     let fleet = Fleet::start(3);
-    let command = format!("{}; exit 255", fleet.until_file());
+    let command = format!("echo begun; {}; exit 255", fleet.until_file());
     let mut roll = fleet.start_roll(&["--only", "sfu-01", "--", "sh", "-c", &command]);
-    roll.until_said("sfu-01: running the command");
+    roll.until_said("sfu-01: begun");
     let session = until(|| {
         let sessions = fleet.sshds[0].sessions();
         let is_exec = |pid: &u32| command_line(*pid).contains("exec-stdio");
@@ -274,6 +274,38 @@ fn an_interrupt_ends_a_wait_at_once_and_waits_for_a_command() {
     fs::write(fleet.file(), "").unwrap();
     let ended = roll.ended();
     assert_eq!(ended.code, 130, "the command was waited for: {ended:?}");
+    let done = fleet.roll(&["--resume", id, "--", "sh", "-c", &command]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(fleet.modes(), ["normal"; 3]);
+}
+
+#[test]
+fn a_roll_that_is_killed_goes_on_from_any_machine() {
+    let fleet = Fleet::start(3);
+    fleet.daemons[0].connect("spam", "c1");
+    let command = fleet.until_file();
+    let mut roll = fleet.start_roll(&["--", "sh", "-c", &command]);
+    roll.until_said("sfu-01: draining");
+    until(|| (fleet.modes()[0] == "block_new_session").then_some(()));
+    let killed = roll.stopped();
+    let id = killed.stderr.split("roll ").nth(1).unwrap();
+    let id = id.split(':').next().unwrap();
+    fleet.daemons[0].disconnect("c1");
+    let mut roll = fleet.start_roll(&["--resume", id, "--", "sh", "-c", &command]);
+    roll.until_said("sfu-01: running the command");
+    let node = &fleet.daemons[0];
+    let record = || node.json(&["status"]).1["reservation"].clone();
+    until(|| (record()["step"] == "command").then_some(()));
+    until(|| {
+        let sessions = fleet.sshds[0].sessions();
+        let runs = |pid: &u32| command_line(*pid).starts_with("sh -c until test");
+        sessions.iter().any(runs).then_some(())
+    });
+    roll.stopped();
+    let early = fleet.roll(&["--resume", id, "--", "sh", "-c", &command]);
+    assert_eq!(early.code, 5, "the command may still run: {early:?}");
+    fs::write(fleet.file(), "").unwrap();
+    until(|| (record()["command_exit"] == 0).then_some(()));
     let done = fleet.roll(&["--resume", id, "--", "sh", "-c", &command]);
     assert_eq!(done.code, 0, "{done:?}");
     assert_eq!(fleet.modes(), ["normal"; 3]);
