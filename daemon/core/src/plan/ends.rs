@@ -69,6 +69,14 @@ enum AskedState {
     Again(Duration),
 }
 
+/// Session that a request turns to next.
+enum Picked {
+    First(SessionSlot),
+    Again(SessionSlot),
+    /// It is being asked already.
+    InFlight,
+}
+
 /// End of a session that the SFU was asked to end.
 pub(crate) struct EndedSession {
     /// Plan that ended it, if one did.
@@ -116,15 +124,15 @@ impl Ends {
     pub(crate) fn is_failing(&self) -> bool {
         let is_wanted = |asked: &Asked| self.requests.contains_key(&asked.request);
         let mut asked = self.asked.values();
-        (self.lane.is_down() && !self.requests.is_empty())
+        let has_left = |it: &EndRequest| !it.left.is_empty();
+        (self.lane.is_down() && self.requests.values().any(has_left))
             || asked.any(|asked| asked.is_failed && is_wanted(asked))
     }
 
     pub(crate) fn has_request(&self, id: Option<&EndId>) -> bool {
-        match id {
-            Some(id) => self.requests.values().any(|it| it.stored.id == *id),
-            None => !self.requests.is_empty(),
-        }
+        let is_wanted = |it: &EndRequest| id.is_none_or(|id| it.stored.id == *id);
+        let mut requests = self.requests.values();
+        requests.any(|it| !it.left.is_empty() && is_wanted(it))
     }
 
     /// Returns whether the request was stopped before its sessions had ended.
@@ -191,6 +199,9 @@ impl Ends {
             };
             stopped.sessions += count(request.unasked.len());
             out.records.push(Record::EndOver(request.stored.id.clone()));
+            if request.left.is_empty() && request.reply_to.is_none() {
+                continue;
+            }
             request.answer_stopped(out);
             self.stops += 1;
             self.stopped.push_back(request.stored.id);
@@ -202,9 +213,16 @@ impl Ends {
         for slot in self.calls.values() {
             stopped.in_flight += u64::from(self.asked.get(slot).is_some_and(ours));
         }
+        let refused = |asked: &&Asked| {
+            ours(asked) && asked.is_failed && !matches!(asked.state, AskedState::InFlight)
+        };
+        stopped.sessions += count(self.asked.values().filter(refused).count());
         let asked = &self.asked;
         self.again
             .retain(|(_, slot)| !asked.get(slot).is_some_and(ours));
+        // Calls in flight still land; the others are asked anew if another request wants it.
+        self.asked
+            .retain(|_, asked| !ours(asked) || matches!(asked.state, AskedState::InFlight));
         stopped
     }
 
@@ -246,12 +264,20 @@ impl Ends {
                 if !self.lane.has_room(now) || !self.requests.get(&number).is_some_and(may) {
                     break;
                 }
-                let Some((slot, is_first)) = self.pick(number, now) else {
+                let Some(picked) = self.pick(number, now) else {
                     break;
                 };
-                if self.ask(view, (number, slot), is_first, out) && is_first {
-                    let of_plan = |it: &EndRequest| it.stored.plan_id.is_some();
-                    asked_by_plan += u64::from(self.requests.get(&number).is_some_and(of_plan));
+                let is_asked = match picked {
+                    Picked::First(slot) => self.ask(view, (number, slot), true, out),
+                    Picked::Again(slot) => {
+                        self.ask(view, (number, slot), false, out);
+                        false
+                    }
+                    Picked::InFlight => true,
+                };
+                let of_plan = |it: &EndRequest| it.stored.plan_id.is_some();
+                if is_asked && self.requests.get(&number).is_some_and(of_plan) {
+                    asked_by_plan += 1;
                 }
             }
         }
@@ -259,8 +285,7 @@ impl Ends {
     }
 
     /// Picks the session that a request asks next: new ones and those to be asked again take turns.
-    fn pick(&mut self, number: u64, now: Duration) -> Option<(SessionSlot, bool)> {
-        let request = self.requests.get_mut(&number)?;
+    fn pick(&mut self, number: u64, now: Duration) -> Option<Picked> {
         let again = self
             .again
             .iter()
@@ -270,26 +295,42 @@ impl Ends {
                 self.asked.get(slot).is_some_and(ours)
             })
             .map(|&(_, slot)| slot);
+        let request = self.requests.get_mut(&number)?;
         if let Some(slot) = again
             && !request.was_again
         {
             request.was_again = true;
-            return Some((slot, false));
+            return Some(Picked::Again(slot));
         }
-        while let Some(slot) = request.waiting.pop_front() {
-            if !request.unasked.remove(&slot) {
-                continue;
-            }
-            if self.asked.contains_key(&slot) {
-                // Another request has asked it.
+        while let Some(slot) = self.next_unasked(number) {
+            let Some(asked) = self.asked.get_mut(&slot) else {
+                self.requests.get_mut(&number)?.was_again = false;
+                return Some(Picked::First(slot));
+            };
+            let is_of_another = self.requests.contains_key(&asked.request);
+            let request = self.requests.get_mut(&number)?;
+            if is_of_another {
                 request.answer.asked += 1;
                 continue;
             }
-            request.was_again = false;
-            return Some((slot, true));
+            // The call of a request that was stopped is still in flight: it counts for this one.
+            (asked.request, asked.tries) = (number, 1);
+            request.answer.in_flight += 1;
+            return Some(Picked::InFlight);
         }
-        request.was_again = again.is_some();
-        again.map(|slot| (slot, false))
+        self.requests.get_mut(&number)?.was_again = again.is_some();
+        again.map(Picked::Again)
+    }
+
+    /// Takes the oldest session that a request has not asked yet.
+    fn next_unasked(&mut self, number: u64) -> Option<SessionSlot> {
+        let request = self.requests.get_mut(&number)?;
+        while let Some(slot) = request.waiting.pop_front() {
+            if request.unasked.remove(&slot) {
+                return Some(slot);
+            }
+        }
+        None
     }
 
     fn ask(
@@ -383,6 +424,7 @@ impl Ends {
         } else {
             // Its request was stopped: it is not asked again.
             self.again.retain(|(_, other)| *other != slot);
+            self.asked.remove(&slot);
         }
         true
     }
@@ -423,8 +465,8 @@ impl Ends {
         plan_id.filter(|_| asked.tries == 1)
     }
 
-    /// Answers clients once each of their sessions was asked, and takes requests away of which no session is left. Returns whether one
-    /// was.
+    /// Answers clients once each of their sessions was asked, and takes their requests away of which no session is left; that of a plan stays
+    /// until the plan is over, since sessions may be found until then. Returns whether one was taken away.
     pub(crate) fn finish(&mut self, out: &mut Out<'_>) -> bool {
         let is_down = self.lane.is_down();
         let problem = self.problem.clone();
@@ -436,7 +478,9 @@ impl Ends {
         let over: Vec<u64> = self
             .requests
             .iter()
-            .filter(|(_, it)| it.left.is_empty() || without_means(it))
+            .filter(|(_, it)| {
+                (it.left.is_empty() && it.stored.plan_id.is_none()) || without_means(it)
+            })
             .map(|(number, _)| *number)
             .collect();
         for number in &over {
