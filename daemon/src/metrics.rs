@@ -9,6 +9,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, 
 use soramode_core::plan::calls::SfuOutcome;
 use soramode_protocol::decision::{Decision, RejectReason};
 use soramode_protocol::event::{EndReason, Event, EventKind, EventType};
+use soramode_protocol::plan::PlanOutcome;
 use soramode_protocol::time::Time;
 
 use crate::log;
@@ -47,6 +48,7 @@ pub(crate) struct Metrics {
     events: Vec<(EventType, IntCounter)>,
     announcements: Announcements,
     session_ends: SessionEnds,
+    plans: IntCounterVec,
     commit_seconds: Histogram,
     webhooks: IntCounterVec,
     api_calls: IntCounterVec,
@@ -175,6 +177,7 @@ impl Metrics {
                 .collect(),
             announcements: announcement_counters(&registry)?,
             session_ends: session_end_counters(&registry)?,
+            plans: plan_counters(&registry)?,
             commit_seconds: histogram(
                 &registry,
                 "commit_duration_seconds",
@@ -236,12 +239,15 @@ impl Metrics {
         {
             counter.inc();
         }
-        if let EventKind::SessionDestroyed {
-            reason: EndReason::Ended,
-            ..
-        } = event.kind
-        {
-            self.session_ends.ended.inc();
+        match &event.kind {
+            EventKind::SessionDestroyed {
+                reason: EndReason::Ended,
+                ..
+            } => self.session_ends.ended.inc(),
+            EventKind::PlanOver(over) => {
+                self.plans.with_label_values(&[over.outcome.name()]).inc();
+            }
+            _ => {}
         }
     }
 
@@ -343,6 +349,19 @@ fn announcement_counters(registry: &Registry) -> Result<Announcements, prometheu
         failed_by_api: counters.with_label_values(&["sora_api", "failed"]),
         told_by_subscribers: counters.with_label_values(&["subscribers", "told"]),
     })
+}
+
+fn plan_counters(registry: &Registry) -> Result<IntCounterVec, prometheus::Error> {
+    let plans = counters(
+        registry,
+        "plans_total",
+        "Maintenance plans that are over, by outcome.",
+        &["outcome"],
+    )?;
+    for outcome in PlanOutcome::ALL {
+        plans.with_label_values(&[outcome.name()]);
+    }
+    Ok(plans)
 }
 
 fn session_end_counters(registry: &Registry) -> Result<SessionEnds, prometheus::Error> {

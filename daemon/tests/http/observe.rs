@@ -254,3 +254,47 @@ fn the_dashboard_queries_only_existing_metrics() {
         .collect();
     assert!(unshown.is_empty(), "the dashboard leaves out {unshown:?}");
 }
+
+/// Returns the series that a rule selects by `name{label="value"}` or `name{label=~"one|other"}`.
+fn selected(rules: &str) -> Vec<String> {
+    let mut series = Vec::new();
+    for (at, _) in rules.match_indices("soramode_") {
+        let Some((name, rest)) = rules[at..].split_once('{') else {
+            break;
+        };
+        let Some((label, values)) = rest.split_once('=') else {
+            break;
+        };
+        if name
+            .chars()
+            .any(|char| !char.is_ascii_lowercase() && char != '_')
+        {
+            continue;
+        }
+        let values = values.trim_start_matches('~').split('"').nth(1).unwrap();
+        let all = values
+            .split('|')
+            .map(|value| format!("{name}{{{label}=\"{value}\"}} "));
+        series.extend(all);
+    }
+    series
+}
+
+#[test]
+fn the_alert_rules_select_only_existing_series() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/prometheus/soramode.rules.yml");
+    let rules = fs::read_to_string(path).unwrap();
+    let node = busy_node();
+    let text = node.look("/metrics").text().to_owned();
+    let there = metrics(&text);
+    let expressions = rules.lines().filter(|line| !line.contains(": \""));
+    for name in expressions.flat_map(names) {
+        assert!(there.contains_key(name), "no {name} in /metrics");
+    }
+    let selected = selected(&rules);
+    assert!(selected.len() > 10, "{selected:?}");
+    for series in selected {
+        assert!(text.contains(&series), "no {series}in /metrics");
+    }
+}

@@ -58,6 +58,27 @@ fn promtool_accepts_the_metrics() {
     assert!(!wrong.status.success());
 }
 
+/// The alert rules parse, and each fires and stays quiet as `soramode.rules.test.yml` says.
+#[test]
+fn the_alert_rules_pass_their_tests() {
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/prometheus/");
+    for (task, file) in [
+        ("check", "soramode.rules.yml"),
+        ("test", "soramode.rules.test.yml"),
+    ] {
+        let mut command = Command::new("promtool");
+        let Some(checked) = run(command.args([task, "rules", file]).current_dir(rules), "") else {
+            return;
+        };
+        let said = [checked.stdout, checked.stderr].concat();
+        assert!(
+            checked.status.success(),
+            "{}",
+            String::from_utf8_lossy(&said)
+        );
+    }
+}
+
 /// Runs the command of the mode feature's documentation: `http POST $URL x-sora-target:… [mode=…]
 /// -vvv`.
 fn httpie(node: &Node, arguments: &[&str]) -> Option<(String, Value)> {
