@@ -74,12 +74,7 @@ const EXIT_CODES: &str = "Exit codes: 0 after a clean stop, 1 if it cannot start
 #[command(name = "soramoded", version, after_help = AFTER_SHORT_HELP, styles = Styles::plain(), max_term_width = 100)]
 pub struct Args {
     /// Read settings from this TOML file; flags and environment variables override it
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "SORAMODED_CONFIG",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "FILE", env = "SORAMODED_CONFIG")]
     pub config: Option<PathBuf>,
 
     /// Check the settings, print `ok` and the file that was read, or the first error, and exit
@@ -177,7 +172,7 @@ pub fn command() -> clap::Command {
         .join("\n");
     let command = groups::grouped(Args::command()).mut_args(|flag| {
         let is_short = flag.get_long().is_some_and(|name| SHORT.contains(&name));
-        flag.hide_short_help(!is_short)
+        flag.hide_short_help(!is_short).hide_env_values(true)
     });
     command.after_long_help(format!(
         "{AFTER_HELP}\n\n{EXIT_CODES}\n\nExamples:\n{examples}"

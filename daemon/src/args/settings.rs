@@ -29,115 +29,75 @@ pub struct Settings {
     ///
     /// $SORAMODE_SOCKET sets it too, for the daemon and for its clients. The default is soramode.sock in $RUNTIME_DIRECTORY, else in
     /// /run/soramode for root, else in $XDG_RUNTIME_DIR/soramode, else in /tmp/soramode-UID.
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "SORAMODED_SOCKET",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "PATH", env = "SORAMODED_SOCKET")]
     pub socket: Option<PathBuf>,
 
     /// Permission bits of the control socket, in octal, from 0600 to 0777 [default: 0660]
     ///
     /// With 0666 every user of this machine can read the status; only root, the daemon's own user and the operator group can change
     /// anything.
-    #[arg(
-        long,
-        value_name = "OCTAL",
-        env = "SORAMODED_SOCKET_MODE",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "OCTAL", env = "SORAMODED_SOCKET_MODE")]
     #[serde(deserialize_with = "from_text")]
     pub socket_mode: Option<SocketMode>,
 
     /// Give the control socket to this group (name or number), and let its members change the mode
     ///
     /// A client is a member if its process has the group, or if the user database lists its user in the group.
-    #[arg(
-        long,
-        value_name = "GROUP",
-        env = "SORAMODED_OPERATOR_GROUP",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "GROUP", env = "SORAMODED_OPERATOR_GROUP")]
     pub operator_group: Option<String>,
 
     /// Keep the state in this folder
     ///
     /// The default is $STATE_DIRECTORY, else /var/lib/soramode for root, else soramode in $XDG_STATE_HOME or in ~/.local/state.
-    #[arg(
-        long,
-        value_name = "FOLDER",
-        env = "SORAMODED_STATE_DIR",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "FOLDER", env = "SORAMODED_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
 
     /// Keep the state in memory only: it is lost when the daemon stops, and --state-dir is not used
-    #[arg(long, env = "SORAMODED_EPHEMERAL", hide_env_values = true)]
+    #[arg(long, env = "SORAMODED_EPHEMERAL")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub ephemeral: Option<bool>,
 
     /// Set this mode at every start: normal, block_new_session or block_new_connection [default: the stored mode; at first normal]
     ///
     /// With normal, a restart opens a node that was closed for maintenance.
-    #[arg(long, value_name = "MODE", env = "SORAMODED_MODE", hide_env_values = true, value_parser = settable_mode)]
+    #[arg(long, value_name = "MODE", env = "SORAMODED_MODE", value_parser = settable_mode)]
     pub mode: Option<SettableMode>,
 
     /// Name of this node, 1 to 255 bytes [default: the host name]
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "SORAMODED_NODE_NAME",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "NAME", env = "SORAMODED_NODE_NAME")]
     #[serde(deserialize_with = "chosen_if_any")]
     pub node_name: Option<NodeName>,
 
     /// Let clients of a closed node rejoin their channel for this long after its last connection has ended, at most 366 days [default: 0s]
-    #[arg(
-        long,
-        value_name = "DURATION",
-        env = "SORAMODED_RECONNECT_GRACE",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_RECONNECT_GRACE")]
     #[serde(deserialize_with = "from_text")]
     pub reconnect_grace: Option<DurationArg>,
 
     /// Report a drain as stalled if no session has ended for this long, 1s to 366 days [default: 10m]
-    #[arg(
-        long,
-        value_name = "DURATION",
-        env = "SORAMODED_STALL_AFTER",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_STALL_AFTER")]
     #[serde(deserialize_with = "from_text")]
     pub stall_after: Option<DurationArg>,
 
     /// Reject clients above this number of connections, at most 10000000 [default: 1000000]
-    #[arg(long, value_name = "COUNT", env = "SORAMODED_MAX_CONNECTIONS", hide_env_values = true, value_parser = whole_number)]
+    #[arg(long, value_name = "COUNT", env = "SORAMODED_MAX_CONNECTIONS", value_parser = whole_number)]
     pub max_connections: Option<u64>,
 
     /// Number of events to keep for subscribers that connect late or reconnect, at most 10000000 [default: 100000]
-    #[arg(long, value_name = "COUNT", env = "SORAMODED_KEEP_EVENTS", hide_env_values = true, value_parser = whole_number)]
+    #[arg(long, value_name = "COUNT", env = "SORAMODED_KEEP_EVENTS", value_parser = whole_number)]
     pub keep_events: Option<u64>,
 
     /// Keep connections of lifetime "socket" for this long after their client's socket has closed, at most 366 days [default: 30s]
-    #[arg(
-        long,
-        value_name = "DURATION",
-        env = "SORAMODED_SOCKET_GRACE",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_SOCKET_GRACE")]
     #[serde(deserialize_with = "from_text")]
     pub socket_grace: Option<DurationArg>,
 
     /// Assume that the session list is complete at the start, as soramoded starts before the SFU [default: yes; with Sora: no]
-    #[arg(long, env = "SORAMODED_ASSUME_COMPLETE", hide_env_values = true)]
+    #[arg(long, env = "SORAMODED_ASSUME_COMPLETE")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub assume_complete: Option<bool>,
 
     /// Assume that the SFU is already running: the node is not drained before a complete Report, which lists every connection
-    #[arg(long, env = "SORAMODED_ASSUME_INCOMPLETE", hide_env_values = true)]
+    #[arg(long, env = "SORAMODED_ASSUME_INCOMPLETE")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub assume_incomplete: Option<bool>,
 
@@ -150,7 +110,6 @@ pub struct Settings {
         long,
         value_name = "ADDRESS",
         env = "SORAMODED_API_LISTEN",
-        hide_env_values = true,
         value_delimiter = ','
     )]
     #[serde(deserialize_with = "list_from_text")]
@@ -159,12 +118,12 @@ pub struct Settings {
     /// Receive Sora's webhooks on this ADDRESS:PORT: POST /sora/auth, /sora/session and /sora/event
     ///
     /// Without --sora-token-file every user of this machine can impersonate Sora, for example report connections as ended.
-    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_SORA_LISTEN", hide_env_values = true, value_parser = socket_address)]
+    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_SORA_LISTEN", value_parser = socket_address)]
     #[serde(deserialize_with = "address_from_text")]
     pub sora_listen: Option<SocketAddr>,
 
     /// Serve /live, /ready, /ready/new-session and /metrics on this ADDRESS:PORT
-    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_OBSERVE_LISTEN", hide_env_values = true, value_parser = socket_address)]
+    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_OBSERVE_LISTEN", value_parser = socket_address)]
     #[serde(deserialize_with = "address_from_text")]
     pub observe_listen: Option<SocketAddr>,
 
@@ -173,7 +132,6 @@ pub struct Settings {
         long,
         value_name = "ORIGIN",
         env = "SORAMODED_CORS_ORIGIN",
-        hide_env_values = true,
         value_delimiter = ','
     )]
     #[serde(deserialize_with = "list_from_text")]
@@ -184,116 +142,65 @@ pub struct Settings {
         long,
         value_name = "NAME",
         env = "SORAMODED_HTTP_HOST",
-        hide_env_values = true,
         value_delimiter = ','
     )]
     #[serde(deserialize_with = "list_from_text")]
     pub http_host: Vec<HostName>,
 
     /// Require one of the tokens in this file for API requests; one a line, as TOKEN or NAME TOKEN; file mode 0600
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "SORAMODED_HTTP_TOKEN_FILE",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "FILE", env = "SORAMODED_HTTP_TOKEN_FILE")]
     pub http_token_file: Option<PathBuf>,
 
     /// Require Sora's webhook URLs to end in a token of this file, as http://127.0.0.1:3100/sora/auth/TOKEN; file mode 0600
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "SORAMODED_SORA_TOKEN_FILE",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "FILE", env = "SORAMODED_SORA_TOKEN_FILE")]
     pub sora_token_file: Option<PathBuf>,
 
     /// Accept Sora's webhooks from this address, besides the loopback; can be given several times
-    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_SORA_PEER", hide_env_values = true, value_delimiter = ',', value_parser = ip_address)]
+    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_SORA_PEER", value_delimiter = ',', value_parser = ip_address)]
     #[serde(deserialize_with = "addresses_from_text")]
     pub sora_peer: Vec<IpAddr>,
 
     /// URL of Sora's own API, such as http://127.0.0.1:3001, to poll connections, end sessions and forward other requests
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "SORAMODED_SORA_API",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "URL", env = "SORAMODED_SORA_API")]
     #[serde(deserialize_with = "from_text")]
     pub sora_api: Option<HttpUrl>,
 
     /// Keep the mode in soramoded alone (own), or set Sora's mode as well at each change (mirror) [default: own]
-    #[arg(
-        long,
-        value_name = "OWN|MIRROR",
-        env = "SORAMODED_SORA_MODE",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "OWN|MIRROR", env = "SORAMODED_SORA_MODE")]
     pub sora_mode: Option<SoraMode>,
 
     /// Decide, count and log, but admit every client that Sora asks about: to try soramode with a live Sora
-    #[arg(long, env = "SORAMODED_SHADOW", hide_env_values = true)]
+    #[arg(long, env = "SORAMODED_SHADOW")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub shadow: Option<bool>,
 
     /// Forget a client that Sora asked about if it has not connected within this time, at most 366 days [default: 30s]
-    #[arg(
-        long,
-        value_name = "DURATION",
-        env = "SORAMODED_PENDING_TIMEOUT",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_PENDING_TIMEOUT")]
     #[serde(deserialize_with = "from_text")]
     pub pending_timeout: Option<DurationArg>,
 
     /// End a session this long after Sora's API shows it empty, without waiting longer for session.destroyed [default: 60s]
-    #[arg(
-        long,
-        value_name = "DURATION",
-        env = "SORAMODED_SESSION_MAX_LINGER",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_SESSION_MAX_LINGER")]
     #[serde(deserialize_with = "from_text")]
     pub session_max_linger: Option<DurationArg>,
 
     /// URL of the application's own auth webhook, which can also reject a client
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "SORAMODED_AUTH_UPSTREAM",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "URL", env = "SORAMODED_AUTH_UPSTREAM")]
     #[serde(deserialize_with = "from_text")]
     pub auth_upstream: Option<HttpUrl>,
 
     /// Forward Sora's session webhooks to this URL
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "SORAMODED_SESSION_UPSTREAM",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "URL", env = "SORAMODED_SESSION_UPSTREAM")]
     #[serde(deserialize_with = "from_text")]
     pub session_upstream: Option<HttpUrl>,
 
     /// Forward Sora's event webhooks to this URL
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "SORAMODED_EVENT_UPSTREAM",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "URL", env = "SORAMODED_EVENT_UPSTREAM")]
     #[serde(deserialize_with = "from_text")]
     pub event_upstream: Option<HttpUrl>,
 
     /// Timeout of requests to upstreams and to Sora's API, at most 5m [default: 5s]
-    #[arg(
-        long,
-        value_name = "DURATION",
-        env = "SORAMODED_UPSTREAM_TIMEOUT",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_UPSTREAM_TIMEOUT")]
     #[serde(deserialize_with = "from_text")]
     pub upstream_timeout: Option<DurationArg>,
 
@@ -305,7 +212,6 @@ pub struct Settings {
         long,
         value_name = "URL",
         env = "SORAMODED_WEBHOOK",
-        hide_env_values = true,
         value_delimiter = ' '
     )]
     #[serde(deserialize_with = "list_from_text")]
@@ -320,19 +226,13 @@ pub struct Settings {
         long,
         value_name = "TYPE",
         env = "SORAMODED_WEBHOOK_EVENTS",
-        hide_env_values = true,
         value_delimiter = ','
     )]
     #[serde(deserialize_with = "list_from_text")]
     pub webhook_events: Vec<EventPattern>,
 
     /// Sign outgoing webhooks (Standard Webhooks) with the secrets in this file; one a line, as whsec_BASE64; file mode 0600
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "SORAMODED_WEBHOOK_SECRET_FILE",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "FILE", env = "SORAMODED_WEBHOOK_SECRET_FILE")]
     pub webhook_secret_file: Option<PathBuf>,
 
     /// Trust the CA certificates in this PEM file, besides the system's, for upstreams, Sora's API and webhook receivers
@@ -343,28 +243,17 @@ pub struct Settings {
         long,
         alias = "webhook-ca-file",
         value_name = "FILE",
-        env = "SORAMODED_CA_FILE",
-        hide_env_values = true
+        env = "SORAMODED_CA_FILE"
     )]
     #[serde(alias = "webhook-ca-file")]
     pub ca_file: Option<PathBuf>,
 
     /// Value of the `label` field in outgoing webhooks [default: empty]
-    #[arg(
-        long,
-        value_name = "TEXT",
-        env = "SORAMODED_LABEL",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "TEXT", env = "SORAMODED_LABEL")]
     pub label: Option<String>,
 
     /// Keep delivering pending webhooks for this long on shutdown; the rest are sent after the next start [default: 5s]
-    #[arg(
-        long,
-        value_name = "DURATION",
-        env = "SORAMODED_SHUTDOWN_GRACE",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_SHUTDOWN_GRACE")]
     #[serde(deserialize_with = "from_text")]
     pub shutdown_grace: Option<DurationArg>,
 
@@ -375,49 +264,28 @@ pub struct Settings {
         long,
         value_name = "URL",
         env = "SORAMODED_CLUSTER",
-        hide_env_values = true,
         value_delimiter = ','
     )]
     #[serde(deserialize_with = "list_from_text")]
     pub cluster: Vec<EtcdUrl>,
 
     /// Name of the cluster, for several that share an etcd, 1 to 64 bytes [default: default]
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "SORAMODED_CLUSTER_NAME",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "NAME", env = "SORAMODED_CLUSTER_NAME")]
     #[serde(deserialize_with = "from_text")]
     pub cluster_name: Option<ClusterName>,
 
     /// TTL of this node's etcd lease, 2s to 10m: after this time without renewal the node counts as lost [default: 10s]
-    #[arg(
-        long,
-        value_name = "DURATION",
-        env = "SORAMODED_CLUSTER_TTL",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_CLUSTER_TTL")]
     #[serde(deserialize_with = "from_text")]
     pub cluster_ttl: Option<DurationArg>,
 
     /// Interval at which the node reads etcd and renews its ownership lease, 100ms to 1m [default: 2s]
-    #[arg(
-        long,
-        value_name = "DURATION",
-        env = "SORAMODED_CLUSTER_HEARTBEAT",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_CLUSTER_HEARTBEAT")]
     #[serde(deserialize_with = "from_text")]
     pub cluster_heartbeat: Option<DurationArg>,
 
     /// Isolate the node, which then rejects new clients, after this time without a renewal of its ownership lease [default: 6s]
-    #[arg(
-        long,
-        value_name = "DURATION",
-        env = "SORAMODED_ISOLATED_AFTER",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_ISOLATED_AFTER")]
     #[serde(deserialize_with = "from_text")]
     pub isolated_after: Option<DurationArg>,
 
@@ -425,125 +293,60 @@ pub struct Settings {
     ///
     /// Other nodes can then take over its channels. The default is 30s with --on-fence and --dead-man. Without them it is never, because
     /// nothing would end the sessions: the channels stay reserved until the node returns or an operator runs `soramode nodes purge`.
-    #[arg(
-        long,
-        value_name = "DURATION|never",
-        env = "SORAMODED_FENCE_AFTER",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "DURATION|never", env = "SORAMODED_FENCE_AFTER")]
     #[serde(deserialize_with = "from_text")]
     pub fence_after: Option<FenceAfter>,
 
     /// Time allowed for ending all sessions after fencing; other nodes wait this much longer before a takeover [default: 5s]
-    #[arg(
-        long,
-        value_name = "DURATION",
-        env = "SORAMODED_FENCE_BUDGET",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "DURATION", env = "SORAMODED_FENCE_BUDGET")]
     #[serde(deserialize_with = "from_text")]
     pub fence_budget: Option<DurationArg>,
 
     /// Means of ending sessions after fencing: sora-api, exec:COMMAND, socket or none [default: none]
-    #[arg(
-        long,
-        value_name = "MEANS",
-        env = "SORAMODED_ON_FENCE",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "MEANS", env = "SORAMODED_ON_FENCE")]
     #[serde(deserialize_with = "from_text")]
     pub on_fence: Option<OnFence>,
 
     /// Means of ending sessions when soramoded is dead or frozen: grant (the SFU stops if it gets no grant) or none [default: none]
-    #[arg(
-        long,
-        value_name = "MEANS",
-        env = "SORAMODED_DEAD_MAN",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "MEANS", env = "SORAMODED_DEAD_MAN")]
     #[serde(deserialize_with = "from_text")]
     pub dead_man: Option<DeadMan>,
 
     /// URL to which other nodes redirect clients, such as wss://node-01.example.com/signaling
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "SORAMODED_SIGNALING_URL",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "URL", env = "SORAMODED_SIGNALING_URL")]
     #[serde(deserialize_with = "from_text")]
     pub signaling_url: Option<NodeUrl>,
 
     /// URL of this node's --api-listen for `soramode --node` on other nodes
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "SORAMODED_API_URL",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "URL", env = "SORAMODED_API_URL")]
     #[serde(deserialize_with = "from_text")]
     pub api_url: Option<NodeUrl>,
 
     /// Trust the CA certificates in this PEM file for etcd
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "SORAMODED_CLUSTER_CA_FILE",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "FILE", env = "SORAMODED_CLUSTER_CA_FILE")]
     pub cluster_ca_file: Option<PathBuf>,
 
     /// Client certificate for etcd, in a PEM file
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "SORAMODED_CLUSTER_CERT_FILE",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "FILE", env = "SORAMODED_CLUSTER_CERT_FILE")]
     pub cluster_cert_file: Option<PathBuf>,
 
     /// Key of the client certificate, in a PEM file of mode 0600
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "SORAMODED_CLUSTER_KEY_FILE",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "FILE", env = "SORAMODED_CLUSTER_KEY_FILE")]
     pub cluster_key_file: Option<PathBuf>,
 
     /// Log in to etcd as this user; use https in --cluster, or the password is sent in the clear
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "SORAMODED_CLUSTER_USER",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "NAME", env = "SORAMODED_CLUSTER_USER")]
     pub cluster_user: Option<String>,
 
     /// Password of the etcd user, in a file of mode 0600
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "SORAMODED_CLUSTER_PASSWORD_FILE",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "FILE", env = "SORAMODED_CLUSTER_PASSWORD_FILE")]
     pub cluster_password_file: Option<PathBuf>,
 
     /// Format of the log on standard error [default: text]
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        env = "SORAMODED_LOG_FORMAT",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "FORMAT", env = "SORAMODED_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
 
     /// Lowest level to log [default: info]
-    #[arg(
-        long,
-        value_name = "LEVEL",
-        env = "SORAMODED_LOG_LEVEL",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "LEVEL", env = "SORAMODED_LOG_LEVEL")]
     pub log_level: Option<LogLevel>,
 }
