@@ -24,7 +24,8 @@ pub use self::cluster::{
     ClusterConfig, ENDPOINTS_MAX, FENCE_MAX, HEARTBEAT_RANGE, Login, TTL_RANGE, Tls,
 };
 pub use self::http::{
-    Admission, ApiConfig, HttpConfig, SoraConfig, UPSTREAM_TIMEOUT_MAX, Upstreams,
+    Admission, ApiConfig, HttpConfig, PEERS_MAX, SoraConfig, StatusPage, UPSTREAM_TIMEOUT_MAX,
+    Upstreams,
 };
 use self::state_dir::StateEnv;
 pub use self::tokens::{Holder, TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, TOKEN_FILE_BYTES_MAX, Tokens};

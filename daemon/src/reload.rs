@@ -343,6 +343,7 @@ fn http_needs_restart(old: &HttpConfig, new: &HttpConfig) -> Vec<&'static str> {
         api,
         sora,
         observe_listen,
+        status_page,
     } = old;
     let ApiConfig {
         listen,
@@ -390,5 +391,6 @@ fn http_needs_restart(old: &HttpConfig, new: &HttpConfig) -> Vec<&'static str> {
             *session_max_linger != new.sora.session_max_linger,
         ),
         ("observe-listen", *observe_listen != new.observe_listen),
+        ("peer and no-status-page", *status_page != new.status_page),
     ])
 }

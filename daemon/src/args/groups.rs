@@ -54,7 +54,13 @@ const GROUPS: [Group; 9] = [
     ),
     (
         "Logs and metrics",
-        &["observe-listen", "log-format", "log-level"],
+        &[
+            "observe-listen",
+            "peer",
+            "no-status-page",
+            "log-format",
+            "log-level",
+        ],
     ),
     (
         "Webhooks",

@@ -41,6 +41,8 @@ impl Settings {
             api_listen: first_non_empty(self.api_listen, weaker.api_listen),
             sora_listen: self.sora_listen.or(weaker.sora_listen),
             observe_listen: self.observe_listen.or(weaker.observe_listen),
+            peer: first_non_empty(self.peer, weaker.peer),
+            no_status_page: self.no_status_page.or(weaker.no_status_page),
             cors_origin: first_non_empty(self.cors_origin, weaker.cors_origin),
             http_host: first_non_empty(self.http_host, weaker.http_host),
             http_token_file: self.http_token_file.or(weaker.http_token_file),

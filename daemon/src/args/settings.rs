@@ -122,10 +122,27 @@ pub struct Settings {
     #[serde(deserialize_with = "address_from_text")]
     pub sora_listen: Option<SocketAddr>,
 
-    /// Serve /live, /ready, /ready/new-session and /metrics on this ADDRESS:PORT
+    /// Serve a status page at /, and /status.json, /live, /ready, /ready/new-session and /metrics, on this ADDRESS:PORT
     #[arg(long, value_name = "ADDRESS", env = "SORAMODED_OBSERVE_LISTEN", value_parser = socket_address)]
     #[serde(deserialize_with = "address_from_text")]
     pub observe_listen: Option<SocketAddr>,
+
+    /// Show this node, such as http://sfu-02:9400, on the status page; can be given several times
+    ///
+    /// soramoded reads its /status.json, at most every 5 s and only while the page is open.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SORAMODED_PEER",
+        value_delimiter = ','
+    )]
+    #[serde(deserialize_with = "list_from_text")]
+    pub peer: Vec<HttpUrl>,
+
+    /// Do not serve the status page and /status.json, which ask for no token and show the names of channels
+    #[arg(long, env = "SORAMODED_NO_STATUS_PAGE")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    pub no_status_page: Option<bool>,
 
     /// Allow web pages of this origin, such as http://127.0.0.1:5000, to use the API; can be given several times
     #[arg(

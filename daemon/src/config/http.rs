@@ -11,6 +11,9 @@ use crate::args::http::{CorsOrigin, HostName, HttpUrl, Listen, SoraMode};
 /// Default timeout of an upstream.
 const UPSTREAM_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 
+/// Number of peers on the status page, at most.
+pub const PEERS_MAX: usize = 16;
+
 /// Longest `--upstream-timeout`: no client waits longer to be admitted.
 pub const UPSTREAM_TIMEOUT_MAX: Duration = Duration::from_mins(5);
 
@@ -21,8 +24,25 @@ pub struct HttpConfig {
     pub api: ApiConfig,
     /// Settings of a real Sora.
     pub sora: SoraConfig,
-    /// Address of `/live`, `/ready` and `/metrics`.
+    /// Address of the status page, `/live`, `/ready` and `/metrics`.
     pub observe_listen: Option<SocketAddr>,
+    /// The status page.
+    pub status_page: StatusPage,
+}
+
+/// The status page, on the listener for observability.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StatusPage {
+    /// Not served.
+    Off,
+    /// Served, with the nodes at these URLs as peers.
+    Served(Vec<HttpUrl>),
+}
+
+impl Default for StatusPage {
+    fn default() -> Self {
+        Self::Served(Vec::new())
+    }
 }
 
 /// Settings of the Sora-compatible API.
@@ -149,9 +169,35 @@ pub(super) fn check(settings: &Settings) -> Result<HttpConfig, ConfigError> {
         },
         sora: check_sora(settings)?,
         observe_listen: settings.observe_listen,
+        status_page: check_status_page(settings)?,
     };
     check_exposure(&config.api)?;
     Ok(config)
+}
+
+fn check_status_page(settings: &Settings) -> Result<StatusPage, ConfigError> {
+    let (peers, is_off) = (
+        settings.peer.clone(),
+        settings.no_status_page.unwrap_or(false),
+    );
+    if !peers.is_empty() && settings.observe_listen.is_none() {
+        return Err(ConfigError::Needs {
+            name: "peer",
+            needed: "observe-listen",
+        });
+    }
+    if peers.len() > PEERS_MAX {
+        return Err(ConfigError::OutOfRange {
+            name: "peer",
+            got: format!("{} URLs", peers.len()),
+            takes: format!("at most {PEERS_MAX}"),
+        });
+    }
+    Ok(if is_off {
+        StatusPage::Off
+    } else {
+        StatusPage::Served(peers)
+    })
 }
 
 fn check_sora(settings: &Settings) -> Result<SoraConfig, ConfigError> {

@@ -152,7 +152,7 @@ fn every_setting_has_a_variable_and_a_word_of_help() {
 fn every_flag_is_a_key_of_the_file() {
     let values = "socket = '/s'\nsocket-mode = '0600'\noperator-group = 'ops'\nstate-dir = '/d'\nephemeral = false\nmode = 'normal'\nnode-name = 'n'\n\
         reconnect-grace = '5m'\nstall-after = '7m'\nmax-connections = 5\nkeep-events = 6\nsocket-grace = '1s'\nassume-incomplete = true\n\
-        api-listen = ['127.0.0.1:3000', 'unix:/a']\nsora-listen = '127.0.0.1:3100'\nobserve-listen = '127.0.0.1:9400'\n\
+        api-listen = ['127.0.0.1:3000', 'unix:/a']\nsora-listen = '127.0.0.1:3100'\nobserve-listen = '127.0.0.1:9400'\npeer = 'http://p/'\nno-status-page = false\n\
         cors-origin = 'http://127.0.0.1:5000'\nhttp-host = ['Sfu.example']\nhttp-token-file = 'TOKENS'\nsora-peer = ['10.0.0.1']\nsora-token-file = 'TOKENS'\n\
         sora-api = 'http://127.0.0.1:3001'\nsora-mode = 'mirror'\nshadow = true\npending-timeout = '2s'\n\
         session-max-linger = '3s'\nauth-upstream = 'http://a/'\nsession-upstream = 'http://s/'\nevent-upstream = 'http://e/'\n\
@@ -223,10 +223,9 @@ fn every_flag_is_a_key_of_the_file() {
     }
     let flags = "--socket /s --socket-mode 600 --operator-group ops --state-dir /d --ephemeral=no --mode normal --node-name n --reconnect-grace 5m --stall-after 7m \
         --max-connections 5 --keep-events 6 --socket-grace 1s --assume-incomplete --log-format json --log-level debug \
-        --api-listen 127.0.0.1:3000 --api-listen unix:/a --sora-listen 127.0.0.1:3100 --observe-listen 127.0.0.1:9400 \
+        --api-listen 127.0.0.1:3000 --api-listen unix:/a --sora-listen 127.0.0.1:3100 --observe-listen 127.0.0.1:9400 --peer http://p/ --no-status-page=no \
         --cors-origin http://127.0.0.1:5000 --http-host Sfu.example --http-token-file TOKENS --sora-peer 10.0.0.1 \
-        --sora-token-file TOKENS \
-        --sora-api http://127.0.0.1:3001 --sora-mode mirror --shadow --pending-timeout 2s --session-max-linger 3s \
+        --sora-token-file TOKENS --sora-api http://127.0.0.1:3001 --sora-mode mirror --shadow --pending-timeout 2s --session-max-linger 3s \
         --auth-upstream http://a/ --session-upstream http://s/ --event-upstream http://e/ --upstream-timeout 4s \
         --webhook http://w/?key --webhook-events session.* --webhook-events mode.changed --webhook-secret-file SECRETS \
         --ca-file CERTIFICATES --label rack --shutdown-grace 6s";
@@ -274,6 +273,7 @@ fn http_expected(tokens: &tempfile::NamedTempFile) -> HttpConfig {
             session_max_linger: Duration::from_secs(3),
         },
         observe_listen: "127.0.0.1:9400".parse().ok(),
+        status_page: StatusPage::Served(vec!["http://p/".parse().unwrap()]),
     }
 }
 

@@ -48,6 +48,7 @@ use api::SoraProxy;
 use api::methods::MethodCall;
 use body::{RequestBody, Room};
 use listen::{Caller, Listener, Listeners, Routes};
+use observe::StatusPageState;
 use response::HttpResponse;
 use serve::{ListenerContext, Service, serve};
 use sora::{Poller, Sora, UpstreamClients};
@@ -66,6 +67,8 @@ pub(crate) struct HttpState {
     /// The way to Sora's own API.
     proxy: Option<SoraProxy>,
     outgoing: Outgoing,
+    /// The status page; `None` if it is off.
+    page: Option<StatusPageState>,
     /// Memory for large bodies.
     room: Room,
     /// Held by the report in progress.
@@ -100,6 +103,7 @@ pub(crate) struct Http {
     listeners: Vec<Listener>,
     sora: Sora,
     proxy: Option<SoraProxy>,
+    page: Option<StatusPageState>,
     config: Config,
     deps: HttpDeps,
 }
@@ -139,12 +143,14 @@ impl Http {
             )
         };
         let proxy = config.http.sora.api.as_ref().map(proxy).transpose()?;
+        let page = StatusPageState::new(&config.http, &deps.outgoing)?;
         let Listeners { listeners, absents } = listen::listeners(config, &mut deps.inherited)?;
         deps.health.note_absent(absents);
         Ok(Self {
             listeners,
             sora,
             proxy,
+            page,
             config: config.clone(),
             deps,
         })
@@ -167,6 +173,7 @@ impl Http {
             listeners,
             sora,
             proxy,
+            page,
             config,
             deps,
         } = self;
@@ -197,6 +204,11 @@ impl Http {
                 .run(stop.clone()),
             );
         }
+        if let Some(page) = &page {
+            let history = Arc::clone(&page.history);
+            let (engine, stop) = (engine.clone(), stop.clone());
+            tracker.spawn(async move { history.record(engine, stop).await });
+        }
         let (config, node_name) = (config.http, config.node_name);
         let (sora, room, nameless) = (Arc::new(sora), Room::new(), Arc::from("http"));
         let state = Arc::new(HttpState {
@@ -209,6 +221,7 @@ impl Http {
             sora,
             proxy,
             outgoing,
+            page,
             room,
             report_turn: Arc::default(),
             nameless,
@@ -246,7 +259,7 @@ impl Service for HttpState {
                 Route::Api(head, body) => api::answer(self, head, body).await,
                 Route::Method(head, body) => Box::pin(api::methods::answer(self, head, body)).await,
                 Route::Sora(request) => Box::pin(sora::answer(self, caller, request)).await,
-                Route::Observe(request) => Box::pin(observe::answer(self, &request)).await,
+                Route::Observe(request) => Box::pin(observe::answer(self, caller, request)).await,
                 Route::Loop => response::error(StatusCode::LOOP_DETECTED, LOOP_DETECTED),
                 Route::NotFound => response::error(StatusCode::NOT_FOUND, "NotFound"),
             };
@@ -277,7 +290,7 @@ impl Route {
             Self::Loop
         } else if path.starts_with("/sora/") && routes.contains(Routes::SORA) {
             Self::Sora(request)
-        } else if observe::is_path(path) && routes.contains(Routes::OBSERVE) {
+        } else if routes.contains(Routes::OBSERVE) && observe::is_route(state, &request) {
             Self::Observe(request)
         } else if path == "/" && routes.contains(Routes::API) {
             let (head, body) = request.into_parts();

@@ -23,6 +23,7 @@ mod passing;
 mod proxies;
 mod reason;
 mod standin;
+mod status_page;
 mod terminate;
 mod tools;
 mod unix;

@@ -29,7 +29,7 @@ const HOST_CHARACTERS_MAX: usize = 255;
 
 /// Why a call is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(in crate::http) enum Refusal {
     /// The `Host` header names another host; or there is none, or several.
     Host(Option<String>),
     /// The page's origin is not listed.
@@ -41,7 +41,7 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    pub(super) fn answer(self) -> HttpResponse {
+    pub(in crate::http) fn answer(self) -> HttpResponse {
         let (status, error_type, (error_reason, hint)) = match self {
             Self::Host(host) => (StatusCode::FORBIDDEN, "Forbidden", invalid_host(host)),
             Self::Origin => {
@@ -110,7 +110,7 @@ fn invalid_host(host: Option<String>) -> (String, String) {
 
 /// Refuses a host name that is not ours, to which a page could have pointed its own name. The port
 /// is ignored: a proxy may have another.
-pub(super) fn check_host(
+pub(in crate::http) fn check_host(
     config: &ApiConfig,
     caller: &Caller,
     headers: &HeaderMap,

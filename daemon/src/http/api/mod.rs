@@ -1,7 +1,7 @@
 //! The API listener. Sora's API: `POST /` with an `x-sora-target`, answered byte for byte as a Sora with the mode feature does; and methods of
 //! the control socket under `/v1/`.
 
-mod access;
+pub(super) mod access;
 mod lists;
 pub(super) mod methods;
 mod nodes;

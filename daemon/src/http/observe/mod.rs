@@ -1,30 +1,94 @@
-//! Endpoints for load balancers and monitoring: `/live`, `/ready`, `/ready/new-session`,
-//! `/metrics`.
+//! Endpoints for load balancers and monitoring (`/live`, `/ready`, `/ready/new-session`,
+//! `/metrics`), and the status page for people.
 //!
 //! Callers use any name or address of the node, and the answers hold no secrets, so no host name is
-//! refused here.
+//! refused here, but for the page, which shows names of channels.
 
+mod load_history;
+mod page;
+mod peers;
 mod state;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::header::{ALLOW, CACHE_CONTROL, HeaderValue};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{Method, Request, StatusCode};
 use prometheus::{Encoder, TextEncoder};
 use serde::Serialize;
+use soramode_protocol::http_client::Outgoing;
 use soramode_protocol::mode::{Mode, SettableMode};
-use soramode_protocol::node::{Membership, Status, StorageState};
+use soramode_protocol::node::{ClusterNode, ListClusterNodes, Membership, Status, StorageState};
 use soramode_protocol::plan::Plan;
 use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
+use soramode_protocol::session::{ListRequest, ListSessions, Page};
 use tokio::time::timeout;
 
 use super::HttpState;
+use super::api::access::check_host;
 use super::body::RequestBody;
+use super::listen::Caller;
 use super::response::{HttpResponse, error, json, typed};
+use crate::clock;
+use crate::config::{HttpConfig, StatusPage};
+use load_history::LoadHistory;
+use page::Snapshot;
+use peers::Peers;
 
 /// Time that `/live` waits for the gate.
 const LIVE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Version of the format of `/status.json`.
+const STATUS_SCHEMA: u32 = 1;
+
+/// State of the status page.
+#[derive(Debug)]
+pub(super) struct StatusPageState {
+    pub(super) history: Arc<LoadHistory>,
+    peers: Peers,
+}
+
+impl StatusPageState {
+    /// Creates the state, unless the page is off or has no listener.
+    pub(super) fn new(
+        config: &HttpConfig,
+        outgoing: &Outgoing,
+    ) -> Result<Option<Self>, reqwest::Error> {
+        let StatusPage::Served(peers) = &config.status_page else {
+            return Ok(None);
+        };
+        if config.observe_listen.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            history: Arc::default(),
+            peers: Peers::new(peers, outgoing)?,
+        }))
+    }
+}
+
+/// Part of the status page.
+#[derive(Clone, Copy)]
+enum PagePart {
+    Html,
+    Style,
+    Json,
+}
+
+/// Body of `/status.json`.
+#[derive(Serialize)]
+struct StatusDocument {
+    schema: u32,
+    status: Box<Status>,
+    /// The plan that runs, or the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<Plan>,
+    members: Vec<ClusterNode>,
+}
 
 /// Endpoint of a request.
 #[derive(Clone, Copy)]
@@ -59,40 +123,170 @@ impl Question {
     }
 }
 
-/// Returns true if one of the endpoints has this path.
-pub(super) fn is_path(path: &str) -> bool {
-    Question::of(path).is_some()
+impl PagePart {
+    fn of(path: &str) -> Option<Self> {
+        match path {
+            "/" => Some(Self::Html),
+            "/status.css" => Some(Self::Style),
+            "/status.json" => Some(Self::Json),
+            _ => None,
+        }
+    }
 }
 
-pub(super) async fn answer(state: &HttpState, request: &Request<RequestBody>) -> HttpResponse {
-    let Some(question) = Question::of(request.uri().path()) else {
-        return error(StatusCode::NOT_FOUND, "NotFound");
+/// Returns true if one of the endpoints takes this request. The path `/` is also that of Sora's API, which may share the listener and takes
+/// no `GET`.
+pub(super) fn is_route(state: &HttpState, request: &Request<RequestBody>) -> bool {
+    let path = request.uri().path();
+    let is_of_page = || {
+        state.page.is_some()
+            && PagePart::of(path).is_some()
+            && (path != "/" || is_read(request.method()))
     };
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    Question::of(path).is_some() || is_of_page()
+}
+
+const fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+pub(super) async fn answer(
+    state: &HttpState,
+    caller: &Caller,
+    request: Request<RequestBody>,
+) -> HttpResponse {
+    let path = request.uri().path();
+    let mut answer = if !is_read(request.method()) {
         let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed");
         answer
             .headers_mut()
             .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return answer;
+        answer
+    } else if let Some(question) = Question::of(path) {
+        drop(request);
+        answer_question(state, question).await
+    } else if let (Some(page), Some(part)) = (&state.page, PagePart::of(path)) {
+        let headers = request.into_parts().0.headers;
+        answer_page(state, page, part, (caller, headers)).await
+    } else {
+        error(StatusCode::NOT_FOUND, "NotFound")
+    };
+    answer
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+async fn answer_page(
+    state: &HttpState,
+    page: &StatusPageState,
+    part: PagePart,
+    (caller, headers): (&Caller, HeaderMap),
+) -> HttpResponse {
+    // A browser on this machine may have been led here by a page under a name of its own.
+    let is_local = caller.ip.is_some_and(|ip| ip.is_loopback());
+    if is_local && let Err(refusal) = check_host(&state.config.api, caller, &headers) {
+        return refusal.answer();
     }
+    let mut answer = match part {
+        PagePart::Style => typed(
+            StatusCode::OK,
+            HeaderValue::from_static("text/css; charset=utf-8"),
+            page::STYLE,
+        ),
+        PagePart::Json => match read_status(state).await {
+            Some(document) => json(StatusCode::OK, &document),
+            None => error(StatusCode::SERVICE_UNAVAILABLE, "Stopping"),
+        },
+        PagePart::Html => match read_snapshot(state, page).await {
+            Some(snapshot) => typed(
+                StatusCode::OK,
+                HeaderValue::from_static("text/html; charset=utf-8"),
+                page::render(&snapshot, &headers),
+            ),
+            None => error(StatusCode::SERVICE_UNAVAILABLE, "Stopping"),
+        },
+    };
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, page::SECURITY_POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+    ] {
+        answer
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+/// Reads what `/status.json` shows; `None` while the daemon stops.
+async fn read_status(state: &HttpState) -> Option<StatusDocument> {
+    let ask = |request| state.engine.ask_one("http".into(), request);
+    let Ok(Reply::Status(status)) = ask(GateRequest::GetStatus).await else {
+        return None;
+    };
+    let plan = match ask(GateRequest::GetPlan).await {
+        Ok(Reply::PlanFound(found)) => found.plan,
+        _ => None,
+    };
+    let members = match ask(GateRequest::ListClusterNodes(ListClusterNodes::default())).await {
+        Ok(Reply::ClusterNodes(nodes)) => nodes.nodes,
+        _ => Vec::new(),
+    };
+    Some(StatusDocument {
+        schema: STATUS_SCHEMA,
+        status,
+        plan,
+        members,
+    })
+}
+
+/// Reads everything that the page shows; `None` while the daemon stops.
+async fn read_snapshot(state: &HttpState, page: &StatusPageState) -> Option<Snapshot> {
+    let StatusDocument {
+        status,
+        plan,
+        members,
+        ..
+    } = read_status(state).await?;
+    let oldest = ListSessions {
+        limit: Some(page::SESSIONS_SHOWN),
+        ..ListSessions::default()
+    };
+    let listed = state.engine.ask_one(
+        "http".into(),
+        GateRequest::List(ListRequest::Sessions(oldest)),
+    );
+    let sessions = match listed.await {
+        Ok(Reply::Page(Page::Sessions(listed))) => listed.sessions,
+        _ => Vec::new(),
+    };
+    Some(Snapshot {
+        now: clock::now().wall,
+        status,
+        plan,
+        members,
+        sessions,
+        peers: page.peers.states().await,
+        samples: page.history.samples(),
+    })
+}
+
+async fn answer_question(state: &HttpState, question: Question) -> HttpResponse {
     let asked = state.engine.ask_one("http".into(), GateRequest::GetStatus);
     let answered = match question {
         // A slow disk delays the gate's answers; that is no reason to restart the daemon.
         Question::Live => timeout(LIVE_PATIENCE, asked).await.ok(),
         Question::Ready | Question::ReadyForSessions | Question::Metrics => Some(asked.await),
     };
-    let mut answer = match (question, answered) {
+    match (question, answered) {
         (_, Some(Ok(Reply::Status(status)))) => tell(state, question, &status),
         // A daemon that answers is alive; nothing more is reported.
         (Question::Live, _) => typed(StatusCode::OK, super::response::JSON, &b"{}"[..]),
         (Question::Ready | Question::ReadyForSessions | Question::Metrics, _) => {
             error(StatusCode::SERVICE_UNAVAILABLE, "Stopping")
         }
-    };
-    answer
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+    }
 }
 
 fn tell(state: &HttpState, question: Question, status: &Status) -> HttpResponse {

@@ -1,0 +1,393 @@
+//! Language of the page, and its texts.
+
+use hyper::HeaderMap;
+use hyper::header::ACCEPT_LANGUAGE;
+use soramode_protocol::mode::Mode;
+use soramode_protocol::node::{Membership, Status};
+use soramode_protocol::plan::{PlanHold, PlanOutcome, PlanState, PlanStep, StallCause};
+
+/// Languages of the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Language {
+    English,
+    Japanese,
+}
+
+impl Language {
+    /// Chooses the language of `Accept-Language` with the highest weight; English without one.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let lists = headers.get_all(ACCEPT_LANGUAGE).iter();
+        let mut best = (Self::English, 0.0);
+        for range in lists
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|list| list.split(','))
+        {
+            let (tag, weight) = range.split_once(';').unwrap_or((range, ""));
+            let weight: f32 = match weight.trim().strip_prefix("q=") {
+                Some(weight) => weight.parse().unwrap_or(0.0),
+                None => 1.0,
+            };
+            let primary = tag.trim().split('-').next().unwrap_or_default();
+            let language = if primary.eq_ignore_ascii_case("ja") {
+                Self::Japanese
+            } else if primary.eq_ignore_ascii_case("en") {
+                Self::English
+            } else {
+                continue;
+            };
+            if weight > best.1 {
+                best = (language, weight);
+            }
+        }
+        best.0
+    }
+
+    /// Returns the texts of the page.
+    pub(super) const fn texts(self) -> &'static Texts {
+        match self {
+            Self::English => &ENGLISH,
+            Self::Japanese => &JAPANESE,
+        }
+    }
+}
+
+/// Texts of the page in one language.
+#[derive(Debug)]
+pub(super) struct Texts {
+    pub(super) language: &'static str,
+    pub(super) warnings: &'static str,
+    pub(super) node: &'static str,
+    pub(super) mode: &'static str,
+    pub(super) by: &'static str,
+    pub(super) reason: &'static str,
+    pub(super) since: &'static str,
+    pub(super) until: &'static str,
+    pub(super) plan: &'static str,
+    pub(super) state: &'static str,
+    pub(super) next_step: &'static str,
+    pub(super) sessions_end: &'static str,
+    pub(super) ended: &'static str,
+    pub(super) delay: &'static str,
+    pub(super) held: &'static str,
+    pub(super) load: &'static str,
+    pub(super) sessions: &'static str,
+    pub(super) connections: &'static str,
+    pub(super) pending: &'static str,
+    pub(super) last_hour: &'static str,
+    pub(super) highest: &'static str,
+    pub(super) oldest_sessions: &'static str,
+    pub(super) channel: &'static str,
+    pub(super) age: &'static str,
+    pub(super) rejections: &'static str,
+    pub(super) members: &'static str,
+    pub(super) peers: &'static str,
+    pub(super) deliveries: &'static str,
+    pub(super) pending_deliveries: &'static str,
+    pub(super) failed: &'static str,
+    pub(super) none: &'static str,
+    pub(super) more: &'static str,
+    pub(super) updated: &'static str,
+    pub(super) shadow: &'static str,
+    pub(super) isolated: (&'static str, &'static str),
+    pub(super) fenced: (&'static str, &'static str),
+    pub(super) stalled: &'static str,
+    pub(super) stalled_remedy: &'static str,
+    modes: ModeTexts,
+    causes: [&'static str; 4],
+}
+
+/// Words and sentences of the modes.
+#[derive(Debug)]
+struct ModeTexts {
+    open: (&'static str, &'static str),
+    draining: (&'static str, &'static str),
+    closed: (&'static str, &'static str),
+    drained: (&'static str, &'static str),
+    initial: (&'static str, &'static str),
+}
+
+/// Mode as the page shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Headline {
+    /// Class of the style sheet.
+    pub(super) class: &'static str,
+    pub(super) word: &'static str,
+    pub(super) sentence: &'static str,
+}
+
+impl Texts {
+    /// Returns the mode in one word, and what the node admits in it.
+    pub(super) fn headline(&self, status: &Status) -> Headline {
+        let (class, (word, sentence)) = match status.mode.mode {
+            _ if status.is_drained() => ("drained", self.modes.drained),
+            Mode::Normal => ("open", self.modes.open),
+            Mode::BlockNewSession => ("draining", self.modes.draining),
+            Mode::BlockNewConnection => ("closed", self.modes.closed),
+            Mode::Initial => ("initial", self.modes.initial),
+        };
+        Headline {
+            class,
+            word,
+            sentence,
+        }
+    }
+
+    /// Returns the class and the word of another node's mode.
+    pub(super) const fn word(&self, mode: Mode) -> (&'static str, &'static str) {
+        match mode {
+            Mode::Normal => ("open", self.modes.open.0),
+            Mode::BlockNewSession => ("draining", self.modes.draining.0),
+            Mode::BlockNewConnection => ("closed", self.modes.closed.0),
+            Mode::Initial => ("initial", self.modes.initial.0),
+        }
+    }
+
+    /// Returns the membership as a warning with its remedy, if it is one.
+    pub(super) const fn membership_warning(
+        &self,
+        membership: Membership,
+    ) -> Option<(&'static str, &'static str)> {
+        match membership {
+            Membership::Isolated => Some(self.isolated),
+            Membership::Fenced => Some(self.fenced),
+            Membership::Standalone | Membership::Joined => None,
+        }
+    }
+
+    /// Returns the cause of a stalled drain.
+    pub(super) const fn cause(&self, cause: StallCause) -> &'static str {
+        let [no_departures, incomplete, end_failing, storage] = self.causes;
+        match cause {
+            StallCause::NoDepartures => no_departures,
+            StallCause::SessionsIncomplete => incomplete,
+            StallCause::EndFailing => end_failing,
+            StallCause::StorageFailed => storage,
+        }
+    }
+}
+
+impl Language {
+    /// Describes a plan's state, or its outcome if it is over.
+    pub(super) const fn plan_state(
+        self,
+        state: PlanState,
+        outcome: Option<PlanOutcome>,
+    ) -> &'static str {
+        let (english, japanese) = match (outcome, state) {
+            (Some(PlanOutcome::Done), _) => ("done: the node is drained", "完了 (ドレイン完了)"),
+            (Some(PlanOutcome::Cancelled), _) => ("cancelled", "取り消し"),
+            (Some(PlanOutcome::Replaced), _) => {
+                ("replaced by another plan", "別のプランに置き換え")
+            }
+            (Some(PlanOutcome::Missed), _) => ("missed: a step was too late", "期限切れ"),
+            (Some(PlanOutcome::Failed), _) => ("failed", "失敗"),
+            (None, PlanState::Scheduled) => ("scheduled", "予定"),
+            (None, PlanState::Lead) => ("about to close the node", "ブロックの準備中"),
+            (None, PlanState::Closed) => ("the node is closed", "ブロック中"),
+            (None, PlanState::Ending) => ("sessions are being ended", "セッションを終了中"),
+            (None, PlanState::Over) => ("over", "終了"),
+        };
+        self.either(english, japanese)
+    }
+
+    /// Describes the step of a plan.
+    pub(super) const fn step(self, step: &PlanStep) -> &'static str {
+        let (english, japanese) = match step {
+            PlanStep::Unready { .. } => ("become unready", "ロードバランサーから外す"),
+            PlanStep::Mode { .. } => ("close the node", "ノードをブロックする"),
+            PlanStep::Announce { .. } => ("announce to clients", "クライアントに通知する"),
+            PlanStep::End { .. } => ("end the sessions", "セッションを終了させる"),
+            PlanStep::Unknown => ("a step of a newer version", "新しいバージョンのステップ"),
+        };
+        self.either(english, japanese)
+    }
+
+    /// Describes why a step does not run yet.
+    pub(super) const fn held(self, hold: PlanHold) -> &'static str {
+        let (english, japanese) = match hold {
+            PlanHold::StorageFailed => ("the state cannot be written", "状態を書き込めない"),
+            PlanHold::SessionsIncomplete => {
+                ("the session list is incomplete", "セッションの一覧が不完全")
+            }
+            PlanHold::KeepOpen => (
+                "too few other nodes are open",
+                "受け付け中のほかのノードが不足",
+            ),
+            PlanHold::Announcing => ("announcing", "通知中"),
+            PlanHold::Reservation => ("its reservation is not in force", "予約が有効でない"),
+        };
+        self.either(english, japanese)
+    }
+
+    const fn either(self, english: &'static str, japanese: &'static str) -> &'static str {
+        match self {
+            Self::English => english,
+            Self::Japanese => japanese,
+        }
+    }
+}
+
+const ENGLISH: Texts = Texts {
+    language: "en",
+    warnings: "Warnings",
+    node: "Node",
+    mode: "Mode",
+    by: "By",
+    reason: "Reason",
+    since: "Since",
+    until: "Until",
+    plan: "Maintenance plan",
+    state: "State",
+    next_step: "Next step",
+    sessions_end: "Sessions end from",
+    ended: "Ended sessions",
+    delay: "Delay",
+    held: "Waits because",
+    load: "Sessions and connections",
+    sessions: "Sessions",
+    connections: "Connections",
+    pending: "Pending",
+    last_hour: "Last hour",
+    highest: "highest",
+    oldest_sessions: "Oldest sessions",
+    channel: "Channel",
+    age: "Age",
+    rejections: "Rejected connections",
+    members: "Cluster",
+    peers: "Peers",
+    deliveries: "Webhook deliveries",
+    pending_deliveries: "Pending",
+    failed: "Failed",
+    none: "None",
+    more: "more",
+    updated: "Updated",
+    shadow: "Shadow mode: decisions are only logged, and clients are admitted",
+    isolated: (
+        "The node has lost contact with its cluster",
+        "Check etcd, and run: soramode doctor",
+    ),
+    fenced: (
+        "The node is fenced: it ends its sessions and admits no client",
+        "Check etcd, and run: soramode doctor",
+    ),
+    stalled: "The drain does not progress",
+    stalled_remedy: "Run: soramode sessions. See the runbook: A drain that does not end",
+    modes: ModeTexts {
+        open: ("Open", "Every connection is admitted"),
+        draining: ("Draining", "New sessions are rejected"),
+        closed: ("Closed", "New connections are rejected"),
+        drained: ("Drained", "The node is closed, and no session is left"),
+        initial: (
+            "Initial",
+            "The node is not in its cluster: no connection is admitted",
+        ),
+    },
+    causes: [
+        "no session has ended by itself",
+        "the session list may lack sessions of the SFU",
+        "the SFU does not end the sessions that it was asked to",
+        "the state cannot be written",
+    ],
+};
+
+const JAPANESE: Texts = Texts {
+    language: "ja",
+    warnings: "警告",
+    node: "ノード",
+    mode: "モード",
+    by: "変更者",
+    reason: "理由",
+    since: "開始",
+    until: "期限",
+    plan: "メンテナンスのプラン",
+    state: "状態",
+    next_step: "次のステップ",
+    sessions_end: "セッションの終了開始",
+    ended: "終了したセッション",
+    delay: "遅れ",
+    held: "待機の理由",
+    load: "セッションとコネクション",
+    sessions: "セッション",
+    connections: "コネクション",
+    pending: "接続待ち",
+    last_hour: "直近 1 時間",
+    highest: "最大",
+    oldest_sessions: "最も古いセッション",
+    channel: "チャネル",
+    age: "経過時間",
+    rejections: "拒否したコネクション",
+    members: "クラスター",
+    peers: "ほかのノード",
+    deliveries: "ウェブフックの配信",
+    pending_deliveries: "配信待ち",
+    failed: "失敗",
+    none: "なし",
+    more: "件を省略",
+    updated: "更新",
+    shadow: "シャドーモード: 判定は記録のみで、クライアントは許可されます",
+    isolated: (
+        "ノードがクラスターと通信できません",
+        "etcd を確認し、soramode doctor を実行してください",
+    ),
+    fenced: (
+        "ノードがクラスターから切り離されました。セッションを終了し、クライアントを受け付けません",
+        "etcd を確認し、soramode doctor を実行してください",
+    ),
+    stalled: "ドレインが停滞しています",
+    stalled_remedy: "soramode sessions を実行してください。ランブック「ドレインが終わらない場合」を参照してください",
+    modes: ModeTexts {
+        open: ("受付中", "すべてのコネクションを受け付けています"),
+        draining: ("ドレイン中", "新しいセッションを拒否しています"),
+        closed: ("ブロック中", "新しいコネクションを拒否しています"),
+        drained: (
+            "ドレイン完了",
+            "ノードはブロック中で、セッションは残っていません",
+        ),
+        initial: (
+            "初期状態",
+            "クラスターに参加していないため、コネクションを受け付けません",
+        ),
+    },
+    causes: [
+        "自然に終了したセッションがありません",
+        "セッションの一覧に漏れがある可能性があります",
+        "終了を要求したセッションを SFU が終了しません",
+        "状態を書き込めません",
+    ],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(header: &str) -> Language {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT_LANGUAGE, header.parse().unwrap());
+        Language::of(&headers)
+    }
+
+    #[test]
+    fn the_language_with_the_highest_weight_is_chosen() {
+        for japanese in [
+            "ja",
+            "ja-JP, en;q=0.9",
+            "en;q=0.5, JA;q=0.6",
+            "fr, ja;q=0.1",
+        ] {
+            assert_eq!(chosen(japanese), Language::Japanese, "{japanese}");
+        }
+        for english in [
+            "en",
+            "en-GB, ja;q=0.9",
+            "fr",
+            "*",
+            "",
+            "ja;q=0",
+            "ja;q=x",
+            "jam",
+        ] {
+            assert_eq!(chosen(english), Language::English, "{english}");
+        }
+        assert_eq!(Language::of(&HeaderMap::new()), Language::English);
+    }
+}

@@ -1,0 +1,437 @@
+//! The status page: HTML without scripts, which refreshes itself. maud escapes every value.
+
+mod language;
+
+use std::time::Duration;
+
+use hyper::HeaderMap;
+use maud::{DOCTYPE, Markup, html};
+use soramode_protocol::mode::ModeState;
+use soramode_protocol::node::{ClusterNode, Status};
+use soramode_protocol::plan::Plan;
+use soramode_protocol::session::Session;
+use soramode_protocol::text::shorten;
+use soramode_protocol::time::Time;
+
+use super::load_history::{Load, SAMPLES_KEPT};
+use super::peers::PeerState;
+use language::{Language, Texts};
+
+/// Style sheet of the page.
+pub(super) const STYLE: &str = include_str!("style.css");
+
+/// The page fetches its style sheet from this listener, and nothing else from anywhere.
+pub(super) const SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Length of the page, at most.
+#[cfg(test)]
+const PAGE_BYTES_MAX: usize = 30 * 1024;
+
+/// Number of sessions that the page lists.
+pub(super) const SESSIONS_SHOWN: u32 = 8;
+
+/// Number of nodes that each list of nodes shows.
+const NODES_SHOWN: usize = 16;
+
+/// Time for which a plan that is over is shown.
+const OVER_PLAN_SHOWN: Duration = Duration::from_hours(1);
+
+/// Number of warnings shown.
+const WARNINGS_SHOWN: usize = 8;
+
+/// Length of a name or a text on the page, in bytes.
+const NAME_BYTES_SHOWN: usize = 64;
+const TEXT_BYTES_SHOWN: usize = 256;
+
+/// Width and height of the chart, in units of its own.
+const CHART_WIDTH: usize = SAMPLES_KEPT;
+const CHART_HEIGHT: u64 = 100;
+
+/// Samples of which the chart shows one point: the highest.
+const SAMPLES_PER_POINT: usize = 3;
+
+/// Everything that the page shows.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) now: Time,
+    pub(super) status: Box<Status>,
+    /// The plan that runs, or the last one.
+    pub(super) plan: Option<Plan>,
+    pub(super) members: Vec<ClusterNode>,
+    /// The oldest sessions.
+    pub(super) sessions: Vec<Session>,
+    pub(super) peers: Vec<PeerState>,
+    pub(super) samples: Vec<Load>,
+}
+
+/// Returns the page in the language that the headers ask for.
+pub(super) fn render(snapshot: &Snapshot, headers: &HeaderMap) -> String {
+    let language = Language::of(headers);
+    let texts = language.texts();
+    let (status, now) = (&snapshot.status, snapshot.now);
+    let headline = texts.headline(status);
+    let name = short(status.node_name.as_str());
+    html! {
+        (DOCTYPE)
+        html lang=(texts.language) {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="refresh" content="5";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (headline.word) " - " (name) }
+                link rel="stylesheet" href="status.css";
+            }
+            body {
+                header {
+                    b { (name) }
+                    span { (texts.updated) " " (time(now)) ", soramoded " (status.version) }
+                }
+                (warnings(status, texts))
+                section class={ "mode " (headline.class) } {
+                    p.word { (headline.word) }
+                    p { (status.mode.mode.name()) ": " (headline.sentence) }
+                    (mode_facts(&status.mode, now, texts))
+                }
+                @if let Some(plan) = snapshot.plan.as_ref().filter(|plan| is_recent(plan, now)) {
+                    (plan_section(plan, now, language))
+                }
+                (load(status, &snapshot.samples, texts))
+                div.columns {
+                    (oldest_sessions(&snapshot.sessions, now, texts))
+                    (rejections(status, texts))
+                    @if status.cluster.is_some() {
+                        (members(&snapshot.members, texts))
+                    }
+                    @if !snapshot.peers.is_empty() {
+                        (peers(&snapshot.peers, texts))
+                    }
+                    section {
+                        h2 { (texts.deliveries) }
+                        dl.facts {
+                            dt { (texts.pending_deliveries) } dd { (status.deliveries.pending) }
+                            dt { (texts.failed) } dd { (status.deliveries.failed) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    .into_string()
+}
+
+/// Returns what needs attention, each with its remedy if that is known.
+fn warnings(status: &Status, texts: &Texts) -> Markup {
+    let mut rows: Vec<(String, Option<String>)> = Vec::new();
+    if status.shadow {
+        rows.push((texts.shadow.to_owned(), None));
+    }
+    if let Some((warning, remedy)) = texts.membership_warning(status.membership) {
+        rows.push((warning.to_owned(), Some(remedy.to_owned())));
+    }
+    if let Some(stalled) = status.stalled {
+        let warning = format!("{}: {}", texts.stalled, texts.cause(stalled.cause));
+        rows.push((warning, Some(texts.stalled_remedy.to_owned())));
+    }
+    rows.extend(
+        status
+            .warnings
+            .iter()
+            .map(|warning| (warning.clone(), None)),
+    );
+    for source in &status.sources {
+        if let Some(reason) = &source.incomplete_reason {
+            rows.push((format!("{}: {reason}", source.name), source.hint.clone()));
+        }
+        if let Some(problem) = &source.problem {
+            rows.push((format!("{}: {problem}", source.name), None));
+        }
+    }
+    let failing = status.upstreams.iter().filter_map(|upstream| {
+        let problem = upstream.problem.as_ref()?;
+        Some((format!("{}: {problem}", upstream.name), None))
+    });
+    rows.extend(failing);
+    if rows.is_empty() {
+        return html! {};
+    }
+    html! {
+        section.warnings {
+            h2 { (texts.warnings) }
+            ul {
+                @for (warning, remedy) in rows.iter().take(WARNINGS_SHOWN) {
+                    li {
+                        (shorten(warning, TEXT_BYTES_SHOWN))
+                        @if let Some(remedy) = remedy {
+                            span.remedy { (shorten(remedy, TEXT_BYTES_SHOWN)) }
+                        }
+                    }
+                }
+            }
+            (omitted(rows.len(), WARNINGS_SHOWN, texts))
+        }
+    }
+}
+
+fn mode_facts(mode: &ModeState, now: Time, texts: &Texts) -> Markup {
+    html! {
+        dl.facts {
+            dt { (texts.since) } dd { (time(mode.since)) " (" (age(now, mode.since)) ")" }
+            dt { (texts.by) } dd { (short(&mode.actor)) }
+            @if let Some(reason) = &mode.reason {
+                dt { (texts.reason) } dd { (shorten(reason, TEXT_BYTES_SHOWN)) }
+            }
+            @if let Some(until) = mode.expires_at {
+                dt { (texts.until) } dd { (time(until)) }
+            }
+        }
+    }
+}
+
+/// Returns true if the plan runs, or was over a short time ago.
+fn is_recent(plan: &Plan, now: Time) -> bool {
+    plan.over_at
+        .is_none_or(|over| now.since(over) < OVER_PLAN_SHOWN)
+}
+
+fn plan_section(plan: &Plan, now: Time, language: Language) -> Markup {
+    let texts = language.texts();
+    html! {
+        section {
+            h2 { (texts.plan) }
+            dl.facts {
+                dt { (texts.state) } dd {
+                    (language.plan_state(plan.state, plan.outcome))
+                    @if let Some(over) = plan.over_at { " (" (time(over)) ")" }
+                }
+                @if let Some(next) = plan.next_step() {
+                    dt { (texts.next_step) } dd {
+                        (language.step(&next.step)) ", " (time(next.due_at)) " (" (age(next.due_at, now)) ")"
+                    }
+                }
+                @if let Some(end) = plan.sessions_end_at().filter(|_| plan.outcome.is_none()) {
+                    dt { (texts.sessions_end) } dd { (time(end)) }
+                }
+                @if plan.asked > 0 {
+                    dt { (texts.ended) } dd { (plan.ended) " / " (plan.asked) }
+                }
+                @if plan.delay_seconds > 0 {
+                    dt { (texts.delay) } dd { (span(Duration::from_secs(plan.delay_seconds))) }
+                }
+                @if let Some(hold) = plan.held {
+                    dt { (texts.held) } dd { (language.held(hold)) }
+                }
+                dt { (texts.by) } dd { (short(&plan.owner)) }
+                @if let Some(reason) = plan.why.as_ref().or(plan.reason.as_ref()) {
+                    dt { (texts.reason) } dd { (shorten(reason, TEXT_BYTES_SHOWN)) }
+                }
+            }
+        }
+    }
+}
+
+fn load(status: &Status, samples: &[Load], texts: &Texts) -> Markup {
+    html! {
+        section {
+            h2 { (texts.load) }
+            dl.numbers {
+                div { dt { (texts.sessions) } dd { (status.sessions) } }
+                div { dt { (texts.connections) } dd { (status.connections) } }
+                @if status.pending > 0 {
+                    div { dt { (texts.pending) } dd { (status.pending) } }
+                }
+            }
+            (chart(samples, texts))
+        }
+    }
+}
+
+/// Draws the samples: the latest is on the right, and an hour is the whole width.
+fn chart(samples: &[Load], texts: &Texts) -> Markup {
+    let points: Vec<Load> = samples
+        .rchunks(SAMPLES_PER_POINT)
+        .map(|chunk| Load {
+            sessions: chunk.iter().map(|load| load.sessions).max().unwrap_or(0),
+            connections: chunk.iter().map(|load| load.connections).max().unwrap_or(0),
+        })
+        .collect();
+    let highest = points
+        .iter()
+        .map(|load| load.connections.max(load.sessions))
+        .max()
+        .unwrap_or(0)
+        .max(1);
+    let line = |value: fn(&Load) -> u64| {
+        let at = |(index, load): (usize, &Load)| {
+            let x = CHART_WIDTH.saturating_sub(index * SAMPLES_PER_POINT);
+            let height = u128::from(value(load)) * u128::from(CHART_HEIGHT) / u128::from(highest);
+            format!("{x},{}", u128::from(CHART_HEIGHT) - height)
+        };
+        points
+            .iter()
+            .enumerate()
+            .map(at)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    html! {
+        svg viewBox={ "0 -2 " (CHART_WIDTH) " " (CHART_HEIGHT + 4) } preserveAspectRatio="none" role="img" aria-label=(texts.last_hour) {
+            polyline.connections-line points=(line(|load| load.connections)) {}
+            polyline.sessions-line points=(line(|load| load.sessions)) {}
+        }
+        p.key {
+            span { i {} (texts.sessions) }
+            span { i.dashed {} (texts.connections) }
+            span { (texts.last_hour) ", " (texts.highest) " " (highest) }
+        }
+    }
+}
+
+fn oldest_sessions(sessions: &[Session], now: Time, texts: &Texts) -> Markup {
+    html! {
+        section {
+            h2 { (texts.oldest_sessions) }
+            @if sessions.is_empty() {
+                p.none { (texts.none) }
+            } @else {
+                table {
+                    tr { th { (texts.channel) } th.n { (texts.connections) } th.n { (texts.age) } }
+                    @for session in sessions {
+                        tr {
+                            td { (short(session.channel_id.as_str())) }
+                            td.n { (session.connections) }
+                            td.n { (age(now, session.created_at)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn rejections(status: &Status, texts: &Texts) -> Markup {
+    let rejected: Vec<_> = status
+        .rejected
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .collect();
+    html! {
+        section {
+            h2 { (texts.rejections) }
+            @if rejected.is_empty() {
+                p.none { (texts.none) }
+            } @else {
+                table {
+                    @for (reason, count) in rejected {
+                        tr { td { (reason.name()) } td.n { (count) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn members(members: &[ClusterNode], texts: &Texts) -> Markup {
+    html! {
+        section {
+            h2 { (texts.members) }
+            table {
+                (node_heads(texts))
+                @for node in members.iter().take(NODES_SHOWN) {
+                    tr {
+                        td { (short(node.node_name.as_str())) }
+                        td {
+                            @match node.mode {
+                                Some(mode) if node.connected => {
+                                    @let (class, word) = texts.word(mode);
+                                    span class=(class) { (word) }
+                                }
+                                _ => "-",
+                            }
+                        }
+                        td.n { (count(node.sessions)) }
+                        td.n { (count(node.connections)) }
+                    }
+                }
+            }
+            (omitted(members.len(), NODES_SHOWN, texts))
+        }
+    }
+}
+
+fn peers(peers: &[PeerState], texts: &Texts) -> Markup {
+    html! {
+        section {
+            h2 { (texts.peers) }
+            table {
+                (node_heads(texts))
+                @for peer in peers.iter().take(NODES_SHOWN) {
+                    tr {
+                        @match &peer.status {
+                            Ok(status) => {
+                                @let (class, word) = texts.word(status.mode);
+                                td { (short(&status.node_name)) }
+                                td { span class=(class) { (word) } }
+                                td.n { (status.sessions) }
+                                td.n { (status.connections) }
+                            }
+                            Err(problem) => {
+                                td { (short(&peer.url)) }
+                                td colspan="3" { span.closed { (short(problem)) } }
+                            }
+                        }
+                    }
+                }
+            }
+            (omitted(peers.len(), NODES_SHOWN, texts))
+        }
+    }
+}
+
+fn node_heads(texts: &Texts) -> Markup {
+    html! {
+        tr { th { (texts.node) } th { (texts.mode) } th.n { (texts.sessions) } th.n { (texts.connections) } }
+    }
+}
+
+/// Says how many rows are left out.
+fn omitted(rows: usize, shown: usize, texts: &Texts) -> Markup {
+    html! {
+        @if rows > shown {
+            p.none { (rows - shown) " " (texts.more) }
+        }
+    }
+}
+
+fn count(count: Option<u64>) -> String {
+    count.map_or_else(|| "-".to_owned(), |count| count.to_string())
+}
+
+fn short(name: &str) -> String {
+    shorten(name, NAME_BYTES_SHOWN)
+}
+
+/// Writes a time to the second.
+fn time(time: Time) -> Markup {
+    let text = time.to_string();
+    let (date, rest) = text.split_once('T').unwrap_or((&text, ""));
+    let clock = rest.split('.').next().unwrap_or_default();
+    html! { time datetime=(text) { (date) " " (clock) " UTC" } }
+}
+
+/// Writes the time from one to the other, in whole minutes from an hour on.
+fn age(later: Time, earlier: Time) -> String {
+    span(later.since(earlier))
+}
+
+fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let whole = if seconds < 3600 {
+        seconds
+    } else {
+        seconds - seconds % 60
+    };
+    humantime::format_duration(Duration::from_secs(whole)).to_string()
+}
+
+#[cfg(test)]
+mod tests;
