@@ -2,7 +2,6 @@
 //!
 //! The listeners are independent of each other. Each calls the engine, which alone has the gate.
 
-mod announcer;
 pub mod args;
 pub mod clock;
 #[cfg(feature = "cluster")]
@@ -22,18 +21,16 @@ mod lock;
 mod lock_file;
 pub mod log;
 mod metrics;
-mod mirror;
-mod notifier;
 pub mod notify;
 mod outputs;
 mod rate_limit;
 mod reload;
 mod reservation_log;
+mod sfu;
 mod socket_activation;
 pub mod socket_file;
 mod state;
 pub mod store;
-mod terminator;
 mod watchdog;
 mod webhook;
 
@@ -54,7 +51,6 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use announcer::Announcer;
 use args::http::{HttpUrl, SoraMode};
 use cluster_settings::Cluster;
 use committer::Committer;
@@ -64,15 +60,18 @@ use engine::Engine;
 use health::Health;
 use http::{Http, HttpDeps, HttpError};
 use metrics::Metrics;
-use mirror::{MirrorHandle, MirrorTask};
 use outputs::OutputDeps;
 use reload::{Reloadable, Reloader};
+use sfu::Means;
+use sfu::announcer::Announcer;
+use sfu::sora::SoraMeans;
+use sfu::sora::mirror::{self, MirrorHandle, MirrorTask};
+use sfu::terminator::SessionTerminator;
 use socket_activation::InheritedSockets;
 use socket_file::{SocketError, SocketFile};
 use state::State;
 use store::Store;
 use store::open::AlreadyLocked;
-use terminator::SessionTerminator;
 use webhook::Receivers;
 
 pub use reload::{Reading, Reloads};
@@ -199,8 +198,9 @@ pub async fn serve(
     );
     let metrics = Arc::new(Metrics::new()?);
     let api = sora_api(&config.http.sora, &outgoing)?;
-    let announcer = Announcer::new(api.clone());
-    let terminator = SessionTerminator::new(api.clone(), cluster_settings::on_fence(&config));
+    let means = api.clone().map(|api| Means::Sora(SoraMeans(api)));
+    let announcer = Announcer::new(means.clone());
+    let terminator = SessionTerminator::new(means, cluster_settings::on_fence(&config));
     let (cluster_orders, orders) = mpsc::unbounded_channel();
     let (mirror, mirror_task) = mirror(&config.http.sora, api.as_ref()).unzip();
     let deps = OutputDeps {

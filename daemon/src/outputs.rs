@@ -16,7 +16,7 @@ use soramode_core::member::etcd::{EtcdRequest, EtcdResponse, FenceScope};
 use soramode_core::plan::END_REQUESTS_MAX;
 use soramode_core::plan::calls::{SfuCall, SfuRequest};
 use soramode_protocol::announce::AnnounceSession;
-use soramode_protocol::end::{EndMethod, EndSession};
+use soramode_protocol::end::EndSession;
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::event::EventKind;
 use soramode_protocol::id::EndId;
@@ -25,18 +25,18 @@ use soramode_protocol::reply::{Answer, Reply};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
-use crate::announcer::Announcer;
+use crate::sfu::announcer::Announcer;
 use crate::clock;
 use crate::engine::WeakEngine;
 use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::log;
 use crate::metrics::Metrics;
-use crate::mirror::{MirrorHandle, MirroredAnswer};
+use crate::sfu::sora::mirror::{MirrorHandle, MirroredAnswer};
 use crate::rate_limit::log_limited;
 use crate::reservation_log::ReservationLog;
 use crate::store::LogSize;
-use crate::terminator::SessionTerminator;
+use crate::sfu::terminator::SessionTerminator;
 use crate::webhook::{ReceiverCommand, Webhooks};
 
 /// Effects kept allocated from batch to batch.
@@ -389,22 +389,12 @@ impl Outputs {
             Ok(Reply::Status(status)) => self.complete_status(status),
             Ok(Reply::WaitEnded(ended)) => self.complete_status(&mut ended.status),
             // The gate has called nothing if there is no session, or if each was asked before.
-            Ok(Reply::Ended(ended)) => match self.end_method() {
+            Ok(Reply::Ended(ended)) => match self.deps.terminator.end_method() {
                 Some(via) if ended.id.is_none() => ended.via = via,
                 Some(_) => {}
                 None => *answer = Err(Error::cannot_end_sessions()),
             },
             Ok(_) | Err(_) => {}
-        }
-    }
-
-    /// Returns the means of ending sessions, if there is one.
-    fn end_method(&self) -> Option<EndMethod> {
-        let terminator = &self.deps.terminator;
-        if terminator.has_api() {
-            Some(EndMethod::SoraApi)
-        } else {
-            (terminator.subscribers() > 0).then_some(EndMethod::Subscribers)
         }
     }
 

@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::output::Output;
-use crate::announcer::Announcer;
+use crate::sfu::announcer::Announcer;
 use crate::event_log::{EventBatch, EventLog};
-use crate::terminator::{SessionTerminator, Termination};
+use crate::sfu::terminator::{SessionTerminator, Termination};
 
 /// Maximum number of events per turn, after which other clients are served.
 pub(super) const TURN_EVENTS: usize = 64;

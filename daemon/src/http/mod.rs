@@ -42,6 +42,7 @@ use crate::engine::Engine;
 use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::sfu::sora::Poller;
 use crate::socket_activation::InheritedSockets;
 use crate::socket_file::FileHandle;
 use api::SoraProxy;
@@ -51,7 +52,7 @@ use listen::{Caller, Listener, Listeners, Routes};
 use observe::StatusPageState;
 use response::HttpResponse;
 use serve::{ListenerContext, Service, serve};
-use sora::{Poller, Sora, UpstreamClients};
+use sora::{Sora, UpstreamClients};
 
 /// State that all routes share.
 #[derive(Debug)]

@@ -2,7 +2,6 @@
 
 mod auth;
 mod pending_auth;
-mod poll;
 mod report;
 mod upstream;
 mod upstreams;
@@ -27,7 +26,6 @@ use crate::health::Health;
 use crate::metrics::WebhookOutcome;
 use crate::rate_limit::log_limited;
 use pending_auth::PendingAuths;
-pub(crate) use poll::Poller;
 use webhook::Unreadable;
 
 /// The largest webhook, in bytes: `session.destroyed` lists every connection that there was.

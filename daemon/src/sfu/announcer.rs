@@ -1,0 +1,44 @@
+//! Announces maintenance to the clients of a session: by the SFU, and through subscribers.
+
+use std::sync::Arc;
+
+use soramode_core::plan::calls::SfuOutcome;
+use soramode_protocol::announce::AnnounceSession;
+use tokio::sync::mpsc;
+
+use crate::sfu::Means;
+use crate::sfu::socket::notifier::Notifier;
+
+/// Means of announcing.
+#[derive(Clone, Debug)]
+pub(crate) struct Announcer {
+    means: Option<Means>,
+    subscribers: Notifier<Arc<AnnounceSession>>,
+}
+
+impl Announcer {
+    /// Uses the SFU's means, if there are any, and subscribers.
+    pub(crate) fn new(means: Option<Means>) -> Self {
+        Self {
+            means,
+            subscribers: Notifier::default(),
+        }
+    }
+
+    /// Subscribes a client that passes announcements to its own clients.
+    pub(crate) fn subscribe(&self) -> mpsc::Receiver<Arc<AnnounceSession>> {
+        self.subscribers.subscribe()
+    }
+
+    /// Sends a notice to the clients of a session. Returns within the timeout of a call of the SFU.
+    pub(crate) async fn announce(&self, session: AnnounceSession) -> SfuOutcome {
+        let session = Arc::new(session);
+        // Subscribers are notified even if the SFU is called: the session may be theirs.
+        let subscribers = self.subscribers.send(&session);
+        let api = match &self.means {
+            Some(means) => means.announce(&session).await,
+            None => None,
+        };
+        SfuOutcome { api, subscribers }
+    }
+}
