@@ -23,7 +23,7 @@ use soramode_protocol::sora::{SoraConnection, TARGET_HEADER};
 use soramode_protocol::time::Time;
 use soramoded::config::parse_file;
 use soramoded::http::api::target::RequestTarget;
-use soramoded::http::sora::webhook::{Auth, read_auth, read_report};
+use soramoded::sfu::sora::webhooks::read::{Auth, read_auth, read_report};
 use soramoded::store::load::load;
 use soramoded::store::schema::migrate;
 

@@ -26,7 +26,7 @@ mod outputs;
 mod rate_limit;
 mod reload;
 mod reservation_log;
-mod sfu;
+pub mod sfu;
 mod socket_activation;
 pub mod socket_file;
 mod state;

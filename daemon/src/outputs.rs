@@ -25,18 +25,18 @@ use soramode_protocol::reply::{Answer, Reply};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
-use crate::sfu::announcer::Announcer;
 use crate::clock;
 use crate::engine::WeakEngine;
 use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::log;
 use crate::metrics::Metrics;
-use crate::sfu::sora::mirror::{MirrorHandle, MirroredAnswer};
 use crate::rate_limit::log_limited;
 use crate::reservation_log::ReservationLog;
-use crate::store::LogSize;
+use crate::sfu::announcer::Announcer;
+use crate::sfu::sora::mirror::{MirrorHandle, MirroredAnswer};
 use crate::sfu::terminator::SessionTerminator;
+use crate::store::LogSize;
 use crate::webhook::{ReceiverCommand, Webhooks};
 
 /// Effects kept allocated from batch to batch.

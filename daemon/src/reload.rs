@@ -13,9 +13,9 @@ use crate::config::{ApiConfig, Config, HttpConfig, SoraConfig, Upstreams, Webhoo
 use crate::control::Operators;
 use crate::engine::Engine;
 use crate::health::Health;
-use crate::http::sora::UpstreamClients;
 use crate::log;
 use crate::notify;
+use crate::sfu::sora::webhooks::UpstreamClients;
 use crate::socket_file::{self, FileHandle};
 use crate::webhook::Receivers;
 

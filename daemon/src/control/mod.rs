@@ -41,12 +41,12 @@ pub use output::{UNREAD_BYTES_FAIR, UNREAD_BYTES_MAX};
 pub use pipeline::IN_FLIGHT_MAX;
 pub use turns::TURNS_PER_PASS;
 
-use crate::sfu::announcer::Announcer;
 use crate::engine::Engine;
 use crate::event_log::EventLog;
 use crate::rate_limit::log_limited;
-use crate::socket_file::{self, SocketError, SocketFile};
+use crate::sfu::announcer::Announcer;
 use crate::sfu::terminator::SessionTerminator;
+use crate::socket_file::{self, SocketError, SocketFile};
 pub(crate) use budget::Budgets;
 use client::ClientContext;
 use peer::{Peer, Peers};

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::output::Output;
-use crate::sfu::announcer::Announcer;
 use crate::event_log::{EventBatch, EventLog};
+use crate::sfu::announcer::Announcer;
 use crate::sfu::terminator::{SessionTerminator, Termination};
 
 /// Maximum number of events per turn, after which other clients are served.

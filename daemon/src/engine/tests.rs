@@ -15,12 +15,12 @@ use soramode_protocol::node::{Status, Storage, StorageState};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::wait::{Wait, WaitFor};
 
-use crate::sfu::announcer::Announcer;
 use crate::clock::ClockChanges;
 use crate::config::Config;
 use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::sfu::announcer::Announcer;
 use crate::sfu::terminator::SessionTerminator;
 
 /// Creates an engine with a new gate.

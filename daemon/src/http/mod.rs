@@ -3,14 +3,13 @@
 
 mod address;
 pub mod api;
-mod body;
+pub(crate) mod body;
 mod connection_limit;
-mod headers;
-mod listen;
+pub(crate) mod headers;
+pub(crate) mod listen;
 mod observe;
-mod response;
+pub(crate) mod response;
 mod serve;
-pub mod sora;
 mod stall;
 
 use std::io;
@@ -43,6 +42,7 @@ use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::sfu::sora::Poller;
+use crate::sfu::sora::webhooks::{self, Sora, UpstreamClients};
 use crate::socket_activation::InheritedSockets;
 use crate::socket_file::FileHandle;
 use api::SoraProxy;
@@ -52,7 +52,6 @@ use listen::{Caller, Listener, Listeners, Routes};
 use observe::StatusPageState;
 use response::HttpResponse;
 use serve::{ListenerContext, Service, serve};
-use sora::{Sora, UpstreamClients};
 
 /// State that all routes share.
 #[derive(Debug)]
@@ -259,7 +258,7 @@ impl Service for HttpState {
             let mut answer = match route {
                 Route::Api(head, body) => api::answer(self, head, body).await,
                 Route::Method(head, body) => Box::pin(api::methods::answer(self, head, body)).await,
-                Route::Sora(request) => Box::pin(sora::answer(self, caller, request)).await,
+                Route::Sora(request) => Box::pin(webhooks::answer(self, caller, request)).await,
                 Route::Observe(request) => Box::pin(observe::answer(self, caller, request)).await,
                 Route::Loop => response::error(StatusCode::LOOP_DETECTED, LOOP_DETECTED),
                 Route::NotFound => response::error(StatusCode::NOT_FOUND, "NotFound"),

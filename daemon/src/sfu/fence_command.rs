@@ -13,7 +13,11 @@ use crate::sfu::terminator::channel_of;
 /// Runs the command in a shell; it has ended everything, or `$SORAMODE_CHANNEL_ID`'s session, when it exits with 0.
 ///
 /// An id that no variable can carry is left out: then everything ends, which is more than was wanted and never less.
-pub(super) async fn run_command(command: &str, of: &FenceScope, time: Duration) -> Result<(), String> {
+pub(super) async fn run_command(
+    command: &str,
+    of: &FenceScope,
+    time: Duration,
+) -> Result<(), String> {
     let mut shell = Command::new("/bin/sh");
     shell
         .arg("-c")

@@ -8,7 +8,7 @@
 pub(crate) mod announcer;
 mod fence_command;
 pub(crate) mod socket;
-pub(crate) mod sora;
+pub mod sora;
 pub(crate) mod terminator;
 
 use std::time::Duration;

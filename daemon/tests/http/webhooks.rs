@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use soramode_testkit::PATIENCE;
 use soramoded::args::http::HttpUrl;
 use soramoded::config::{Tokens, Upstreams};
-use soramoded::http::sora::UPSTREAM_BYTES_MAX;
+use soramoded::sfu::sora::webhooks::UPSTREAM_BYTES_MAX;
 
 use crate::fake::{Fake, Reply};
 use crate::wire::{Node, SORA_PORT, Wire, exchange, request};

@@ -6,7 +6,7 @@ use hyper::{HeaderMap, StatusCode};
 use soramode_protocol::event::WebhookSource;
 
 use super::Sora;
-use super::webhook::read_report;
+use super::read::read_report;
 use crate::clock;
 use crate::engine::Refusal;
 use crate::http::HttpState;

@@ -17,8 +17,8 @@ use tokio::sync::oneshot;
 
 use super::Sora;
 use super::pending_auth::AuthOutcome;
+use super::read::{Auth, is_object, read_auth};
 use super::upstream::UpstreamResponse;
-use super::webhook::{Auth, is_object, read_auth};
 use crate::config::Admission;
 use crate::engine::Engine;
 use crate::http::HttpState;

@@ -2,10 +2,10 @@
 
 mod auth;
 mod pending_auth;
+pub mod read;
 mod report;
 mod upstream;
 mod upstreams;
-pub mod webhook;
 
 use std::sync::Arc;
 
@@ -17,16 +17,16 @@ use soramode_protocol::http_client::Outgoing;
 pub use upstream::UPSTREAM_BYTES_MAX;
 pub(crate) use upstreams::UpstreamClients;
 
-use super::HttpState;
-use super::body::RequestBody;
-use super::listen::Caller;
-use super::response::{HttpResponse, error, error_because};
 use crate::config::SoraConfig;
 use crate::health::Health;
+use crate::http::HttpState;
+use crate::http::body::RequestBody;
+use crate::http::listen::Caller;
+use crate::http::response::{HttpResponse, error, error_because};
 use crate::metrics::WebhookOutcome;
 use crate::rate_limit::log_limited;
 use pending_auth::PendingAuths;
-use webhook::Unreadable;
+use read::Unreadable;
 
 /// The largest webhook, in bytes: `session.destroyed` lists every connection that there was.
 pub const WEBHOOK_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -97,7 +97,7 @@ impl Kind {
     }
 }
 
-pub(super) async fn answer(
+pub(crate) async fn answer(
     state: &HttpState,
     caller: &Caller,
     request: Request<RequestBody>,
