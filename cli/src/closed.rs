@@ -1,7 +1,7 @@
 //! A mode that a command set or found: the record of it, and the sentences about it.
 
 use soramode_protocol::id::PlanId;
-use soramode_protocol::mode::{EndsStopped, Mode, ModeState, SettableMode};
+use soramode_protocol::mode::{EndsStopped, InForce, Mode, ModeState, SettableMode};
 use soramode_protocol::node::Membership;
 
 use crate::describe::{describe_expiry, describe_later_change, describe_origin};
@@ -128,6 +128,12 @@ impl Closed {
             let cancel = node.command(&format!("plan cancel {}", plan.id));
             describe_running(plan, &self.status.name(), &cancel)
         })
+    }
+
+    /// Returns whether the SFU holds the mode by locks of its rooms, and not all are in place.
+    pub(crate) fn is_not_in_force(&self) -> bool {
+        let in_force = self.status.of_daemon().and_then(|status| status.in_force);
+        in_force.is_some_and(|it| it != InForce::Yes)
     }
 
     /// Returns the change for the report.

@@ -28,6 +28,8 @@ pub(crate) enum Exit {
     SessionsIncomplete,
     /// The named session, connection, delivery or node was not found.
     NotFound,
+    /// A mode that was set, and that the SFU does not hold yet.
+    NotInForce,
     /// Any other failure.
     Failed,
     /// A condition that did not become true in time.
@@ -44,7 +46,7 @@ pub(crate) enum Exit {
 
 impl Exit {
     /// The table, without the codes of `maintain`'s command.
-    const TABLE: [Self; 15] = [
+    const TABLE: [Self; 16] = [
         Self::Done,
         Self::False,
         Self::Usage,
@@ -55,6 +57,7 @@ impl Exit {
         Self::Versions,
         Self::SessionsIncomplete,
         Self::NotFound,
+        Self::NotInForce,
         Self::Failed,
         Self::TimedOut,
         Self::HungUp,
@@ -78,6 +81,7 @@ impl Exit {
             Self::Versions => (7, "versions do not match"),
             Self::SessionsIncomplete => (8, "session list incomplete"),
             Self::NotFound => (9, "not found"),
+            Self::NotInForce => (10, "mode set, but not in force on the SFU"),
             Self::Failed => (70, "failed for another reason"),
             Self::TimedOut => (124, "timed out"),
             Self::HungUp => (129, "hung up"),
@@ -103,6 +107,7 @@ impl Exit {
             Self::Versions => "VersionMismatch",
             Self::SessionsIncomplete => "SessionsIncomplete",
             Self::NotFound => "NotFound",
+            Self::NotInForce => "NotInForce",
             Self::Failed => "Failed",
             Self::TimedOut => "TimedOut",
             Self::HungUp | Self::Interrupted | Self::Terminated => "Interrupted",
@@ -327,7 +332,7 @@ mod tests {
         let codes = Exit::TABLE.map(Exit::code);
         assert_eq!(
             codes,
-            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 70, 124, 129, 130, 143]
+            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 70, 124, 129, 130, 143]
         );
         assert_eq!(Exit::Command(42).code(), 42);
     }

@@ -51,12 +51,17 @@ pub(crate) struct WaitFlags {
     /// to a node that is reported as drained.
     #[arg(long)]
     pub(crate) assume_complete: bool,
+    /// Proceed even if the mode is not in force
+    ///
+    /// Only where soramoded locks the rooms of a Janus. Clients may then join a room that is not locked.
+    #[arg(long)]
+    pub(crate) assume_in_force: bool,
 }
 
 impl WaitFlags {
     /// Returns whether any of them was given.
     pub(crate) const fn is_given(&self) -> bool {
-        self.timeout.is_some() || self.assume_complete
+        self.timeout.is_some() || self.assume_complete || self.assume_in_force
     }
 
     /// Returns the limit that was typed; zero is never.

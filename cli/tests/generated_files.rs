@@ -21,7 +21,7 @@ use soramode::{Example, GeneratedFile, MANUAL_DATE, daemon_page, generated_files
 const FOLDERS: [&str; 2] = ["man", "completions"];
 
 /// Files that are not from a command line.
-const WRITTEN_BY_HAND: [&str; 9] = [
+const WRITTEN_BY_HAND: [&str; 11] = [
     "man/runbook.md",
     "man/runbook.ja.md",
     "man/protocol.md",
@@ -29,6 +29,8 @@ const WRITTEN_BY_HAND: [&str; 9] = [
     "man/sora.ja.md",
     "man/cluster.md",
     "man/cluster.ja.md",
+    "man/janus.md",
+    "man/janus.ja.md",
     "man/operation.md",
     "man/operation.ja.md",
 ];

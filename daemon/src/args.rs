@@ -4,6 +4,7 @@
 pub mod cluster;
 mod groups;
 pub mod http;
+pub mod janus;
 mod precedence;
 mod settings;
 mod values;

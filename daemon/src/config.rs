@@ -3,9 +3,11 @@
 
 mod cluster;
 mod http;
+mod janus;
 mod own_listeners;
 mod pem;
 mod problem;
+mod room_secrets;
 mod state_dir;
 mod tokens;
 mod webhooks;
@@ -27,6 +29,8 @@ pub use self::http::{
     Admission, ApiConfig, HttpConfig, PEERS_MAX, SoraConfig, StatusPage, UPSTREAM_TIMEOUT_MAX,
     Upstreams,
 };
+pub use self::janus::{DEFAULT_ADMIN_SECRET, JanusConfig, Secret};
+pub use self::room_secrets::{ROOM_SECRETS_BYTES_MAX, RoomSecrets};
 use self::state_dir::StateEnv;
 pub use self::tokens::{Holder, TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, TOKEN_FILE_BYTES_MAX, Tokens};
 pub use self::webhooks::WebhookConfig;
@@ -271,8 +275,10 @@ fn check(settings: Settings, around: &SocketEnv, state: &StateEnv) -> Result<Con
         .map(|path| pem::read_authorities("ca-file", path))
         .transpose()?;
     let cluster = cluster::check(&settings)?;
-    // A Sora may have been running before the daemon, and has not been polled yet.
-    let assume_complete = settings.assume_complete()?.unwrap_or(!http.sora.is_there());
+    // An SFU may have been running before the daemon, and has not been polled yet.
+    let assume_complete = settings
+        .assume_complete()?
+        .unwrap_or(!http.sora.is_there() && http.janus.is_none());
     let state_dir = match settings.ephemeral {
         Some(true) => None,
         Some(false) | None => Some(

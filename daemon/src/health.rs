@@ -16,6 +16,9 @@ use crate::lock::lock;
 /// Sora's API among the servers.
 pub(crate) const SORA_API: &str = "sora-api";
 
+/// Janus's Admin API among the servers.
+pub(crate) const JANUS_ADMIN: &str = "janus-admin";
+
 /// A member of etcd among the servers.
 const ETCD: &str = "etcd";
 
@@ -44,6 +47,8 @@ pub(crate) struct Health {
     grace_in_mirror: bool,
     /// Problem of the last reload, if it failed.
     reading: Mutex<Option<String>>,
+    /// Findings about Janus's setup, once it was checked.
+    janus: Mutex<Option<Vec<String>>>,
     /// Number of states found that must not occur, and the last one.
     bugs: Mutex<(u64, &'static str)>,
 }
@@ -63,6 +68,7 @@ impl Health {
             grace_in_mirror: !config.reconnect_grace.is_zero()
                 && config.http.sora.mode == SoraMode::Mirror,
             reading: Mutex::default(),
+            janus: Mutex::default(),
             bugs: Mutex::default(),
         }
     }
@@ -147,10 +153,23 @@ impl Health {
             .warnings
             .extend(self.absent().iter().map(Absent::warning));
         status.warnings.extend(self.reading().clone());
+        status
+            .warnings
+            .extend(lock(&self.janus).iter().flatten().cloned());
         status.warnings.extend(self.bug_warning());
         status.warnings.extend(self.few_descriptors.clone());
         let grace = self.grace_in_mirror.then(|| GRACE_IN_MIRROR.to_owned());
         status.warnings.extend(grace);
+    }
+
+    /// Returns whether Janus's setup was checked.
+    pub(crate) fn has_janus_findings(&self) -> bool {
+        lock(&self.janus).is_some()
+    }
+
+    /// Notes the findings about Janus's setup; none before it is checked again.
+    pub(crate) fn note_janus(&self, findings: Option<Vec<String>>) {
+        *lock(&self.janus) = findings;
     }
 
     /// Notes a state that must not occur.
@@ -226,11 +245,13 @@ fn renewed((endpoint, known): (Option<String>, Option<Upstream>)) -> Option<Upst
 /// All servers that the configuration names; none has been asked.
 fn named(config: &HttpConfig) -> Vec<Upstream> {
     let upstreams = &config.sora.upstreams;
+    let janus = config.janus.as_ref().map(|janus| janus.admin.clone());
     let named = [
         ("auth", &upstreams.auth),
         ("session", &upstreams.session),
         ("event", &upstreams.event),
         (SORA_API, &config.sora.api),
+        (JANUS_ADMIN, &janus),
     ];
     let named = named
         .into_iter()

@@ -41,8 +41,9 @@ use std::time::Duration;
 
 use soramode_core::commits::Durability;
 use soramode_core::gate::Gate;
+use soramode_core::locks::LockCall;
 use soramode_core::restore::{Seed, StartParams};
-use soramode_core::settings::{Settings, SoraAdmission, SoraFeed, SoraSettings};
+use soramode_core::settings::{Settings, SfuFeed, SoraAdmission, SoraSettings};
 use soramode_protocol::http_client::Outgoing;
 use soramode_protocol::id::LogId;
 use soramode_protocol::node::Storage;
@@ -52,9 +53,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use args::http::{HttpUrl, SoraMode};
+use args::janus::JanusWay;
 use cluster_settings::Cluster;
 use committer::Committer;
-use config::{Admission, Config, SoraConfig};
+use config::{Admission, Config, HttpConfig, SoraConfig};
 use control::{Budgets, Control, ControlState, Operators};
 use engine::Engine;
 use health::Health;
@@ -64,6 +66,7 @@ use outputs::OutputDeps;
 use reload::{Reloadable, Reloader};
 use sfu::Means;
 use sfu::announcer::Announcer;
+use sfu::janus::{AdminApi, JanusMeans, RoomLocker};
 use sfu::sora::SoraMeans;
 use sfu::sora::mirror::{self, MirrorHandle, MirrorTask};
 use sfu::terminator::SessionTerminator;
@@ -198,10 +201,12 @@ pub async fn serve(
     );
     let metrics = Arc::new(Metrics::new()?);
     let api = sora_api(&config.http.sora, &outgoing)?;
-    let means = api.clone().map(|api| Means::Sora(SoraMeans(api)));
+    let janus = config.http.janus.as_ref().map(AdminApi::new);
+    let means = means(&config, api.as_ref(), janus.as_ref());
     let announcer = Announcer::new(means.clone());
     let terminator = SessionTerminator::new(means, cluster_settings::on_fence(&config));
     let (cluster_orders, orders) = mpsc::unbounded_channel();
+    let (locks, locker) = room_locker(&config, janus.as_ref()).unzip();
     let (mirror, mirror_task) = mirror(&config.http.sora, api.as_ref()).unzip();
     let deps = OutputDeps {
         log: Arc::clone(&log),
@@ -212,6 +217,7 @@ pub async fn serve(
         terminator: terminator.clone(),
         webhooks: receivers.senders(),
         mirror,
+        locks,
         cluster: config.cluster.is_some().then_some(cluster_orders),
         log_size: store.log_size(),
         storage_problem: warning,
@@ -248,6 +254,8 @@ pub async fn serve(
         health: Arc::clone(&health),
         polls,
         api,
+        janus,
+        locker,
         outgoing,
         operators: operating.clone(),
         stop,
@@ -343,18 +351,23 @@ fn settings(config: &Config, storage: Storage) -> Settings {
         pending_timeout: config.http.sora.pending_timeout,
         socket_grace: config.socket_grace,
         assume_complete: config.assume_complete,
-        sora: sora_settings(&config.http.sora),
+        sora: sfu_settings(&config.http),
         storage,
         webhooks: Vec::new(),
     }
 }
 
-fn sora_settings(sora: &SoraConfig) -> SoraSettings {
+fn sfu_settings(http: &HttpConfig) -> SoraSettings {
+    let sora = &http.sora;
     SoraSettings {
-        feed: match (&sora.listen, &sora.api) {
-            (None, None) => SoraFeed::None,
-            (Some(_), None) => SoraFeed::Webhooks,
-            (Some(_) | None, Some(_)) => SoraFeed::WebhooksAndApi,
+        feed: match (&http.janus, &sora.listen, &sora.api) {
+            (Some(janus), _, _) => SfuFeed::Janus {
+                has_events: janus.listen.is_some(),
+                locks_rooms: janus.way == JanusWay::Lock,
+            },
+            (None, None, None) => SfuFeed::None,
+            (None, Some(_), None) => SfuFeed::Webhooks,
+            (None, _, Some(_)) => SfuFeed::WebhooksAndApi,
         },
         admission: match sora.admission {
             Admission::Enforced => SoraAdmission::Enforced,
@@ -372,6 +385,35 @@ fn sora_api(sora: &SoraConfig, outgoing: &Outgoing) -> Result<Option<SoraApi>, R
         .map(api)
         .transpose()
         .map_err(RunError::SoraApi)
+}
+
+/// The task that locks Janus's rooms, where the configuration asks for it.
+fn room_locker(
+    config: &Config,
+    janus: Option<&AdminApi>,
+) -> Option<(mpsc::UnboundedSender<LockCall>, RoomLocker)> {
+    let (settings, api) = config.http.janus.as_ref().zip(janus)?;
+    if settings.way != JanusWay::Lock {
+        return None;
+    }
+    let (sender, orders) = mpsc::unbounded_channel();
+    let (api, room_secrets) = (api.clone(), settings.room_secrets.clone());
+    let locker = RoomLocker {
+        api,
+        room_secrets,
+        orders,
+    };
+    Some((sender, locker))
+}
+
+/// Means of the SFU to end sessions and to announce maintenance.
+fn means(config: &Config, api: Option<&SoraApi>, janus: Option<&AdminApi>) -> Option<Means> {
+    let janus = config.http.janus.as_ref().zip(janus);
+    match (api, janus) {
+        (Some(api), _) => Some(Means::Sora(SoraMeans(api.clone()))),
+        (None, Some((settings, api))) => Some(Means::Janus(JanusMeans::new(settings, api.clone()))),
+        (None, None) => None,
+    }
 }
 
 /// The mirror of the mode, where the configuration asks for one.

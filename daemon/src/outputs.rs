@@ -12,11 +12,12 @@ use soramode_core::commits::Batch;
 use soramode_core::effect::{Action, Effects, Record, WaitProgress};
 use soramode_core::handles::{FenceId, ReplyHandle, SocketId};
 use soramode_core::input::Input;
+use soramode_core::locks::LockCall;
 use soramode_core::member::etcd::{EtcdRequest, EtcdResponse, FenceScope};
 use soramode_core::plan::END_REQUESTS_MAX;
 use soramode_core::plan::calls::{SfuCall, SfuRequest};
 use soramode_protocol::announce::AnnounceSession;
-use soramode_protocol::end::EndSession;
+use soramode_protocol::end::{EndMethod, EndSession};
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::event::EventKind;
 use soramode_protocol::id::EndId;
@@ -81,6 +82,8 @@ pub(crate) struct OutputDeps {
     pub(crate) mirror: Option<MirrorHandle>,
     /// Channel to the cluster task.
     pub(crate) cluster: Option<mpsc::UnboundedSender<EtcdRequest>>,
+    /// Channel to the task that locks rooms.
+    pub(crate) locks: Option<mpsc::UnboundedSender<LockCall>>,
     /// Size of the state's write-ahead log.
     pub(crate) log_size: Option<LogSize>,
     /// Problem with the state, until a retried write succeeds.
@@ -182,6 +185,12 @@ impl Outputs {
                 ),
                 Action::Etcd(order) => refused.extend(self.order(*order)),
                 Action::Fence { id, of, sessions } => self.fence(id, of, sessions),
+                Action::Lock(call) => {
+                    if let Some(locks) = &self.deps.locks {
+                        // Once the task has ended, the daemon stops.
+                        locks.send(call).unwrap_or_default();
+                    }
+                }
                 Action::Poll => self.deps.polls.notify_one(),
                 Action::Deliver(attempt) => {
                     self.deps
@@ -390,7 +399,10 @@ impl Outputs {
             Ok(Reply::WaitEnded(ended)) => self.complete_status(&mut ended.status),
             // The gate has called nothing if there is no session, or if each was asked before.
             Ok(Reply::Ended(ended)) => match self.deps.terminator.end_method() {
-                Some(via) if ended.id.is_none() => ended.via = via,
+                // The gate knows that the SFU has means, and not which.
+                Some(via) if ended.id.is_none() || ended.via == EndMethod::SoraApi => {
+                    ended.via = via;
+                }
                 Some(_) => {}
                 None => *answer = Err(Error::cannot_end_sessions()),
             },

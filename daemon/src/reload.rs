@@ -342,6 +342,7 @@ fn http_needs_restart(old: &HttpConfig, new: &HttpConfig) -> Vec<&'static str> {
     let HttpConfig {
         api,
         sora,
+        janus,
         observe_listen,
         status_page,
     } = old;
@@ -390,6 +391,7 @@ fn http_needs_restart(old: &HttpConfig, new: &HttpConfig) -> Vec<&'static str> {
             "session-max-linger",
             *session_max_linger != new.sora.session_max_linger,
         ),
+        ("janus-admin and what belongs to it", *janus != new.janus),
         ("observe-listen", *observe_listen != new.observe_listen),
         ("peer and no-status-page", *status_page != new.status_page),
     ])

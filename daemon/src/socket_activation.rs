@@ -20,9 +20,10 @@ use crate::config::Config;
 const CONTROL: &str = "control";
 
 /// Names of HTTP listeners, and the settings with their addresses.
-const HTTP: [(&str, &str); 3] = [
+const HTTP: [(&str, &str); 4] = [
     ("api", "api-listen"),
     ("sora", "sora-listen"),
+    ("janus", "janus-listen"),
     ("observe", "observe-listen"),
 ];
 
@@ -191,6 +192,7 @@ impl InheritedSockets {
         let says = |setting: &str| match setting {
             "api-listen" => http.api.listen.contains(&Listen::Tcp(address)),
             "sora-listen" => http.sora.listen == Some(address),
+            "janus-listen" => http.janus_listen() == Some(address),
             _ => http.observe_listen == Some(address),
         };
         let named = HTTP
@@ -200,7 +202,8 @@ impl InheritedSockets {
         let is_configured =
             named.map_or_else(|| HTTP.iter().any(|(_, setting)| says(setting)), says);
         if !is_configured {
-            let settings = named.unwrap_or("api-listen, sora-listen or observe-listen");
+            let settings =
+                named.unwrap_or("api-listen, sora-listen, janus-listen or observe-listen");
             return Err(InheritedSocketError::NotConfigured {
                 name: name.to_owned(),
                 place: address.to_string(),

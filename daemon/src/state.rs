@@ -75,6 +75,7 @@ impl State {
                         generations: Vec::new(),
                         plans: Vec::new(),
                         calls: Vec::new(),
+                        locks: Vec::new(),
                     },
                 ];
                 Ok(Self {

@@ -50,6 +50,8 @@ impl End {
 pub enum EndMethod {
     /// Calls `DisconnectChannel` of Sora's API.
     SoraApi,
+    /// Removes the participants of the room by Janus's Admin API.
+    JanusAdmin,
     /// Sends the notification `End` to each subscriber with `ends: true`.
     Subscribers,
 }

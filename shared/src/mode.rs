@@ -161,6 +161,20 @@ pub struct ModeState {
     pub roll: Option<RollId>,
 }
 
+/// State of the mode on an SFU that holds it by locks of its rooms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InForce {
+    /// Each room is locked or open, as the mode requires.
+    Yes,
+    /// Rooms are being locked or unlocked.
+    Pending,
+    /// Some rooms cannot be locked or unlocked.
+    Partial,
+    /// The SFU does not answer.
+    No,
+}
+
 /// Parameters of the method `ChangeMode`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -286,6 +300,9 @@ pub struct ModeChanged {
     /// closed in either case.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub published: Option<bool>,
+    /// State of the mode on an SFU that holds it by locks of its rooms; absent on all others.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub in_force: Option<InForce>,
     /// Plan that is running, after this change.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub plan_id: Option<PlanId>,

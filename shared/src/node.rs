@@ -9,7 +9,7 @@ use crate::cluster::ClusterStatus;
 use crate::decision::RejectReason;
 use crate::error::Error;
 use crate::id::{LogId, NodeName};
-use crate::mode::{Mode, ModeState};
+use crate::mode::{InForce, Mode, ModeState};
 use crate::plan::{Plan, Stalled};
 use crate::reservation::Reservation;
 use crate::session::Session;
@@ -301,9 +301,26 @@ pub struct Status {
     /// Reservation of the node by a roll; the last one, without `expires_in_seconds`, if it is over.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reservation: Option<Box<Reservation>>,
+    /// State of the mode on an SFU that holds it by locks of its rooms; absent on all others.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub in_force: Option<InForce>,
+    /// Rooms by the state of their locks.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rooms: Option<RoomCounts>,
     /// Warnings for the operator.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub warnings: Vec<String>,
+}
+
+/// Number of rooms by the state of their locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomCounts {
+    /// Rooms that are locked or open, as the mode requires.
+    pub settled: u64,
+    /// Rooms that are being locked or unlocked.
+    pub outstanding: u64,
+    /// Rooms that cannot be locked or unlocked.
+    pub impossible: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks in this way")]
@@ -314,24 +331,29 @@ const fn is_false(flag: &bool) -> bool {
 impl Status {
     /// Returns whether the node is drained: closed, complete and empty.
     pub const fn is_drained(&self) -> bool {
-        self.mode.mode.is_block() && self.sessions == 0 && self.sessions_complete
+        let is_in_force = matches!(self.in_force, None | Some(InForce::Yes));
+        self.mode.mode.is_block() && self.sessions == 0 && self.sessions_complete && is_in_force
     }
 
-    /// Returns true if the sessions are complete, or will be with the next answer of Sora's API.
+    /// Returns true if the sessions are complete, or will be with the next answer of the SFU's API.
     pub fn is_complete_soon(&self) -> bool {
         let asks_sora = self
             .upstreams
             .iter()
             .any(|upstream| upstream.name == "sora-api");
-        let is_soon = |source: &Source| {
-            source.complete || (source.name == "sora" && asks_sora && source.problem.is_none())
+        let is_polled = |source: &Source| match source.name.as_str() {
+            "sora" => asks_sora,
+            name => name == "janus",
         };
+        let is_soon =
+            |source: &Source| source.complete || (is_polled(source) && source.problem.is_none());
         self.sessions_complete || self.sources.iter().all(is_soon)
     }
 
-    /// Returns true if a Sora is one of the sources.
-    pub fn has_sora(&self) -> bool {
-        self.sources.iter().any(|source| source.name == "sora")
+    /// Returns true if a Sora or a Janus is one of the sources.
+    pub fn has_sfu(&self) -> bool {
+        let is_sfu = |source: &Source| matches!(source.name.as_str(), "sora" | "janus");
+        self.sources.iter().any(is_sfu)
     }
 
     /// The error of a command that needs the complete session list.

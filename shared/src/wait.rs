@@ -61,6 +61,9 @@ pub struct Wait {
     /// Seconds between `Progress` notifications; the first is sent at once.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub progress_seconds: Option<f64>,
+    /// Assumes that the mode is in force on the SFU, with `for: drained`.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub assume_in_force: bool,
     /// Assumes that every session is known, with `for: drained`.
     #[serde(default)]
     pub assume_complete: bool,
@@ -83,6 +86,7 @@ impl Wait {
             settle_seconds: None,
             timeout_seconds: None,
             progress_seconds: None,
+            assume_in_force: false,
             assume_complete: false,
             plan: None,
             end_id: None,
@@ -113,6 +117,10 @@ impl Wait {
             )),
             _ if !drained && self.assume_complete => Err(Error::invalid_params(
                 "assume_complete",
+                "is only for `for: drained`",
+            )),
+            _ if !drained && self.assume_in_force => Err(Error::invalid_params(
+                "assume_in_force",
                 "is only for `for: drained`",
             )),
             _ if !drained && self.plan.is_some() => {

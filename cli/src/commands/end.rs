@@ -164,6 +164,7 @@ async fn wait_and_confirm(
 fn show(ended: &Ended, context: &mut Context<'_>) -> Result<(), Failure> {
     let (name, means) = match ended.via {
         EndMethod::SoraApi => ("sora_api", "Sora's API"),
+        EndMethod::JanusAdmin => ("janus_admin", "Janus"),
         EndMethod::Subscribers => ("subscribers", "the signalling server"),
     };
     let output = &mut context.output;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 use soramode_protocol::id::PlanId;
-use soramode_protocol::mode::{ChangeMode, EndsStopped, Mode, SettableMode};
+use soramode_protocol::mode::{ChangeMode, EndsStopped, InForce, Mode, SettableMode};
 use soramode_protocol::number::whole_number;
 use soramode_protocol::plan::Plan;
 use soramode_protocol::time::Time;
@@ -125,6 +125,8 @@ struct View<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     published: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    in_force: Option<InForce>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<&'a Plan>,
     #[serde(skip_serializing_if = "Option::is_none")]
     plan_cancelled: Option<&'a PlanId>,
@@ -147,6 +149,7 @@ impl<'a> View<'a> {
             expires_at: closed.now.expires_at(),
             warning: closed.warning.as_deref(),
             published: closed.published,
+            in_force: status.and_then(|status| status.in_force),
             plan: status.and_then(|status| status.plan.as_deref()),
             plan_cancelled: closed.stopped.plan.as_ref(),
             ends_stopped: closed.stopped.ends,
@@ -194,6 +197,9 @@ pub(super) async fn finish(
         closed.now.mode,
         &context.output,
     )?;
+    if closed.is_not_in_force() {
+        return Ok(Exit::NotInForce);
+    }
     Ok(Exit::Done)
 }
 
@@ -210,6 +216,7 @@ async fn set_and_wait(
         closed: change_mode(mode, flags, node, context).await?,
         wait: Wait {
             assume_complete: flags.limits.assume_complete,
+            assume_in_force: flags.limits.assume_in_force,
             ..Wait::new(WaitFor::Drained)
         },
         limit: flags.limits.limit(),
@@ -365,6 +372,12 @@ fn print(closed: &Closed, node: Node<'_>, output: &mut Output) -> Result<(), Fai
             if let Some(problem) = &closed.status_failure {
                 return output.confirm(&format!(
                     "{} is {mode} now, but its sessions cannot be read: {problem}",
+                    closed.status.name()
+                ));
+            }
+            if closed.is_not_in_force() {
+                return output.confirm(&format!(
+                    "{} is set to {mode}, and soramoded goes on until that is in force: soramode status shows it",
                     closed.status.name()
                 ));
             }

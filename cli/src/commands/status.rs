@@ -1,7 +1,9 @@
 //! `soramode status`
 
-use soramode_protocol::mode::ModeState;
-use soramode_protocol::node::{GetStatus, Membership, Source, Status, StorageState, Upstream};
+use soramode_protocol::mode::{InForce, ModeState};
+use soramode_protocol::node::{
+    GetStatus, Membership, RoomCounts, Source, Status, StorageState, Upstream,
+};
 use soramode_protocol::plan::PlanState;
 use soramode_protocol::reservation::{Reservation, RollStep};
 
@@ -16,7 +18,7 @@ use crate::live;
 use crate::node::{Feature, Node};
 use crate::output::color::Emphasis;
 use crate::output::escape::{escape, quoted};
-use crate::output::{Cell, Column, Format, Output, Row, colored_groups};
+use crate::output::{Cell, Column, Format, Output, Row, colored_groups, counted};
 use crate::plan::describe::{describe_ended, describe_next, describe_plan_state, describe_stalled};
 
 /// Show mode, sessions, connections and daemon health
@@ -129,11 +131,14 @@ fn emphasis(name: &str, status: &Status) -> Option<Emphasis> {
         "state" => status.storage.state == StorageState::Failed,
         "deliveries" => status.deliveries.failed > 0,
         "shadow" | "to open" | "to cancel" => return Some(Emphasis::Careful),
-        "socket" | "sora" => status
+        "socket" | "sora" | "janus" => status
             .sources
             .iter()
             .any(|it| it.name == name && (it.problem.is_some() || it.incomplete_reason.is_some())),
-        "sora-api" => fails(&["sora-api"]) || status.sources.iter().any(|it| it.problem.is_some()),
+        "in force" => status.in_force.is_some_and(|it| it != InForce::Yes),
+        "sora-api" | "janus-admin" => {
+            fails(&[name]) || status.sources.iter().any(|it| it.problem.is_some())
+        }
         "auth" | "session" | "event" | "etcd" | "webhook" => fails(&[name]),
         _ => false,
     };
@@ -277,6 +282,12 @@ fn session_rows(status: &Status, output: &Output) -> Vec<Row> {
             Some(format!("{}{pending}", status.connections)),
         ),
         ("complete", Some(complete.to_owned())),
+        (
+            "in force",
+            status
+                .in_force
+                .map(|it| describe_in_force(it, status.rooms)),
+        ),
         ("stalled", status.stalled.as_ref().map(describe_stalled)),
         (
             "rejected",
@@ -286,24 +297,38 @@ fn session_rows(status: &Status, output: &Output) -> Vec<Row> {
 }
 
 fn source_rows(status: &Status, output: &Output) -> Vec<Row> {
-    let sources = status.sources.iter().map(|source| {
-        (
-            if source.name == "sora" {
-                "sora"
-            } else {
-                "socket"
-            },
-            Some(describe_source(source, output)),
-        )
-    });
+    let sources = status
+        .sources
+        .iter()
+        .map(|source| (source_name(source), Some(describe_source(source, output))));
     let upstreams = upstreams(status);
     sources
         .chain(upstream_rows(
             &upstreams,
-            &["auth", "session", "event", "sora-api"],
+            &["auth", "session", "event", "sora-api", "janus-admin"],
             output,
         ))
         .collect()
+}
+
+/// Returns the name of a source that this version knows; the control socket's for another.
+pub(crate) fn source_name(source: &Source) -> &'static str {
+    match source.name.as_str() {
+        "sora" => "sora",
+        "janus" => "janus",
+        _ => "socket",
+    }
+}
+
+/// Returns the name of the API that a source is polled by, and the remedy if it fails.
+pub(crate) fn source_api(source: &Source) -> (&'static str, &'static str) {
+    match source.name.as_str() {
+        "janus" => (
+            "Janus's Admin API",
+            "Check --janus-admin, its secret and key files, and that this Janus runs",
+        ),
+        _ => ("Sora's API", "Check --sora-api, and that this Sora runs"),
+    }
 }
 
 /// Lists the servers that soramoded calls. For Sora's API its own polls count more than the
@@ -316,11 +341,33 @@ fn upstreams(status: &Status) -> Vec<Upstream> {
     let mut upstreams = status.upstreams.clone();
     for api in upstreams
         .iter_mut()
-        .filter(|upstream| upstream.name == "sora-api")
+        .filter(|upstream| matches!(upstream.name.as_str(), "sora-api" | "janus-admin"))
     {
         api.problem = polls.clone().or(api.problem.take());
     }
     upstreams
+}
+
+/// `no: 1 of 5 rooms cannot be locked or unlocked`
+fn describe_in_force(in_force: InForce, rooms: Option<RoomCounts>) -> String {
+    let of = |count: fn(RoomCounts) -> u64| {
+        rooms.map_or(String::new(), |rooms| {
+            let all = rooms.settled + rooms.outstanding + rooms.impossible;
+            format!("{} of {}", count(rooms), counted(all, "room"))
+        })
+    };
+    match in_force {
+        InForce::Yes => "yes".to_owned(),
+        InForce::Pending => format!(
+            "not yet: {} to be locked or unlocked",
+            of(|it| it.outstanding)
+        ),
+        InForce::Partial => format!(
+            "no: {} cannot be locked or unlocked",
+            of(|it| it.impossible)
+        ),
+        InForce::No => "no: Janus does not answer".to_owned(),
+    }
 }
 
 fn describe_source(source: &Source, output: &Output) -> String {

@@ -63,6 +63,7 @@ impl Args {
             max_sessions: self.max_sessions,
             settle_seconds: self.settle.map(|settle| settle.as_secs_f64()),
             assume_complete: self.wait.assume_complete,
+            assume_in_force: self.wait.assume_in_force,
             ..Wait::new(wait_for)
         };
         WaitRequest {

@@ -175,6 +175,7 @@ impl NewPlan {
                 settle_seconds: Some(drain.settle.as_secs_f64())
                     .filter(|_| !drain.settle.is_zero()),
                 assume_complete: drain.limits.assume_complete,
+                assume_in_force: drain.limits.assume_in_force,
                 ..Wait::new(WaitFor::Drained)
             }),
             requires_published: drain.requires_published,

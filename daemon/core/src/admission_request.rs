@@ -19,11 +19,11 @@ pub(crate) struct AdmissionRequest {
 }
 
 impl AdmissionRequest {
-    /// A client of the control socket.
-    pub(crate) fn connect(reply_to: ReplyHandle, connect: Connect) -> Self {
+    /// A client that a client of the control socket asks for. `source` is where it will be seen.
+    pub(crate) fn connect(reply_to: ReplyHandle, source: Source, connect: Connect) -> Self {
         Self {
             reply_to,
-            source: Source::ControlSocket,
+            source,
             channel_id: connect.channel_id,
             connection_id: connect.connection_id,
             client_id: connect.client_id,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use soramode_protocol::decision::{Decision, Disconnected};
 use soramode_protocol::error::Error;
 use soramode_protocol::event::EventKind;
-use soramode_protocol::id::{ConnectionId, PlanId};
+use soramode_protocol::id::{ChannelId, ConnectionId, PlanId};
 use soramode_protocol::mode::ModeChanged;
 use soramode_protocol::reply::Reply;
 
@@ -26,6 +26,8 @@ pub struct Refused {
     pub plans: Vec<PlanId>,
     /// Calls to the SFU that are not made.
     pub calls: Vec<CallId>,
+    /// Rooms of the locks that are not requested.
+    pub locks: Vec<ChannelId>,
 }
 
 /// Turns answers that rest on these records into `refusal`. Reports stay true, written or not; and connections that left have left, but
@@ -38,14 +40,17 @@ pub fn retract(actions: &mut Vec<Action>, records: &[Record], refusal: &Error) -
         generations: records.iter().filter_map(operators_change).collect(),
         plans: Vec::new(),
         calls: Vec::new(),
+        locks: Vec::new(),
     };
-    // No call to the SFU is made that a restart would not know of.
+    // No call to the SFU is made, and no room is locked, that a restart would not know of.
     actions.retain(|action| {
         if let Action::Sfu(call) = action {
             refused.calls.push(call.id);
-            return false;
         }
-        true
+        if let Action::Lock(call) = action {
+            refused.locks.push(call.channel_id.clone());
+        }
+        !matches!(action, Action::Sfu(_) | Action::Lock(_))
     });
     for action in actions {
         let Action::Answer(_, answer) = action else {

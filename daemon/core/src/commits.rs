@@ -221,6 +221,7 @@ impl Commits {
             generations,
             plans,
             calls,
+            locks,
         } = if self.fault.is(Fault::FailureIsNotTold) {
             Refused::default()
         } else {
@@ -231,6 +232,7 @@ impl Commits {
             generations,
             plans,
             calls,
+            locks,
         };
         gate.step_into(now, failed, &mut batch.effects);
         let backlog = self.failed.get_or_insert_default();
@@ -387,6 +389,8 @@ fn is_of_mode(record: &Record) -> bool {
         | Record::Etcd(_)
         | Record::Claimed { .. }
         | Record::Unclaimed(_)
+        | Record::RoomLocked(_)
+        | Record::RoomUnlocked(_)
         | Record::VanishedPending(_)
         | Record::Plan(_)
         | Record::PlanProgress(_)

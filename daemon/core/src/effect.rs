@@ -14,6 +14,7 @@ use soramode_protocol::time::Time;
 use crate::cluster::Token;
 use crate::cluster::history::EtcdIdentity;
 use crate::handles::{DeliveryId, FenceId, ReceiverIndex, ReplyHandle, SocketId};
+use crate::locks::LockCall;
 use crate::member::etcd::{EtcdRequest, FenceScope};
 use crate::plan::calls::SfuCall;
 use crate::plan::stored::{
@@ -96,6 +97,10 @@ pub enum Record {
     },
     /// A channel is not this node's any more.
     Unclaimed(ChannelId),
+    /// A room may be locked from now on.
+    RoomLocked(ChannelId),
+    /// A room is not locked any more.
+    RoomUnlocked(ChannelId),
     /// `session.vanished` is pending, or not any more: the last session left a closed node before all sessions were known.
     VanishedPending(bool),
     /// A new plan, in place of the one before.
@@ -147,6 +152,8 @@ impl Record {
             | Self::Etcd(_)
             | Self::Claimed { .. }
             | Self::Unclaimed(_)
+            | Self::RoomLocked(_)
+            | Self::RoomUnlocked(_)
             | Self::VanishedPending(_)
             | Self::Plan(_)
             | Self::PlanProgress(_)
@@ -197,6 +204,9 @@ pub enum Action {
         /// The sessions that are known, the oldest first.
         sessions: Vec<EndSession>,
     },
+    /// Ask the SFU about a room's lock; the outcome comes back as [`JanusInput::LockAnswered`](crate::input::JanusInput::LockAnswered), always
+    /// and in a bounded time.
+    Lock(LockCall),
     /// Request the connections from Sora's API; the answer comes back as [`SoraInput::Polled`](crate::input::SoraInput::Polled) or
     /// [`SoraInput::PollFailed`](crate::input::SoraInput::PollFailed), one of them always and in a bounded time.
     Poll,

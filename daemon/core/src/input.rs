@@ -9,6 +9,7 @@ use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
 
 use crate::handles::{DeliveryId, FenceId, ReplyHandle, SocketId};
+use crate::locks::LockOutcome;
 use crate::member::etcd::EtcdResponse;
 use crate::plan::calls::{CallId, SfuOutcome};
 use crate::settings::Webhook;
@@ -60,11 +61,15 @@ pub enum Input {
         plans: Vec<PlanId>,
         /// Calls to the SFU that were not made, because their records could not be kept.
         calls: Vec<CallId>,
+        /// Rooms of the locks that were not requested, for the same reason.
+        locks: Vec<ChannelId>,
     },
     /// The state can be written again.
     StorageRestored,
     /// A real Sora's webhook came.
     Sora(SoraInput),
+    /// A report of Janus.
+    Janus(JanusInput),
     /// New settings of the receivers: each at the index that it had, new ones behind them.
     Webhooks(Vec<Webhook>),
     /// The SFU answered a call, or did not ([`Action::Sfu`](crate::effect::Action::Sfu)).
@@ -175,6 +180,54 @@ pub enum SoraInput {
         /// The reason.
         why: String,
     },
+}
+
+/// Reports of Janus, from its Admin API.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JanusInput {
+    /// The participants of rooms.
+    Listed {
+        /// The rooms.
+        scope: ListScope,
+        /// When the list began, by the boot clock: it is no newer.
+        began: Duration,
+        /// The rooms themselves, in a list of all.
+        rooms: Vec<ChannelId>,
+        /// All participants of these rooms.
+        participants: Vec<Participant>,
+    },
+    /// Janus may have been restarted: it then has no participant and no lock.
+    Restarted,
+    /// The outcome of a request about a room's lock ([`Action::Lock`](crate::effect::Action::Lock)).
+    LockAnswered {
+        /// The room.
+        channel_id: ChannelId,
+        /// The outcome.
+        outcome: LockOutcome,
+    },
+    /// The Admin API did not answer a request for all rooms, or its answer is of no use.
+    Failed {
+        /// The reason.
+        why: String,
+    },
+}
+
+/// Scope of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListScope {
+    /// All channels.
+    All,
+    /// One channel.
+    Channel(ChannelId),
+}
+
+/// A participant of a room of Janus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Participant {
+    /// The room.
+    pub channel_id: ChannelId,
+    /// The room and the participant's id, which is unique in its room only.
+    pub connection_id: ConnectionId,
 }
 
 /// A connection as Sora's API lists it.

@@ -16,6 +16,7 @@ pub mod fault;
 pub mod gate;
 pub mod handles;
 pub mod input;
+pub mod locks;
 pub mod member;
 mod mode;
 mod node;

@@ -11,6 +11,7 @@ use crate::handles::Timestamp;
 use crate::member::ClusterMember;
 use crate::mode::ModeControl;
 use crate::node::Node;
+use crate::node::held_mode::HeldMode;
 use crate::outbox::Outbox;
 use crate::plan::Plans;
 use crate::reservation::Reservations;
@@ -78,6 +79,12 @@ impl Gate {
             },
         );
         let is_vanished = sessions.session_count() == 0 && mode.is_block();
+        let locked_rooms = std::mem::take(&mut stored.locked_rooms);
+        let held = settings
+            .sora
+            .feed
+            .locks_rooms()
+            .then(|| Box::new(HeldMode::restore(locked_rooms, started.boot)));
         let webhooks = std::mem::take(&mut settings.webhooks);
         let node = Node {
             started,
@@ -91,6 +98,8 @@ impl Gate {
             vanished_recorded: stored.vanished_pending,
             sessions_ended: 0,
             rejected: BTreeMap::new(),
+            unasked: 0,
+            held,
             waits: Waits::default(),
             plans,
             reservations: Reservations::restore(stored.reservation),

@@ -28,6 +28,12 @@ pub const STALL_AFTER_DEFAULT: Duration = Duration::from_mins(10);
 /// Time between two polls of Sora's API while the node is open.
 pub const POLL_PAUSE: Duration = Duration::from_mins(1);
 
+/// Time between two lists of Janus's rooms, if it sends no events, and before the first retry.
+pub const LIST_PAUSE_WITHOUT_EVENTS: Duration = Duration::from_secs(1);
+
+/// A pause between two lists of Janus's rooms is at least this many times the time that the last one took.
+pub const LIST_PAUSE_FACTOR: u32 = 20;
+
 /// Time between two polls of Sora's API while the node is closed, or the last poll failed.
 pub const POLL_PAUSE_BLOCKED: Duration = Duration::from_secs(10);
 
@@ -84,7 +90,7 @@ impl Webhook {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoraSettings {
     /// Sources of its reports.
-    pub feed: SoraFeed,
+    pub feed: SfuFeed,
     /// Admission of its clients.
     pub admission: SoraAdmission,
     /// Time that a session lasts which its API shows to be empty, without its `session.destroyed`.
@@ -95,7 +101,7 @@ impl Default for SoraSettings {
     /// None.
     fn default() -> Self {
         Self {
-            feed: SoraFeed::None,
+            feed: SfuFeed::None,
             admission: SoraAdmission::Enforced,
             session_max_linger: SESSION_MAX_LINGER_DEFAULT,
         }
@@ -104,13 +110,38 @@ impl Default for SoraSettings {
 
 /// Sources of Sora's reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SoraFeed {
+pub enum SfuFeed {
     /// There is none.
     None,
     /// Its webhooks alone.
     Webhooks,
     /// Its webhooks, and its API can be polled ([`Action::Poll`](crate::effect::Action::Poll)).
     WebhooksAndApi,
+    /// The Admin API of a Janus in its place, which can be polled too.
+    Janus {
+        /// Janus also sends events.
+        has_events: bool,
+        /// The mode is applied by locks of its rooms.
+        locks_rooms: bool,
+    },
+}
+
+impl SfuFeed {
+    /// Returns whether the SFU is a Janus.
+    pub(crate) const fn is_janus(self) -> bool {
+        matches!(self, Self::Janus { .. })
+    }
+
+    /// Returns whether the mode is applied by locks of rooms.
+    pub(crate) const fn locks_rooms(self) -> bool {
+        matches!(
+            self,
+            Self::Janus {
+                locks_rooms: true,
+                ..
+            }
+        )
+    }
 }
 
 /// Admission of Sora's clients.

@@ -41,6 +41,8 @@ pub struct Stored {
     pub etcd: Option<EtcdIdentity>,
     /// The channels that it owned.
     pub claims: Vec<(ChannelId, Token)>,
+    /// Rooms that may be locked.
+    pub locked_rooms: Vec<ChannelId>,
     /// The plan that runs, or the last one.
     pub plan: Option<StoredPlan>,
     /// Announcements that have not reached every channel, in the order in which they began.
@@ -66,6 +68,7 @@ impl Default for Stored {
             member: None,
             etcd: None,
             claims: Vec::new(),
+            locked_rooms: Vec::new(),
             plan: None,
             announcements: Vec::new(),
             ends: Vec::new(),

@@ -14,7 +14,9 @@ use crate::cluster::Incarnation;
 use crate::ctx::Ctx;
 use crate::effect::Action;
 use crate::handles::Timestamp;
-use crate::settings::{POLL_PAUSE, POLL_PAUSE_BLOCKED, Settings, SoraFeed};
+use crate::settings::{
+    LIST_PAUSE_FACTOR, LIST_PAUSE_WITHOUT_EVENTS, POLL_PAUSE, POLL_PAUSE_BLOCKED, Settings, SfuFeed,
+};
 use crate::timers::{Timer, Timers};
 
 /// Knowledge of the sessions on the SFU, by source.
@@ -27,7 +29,7 @@ pub(crate) struct SyncState {
     socket: bool,
     /// When one of them last reported a connection.
     socket_contact: Option<Time>,
-    sora: Option<SoraSource>,
+    sfu: Option<SfuSource>,
     /// Earlier incarnations without a record; `None` on a node outside a cluster, or with its state.
     untracked: Option<UntrackedIncarnations>,
 }
@@ -45,12 +47,62 @@ pub(crate) enum UntrackedIncarnations {
     },
 }
 
-struct SoraSource {
+struct SfuSource {
+    kind: Sfu,
     /// A poll has shown every connection since the start.
     is_known: bool,
     last_contact: Option<Time>,
     /// Its API, where there is one.
     api: Option<ApiPoller>,
+}
+
+/// Program that feeds the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sfu {
+    Sora,
+    Janus { has_events: bool },
+}
+
+impl Sfu {
+    const fn of(feed: SfuFeed) -> Option<Self> {
+        match feed {
+            SfuFeed::None => None,
+            SfuFeed::Webhooks | SfuFeed::WebhooksAndApi => Some(Self::Sora),
+            SfuFeed::Janus { has_events, .. } => Some(Self::Janus { has_events }),
+        }
+    }
+
+    /// Returns the name of the source.
+    const fn source(self) -> &'static str {
+        match self {
+            Self::Sora => "sora",
+            Self::Janus { .. } => "janus",
+        }
+    }
+
+    /// Returns the name of the program.
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Sora => "Sora",
+            Self::Janus { .. } => "Janus",
+        }
+    }
+
+    /// Returns the name of its API.
+    const fn api(self) -> &'static str {
+        match self {
+            Self::Sora => "Sora's API",
+            Self::Janus { .. } => "Janus's Admin API",
+        }
+    }
+
+    /// Returns the flag that names its API.
+    const fn flag(self) -> &'static str {
+        match self {
+            Self::Sora => "--sora-api",
+            Self::Janus { .. } => "--janus-admin",
+        }
+    }
 }
 
 #[derive(Default)]
@@ -59,6 +111,8 @@ struct ApiPoller {
     /// The node does not count as empty before a poll shows it that began then or later; by the boot clock.
     verify_since: Option<Duration>,
     problem: Option<String>,
+    /// The last poll failed, and the one before did too.
+    failed_twice: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,21 +136,20 @@ impl SyncState {
             verify_since: starts_closed.then_some(started.boot),
             ..ApiPoller::default()
         };
-        let sora = match settings.sora.feed {
-            SoraFeed::None => None,
-            feed @ (SoraFeed::Webhooks | SoraFeed::WebhooksAndApi) => Some(SoraSource {
-                is_known: settings.assume_complete,
-                last_contact: None,
-                api: (feed == SoraFeed::WebhooksAndApi).then(poller),
-            }),
-        };
+        let feed = settings.sora.feed;
+        let sfu = Sfu::of(feed).map(|kind| SfuSource {
+            kind,
+            is_known: settings.assume_complete,
+            last_contact: None,
+            api: (feed != SfuFeed::Webhooks).then(poller),
+        });
         Self {
             node_name: settings.node_name.clone(),
             storage: settings.storage.state,
             started,
-            socket: settings.assume_complete || sora.is_some(),
+            socket: settings.assume_complete || sfu.is_some(),
             socket_contact: None,
-            sora,
+            sfu,
             untracked,
         }
     }
@@ -113,10 +166,10 @@ impl SyncState {
         self.socket_contact = Some(now);
     }
 
-    /// Notes that Sora reported something.
-    pub(crate) const fn on_sora_contact(&mut self, now: Time) {
-        if let Some(sora) = &mut self.sora {
-            sora.last_contact = Some(now);
+    /// Notes that the SFU reported something.
+    pub(crate) const fn on_sfu_contact(&mut self, now: Time) {
+        if let Some(sfu) = &mut self.sfu {
+            sfu.last_contact = Some(now);
         }
     }
 
@@ -134,9 +187,9 @@ impl SyncState {
         self.poller().is_some()
     }
 
-    /// Returns whether a Sora feeds the gate.
-    pub(crate) const fn has_sora(&self) -> bool {
-        self.sora.is_some()
+    /// Returns whether an SFU feeds the gate by itself.
+    pub(crate) const fn has_sfu(&self) -> bool {
+        self.sfu.is_some()
     }
 
     /// Returns whether every session has been reported at some time since the start.
@@ -146,7 +199,7 @@ impl SyncState {
 
     /// Returns whether each source has reported everything.
     fn is_reported(&self) -> bool {
-        self.socket && self.sora.as_ref().is_none_or(|sora| sora.is_known)
+        self.socket && self.sfu.as_ref().is_none_or(|sfu| sfu.is_known)
     }
 
     /// Returns whether every session is known, or may be at any moment, when a poll of Sora or a read of etcd ends.
@@ -167,11 +220,11 @@ impl SyncState {
     }
 
     fn poller(&self) -> Option<&ApiPoller> {
-        self.sora.as_ref().and_then(|sora| sora.api.as_ref())
+        self.sfu.as_ref().and_then(|sfu| sfu.api.as_ref())
     }
 
     fn poller_mut(&mut self) -> Option<&mut ApiPoller> {
-        self.sora.as_mut().and_then(|sora| sora.api.as_mut())
+        self.sfu.as_mut().and_then(|sfu| sfu.api.as_mut())
     }
 
     /// Requires that a poll which begins from now on shows the sessions that the gate knows.
@@ -210,10 +263,10 @@ impl SyncState {
 
     /// Takes in that a poll which began then has shown every connection of Sora. Returns whether it began after the start.
     pub(crate) fn on_poll_read(&mut self, now: Time, began: Duration) -> bool {
-        self.on_sora_contact(now);
+        self.on_sfu_contact(now);
         let is_of_this_start = began >= self.started.boot;
-        if let Some(sora) = &mut self.sora {
-            sora.is_known |= is_of_this_start;
+        if let Some(sfu) = &mut self.sfu {
+            sfu.is_known |= is_of_this_start;
         }
         is_of_this_start
     }
@@ -221,32 +274,41 @@ impl SyncState {
     /// Ends a poll that succeeded, and sets the time of the next one.
     pub(crate) fn on_poll_succeeded(&mut self, ctx: &mut Ctx, began: Duration, is_closed: bool) {
         if let Some(api) = self.poller_mut() {
-            api.problem = None;
+            (api.problem, api.failed_twice) = (None, false);
             api.verify_since = api.verify_since.filter(|since| began < *since);
         }
-        self.end_poll(ctx, is_closed);
+        let took = ctx.now.boot.saturating_sub(began);
+        self.end_poll(ctx, is_closed, took);
     }
 
     /// Ends a poll that failed, and sets the time of the next one.
     pub(crate) fn on_poll_failed(&mut self, ctx: &mut Ctx, why: String) {
         if let Some(api) = self.poller_mut() {
-            api.problem = Some(why);
+            api.failed_twice = api.problem.replace(why).is_some();
         }
-        self.end_poll(ctx, true);
+        self.end_poll(ctx, true, Duration::ZERO);
     }
 
-    fn end_poll(&mut self, ctx: &mut Ctx, is_urgent: bool) {
+    fn end_poll(&mut self, ctx: &mut Ctx, is_urgent: bool, took: Duration) {
         let is_urgent = is_urgent || !self.is_known();
+        let kind = self.sfu.as_ref().map(|sfu| sfu.kind);
         let Some(api) = self.poller_mut() else {
             return;
         };
         if std::mem::take(&mut api.poll) == Poll::InFlightThenAgain {
             return self.request_poll(ctx);
         }
-        let pause = if is_urgent {
-            POLL_PAUSE_BLOCKED
-        } else {
-            POLL_PAUSE
+        let is_first_failure = api.problem.is_some() && !api.failed_twice;
+        let pause = match kind {
+            Some(Sfu::Janus { .. }) if is_first_failure => LIST_PAUSE_WITHOUT_EVENTS,
+            Some(Sfu::Janus { has_events: false }) if api.problem.is_none() => {
+                LIST_PAUSE_WITHOUT_EVENTS.max(took * LIST_PAUSE_FACTOR)
+            }
+            Some(Sfu::Janus { .. }) if is_urgent => {
+                POLL_PAUSE_BLOCKED.max(took * LIST_PAUSE_FACTOR)
+            }
+            _ if is_urgent => POLL_PAUSE_BLOCKED,
+            _ => POLL_PAUSE,
         };
         ctx.timers.set(Timer::Poll, ctx.now.boot + pause);
     }
@@ -266,24 +328,24 @@ impl SyncState {
             last_contact: self.socket_contact,
             problem: None,
         }];
-        if let Some(sora) = &self.sora {
+        if let Some(sfu) = &self.sfu {
             let complete = self.is_synced();
             let (incomplete_reason, hint) = why(!complete);
             sources.push(Source {
-                name: "sora".to_owned(),
+                name: sfu.kind.source().to_owned(),
                 complete,
                 incomplete_reason,
                 hint,
-                last_contact: sora.last_contact,
-                problem: sora.api.as_ref().and_then(|api| api.problem.clone()),
+                last_contact: sfu.last_contact,
+                problem: sfu.api.as_ref().and_then(|api| api.problem.clone()),
             });
         }
         sources
     }
 
-    /// Returns whether the control socket's clients have reported everything; earlier sessions of a Sora are its own to report.
+    /// Returns whether the control socket's clients have reported everything; earlier sessions of an SFU are its own to report.
     const fn is_socket_complete(&self) -> bool {
-        self.socket && (self.has_sora() || self.untracked.is_none())
+        self.socket && (self.has_sfu() || self.untracked.is_none())
     }
 
     /// Describes why not all sessions are known, and the remedy.
@@ -298,7 +360,7 @@ impl SyncState {
                 "was started beside an SFU that may already have had sessions"
             }
         };
-        let Some(sora) = &self.sora else {
+        let Some(sfu) = &self.sfu else {
             let reason =
                 format!("soramoded on {node} has received no complete Report, and {since}");
             return (
@@ -312,7 +374,9 @@ impl SyncState {
                 .map(|problem| format!(" ({problem})"))
                 .unwrap_or_default()
         };
-        match &sora.api {
+        let kind = sfu.kind;
+        let (program, name, flag) = (kind.program(), kind.api(), kind.flag());
+        match &sfu.api {
             None => (
                 format!(
                     "soramoded on {node} has no --sora-api, so it cannot ask Sora for its sessions, and {since}"
@@ -322,16 +386,16 @@ impl SyncState {
                         .to_owned(),
                 ),
             ),
-            Some(api) if !sora.is_known => (
+            Some(api) if !sfu.is_known => (
                 format!(
-                    "soramoded on {node} has had no usable answer from Sora's API{}, and {since}",
+                    "soramoded on {node} has had no usable answer from {name}{}, and {since}",
                     problem(api)
                 ),
-                Some("Check --sora-api, and that Sora runs".to_owned()),
+                Some(format!("Check {flag}, and that {program} runs")),
             ),
             Some(api) => (
                 format!(
-                    "Sora's API has yet to confirm the sessions of soramoded on {node}{}",
+                    "{name} has yet to confirm the sessions of soramoded on {node}{}",
                     problem(api)
                 ),
                 None,
@@ -355,7 +419,7 @@ impl SyncState {
                 let reason = format!(
                     "{node} has no record of its earlier run, which still owns channels in etcd"
                 );
-                let source = if self.has_sora() {
+                let source = if self.has_sfu() {
                     "Make soramoded ask Sora, with --sora-api"
                 } else {
                     "Send a complete Report from the signalling server"

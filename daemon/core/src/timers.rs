@@ -12,6 +12,8 @@ pub(crate) enum Timer {
     Membership,
     /// The mode ends by itself.
     Expiry,
+    /// Changes of the mode are answered, whether or not it is in force.
+    InForce,
     /// Sora's API is to be polled.
     Poll,
     /// A pending connection has not become live.

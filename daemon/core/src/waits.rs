@@ -28,6 +28,8 @@ pub(crate) struct WaitInputs {
     pub(crate) membership: Membership,
     /// All sessions are known, and nothing is left to verify.
     pub(crate) is_synced: bool,
+    /// The mode is in force on the SFU.
+    pub(crate) is_in_force: bool,
     /// Not all sessions are known, and only an operator or a client can change that.
     pub(crate) needs_report_or_purge: bool,
     /// Number of changes of plans and ends.
@@ -336,7 +338,10 @@ fn holds(wait: &Wait, inputs: &WaitInputs, plans: &Plans) -> bool {
     match wait.wait_for {
         WaitFor::Drained => {
             let is_low = inputs.sessions <= wait.max_sessions.unwrap_or(0);
-            inputs.mode.is_block() && is_low && (wait.assume_complete || inputs.is_synced)
+            inputs.mode.is_block()
+                && is_low
+                && (wait.assume_complete || inputs.is_synced)
+                && (wait.assume_in_force || inputs.is_in_force)
         }
         WaitFor::Mode => wait.mode == Some(inputs.mode),
         WaitFor::Joined => inputs.membership == Membership::Joined,
@@ -388,6 +393,7 @@ mod tests {
         opened_generation: 1,
         membership: Membership::Joined,
         is_synced: true,
+        is_in_force: true,
         needs_report_or_purge: false,
         plan_changes: 0,
     };
@@ -447,6 +453,7 @@ mod tests {
         };
         changed(|inputs| inputs.sessions = 2, DRAINED);
         changed(|inputs| inputs.is_synced = false, DRAINED);
+        changed(|inputs| inputs.is_in_force = false, DRAINED);
         changed(|inputs| inputs.needs_report_or_purge = true, DRAINED);
         changed(|inputs| inputs.sessions_ended = 1, DRAINED);
         changed(

@@ -6,7 +6,7 @@ use clap::Command;
 type Group = (&'static str, &'static [&'static str]);
 
 /// Groups of settings, in the order of their first settings.
-const GROUPS: [Group; 9] = [
+const GROUPS: [Group; 10] = [
     (
         "Control socket",
         &["socket", "socket-mode", "operator-group", "socket-grace"],
@@ -50,6 +50,18 @@ const GROUPS: [Group; 9] = [
             "session-upstream",
             "event-upstream",
             "upstream-timeout",
+        ],
+    ),
+    (
+        "Janus",
+        &[
+            "janus-admin",
+            "janus-way",
+            "janus-admin-secret-file",
+            "janus-admin-key-file",
+            "janus-listen",
+            "janus-room-secrets-file",
+            "janus-end",
         ],
     ),
     (

@@ -57,6 +57,17 @@ impl Settings {
             session_upstream: self.session_upstream.or(weaker.session_upstream),
             event_upstream: self.event_upstream.or(weaker.event_upstream),
             upstream_timeout: self.upstream_timeout.or(weaker.upstream_timeout),
+            janus_admin: self.janus_admin.or(weaker.janus_admin),
+            janus_way: self.janus_way.or(weaker.janus_way),
+            janus_admin_secret_file: self
+                .janus_admin_secret_file
+                .or(weaker.janus_admin_secret_file),
+            janus_admin_key_file: self.janus_admin_key_file.or(weaker.janus_admin_key_file),
+            janus_listen: self.janus_listen.or(weaker.janus_listen),
+            janus_room_secrets_file: self
+                .janus_room_secrets_file
+                .or(weaker.janus_room_secrets_file),
+            janus_end: self.janus_end.or(weaker.janus_end),
             webhook: first_non_empty(self.webhook, weaker.webhook),
             webhook_events: first_non_empty(self.webhook_events, weaker.webhook_events),
             webhook_secret_file: self.webhook_secret_file.or(weaker.webhook_secret_file),

@@ -11,6 +11,7 @@ use soramode_protocol::mode::SettableMode;
 
 use super::cluster::{ClusterName, DeadMan, EtcdUrl, FenceAfter, NodeUrl, OnFence};
 use super::http::{CorsOrigin, HostName, HttpUrl, Listen, SoraMode};
+use super::janus::{JanusEnd, JanusWay};
 use super::values::{
     DurationArg, address_from_text, addresses_from_text, from_text, ip_address, list_from_text,
     settable_mode, socket_address, whole_number,
@@ -220,6 +221,42 @@ pub struct Settings {
     #[arg(long, value_name = "DURATION", env = "SORAMODED_UPSTREAM_TIMEOUT")]
     #[serde(deserialize_with = "from_text")]
     pub upstream_timeout: Option<DurationArg>,
+
+    /// URL of Janus's Admin API, such as http://127.0.0.1:7088/admin, to list participants and end sessions
+    #[arg(long, value_name = "URL", env = "SORAMODED_JANUS_ADMIN")]
+    #[serde(deserialize_with = "from_text")]
+    pub janus_admin: Option<HttpUrl>,
+
+    /// Way to apply the mode to Janus: the application asks soramoded before a client joins (ask), or soramoded locks the rooms (lock)
+    ///
+    /// Required with --janus-admin. lock does not go with --cluster and --max-connections.
+    #[arg(long, value_name = "ASK|LOCK", env = "SORAMODED_JANUS_WAY")]
+    pub janus_way: Option<JanusWay>,
+
+    /// Secret of Janus's Admin API (admin_secret in janus.jcfg), in a file of mode 0600
+    #[arg(long, value_name = "FILE", env = "SORAMODED_JANUS_ADMIN_SECRET_FILE")]
+    pub janus_admin_secret_file: Option<PathBuf>,
+
+    /// Key of the VideoRoom plugin (admin_key in janus.plugin.videoroom.jcfg), to list private rooms, in a file of mode 0600
+    #[arg(long, value_name = "FILE", env = "SORAMODED_JANUS_ADMIN_KEY_FILE")]
+    pub janus_admin_key_file: Option<PathBuf>,
+
+    /// Accept Janus's events on this address, as POST /janus; without them rooms are listed each second
+    #[arg(long, value_name = "ADDRESS:PORT", env = "SORAMODED_JANUS_LISTEN", value_parser = socket_address)]
+    #[serde(deserialize_with = "address_from_text")]
+    pub janus_listen: Option<SocketAddr>,
+
+    /// Secrets of Janus's rooms, one a line, as ROOM SECRET, or * SECRET for the others; file mode 0600
+    ///
+    /// The file is read again when it changes.
+    #[arg(long, value_name = "FILE", env = "SORAMODED_JANUS_ROOM_SECRETS_FILE")]
+    pub janus_room_secrets_file: Option<PathBuf>,
+
+    /// Means to end a session on Janus: remove its participants (kick), or the room as well (destroy) [default: kick]
+    ///
+    /// A room of Janus's configuration that was destroyed is missing until Janus is restarted.
+    #[arg(long, value_name = "KICK|DESTROY", env = "SORAMODED_JANUS_END")]
+    pub janus_end: Option<JanusEnd>,
 
     /// Send events to this URL; can be given several times
     ///

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::janus::{self, JanusConfig};
 use super::tokens::Tokens;
 use super::{ConfigError, check_duration};
 use crate::args::Settings;
@@ -24,6 +25,8 @@ pub struct HttpConfig {
     pub api: ApiConfig,
     /// Settings of a real Sora.
     pub sora: SoraConfig,
+    /// Settings of a Janus.
+    pub janus: Option<JanusConfig>,
     /// Address of the status page, `/live`, `/ready` and `/metrics`.
     pub observe_listen: Option<SocketAddr>,
     /// The status page.
@@ -123,10 +126,16 @@ impl Default for SoraConfig {
 
 impl HttpConfig {
     /// Addresses that are listened on, at most: equal ones share a listener.
-    pub const fn listeners(&self) -> usize {
+    pub fn listeners(&self) -> usize {
         self.api.listen.len()
-            + self.sora.listen.is_some() as usize
-            + self.observe_listen.is_some() as usize
+            + usize::from(self.sora.listen.is_some())
+            + usize::from(self.janus_listen().is_some())
+            + usize::from(self.observe_listen.is_some())
+    }
+
+    /// Address of the listener for Janus's events.
+    pub fn janus_listen(&self) -> Option<SocketAddr> {
+        self.janus.as_ref().and_then(|janus| janus.listen)
     }
 }
 
@@ -168,6 +177,7 @@ pub(super) fn check(settings: &Settings) -> Result<HttpConfig, ConfigError> {
                 .transpose()?,
         },
         sora: check_sora(settings)?,
+        janus: janus::check(settings)?,
         observe_listen: settings.observe_listen,
         status_page: check_status_page(settings)?,
     };

@@ -17,9 +17,11 @@ pub(super) fn check(http: &HttpConfig, webhooks: &WebhookConfig) -> Result<(), C
         ("event-upstream", &sora.upstreams.event),
         ("sora-api", &sora.api),
     ];
+    let janus = http.janus.iter().map(|janus| ("janus-admin", &janus.admin));
     let asked = asked
         .into_iter()
-        .filter_map(|(name, url)| Some((name, url.as_ref()?)));
+        .filter_map(|(name, url)| Some((name, url.as_ref()?)))
+        .chain(janus);
     for (name, url) in asked.chain(webhooks.urls.iter().map(|url| ("webhook", url))) {
         if let Some((listener, _)) = listeners(http)
             .into_iter()
@@ -41,10 +43,11 @@ fn listeners(http: &HttpConfig) -> Vec<(&'static str, SocketAddr)> {
         Listen::Unix(_) => None,
     });
     let sora = http.sora.listen.map(|address| ("sora-listen", address));
+    let janus = http.janus_listen().map(|address| ("janus-listen", address));
     let observe = http
         .observe_listen
         .map(|address| ("observe-listen", address));
-    api.chain(sora).chain(observe).collect()
+    api.chain(sora).chain(janus).chain(observe).collect()
 }
 
 fn leads_to(HttpUrl(url): &HttpUrl, listener: SocketAddr) -> bool {

@@ -1,6 +1,7 @@
 //! Tests of the configuration: precedence of its sources, and each refusal.
 
 mod cluster;
+mod janus;
 mod limits;
 mod outgoing;
 
@@ -170,7 +171,6 @@ fn every_flag_is_a_key_of_the_file() {
         text.replace("SECRETS", secrets.path().to_str().unwrap())
     };
     let values = &in_place(values);
-    let config = load("", values).unwrap();
     let expected = Config {
         node_name: NodeName::new("n").unwrap(),
         socket: "/s".into(),
@@ -202,12 +202,12 @@ fn every_flag_is_a_key_of_the_file() {
         log_format: LogFormat::Json,
         log_level: LogLevel::Debug,
     };
-    assert_eq!(config, expected);
+    assert_eq!(load("", values).unwrap(), expected);
     for flag in args::command()
         .get_arguments()
         .filter_map(clap::Arg::get_long)
     {
-        if cluster::FLAGS.contains(&flag) {
+        if cluster::FLAGS.contains(&flag) || janus::FLAGS.contains(&flag) {
             continue;
         }
         let is_setting = ![
@@ -229,8 +229,7 @@ fn every_flag_is_a_key_of_the_file() {
         --auth-upstream http://a/ --session-upstream http://s/ --event-upstream http://e/ --upstream-timeout 4s \
         --webhook http://w/?key --webhook-events session.* --webhook-events mode.changed --webhook-secret-file SECRETS \
         --ca-file CERTIFICATES --label rack --shutdown-grace 6s";
-    let flags = &in_place(flags);
-    assert_eq!(load(flags, "").unwrap(), expected);
+    assert_eq!(load(&in_place(flags), "").unwrap(), expected);
 }
 
 /// A certificate and its key, made for tests.
@@ -272,6 +271,7 @@ fn http_expected(tokens: &tempfile::NamedTempFile) -> HttpConfig {
             pending_timeout: Duration::from_secs(2),
             session_max_linger: Duration::from_secs(3),
         },
+        janus: None,
         observe_listen: "127.0.0.1:9400".parse().ok(),
         status_page: StatusPage::Served(vec!["http://p/".parse().unwrap()]),
     }

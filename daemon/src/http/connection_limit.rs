@@ -78,7 +78,7 @@ struct State {
 
 /// Notes that an answer that is sent piece by piece has ended, when dropped.
 #[derive(Debug)]
-pub(super) struct IdleOnDrop(Permit);
+pub(crate) struct IdleOnDrop(Permit);
 
 impl ConnectionLimit {
     pub(super) fn new(max: usize) -> Arc<Self> {

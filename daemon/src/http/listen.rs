@@ -24,6 +24,8 @@ impl Routes {
     pub(crate) const SORA: Self = Self(2);
     /// The routes `/live`, `/ready` and `/metrics`.
     pub(crate) const OBSERVE: Self = Self(4);
+    /// Route of Janus's events.
+    pub(crate) const JANUS: Self = Self(8);
 
     pub(crate) const fn contains(self, route: Self) -> bool {
         self.0 & route.0 != 0
@@ -154,6 +156,10 @@ pub(crate) fn listeners(
         http.sora
             .listen
             .map(|address| (address, Routes::SORA, "sora-listen")),
+    );
+    asked.extend(
+        http.janus_listen()
+            .map(|address| (address, Routes::JANUS, "janus-listen")),
     );
     asked.extend(
         http.observe_listen

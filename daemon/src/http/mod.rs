@@ -41,6 +41,8 @@ use crate::engine::Engine;
 use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::sfu::janus::events::{self as janus, EVENTS_PATH};
+use crate::sfu::janus::{AdminApi, Bells, JanusSource, RoomLocker};
 use crate::sfu::sora::Poller;
 use crate::sfu::sora::webhooks::{self, Sora, UpstreamClients};
 use crate::socket_activation::InheritedSockets;
@@ -63,7 +65,9 @@ pub(crate) struct HttpState {
     pub(crate) node_name: NodeName,
     pub(crate) log: Arc<EventLog>,
     pub(crate) metrics: Arc<Metrics>,
-    sora: Arc<Sora>,
+    pub(crate) sora: Arc<Sora>,
+    /// Rooms of Janus to list.
+    pub(crate) bells: Arc<Bells>,
     /// The way to Sora's own API.
     proxy: Option<SoraProxy>,
     outgoing: Outgoing,
@@ -88,6 +92,10 @@ pub(crate) struct HttpDeps {
     pub(crate) polls: Arc<Notify>,
     /// The way to Sora's own API.
     pub(crate) api: Option<SoraApi>,
+    /// The way to Janus's Admin API.
+    pub(crate) janus: Option<AdminApi>,
+    /// Locks of Janus's rooms.
+    pub(crate) locker: Option<RoomLocker>,
     /// Settings that all requests to other servers share.
     pub(crate) outgoing: Outgoing,
     pub(crate) stop: CancellationToken,
@@ -184,12 +192,15 @@ impl Http {
             health,
             polls,
             api,
+            janus,
+            locker,
             outgoing,
             operators,
             stop,
             ..
         } = deps;
         let tracker = TaskTracker::new();
+        let bells = Arc::new(Bells::default());
         tracker.spawn(address::look_for_absent(Arc::clone(&health), stop.clone()));
         if let Some(api) = api {
             let (engine, metrics) = (engine.clone(), Arc::clone(&metrics));
@@ -203,6 +214,17 @@ impl Http {
                 }
                 .run(stop.clone()),
             );
+        } else if let Some(api) = janus {
+            let source = JanusSource {
+                api,
+                engine: engine.clone(),
+                health,
+                metrics: Arc::clone(&metrics),
+                wanted: polls,
+                bells: Arc::clone(&bells),
+                locker,
+            };
+            tracker.spawn(source.run(stop.clone()));
         }
         if let Some(page) = &page {
             let history = Arc::clone(&page.history);
@@ -219,6 +241,7 @@ impl Http {
             log,
             metrics,
             sora,
+            bells,
             proxy,
             outgoing,
             page,
@@ -259,6 +282,7 @@ impl Service for HttpState {
                 Route::Api(head, body) => api::answer(self, head, body).await,
                 Route::Method(head, body) => Box::pin(api::methods::answer(self, head, body)).await,
                 Route::Sora(request) => Box::pin(webhooks::answer(self, caller, request)).await,
+                Route::Janus(request) => Box::pin(janus::answer(self, caller, request)).await,
                 Route::Observe(request) => Box::pin(observe::answer(self, caller, request)).await,
                 Route::Loop => response::error(StatusCode::LOOP_DETECTED, LOOP_DETECTED),
                 Route::NotFound => response::error(StatusCode::NOT_FOUND, "NotFound"),
@@ -277,6 +301,7 @@ enum Route {
     /// Method of the control socket.
     Method(api::Head<MethodCall>, RequestBody),
     Sora(Request<RequestBody>),
+    Janus(Request<RequestBody>),
     Observe(Request<RequestBody>),
     /// The request was sent by this process: a URL that it is to ask leads back to it.
     Loop,
@@ -290,6 +315,8 @@ impl Route {
             Self::Loop
         } else if path.starts_with("/sora/") && routes.contains(Routes::SORA) {
             Self::Sora(request)
+        } else if path == EVENTS_PATH && routes.contains(Routes::JANUS) {
+            Self::Janus(request)
         } else if routes.contains(Routes::OBSERVE) && observe::is_route(state, &request) {
             Self::Observe(request)
         } else if path == "/" && routes.contains(Routes::API) {

@@ -7,6 +7,7 @@
 
 pub(crate) mod announcer;
 mod fence_command;
+pub mod janus;
 pub(crate) mod socket;
 pub mod sora;
 pub(crate) mod terminator;
@@ -17,6 +18,7 @@ use soramode_core::plan::calls::SfuFailure;
 use soramode_protocol::announce::AnnounceSession;
 use soramode_protocol::end::{EndMethod, EndSession};
 
+use janus::JanusMeans;
 use sora::SoraMeans;
 
 /// Timeout of a call of the SFU about one session.
@@ -27,6 +29,8 @@ const CALL_TIME: Duration = Duration::from_secs(8);
 pub(crate) enum Means {
     /// Sora's API.
     Sora(SoraMeans),
+    /// Janus's Admin API.
+    Janus(JanusMeans),
 }
 
 impl Means {
@@ -34,6 +38,7 @@ impl Means {
     async fn end(&self, session: &EndSession) -> Result<(), SfuFailure> {
         match self {
             Self::Sora(sora) => sora.end(session).await,
+            Self::Janus(janus) => janus.end(&session.channel_id).await,
         }
     }
 
@@ -41,6 +46,8 @@ impl Means {
     async fn announce(&self, session: &AnnounceSession) -> Option<Result<(), SfuFailure>> {
         match self {
             Self::Sora(sora) => Some(sora.announce(session).await),
+            // VideoRoom has no message for all participants of a room.
+            Self::Janus(_) => None,
         }
     }
 
@@ -48,6 +55,7 @@ impl Means {
     const fn end_method(&self) -> EndMethod {
         match self {
             Self::Sora(_) => EndMethod::SoraApi,
+            Self::Janus(_) => EndMethod::JanusAdmin,
         }
     }
 }

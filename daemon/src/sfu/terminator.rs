@@ -112,7 +112,8 @@ impl SessionTerminator {
             (OnFence::Exec(command), _) => {
                 run_command(command, &of, self.budget.max(EXEC_TIME_MIN)).await
             }
-            (OnFence::None | OnFence::Socket, _) | (OnFence::SoraApi, None) => {
+            (OnFence::None | OnFence::Socket, _)
+            | (OnFence::SoraApi, None | Some(Means::Janus(_))) => {
                 Err("no means of ending sessions is configured".to_owned())
             }
         };

@@ -41,6 +41,9 @@ pub(super) fn needs_sync(record: &Record) -> bool {
         // Written again a little later, and with the node's incarnation where it joins.
         | Record::Etcd(_)
         | Record::VanishedPending(_)
+        // No lock outlives a loss of power.
+        | Record::RoomLocked(_)
+        | Record::RoomUnlocked(_)
         | Record::Announcement(_)
         | Record::AnnouncementProgress { .. }
         | Record::AnnouncementOver(_)

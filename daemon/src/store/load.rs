@@ -62,6 +62,7 @@ pub fn load(connection: &Connection, other: &mut Connection) -> rusqlite::Result
         member: member(connection)?,
         etcd: etcd(connection)?,
         claims: claims(connection)?,
+        locked_rooms: locked_rooms(connection)?,
         plan: plans::plan(connection)?,
         announcements: plans::announcements(connection)?,
         ends: plans::ends(connection)?,
@@ -114,6 +115,14 @@ fn claims(connection: &Connection) -> rusqlite::Result<Vec<(ChannelId, Token)>> 
     all(connection, "SELECT channel_id, token FROM claims", |row| {
         Ok((id(row, 0)?, Token(row.get(1)?)))
     })
+}
+
+fn locked_rooms(connection: &Connection) -> rusqlite::Result<Vec<ChannelId>> {
+    if !has_table(connection, "locked_rooms")? {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT channel_id FROM locked_rooms";
+    all(connection, sql, |row| id(row, 0))
 }
 
 pub(super) fn all<T>(

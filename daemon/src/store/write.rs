@@ -291,6 +291,16 @@ fn write<'a>(
             "DELETE FROM claims WHERE channel_id = ?1",
             params![channel_id.as_str()],
         ),
+        Record::RoomLocked(room) => run(
+            to,
+            "INSERT OR REPLACE INTO locked_rooms VALUES (?1)",
+            params![room.as_str()],
+        ),
+        Record::RoomUnlocked(room) => run(
+            to,
+            "DELETE FROM locked_rooms WHERE channel_id = ?1",
+            params![room.as_str()],
+        ),
         Record::VanishedPending(is_held) => MetaKey::IsVanishedHeld.write(to, is_held),
         Record::Plan(plan) => plans::write_plan(to, plan),
         Record::PlanProgress(progress) => plans::write_plan_progress(to, progress),

@@ -35,6 +35,7 @@ pub struct RecordStore {
     member: Option<StoredMember>,
     etcd: Option<EtcdIdentity>,
     claims: BTreeMap<ChannelId, Token>,
+    locked_rooms: BTreeSet<ChannelId>,
     plan: Option<StoredPlan>,
     announcements: Vec<StoredAnnouncement>,
     ends: Vec<StoredEnd>,
@@ -56,6 +57,7 @@ impl RecordStore {
             member,
             etcd,
             claims,
+            locked_rooms,
             plan,
             announcements,
             ends,
@@ -67,6 +69,7 @@ impl RecordStore {
             mode_changes,
             last_seq: next_seq.saturating_sub(1),
             vanished_pending,
+            locked_rooms: locked_rooms.into_iter().collect(),
             plan,
             announcements,
             ends,
@@ -121,6 +124,12 @@ impl RecordStore {
             }
             Record::Unclaimed(channel_id) => {
                 self.claims.remove(channel_id);
+            }
+            Record::RoomLocked(room) => {
+                self.locked_rooms.insert(room.clone());
+            }
+            Record::RoomUnlocked(room) => {
+                self.locked_rooms.remove(room);
             }
             Record::VanishedPending(held) => self.vanished_pending = *held,
             Record::Plan(plan) => self.plan = Some(plan.as_ref().clone()),
@@ -325,6 +334,7 @@ impl RecordStore {
             member: self.member,
             etcd: self.etcd.clone(),
             claims: self.claims.clone().into_iter().collect(),
+            locked_rooms: self.locked_rooms.iter().cloned().collect(),
             plan: self.plan.clone(),
             announcements: self.announcements.clone(),
             ends: self.ends.clone(),

@@ -309,7 +309,7 @@ fn a_socket_that_is_not_configured_is_refused() {
         &[],
     );
     assert!(
-        said.contains("not configured in api-listen, sora-listen or observe-listen"),
+        said.contains("not configured in api-listen, sora-listen, janus-listen or observe-listen"),
         "{said}"
     );
     let said = refusal(

@@ -11,7 +11,7 @@ use soramode_protocol::node::{
 use soramode_protocol::time::Time;
 use soramode_protocol::version::{PROTOCOL, VERSION};
 
-use super::super::status::{closed_by, describe_upstream, how_to_open};
+use super::super::status::{closed_by, describe_upstream, how_to_open, source_api, source_name};
 use super::{Check, cluster};
 use crate::error::Failure;
 use crate::last_status::SHADOW;
@@ -75,7 +75,7 @@ pub(super) async fn check(
     let others = status
         .upstreams
         .iter()
-        .filter(|upstream| upstream.name != "sora-api");
+        .filter(|upstream| !matches!(upstream.name.as_str(), "sora-api" | "janus-admin"));
     checks.extend(others.map(|upstream| upstream_check(upstream, output)));
     checks.extend(status.warnings.iter().map(|warning| warning_check(warning)));
     checks.push(end_check(&status));
@@ -166,21 +166,14 @@ fn state(status: &Status) -> Check {
 }
 
 fn source_check(source: &Source, status: &Status, output: &Output) -> Check {
-    let name = if source.name == "sora" {
-        "sora"
-    } else {
-        "socket"
-    };
+    let name = source_name(source);
+    let (api, remedy) = source_api(source);
     let heard = source
         .last_contact
         .map(|heard| format!(" (last heard {})", output.time(heard)))
         .unwrap_or_default();
     match (&source.problem, &source.incomplete_reason) {
-        (Some(problem), _) => Check::bad(
-            name,
-            format!("Sora's API failed: {problem}{heard}"),
-            "Check --sora-api, and that this Sora runs",
-        ),
+        (Some(problem), _) => Check::bad(name, format!("{api} failed: {problem}{heard}"), remedy),
         (None, Some(missing)) => {
             let remedy = source
                 .hint
@@ -194,7 +187,7 @@ fn source_check(source: &Source, status: &Status, output: &Output) -> Check {
                 advice,
             )
         }
-        (None, None) if source.complete && source.last_contact.is_none() && !status.has_sora() => {
+        (None, None) if source.complete && source.last_contact.is_none() && !status.has_sfu() => {
             let how = "no client has called Connect or Report since soramoded started";
             let advice = "Connect the signalling server (soramode-protocol(7)): sessions that are not reported do not hold up a drain";
             Check::note(name, how, advice)
@@ -218,7 +211,7 @@ fn warning_check(warning: &str) -> Check {
 
 /// Notes that Sora's auth webhook is decided by the mode alone.
 fn auth_check(status: &Status) -> Option<Check> {
-    let is_alone = status.has_sora()
+    let is_alone = status.sources.iter().any(|source| source.name == "sora")
         && !status
             .upstreams
             .iter()
@@ -231,6 +224,9 @@ fn auth_check(status: &Status) -> Option<Check> {
 
 /// Checks how `soramode end` and fences end sessions.
 fn end_check(status: &Status) -> Check {
+    if status.sources.iter().any(|source| source.name == "janus") {
+        return Check::ok("end", "Janus's Admin API ends sessions");
+    }
     let asks_sora = status
         .upstreams
         .iter()

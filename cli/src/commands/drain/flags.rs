@@ -119,6 +119,7 @@ impl NodeDrainFlags {
             max_sessions: Some(self.max_sessions).filter(|sessions| *sessions > 0),
             settle_seconds: Some(self.settle.as_secs_f64()).filter(|_| !self.settle.is_zero()),
             assume_complete: self.wait.assume_complete,
+            assume_in_force: self.wait.assume_in_force,
             ..Wait::new(WaitFor::Drained)
         }
     }

@@ -188,6 +188,12 @@ impl Node {
         }
     }
 
+    /// Returns whether the present mode admits a connection to a session, or to a channel without one.
+    pub(super) fn would_admit(&self, timers: &Timers, session: Option<SessionSlot>) -> bool {
+        let rule = self.decide_new(timers, self.mode.mode(), session);
+        rule.reject_reason().is_none()
+    }
+
     /// Returns whether the cluster must answer before this rule applies.
     fn needs_cluster(&self, rule: Rule, channel_id: &ChannelId) -> bool {
         if self.member.is_none() || self.token_of(channel_id).is_some() {
@@ -316,7 +322,7 @@ impl Node {
 
     /// Returns whether a node that is closed to new sessions admits connections to this one: it has a live connection, or lost its last one
     /// less than the grace ago; and the SFU was not requested to end it.
-    fn is_joinable(&self, timers: &Timers, session: Option<SessionSlot>) -> bool {
+    pub(super) fn is_joinable(&self, timers: &Timers, session: Option<SessionSlot>) -> bool {
         session.is_some_and(|slot| {
             let has_grace = timers.is_set(Timer::ReconnectGrace(slot));
             (self.sessions.has_live(slot) || has_grace) && !self.plans.is_ending(slot)

@@ -30,7 +30,13 @@ impl Node {
         connect: Connect,
     ) -> Option<Result<Decision, Error>> {
         self.sync.on_socket_contact(ctx.now.wall);
-        self.request_admission(ctx, AdmissionRequest::connect(reply_to, connect))
+        // Janus shows each client; until then it is pending.
+        let source = if self.settings.sora.feed.is_janus() {
+            Source::Sora
+        } else {
+            Source::ControlSocket
+        };
+        self.request_admission(ctx, AdmissionRequest::connect(reply_to, source, connect))
     }
 
     pub(crate) fn disconnect(&mut self, ctx: &mut Ctx, gone: &Disconnect) -> Disconnected {
@@ -71,7 +77,7 @@ impl Node {
         }
         self.sync.on_complete_report();
         // A complete Report lists every session but those of a Sora.
-        if !self.sync.has_sora() {
+        if !self.sync.has_sfu() {
             self.clear_untracked(ctx);
         }
         let unnamed: Vec<ConnectionSlot> = self
@@ -157,6 +163,7 @@ impl Node {
     ) -> ConnectionSlot {
         let (connection_id, client_id) = (new.connection_id.clone(), new.client_id.clone());
         let slot = self.sessions.add_connection(session, new);
+        self.mark_room(session);
         self.reports.mark_seen(slot);
         self.emit_created(ctx, session, (connection_id, client_id));
         slot
@@ -278,6 +285,9 @@ impl Node {
             };
             ctx.emit(kind);
         }
+        if has_lost_last {
+            self.mark_room(session);
+        }
         if has_lost_last && is_announced && self.has_grace(session) {
             let until = ctx.now.boot + self.settings.reconnect_grace;
             ctx.timers.set(Timer::ReconnectGrace(session), until);
@@ -340,6 +350,7 @@ impl Node {
 
     /// Ends a session that has no connections.
     pub(crate) fn destroy_session(&mut self, ctx: &mut Ctx, session: SessionSlot) {
+        self.mark_room(session);
         let Some(mut row) = self.sessions.remove_session(session) else {
             return;
         };

@@ -3,6 +3,8 @@
 mod admission;
 mod cluster;
 mod connections;
+pub(crate) mod held_mode;
+mod janus;
 mod mode_changes;
 mod plans;
 mod reconcile;
@@ -31,6 +33,7 @@ use crate::input::Input;
 use crate::member::ClusterMember;
 use crate::member::etcd::EtcdResponse;
 use crate::mode::{Change, ModeControl};
+use crate::node::held_mode::HeldMode;
 use crate::outbox::Outbox;
 use crate::plan::Plans;
 use crate::reservation::Reservations;
@@ -62,6 +65,10 @@ pub(crate) struct Node {
     pub(crate) vanished_recorded: bool,
     pub(crate) sessions_ended: u64,
     pub(crate) rejected: BTreeMap<RejectReason, u64>,
+    /// Locks of the SFU's rooms, where they apply the mode.
+    pub(crate) held: Option<Box<HeldMode>>,
+    /// Clients that came to the closed node without having asked, since it was closed.
+    pub(crate) unasked: u64,
     pub(crate) waits: Waits,
     /// The maintenance plan, announcements and ends.
     pub(crate) plans: Plans,
@@ -85,6 +92,7 @@ impl Node {
         self.apply(ctx, input);
         self.drive_cluster(ctx);
         self.run_plans(ctx);
+        self.drive_locks(ctx);
         if let Some(member) = self.member.as_deref_mut() {
             member.publish_mode(ctx, self.mode.mode());
         }
@@ -111,7 +119,7 @@ impl Node {
                 request,
             } => {
                 if let Some(answer) = self.request(ctx, reply_to, &actor, request) {
-                    ctx.answer(reply_to, answer);
+                    self.answer_request(ctx, reply_to, answer);
                 }
             }
             Input::SocketClosed(socket) => self.close_socket(ctx, socket),
@@ -127,13 +135,16 @@ impl Node {
                 generations,
                 plans,
                 calls,
+                locks,
             } => {
                 self.storage_failed(ctx, &refused, &generations);
+                self.locks_failed(ctx, &generations, locks);
                 self.take_back_plans(ctx, &plans, &calls);
             }
             Input::SfuAnswered { id, outcome } => self.on_sfu_answered(ctx, id, &outcome),
             Input::StorageRestored => self.storage_restored(ctx),
             Input::Sora(input) => self.on_sora_input(ctx, input),
+            Input::Janus(input) => self.on_janus_input(ctx, input),
             Input::Webhooks(webhooks) => self.outbox.set_webhooks(ctx, webhooks),
             Input::FenceNotified { id, clients } => {
                 if let Some(member) = self.member.as_deref_mut() {
@@ -246,6 +257,7 @@ impl Node {
                     None => ctx.bug("a fence on a node without a cluster"),
                 },
                 Timer::Expiry => self.expire_mode(ctx),
+                Timer::InForce => self.answer_held_changes(ctx),
                 Timer::Poll => self.sync.request_poll(ctx),
                 Timer::PendingTimeout(slot) => self.end_pending(ctx, slot, EndReason::Timeout),
                 Timer::SocketGrace(socket) => self.end_connections_of(ctx, socket),
@@ -287,6 +299,7 @@ impl Node {
 
     fn storage_restored(&mut self, ctx: &mut Ctx) {
         self.storage.restore();
+        self.mark_all_rooms();
         // An expiry that came meanwhile could not open the gate.
         if self.mode.has_missed_expiry(ctx.timers) {
             self.expire_mode(ctx);
@@ -295,7 +308,7 @@ impl Node {
 
     /// Emits `session.vanished`, if it is pending and all sessions are known.
     pub(crate) fn emit_vanished_if_synced(&mut self, ctx: &mut Ctx) {
-        if self.vanished_pending && self.sync.is_synced() {
+        if self.vanished_pending && self.sync.is_synced() && self.is_in_force() {
             self.vanished_pending = false;
             ctx.emit(EventKind::SessionVanished);
         }

@@ -54,6 +54,7 @@ impl Node {
             warning,
             published: None,
             plan_id: self.plans.running_id().cloned(),
+            in_force: None,
             plan_cancelled: stopped.plan_id,
             ends_stopped: stopped.ends,
         }))
@@ -93,8 +94,10 @@ impl Node {
             self.outbox
                 .make_obsolete(ctx, |kind| *kind == EventKind::SessionVanished);
         } else if !was_block {
+            self.unasked = 0;
             self.sync.require_verification(ctx);
         }
+        self.hold_mode(ctx);
         ctx.emit(EventKind::ModeChanged(Box::new(change.clone())));
         if self.mode.mode() == Mode::BlockNewConnection {
             self.end_graces(ctx);

@@ -29,7 +29,7 @@ impl Node {
             input,
             SoraInput::PollFailed { .. } | SoraInput::Denied { .. }
         ) {
-            self.sync.on_sora_contact(ctx.now.wall);
+            self.sync.on_sfu_contact(ctx.now.wall);
         }
         match input {
             SoraInput::Admit {

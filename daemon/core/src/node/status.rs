@@ -41,18 +41,30 @@ impl Node {
             plan: self.running_plan(now),
             stalled: self.plans.stalled(),
             reservation: self.reservations.shown(now).map(Box::new),
+            in_force: self.in_force(),
+            rooms: self.room_counts(),
             warnings: self.warnings(),
         }
     }
 
-    /// Returns a warning if the node closed itself, could open again, and waits for an operator.
     fn warnings(&self) -> Vec<String> {
+        let closed = self.closed_by_storage_warning();
+        let held = self.held_warning();
+        closed
+            .into_iter()
+            .chain(held)
+            .chain(self.unasked_warning())
+            .collect()
+    }
+
+    /// Returns a warning if the node closed itself, could open again, and waits for an operator.
+    fn closed_by_storage_warning(&self) -> Option<String> {
         if !self.mode.is_closed_by_storage() || self.storage.is_failed() {
-            return Vec::new();
+            return None;
         }
         let warning = "the node closed itself because its state could not be written. The state can be written again, and the node stays closed \
                        until you run: soramode set normal";
-        vec![warning.to_owned()]
+        Some(warning.to_owned())
     }
 
     /// Returns how long an SFU may go on serving, counted from its request.

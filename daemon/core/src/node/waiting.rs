@@ -83,6 +83,7 @@ impl Node {
             opened_generation: self.mode.opened_generation(),
             membership: self.membership(),
             is_synced: self.sync.is_synced(),
+            is_in_force: self.is_in_force(),
             needs_report_or_purge: self.sync.needs_report_or_purge(),
             plan_changes: self.plans.changes(),
         }

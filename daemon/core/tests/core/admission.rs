@@ -18,7 +18,7 @@ use soramode_core::member::etcd::{
 };
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{
-    ClusterSettings, FenceMeans, Settings, SoraAdmission, SoraFeed, SoraSettings,
+    ClusterSettings, FenceMeans, Settings, SfuFeed, SoraAdmission, SoraSettings,
 };
 use soramode_core::stored::Stored;
 use soramode_protocol::decision::{Connect, Decision, Explain, Lifetime};
@@ -297,7 +297,7 @@ fn in_shadow_mode_a_connection_stays_pending_though_its_commit_was_refused() {
     let mut gate = start(|settings| {
         settings.mode = Some(SettableMode::BlockNewConnection);
         settings.sora = SoraSettings {
-            feed: SoraFeed::Webhooks,
+            feed: SfuFeed::Webhooks,
             admission: SoraAdmission::Shadow,
             ..SoraSettings::default()
         };
@@ -318,6 +318,7 @@ fn in_shadow_mode_a_connection_stays_pending_though_its_commit_was_refused() {
         generations: refused.generations,
         plans: Vec::new(),
         calls: Vec::new(),
+        locks: Vec::new(),
     };
     drop(gate.step(NOW, failed));
     let list = GateRequest::List(ListRequest::Connections(ListConnections::default()));

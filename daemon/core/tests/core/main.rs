@@ -16,6 +16,7 @@ mod faults;
 mod lossy_sora;
 mod plan_simulation;
 mod purity;
+mod room_locks;
 mod scenarios;
 mod seeds;
 mod show;

@@ -24,7 +24,6 @@ use crate::show_etcd;
 /// Ids that the gate makes have this many characters; those in tests are shorter.
 const GENERATED_CHARS: usize = 26;
 
-/// Level of detail.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
     /// Everything, as the stories have it.
@@ -146,6 +145,7 @@ impl Show {
             | Record::End(_)
             | Record::EndProgress { .. }
             | Record::EndOver(_) => self.record_of_plan(record),
+            Record::RoomLocked(_) | Record::RoomUnlocked(_) => format!("kept: {record:?}"),
             Record::VanishedPending(true) => "kept: session.vanished is owed".to_owned(),
             Record::VanishedPending(false) => {
                 "kept: session.vanished is not owed any more".to_owned()
@@ -336,7 +336,7 @@ impl Show {
             Action::Deferred(reply_to) => vec![format!("-> {}: later", socket(reply_to.socket))],
             Action::Etcd(request) => vec![format!("-> etcd: {}", show_etcd::request(request))],
             Action::Fence { id, of, .. } => vec![show_etcd::fence(*id, of)],
-            Action::OutcomeApplied { .. } | Action::Bug(_) => Vec::new(),
+            Action::OutcomeApplied { .. } | Action::Bug(_) | Action::Lock(_) => Vec::new(),
             Action::Sfu(call) => vec![self.call(call)],
             Action::Poll => vec!["-> sora: who is connected?".to_owned()],
             Action::Deliver(attempt) => {

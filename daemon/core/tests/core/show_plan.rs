@@ -241,6 +241,7 @@ impl Show {
             expires_at,
             warning,
             published,
+            in_force,
             plan_id,
             plan_cancelled,
             ends_stopped,
@@ -259,9 +260,10 @@ impl Show {
             format!("unchanged {mode}")
         };
         format!(
-            "{head}, generation {generation}, {sessions} sessions, {connections} connections{}{}{}{}{}{}",
+            "{head}, generation {generation}, {sessions} sessions, {connections} connections{}{}{}{}{}{}{}",
             self.until(*expires_at),
             tail(", published ", published.as_ref()),
+            in_force.map_or(String::new(), |it| format!(", in force: {it:?}")),
             tail(", there is ", plan.as_ref()),
             tail(", cancelled ", cancelled.as_ref()),
             tail(", not asked to end ", stopped.as_ref()),

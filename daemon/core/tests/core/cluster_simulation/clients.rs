@@ -46,6 +46,7 @@ impl World {
                         generations: Vec::new(),
                         plans: Vec::new(),
                         calls: Vec::new(),
+                        locks: Vec::new(),
                     },
                 );
                 self.hear(node, Duration::from_secs(3), Input::StorageRestored);

@@ -198,6 +198,7 @@ impl World {
                 generations: Vec::new(),
                 plans: Vec::new(),
                 calls: Vec::new(),
+                locks: Vec::new(),
             }
         } else {
             Input::StorageRestored

@@ -12,8 +12,8 @@ use soramode_core::input::{AttemptResult, HostState, Input};
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{
     ClusterSettings, FenceMeans, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT,
-    SESSION_MAX_LINGER_DEFAULT, SOCKET_GRACE_DEFAULT, STALL_AFTER_DEFAULT, Settings, SoraAdmission,
-    SoraFeed, SoraSettings, Webhook,
+    SESSION_MAX_LINGER_DEFAULT, SOCKET_GRACE_DEFAULT, STALL_AFTER_DEFAULT, Settings, SfuFeed,
+    SoraAdmission, SoraSettings, Webhook,
 };
 use soramode_core::stored::Stored;
 use soramode_protocol::event::{EventPattern, EventType};
@@ -418,11 +418,11 @@ fn params(line: &str, started: Timestamp) -> Result<(StartParams, Option<u64>), 
         assume_complete: !all.has("unknown"),
         sora: SoraSettings {
             feed: if all.has("sora-api") {
-                SoraFeed::WebhooksAndApi
+                SfuFeed::WebhooksAndApi
             } else if all.has("sora") {
-                SoraFeed::Webhooks
+                SfuFeed::Webhooks
             } else {
-                SoraFeed::None
+                SfuFeed::None
             },
             admission: if all.has("shadow") {
                 SoraAdmission::Shadow

@@ -102,6 +102,7 @@ fn no_connection_is_admitted(step: &Step<'_>) -> Result<(), String> {
         Action::Answer(..)
         | Action::Progress(..)
         | Action::Poll
+        | Action::Lock(_)
         | Action::Sfu(_)
         | Action::Deliver(_)
         | Action::OutcomeApplied { .. }

@@ -64,6 +64,8 @@ impl Replay {
             | Record::EndProgress { .. }
             | Record::EndOver(_)
             | Record::Reservation(_)
+            | Record::RoomLocked(_)
+            | Record::RoomUnlocked(_)
             | Record::VanishedPending(_)
             | Record::Delivery(_)
             | Record::DeliveryForgotten(_)

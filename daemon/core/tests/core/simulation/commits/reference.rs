@@ -113,6 +113,7 @@ impl Reference {
             generations,
             plans: Vec::new(),
             calls: Vec::new(),
+            locks: Vec::new(),
         };
         self.gate.step_into(now, failed, &mut self.since_success);
         self.is_failed = true;

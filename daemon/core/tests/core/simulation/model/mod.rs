@@ -214,6 +214,7 @@ impl Model {
                 generations,
                 plans: _,
                 calls: _,
+                locks: _,
             } => self.storage_failed(refused, generations),
             Input::StorageRestored => self.storage_restored(),
             Input::Sora(input) => self.sora(input),
@@ -222,6 +223,7 @@ impl Model {
             | Input::FenceNotified { .. }
             | Input::FenceFinished { .. }
             | Input::Shutdown
+            | Input::Janus(_)
             | Input::Webhooks(_) => {
                 panic!("nobody is told by webhook, and no channel is claimed")
             }

@@ -111,6 +111,7 @@ impl Model {
             expires_at: self.told_end(),
             warning: None,
             published: None,
+            in_force: None,
             plan_id: None,
             plan_cancelled: None,
             ends_stopped: None,

@@ -277,6 +277,8 @@ impl Model {
             plan: None,
             stalled: self.stalled(),
             reservation: None,
+            in_force: None,
+            rooms: None,
             warnings: Vec::new(),
         }
     }

@@ -1,0 +1,430 @@
+//! An async client of Janus's Admin API, and through it of the plugin VideoRoom. It keeps one connection open.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use reqwest::Url;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::{Map, Value, json};
+use soramode_protocol::http_client::{self, PEER_TEXT_BYTES_MAX};
+use soramode_protocol::text::shorten;
+use tokio::time::timeout;
+
+use super::connection::{ANSWER_BYTES_MAX, KeptConnection};
+use super::ids::{Id, IdKind};
+use crate::config::{JanusConfig, Secret};
+use crate::lock::lock;
+
+/// Timeout of a request.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The plugin: its rooms are sessions.
+const VIDEOROOM: &str = "janus.plugin.videoroom";
+
+/// A key that no VideoRoom has.
+const WRONG_KEY: &str = "soramode checks that this key is refused";
+
+/// Error code of Janus: no such session.
+const NO_SESSION: i64 = 458;
+/// Error code of Janus: no such handle.
+const NO_HANDLE: i64 = 459;
+/// Error code of VideoRoom: no such room.
+const NO_ROOM: i64 = 426;
+/// Error code of VideoRoom: no such user in the room.
+const NO_USER: i64 = 428;
+/// Error code of VideoRoom: an id of the wrong type, or another invalid element.
+const INVALID_ELEMENT: i64 = 430;
+/// Error code of VideoRoom: a secret is missing.
+const SECRET_MISSING: i64 = 429;
+/// Error code of VideoRoom: a secret is wrong.
+const SECRET_WRONG: i64 = 433;
+
+/// Janus's Admin API.
+#[derive(Clone, Debug)]
+pub(crate) struct AdminApi {
+    url: Url,
+    secret: Secret,
+    key: Option<Secret>,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    transactions: AtomicU64,
+    connection: KeptConnection,
+    /// Type of ids, once a list has shown it.
+    ids: Mutex<Option<IdKind>>,
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum AdminError {
+    /// Janus cannot be reached, or broke the connection.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Janus did not answer in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// Janus answered with an error.
+    #[error("answered {code}: {reason}")]
+    Refused {
+        /// Error code.
+        code: i64,
+        /// Error text of Janus.
+        reason: String,
+    },
+    /// The answer is not as the API specifies.
+    #[error("sent an unreadable answer: {0}")]
+    Unreadable(String),
+    /// The answer is longer than the limit.
+    #[error("answered more than {ANSWER_BYTES_MAX} bytes")]
+    TooLarge,
+}
+
+impl AdminError {
+    /// Returns whether there is no such room, or no such participant in it.
+    pub(super) const fn is_gone(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if matches!(*code, NO_ROOM | NO_USER | NO_SESSION | NO_HANDLE))
+    }
+
+    /// Returns whether the secret of a room is missing or wrong.
+    pub(super) const fn is_secret(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if matches!(*code, SECRET_MISSING | SECRET_WRONG))
+    }
+
+    const fn is_wrong_type(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                code: INVALID_ELEMENT,
+                ..
+            }
+        )
+    }
+}
+
+/// A room, as `list` shows it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Room {
+    pub(super) room: Id,
+    /// Number of participants, with dummies.
+    pub(super) num_participants: u64,
+}
+
+/// A participant, as `listparticipants` shows it.
+#[derive(Debug, Deserialize)]
+pub(super) struct RoomParticipant {
+    pub(super) id: Id,
+    #[serde(default)]
+    dummy: bool,
+}
+
+/// The part of `handle_info` that the plugin gives.
+#[derive(Debug, Deserialize)]
+pub(super) struct HandleInfo {
+    #[serde(default)]
+    plugin: String,
+    #[serde(default)]
+    plugin_specific: Map<String, Value>,
+}
+
+impl HandleInfo {
+    /// Returns the room of a publisher.
+    pub(super) fn published_room(&self) -> Option<Id> {
+        if self.plugin != VIDEOROOM
+            || self.plugin_specific.get("type").and_then(Value::as_str) != Some("publisher")
+        {
+            return None;
+        }
+        serde_json::from_value(self.plugin_specific.get("room")?.clone()).ok()
+    }
+}
+
+impl AdminApi {
+    pub(crate) fn new(janus: &JanusConfig) -> Self {
+        Self {
+            url: janus.admin.0.clone(),
+            secret: janus.admin_secret.clone(),
+            key: janus.admin_key.clone(),
+            state: Arc::default(),
+        }
+    }
+
+    /// Returns the URL, without secrets that it may have.
+    pub(crate) fn url(&self) -> String {
+        http_client::redacted(&self.url)
+    }
+
+    pub(super) fn secret(&self) -> &str {
+        self.secret.expose()
+    }
+
+    /// Returns whether VideoRoom has an admin key: it refuses a wrong one.
+    pub(super) async fn checks_admin_key(&self) -> Result<bool, AdminError> {
+        let request = json!({"request": "list", "admin_key": WRONG_KEY});
+        match self.plugin::<IgnoredAny>(&request).await {
+            Ok(_) => Ok(false),
+            Err(error) if error.is_secret() => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the names of Janus's plugins.
+    pub(super) async fn plugins(&self) -> Result<Vec<String>, AdminError> {
+        #[derive(Deserialize)]
+        struct Info {
+            plugins: BTreeMap<String, IgnoredAny>,
+        }
+        let Info { plugins } = self.send(&[], json!({"janus": "info"})).await?;
+        Ok(plugins.into_keys().collect())
+    }
+
+    /// Lists all rooms; private ones only with the admin key.
+    pub(super) async fn list(&self) -> Result<Vec<Room>, AdminError> {
+        #[derive(Deserialize)]
+        struct Listed {
+            list: Vec<Room>,
+        }
+        let mut request = json!({"request": "list"});
+        if let Some(key) = &self.key {
+            set(&mut request, "admin_key", json!(key.expose()));
+        }
+        let Listed { list } = self.plugin(&request).await?;
+        if let Some(first) = list.first() {
+            *lock(&self.state.ids) = Some(first.room.kind());
+        }
+        Ok(list)
+    }
+
+    /// Lists the participants of a room but for dummies; none if there is no such room.
+    pub(super) async fn list_participants(
+        &self,
+        room: &str,
+    ) -> Result<Vec<RoomParticipant>, AdminError> {
+        #[derive(Deserialize)]
+        struct Listed {
+            participants: Vec<RoomParticipant>,
+        }
+        let request = json!({"request": "listparticipants"});
+        match self.about_room::<Listed>(room, &request).await {
+            Ok(Listed { participants }) => {
+                Ok(participants.into_iter().filter(|it| !it.dummy).collect())
+            }
+            Err(error) if error.is_gone() => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the number of tokens of a room.
+    pub(super) async fn show_tokens(
+        &self,
+        room: &str,
+        secret: Option<&Secret>,
+    ) -> Result<usize, AdminError> {
+        self.tokens_after("add", room, secret).await
+    }
+
+    /// Lets only clients with a token into a room; returns the number of tokens.
+    pub(super) async fn lock(
+        &self,
+        room: &str,
+        secret: Option<&Secret>,
+    ) -> Result<usize, AdminError> {
+        self.tokens_after("enable", room, secret).await
+    }
+
+    /// Lets clients without a token into a room.
+    pub(super) async fn unlock(
+        &self,
+        room: &str,
+        secret: Option<&Secret>,
+    ) -> Result<(), AdminError> {
+        self.tokens_after("disable", room, secret).await.map(drop)
+    }
+
+    async fn tokens_after(
+        &self,
+        action: &str,
+        room: &str,
+        secret: Option<&Secret>,
+    ) -> Result<usize, AdminError> {
+        #[derive(Deserialize)]
+        struct Shown {
+            #[serde(default)]
+            allowed: Vec<IgnoredAny>,
+        }
+        let request = with_secret(json!({"request": "allowed", "action": action}), secret);
+        let Shown { allowed } = self.about_room(room, &request).await?;
+        Ok(allowed.len())
+    }
+
+    /// Returns whether a connection was opened after an earlier one, since the last call: Janus may have been restarted meanwhile.
+    pub(super) fn has_reconnected(&self) -> bool {
+        self.state.connection.has_reconnected()
+    }
+
+    /// Removes a participant from a room.
+    pub(super) async fn kick(
+        &self,
+        room: &str,
+        id: &Id,
+        secret: Option<&Secret>,
+    ) -> Result<(), AdminError> {
+        let request = with_secret(json!({"request": "kick", "id": id}), secret);
+        self.about_room::<Map<String, Value>>(room, &request)
+            .await
+            .map(drop)
+    }
+
+    /// Destroys a room.
+    pub(super) async fn destroy(
+        &self,
+        room: &str,
+        secret: Option<&Secret>,
+    ) -> Result<(), AdminError> {
+        let request = with_secret(json!({"request": "destroy"}), secret);
+        self.about_room::<Map<String, Value>>(room, &request)
+            .await
+            .map(drop)
+    }
+
+    /// Returns the ids of all sessions of Janus.
+    pub(super) async fn list_sessions(&self) -> Result<Vec<u64>, AdminError> {
+        #[derive(Deserialize)]
+        struct Listed {
+            sessions: Vec<u64>,
+        }
+        let request = json!({"janus": "list_sessions"});
+        let Listed { sessions } = self.send(&[], request).await?;
+        Ok(sessions)
+    }
+
+    /// Returns the ids of the handles of a session.
+    pub(super) async fn list_handles(&self, session: u64) -> Result<Vec<u64>, AdminError> {
+        #[derive(Deserialize)]
+        struct Listed {
+            handles: Vec<u64>,
+        }
+        let request = json!({"janus": "list_handles"});
+        let Listed { handles } = self.send(&[session], request).await?;
+        Ok(handles)
+    }
+
+    /// Returns details of a handle.
+    pub(super) async fn handle_info(
+        &self,
+        session: u64,
+        handle: u64,
+    ) -> Result<HandleInfo, AdminError> {
+        #[derive(Deserialize)]
+        struct Shown {
+            info: HandleInfo,
+        }
+        let request = json!({"janus": "handle_info", "plugin_only": false});
+        let Shown { info } = self.send(&[session, handle], request).await?;
+        Ok(info)
+    }
+
+    /// Sends a request about a room. Its id has the type that lists show; if none has shown it, the one that Janus accepts.
+    async fn about_room<R: DeserializeOwned>(
+        &self,
+        room: &str,
+        request: &Value,
+    ) -> Result<R, AdminError> {
+        let known = *lock(&self.state.ids);
+        let kind = known.unwrap_or_else(|| IdKind::likely(room));
+        let with_room = |kind| {
+            let mut request = request.clone();
+            set(&mut request, "room", json!(Id::of(room, kind)));
+            request
+        };
+        match self.plugin(&with_room(kind)).await {
+            Err(error) if error.is_wrong_type() && known.is_none() => {
+                let answered = self.plugin(&with_room(kind.other())).await?;
+                *lock(&self.state.ids) = Some(kind.other());
+                Ok(answered)
+            }
+            answered => answered,
+        }
+    }
+
+    /// Sends a request to the plugin.
+    async fn plugin<R: DeserializeOwned>(&self, request: &Value) -> Result<R, AdminError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            response: Map<String, Value>,
+        }
+        let message = json!({"janus": "message_plugin", "plugin": VIDEOROOM, "request": request});
+        let Answer { response } = self.send(&[], message).await?;
+        if let Some(code) = response.get("error_code").and_then(Value::as_i64) {
+            return Err(refusal(code, response.get("error")));
+        }
+        read(Value::Object(response))
+    }
+
+    /// Sends a request of the Admin API, about a session and a handle where these are given.
+    async fn send<R: DeserializeOwned>(
+        &self,
+        path: &[u64],
+        mut message: Value,
+    ) -> Result<R, AdminError> {
+        #[derive(Deserialize)]
+        struct Refused {
+            code: i64,
+            reason: String,
+        }
+        let transaction = self.state.transactions.fetch_add(1, Ordering::Relaxed);
+        set(&mut message, "transaction", json!(transaction.to_string()));
+        set(&mut message, "admin_secret", json!(self.secret.expose()));
+        let mut url = self.url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty();
+            segments.extend(path.iter().map(u64::to_string));
+        }
+        let body = serde_json::to_vec(&message)
+            .map_err(|error| AdminError::Unreadable(error.to_string()))?;
+        let sent = self.state.connection.send(&url, body.into());
+        let bytes = timeout(ADMIN_TIMEOUT, sent)
+            .await
+            .unwrap_or(Err(AdminError::TimedOut))?;
+        let mut answer: BTreeMap<String, Value> =
+            serde_json::from_slice(&bytes).map_err(|error| unreadable(&error))?;
+        if let Some(error) = answer.remove("error") {
+            let Refused { code, reason } = read(error)?;
+            return Err(refusal(code, Some(&Value::String(reason))));
+        }
+        read(Value::Object(answer.into_iter().collect()))
+    }
+}
+
+fn set(message: &mut Value, name: &str, value: Value) {
+    if let Value::Object(fields) = message {
+        fields.insert(name.to_owned(), value);
+    }
+}
+
+fn with_secret(mut request: Value, secret: Option<&Secret>) -> Value {
+    if let Some(secret) = secret {
+        set(&mut request, "secret", json!(secret.expose()));
+    }
+    request
+}
+
+fn refusal(code: i64, reason: Option<&Value>) -> AdminError {
+    let reason = reason.and_then(Value::as_str).unwrap_or("no reason");
+    AdminError::Refused {
+        code,
+        reason: shorten(reason, PEER_TEXT_BYTES_MAX),
+    }
+}
+
+fn read<R: DeserializeOwned>(value: Value) -> Result<R, AdminError> {
+    serde_json::from_value(value).map_err(|error| unreadable(&error))
+}
+
+fn unreadable(error: &serde_json::Error) -> AdminError {
+    AdminError::Unreadable(shorten(&error.to_string(), PEER_TEXT_BYTES_MAX))
+}

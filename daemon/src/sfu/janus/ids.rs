@@ -1,0 +1,144 @@
+//! Ids of rooms and participants: numbers or, with `string_ids`, texts. In soramode both are text.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use serde::{Deserialize, Serialize};
+use soramode_core::input::Participant;
+use soramode_protocol::id::{ChannelId, ConnectionId};
+
+/// Length of an id in soramode, at most, in bytes.
+const ID_BYTES_MAX: usize = 255;
+
+/// The beginning of a longer id that is kept, in bytes.
+const ID_BYTES_KEPT: usize = 200;
+
+/// An id of Janus.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Id {
+    /// A number.
+    Number(u64),
+    /// A text.
+    Text(String),
+}
+
+/// Type of ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IdKind {
+    Number,
+    Text,
+}
+
+impl IdKind {
+    /// Returns the type that an id most likely has.
+    pub(super) fn likely(text: &str) -> Self {
+        if text.parse::<u64>().is_ok() {
+            Self::Number
+        } else {
+            Self::Text
+        }
+    }
+
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::Number => Self::Text,
+            Self::Text => Self::Number,
+        }
+    }
+}
+
+impl Id {
+    /// Creates an id of a type. A text that is no number stays a text.
+    pub(super) fn of(text: &str, kind: IdKind) -> Self {
+        match (kind, text.parse()) {
+            (IdKind::Number, Ok(number)) => Self::Number(number),
+            (IdKind::Number | IdKind::Text, _) => Self::Text(text.to_owned()),
+        }
+    }
+
+    pub(super) const fn kind(&self) -> IdKind {
+        match self {
+            Self::Number(_) => IdKind::Number,
+            Self::Text(_) => IdKind::Text,
+        }
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Returns the channel of a room; `None` for a room without a name.
+pub(super) fn channel_of(room: &Id) -> Option<ChannelId> {
+    ChannelId::new(&within_limit(&room.to_string())).ok()
+}
+
+/// Returns a participant as the gate names it.
+pub(super) fn participant(channel_id: &ChannelId, room: &Id, id: &Id) -> Option<Participant> {
+    Some(Participant {
+        channel_id: channel_id.clone(),
+        connection_id: ConnectionId::new(&within_limit(&format!("{room}/{id}"))).ok()?,
+    })
+}
+
+/// Puts a hash in place of the end of an id that is too long.
+fn within_limit(id: &str) -> String {
+    if id.len() <= ID_BYTES_MAX {
+        return id.to_owned();
+    }
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    let kept = id.floor_char_boundary(ID_BYTES_KEPT);
+    format!(
+        "{}#{:016x}",
+        id.get(..kept).unwrap_or_default(),
+        hasher.finish()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_sent_in_the_type_in_which_it_was_listed() {
+        for (json, kind) in [
+            ("1234", IdKind::Number),
+            ("\"1234\"", IdKind::Text),
+            ("\"a b\"", IdKind::Text),
+        ] {
+            let id: Id = serde_json::from_str(json).unwrap();
+            assert_eq!(id.kind(), kind);
+            assert_eq!(
+                serde_json::to_string(&Id::of(&id.to_string(), kind)).unwrap(),
+                json
+            );
+        }
+    }
+
+    #[test]
+    fn the_same_participant_in_two_rooms_is_two_connections() {
+        let (one, two) = (Id::Number(1), Id::Text("lobby".to_owned()));
+        let id = Id::Number(42);
+        let name = |room| participant(&channel_of(room).unwrap(), room, &id).unwrap();
+        assert_eq!(name(&one).connection_id.as_str(), "1/42");
+        assert_eq!(name(&two).connection_id.as_str(), "lobby/42");
+    }
+
+    #[test]
+    fn long_ids_stay_apart() {
+        let room = |end: &str| Id::Text(format!("{}{end}", "ä".repeat(200)));
+        let (one, two) = (
+            channel_of(&room("1")).unwrap(),
+            channel_of(&room("2")).unwrap(),
+        );
+        assert_ne!(one, two);
+        assert!(one.as_str().len() <= ID_BYTES_MAX);
+    }
+}

@@ -1,0 +1,18 @@
+//! Janus and its plugin VideoRoom: the participants of its rooms, read over the Admin API, locks of the rooms, and sessions that it ends.
+//! Events only say which room to ask about.
+
+mod admin;
+mod bells;
+mod checks;
+mod connection;
+pub mod events;
+mod ids;
+mod means;
+mod room_locker;
+mod source;
+
+pub(crate) use admin::AdminApi;
+pub(crate) use bells::Bells;
+pub(crate) use means::JanusMeans;
+pub(crate) use room_locker::RoomLocker;
+pub(crate) use source::JanusSource;

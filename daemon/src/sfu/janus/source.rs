@@ -1,0 +1,221 @@
+//! Lists the participants of Janus's rooms for the gate: all when the gate wants to know, and those of a room after an event. One request
+//! at a time, so that each list is newer than those before it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use soramode_core::input::{Input, JanusInput, ListScope, Participant};
+use soramode_core::locks::LockCall;
+use soramode_protocol::id::ChannelId;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::admin::{AdminApi, AdminError};
+use super::bells::{Bells, Due};
+use super::checks;
+use super::ids::{Id, channel_of, participant};
+use super::room_locker::RoomLocker;
+use crate::clock;
+use crate::engine::Engine;
+use crate::health::{Health, JANUS_ADMIN};
+use crate::metrics::Metrics;
+use crate::rate_limit::log_limited;
+
+/// Lists Janus's rooms for the gate.
+#[derive(Debug)]
+pub(crate) struct JanusSource {
+    pub(crate) api: AdminApi,
+    pub(crate) engine: Engine,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// The gate wants to know.
+    pub(crate) wanted: Arc<Notify>,
+    /// Rooms that events named.
+    pub(crate) bells: Arc<Bells>,
+    /// Locks of rooms that the gate orders, if it does.
+    pub(crate) locker: Option<RoomLocker>,
+}
+
+/// Why no list can be had.
+#[derive(Debug, thiserror::Error)]
+enum ListError {
+    #[error(transparent)]
+    Api(#[from] AdminError),
+    /// A participant is in a room that the list does not show.
+    #[error(
+        "the room {0} has a participant and is not in Janus's list. Set --janus-admin-key-file to VideoRoom's admin_key"
+    )]
+    HiddenRoom(Id),
+}
+
+impl JanusSource {
+    /// Lists until the daemon stops.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut locker = self.locker.take();
+        let listing = async {
+            loop {
+                tokio::select! {
+                    // The gate waits for a list before its locks are in force, and clients slip in until a room is locked.
+                    biased;
+                    () = self.wanted.notified() => self.report_all().await,
+                    call = next_order(locker.as_mut()) => {
+                        if let Some(locker) = &locker {
+                            self.execute(locker, call).await;
+                        }
+                    }
+                    due = self.bells.due() => match due {
+                        Due::Nothing => {}
+                        Due::Rooms(rooms) => self.report_rooms(rooms).await,
+                        Due::All => self.report_all().await,
+                    },
+                }
+            }
+        };
+        tokio::select! {
+            () = listing => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn execute(&self, locker: &RoomLocker, call: LockCall) {
+        let outcome = locker.execute(&call).await;
+        self.report_restart();
+        self.tell(JanusInput::LockAnswered {
+            channel_id: call.channel_id,
+            outcome,
+        });
+    }
+
+    /// Reports before an answer that it came over another connection: Janus may have been restarted.
+    fn report_restart(&self) {
+        if self.api.has_reconnected() {
+            tracing::info!(url = %self.api.url(), "connected to Janus again; it may have been restarted");
+            self.health.note_janus(None);
+            self.tell(JanusInput::Restarted);
+        }
+    }
+
+    /// Checks Janus's setup, until that has succeeded once since Janus was started.
+    async fn check(&self) {
+        if self.health.has_janus_findings() {
+            return;
+        }
+        if let Ok(findings) = checks::findings(&self.api).await {
+            for finding in &findings {
+                tracing::warn!("{finding}");
+            }
+            self.health.note_janus(Some(findings));
+        }
+    }
+
+    async fn report_all(&self) {
+        let began = clock::now().boot;
+        let listed = self.list_all().await;
+        let outcome = listed.as_ref().map(|_| ()).map_err(ToString::to_string);
+        self.health.note(JANUS_ADMIN, outcome);
+        self.metrics.poll(listed.is_ok().then(|| clock::now().wall));
+        self.report_restart();
+        let input = match listed {
+            Ok((rooms, participants)) => JanusInput::Listed {
+                scope: ListScope::All,
+                began,
+                rooms,
+                participants,
+            },
+            Err(error) => {
+                let why = error.to_string();
+                log_limited!(warn, url = %self.api.url(), why, "cannot list the participants of Janus's rooms; retrying");
+                JanusInput::Failed { why }
+            }
+        };
+        self.tell(input);
+        self.check().await;
+    }
+
+    /// Lists the rooms that events named. A failure is one of the next list of all.
+    async fn report_rooms(&self, rooms: BTreeSet<Id>) {
+        for room in rooms {
+            let Some(channel_id) = channel_of(&room) else {
+                continue;
+            };
+            let began = clock::now().boot;
+            match self.list_room(&room).await {
+                Ok(participants) => self.tell_room(channel_id, began, participants),
+                Err(error) => {
+                    log_limited!(warn, url = %self.api.url(), %error, "cannot list a room of Janus; listing all");
+                    return self.bells.ring_all();
+                }
+            }
+        }
+    }
+
+    fn tell_room(&self, channel_id: ChannelId, began: Duration, participants: Vec<Participant>) {
+        self.tell(JanusInput::Listed {
+            scope: ListScope::Channel(channel_id),
+            began,
+            rooms: Vec::new(),
+            participants,
+        });
+    }
+
+    fn tell(&self, input: JanusInput) {
+        // After the stop nothing waits for it.
+        self.engine.tell(Input::Janus(input)).unwrap_or_default();
+    }
+
+    /// Lists all rooms and their participants.
+    async fn list_all(&self) -> Result<(Vec<ChannelId>, Vec<Participant>), ListError> {
+        let rooms = self.api.list().await?;
+        let mut participants = Vec::new();
+        for room in rooms.iter().filter(|room| room.num_participants > 0) {
+            participants.extend(self.list_room(&room.room).await?);
+        }
+        if participants.is_empty() {
+            let listed = rooms.iter().map(|room| room.room.clone()).collect();
+            self.check_handles(&listed).await?;
+        }
+        let channels = rooms.iter().filter_map(|room| channel_of(&room.room));
+        Ok((channels.collect(), participants))
+    }
+
+    async fn list_room(&self, room: &Id) -> Result<Vec<Participant>, AdminError> {
+        let Some(channel_id) = channel_of(room) else {
+            return Ok(Vec::new());
+        };
+        let listed = self.api.list_participants(&room.to_string()).await?;
+        Ok(listed
+            .iter()
+            .filter_map(|it| participant(&channel_id, room, &it.id))
+            .collect())
+    }
+
+    /// Checks that no publisher is in a room that the list does not show, before Janus counts as empty.
+    async fn check_handles(&self, rooms: &BTreeSet<Id>) -> Result<(), ListError> {
+        for session in self.api.list_sessions().await? {
+            for handle in or_gone(self.api.list_handles(session).await)? {
+                let info = or_gone(self.api.handle_info(session, handle).await.map(Some))?;
+                let room = info.and_then(|info| info.published_room());
+                if let Some(room) = room.filter(|room| !rooms.contains(room)) {
+                    return Err(ListError::HiddenRoom(room));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn next_order(locker: Option<&mut RoomLocker>) -> LockCall {
+    match locker {
+        Some(locker) => locker.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Puts nothing in place of an answer about something that has gone meanwhile.
+fn or_gone<T: Default>(answered: Result<T, AdminError>) -> Result<T, AdminError> {
+    match answered {
+        Err(error) if error.is_gone() => Ok(T::default()),
+        answered => answered,
+    }
+}

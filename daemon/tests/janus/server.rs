@@ -1,0 +1,267 @@
+//! A real Janus with a configuration and ports of its own, on the loopback.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use soramode_testkit::PATIENCE;
+use soramode_testkit::daemon::Daemon;
+use soramoded::args::janus::{JanusEnd, JanusWay};
+use soramoded::config::{Config, JanusConfig, RoomSecrets, Secret};
+use tempfile::TempDir;
+
+use crate::client::{JanusClient, post, try_post};
+
+const PLUGINS: &str = "/usr/lib/x86_64-linux-gnu/janus";
+pub(crate) const ADMIN_SECRET: &str = "of-this-test";
+pub(crate) const ADMIN_KEY: &str = "key-of-this-test";
+
+/// Settings of a Janus.
+pub(crate) struct Setup {
+    pub(crate) has_admin_key: bool,
+    pub(crate) string_ids: bool,
+    /// Rooms in its configuration: the lines of each.
+    pub(crate) rooms: Vec<(&'static str, &'static str)>,
+    /// Receiver of its events.
+    pub(crate) events_to: Option<SocketAddr>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            has_admin_key: true,
+            string_ids: false,
+            rooms: vec![("room-1", ""), ("room-2", "")],
+            events_to: None,
+        }
+    }
+}
+
+/// A Janus. Dropping it kills it.
+pub(crate) struct Janus {
+    process: Child,
+    folder: TempDir,
+    pub(crate) api: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+impl Janus {
+    pub(crate) fn start(setup: &Setup) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (api, admin) = (free_address(), free_address());
+        write_config(folder.path(), setup, api, admin);
+        Self::in_folder(folder, api, admin)
+    }
+
+    /// Starts one with these files of the guide, and with folders, a port and a room in addition.
+    pub(crate) fn with_guide(admin: SocketAddr, files: [(&str, String); 4]) -> Self {
+        let (folder, api) = (tempfile::tempdir().unwrap(), free_address());
+        for (name, text) in files {
+            let text = match name {
+                "janus.jcfg" => text.replace(
+                    "general: {",
+                    &format!("general: {{ session_timeout = 0 {}", folders(folder.path())),
+                ),
+                "janus.transport.http.jcfg" => format!(
+                    "{text}general: {{ json = \"compact\" port = {} ip = \"127.0.0.1\" }}\n",
+                    api.port()
+                ),
+                "janus.plugin.videoroom.jcfg" => format!("{text}room-1: {{ publishers = 10 }}\n"),
+                _ => text,
+            };
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        Self::in_folder(folder, api, admin)
+    }
+
+    fn in_folder(folder: TempDir, api: SocketAddr, admin: SocketAddr) -> Self {
+        let process = spawn(folder.path());
+        let janus = Self {
+            process,
+            folder,
+            api,
+            admin,
+        };
+        janus.wait_until_ready();
+        janus
+    }
+
+    fn wait_until_ready(&self) {
+        let until = Instant::now() + PATIENCE;
+        let ping = json!({"janus": "ping", "transaction": "p"});
+        let answers = |address, path| try_post(address, path, &ping).is_some();
+        while !(answers(self.api, "/janus") && answers(self.admin, "/admin")) {
+            assert!(Instant::now() < until, "Janus does not answer");
+            std::thread::yield_now();
+        }
+    }
+
+    pub(crate) fn kill(&mut self) {
+        // It may have ended already.
+        self.process.kill().unwrap_or_default();
+        self.process.wait().unwrap();
+    }
+
+    /// Kills it and starts it again, with nobody in it.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        self.process = spawn(self.folder.path());
+        self.wait_until_ready();
+    }
+
+    pub(crate) fn client(&self) -> JanusClient {
+        JanusClient::to(self.api)
+    }
+
+    /// Sends a request to VideoRoom over the Admin API, and returns its response.
+    pub(crate) fn videoroom(&self, request: &Value) -> Value {
+        let message = json!({
+            "janus": "message_plugin", "plugin": "janus.plugin.videoroom", "transaction": "t",
+            "admin_secret": ADMIN_SECRET, "request": request
+        });
+        post(self.admin, "/admin", &message)["response"].clone()
+    }
+
+    /// Settings of a daemon for this Janus.
+    pub(crate) fn settings(&self) -> JanusConfig {
+        JanusConfig {
+            admin: format!("http://{}/admin", self.admin).parse().unwrap(),
+            way: JanusWay::Ask,
+            admin_secret: Secret::new(ADMIN_SECRET),
+            admin_key: Some(Secret::new(ADMIN_KEY)),
+            listen: None,
+            room_secrets: None,
+            end: JanusEnd::Kick,
+        }
+    }
+
+    /// Starts a daemon for this Janus, with changed settings.
+    pub(crate) fn daemon(&self, change: impl FnOnce(&mut JanusConfig)) -> Daemon {
+        self.daemon_with(|config| change(config.http.janus.as_mut().unwrap()))
+    }
+
+    pub(crate) fn daemon_with(&self, change: impl FnOnce(&mut Config)) -> Daemon {
+        Daemon::with(|config| {
+            config.http.janus = Some(self.settings());
+            config.assume_complete = false;
+            change(config);
+        })
+    }
+
+    /// Writes secrets of rooms to a file.
+    pub(crate) fn room_secrets(&self, text: &str) -> (PathBuf, RoomSecrets) {
+        let path = self.folder.path().join("secrets");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let secrets = RoomSecrets::read(&path).unwrap();
+        (path, secrets)
+    }
+}
+
+impl Drop for Janus {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// An address of the loopback that nothing listens on.
+pub(crate) fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+fn spawn(folder: &Path) -> Child {
+    let mut child = Command::new("janus")
+        .arg("-F")
+        .arg(folder)
+        .args(["-i", "127.0.0.1", "-o"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Its pipe must not fill up.
+    let output = child.stdout.take().unwrap();
+    std::thread::spawn(move || {
+        BufReader::new(output)
+            .lines()
+            .map_while(Result::ok)
+            .for_each(drop)
+    });
+    child
+}
+
+/// Settings of the folders.
+fn folders(configs: &Path) -> String {
+    let configs = configs.display();
+    format!(
+        "configs_folder = \"{configs}\" plugins_folder = \"{PLUGINS}/plugins\" transports_folder = \"{PLUGINS}/transports\"\n\
+         events_folder = \"{PLUGINS}/events\" loggers_folder = \"{PLUGINS}/loggers\"\n"
+    )
+}
+
+fn write_config(folder: &Path, setup: &Setup, api: SocketAddr, admin: SocketAddr) {
+    let write = |name: &str, text: String| fs::write(folder.join(name), text).unwrap();
+    let disabled = |kind: &str, kept: &[&str]| {
+        let names = fs::read_dir(format!("{PLUGINS}/{kind}")).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let others: Vec<String> = names
+            .filter(|name| name.ends_with(".so") && !kept.contains(&name.as_str()))
+            .collect();
+        others.join(",")
+    };
+    write(
+        "janus.jcfg",
+        format!(
+            "general: {{ {} debug_level = 3 admin_secret = \"{ADMIN_SECRET}\" session_timeout = 0 }}\n\
+             plugins: {{ disable = \"{}\" }}\ntransports: {{ disable = \"{}\" }}\nloggers: {{ disable = \"libjanus_jsonlog.so\" }}\n\
+             events: {{ broadcast = {} }}\n",
+            folders(folder),
+            disabled("plugins", &["libjanus_videoroom.so"]),
+            disabled("transports", &["libjanus_http.so"]),
+            setup.events_to.is_some(),
+        ),
+    );
+    write(
+        "janus.transport.http.jcfg",
+        format!(
+            "general: {{ json = \"compact\" base_path = \"/janus\" http = true port = {} ip = \"127.0.0.1\" https = false }}\n\
+             admin: {{ admin_base_path = \"/admin\" admin_http = true admin_port = {} admin_ip = \"127.0.0.1\" admin_https = false }}\n",
+            api.port(),
+            admin.port()
+        ),
+    );
+    let key = if setup.has_admin_key {
+        format!("admin_key = \"{ADMIN_KEY}\"")
+    } else {
+        String::new()
+    };
+    let rooms: String = setup
+        .rooms
+        .iter()
+        .map(|(name, lines)| {
+            format!("{name}: {{ description = \"x\" publishers = 100 {lines} }}\n")
+        })
+        .collect();
+    write(
+        "janus.plugin.videoroom.jcfg",
+        format!(
+            "general: {{ {key} string_ids = {} }}\n{rooms}",
+            setup.string_ids
+        ),
+    );
+    if let Some(address) = setup.events_to {
+        write(
+            "janus.eventhandler.sampleevh.jcfg",
+            format!(
+                "general: {{ enabled = true events = \"all\" grouping = true json = \"compact\" backend = \"http://{address}/janus\" }}\n"
+            ),
+        );
+    }
+}

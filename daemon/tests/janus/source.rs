@@ -1,0 +1,378 @@
+//! The way `ask`: the participants that the daemon knows, and those that it counts.
+
+use serde_json::json;
+use soramode_testkit::daemon::Daemon;
+use soramoded::args::janus::JanusEnd;
+use soramoded::config::{JanusConfig, Secret};
+
+use crate::server::{ADMIN_KEY, Janus, Setup, free_address};
+use crate::watch::Watch;
+
+/// Waits until a closed node is drained.
+fn drained(daemon: &Daemon) {
+    let params = json!({"for": "drained", "timeout_seconds": 60});
+    assert_eq!(daemon.client().get("Wait", &params)["outcome"], "reached");
+}
+
+#[test]
+fn participants_are_connections_and_the_same_id_in_two_rooms_is_two() {
+    let janus = Janus::start(&Setup::default());
+    let mut user = janus.client();
+    user.must_join(&json!({"room": 1, "id": 42, "display": "before the daemon"}));
+    let daemon = janus.daemon(|_| ());
+    let mut watch = Watch::of(&daemon);
+    watch.synced();
+    assert_eq!(
+        watch.connections(),
+        [("1".into(), "1/42".into(), "live".into())]
+    );
+    let second = user.must_join(&json!({"room": 2, "id": 42, "display": "secret name"}));
+    let event = watch.came("2/42");
+    assert_eq!(
+        (&event["channel_id"], event.get("client_id")),
+        (&json!("2"), None)
+    );
+    assert!(!event.to_string().contains("secret name"));
+    user.leave(&second);
+    assert_eq!(watch.left("2/42")["reason"], "disconnected");
+    // A handle that vanishes with its session leaves as well.
+    user.destroy();
+    watch.left("1/42");
+    assert_eq!(watch.client.status()["sessions"], 0);
+}
+
+#[test]
+fn an_admitted_client_is_counted_once() {
+    let janus = Janus::start(&Setup::default());
+    let daemon = janus.daemon(|_| ());
+    let mut watch = Watch::of(&daemon);
+    watch.synced();
+    let decision = watch.client.get(
+        "Connect",
+        &json!({"channel_id": "1", "connection_id": "place"}),
+    );
+    assert_eq!(decision["type"], "offer", "{decision}");
+    assert_eq!(
+        watch.connections(),
+        [("1".into(), "place".into(), "pending".into())]
+    );
+    let mut user = janus.client();
+    let handle = user.must_join(&json!({"room": 1, "id": 7}));
+    watch.came("1/7");
+    assert_eq!(
+        watch.connections(),
+        [("1".into(), "1/7".into(), "live".into())]
+    );
+    // A client that did not ask is one more.
+    user.must_join(&json!({"room": 1, "id": 8}));
+    watch.came("1/8");
+    assert_eq!(watch.client.status()["connections"], 2);
+    user.leave(&handle);
+    watch.left("1/7");
+    assert_eq!(watch.client.status()["connections"], 1);
+}
+
+#[test]
+fn a_closed_node_rejects_and_drains_and_clients_that_did_not_ask_are_a_warning() {
+    let janus = Janus::start(&Setup::default());
+    let daemon = janus.daemon(|_| ());
+    let mut watch = Watch::of(&daemon);
+    watch.synced();
+    let mut user = janus.client();
+    let first = user.must_join(&json!({"room": 1, "id": 1}));
+    watch.came("1/1");
+    watch
+        .client
+        .get("ChangeMode", &json!({"mode": "block_new_session"}));
+    let rejected = watch.client.get("Connect", &json!({"channel_id": "2"}));
+    assert_eq!(rejected["type"], "reject", "{rejected}");
+    let offered = watch.client.get("Connect", &json!({"channel_id": "1"}));
+    assert_eq!(offered["type"], "offer", "its room has a session");
+    let second = user.must_join(&json!({"room": 1, "id": 2}));
+    watch.came("1/2");
+    assert_eq!(watch.client.status().get("warnings"), None);
+    let third = user.must_join(&json!({"room": 2, "id": 3}));
+    watch.came("2/3");
+    let status = watch.client.status();
+    let warning = status["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.starts_with("1 connection joined a room of Janus without a Connect"),
+        "{warning}"
+    );
+    for handle in [first, second, third] {
+        user.leave(&handle);
+    }
+    drained(&daemon);
+    watch.client.get("ChangeMode", &json!({"mode": "normal"}));
+    assert_eq!(watch.client.status().get("warnings"), None);
+}
+
+#[test]
+fn dummies_and_viewers_are_nobody() {
+    let janus = Janus::start(&Setup {
+        rooms: vec![("room-1", "dummy_publisher = true"), ("room-2", "")],
+        ..Setup::default()
+    });
+    let list = janus.videoroom(&json!({"request": "list"}));
+    assert!(
+        list["list"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|room| room["num_participants"] == 1),
+        "{list}"
+    );
+    let daemon = janus.daemon(|_| ());
+    let mut watch = Watch::of(&daemon);
+    watch.synced();
+    watch
+        .client
+        .get("ChangeMode", &json!({"mode": "block_new_session"}));
+    drained(&daemon);
+    assert_eq!(watch.client.status()["connections"], 0);
+}
+
+#[test]
+fn rooms_with_texts_as_ids_and_private_rooms_are_seen() {
+    let janus = Janus::start(&Setup {
+        string_ids: true,
+        rooms: vec![("room-lobby", ""), ("room-77", "is_private = true")],
+        ..Setup::default()
+    });
+    let daemon = janus.daemon(|_| ());
+    let mut watch = Watch::of(&daemon);
+    watch.synced();
+    let mut user = janus.client();
+    user.must_join(&json!({"room": "lobby", "id": "a/b"}));
+    watch.came("lobby/a/b");
+    user.must_join(&json!({"room": "77", "id": "1"}));
+    watch.came("77/1");
+}
+
+#[test]
+fn a_private_room_without_the_key_keeps_the_sessions_incomplete_and_with_it_they_are_known() {
+    let janus = Janus::start(&Setup {
+        rooms: vec![("room-1", ""), ("room-2", "is_private = true")],
+        ..Setup::default()
+    });
+    let mut user = janus.client();
+    let handle = user.must_join(&json!({"room": 2, "id": 5}));
+    let daemon = janus.daemon(|settings| settings.admin_key = None);
+    let mut watch = Watch::of(&daemon);
+    let problem = loop {
+        let status = watch.client.status();
+        let source = status["sources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|source| source["name"] == "janus")
+            .cloned()
+            .unwrap();
+        assert_eq!(source["complete"], false);
+        if let Some(problem) = source["problem"].as_str() {
+            break problem.to_owned();
+        }
+        std::thread::yield_now();
+    };
+    assert!(
+        problem.contains("the room 2 has a participant and is not in Janus's list"),
+        "{problem}"
+    );
+    user.leave(&handle);
+    watch.synced();
+    let daemon = janus.daemon(|_| ());
+    let mut watch = Watch::of(&daemon);
+    user.must_join(&json!({"room": 2, "id": 6}));
+    watch.came("2/6");
+}
+
+#[test]
+fn a_wrong_key_or_secret_is_said_and_nothing_counts_as_empty() {
+    let janus = Janus::start(&Setup::default());
+    for change in [
+        |it: &mut JanusConfig| it.admin_key = Some(Secret::new("wrong")),
+        |it: &mut JanusConfig| it.admin_secret = Secret::new("wrong"),
+    ] {
+        let daemon = janus.daemon(change);
+        let mut client = daemon.client();
+        client.get("ChangeMode", &json!({"mode": "block_new_session"}));
+        let problem = loop {
+            if let Some(problem) = client.status()["sources"][1]["problem"].as_str() {
+                break problem.to_owned();
+            }
+            std::thread::yield_now();
+        };
+        assert!(problem.starts_with("answered 4"), "{problem}");
+        let params = json!({"for": "drained", "timeout_seconds": 0});
+        let answer = client.call("Wait", &params);
+        assert!(
+            answer
+                .get("result")
+                .is_none_or(|it| it["outcome"] == "timeout"),
+            "{answer}"
+        );
+    }
+}
+
+#[test]
+fn events_have_rooms_listed_at_once() {
+    let events = free_address();
+    let janus = Janus::start(&Setup {
+        events_to: Some(events),
+        ..Setup::default()
+    });
+    let daemon = janus.daemon(|settings| settings.listen = Some(events));
+    let mut watch = Watch::of(&daemon);
+    watch.synced();
+    let mut user = janus.client();
+    // The next list of all is a minute away.
+    for round in 0..5 {
+        let handle = user.must_join(&json!({"room": 1, "id": 100 + round}));
+        watch.came(&format!("1/{}", 100 + round));
+        user.leave(&handle);
+        watch.left(&format!("1/{}", 100 + round));
+    }
+    user.must_join(&json!({"room": 2, "id": 1}));
+    watch.came("2/1");
+    janus.videoroom(&json!({"request": "destroy", "room": 2}));
+    watch.left("2/1");
+}
+
+#[test]
+fn nobody_is_left_after_a_restart_and_a_dead_janus_is_a_problem_first() {
+    let mut janus = Janus::start(&Setup::default());
+    let daemon = janus.daemon(|_| ());
+    let mut watch = Watch::of(&daemon);
+    watch.synced();
+    janus.client().must_join(&json!({"room": 1, "id": 9}));
+    watch.came("1/9");
+    janus.kill();
+    loop {
+        let status = watch.client.status();
+        if status["sources"][1]["problem"].is_string() {
+            assert_eq!(status["connections"], 1, "what is not known is not gone");
+            break;
+        }
+        std::thread::yield_now();
+    }
+    janus.restart();
+    watch.left("1/9");
+}
+
+#[test]
+fn sessions_are_ended_by_kicks_or_with_their_rooms() {
+    let janus = Janus::start(&Setup {
+        rooms: vec![
+            ("room-1", ""),
+            ("room-2", "secret = \"of-room-2\""),
+            ("room-3", ""),
+        ],
+        ..Setup::default()
+    });
+    let mut user = janus.client();
+    let daemon = janus.daemon(|_| ());
+    let mut watch = Watch::of(&daemon);
+    for (room, id) in [(1, 1), (1, 2), (2, 3)] {
+        user.must_join(&json!({"room": room, "id": id}));
+        watch.came(&format!("{room}/{id}"));
+    }
+    let ended = watch.client.get("End", &json!({"channel_id": "1"}));
+    assert_eq!(
+        (&ended["sessions"], &ended["via"]),
+        (&json!(1), &json!("janus_admin")),
+        "{ended}"
+    );
+    watch.left("1/1");
+    watch.left("1/2");
+    let refused = watch.client.get("End", &json!({"channel_id": "2"}));
+    assert_eq!(refused["failed"], 1, "{refused}");
+    assert!(
+        refused["problem"]
+            .as_str()
+            .unwrap()
+            .contains("--janus-room-secrets-file"),
+        "{refused}"
+    );
+    let (_path, secrets) = janus.room_secrets("2 of-room-2\n");
+    let daemon = janus.daemon(|settings| {
+        settings.room_secrets = Some(secrets);
+        settings.end = JanusEnd::Destroy;
+    });
+    let mut watch = Watch::of(&daemon);
+    watch.synced();
+    watch.client.get("End", &json!({"channel_id": "2"}));
+    watch.left("2/3");
+    let (_, answer) = user.join(&json!({"room": 2}));
+    assert_eq!(answer["error_code"], 426, "{answer}");
+}
+
+#[test]
+fn a_thousand_joins_and_leaves_with_the_same_ids_leave_nobody() {
+    let events = free_address();
+    let janus = Janus::start(&Setup {
+        events_to: Some(events),
+        ..Setup::default()
+    });
+    let daemon = janus.daemon(|settings| settings.listen = Some(events));
+    let mut watch = Watch::of(&daemon);
+    watch.synced();
+    let mut user = janus.client();
+    let mut handles = Vec::new();
+    for number in 0..500 {
+        let (room, id) = (1 + number % 2, 1 + number / 2 % 5);
+        if handles.len() == 10 {
+            let handle = handles.remove(0);
+            user.leave(&handle);
+        }
+        handles.push(user.must_join(&json!({"room": room, "id": id})));
+    }
+    // Both know the same in the end.
+    watch
+        .client
+        .get("ChangeMode", &json!({"mode": "block_new_session"}));
+    let in_janus = |room| {
+        janus.videoroom(&json!({"request": "listparticipants", "room": room}))["participants"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!(in_janus(1) + in_janus(2), 10);
+    while watch.client.status()["connections"] != 10 {
+        std::thread::yield_now();
+    }
+    for handle in handles {
+        user.leave(&handle);
+    }
+    drained(&daemon);
+}
+
+#[test]
+fn the_key_of_these_tests_is_the_one_that_janus_has() {
+    let janus = Janus::start(&Setup::default());
+    let with = |key: &str| janus.videoroom(&json!({"request": "list", "admin_key": key}));
+    assert!(with(ADMIN_KEY)["list"].is_array());
+    assert_eq!(with("wrong")["error_code"], 433);
+}
+
+#[test]
+fn a_janus_without_an_admin_key_is_warned_of() {
+    let warnings = |setup: Setup| {
+        let janus = Janus::start(&setup);
+        let daemon = janus.daemon(|_| ());
+        let mut watch = Watch::of(&daemon);
+        watch.synced();
+        // The checks follow the first list; the second one comes after them.
+        let seen = |watch: &mut Watch| watch.client.status()["sources"][1]["last_contact"].clone();
+        let first = seen(&mut watch);
+        while seen(&mut watch) == first {
+            std::thread::yield_now();
+        }
+        watch.client.status()["warnings"].to_string()
+    };
+    assert_eq!(warnings(Setup::default()), "null");
+    let warned = warnings(Setup {
+        has_admin_key: false,
+        ..Setup::default()
+    });
+    assert!(warned.contains("VideoRoom has no admin_key"), "{warned}");
+}
