@@ -1,5 +1,6 @@
 //! A real Janus with a configuration and ports of its own, on the loopback.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
@@ -192,7 +193,7 @@ fn spawn(folder: &Path) -> Child {
         BufReader::new(output)
             .lines()
             .map_while(Result::ok)
-            .for_each(drop)
+            .for_each(drop);
     });
     child
 }
@@ -212,7 +213,10 @@ fn write_config(folder: &Path, setup: &Setup, api: SocketAddr, admin: SocketAddr
         let names = fs::read_dir(format!("{PLUGINS}/{kind}")).unwrap();
         let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let others: Vec<String> = names
-            .filter(|name| name.ends_with(".so") && !kept.contains(&name.as_str()))
+            .filter(|name| {
+                Path::new(name).extension().is_some_and(|it| it == "so")
+                    && !kept.contains(&name.as_str())
+            })
             .collect();
         others.join(",")
     };
@@ -242,13 +246,14 @@ fn write_config(folder: &Path, setup: &Setup, api: SocketAddr, admin: SocketAddr
     } else {
         String::new()
     };
-    let rooms: String = setup
-        .rooms
-        .iter()
-        .map(|(name, lines)| {
-            format!("{name}: {{ description = \"x\" publishers = 100 {lines} }}\n")
-        })
-        .collect();
+    let mut rooms = String::new();
+    for (name, lines) in &setup.rooms {
+        writeln!(
+            rooms,
+            "{name}: {{ description = \"x\" publishers = 100 {lines} }}"
+        )
+        .unwrap();
+    }
     write(
         "janus.plugin.videoroom.jcfg",
         format!(

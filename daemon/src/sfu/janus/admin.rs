@@ -176,10 +176,10 @@ impl AdminApi {
     pub(super) async fn plugins(&self) -> Result<Vec<String>, AdminError> {
         #[derive(Deserialize)]
         struct Info {
-            plugins: BTreeMap<String, IgnoredAny>,
+            plugins: Map<String, Value>,
         }
         let Info { plugins } = self.send(&[], json!({"janus": "info"})).await?;
-        Ok(plugins.into_keys().collect())
+        Ok(plugins.into_iter().map(|(name, _)| name).collect())
     }
 
     /// Lists all rooms; private ones only with the admin key.
