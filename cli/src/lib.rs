@@ -39,6 +39,7 @@ mod report;
 mod roll;
 mod runtime;
 mod session_info;
+mod sfu;
 mod signals;
 mod socket;
 mod ssh;

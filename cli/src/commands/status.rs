@@ -1,9 +1,7 @@
 //! `soramode status`
 
 use soramode_protocol::mode::{InForce, ModeState};
-use soramode_protocol::node::{
-    GetStatus, Membership, RoomCounts, Source, Status, StorageState, Upstream,
-};
+use soramode_protocol::node::{GetStatus, Membership, Source, Status, StorageState, Upstream};
 use soramode_protocol::plan::PlanState;
 use soramode_protocol::reservation::{Reservation, RollStep};
 
@@ -18,8 +16,9 @@ use crate::live;
 use crate::node::{Feature, Node};
 use crate::output::color::Emphasis;
 use crate::output::escape::{escape, quoted};
-use crate::output::{Cell, Column, Format, Output, Row, colored_groups, counted};
+use crate::output::{Cell, Column, Format, Output, Row, colored_groups};
 use crate::plan::describe::{describe_ended, describe_next, describe_plan_state, describe_stalled};
+use crate::sfu::{describe_in_force, source_name};
 
 /// Show mode, sessions, connections and daemon health
 #[derive(Debug, clap::Args)]
@@ -311,26 +310,6 @@ fn source_rows(status: &Status, output: &Output) -> Vec<Row> {
         .collect()
 }
 
-/// Returns the name of a source that this version knows; the control socket's for another.
-pub(crate) fn source_name(source: &Source) -> &'static str {
-    match source.name.as_str() {
-        "sora" => "sora",
-        "janus" => "janus",
-        _ => "socket",
-    }
-}
-
-/// Returns the name of the API that a source is polled by, and the remedy if it fails.
-pub(crate) fn source_api(source: &Source) -> (&'static str, &'static str) {
-    match source.name.as_str() {
-        "janus" => (
-            "Janus's Admin API",
-            "Check --janus-admin, its secret and key files, and that this Janus runs",
-        ),
-        _ => ("Sora's API", "Check --sora-api, and that this Sora runs"),
-    }
-}
-
 /// Lists the servers that soramoded calls. For Sora's API its own polls count more than the
 /// requests that it passes on.
 fn upstreams(status: &Status) -> Vec<Upstream> {
@@ -346,28 +325,6 @@ fn upstreams(status: &Status) -> Vec<Upstream> {
         api.problem = polls.clone().or(api.problem.take());
     }
     upstreams
-}
-
-/// `no: 1 of 5 rooms cannot be locked or unlocked`
-fn describe_in_force(in_force: InForce, rooms: Option<RoomCounts>) -> String {
-    let of = |count: fn(RoomCounts) -> u64| {
-        rooms.map_or(String::new(), |rooms| {
-            let all = rooms.settled + rooms.outstanding + rooms.impossible;
-            format!("{} of {}", count(rooms), counted(all, "room"))
-        })
-    };
-    match in_force {
-        InForce::Yes => "yes".to_owned(),
-        InForce::Pending => format!(
-            "not yet: {} to be locked or unlocked",
-            of(|it| it.outstanding)
-        ),
-        InForce::Partial => format!(
-            "no: {} cannot be locked or unlocked",
-            of(|it| it.impossible)
-        ),
-        InForce::No => "no: Janus does not answer".to_owned(),
-    }
 }
 
 fn describe_source(source: &Source, output: &Output) -> String {

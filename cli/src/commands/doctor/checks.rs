@@ -11,13 +11,14 @@ use soramode_protocol::node::{
 use soramode_protocol::time::Time;
 use soramode_protocol::version::{PROTOCOL, VERSION};
 
-use super::super::status::{closed_by, describe_upstream, how_to_open, source_api, source_name};
+use super::super::status::{closed_by, describe_upstream, how_to_open};
 use super::{Check, cluster};
 use crate::error::Failure;
 use crate::last_status::SHADOW;
 use crate::node::Node;
 use crate::output::escape::quoted;
 use crate::output::{Output, counted, times};
+use crate::sfu::{source_api, source_name};
 
 /// Tolerated step of the wall clock since the daemon's start.
 const CLOCK_STEP_MAX: Duration = Duration::from_secs(5);

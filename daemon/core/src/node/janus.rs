@@ -15,7 +15,7 @@ use crate::effect::Record;
 use crate::handles::{ConnectionSlot, SessionSlot};
 use crate::input::{JanusInput, ListScope, Participant};
 use crate::node::Node;
-use crate::tables::rows::{NewConnection, Since, Source};
+use crate::tables::rows::{NewConnection, Source, WrappingBootSecs};
 use crate::timers::Timer;
 
 impl Node {
@@ -87,7 +87,7 @@ impl Node {
         let session = session.unwrap_or_else(|| self.open_session(ctx, channel_id, None));
         if let Some(elsewhere) = known {
             // An id that the application chose.
-            self.end(ctx, elsewhere, EndReason::Reconciled);
+            self.end_connection(ctx, elsewhere, EndReason::Reconciled);
         }
         if let Some(slot) = admitted {
             self.forget_pending(ctx, slot);
@@ -99,7 +99,7 @@ impl Node {
             created_at: ctx.now.wall,
             state: ConnectionState::Live,
             source: Source::Sora,
-            since: Since::at(ctx.now.boot),
+            since: WrappingBootSecs::at(ctx.now.boot),
         };
         let slot = self.add_live(ctx, session, new);
         ctx.record(of_sfu);
@@ -108,14 +108,16 @@ impl Node {
 
     /// Returns the connection that was admitted first of those in a session that have not been seen.
     fn first_pending(&self, session: SessionSlot) -> Option<ConnectionSlot> {
-        self.sessions
-            .of_session(session, None)
-            .find(|&slot| self.sessions.row(slot).is_some_and(is_pending_on_sfu))
+        self.sessions.of_session(session, None).find(|&slot| {
+            self.sessions
+                .connection(slot)
+                .is_some_and(is_pending_on_sfu)
+        })
     }
 
     /// Removes an admitted connection: a participant takes its place.
     fn forget_pending(&mut self, ctx: &mut Ctx, slot: ConnectionSlot) {
-        ctx.timers.cancel(Timer::Pending(slot));
+        ctx.timers.cancel(Timer::PendingTimeout(slot));
         if let Some(row) = self.sessions.remove_connection(slot) {
             ctx.record(Record::PendingOver(row.connection_id));
         }
@@ -137,7 +139,7 @@ impl Node {
     ) {
         let is_gone = |slot: &ConnectionSlot| {
             !listed.contains(slot)
-                && self.sessions.row(*slot).is_some_and(|row| {
+                && self.sessions.connection(*slot).is_some_and(|row| {
                     row.source == Source::Sora && row.state == ConnectionState::Live
                 })
         };
@@ -157,7 +159,7 @@ impl Node {
                 .collect(),
         };
         for slot in gone {
-            self.end(ctx, slot, EndReason::Disconnected);
+            self.end_connection(ctx, slot, EndReason::Disconnected);
         }
     }
 

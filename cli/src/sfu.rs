@@ -1,0 +1,48 @@
+//! The SFU in the status: names of sources, their APIs, and a mode that the SFU holds.
+
+use soramode_protocol::mode::InForce;
+use soramode_protocol::node::{RoomCounts, Source};
+
+use crate::output::counted;
+
+/// Returns the name of a source that this version knows; the control socket's for another.
+pub(crate) fn source_name(source: &Source) -> &'static str {
+    match source.name.as_str() {
+        "sora" => "sora",
+        "janus" => "janus",
+        _ => "socket",
+    }
+}
+
+/// Returns the name of the API that a source is polled by, and the remedy if it fails.
+pub(crate) fn source_api(source: &Source) -> (&'static str, &'static str) {
+    match source.name.as_str() {
+        "janus" => (
+            "Janus's Admin API",
+            "Check --janus-admin, its secret and key files, and that this Janus runs",
+        ),
+        _ => ("Sora's API", "Check --sora-api, and that this Sora runs"),
+    }
+}
+
+/// `no: 1 of 5 rooms cannot be locked or unlocked`
+pub(crate) fn describe_in_force(in_force: InForce, rooms: Option<RoomCounts>) -> String {
+    let of = |count: fn(RoomCounts) -> u64| {
+        rooms.map_or(String::new(), |rooms| {
+            let all = rooms.settled + rooms.outstanding + rooms.impossible;
+            format!("{} of {}", count(rooms), counted(all, "room"))
+        })
+    };
+    match in_force {
+        InForce::Yes => "yes".to_owned(),
+        InForce::Pending => format!(
+            "not yet: {} to be locked or unlocked",
+            of(|it| it.outstanding)
+        ),
+        InForce::Partial => format!(
+            "no: {} cannot be locked or unlocked",
+            of(|it| it.impossible)
+        ),
+        InForce::No => "no: Janus does not answer".to_owned(),
+    }
+}
