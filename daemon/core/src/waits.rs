@@ -28,7 +28,6 @@ pub(crate) struct WaitInputs {
     pub(crate) membership: Membership,
     /// All sessions are known, and nothing is left to verify.
     pub(crate) is_synced: bool,
-    /// The mode is in force on the SFU.
     pub(crate) is_in_force: bool,
     /// Not all sessions are known, and only an operator or a client can change that.
     pub(crate) needs_report_or_purge: bool,
@@ -36,7 +35,6 @@ pub(crate) struct WaitInputs {
     pub(crate) plan_changes: u64,
 }
 
-/// End of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitEnd {
     Outcome(Outcome),
@@ -246,7 +244,6 @@ impl Waits {
         Some((pending.reply_to, pending.ended_before))
     }
 
-    /// Removes a wait.
     pub(crate) fn end(&mut self, ctx: &mut Ctx, id: WaitId) -> Option<EndedWait> {
         for timer in [
             Timer::WaitSettled(id),
@@ -330,7 +327,6 @@ fn refusal(new: &NewWait, inputs: &WaitInputs, plans: &Plans) -> Result<Option<W
     }
 }
 
-/// Returns whether the condition holds.
 fn holds(wait: &Wait, inputs: &WaitInputs, plans: &Plans) -> bool {
     if let Some(plan) = &wait.plan {
         return matches!(plans.outcome_of(plan), Ok(Some(PlanOutcome::Done)));
@@ -376,7 +372,6 @@ fn settle_time(wait: &Wait) -> Option<Duration> {
         .filter(|time| !time.is_zero())
 }
 
-/// Converts seconds that lie within a wait's limits.
 fn duration(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
@@ -398,7 +393,6 @@ mod tests {
         plan_changes: 0,
     };
 
-    /// Waits of each kind, evaluated for `INPUTS`.
     fn waits(sockets: u64, each: u64) -> Waits {
         let mut waits = Waits {
             seen: Some(INPUTS),

@@ -212,9 +212,7 @@ impl Model {
             Input::StorageFailed {
                 refused,
                 generations,
-                plans: _,
-                calls: _,
-                locks: _,
+                ..
             } => self.storage_failed(refused, generations),
             Input::StorageRestored => self.storage_restored(),
             Input::Sora(input) => self.sora(input),
