@@ -69,7 +69,7 @@ impl Janus {
                     &format!("general: {{ session_timeout = 0 {}", folders(folder.path())),
                 ),
                 "janus.transport.http.jcfg" => format!(
-                    "{text}general: {{ json = \"compact\" port = {} ip = \"127.0.0.1\" }}\n",
+                    "{text}general: {{ json = \"compact\" http = true port = {} ip = \"127.0.0.1\" }}\n",
                     api.port()
                 ),
                 "janus.plugin.videoroom.jcfg" => format!("{text}room-1: {{ publishers = 10 }}\n"),
