@@ -81,6 +81,13 @@ pub(crate) struct Finished {
     pub(crate) has_reached: bool,
 }
 
+/// What an announcement of a plan names in place of an end that is past.
+pub(crate) struct Renewal {
+    pub(crate) plan_id: PlanId,
+    pub(crate) sessions_end_at: Time,
+    pub(crate) text: Option<String>,
+}
+
 impl Announcements {
     pub(crate) fn is_empty(&self) -> bool {
         self.running.is_empty() && self.calls.is_empty()
@@ -155,8 +162,20 @@ impl Announcements {
         }
     }
 
-    /// Makes the calls that may be made now.
-    pub(crate) fn call(&mut self, view: &View<'_>, out: &mut Out<'_>) {
+    /// Returns whether the announcement of this plan to all channels names an end that is past.
+    pub(crate) fn names_past_end(&self, plan_id: &PlanId, now: Time) -> bool {
+        let mut running = self.running.values();
+        running.any(|it| it.names_past_end(plan_id, now))
+    }
+
+    /// Makes the calls that may be made now. Returns whether one named the new end.
+    pub(crate) fn call(
+        &mut self,
+        view: &View<'_>,
+        renewal: Option<&Renewal>,
+        out: &mut Out<'_>,
+    ) -> bool {
+        let mut is_renewed = false;
         for (&number, running) in &mut self.running {
             running.wake(view);
             while self.lane.has_room(view.now.boot) {
@@ -167,6 +186,12 @@ impl Announcements {
                     running.drop_session(slot);
                     continue;
                 };
+                if let Some(renewal) = renewal
+                    && running.names_past_end(&renewal.plan_id, view.now.wall)
+                {
+                    running.renew(renewal);
+                    is_renewed = true;
+                }
                 let id = out.call_id();
                 out.actions.push(Action::Sfu(Box::new(SfuCall {
                     id,
@@ -178,6 +203,7 @@ impl Announcements {
                 self.lane.called();
             }
         }
+        is_renewed
     }
 
     /// Takes the outcome of a call in; false if the call is none of these.
@@ -241,6 +267,18 @@ impl StoredAnnouncement {
 }
 
 impl Running {
+    fn names_past_end(&self, plan_id: &PlanId, now: Time) -> bool {
+        let is_past = self.notice.sessions_end_at.is_some_and(|end| end <= now);
+        is_past && self.stored.is_of(plan_id) && self.stored.channel_id.is_none()
+    }
+
+    /// Makes the notice anew, with the same id.
+    fn renew(&mut self, renewal: &Renewal) {
+        let notice = Arc::make_mut(&mut self.notice);
+        notice.sessions_end_at = Some(renewal.sessions_end_at);
+        notice.text.clone_from(&renewal.text);
+    }
+
     fn drop_session(&mut self, slot: SessionSlot) {
         if let Some(age) = self.left.remove(&slot) {
             self.by_age.remove(&(age, slot));

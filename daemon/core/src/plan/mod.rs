@@ -10,6 +10,7 @@ mod clock;
 mod context;
 mod end_request;
 mod ends;
+mod long_announcement;
 mod requests;
 mod restart;
 mod run;

@@ -27,6 +27,7 @@ impl Plans {
         self.cancel_unreserved(view, out)
             || self.end_found(view, out)
             || self.finish_if_drained(view, out)
+            || self.miss_late_announcement(view, out)
             || self.finish_announcements(view, out)
             || self.miss_late_end(view, out)
             || self.run_due_step(view, out)
@@ -72,7 +73,15 @@ impl Plans {
 
     /// Makes the calls that may be made now. Returns whether a request or an announcement is over.
     fn call(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
-        self.announcements.call(view, out);
+        let renewal = self.renewal(view);
+        if self.announcements.call(view, renewal.as_ref(), out)
+            && let (Some(plan), Some(renewal)) = (&mut self.plan, renewal)
+        {
+            plan.progress.announced_end = plan
+                .progress
+                .announced_end
+                .max(Some(renewal.sessions_end_at));
+        }
         let may_plan = self.may_end(view);
         self.ends.watched(view.now.boot);
         let asked = self.ends.call(view, may_plan, out);
@@ -208,6 +217,12 @@ impl Plans {
             return;
         }
         note_progress(plan, &over.progress);
+        let is_late = plan
+            .announcement_limit()
+            .is_some_and(|limit| view.now.boot > limit);
+        if is_late {
+            return self.miss(view, out);
+        }
         if !over.has_reached {
             let why = "the announcement reached nobody: no Sora API, no subscriber, no webhook";
             let ending = Ending::by_system(PlanOutcome::Failed, Some(why.to_owned()));
@@ -437,6 +452,9 @@ impl Plans {
             .filter(|_| !is_held)
             .and_then(|plan| Some(plan.due(plan.next_step()?, now).boot()));
         let announcements = self.announcements.next_deadline(now.boot);
+        let is_free = !view.is_storage_failed && !view.is_opening;
+        let limit = self.announcement_limit().filter(|_| is_free);
+        let too_late = limit.map(|limit| limit + Duration::from_micros(1));
         let roll = self.running().filter(|plan| !plan.has_closed());
         let roll = roll.and_then(|plan| plan.roll.as_ref());
         let reservation = roll.and_then(|roll| view.reservations.expires(now, roll));
@@ -448,10 +466,9 @@ impl Plans {
             .filter(|ahead| *ahead > Duration::ZERO)
             .map(|ahead| now.boot + ahead);
         let stall = self.stall.next_deadline(view.stall_after);
-        [step, announcements, ends, announced_end, stall, reservation]
-            .into_iter()
-            .flatten()
-            .min()
+        let of_plan = [step, too_late, announced_end, reservation];
+        let others = [announcements, ends, stall];
+        of_plan.into_iter().chain(others).flatten().min()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use soramode_protocol::plan::{EndRate, PlanStep};
 use soramode_protocol::time::Time;
 
-use super::clock::shifted;
+use super::clock::{micros, shifted};
 use super::ends::interval;
 use super::stored::{Moment, StoredPlan};
 use crate::handles::Timestamp;
@@ -49,6 +49,17 @@ impl StoredPlan {
     pub(super) fn ends_at(&self, now: Timestamp) -> Option<Time> {
         let last = self.steps.last()?;
         matches!(last, PlanStep::End { .. }).then(|| self.due(last, now).wall)
+    }
+
+    /// Returns the time by which the announcement that was its last step must have reached every channel.
+    pub(super) fn announcement_limit(&self) -> Option<Duration> {
+        let step = self.done_steps().last()?;
+        if !matches!(step, PlanStep::Announce { .. }) {
+            return None;
+        }
+        let began = self.progress.closes.shifted(Self::shift_of(step));
+        let left = self.max_delay.saturating_sub(self.progress.late);
+        Some(began.shifted(micros(left)).boot())
     }
 
     /// Moves the close, and with it all steps that are left, so that `step` is due now.

@@ -175,7 +175,7 @@ pub(super) fn sessions_of(
 }
 
 /// Puts the minutes that are left into a text, rounded up.
-fn with_minutes(text: &str, sessions_end_at: Option<Time>, now: Timestamp) -> String {
+pub(super) fn with_minutes(text: &str, sessions_end_at: Option<Time>, now: Timestamp) -> String {
     let left = sessions_end_at.map_or(Duration::ZERO, |at| at.since(now.wall));
     text.replace(MINUTES, &left.as_secs().div_ceil(60).to_string())
 }

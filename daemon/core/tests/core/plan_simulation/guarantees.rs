@@ -95,8 +95,17 @@ impl Guarantees {
         match &call.request {
             SfuRequest::Push(notice) => {
                 if let Some((plan, ends)) = self.named.get(&notice.id) {
+                    let mut ends = *ends;
+                    if let Some(end) = notice
+                        .sessions_end_at
+                        .filter(|end| end.as_micros() > ends.wall)
+                    {
+                        // Made anew, since the end that it named was past.
+                        ends.wall = end.as_micros();
+                        ends.boot = boot(at.now) + ends.wall - at.now.wall.as_micros();
+                    }
                     let key = (plan.clone(), call.session_id.clone());
-                    let (step, latest) = self.notices.entry(key).or_insert((0, *ends));
+                    let (step, latest) = self.notices.entry(key).or_insert((0, ends));
                     *step = at.step;
                     latest.boot = latest.boot.max(ends.boot);
                     latest.wall = latest.wall.max(ends.wall);

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use soramode_core::effect::{Effects, Record};
+use soramode_core::effect::{Action, Effects, Record};
 use soramode_core::handles::Timestamp;
+use soramode_core::plan::calls::SfuRequest;
 use soramode_protocol::event::EventKind;
 use soramode_protocol::id::{AnnouncementId, PlanId};
 use soramode_protocol::mode::Mode;
@@ -43,6 +44,8 @@ pub(super) struct Naive {
     late: Duration,
     max_delay: Duration,
     announcing: Option<AnnouncementId>,
+    /// When the last step was done, or the announcement that it began was over; by the boot clock.
+    last_done: i64,
     /// The latest end that was announced, by the wall clock.
     announced_end: i64,
     pub(super) over: Option<PlanOutcome>,
@@ -84,6 +87,7 @@ impl Naive {
             late: Duration::ZERO,
             max_delay: Duration::from_secs(start.max_delay_seconds.unwrap_or(600)),
             announcing: None,
+            last_done: 0,
             announced_end: i64::MIN,
             over: None,
         }
@@ -145,6 +149,7 @@ impl Naive {
     fn count_from_now(&mut self, now: Timestamp) {
         let last = seconds(&self.steps[self.done - 1]);
         self.is_by_wall = false;
+        self.last_done = boot(now);
         for (step, due) in self.steps.iter().zip(&mut self.due).skip(self.done) {
             *due = boot(now) + seconds(step) - last;
         }
@@ -159,9 +164,19 @@ impl Naive {
             // Times by the boot clock go by the wall clock now, as both were when it was last looked at.
             let moved = self.offset - offset(now);
             self.due.iter_mut().for_each(|due| *due += moved);
+            self.last_done += moved;
         }
         self.offset = offset(now);
-        for end in effects.kinds().filter_map(announced_end) {
+        let renewed = effects.actions.iter().filter_map(|action| match action {
+            Action::Sfu(call) => match &call.request {
+                SfuRequest::Push(notice) if self.announcing.as_ref() == Some(&notice.id) => {
+                    notice.sessions_end_at
+                }
+                SfuRequest::Push(_) | SfuRequest::Disconnect { .. } => None,
+            },
+            _ => None,
+        });
+        for end in effects.kinds().filter_map(announced_end).chain(renewed) {
             self.announced_end = self.announced_end.max(end.as_micros());
         }
         self.take_changes(facts, effects);
@@ -184,7 +199,17 @@ impl Naive {
                 |record: &Record| matches!(record, Record::AnnouncementOver(over) if over == id);
             effects.records.iter().any(is_it)
         };
-        if self.announcing.as_ref().is_some_and(is_over) {
+        let is_announced = self.announcing.as_ref().is_some_and(is_over);
+        let took = Duration::from_micros((boot(now) - self.last_done).max(0).unsigned_abs());
+        let is_too_late = self.announcing.is_some() && self.late + took > self.max_delay;
+        if is_too_late
+            && (is_announced || !facts.storage_failed)
+            && !(self.is_drained(facts) && !facts.storage_failed)
+        {
+            self.over = Some(PlanOutcome::Missed);
+            return;
+        }
+        if is_announced {
             self.announcing = None;
             self.count_from_now(now);
         }
@@ -221,15 +246,18 @@ impl Naive {
         }
     }
 
+    fn is_drained(&self, facts: &Facts) -> bool {
+        let is_empty = facts.sessions == 0 && facts.is_complete;
+        self.has_closed() && facts.mode.unwrap().is_block() && is_empty
+    }
+
     fn run_one(&mut self, now: Timestamp, facts: &Facts, effects: &Effects) -> bool {
-        let mode = facts.mode.unwrap();
-        let is_drained = mode.is_block() && facts.sessions == 0 && facts.is_complete;
         // A step may have ended the last session itself, by tightening: then it was done before.
         let is_done_first = effects.kinds().any(|kind| {
             matches!(kind, EventKind::PlanStep(it)
                 if it.plan_id == self.id && usize::try_from(it.step) == Ok(self.done + 1))
         });
-        if self.has_closed() && is_drained && !facts.storage_failed && !is_done_first {
+        if self.is_drained(facts) && !facts.storage_failed && !is_done_first {
             self.over = Some(PlanOutcome::Done);
             return false;
         }

@@ -1,0 +1,63 @@
+//! An announcement of a plan that takes long: the end that it names, and the time after which the plan is missed.
+
+use std::time::Duration;
+
+use soramode_protocol::plan::{PlanState, PlanStep};
+
+use super::Plans;
+use super::announcements::Renewal;
+use super::clock::shifted;
+use super::context::{Out, View};
+use super::stored::StoredPlan;
+use super::table::{PlanInput, Reaction, react};
+use super::work::with_minutes;
+
+impl Plans {
+    /// Ends a plan whose announcement takes longer than the plan may be late: meanwhile the SFU did not answer, or the daemon was stopped.
+    pub(super) fn miss_late_announcement(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
+        let is_late = self
+            .announcement_limit()
+            .is_some_and(|limit| view.now.boot > limit);
+        if !is_late || view.is_storage_failed || view.is_opening {
+            return false;
+        }
+        let state = self
+            .running()
+            .map_or(PlanState::Over, |plan| plan.state(view.mode.mode));
+        if react(state, PlanInput::TooLate) != Reaction::Miss {
+            return false;
+        }
+        self.miss(view, out);
+        true
+    }
+
+    /// Returns the time by which the plan's announcement must have reached every channel, if one has not.
+    pub(super) fn announcement_limit(&self) -> Option<Duration> {
+        let plan = self.running()?;
+        self.announcements.of_plan(&plan.id)?;
+        plan.announcement_limit()
+    }
+
+    /// Returns what the plan's announcement names from now on, if the end that it named is past.
+    pub(super) fn renewal(&self, view: &View<'_>) -> Option<Renewal> {
+        let plan = self.running().filter(|plan| !plan.is_ending())?;
+        if !self.announcements.names_past_end(&plan.id, view.now.wall) {
+            return None;
+        }
+        let (step, end) = (plan.done_steps().last()?, plan.steps.last()?);
+        let PlanStep::Announce { text, .. } = step else {
+            return None;
+        };
+        let gap = StoredPlan::shift_of(end).saturating_sub(StoredPlan::shift_of(step));
+        let counted_from_now = shifted(view.now.wall, gap);
+        let announced_end = plan.progress.announced_end.unwrap_or(counted_from_now);
+        let sessions_end_at = counted_from_now.max(announced_end);
+        Some(Renewal {
+            plan_id: plan.id.clone(),
+            sessions_end_at,
+            text: text
+                .as_ref()
+                .map(|text| with_minutes(text, Some(sessions_end_at), view.now)),
+        })
+    }
+}
