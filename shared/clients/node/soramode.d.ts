@@ -141,7 +141,7 @@ export class Soramode {
   readonly isConnected: boolean;
   /** Asks for the admission of a client. If the signal aborts it, the client counts as left. */
   connect(connect: Connect, options?: { signal?: AbortSignal }): Promise<Decision>;
-  /** Reports that a client has left. `undefined` if soramoded does not answer: the next report lacks the connection. */
+  /** Reports that a client has left. `undefined` if soramoded does not answer: it learns of it later. */
   disconnect(connection_id: string): Promise<Disconnected | undefined>;
   /** Sends a request, and gives its result. After a lost connection it is sent again: only for methods that may be repeated. */
   call(method: string, params?: object): Promise<Record<string, any>>;

@@ -45,6 +45,7 @@ export class Soramode {
   #isClosed = false;
   #hasWarned = false;
   #awaySince = Date.now();
+  #readAt = 0;
   #pause = RETRY_MS[0];
   #retry;
   #lastId = 0;
@@ -77,12 +78,17 @@ export class Soramode {
       if (signal?.aborted) this.#send(null, "Disconnect", { connection_id });
       if (REJECTED.includes(error.errorType)) return { type: "reject", reason: error.errorType };
       if (error.errorType !== UNREACHABLE) throw error;
-      // soramoded learns of it from the next report.
       const admits = this.#options.whenUnreachable === "admit";
       if (!this.#hasWarned) this.#options.log(`soramode: ${error.message}: clients are ${admits ? "admitted" : "rejected"} until it does`);
       this.#hasWarned = true;
-      if (!admits) return { type: "reject", reason: UNREACHABLE };
-      return { type: "offer", channel_id: params.channel_id, connection_id, created: false };
+      // soramoded learns of the decision from the next report; without a lost connection there is none.
+      if (!admits) {
+        if (this.#isReady) this.#send(null, "Disconnect", { connection_id });
+        return { type: "reject", reason: UNREACHABLE };
+      }
+      const { channel_id, client_id } = params;
+      this.#send(null, "Report", { connections: [{ channel_id, connection_id, client_id }] });
+      return { type: "offer", channel_id, connection_id, created: false };
     }
   }
 
@@ -97,6 +103,8 @@ export class Soramode {
       return await this.#call("Disconnect", { connection_id });
     } catch (error) {
       if (error.errorType !== UNREACHABLE) throw error;
+      // A report that is under way may have the connection.
+      this.#send(null, "Disconnect", { connection_id });
       return undefined;
     }
   }
@@ -123,9 +131,11 @@ export class Soramode {
       const wait = this.#awaySince === undefined ? this.#options.timeoutMs : this.#awaySince + this.#options.timeoutMs - now;
       if (wait <= 0) return reject(unreachable(call));
       call.timer = setTimeout(() => {
+        // A connection on which nothing comes is given up; one that is busy, or that is sending its report, is not.
+        const isSilent = performance.now() - Math.max(call.sentAt, this.#readAt) > this.#options.timeoutMs / 2;
+        const isLost = call.id !== undefined && isSilent;
         this.#finish(call, unreachable(call));
-        // Whether the request was carried out is not known: the report of the next connection says what is so.
-        this.#loseConnection();
+        if (isLost) this.#loseConnection();
       }, wait);
       call.abort = () => this.#finish(call, signal.reason);
       call.signal = signal;
@@ -153,6 +163,7 @@ export class Soramode {
 
   #begin(call) {
     call.id = ++this.#lastId;
+    call.sentAt = performance.now();
     this.#pending.set(call.id, call);
     this.#send(call.id, call.method, call.params);
   }
@@ -238,6 +249,7 @@ export class Soramode {
   }
 
   #take(line) {
+    this.#readAt = performance.now();
     const { id, method, params, result, error } = readMessage(line);
     if (method === undefined) {
       const call = this.#pending.get(id);

@@ -14,15 +14,16 @@ import { ANSWER_CHARS_MAX, lineReader, writeRequest } from "../wire.js";
 const NOTIFICATIONS_MAX = 65_536;
 const options = { timeout: 60_000 };
 
-/** Runs with a soramoded that answers every request with an empty result, and then acts as the test says. */
-async function withFake(act, run) {
+/** Runs with a soramoded that answers every request but those of the held methods with an empty result, and then acts as the test says. */
+async function withFake(act, run, held = []) {
   const folder = mkdtempSync(join(tmpdir(), "soramode-"));
   const path = join(folder, "soramode.sock");
   const fake = createServer((socket) => {
     const take = lineReader((line) => {
       const { id, method, params } = JSON.parse(line);
-      if (id !== undefined) socket.write(JSON.stringify({ jsonrpc: "2.0", id, result: {} }) + "\n");
-      act(method, params, socket);
+      const answer = () => id !== undefined && socket.write(JSON.stringify({ jsonrpc: "2.0", id, result: {} }) + "\n");
+      if (!held.includes(method)) answer();
+      act(method, params, socket, answer);
     });
     socket.setEncoding("utf8").on("data", take).on("error", () => {});
   }).listen(path);
@@ -105,6 +106,66 @@ test("a soramoded that does not read is given up", options, () =>
       assert.ok(asked > 1000, `${asked}`);
     },
   ));
+
+test("a report is not broken off by requests that wait for it", options, async () => {
+  const [connections, asked] = [new Set(), []];
+  let answerReport;
+  const act = (method, params, socket, answer) => {
+    connections.add(socket);
+    asked.push([method, params]);
+    if (params.complete) answerReport = answer;
+  };
+  const run = async (serve) => {
+    const soramode = serve({ report: () => [], whenUnreachable: "admit", timeoutMs: 500 });
+    const asks = ["1", "2"].map((connection_id) => soramode.connect({ channel_id: "spam", connection_id, client_id: "alice" }));
+    for (const decision of await Promise.all(asks)) assert.equal(decision.type, "offer");
+    // soramoded is away for long.
+    assert.equal((await soramode.connect({ channel_id: "spam", connection_id: "3" })).type, "offer");
+    assert.equal(await soramode.disconnect("3"), undefined);
+    while (!answerReport) await turn();
+    answerReport();
+    while (!soramode.isConnected) await turn();
+    await soramode.call("GetInfo");
+    assert.equal(connections.size, 1);
+    // soramoded learns of the clients that its report could not have.
+    assert.deepEqual(asked, [
+      ["Report", { connections: [], complete: true }],
+      ["Report", { connections: [{ channel_id: "spam", connection_id: "1", client_id: "alice" }] }],
+      ["Report", { connections: [{ channel_id: "spam", connection_id: "2", client_id: "alice" }] }],
+      ["Report", { connections: [{ channel_id: "spam", connection_id: "3" }] }],
+      ["Disconnect", { connection_id: "3" }],
+      ["GetInfo", {}],
+    ]);
+  };
+  await withFake(act, run, ["Report"]);
+});
+
+for (const whenUnreachable of ["admit", "reject"]) {
+  test(`a soramoded that is slow is not given up: ${whenUnreachable}`, options, async () => {
+    const [connections, corrections] = [new Set(), new Map()];
+    const act = (method, { connections: rows, connection_id }, socket) => {
+      connections.add(socket);
+      if (method === "Report") corrections.set(rows[0].connection_id, method);
+      if (method === "Disconnect") corrections.set(connection_id, method);
+    };
+    const run = async (serve) => {
+      const soramode = serve({ whenUnreachable, timeoutMs: 1000 });
+      await soramode.call("GetInfo");
+      let isDecided = false;
+      const asks = Array.from({ length: 250 }, (_, number) => soramode.connect({ channel_id: "spam", connection_id: `${number}` }));
+      const decisions = Promise.all(asks).finally(() => (isDecided = true));
+      // It answers others meanwhile.
+      while (!isDecided) await soramode.call("GetInfo");
+      assert.ok((await decisions).every(({ type }) => type === (whenUnreachable === "admit" ? "offer" : "reject")));
+      await soramode.call("GetInfo");
+      assert.deepEqual([soramode.isConnected, connections.size], [true, 1]);
+      // What was decided without it is said behind the questions.
+      assert.equal(corrections.size, 250);
+      assert.deepEqual([...new Set(corrections.values())], [whenUnreachable === "admit" ? "Report" : "Disconnect"]);
+    };
+    await withFake(act, run, ["Connect"]);
+  });
+}
 
 test("a line that is too long ends the connection", options, async () => {
   let sent = false;

@@ -97,6 +97,7 @@ class Soramode:
         self._writer: asyncio.StreamWriter | None = None
         self._ready = asyncio.Event()
         self._away_since: float | None = None
+        self._read_at = 0.0
         self._has_warned = False
         self._pause = RETRY_SECONDS[0]
         self._last_id = 0
@@ -132,12 +133,16 @@ class Soramode:
                 return Reject(error.error_type)
             if error.error_type != UNREACHABLE:
                 raise
-            # soramoded learns of it from the next report.
             self._warn_once(error)
-            return Offer(channel_id, connection_id, None, False) if self._admits else Reject(UNREACHABLE)
+            # soramoded learns of the decision from the next report; without a lost connection there is none.
+            if self._admits:
+                self._notify("Report", {"connections": [_row(ReportedConnection(channel_id, connection_id, client_id))]})
+                return Offer(channel_id, connection_id, None, False)
+            if self._ready.is_set():
+                self._notify("Disconnect", {"connection_id": connection_id})
+            return Reject(UNREACHABLE)
         except asyncio.CancelledError:
-            with contextlib.suppress(ConnectionError):
-                self._write(None, "Disconnect", {"connection_id": connection_id})
+            self._notify("Disconnect", {"connection_id": connection_id})
             raise
 
     def _warn_once(self, problem: SoramodeError) -> None:
@@ -147,33 +152,40 @@ class Soramode:
             LOG.warning("%s: clients are %s until it does", problem.message, "admitted" if self._admits else "rejected")
 
     async def disconnect(self, connection_id: str) -> Disconnected | None:
-        """Reports that a client has left. `None` if soramoded does not answer: the next report lacks the connection."""
+        """Reports that a client has left. `None` if soramoded does not answer: it learns of it later."""
         self._left.add(connection_id)
         try:
             return read_object(Disconnected, await self.call("Disconnect", {"connection_id": connection_id}))
         except SoramodeError as error:
             if error.error_type != UNREACHABLE:
                 raise
+            # A report that is under way may have the connection.
+            self._notify("Disconnect", {"connection_id": connection_id})
             return None
         finally:
             self._left.discard(connection_id)
 
     async def call(self, method: str, params: Json) -> Json:
         """Sends a request, and returns its result. After a lost connection it is sent again: only for methods that may be repeated."""
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         # While soramoded is away for long, nothing waits for it.
         due = now + self._timeout if self._away_since is None else max(now, self._away_since + self._timeout)
+        sent_on, sent_at = None, now
         try:
             async with asyncio.timeout_at(due), self._in_flight:
                 while True:
                     await self._ready.wait()
                     if method == "Connect" and params["connection_id"] in self._left:
                         raise SoramodeError("NotFound", "the client left before it was admitted")
+                    sent_on, sent_at = self._writer, loop.time()
                     with contextlib.suppress(ConnectionError):
                         return await self._ask(method, params)
         except TimeoutError:
-            # Whether the request was carried out is not known: the report of the next connection says what is so.
-            self._lose_connection()
+            # A connection on which nothing comes is given up; one that is busy, or that is sending its report, is not.
+            is_silent = loop.time() - max(sent_at, self._read_at) > self._timeout / 2
+            if sent_on is not None and sent_on is self._writer and is_silent:
+                self._lose_connection()
             raise SoramodeError(UNREACHABLE, f"soramoded does not answer {method}") from None
 
     async def _ask(self, method: str, params: Json) -> Json:
@@ -194,6 +206,11 @@ class Soramode:
         if self._ready.is_set() and self._writer.transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
             self._lose_connection()
             raise ConnectionError("soramoded does not read")
+
+    def _notify(self, method: str, params: Json) -> None:
+        """Sends a request that is not answered, if there is a connection."""
+        with contextlib.suppress(ConnectionError):
+            self._write(None, method, params)
 
     def _lose_connection(self) -> None:
         if self._ready.is_set():
@@ -224,6 +241,7 @@ class Soramode:
         begin = asyncio.create_task(self._begin())
         try:
             while line := await reader.readline():
+                self._read_at = asyncio.get_running_loop().time()
                 self._take(line)
         finally:
             begin.cancel()
@@ -253,7 +271,7 @@ class Soramode:
         rows: list[Json] = []
         bytes_left = REPORT_BYTES_MAX
         for connection in self._report():
-            row = {name: value for name, value in asdict(connection).items() if value is not None}
+            row = _row(connection)
             row_bytes = len(json.dumps(row).encode()) + 1
             if row_bytes > bytes_left:
                 yield {"connections": rows}
@@ -290,3 +308,7 @@ class Soramode:
                     self._write(None, "Acknowledge", {"id": notification.id})
             except Exception:
                 LOG.exception("the handler of %s failed", method)
+
+
+def _row(connection: ReportedConnection) -> Json:
+    return {name: value for name, value in asdict(connection).items() if value is not None}

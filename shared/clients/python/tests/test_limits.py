@@ -7,8 +7,8 @@ import unittest
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from soramode import End, Fence, Soramode
-from soramode.client import NOTIFICATIONS_MAX
+from soramode import End, Fence, Offer, Reject, Soramode
+from soramode.client import IN_FLIGHT_MAX, NOTIFICATIONS_MAX
 from soramode.wire import ANSWER_BYTES_MAX, write_request
 
 PATIENCE = 60.0
@@ -18,12 +18,17 @@ Request = dict[str, Any]
 
 
 class Fake:
-    """A soramoded that answers every request with an empty result, and then acts as the test says."""
+    """A soramoded that answers every request, with an empty result if the test gives no other, and then acts as the test says."""
 
-    def __init__(self, act: Callable[[Request, Client], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        act: Callable[[Request, Client], Awaitable[None]],
+        answer: Callable[[Request], Request | None] = lambda _: {"result": {}},
+    ) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.socket = f"{self.folder.name}/soramode.sock"
         self.act = act
+        self.answer = answer
         self.connections = 0
 
     async def __aenter__(self) -> "Fake":
@@ -40,8 +45,8 @@ class Fake:
         try:
             while line := await reader.readline():
                 request = json.loads(line)
-                if "id" in request:
-                    writer.write(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": {}}).encode() + b"\n")
+                if "id" in request and (answer := self.answer(request)) is not None:
+                    writer.write(json.dumps({"jsonrpc": "2.0", "id": request["id"], **answer}).encode() + b"\n")
                 await self.act(request, (reader, writer))
         except ConnectionError:
             pass
@@ -50,11 +55,15 @@ class Fake:
 
 
 def client(fake: Fake, **options: Any) -> Soramode:
-    return Soramode(report=None, path=fake.socket, when_unreachable="reject", timeout=PATIENCE, **options)
+    return Soramode(**{"report": None, "path": fake.socket, "when_unreachable": "reject", "timeout": PATIENCE, **options})
 
 
 async def no_end(end: End) -> None:
     raise AssertionError(end)
+
+
+def params_of(requests: list[Request], method: str) -> list[Any]:
+    return [request["params"] for request in requests if request["method"] == method]
 
 
 class WithAFake(unittest.IsolatedAsyncioTestCase):
@@ -125,6 +134,99 @@ class WithAFake(unittest.IsolatedAsyncioTestCase):
                 asked += 1
             self.assertGreater(asked, 1000)
             never.set()
+
+    async def test_a_report_is_not_broken_off_by_requests_that_do_not_wait(self) -> None:
+        began, may_answer, is_informed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        requests: list[Request] = []
+
+        async def act(request: Request, to: Client) -> None:
+            requests.append(request)
+            if request["method"] == "Report" and "complete" in request["params"]:
+                began.set()
+                await may_answer.wait()
+                to[1].write(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": {}}).encode() + b"\n")
+            if request["method"] == "GetInfo":
+                is_informed.set()
+
+        def answer(request: Request) -> Request | None:
+            return None if request["method"] == "Report" else {"result": {}}
+
+        async with asyncio.timeout(PATIENCE), Fake(act, answer) as fake:
+            async with client(fake, report=list, when_unreachable="admit") as soramode:
+                await began.wait()
+                # soramoded was away for long.
+                soramode._away_since = asyncio.get_running_loop().time() - PATIENCE
+                for number in range(100):
+                    self.assertEqual(await soramode.connect("spam", str(number), client_id="alice"), Offer("spam", str(number), None, False))
+                self.assertIsNone(await soramode.disconnect("7"))
+                may_answer.set()
+                while not soramode.is_connected:
+                    await asyncio.sleep(0)
+                await soramode.call("GetInfo", {})
+                await is_informed.wait()
+            self.assertEqual(fake.connections, 1)
+        # soramoded learns of the clients that its report could not have.
+        rows = [{"channel_id": "spam", "connection_id": str(number), "client_id": "alice"} for number in range(100)]
+        self.assertEqual(params_of(requests, "Report"), [{"connections": [], "complete": True}, *({"connections": [row]} for row in rows)])
+        self.assertEqual(params_of(requests, "Disconnect"), [{"connection_id": "7"}])
+
+    async def test_a_request_that_was_not_sent_does_not_give_the_connection_up(self) -> None:
+        held: list[Request] = []
+        is_full, may_answer = asyncio.Event(), asyncio.Event()
+
+        async def act(request: Request, to: Client) -> None:
+            if request["method"] == "Connect":
+                held.append(request)
+            if len(held) == IN_FLIGHT_MAX:
+                is_full.set()
+                await may_answer.wait()
+                for late in held:
+                    offer = {"type": "offer", "channel_id": "spam", "connection_id": "1", "session_id": "a", "created": False}
+                    to[1].write(json.dumps({"jsonrpc": "2.0", "id": late["id"], "result": offer}).encode() + b"\n")
+                held.clear()
+
+        def answer(request: Request) -> Request | None:
+            return None if request["method"] == "Connect" else {"result": {}}
+
+        async with asyncio.timeout(PATIENCE), Fake(act, answer) as fake, client(fake) as soramode:
+            await soramode.call("GetInfo", {})
+            sent = [asyncio.create_task(soramode.connect("spam", str(number))) for number in range(IN_FLIGHT_MAX)]
+            await is_full.wait()
+            soramode._timeout = 0.05
+            self.assertEqual(await soramode.connect("spam", "late"), Reject("Unreachable"))
+            self.assertTrue(soramode.is_connected)
+            may_answer.set()
+            self.assertEqual({type(decision) for decision in await asyncio.gather(*sent)}, {Offer})
+            self.assertEqual(fake.connections, 1)
+
+    async def test_a_soramoded_that_is_slow_is_not_given_up(self) -> None:
+        for when_unreachable in ("admit", "reject"):
+            with self.subTest(when_unreachable=when_unreachable):
+                await self.ask_a_slow_soramoded(when_unreachable)
+
+    async def ask_a_slow_soramoded(self, when_unreachable: str) -> None:
+        requests: list[Request] = []
+
+        async def act(request: Request, to: Client) -> None:
+            requests.append(request)
+
+        def answer(request: Request) -> Request | None:
+            return None if request["method"] == "Connect" else {"result": {}}
+
+        async with asyncio.timeout(PATIENCE), Fake(act, answer) as fake, client(fake, when_unreachable=when_unreachable) as soramode:
+            await soramode.call("GetInfo", {})
+            soramode._timeout = 1.0
+            question = asyncio.create_task(soramode.connect("spam", "1"))
+            while not question.done():
+                # It answers others meanwhile.
+                await soramode.call("GetInfo", {})
+            self.assertEqual(type(await question), Offer if when_unreachable == "admit" else Reject)
+            await soramode.call("GetInfo", {})
+            self.assertEqual((soramode.is_connected, fake.connections), (True, 1))
+        # What was decided without it is said behind the question.
+        reports, gone = params_of(requests, "Report"), params_of(requests, "Disconnect")
+        row = {"channel_id": "spam", "connection_id": "1"}
+        self.assertEqual((reports, gone), ([{"connections": [row]}], []) if when_unreachable == "admit" else ([], [{"connection_id": "1"}]))
 
     async def test_a_line_that_is_too_long_ends_the_connection(self) -> None:
         async def act(request: Request, to: Client) -> None:
