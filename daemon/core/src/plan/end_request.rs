@@ -11,9 +11,16 @@ use super::calls::SfuOutcome;
 use super::context::Out;
 use super::stored::{EndProgress, StoredEnd};
 use crate::effect::{Action, Record};
-use crate::handles::ReplyHandle;
-use crate::handles::SessionSlot;
+use crate::handles::{ReplyHandle, SessionSlot};
 
+/// A new request.
+pub(crate) struct NewEnd {
+    pub(crate) stored: StoredEnd,
+    pub(crate) sessions: Vec<SessionSlot>,
+    pub(crate) reply_to: Option<ReplyHandle>,
+}
+
+/// A request, and how far it is.
 pub(super) struct EndRequest {
     pub(super) stored: StoredEnd,
     pub(super) recorded: EndProgress,
@@ -46,6 +53,35 @@ impl Answer {
 }
 
 impl EndRequest {
+    pub(super) fn new(new: NewEnd) -> Self {
+        let NewEnd {
+            stored,
+            sessions,
+            reply_to,
+        } = new;
+        Self {
+            recorded: stored.progress,
+            next_at: stored.progress.next.boot(),
+            left: sessions.iter().copied().collect(),
+            unasked: sessions.iter().copied().collect(),
+            waiting: sessions.into(),
+            was_again: false,
+            answer: Answer::default(),
+            reply_to,
+            stored,
+        }
+    }
+
+    /// Takes the oldest session that was not asked yet.
+    pub(super) fn next_unasked(&mut self) -> Option<SessionSlot> {
+        while let Some(slot) = self.waiting.pop_front() {
+            if self.unasked.remove(&slot) {
+                return Some(slot);
+            }
+        }
+        None
+    }
+
     pub(super) fn note(&mut self, outcome: &SfuOutcome, is_first: bool, problem: Option<String>) {
         let answer = &mut self.answer;
         answer.is_by_api |= outcome.api.is_some();

@@ -8,16 +8,16 @@ use soramode_protocol::mode::EndsStopped;
 use soramode_protocol::plan::EndRate;
 use soramode_protocol::text::shorten;
 
+use super::asked::{Asked, AskedState};
 use super::calls::{
     CallId, Lane, RETRY_PAUSE_MIN, Reached, SfuCall, SfuOutcome, SfuRequest, longer,
 };
 use super::clock::micros;
 use super::context::{Out, View};
-use super::end_request::{Answer, EndRequest, count};
-use super::stored::{Moment, StoredEnd};
+use super::end_request::{EndRequest, NewEnd, count};
+use super::stored::Moment;
 use crate::effect::{Action, Record};
-use crate::handles::SessionSlot;
-use crate::handles::{ReplyHandle, Timestamp};
+use crate::handles::{SessionSlot, Timestamp};
 
 /// Pause before the first session of a plan is asked, and after the daemon was stopped: an opening that waits comes first.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -54,21 +54,6 @@ pub(crate) struct Ends {
     stops: u64,
 }
 
-struct Asked {
-    request: u64,
-    pause: Duration,
-    state: AskedState,
-    tries: u32,
-    /// The SFU refused to end it, or said that it ends and it is still there.
-    is_failed: bool,
-}
-
-#[derive(Clone, Copy)]
-enum AskedState {
-    InFlight,
-    Again(Duration),
-}
-
 /// Session that a request turns to next.
 enum Picked {
     First(SessionSlot),
@@ -81,13 +66,6 @@ enum Picked {
 pub(crate) struct EndedSession {
     /// Plan that ended it, if one did.
     pub(crate) plan_id: Option<PlanId>,
-}
-
-/// A new request.
-pub(crate) struct NewEnd {
-    pub(crate) stored: StoredEnd,
-    pub(crate) sessions: Vec<SessionSlot>,
-    pub(crate) reply_to: Option<ReplyHandle>,
 }
 
 impl Ends {
@@ -146,24 +124,8 @@ impl Ends {
 
     /// Adds a request.
     pub(crate) fn begin(&mut self, new: NewEnd) {
-        let NewEnd {
-            stored,
-            sessions,
-            reply_to,
-        } = new;
         self.last_number += 1;
-        let request = EndRequest {
-            recorded: stored.progress,
-            next_at: stored.progress.next.boot(),
-            left: sessions.iter().copied().collect(),
-            unasked: sessions.iter().copied().collect(),
-            waiting: sessions.into(),
-            was_again: false,
-            answer: Answer::default(),
-            reply_to,
-            stored,
-        };
-        self.requests.insert(self.last_number, request);
+        self.requests.insert(self.last_number, EndRequest::new(new));
     }
 
     /// Adds a session that was found later to a plan's request: it is asked last.
@@ -213,16 +175,14 @@ impl Ends {
         for slot in self.calls.values() {
             stopped.in_flight += u64::from(self.asked.get(slot).is_some_and(ours));
         }
-        let refused = |asked: &&Asked| {
-            ours(asked) && asked.is_failed && !matches!(asked.state, AskedState::InFlight)
-        };
+        let refused = |asked: &&Asked| ours(asked) && asked.is_failed && !asked.is_in_flight();
         stopped.sessions += count(self.asked.values().filter(refused).count());
         let asked = &self.asked;
         self.again
             .retain(|(_, slot)| !asked.get(slot).is_some_and(ours));
         // Calls in flight still land; the others are asked anew if another request wants it.
         self.asked
-            .retain(|_, asked| !ours(asked) || matches!(asked.state, AskedState::InFlight));
+            .retain(|_, asked| !ours(asked) || asked.is_in_flight());
         stopped
     }
 
@@ -302,7 +262,7 @@ impl Ends {
             request.was_again = true;
             return Some(Picked::Again(slot));
         }
-        while let Some(slot) = self.next_unasked(number) {
+        while let Some(slot) = self.requests.get_mut(&number)?.next_unasked() {
             let Some(asked) = self.asked.get_mut(&slot) else {
                 self.requests.get_mut(&number)?.was_again = false;
                 return Some(Picked::First(slot));
@@ -320,17 +280,6 @@ impl Ends {
         }
         self.requests.get_mut(&number)?.was_again = again.is_some();
         again.map(Picked::Again)
-    }
-
-    /// Takes the oldest session that a request has not asked yet.
-    fn next_unasked(&mut self, number: u64) -> Option<SessionSlot> {
-        let request = self.requests.get_mut(&number)?;
-        while let Some(slot) = request.waiting.pop_front() {
-            if request.unasked.remove(&slot) {
-                return Some(slot);
-            }
-        }
-        None
     }
 
     fn ask(
@@ -361,13 +310,7 @@ impl Ends {
         request.next_at = now.boot + interval(request.stored.rate);
         request.stored.progress.next =
             Moment::now(now).shifted(micros(interval(request.stored.rate)));
-        let asked = self.asked.entry(slot).or_insert(Asked {
-            request: number,
-            pause: RETRY_PAUSE_MIN,
-            state: AskedState::InFlight,
-            tries: 0,
-            is_failed: false,
-        });
+        let asked = self.asked.entry(slot).or_insert(Asked::by(number));
         if let AskedState::Again(at) = asked.state {
             self.again.remove(&(at, slot));
             // It was asked before, and is still there.

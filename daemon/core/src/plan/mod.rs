@@ -5,6 +5,7 @@
 //! [`Out`](context::Out), and knows nothing else of it; `node/plans.rs` connects both. The table of states is [`react`](table::react).
 
 mod announcements;
+mod asked;
 pub mod calls;
 mod clock;
 mod context;

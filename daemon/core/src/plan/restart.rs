@@ -4,7 +4,8 @@ use soramode_protocol::plan::{PlanOutcome, PlanStep};
 
 use super::clock::micros;
 use super::context::{Out, View};
-use super::ends::{FIRST_PAUSE, NewEnd, interval};
+use super::end_request::NewEnd;
+use super::ends::{FIRST_PAUSE, interval};
 use super::stored::{Moment, StoredEnd};
 use super::work::sessions_of;
 use super::{Ending, HAND_MADE_DELAY_MAX, Plans};
