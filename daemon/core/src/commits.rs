@@ -394,6 +394,7 @@ fn is_of_mode(record: &Record) -> bool {
         | Record::VanishedPending(_)
         | Record::Plan(_)
         | Record::PlanProgress(_)
+        | Record::PlanCounts(_)
         | Record::Announcement(_)
         | Record::AnnouncementProgress { .. }
         | Record::AnnouncementOver(_)

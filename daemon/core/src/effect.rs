@@ -107,6 +107,8 @@ pub enum Record {
     Plan(Box<StoredPlan>),
     /// Progress of the plan.
     PlanProgress(Box<PlanProgress>),
+    /// Progress of the plan of which only the counts have changed: its loss does no harm.
+    PlanCounts(Box<PlanProgress>),
     /// A new announcement.
     Announcement(Box<StoredAnnouncement>),
     /// Progress of an announcement.
@@ -157,6 +159,7 @@ impl Record {
             | Self::VanishedPending(_)
             | Self::Plan(_)
             | Self::PlanProgress(_)
+            | Self::PlanCounts(_)
             | Self::Announcement(_)
             | Self::AnnouncementProgress { .. }
             | Self::AnnouncementOver(_)

@@ -44,6 +44,7 @@ pub(super) fn needs_sync(record: &Record) -> bool {
         // No lock outlives a loss of power.
         | Record::RoomLocked(_)
         | Record::RoomUnlocked(_)
+        | Record::PlanCounts(_)
         | Record::Announcement(_)
         | Record::AnnouncementProgress { .. }
         | Record::AnnouncementOver(_)

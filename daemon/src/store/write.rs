@@ -303,7 +303,9 @@ fn write<'a>(
         ),
         Record::VanishedPending(is_held) => MetaKey::IsVanishedHeld.write(to, is_held),
         Record::Plan(plan) => plans::write_plan(to, plan),
-        Record::PlanProgress(progress) => plans::write_plan_progress(to, progress),
+        Record::PlanProgress(progress) | Record::PlanCounts(progress) => {
+            plans::write_plan_progress(to, progress)
+        }
         Record::Announcement(announcement) => plans::add_announcement(to, announcement),
         Record::AnnouncementProgress { id, progress } => {
             plans::write_announcement_progress(to, id, progress)

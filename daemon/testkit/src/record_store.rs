@@ -133,7 +133,7 @@ impl RecordStore {
             }
             Record::VanishedPending(held) => self.vanished_pending = *held,
             Record::Plan(plan) => self.plan = Some(plan.as_ref().clone()),
-            Record::PlanProgress(progress) => {
+            Record::PlanProgress(progress) | Record::PlanCounts(progress) => {
                 if let Some(plan) = &mut self.plan {
                     plan.progress = progress.as_ref().clone();
                 }

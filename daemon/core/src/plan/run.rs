@@ -437,9 +437,14 @@ impl Plans {
         if let Some(plan) = &self.plan
             && self.recorded.as_ref() != Some(&plan.progress)
         {
-            self.recorded = Some(plan.progress.clone());
-            out.records
-                .push(Record::PlanProgress(Box::new(plan.progress.clone())));
+            let before = self.recorded.replace(plan.progress.clone());
+            let progress = Box::new(plan.progress.clone());
+            let is_counts_alone = before.is_some_and(|it| it.is_same_but_for_counts(&progress));
+            out.records.push(if is_counts_alone {
+                Record::PlanCounts(progress)
+            } else {
+                Record::PlanProgress(progress)
+            });
         }
     }
 

@@ -68,6 +68,19 @@ pub struct PlanProgress {
     pub over: Option<StoredOutcome>,
 }
 
+impl PlanProgress {
+    /// Returns whether it differs from another in the number of channels and sessions alone.
+    pub(crate) fn is_same_but_for_counts(&self, other: &Self) -> bool {
+        let with_its_counts = Self {
+            announced: other.announced,
+            asked: other.asked,
+            ended: other.ended,
+            ..self.clone()
+        };
+        with_its_counts == *other
+    }
+}
+
 /// End of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredOutcome {

@@ -139,6 +139,7 @@ impl Show {
             Record::DeliveryForgotten(id) => format!("kept: delivery {} is forgotten", id.0),
             Record::Plan(_)
             | Record::PlanProgress(_)
+            | Record::PlanCounts(_)
             | Record::Announcement(_)
             | Record::AnnouncementProgress { .. }
             | Record::AnnouncementOver(_)

@@ -70,6 +70,9 @@ impl Show {
                 format!("kept: {id}: {}", self.progress_of_plan(&plan.progress))
             }
             Record::PlanProgress(it) => format!("kept: plan: {}", self.progress_of_plan(it)),
+            Record::PlanCounts(it) => {
+                format!("kept: counts of the plan: {}", self.progress_of_plan(it))
+            }
             Record::Announcement(it) => {
                 let id = self.numbered("notice", it.id.as_str());
                 format!("kept: {id} to {} channels", it.progress.channels)

@@ -57,6 +57,7 @@ impl Replay {
             | Record::ExpiresAtBoot(_)
             | Record::Plan(_)
             | Record::PlanProgress(_)
+            | Record::PlanCounts(_)
             | Record::Announcement(_)
             | Record::AnnouncementProgress { .. }
             | Record::AnnouncementOver(_)
