@@ -59,7 +59,10 @@ impl Plans {
             data: new.data,
             cancelled: new.cancelled,
             channel_id: new.channel_id,
-            began: Moment::now(now),
+            began: Moment {
+                wall: newest_age(&sessions).max(now.wall),
+                ..Moment::now(now)
+            },
             progress: AnnouncementProgress {
                 cursor: sessions.first().map_or(now.wall, |&(age, _)| age),
                 channels: u64::try_from(sessions.len()).unwrap_or(u64::MAX),
@@ -118,7 +121,8 @@ impl Plans {
             channel_id: None,
             rate,
             progress: EndProgress {
-                cutoff: view.now.wall,
+                // Ages are by the wall clock, which may have been set back.
+                cutoff: newest_age(&sessions_of(view, None, |_| true)).max(view.now.wall),
                 next: Moment::now(view.now).shifted(micros(FIRST_PAUSE)),
             },
         };
@@ -173,6 +177,13 @@ pub(super) fn sessions_of(
             .filter(is_meant)
             .collect(),
     }
+}
+
+/// Returns the age of the last of these sessions, which stand in the order of their age.
+fn newest_age(sessions: &[(Time, SessionSlot)]) -> Time {
+    sessions
+        .last()
+        .map_or(Time::from_micros(0), |&(age, _)| age)
 }
 
 /// Puts the minutes that are left into a text, rounded up.
