@@ -52,7 +52,7 @@ export function lineReader(take) {
     lines.forEach(take);
     rest.push(last);
     chars += last.length;
-    if (chars > ANSWER_CHARS_MAX) throw new Error("soramoded sent a line that is too long");
+    if (chars > ANSWER_CHARS_MAX) throw Object.assign(new Error("soramoded sent a line that is too long"), { code: "LINE_TOO_LONG" });
   };
 }
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Iterable
 from .wire import (
     ANSWER_BYTES_MAX,
     Answer,
+    Call,
     Event,
     Gap,
     Json,
@@ -42,8 +43,8 @@ async def follow(types: Iterable[str] = ("*",), *, path: str | None = None, star
             subscribed = await _ask(reader, writer, 2, "Subscribe", {"from": wanted, "types": patterns})
             if position is None:
                 position = subscribed["next_seq"]
-            while line := await reader.readline():
-                message = read_message(line)
+            while True:
+                message = await _read(reader)
                 if isinstance(message, Answer):
                     continue
                 if message.method == "Event":
@@ -64,7 +65,7 @@ async def follow(types: Iterable[str] = ("*",), *, path: str | None = None, star
 async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, id: int, method: str, params: Json) -> Json:
     """Sends a request, and returns its result; nothing else comes before it."""
     writer.write(write_request(id, method, params))
-    message = read_message(await reader.readline() or _end())
+    message = await _read(reader)
     if not isinstance(message, Answer):
         raise ValueError(f"not an answer: {message}")
     if message.error is not None or message.result is None:
@@ -72,5 +73,9 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, id: i
     return message.result
 
 
-def _end() -> bytes:
-    raise EOFError
+async def _read(reader: asyncio.StreamReader) -> Call | Answer:
+    """Reads a message. The connection ends at a line that is cut or too long, too."""
+    try:
+        return read_message(await reader.readuntil())
+    except asyncio.LimitOverrunError as problem:
+        raise EOFError from problem
