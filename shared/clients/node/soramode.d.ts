@@ -117,9 +117,9 @@ export interface Options {
   path?: string;
   /** 5000 if absent. */
   timeoutMs?: number;
-  /** Handlers are awaited one after another. */
+  /** `onEnd` and `onAnnounce` are awaited one after another. */
   onEnd?: (end: End) => unknown;
-  /** The fence is acknowledged when it has returned. */
+  /** It does not wait for the others. The fence is acknowledged when it has returned. */
   onFence?: (fence: Fence) => unknown;
   onAnnounce?: (announce: Announce) => unknown;
   /** Takes warnings; `console.warn` if absent. */

@@ -52,9 +52,9 @@ export class Soramode {
   /** Requests that were sent, by id; those of the report and the subscription among them. */
   #pending = new Map();
   #waiting = [];
-  /** Notifications that wait for their handler, and the promise of the last of them. */
-  #notifications = 0;
-  #handled = Promise.resolve();
+  /** Fences do not wait for the handlers of others. */
+  #fences = { waiting: 0, handled: Promise.resolve() };
+  #notifications = { waiting: 0, handled: Promise.resolve() };
 
   constructor({ report, whenUnreachable, path, timeoutMs = 5000, onEnd, onFence, onAnnounce, log = console.warn }) {
     if (!["admit", "reject"].includes(whenUnreachable)) throw new TypeError('whenUnreachable takes "admit" or "reject"');
@@ -256,16 +256,19 @@ export class Soramode {
       if (call) this.#finish(call, error, result);
       else if (error) this.#options.log(`soramode: ${error.message}`);
     } else if (this.#handlers.has(method)) {
-      if (this.#notifications >= NOTIFICATIONS_MAX) {
+      const queue = method === "Fence" ? this.#fences : this.#notifications;
+      if (queue.waiting >= NOTIFICATIONS_MAX) {
         return this.#options.log(`soramode: ${method} was dropped: ${NOTIFICATIONS_MAX} notifications wait for their handlers`);
       }
-      this.#notifications += 1;
-      this.#handled = this.#handled.then(() => this.#handle(method, params));
+      queue.waiting += 1;
+      queue.handled = queue.handled.then(() => {
+        queue.waiting -= 1;
+        return this.#handle(method, params);
+      });
     }
   }
 
   async #handle(method, params) {
-    this.#notifications -= 1;
     try {
       await this.#handlers.get(method)(params);
       if (method === "Fence") this.#send(null, "Acknowledge", { id: params.id });

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
-import { Soramode } from "../soramode.js";
+import { Soramode, follow } from "../soramode.js";
 import { ANSWER_CHARS_MAX, lineReader, writeRequest } from "../wire.js";
 
 const NOTIFICATIONS_MAX = 65_536;
@@ -36,7 +36,7 @@ async function withFake(act, run, held = []) {
     return clients.at(-1);
   };
   try {
-    await run(serve, said);
+    await run(serve, said, path);
   } finally {
     for (const client of clients) client.close();
     fake.close();
@@ -65,6 +65,39 @@ test("a fence is acknowledged when its handler has returned", options, async () 
     assert.match(said[0], /handler of Fence failed/);
     assert.throws(() => serve({ onFence }), TypeError);
   });
+});
+
+test("a fence does not wait for the handler of another notification", options, async () => {
+  let done;
+  const isDone = new Promise((resolve) => (done = resolve));
+  const act = (method, _, socket) => {
+    if (method === "Acknowledge") done();
+    if (method !== "Subscribe") return;
+    socket.write(writeRequest(null, "End", { channel_id: "spam", session_id: "a" }));
+    socket.write(writeRequest(null, "Fence", { id: 3 }));
+  };
+  await withFake(act, async (serve) => {
+    serve({ onEnd: () => new Promise(() => {}), onFence: () => {} });
+    await isDone;
+  });
+});
+
+test("events go on after a line that is cut or too long", options, async () => {
+  const event = writeRequest(null, "Event", { seq: 1 });
+  for (const broken of [event.slice(0, 20), "x".repeat(ANSWER_CHARS_MAX + 1)]) {
+    let isBroken = false;
+    const act = (method, _, socket) => {
+      if (method !== "Subscribe") return;
+      if (isBroken) socket.write(event);
+      else socket.end(broken);
+      isBroken = true;
+    };
+    await withFake(act, async (_serve, _said, path) => {
+      const events = follow({ path });
+      assert.equal((await events.next()).value.seq, 1);
+      await events.return();
+    });
+  }
 });
 
 test("notifications that wait have a limit", options, async () => {

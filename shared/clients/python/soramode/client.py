@@ -70,7 +70,8 @@ class Soramode:
 
     `when_unreachable` decides while soramoded does not answer within `timeout` seconds: "admit" or "reject".
 
-    `on_end`, `on_fence` and `on_announce` are awaited one after another. A `Fence` is acknowledged when its handler has returned.
+    `on_end` and `on_announce` are awaited one after another; `on_fence` does not wait for them. A `Fence` is acknowledged when its handler has
+    returned.
     """
 
     def __init__(
@@ -105,11 +106,13 @@ class Soramode:
         self._in_flight = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._left: set[str] = set()
         self._notifications: asyncio.Queue[tuple[str, Any]] = asyncio.Queue(NOTIFICATIONS_MAX)
+        self._fences: asyncio.Queue[tuple[str, Any]] = asyncio.Queue(NOTIFICATIONS_MAX)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         self._away_since = asyncio.get_running_loop().time()
-        self._tasks = [asyncio.create_task(self._stay_connected()), asyncio.create_task(self._handle())]
+        work = (self._stay_connected(), self._handle(self._notifications), self._handle(self._fences))
+        self._tasks = [asyncio.create_task(it) for it in work]
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -294,14 +297,15 @@ class Soramode:
                 answer.set_result(message.result or {})
         elif message.method in self._handlers:
             kind, _ = self._handlers[message.method]
+            queue = self._fences if kind is Fence else self._notifications
             try:
-                self._notifications.put_nowait((message.method, read_object(kind, message.params)))
+                queue.put_nowait((message.method, read_object(kind, message.params)))
             except asyncio.QueueFull:
                 LOG.warning("%s was dropped: %d notifications wait for their handlers", message.method, NOTIFICATIONS_MAX)
 
-    async def _handle(self) -> None:
+    async def _handle(self, notifications: asyncio.Queue[tuple[str, Any]]) -> None:
         while True:
-            method, notification = await self._notifications.get()
+            method, notification = await notifications.get()
             try:
                 await self._handlers[method][1](notification)
                 if isinstance(notification, Fence):

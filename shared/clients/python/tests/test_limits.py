@@ -6,8 +6,10 @@ import tempfile
 import unittest
 from collections.abc import Awaitable, Callable
 from typing import Any
+from unittest.mock import patch
 
-from soramode import End, Fence, Offer, Reject, Soramode
+from soramode import End, Event, Fence, Offer, Reject, Soramode
+from soramode import events
 from soramode.client import IN_FLIGHT_MAX, NOTIFICATIONS_MAX
 from soramode.wire import ANSWER_BYTES_MAX, write_request
 
@@ -91,6 +93,48 @@ class WithAFake(unittest.IsolatedAsyncioTestCase):
         self.assertEqual((params, before), ({"id": 4}, [Fence(3), Fence(4, "spam")]))
         with self.assertRaises(ValueError):
             client(fake, on_fence=on_fence)
+
+    async def test_a_fence_does_not_wait_for_the_handler_of_another_notification(self) -> None:
+        acknowledged = asyncio.Event()
+
+        async def act(request: Request, to: Client) -> None:
+            if request["method"] == "Subscribe":
+                to[1].write(write_request(None, "End", {"channel_id": "spam", "session_id": "a"}))
+                to[1].write(write_request(None, "Fence", {"id": 3}))
+            if request["method"] == "Acknowledge":
+                acknowledged.set()
+
+        async def on_end(end: End) -> None:
+            await asyncio.Event().wait()
+
+        async def on_fence(fence: Fence) -> None:
+            pass
+
+        async with Fake(act) as fake, client(fake, on_end=on_end, on_fence=on_fence):
+            await asyncio.wait_for(acknowledged.wait(), PATIENCE)
+
+    async def test_events_go_on_after_a_line_that_is_cut_or_too_long(self) -> None:
+        event = write_request(None, "Event", {"seq": 1, "id": "a", "type": "b", "timestamp": "c", "node_name": "d"})
+        for method in ("GetInfo", "Subscribe"):
+            for broken in (event[:20], b"x" * (ANSWER_BYTES_MAX + 1)):
+                with self.subTest(method=method, broken=broken[:20]), patch.object(events, "RETRY_SECONDS", 0.0):
+
+                    async def act(request: Request, to: Client) -> None:
+                        if fake.connections == 1 and request["method"] == method:
+                            to[1].write(broken)
+                            await to[1].drain()
+                            to[1].close()
+                        elif request["method"] == "Subscribe":
+                            to[1].write(event)
+
+                    def answer(request: Request) -> Request | None:
+                        is_broken = fake.connections == 1 and request["method"] == method == "GetInfo"
+                        return None if is_broken else {"result": {"log_id": "a", "next_seq": 1}}
+
+                    async with asyncio.timeout(PATIENCE), Fake(act, answer) as fake:
+                        followed = events.follow(path=fake.socket)
+                        self.assertEqual(await anext(followed), Event(1, "a", "b", "c", "d"))
+                        await followed.aclose()
 
     async def test_notifications_that_wait_have_a_limit(self) -> None:
         may_go_on = asyncio.Event()
