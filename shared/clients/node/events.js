@@ -10,10 +10,10 @@ const RETRY_MS = 1000;
 /**
  * Yields events of these types, from now on or from the sequence number `start`; and gaps, `{ type: "gap", from, to }`, in place of events that
  * are no longer kept. It never ends: while soramoded is away it reconnects. No event is repeated. Another log, of a soramoded without its
- * earlier state, is read from its beginning.
+ * earlier state, is read from its beginning. A log that lost events in a power cut is read from now on.
  */
 export async function* follow({ types = ["*"], path, start } = {}) {
-  const position = { log: undefined, next: start };
+  const position = { log: undefined, next: start, isKnown: false };
   for (;;) {
     const socket = connect(path ?? defaultPath());
     try {
@@ -38,13 +38,19 @@ async function* read(socket, types, position) {
   for await (const text of socket) {
     take(text);
     for (const { id, method, params, result, error } of messages.splice(0)) {
-      if (error) throw error;
-      if (id === 1) {
+      if (id === 2 && position.isKnown && error?.data.field === "from") {
+        // After a power cut the log may end before the position.
+        position.next = undefined;
+        socket.write(writeRequest(3, "Subscribe", { from: "now", types }));
+      } else if (error) {
+        throw error;
+      } else if (id === 1) {
         if (position.log !== undefined && position.log !== result.log_id) position.next = 1;
         position.log = result.log_id;
         socket.write(writeRequest(2, "Subscribe", { from: position.next ?? "now", types }));
-      } else if (id === 2) {
+      } else if (id === 2 || id === 3) {
         position.next ??= result.next_seq;
+        position.isKnown = true;
       } else if (method === "Event") {
         position.next = params.seq + 1;
         yield params;

@@ -10,6 +10,7 @@ from .wire import (
     Event,
     Gap,
     Json,
+    SoramodeError,
     default_path,
     read_event,
     read_gap,
@@ -24,10 +25,11 @@ async def follow(types: Iterable[str] = ("*",), *, path: str | None = None, star
     """Yields events of these types, from now on or from `start`, a sequence number. It never ends: while soramoded is away it reconnects.
 
     No event is repeated, and one that is no longer kept is part of a `Gap`. Another log, of a soramoded without its earlier state, is read
-    from its beginning.
+    from its beginning. A log that lost events in a power cut is read from now on.
     """
     patterns, position = list(types), start
     log_id: str | None = None
+    has_followed = False
     while True:
         try:
             reader, writer = await asyncio.open_unix_connection(path or default_path(), limit=ANSWER_BYTES_MAX)
@@ -40,7 +42,15 @@ async def follow(types: Iterable[str] = ("*",), *, path: str | None = None, star
                 position = 1
             log_id = info["log_id"]
             wanted = "now" if position is None else position
-            subscribed = await _ask(reader, writer, 2, "Subscribe", {"from": wanted, "types": patterns})
+            try:
+                subscribed = await _ask(reader, writer, 2, "Subscribe", {"from": wanted, "types": patterns})
+            except SoramodeError as problem:
+                if not has_followed or problem.data.get("field") != "from":
+                    raise
+                # After a power cut the log may end before the position.
+                position = None
+                subscribed = await _ask(reader, writer, 3, "Subscribe", {"from": "now", "types": patterns})
+            has_followed = True
             if position is None:
                 position = subscribed["next_seq"]
             while True:
