@@ -145,13 +145,14 @@ export class Soramode {
   disconnect(connection_id: string): Promise<Disconnected | undefined>;
   /** Sends a request, and gives its result. After a lost connection it is sent again: only for methods that may be repeated. */
   call(method: string, params?: object): Promise<Record<string, any>>;
-  /** Closes the connection for good. */
+  /** Closes the connection for good: from now on every client is rejected. */
   close(): void;
 }
 
 /**
  * Yields events of these types, from now on or from the sequence number `start`. It never ends: while soramoded is away it reconnects. No event
- * is repeated. Another log, of a soramoded without its earlier state, is read from its beginning.
+ * is repeated. Another log, of a soramoded without its earlier state, is read from its beginning. A log that lost events in a power cut is read
+ * from now on.
  */
 export function follow(options?: { types?: string[]; path?: string; start?: number }): AsyncGenerator<Event | Gap, never, void>;
 

@@ -78,6 +78,7 @@ export class Soramode {
       if (signal?.aborted) this.#send(null, "Disconnect", { connection_id });
       if (REJECTED.includes(error.errorType)) return { type: "reject", reason: error.errorType };
       if (error.errorType !== UNREACHABLE) throw error;
+      if (this.#isClosed) return { type: "reject", reason: UNREACHABLE };
       const admits = this.#options.whenUnreachable === "admit";
       if (!this.#hasWarned) this.#options.log(`soramode: ${error.message}: clients are ${admits ? "admitted" : "rejected"} until it does`);
       this.#hasWarned = true;

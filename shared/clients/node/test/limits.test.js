@@ -100,6 +100,40 @@ test("events go on after a line that is cut or too long", options, async () => {
   }
 });
 
+test("events go on after the log lost some", options, async () => {
+  const asked = [];
+  const act = (method, { from }, socket, answer) => {
+    if (method !== "Subscribe") return;
+    asked.push(from);
+    if (from === 9) {
+      const error = { code: -32602, message: "got 9", data: { error_type: "InvalidParams", field: "from" } };
+      socket.write(JSON.stringify({ jsonrpc: "2.0", id: 2, error }) + "\n");
+      return;
+    }
+    answer();
+    const event = writeRequest(null, "Event", { seq: asked.length === 1 ? 8 : 3 });
+    if (asked.length === 1) socket.end(event);
+    else socket.write(event);
+  };
+  const run = async (_serve, _said, path) => {
+    const events = follow({ path, start: 8 });
+    for (const seq of [8, 3]) assert.equal((await events.next()).value.seq, seq);
+    await events.return();
+    assert.deepEqual(asked, [8, 9, "now"]);
+    await assert.rejects(follow({ path, start: 9 }).next(), { errorType: "InvalidParams" });
+  };
+  await withFake(act, run, ["Subscribe"]);
+});
+
+test("a client that is closed admits nobody", options, async () => {
+  const soramode = new Soramode({ report: null, path: "/nonexistent", whenUnreachable: "admit", timeoutMs: 60_000, log: () => {} });
+  const asked = soramode.connect({ channel_id: "spam" });
+  soramode.close();
+  for (const decision of [await asked, await soramode.connect({ channel_id: "spam" })]) {
+    assert.deepEqual(decision, { type: "reject", reason: "Unreachable" });
+  }
+});
+
 test("notifications that wait have a limit", options, async () => {
   let goOn;
   const mayGoOn = new Promise((resolve) => (goOn = resolve));

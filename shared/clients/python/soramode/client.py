@@ -36,6 +36,9 @@ LOG = logging.getLogger("soramode")
 IN_FLIGHT_MAX = 256
 """Requests without an answer; further ones wait. soramoded reads no more of one client."""
 
+WAITING_MAX = 4096
+"""Requests that wait; further ones are decided without soramoded."""
+
 NOTIFICATIONS_MAX = 65_536
 """Notifications that wait for their handler; further ones are dropped, with a warning."""
 
@@ -72,6 +75,8 @@ class Soramode:
 
     `on_end` and `on_announce` are awaited one after another; `on_fence` does not wait for them. A `Fence` is acknowledged when its handler has
     returned.
+
+    After the `async with` block every client is rejected.
     """
 
     def __init__(
@@ -103,6 +108,8 @@ class Soramode:
         self._pause = RETRY_SECONDS[0]
         self._last_id = 0
         self._pending: dict[int, asyncio.Future[Json]] = {}
+        self._is_closed = False
+        self._limits: set[asyncio.Timeout] = set()
         self._in_flight = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._left: set[str] = set()
         self._notifications: asyncio.Queue[tuple[str, Any]] = asyncio.Queue(NOTIFICATIONS_MAX)
@@ -119,6 +126,10 @@ class Soramode:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._is_closed = True
+        for limit in self._limits:
+            if not limit.expired():
+                limit.reschedule(0.0)
 
     @property
     def is_connected(self) -> bool:
@@ -136,6 +147,8 @@ class Soramode:
                 return Reject(error.error_type)
             if error.error_type != UNREACHABLE:
                 raise
+            if self._is_closed:
+                return Reject(UNREACHABLE)
             self._warn_once(error)
             # soramoded learns of the decision from the next report; without a lost connection there is none.
             if self._admits:
@@ -174,9 +187,13 @@ class Soramode:
         now = loop.time()
         # While soramoded is away for long, nothing waits for it.
         due = now + self._timeout if self._away_since is None else max(now, self._away_since + self._timeout)
+        if self._is_closed or len(self._limits) >= IN_FLIGHT_MAX + WAITING_MAX:
+            raise _unreachable(method)
         sent_on, sent_at = None, now
+        limit = asyncio.timeout_at(due)
+        self._limits.add(limit)
         try:
-            async with asyncio.timeout_at(due), self._in_flight:
+            async with limit, self._in_flight:
                 while True:
                     await self._ready.wait()
                     if method == "Connect" and params["connection_id"] in self._left:
@@ -189,7 +206,9 @@ class Soramode:
             is_silent = loop.time() - max(sent_at, self._read_at) > self._timeout / 2
             if sent_on is not None and sent_on is self._writer and is_silent:
                 self._lose_connection()
-            raise SoramodeError(UNREACHABLE, f"soramoded does not answer {method}") from None
+            raise _unreachable(method) from None
+        finally:
+            self._limits.discard(limit)
 
     async def _ask(self, method: str, params: Json) -> Json:
         self._last_id += 1
@@ -312,6 +331,10 @@ class Soramode:
                     self._write(None, "Acknowledge", {"id": notification.id})
             except Exception:
                 LOG.exception("the handler of %s failed", method)
+
+
+def _unreachable(method: str) -> SoramodeError:
+    return SoramodeError(UNREACHABLE, f"soramoded does not answer {method}")
 
 
 def _row(connection: ReportedConnection) -> Json:

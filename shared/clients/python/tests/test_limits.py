@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from unittest.mock import patch
 
-from soramode import End, Event, Fence, Offer, Reject, Soramode
+from soramode import End, Event, Fence, Offer, Reject, Soramode, SoramodeError
 from soramode import events
-from soramode.client import IN_FLIGHT_MAX, NOTIFICATIONS_MAX
+from soramode.client import IN_FLIGHT_MAX, NOTIFICATIONS_MAX, WAITING_MAX
 from soramode.wire import ANSWER_BYTES_MAX, write_request
 
 PATIENCE = 60.0
@@ -135,6 +135,54 @@ class WithAFake(unittest.IsolatedAsyncioTestCase):
                         followed = events.follow(path=fake.socket)
                         self.assertEqual(await anext(followed), Event(1, "a", "b", "c", "d"))
                         await followed.aclose()
+
+    async def test_events_go_on_after_the_log_lost_some(self) -> None:
+        asked: list[Any] = []
+
+        def answer(request: Request) -> Request | None:
+            if request["method"] == "GetInfo":
+                return {"result": {"log_id": "a"}}
+            asked.append(request["params"]["from"])
+            if asked[-1] == 9:
+                return {"error": {"code": -32602, "message": "got 9", "data": {"error_type": "InvalidParams", "field": "from"}}}
+            return {"result": {"next_seq": 3}}
+
+        async def act(request: Request, to: Client) -> None:
+            if request["method"] == "Subscribe" and asked[-1] != 9:
+                seq = 8 if len(asked) == 1 else 3
+                to[1].write(write_request(None, "Event", {"seq": seq, "id": "a", "type": "b", "timestamp": "c", "node_name": "d"}))
+                if len(asked) == 1:
+                    to[1].close()
+
+        async with asyncio.timeout(PATIENCE), Fake(act, answer) as fake:
+            with patch.object(events, "RETRY_SECONDS", 0.0):
+                followed = events.follow(path=fake.socket, start=8)
+                for seq in (8, 3):
+                    self.assertEqual(await anext(followed), Event(seq, "a", "b", "c", "d"))
+                await followed.aclose()
+            self.assertEqual(asked, [8, 9, "now"])
+            with self.assertRaises(SoramodeError):
+                await anext(events.follow(path=fake.socket, start=9))
+
+    async def test_a_client_that_is_closed_admits_nobody(self) -> None:
+        async def act(request: Request, to: Client) -> None:
+            sent.set()
+
+        sent = asyncio.Event()
+        async with asyncio.timeout(PATIENCE / 2), Fake(act, lambda _: None) as fake:
+            async with client(fake, when_unreachable="admit") as soramode:
+                question = asyncio.create_task(soramode.connect("spam", "1"))
+                await sent.wait()
+            for decision in (await question, await soramode.connect("spam", "2")):
+                self.assertEqual(decision, Reject("Unreachable"))
+
+    async def test_requests_that_wait_have_a_limit(self) -> None:
+        soramode = Soramode(report=None, path="/nonexistent", when_unreachable="reject", timeout=PATIENCE)
+        async with asyncio.timeout(PATIENCE / 2), soramode:
+            waiting = [asyncio.create_task(soramode.connect("spam", str(number))) for number in range(IN_FLIGHT_MAX + WAITING_MAX)]
+            await asyncio.sleep(0)
+            self.assertEqual(await soramode.connect("spam", "more"), Reject("Unreachable"))
+        self.assertEqual(set(await asyncio.gather(*waiting)), {Reject("Unreachable")})
 
     async def test_notifications_that_wait_have_a_limit(self) -> None:
         may_go_on = asyncio.Event()
