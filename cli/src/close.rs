@@ -18,6 +18,7 @@ use crate::last_status::LastStatus;
 use crate::mode_info::{ModeInfo, with_operator};
 use crate::node::{NEWEST, Node};
 use crate::output::times;
+use crate::signals::{Signals, unless_interrupted};
 use crate::undo::restore_change;
 
 /// Number of attempts to close a node of which other clients change the mode at the same time.
@@ -32,12 +33,19 @@ const REASONS: &str = "; ";
 /// The remedy where two nodes closed at the same moment.
 const GAVE_WAY: &str = "Run it again; the other node may have given way too";
 
-/// Sets the mode.
-pub(crate) async fn set(node: Node<'_>, change: &ChangeMode) -> Result<Closed, Failure> {
+/// Sets the mode. A signal before the request leaves the node as it is.
+pub(crate) async fn set(
+    node: Node<'_>,
+    change: &ChangeMode,
+    signals: Option<&mut Signals>,
+) -> Result<Closed, Failure> {
     match node {
-        Node::Daemon(_) => set_by_daemon(&mut node.connect().await?, change).await,
+        Node::Daemon(_) => {
+            let mut daemon = unless_interrupted(signals, node.connect()).await?;
+            set_by_daemon(&mut daemon, change).await
+        }
         Node::Api(api) => {
-            let before = api.read_status(Detail::Mode).await?;
+            let before = unless_interrupted(signals, api.read_status(Detail::Mode)).await?;
             set_over_api(api, &before, change.mode, change.reason.as_deref()).await
         }
     }
@@ -149,15 +157,20 @@ fn mode_left(changed: &ModeChanged, change: &ChangeMode, after: &ModeState) -> M
 ///
 /// A node that is closed far enough already is joined: the reason is added to that of the other operators, so that a maintenance of theirs
 /// sees that it does not end the closing alone, and the timer that would open the node is cancelled. Over HTTP neither is possible.
+/// A signal before the request leaves the node as it is.
 pub(crate) async fn close(
     node: Node<'_>,
     target: SettableMode,
     reason: Option<&str>,
+    signals: Option<&mut Signals>,
 ) -> Result<Closed, Failure> {
     match node {
-        Node::Daemon(_) => close_by_daemon(&mut node.connect().await?, target, reason).await,
+        Node::Daemon(_) => {
+            let mut daemon = unless_interrupted(signals, node.connect()).await?;
+            close_by_daemon(&mut daemon, target, reason).await
+        }
         Node::Api(api) => {
-            let status = api.read_status(Detail::Counts).await?;
+            let status = unless_interrupted(signals, api.read_status(Detail::Counts)).await?;
             if status.mode().is_block() && status.mode() >= Mode::from(target) {
                 return Ok(Closed::found(
                     status.mode_info(),

@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::node::Node;
 use crate::output::times;
-use crate::signals::Signals;
+use crate::signals::{Signals, unless_interrupted};
 use crate::wait::interrupted;
 
 /// Pause between two notes.
@@ -49,7 +49,7 @@ pub(crate) async fn call<C: Call>(
     context: &Context<'_>,
 ) -> Result<C::Reply, Failure> {
     let mut signals = Signals::listen()?;
-    let mut daemon = context.node.connect().await?;
+    let mut daemon = unless_interrupted(Some(&mut signals), context.node.connect()).await?;
     let began = Instant::now();
     let id = daemon.send(params).await?;
     loop {

@@ -1,5 +1,7 @@
 //! The signals that end the watching of a wait.
 
+use std::future::Future;
+
 use soramode_protocol::or_pending::or_pending;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -49,6 +51,28 @@ impl Signals {
             _ = or_pending(self.terminate.as_mut().map(Signal::recv)) => Exit::Terminated,
         }
     }
+}
+
+/// Does what precedes the change of a node, unless a signal comes first. Without `signals` they end the process by themselves.
+pub(crate) async fn unless_interrupted<T>(
+    signals: Option<&mut Signals>,
+    before: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        exit = or_pending(signals.map(Signals::next)) => Err(interrupted_before_change(exit)),
+        done = before => done,
+    }
+}
+
+/// Describes a signal that came before anything was sent.
+fn interrupted_before_change(exit: Exit) -> Failure {
+    let signal = match exit {
+        Exit::HungUp => "hung up",
+        Exit::Terminated => "terminated",
+        _ => "interrupted",
+    };
+    Failure::new(exit, format!("{signal}. Nothing was changed"))
 }
 
 /// Returns the signals that this process ignores from its start, one bit each, from the kernel's

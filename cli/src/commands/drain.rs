@@ -22,7 +22,7 @@ use crate::output::{Format, Output};
 use crate::plan;
 use crate::plan::request::{NewPlan, StartFlags};
 use crate::report::{Outcome, Report};
-use crate::signals::Signals;
+use crate::signals::{Signals, unless_interrupted};
 use crate::wait::{Reached, WaitRequest, describe_wait, superseded_hint, wait};
 pub(super) use flags::OnTimeout;
 pub(crate) use flags::{DrainFlags, NodeDrainFlags};
@@ -67,7 +67,7 @@ async fn close_only(args: &Args, context: &mut Context<'_>) -> Result<Exit, Fail
     if let Some(plan) = args.flags.new_plan(Some(&args.start))? {
         args.node.check_plan(context.node)?;
         let node = context.node;
-        let started = plan::start(&plan, node).await?;
+        let started = plan::start(&plan, node, None).await?;
         plan::note_started(&started, context);
         plan::confirm_started(&started, &plan, node, &mut context.output)?;
         plan::check_published(&started, &plan)?;
@@ -80,7 +80,7 @@ async fn close_only(args: &Args, context: &mut Context<'_>) -> Result<Exit, Fail
     flags.check(node)?;
     flags.cluster.check_others(context, node).await?;
     let reason = flags.own.message.as_deref();
-    let closed = close(node, flags.own.target(), reason).await?;
+    let closed = close(node, flags.own.target(), reason, None).await?;
     set::finish(&closed, node, (&flags.cluster, reason), context).await
 }
 
@@ -159,7 +159,7 @@ pub(super) async fn drain_by_plan(
     signals: &mut Signals,
     report: &mut Report,
 ) -> Result<(Closed, Reached), Failure> {
-    let started = plan::start(plan, node).await?;
+    let started = plan::start(plan, node, Some(&mut *signals)).await?;
     plan::note_started(&started, context);
     plan::check_published(&started, plan)?;
     plan::watch(plan, started, node, (context, signals, report)).await
@@ -174,9 +174,10 @@ pub(super) async fn drain(
     report: &mut Report,
 ) -> Result<(Closed, Reached), Failure> {
     flags.check(node)?;
-    flags.cluster.check_others(context, node).await?;
+    let others = flags.cluster.check_others(context, node);
+    unless_interrupted(Some(&mut *signals), others).await?;
     let reason = flags.own.message.as_deref();
-    let closed = close(node, flags.own.target(), reason).await?;
+    let closed = close(node, flags.own.target(), reason, Some(&mut *signals)).await?;
     let drain = Drain {
         closed,
         wait: flags.own.wait(),

@@ -27,7 +27,7 @@ use crate::fleet::HostAnswer;
 use crate::node::{Feature, Node};
 use crate::output::{Column, Format, Output, times};
 use crate::report::Report;
-use crate::signals::Signals;
+use crate::signals::{Signals, unless_interrupted};
 
 /// Set the mode
 ///
@@ -175,7 +175,7 @@ pub(super) async fn set(
     }
     let remote = flags.node.find(context).await?;
     let node = context.node.or(remote.as_ref());
-    let closed = change_mode(mode, flags, node, context).await?;
+    let closed = change_mode(mode, flags, (node, None), context).await?;
     let reason = flags.message.as_deref();
     finish(&closed, node, (&flags.cluster, reason), context).await
 }
@@ -213,7 +213,7 @@ async fn set_and_wait(
     let node = context.node.or(remote.as_ref());
     let mut signals = Signals::listen()?;
     let drain = Drain {
-        closed: change_mode(mode, flags, node, context).await?,
+        closed: change_mode(mode, flags, (node, Some(&mut signals)), context).await?,
         wait: Wait {
             assume_complete: flags.limits.assume_complete,
             assume_in_force: flags.limits.assume_in_force,
@@ -270,7 +270,7 @@ pub(super) async fn ask_host(
         on_behalf_of: node.on_behalf_of(),
         ..args.flags.change(args.mode)?
     };
-    let closed = close::set(node, &change).await?;
+    let closed = close::set(node, &change, None).await?;
     if let Some(warning) = &closed.warning {
         output.warn(&format!("{}: {warning}", closed.status.name()));
     }
@@ -291,7 +291,7 @@ pub(super) async fn ask_host(
 async fn change_mode(
     mode: Mode,
     flags: &SetFlags,
-    node: Node<'_>,
+    (node, mut signals): (Node<'_>, Option<&mut Signals>),
     context: &Context<'_>,
 ) -> Result<Closed, Failure> {
     flags.check_supported(node)?;
@@ -301,9 +301,10 @@ async fn change_mode(
     };
     // Only a closed node reduces the number of open ones.
     if mode.is_block() {
-        flags.cluster.check_others(context, node).await?;
+        let others = flags.cluster.check_others(context, node);
+        unless_interrupted(signals.as_deref_mut(), others).await?;
     }
-    close::set(node, &change).await
+    close::set(node, &change, signals).await
 }
 
 impl SetFlags {

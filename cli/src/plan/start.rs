@@ -21,6 +21,7 @@ use crate::last_status::LastStatus;
 use crate::mode_info::{ModeInfo, with_operator};
 use crate::node::{NEWEST, Node};
 use crate::output::{Format, Output};
+use crate::signals::{Signals, unless_interrupted};
 
 /// A plan that was started, or was there already.
 pub(crate) struct Started {
@@ -30,16 +31,26 @@ pub(crate) struct Started {
 }
 
 /// Starts a plan. A daemon that knows no plans refuses that, and nothing is changed.
-pub(crate) async fn start(new: &NewPlan, node: Node<'_>) -> Result<Started, Failure> {
-    let mut daemon = node.connect().await?;
+///
+/// A signal before the request leaves the node as it is.
+pub(crate) async fn start(
+    new: &NewPlan,
+    node: Node<'_>,
+    signals: Option<&mut Signals>,
+) -> Result<Started, Failure> {
     let newest = ListModeChanges {
         limit: Some(NEWEST),
     };
-    let (status, history) = daemon.call_both(&GetStatus {}, &newest).await?;
-    let before = ModeInfo::of(with_operator(status.mode, &history.changes));
-    check_not_past(new, &mut daemon)
-        .await
-        .map_err(nothing_done)?;
+    let look = async {
+        let mut daemon = node.connect().await?;
+        let (status, history) = daemon.call_both(&GetStatus {}, &newest).await?;
+        let before = ModeInfo::of(with_operator(status.mode, &history.changes));
+        check_not_past(new, &mut daemon)
+            .await
+            .map_err(nothing_done)?;
+        Ok((daemon, before))
+    };
+    let (mut daemon, before) = unless_interrupted(signals, look).await?;
     let mut answer = daemon
         .call(&StartPlan {
             on_behalf_of: daemon.on_behalf_of(),
