@@ -3,10 +3,12 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::{Child, ChildStderr, ChildStdout};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::process::Child;
+use tokio::sync::mpsc::{Sender, channel};
+use tokio::time::sleep;
 
 use super::sharing::Sharing;
 use super::{SshHost, SshProcess, quoted_for_sh};
@@ -14,6 +16,15 @@ use crate::error::{Exit, Failure};
 
 /// Exit code of ssh if the connection fails or is lost; a command may end with it too.
 pub(crate) const SSH_FAILED: u8 = 255;
+
+/// Limit of a line, in bytes. A longer one comes in parts.
+const LINE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Number of lines that are read ahead.
+const LINES_AHEAD: usize = 4;
+
+/// Limit of the time without a further line after ssh has ended: a master that it left behind may hold its stderr open.
+const REST_MAX: Duration = Duration::from_secs(1);
 
 /// A stream of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +65,7 @@ impl SshHost {
         show: impl FnMut(Stream, &str),
     ) -> Result<CommandEnd, Failure> {
         let sharing = Sharing::find(self).await;
-        let mut child = self
+        let child = self
             .launcher(&sharing, &[])
             .arg(line)
             .stdin(Stdio::null())
@@ -64,14 +75,7 @@ impl SshHost {
             .map_err(|problem| {
                 Failure::new(Exit::Failed, format!("cannot start ssh: {problem}"))
             })?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let mut process = SshProcess::new(child);
-        let last_line = forward(stdout, stderr, show).await;
-        let status = process.wait().await;
-        Ok(CommandEnd {
-            code: status.and_then(exit_code),
-            last_line,
-        })
+        Ok(SshProcess::new(child).follow(show).await)
     }
 }
 
@@ -95,45 +99,29 @@ fn exit_code(status: ExitStatus) -> Option<u8> {
     status.code().and_then(|code| u8::try_from(code).ok())
 }
 
-/// Shows both streams until both have ended; returns the last line.
-async fn forward(
-    stdout: Option<ChildStdout>,
-    stderr: Option<ChildStderr>,
-    mut show: impl FnMut(Stream, &str),
-) -> Option<String> {
-    let (lines, mut incoming) = unbounded_channel();
-    let mut last = None;
-    let read = async {
-        let stdout = read_lines(stdout, Stream::Stdout, lines.clone());
-        tokio::join!(stdout, read_lines(stderr, Stream::Stderr, lines));
-    };
-    let show_all = async {
-        while let Some((stream, line)) = incoming.recv().await {
-            show(stream, &line);
-            last = Some(line);
-        }
-    };
-    tokio::join!(read, show_all);
-    last
-}
-
 async fn read_lines(
     from: Option<impl AsyncRead + Unpin>,
     stream: Stream,
-    lines: UnboundedSender<(Stream, String)>,
+    lines: Sender<(Stream, String)>,
 ) {
     let Some(from) = from else { return };
     let mut reader = BufReader::new(from);
     let mut line = Vec::new();
     loop {
         line.clear();
-        match reader.read_until(b'\n', &mut line).await {
+        match (&mut reader)
+            .take(LINE_BYTES_MAX)
+            .read_until(b'\n', &mut line)
+            .await
+        {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
         let text = String::from_utf8_lossy(&line);
-        // The receiver lives until both streams have ended.
-        let _ = lines.send((stream, text.trim_end_matches(['\n', '\r']).to_owned()));
+        let text = text.trim_end_matches(['\n', '\r']).to_owned();
+        if lines.send((stream, text)).await.is_err() {
+            return;
+        }
     }
 }
 
@@ -142,8 +130,80 @@ impl SshProcess {
         Self { child }
     }
 
+    /// Shows both streams line by line until both have ended, or ssh has and nothing more comes.
+    async fn follow(mut self, mut show: impl FnMut(Stream, &str)) -> CommandEnd {
+        let (lines, mut incoming) = channel(LINES_AHEAD);
+        let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
+        let read = async move {
+            let stdout = read_lines(stdout, Stream::Stdout, lines.clone());
+            tokio::join!(stdout, read_lines(stderr, Stream::Stderr, lines));
+        };
+        let mut read = std::pin::pin!(read);
+        let (mut is_read, mut ended, mut last_line) = (false, None, None);
+        while !(is_read && incoming.is_empty()) {
+            tokio::select! {
+                biased;
+                Some((stream, line)) = incoming.recv() => {
+                    show(stream, &line);
+                    last_line = Some(line);
+                }
+                () = &mut read, if !is_read => is_read = true,
+                status = self.wait(), if ended.is_none() => ended = Some(status),
+                () = sleep(REST_MAX), if ended.is_some() => break,
+            }
+        }
+        let status = match ended {
+            Some(status) => status,
+            None => self.wait().await,
+        };
+        CommandEnd {
+            code: status.and_then(exit_code),
+            last_line,
+        }
+    }
+
     /// Waits for the end.
     async fn wait(&mut self) -> Option<ExitStatus> {
         self.child.wait().await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::process::Command;
+
+    use super::*;
+
+    async fn follow(script: &str) -> (CommandEnd, Vec<String>) {
+        let child = Command::new("sh")
+            .args(["-c", script])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = Vec::new();
+        let show = |_, line: &str| lines.push(line.to_owned());
+        let end = SshProcess::new(child).follow(show).await;
+        (end, lines)
+    }
+
+    #[tokio::test]
+    async fn a_line_without_an_end_comes_in_parts() {
+        let (end, lines) = follow("head -c 1000000 /dev/zero | tr '\\0' x; exit 3").await;
+        assert_eq!(end.code, Some(3));
+        assert_eq!(lines.iter().map(String::len).sum::<usize>(), 1_000_000);
+        let longest = lines.iter().map(String::len).max();
+        assert_eq!(longest, usize::try_from(LINE_BYTES_MAX).ok());
+    }
+
+    #[tokio::test]
+    async fn a_process_that_holds_stderr_open_is_not_waited_for() {
+        let (end, lines) = follow("sleep 600 >/dev/null & echo $!; exit 4").await;
+        let [pid] = &lines[..] else {
+            panic!("{lines:?}")
+        };
+        let pid = nix::unistd::Pid::from_raw(pid.parse().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        assert_eq!((end.code, end.last_line), (Some(4), Some(pid.to_string())));
     }
 }
