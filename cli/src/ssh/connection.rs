@@ -109,7 +109,7 @@ impl SshHost {
         if !failure.is_of_sharing {
             return Err(failure.failure);
         }
-        self.end_master(path).await;
+        self.retire_master(path).await;
         let limit = (self.asks != Asks::Terminal).then_some(GREETING_MAX);
         self.dial(&Sharing::Off, limit)
             .await

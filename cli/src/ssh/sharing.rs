@@ -20,7 +20,7 @@ const FOLDER_BYTES_MAX: usize = 48;
 /// Permission bits of other users.
 const BITS_OF_OTHERS: u32 = 0o077;
 
-/// Limit of the time for `ssh -G` and `ssh -O exit`.
+/// Limit of the time for `ssh -G` and `ssh -O stop`.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// The connection to use.
@@ -71,10 +71,10 @@ impl Sharing {
 }
 
 impl SshHost {
-    /// Ends the command's own master. One that hangs loses its socket, so that no command waits for it again.
-    pub(super) async fn end_master(&self, path: &Path) {
+    /// Gives no further command the command's own master, which ends after those that use it. One that hangs loses its socket all the same.
+    pub(super) async fn retire_master(&self, path: &Path) {
         let mut options = path_option(path);
-        options.extend(["-O", "exit"].map(OsString::from));
+        options.extend(["-O", "stop"].map(OsString::from));
         // Its socket is removed in each case.
         let _ = run(&self.ssh_words(&options)).await;
         let _ = fs::remove_file(path);

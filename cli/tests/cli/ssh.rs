@@ -257,6 +257,38 @@ fn a_host_that_says_nothing_is_given_up_after_30_s_and_a_profile_may_print_and_r
 }
 
 #[test]
+fn an_interrupt_while_it_connects_leaves_the_node_as_it_is() {
+    let remote = Remote::start();
+    let begun = remote.runtime.path().join("begun");
+    remote
+        .sshd
+        .write_profile(&format!("touch {}; read name\n", begun.display()));
+    for (args, signal, code) in [
+        (&["drain"][..], Signal::SIGINT, 130),
+        (&["drain", "--end-after", "1h"], Signal::SIGTERM, 143),
+        (&["set", "block_new_session", "--wait"], Signal::SIGHUP, 129),
+        (
+            &["end", "--all", "--accept-risk=cuts-clients"],
+            Signal::SIGINT,
+            130,
+        ),
+    ] {
+        let running = remote.command(args).running();
+        until(|| begun.exists().then_some(()));
+        running.signal(signal);
+        let ended = running.ended();
+        assert_eq!(ended.code, code, "{args:?}: {ended:?}");
+        assert!(ended.stderr.contains(". Nothing was changed"), "{ended:?}");
+        // Its processes on the host end too, before they could send anything.
+        until(|| remote.sshd.sessions().is_empty().then_some(()));
+        std::fs::remove_file(&begun).unwrap();
+    }
+    assert_eq!(remote.daemon.ok(&["get"]), "normal\n");
+    let (_, status) = remote.daemon.json(&["status"]);
+    assert_eq!(status["plan"], json!(null), "{status}");
+}
+
+#[test]
 fn a_key_that_may_only_dial_is_enough_and_its_socket_is_its_own() {
     let remote = Remote::start();
     let forced = format!("restrict,command=\"{PROGRAM} dial-stdio\"");
@@ -358,6 +390,24 @@ fn commands_share_a_connection_and_do_without_one_that_hangs() {
     assert_eq!(shared(&["get"]), "normal\n");
     assert_eq!((sockets(), logins()), (0, 2));
     signal(master, Signal::SIGKILL);
+    // A host that hangs once: those that use the connection keep it.
+    let mut tail = remote.command(&["tail"]);
+    let mut tail = tail.env("XDG_RUNTIME_DIR", remote.runtime.path()).running();
+    until(|| (sockets() == 1).then_some(()));
+    let hangs_once = format!(
+        "sh -c 'test -e {0} || {{ touch {0}; exec sleep 600; }}; exec soramode \"$@\"' x",
+        remote.runtime.path().join("hung").display()
+    );
+    let mut command = remote.command(&["get"]);
+    command
+        .env("XDG_RUNTIME_DIR", remote.runtime.path())
+        .env("SORAMODE_REMOTE", hangs_once);
+    assert_eq!(command.ended().code, 0);
+    assert_eq!(sockets(), 0, "no further command waits for it");
+    remote.daemon.connect("spam", "c0");
+    tail.until_answered("channel_id=spam");
+    let tail = tail.stopped();
+    assert_eq!(tail.stderr, "", "it was not connected again");
     // The user's own sharing wins.
     let own = remote.runtime.path().join("own");
     let mut command = remote.command(&["get"]);
