@@ -86,6 +86,12 @@ pub(crate) enum Job {
         until: Duration,
         retry_at: Option<Duration>,
     },
+    /// The node must still be closed by this roll before its machine is worked on.
+    Check {
+        task: Task,
+        until: Duration,
+        retry_at: Option<Duration>,
+    },
     Command,
     /// The connection was lost while the command ran.
     Seek {
@@ -111,6 +117,8 @@ pub(crate) enum Purpose {
     Ask,
     Close,
     Record,
+    /// Look at the mode before a task that may cut sessions.
+    Check,
     /// Look for the end of the command.
     Seek,
     Open,
@@ -242,6 +250,7 @@ impl RollRun {
             Purpose::Release => self.on_released(&answer),
             Purpose::Close
             | Purpose::Record
+            | Purpose::Check
             | Purpose::Seek
             | Purpose::Open
             | Purpose::LookAtMode => self.on_work_answered(host, purpose, answer),
@@ -466,6 +475,7 @@ impl Job {
     pub(crate) const fn retry_at(&self) -> Option<Duration> {
         match self {
             Self::Record { retry_at, .. }
+            | Self::Check { retry_at, .. }
             | Self::Seek { retry_at, .. }
             | Self::Open { retry_at, .. } => *retry_at,
             Self::Prepare { .. }

@@ -128,6 +128,7 @@ impl RollRun {
         match purpose {
             Purpose::Close => self.on_close_answered(host, answer),
             Purpose::Record => self.on_recorded(host, answer),
+            Purpose::Check => self.on_checked(host, answer),
             Purpose::Seek => self.on_sought(host, answer),
             Purpose::Open => self.on_opened(host, answer),
             Purpose::LookAtMode => self.on_mode_seen(host, answer),
@@ -233,10 +234,9 @@ impl RollRun {
         self.show(host, Stage::At(step));
         match step {
             RollStep::Command if self.settings.work.command => {
-                self.phase = Phase::Working(host, Job::Command);
-                self.begin_task(host, Task::Command);
+                self.check(host, Task::Command, self.now + SEEK_TIME_MAX);
             }
-            RollStep::Command => self.reboot(host),
+            RollStep::Command => self.check(host, Task::Reboot, self.now + SEEK_TIME_MAX),
             RollStep::Ready => {
                 self.phase = Phase::Working(host, Job::AwaitReady);
                 self.begin_task(host, Task::Ready);
@@ -291,16 +291,64 @@ impl RollRun {
 
     fn after_command(&mut self, host: HostIndex) {
         if self.settings.work.reboot {
-            self.reboot(host);
+            self.check(host, Task::Reboot, self.now + SEEK_TIME_MAX);
         } else {
             self.record(host, RollStep::Ready);
         }
     }
 
-    fn reboot(&mut self, host: HostIndex) {
-        self.show(host, Stage::Rebooting);
-        self.phase = Phase::Working(host, Job::Reboot);
-        self.begin_task(host, Task::Reboot);
+    /// Looks whether the node is still closed by this roll before a task that may cut sessions.
+    fn check(&mut self, host: HostIndex, task: Task, until: Duration) {
+        let retry_at = None;
+        self.phase = Phase::Working(
+            host,
+            Job::Check {
+                task,
+                until,
+                retry_at,
+            },
+        );
+        self.call(host, Purpose::Check, Call::GetStatus);
+    }
+
+    fn on_checked(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
+        let Phase::Working(_, Job::Check { task, until, .. }) = self.phase.clone() else {
+            return;
+        };
+        let problem = match answer {
+            Ok(Answer::Status(status)) if is_closed_by(&status, &self.settings.roll) => {
+                return self.begin_work(host, task);
+            }
+            Ok(_) => {
+                let problem = "another user changed the mode meanwhile";
+                return self.stop(Stop::on(host, StopKind::Superseded, problem));
+            }
+            Err(CallError::Refused(error)) => error.message,
+            Err(CallError::Lost(problem)) => problem,
+        };
+        if self.now >= until {
+            return self.stop(Stop::on(host, StopKind::Unreachable, problem));
+        }
+        let retry_at = Some(self.now + SEEK_PAUSE);
+        self.phase = Phase::Working(
+            host,
+            Job::Check {
+                task,
+                until,
+                retry_at,
+            },
+        );
+    }
+
+    fn begin_work(&mut self, host: HostIndex, task: Task) {
+        let job = if task == Task::Reboot {
+            self.show(host, Stage::Rebooting);
+            Job::Reboot
+        } else {
+            Job::Command
+        };
+        self.phase = Phase::Working(host, job);
+        self.begin_task(host, task);
     }
 
     fn on_sought(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
@@ -377,8 +425,9 @@ impl RollRun {
 
     /// Does what a job waited a while for.
     pub(crate) fn retry(&mut self, host: HostIndex, job: &Job) {
-        match *job {
+        match job.clone() {
             Job::Record { step, until, .. } => self.send_record(host, step, until),
+            Job::Check { task, until, .. } => self.check(host, task, until),
             Job::Seek { until, .. } => {
                 let retry_at = None;
                 self.phase = Phase::Working(host, Job::Seek { until, retry_at });

@@ -81,16 +81,23 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     Ok(Exit::Command(code))
 }
 
-/// Refuses to run the command where the record is another roll's, or does not say that the command is next.
+/// Refuses to run the command where the record is another roll's or does not say that the command is next, and where the node is open
+/// or closed by another roll.
 async fn check_record(roll: &RollId, context: &Context<'_>) -> Result<(), Failure> {
     let status = context.node.connect().await?.call(&GetStatus {}).await?;
     let record = status.reservation.as_deref();
     let is_next = record.is_some_and(|it| it.roll == *roll && it.step == Some(RollStep::Command));
-    if is_next {
+    if !is_next {
+        let message =
+            format!("the command was not run: the node is not at this step of roll {roll}");
+        return Err(Failure::new(Exit::Refused, message));
+    }
+    let mode = &status.mode;
+    if mode.mode.is_block() && mode.roll.as_ref().is_none_or(|it| it == roll) {
         return Ok(());
     }
-    let message = format!("the command was not run: the node is not at this step of roll {roll}");
-    Err(Failure::new(Exit::Refused, message))
+    let message = "the command was not run: another user changed the mode meanwhile";
+    Err(Failure::new(Exit::Superseded, message))
 }
 
 fn command(words: &[OsString]) -> Command {

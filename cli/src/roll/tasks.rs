@@ -205,23 +205,20 @@ impl Worker {
             Err(failure) => return TaskEnd::Failed(stop_of(self.host, &failure)),
         };
         match (has_begun, end.code) {
-            (true, Some(SSH_FAILED) | None) => TaskEnd::Lost("the connection was lost".to_owned()),
+            // Without the first line too: it may have been lost with the connection.
+            (_, Some(SSH_FAILED) | None) => TaskEnd::Lost("the connection was lost".to_owned()),
             (true, Some(code)) => {
                 self.view.command_exit(self.host, code);
                 TaskEnd::CommandEnded(code)
             }
-            (false, code) => {
+            (false, Some(code)) => {
                 let kind = match code {
-                    Some(SSH_FAILED) => StopKind::Unreachable,
-                    Some(code) if code == Exit::Refused.code() => StopKind::Refused,
-                    Some(_) | None => StopKind::Failed,
+                    code if code == Exit::Refused.code() => StopKind::Refused,
+                    code if code == Exit::Superseded.code() => StopKind::Superseded,
+                    _ => StopKind::Failed,
                 };
                 let why = end.last_line.unwrap_or_else(|| "ssh has ended".to_owned());
-                let what = match kind {
-                    StopKind::Unreachable => "the connection was lost before the command began",
-                    _ => "the command was not started",
-                };
-                TaskEnd::Failed(self.stop(kind, format!("{what}: {why}")))
+                TaskEnd::Failed(self.stop(kind, format!("the command was not started: {why}")))
             }
         }
     }

@@ -354,6 +354,44 @@ fn a_node_is_opened_once_it_is_ready_and_a_reboot_that_is_refused_stops_the_roll
 }
 
 #[test]
+fn a_node_that_another_user_opens_is_neither_rebooted_nor_worked_on() {
+    let fleet = Fleet::start(3);
+    let rebooted = fleet.home.path().join("rebooted");
+    let programs = fleet.sshds[0].home().join("bin");
+    fs::create_dir_all(&programs).unwrap();
+    let sudo = programs.join("sudo");
+    fs::write(&sudo, format!("#!/bin/sh\ntouch {}\n", rebooted.display())).unwrap();
+    fs::set_permissions(&sudo, fs::Permissions::from_mode(0o755)).unwrap();
+    let command = fleet.until_file();
+    let mut roll = fleet.start_roll(&["--only", "sfu-01", "--reboot", "--", "sh", "-c", &command]);
+    let node = &fleet.daemons[0];
+    until(|| {
+        let sessions = fleet.sshds[0].sessions();
+        let runs = |pid: &u32| command_line(*pid).starts_with("sh -c until test");
+        sessions.iter().any(runs).then_some(())
+    });
+    roll.until_said("sfu-01: running the command");
+    let record = node.json(&["status"]).1["reservation"].clone();
+    node.ok(&["open"]);
+    // The record alone does not make the command run.
+    let file = fleet.home.path().join("run");
+    let args = ["exec-stdio", "--roll", record["roll"].as_str().unwrap()];
+    let refused = node.run(&[&args[..], &["--", "touch", file.to_str().unwrap()]].concat());
+    assert_eq!(refused.code, 6, "{refused:?}");
+    assert!(!file.exists());
+    fs::write(fleet.file(), "").unwrap();
+    let ended = roll.ended();
+    assert_eq!(ended.code, 6, "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("another user changed the mode meanwhile"),
+        "{ended:?}"
+    );
+    assert!(!rebooted.exists());
+}
+
+#[test]
 fn maintain_runs_its_command_on_the_host() {
     let fleet = Fleet::start(1);
     let on_host = |words: &[&str]| {
