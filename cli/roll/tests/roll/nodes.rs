@@ -40,7 +40,7 @@ struct Node {
 
 /// All nodes.
 pub(crate) struct Nodes {
-    nodes: Vec<Node>,
+    all: Vec<Node>,
     fault: PlantedFault,
     /// Promises of all rolls.
     pub(crate) promises: BTreeMap<RollId, Promise>,
@@ -59,7 +59,7 @@ pub(crate) fn timestamp(now: Duration) -> Timestamp {
 impl Nodes {
     pub(crate) fn new(count: usize, fault: PlantedFault) -> Self {
         let mut nodes = Self {
-            nodes: Vec::new(),
+            all: Vec::new(),
             fault,
             promises: BTreeMap::new(),
             closes: 0,
@@ -69,7 +69,7 @@ impl Nodes {
         for _ in 0..count {
             let records = RecordStore::new(Stored::default());
             let gate = nodes.restore(Duration::ZERO, records.stored(), 1);
-            nodes.nodes.push(Node {
+            nodes.all.push(Node {
                 gate,
                 records,
                 starts: 1,
@@ -111,7 +111,7 @@ impl Nodes {
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.nodes.len()
+        self.all.len()
     }
 
     /// The daemon of a node starts anew, with what it has stored.
@@ -122,18 +122,18 @@ impl Nodes {
         host: HostState,
     ) -> Result<(), String> {
         self.last_start = now;
-        let starts = self.nodes[node].starts.wrapping_add(1);
-        let stored = self.nodes[node].records.stored();
+        let starts = self.all[node].starts.wrapping_add(1);
+        let stored = self.all[node].records.stored();
         let gate = self.restore(now, stored, starts);
-        (self.nodes[node].gate, self.nodes[node].starts) = (gate, starts);
+        (self.all[node].gate, self.all[node].starts) = (gate, starts);
         self.step(now, node, Input::Started(host)).map(drop)
     }
 
     /// Lets the deadlines of all nodes fire.
     pub(crate) fn tick(&mut self, now: Duration) -> Result<(), String> {
-        for node in 0..self.nodes.len() {
+        for node in 0..self.all.len() {
             let is_due = |at: Duration| at <= timestamp(now).boot;
-            if self.nodes[node].gate.next_deadline().is_some_and(is_due) {
+            if self.all[node].gate.next_deadline().is_some_and(is_due) {
                 self.step(now, node, Input::Tick)?;
             }
         }
@@ -142,7 +142,7 @@ impl Nodes {
 
     /// Returns when the next deadline of a node comes.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let deadlines = self.nodes.iter().filter_map(|it| it.gate.next_deadline());
+        let deadlines = self.all.iter().filter_map(|it| it.gate.next_deadline());
         let next = deadlines.min()?;
         Some(next.saturating_sub(Duration::from_secs(1_000)))
     }
@@ -181,7 +181,7 @@ impl Nodes {
     }
 
     fn step(&mut self, now: Duration, node: usize, input: Input) -> Result<Vec<Action>, String> {
-        let it = &mut self.nodes[node];
+        let it = &mut self.all[node];
         let effects = it.gate.step(timestamp(now), input);
         let mut changes = Vec::new();
         for record in &effects.records {
@@ -235,7 +235,7 @@ impl Nodes {
 
     /// Checks I4: no reservation outlasts its roll by more than its time, counted anew from the last start of a daemon.
     pub(crate) fn check_none_reserved(&mut self, now: Duration) -> Result<(), String> {
-        for node in 0..self.nodes.len() {
+        for node in 0..self.all.len() {
             let reservation = self.status(now, node).reservation;
             if let Some(it) = reservation.filter(|it| it.is_current()) {
                 return Err(format!("I4: {node} is still reserved for {}", it.roll));

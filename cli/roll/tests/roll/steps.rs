@@ -191,6 +191,8 @@ fn the_steps_of_one_host() {
         "2 status",
         "1 close 2",
         "1 reserve 3 command",
+        // It must still be closed by the roll.
+        "1 status",
         "1 reserve 4 ready",
         "1 open",
         "1 reserve 5 done",
@@ -284,7 +286,7 @@ fn too_few_open_nodes_stop_the_roll_after_a_minute() {
     };
     let finish = scene.play(settings, at_once);
     assert_eq!(stopped(&finish), (StopKind::Refused, Some(0)));
-    assert!(scene.now >= Duration::from_secs(60) && scene.now < Duration::from_secs(63));
+    assert!(scene.now >= Duration::from_mins(1) && scene.now < Duration::from_secs(63));
     assert!(!scene.calls.iter().any(|call| call.contains("close")));
 }
 
@@ -433,4 +435,29 @@ fn a_node_that_another_user_has_closed_more_is_not_opened() {
     });
     assert_eq!(stopped(&finish), (StopKind::Superseded, Some(0)));
     assert_eq!(scene.mode(0), Mode::BlockNewConnection);
+}
+
+#[test]
+fn nothing_is_run_on_a_node_that_another_user_has_opened() {
+    for opened_in in [Task::Drain(None), Task::Command] {
+        let mut scene = Scene::new(2);
+        let settings = Settings {
+            work: Work {
+                command: true,
+                reboot: true,
+            },
+            ..settings(2, 1)
+        };
+        let mut begun = Vec::new();
+        let finish = scene.play(settings, |scene, host, task| {
+            begun.push(task.clone());
+            if *task == opened_in {
+                scene.set(host, SettableMode::Normal);
+            }
+            at_once(scene, host, task)
+        });
+        assert_eq!(stopped(&finish), (StopKind::Superseded, Some(0)));
+        assert_eq!(begun.last(), Some(&opened_in), "{begun:?}");
+        assert_eq!(scene.mode(1), Mode::Normal, "the next node is left alone");
+    }
 }
