@@ -100,6 +100,9 @@ impl Report {
             .as_ref()
             .map_or_else(|failure| failure.exit, |exit| *exit);
         self.exit_code = exit.code();
+        if matches!(exit, Exit::HungUp | Exit::Interrupted | Exit::Terminated) {
+            self.outcome = Outcome::Interrupted;
+        }
         self.error = ended.as_ref().err().map(Problem::from);
         match output.format() {
             Format::Table | Format::Plain => ended,

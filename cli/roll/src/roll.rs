@@ -345,7 +345,9 @@ impl RollRun {
     fn release(&mut self, first: Option<HostIndex>) {
         self.pass = None;
         self.next_pass = None;
-        self.calls.clear();
+        // A close that is under way may still be answered.
+        let is_close = |purpose: &Purpose| *purpose == Purpose::Close;
+        self.calls.retain(|_, (_, purpose)| is_close(purpose));
         let until = self.now + RELEASE_TIME_MAX;
         let first = first.filter(|_| !self.settings.fault.is(Fault::ReleaseAtOnce));
         if let Some(host) = first {
@@ -387,7 +389,30 @@ impl RollRun {
         }
     }
 
+    /// Takes in the answer to a close that was under way when the roll stopped.
+    pub(crate) fn on_late_close(&mut self, host: HostIndex, answer: &Result<Answer, CallError>) {
+        match answer {
+            Ok(_) => self.show(host, Stage::At(RollStep::Draining)),
+            Err(CallError::Lost(_)) => self.note_unknown_close(host),
+            Err(CallError::Refused(_)) => {}
+        }
+        self.finish_if_released();
+    }
+
+    fn note_unknown_close(&mut self, host: HostIndex) {
+        if let Some(stop) = &mut self.stop {
+            stop.host.get_or_insert(host);
+            stop.problem
+                .push_str(". The answer to its close was lost: the node may be closed");
+        }
+    }
+
     fn finish(&mut self) {
+        let is_close = |purpose: &Purpose| *purpose == Purpose::Close;
+        let unanswered = self.calls.values().find(|(_, purpose)| is_close(purpose));
+        if let Some(&(host, _)) = unanswered {
+            self.note_unknown_close(host);
+        }
         self.phase = Phase::Over;
         self.calls.clear();
         self.actions.push(Action::Finish(Finish {

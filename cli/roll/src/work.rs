@@ -137,6 +137,9 @@ impl RollRun {
     }
 
     fn on_close_answered(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
+        if matches!(self.phase, Phase::ReleasingFirst(_) | Phase::Releasing(_)) {
+            return self.on_late_close(host, &answer);
+        }
         // The plan may be done before the answer that confirms it.
         let Phase::Working(_, Job::Close { .. } | Job::AwaitClose { .. }) = self.phase else {
             return;
@@ -231,9 +234,12 @@ impl RollRun {
 
     /// Carries out a step that is recorded.
     fn on_step(&mut self, host: HostIndex, step: RollStep) {
-        self.show(host, Stage::At(step));
+        let is_command = step == RollStep::Command && self.settings.work.command;
+        if !is_command {
+            self.show(host, Stage::At(step));
+        }
         match step {
-            RollStep::Command if self.settings.work.command => {
+            RollStep::Command if is_command => {
                 self.check(host, Task::Command, self.now + SEEK_TIME_MAX);
             }
             RollStep::Command => self.check(host, Task::Reboot, self.now + SEEK_TIME_MAX),
@@ -345,6 +351,7 @@ impl RollRun {
             self.show(host, Stage::Rebooting);
             Job::Reboot
         } else {
+            self.show(host, Stage::At(RollStep::Command));
             Job::Command
         };
         self.phase = Phase::Working(host, job);

@@ -22,7 +22,11 @@ use crate::commands::exec_stdio::BEGUN;
 use crate::daemon::Daemon;
 use crate::endpoint::{Endpoint, RECONNECT_MAX};
 use crate::error::{Exit, Failure};
+use crate::mode_info::ModeInfo;
+use crate::node::Node;
+use crate::output::escape::escape;
 use crate::output::{counted, times};
+use crate::plan::describe_not_done;
 use crate::ssh::SshHost;
 use crate::ssh::command::SSH_FAILED;
 
@@ -121,10 +125,7 @@ impl Worker {
         let ended = self.follow(&mut daemon, &wait, lost_since).await?;
         match ended.outcome {
             Outcome::Reached => Ok(()),
-            Outcome::Superseded => Err(Failure::new(
-                Exit::Superseded,
-                "another user changed the mode during the drain",
-            )),
+            Outcome::Superseded => Err(self.not_drained(&ended)),
             Outcome::Timeout => Err(self.timed_out(&ended.status, &mut daemon).await),
         }
     }
@@ -154,6 +155,19 @@ impl Worker {
                 Message::Answer(..) | Message::Notification(_) => {}
             }
         }
+    }
+
+    /// The failure for a drain that another user ended, or a plan that is over and not done.
+    fn not_drained(&self, ended: &WaitEnded) -> Failure {
+        let Some(plan) = &ended.plan else {
+            return Failure::new(
+                Exit::Superseded,
+                "another user changed the mode during the drain",
+            );
+        };
+        let now = ModeInfo::of(ended.status.mode.clone());
+        let name = escape(ended.status.node_name.as_str());
+        describe_not_done(plan, (&name, &now), Node::Daemon(&self.endpoint))
     }
 
     /// The failure for a drain that took too long. Opens the node again if the operator wants that.

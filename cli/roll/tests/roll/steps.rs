@@ -11,8 +11,8 @@ use soramode_protocol::plan::{PlanStep, StartPlan};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::reservation::{Reserve, RollStep};
 use soramode_roll::{
-    Action, Call, Close, ClosedNodes, Finish, HostFacts, Input, RollRun, Settings, Start, Stop,
-    StopKind, Task, TaskEnd, Work, check, preview,
+    Action, Call, Close, ClosedNodes, Finish, HostFacts, Input, RollRun, Settings, Stage, Start,
+    Stop, StopKind, Task, TaskEnd, Work, check, preview,
 };
 
 use crate::commands::answer;
@@ -51,6 +51,9 @@ struct Scene {
     nodes: Nodes,
     now: Duration,
     calls: Vec<String>,
+    /// Call after which the operator interrupts the roll, before its answer.
+    interrupts_at: Option<&'static str>,
+    shown: Vec<(usize, Stage)>,
 }
 
 impl Scene {
@@ -59,6 +62,8 @@ impl Scene {
             nodes: Nodes::new(nodes, PlantedFault::NONE),
             now: Duration::ZERO,
             calls: Vec::new(),
+            interrupts_at: None,
+            shown: Vec::new(),
         }
     }
 
@@ -118,12 +123,17 @@ impl Scene {
             for action in roll.step(self.now, input) {
                 match action {
                     Action::Call(host, id, call) => {
-                        self.calls.push(format!("{host} {}", describe(&call)));
+                        let line = format!("{host} {}", describe(&call));
+                        if self.interrupts_at == Some(&*line) {
+                            inputs.push_front(Input::Interrupted);
+                        }
+                        self.calls.push(line);
                         let answered = self.nodes.request(self.now, host, call.into()).unwrap();
                         inputs.push_back(Input::Answered(id, answer(answered)));
                     }
                     Action::Begin(host, task) => begun.push((host, task)),
-                    Action::Abandon(_) | Action::Show(..) => {}
+                    Action::Show(host, stage) => self.shown.push((host, stage)),
+                    Action::Abandon(_) => {}
                     Action::Finish(finish) => return finish,
                 }
             }
@@ -460,4 +470,17 @@ fn nothing_is_run_on_a_node_that_another_user_has_opened() {
         assert_eq!(begun.last(), Some(&opened_in), "{begun:?}");
         assert_eq!(scene.mode(1), Mode::Normal, "the next node is left alone");
     }
+}
+
+#[test]
+fn a_close_that_is_under_way_at_an_interrupt_is_shown() {
+    let mut scene = Scene {
+        interrupts_at: Some("0 close 2"),
+        ..Scene::new(2)
+    };
+    let finish = scene.play(settings(2, 1), at_once);
+    assert_eq!(stopped(&finish), (StopKind::Interrupted, None));
+    assert_eq!(scene.mode(0), Mode::BlockNewSession);
+    let draining = Stage::At(RollStep::Draining);
+    assert_eq!(scene.shown.last(), Some(&(0, draining)));
 }

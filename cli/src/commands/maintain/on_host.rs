@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
+use std::time::Duration;
 
 use soramode_protocol::id::RollId;
 use soramode_protocol::node::{GetInfo, GetStatus};
@@ -12,12 +13,16 @@ use tokio::time::{Instant, sleep};
 use crate::commands::exec_stdio::BEGUN;
 use crate::commands::roll::new_roll;
 use crate::context::Context;
+use crate::daemon::Daemon;
 use crate::error::{Exit, Failure};
 use crate::output::{Format, relay};
 use crate::signals::Signals;
 use crate::ssh::command::{SSH_FAILED, Stream};
 use crate::ssh::{self, SshHost};
 use crate::wait::interrupted;
+
+/// Limit of the time for a daemon that restarts to answer after the command.
+const RECORD_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Refuses a daemon that cannot keep the record of the command.
 pub(super) async fn check_supported(context: &Context<'_>) -> Result<(), Failure> {
@@ -40,7 +45,16 @@ pub(super) async fn run(
     signals: &mut Signals,
 ) -> Result<u8, Failure> {
     let roll = new_roll();
-    reserve(&roll, 1, Some(RollStep::Command), context).await?;
+    let mut daemon = tokio::select! {
+        biased;
+        exit = signals.next() => {
+            return Err(Failure::new(exit, "interrupted before the command was started"));
+        }
+        daemon = context.node.connect() => daemon?,
+    };
+    daemon
+        .call(&reservation(&roll, 1, Some(RollStep::Command)))
+        .await?;
     let line = host.exec_command(roll.as_str(), command);
     let began = Instant::now();
     let is_on_terminal = context.output.format() == Format::Table
@@ -57,25 +71,33 @@ pub(super) async fn run(
         };
         tokio::select! {
             ended = running => ended?,
-            () = renew(&roll, context) => (true, None),
+            () = renew(&roll, daemon, context) => (true, None),
             exit = second_signal(signals) => {
                 return Err(interrupted(exit, began.elapsed()).and("The command goes on there"));
             }
         }
     };
     let (has_begun, code) = ended;
+    let is_lost = matches!(code, Some(SSH_FAILED) | None);
     let recorded = match recorded_exit(&roll, context).await {
         Some(recorded) => Some(recorded),
-        None if has_begun && matches!(code, Some(SSH_FAILED) | None) => {
+        None if has_begun && is_lost => {
             relay("connection lost while the command runs: looking for its end for 10 min");
-            seek(&roll, context).await
+            seek(&roll, SEEK_TIME_MAX, context).await
         }
+        // The command may have restarted soramoded.
+        None if has_begun => seek(&roll, RECORD_TIME_MAX, context).await,
         None => None,
     };
-    // A reservation that is not released expires by itself.
-    let _ = finish(&roll, context).await;
-    recorded.ok_or_else(|| {
-        if matches!(code, Some(SSH_FAILED) | None) {
+    // On a terminal nothing tells the command's exit code from that of exec-stdio.
+    let end = recorded.or_else(|| code.filter(|_| has_begun && !is_lost && !is_on_terminal));
+    // Without an end, the command may still run: no other one takes the node before the reservation expires.
+    if end.is_some() || !has_begun && !is_lost {
+        // A reservation that is not released expires by itself.
+        let _ = finish(&roll, context).await;
+    }
+    end.ok_or_else(|| {
+        if is_lost {
             let message = "the connection was lost, and the end of the command is unknown";
             Failure::new(Exit::Unreachable, message)
         } else {
@@ -112,31 +134,36 @@ async fn second_signal(signals: &mut Signals) -> Exit {
     signals.next().await
 }
 
-async fn reserve(
-    roll: &RollId,
-    round: u64,
-    step: Option<RollStep>,
-    context: &Context<'_>,
-) -> Result<(), Failure> {
-    let reserve = Reserve {
+fn reservation(roll: &RollId, round: u64, step: Option<RollStep>) -> Reserve {
+    Reserve {
         roll: roll.clone(),
         by: Some(ssh::local_operator().unwrap_or_else(|| "unknown".to_owned())),
         seconds: Some(RESERVED_SECONDS),
         round: Some(round),
         step,
         command_exit: None,
-    };
-    context.node.connect().await?.call(&reserve).await.map(drop)
+    }
 }
 
 /// Renews the reservation as long as the command runs, so that no roll takes the node.
-async fn renew(roll: &RollId, context: &Context<'_>) {
+/// Keeps the connection, since ssh may ask for a password for another one.
+async fn renew<'a>(roll: &RollId, daemon: Daemon<'a>, context: &'a Context<'_>) {
     let mut round = 1;
+    let mut kept = Some(daemon);
     loop {
         sleep(RENEW_PAUSE).await;
         round += 1;
-        // A node that does not answer is tried again.
-        let _ = reserve(roll, round, None, context).await;
+        let mut daemon = match kept.take() {
+            Some(daemon) => daemon,
+            None => match context.node.connect().await {
+                Ok(daemon) => daemon,
+                // A node that does not answer is tried again.
+                Err(_) => continue,
+            },
+        };
+        let renewed = daemon.call(&reservation(roll, round, None)).await;
+        let is_lost = renewed.is_err_and(|failure| failure.exit == Exit::Unreachable);
+        kept = (!is_lost).then_some(daemon);
     }
 }
 
@@ -147,9 +174,9 @@ async fn recorded_exit(roll: &RollId, context: &Context<'_>) -> Option<u8> {
     record.command_exit.filter(|_| record.roll == *roll)
 }
 
-async fn seek(roll: &RollId, context: &Context<'_>) -> Option<u8> {
+async fn seek(roll: &RollId, limit: Duration, context: &Context<'_>) -> Option<u8> {
     let began = Instant::now();
-    while began.elapsed() < SEEK_TIME_MAX {
+    while began.elapsed() < limit {
         if let Some(code) = recorded_exit(roll, context).await {
             return Some(code);
         }
