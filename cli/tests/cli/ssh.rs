@@ -265,7 +265,11 @@ fn an_interrupt_while_it_connects_leaves_the_node_as_it_is() {
         .write_profile(&format!("touch {}; read name\n", begun.display()));
     for (args, signal, code) in [
         (&["drain"][..], Signal::SIGINT, 130),
-        (&["drain", "--end-after", "1h"], Signal::SIGTERM, 143),
+        (
+            &["drain", "--end-after", "1h", "--accept-risk=cuts-clients"],
+            Signal::SIGTERM,
+            143,
+        ),
         (&["set", "block_new_session", "--wait"], Signal::SIGHUP, 129),
         (
             &["end", "--all", "--accept-risk=cuts-clients"],
