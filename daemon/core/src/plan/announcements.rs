@@ -81,7 +81,7 @@ pub(crate) struct Finished {
     pub(crate) has_reached: bool,
 }
 
-/// What an announcement of a plan names in place of an end that is past.
+/// End that an announcement of a plan names, in place of one that is past.
 pub(crate) struct Renewal {
     pub(crate) plan_id: PlanId,
     pub(crate) sessions_end_at: Time,

@@ -14,7 +14,7 @@ pub(super) struct Asked {
     pub(super) is_failed: bool,
 }
 
-/// Whether it is being asked.
+/// State of a request to it.
 #[derive(Clone, Copy)]
 pub(super) enum AskedState {
     InFlight,

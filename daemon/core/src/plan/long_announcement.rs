@@ -13,7 +13,7 @@ use super::table::{PlanInput, Reaction, react};
 use super::work::with_minutes;
 
 impl Plans {
-    /// Ends a plan whose announcement takes longer than the plan may be late: meanwhile the SFU did not answer, or the daemon was stopped.
+    /// Ends a plan if its announcement takes longer than the plan may be late: meanwhile the SFU did not answer, or the daemon was stopped.
     pub(super) fn miss_late_announcement(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
         let is_late = self
             .announcement_limit()

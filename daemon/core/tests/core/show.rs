@@ -26,7 +26,6 @@ const GENERATED_CHARS: usize = 26;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
-    /// Everything, as the stories have it.
     InWords,
     /// The parts that two gates that behave alike have in common.
     ByType,
