@@ -54,7 +54,7 @@ pub(crate) struct WaitFlags {
     /// Proceed even if the mode is not in force
     ///
     /// Only where soramoded locks the rooms of a Janus. Clients may then join a room that is not locked.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(crate) assume_in_force: bool,
 }
 

@@ -88,7 +88,7 @@ fn two_for_a_wrong_command_line_with_a_suggestion() {
             "a similar argument exists: '--keep-open'",
         ),
         (
-            &["drain", "--assume-known"],
+            &["drain", "--assume-complet"],
             "a similar argument exists: '--assume-complete'",
         ),
         (

@@ -259,7 +259,7 @@ fn the_dashboard_queries_only_existing_metrics() {
 fn selected(rules: &str) -> Vec<String> {
     let mut series = Vec::new();
     for (at, _) in rules.match_indices("soramode_") {
-        let Some((name, rest)) = rules[at..].split_once('{') else {
+        let Some((name, rest)) = rules.get(at..).and_then(|from| from.split_once('{')) else {
             break;
         };
         let Some((label, values)) = rest.split_once('=') else {
