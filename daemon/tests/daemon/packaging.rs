@@ -86,6 +86,9 @@ fn the_configuration_file_names_every_flag_and_is_valid() {
     );
     secret("sora-tokens", "sora 0123456789abcdef0123456789abcdef\n");
     secret("etcd-password", "correct horse battery staple\n");
+    secret("janus-admin-secret", "a long secret\n");
+    secret("janus-admin-key", "a long key\n");
+    secret("janus-room-secrets", "* a-room-secret\n");
     secret(
         "webhook-secrets",
         "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n",
