@@ -360,6 +360,7 @@ impl RollRun {
     }
 
     fn release_all(&mut self) {
+        self.forget_close();
         self.phase = Phase::Releasing(self.now + RELEASE_TIME_MAX);
         for host in std::mem::take(&mut self.reserved) {
             self.send_release(host);
@@ -396,7 +397,16 @@ impl RollRun {
             Err(CallError::Lost(_)) => self.note_unknown_close(host),
             Err(CallError::Refused(_)) => {}
         }
-        self.finish_if_released();
+    }
+
+    /// Waits no longer for the answer of a close.
+    fn forget_close(&mut self) {
+        let is_close = |purpose: &Purpose| *purpose == Purpose::Close;
+        let unanswered = self.calls.iter().find(|(_, (_, it))| is_close(it));
+        if let Some((&id, &(host, _))) = unanswered {
+            self.calls.remove(&id);
+            self.note_unknown_close(host);
+        }
     }
 
     fn note_unknown_close(&mut self, host: HostIndex) {
@@ -408,11 +418,7 @@ impl RollRun {
     }
 
     fn finish(&mut self) {
-        let is_close = |purpose: &Purpose| *purpose == Purpose::Close;
-        let unanswered = self.calls.values().find(|(_, purpose)| is_close(purpose));
-        if let Some(&(host, _)) = unanswered {
-            self.note_unknown_close(host);
-        }
+        self.forget_close();
         self.phase = Phase::Over;
         self.calls.clear();
         self.actions.push(Action::Finish(Finish {

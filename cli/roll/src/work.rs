@@ -137,7 +137,7 @@ impl RollRun {
     }
 
     fn on_close_answered(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
-        if matches!(self.phase, Phase::ReleasingFirst(_) | Phase::Releasing(_)) {
+        if matches!(self.phase, Phase::ReleasingFirst(_)) {
             return self.on_late_close(host, &answer);
         }
         // The plan may be done before the answer that confirms it.
