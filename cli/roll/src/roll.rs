@@ -1,18 +1,19 @@
 //! The roll: its phases, its timers, and its end.
 
+mod release;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::id::PlanId;
-use soramode_protocol::reservation::{Release, Reserve, RollStep};
+use soramode_protocol::reservation::{Reserve, RollStep};
 
 use crate::check::{Resumed, Schedule, check};
-use crate::fault::Fault;
 use crate::pass::Pass;
 use crate::{
-    Action, Answer, Call, CallError, CallId, Finish, HostFacts, HostIndex, Input, RELEASE_TIME_MAX,
-    RESERVED_SECONDS, Settings, Stage, Start, Stop, StopKind, Task, TaskEnd,
+    Action, Answer, Call, CallError, CallId, Finish, HostFacts, HostIndex, Input, RESERVED_SECONDS,
+    Settings, Stage, Start, Stop, StopKind, Task, TaskEnd,
 };
 
 /// Rounds that a command that resumes a roll may skip, so that no other command takes the same.
@@ -338,83 +339,6 @@ impl RollRun {
             }
         }
         self.release(present);
-    }
-
-    /// Releases the nodes: the one that may be about to be closed first. The others only if that was confirmed: else a late request
-    /// could still close it, while another roll closes them.
-    fn release(&mut self, first: Option<HostIndex>) {
-        self.pass = None;
-        self.next_pass = None;
-        // A close that is under way may still be answered.
-        let is_close = |purpose: &Purpose| *purpose == Purpose::Close;
-        self.calls.retain(|_, (_, purpose)| is_close(purpose));
-        let until = self.now + RELEASE_TIME_MAX;
-        let first = first.filter(|_| !self.settings.fault.is(Fault::ReleaseAtOnce));
-        if let Some(host) = first {
-            self.phase = Phase::ReleasingFirst(until);
-            self.reserved.remove(&host);
-            self.send_release(host);
-        } else {
-            self.release_all();
-        }
-    }
-
-    fn release_all(&mut self) {
-        self.forget_close();
-        self.phase = Phase::Releasing(self.now + RELEASE_TIME_MAX);
-        for host in std::mem::take(&mut self.reserved) {
-            self.send_release(host);
-        }
-        self.finish_if_released();
-    }
-
-    fn send_release(&mut self, host: HostIndex) {
-        let release = Release {
-            roll: self.settings.roll.clone(),
-            round: Some(self.round),
-        };
-        self.call(host, Purpose::Release, Call::Release(release));
-    }
-
-    fn on_released(&mut self, answer: &Result<Answer, CallError>) {
-        match (&self.phase, answer) {
-            (Phase::ReleasingFirst(_), Ok(_)) => self.release_all(),
-            (Phase::ReleasingFirst(_), Err(_)) => self.finish(),
-            _ => self.finish_if_released(),
-        }
-    }
-
-    fn finish_if_released(&mut self) {
-        if matches!(self.phase, Phase::Releasing(_)) && self.calls.is_empty() {
-            self.finish();
-        }
-    }
-
-    /// Takes in the answer to a close that was under way when the roll stopped.
-    pub(crate) fn on_late_close(&mut self, host: HostIndex, answer: &Result<Answer, CallError>) {
-        match answer {
-            Ok(_) => self.show(host, Stage::At(RollStep::Draining)),
-            Err(CallError::Lost(_)) => self.note_unknown_close(host),
-            Err(CallError::Refused(_)) => {}
-        }
-    }
-
-    /// Waits no longer for the answer of a close.
-    fn forget_close(&mut self) {
-        let is_close = |purpose: &Purpose| *purpose == Purpose::Close;
-        let unanswered = self.calls.iter().find(|(_, (_, it))| is_close(it));
-        if let Some((&id, &(host, _))) = unanswered {
-            self.calls.remove(&id);
-            self.note_unknown_close(host);
-        }
-    }
-
-    fn note_unknown_close(&mut self, host: HostIndex) {
-        if let Some(stop) = &mut self.stop {
-            stop.host.get_or_insert(host);
-            stop.problem
-                .push_str(". The answer to its close was lost: the node may be closed");
-        }
     }
 
     fn finish(&mut self) {

@@ -21,13 +21,42 @@ fn packaging() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging")
 }
 
-/// The file with every line that says a setting uncommented.
-fn uncommented(text: &str) -> String {
+/// SFU whose settings a file has: no file has both.
+#[derive(Clone, Copy)]
+enum Sfu {
+    Sora,
+    Janus,
+}
+
+impl Sfu {
+    /// Returns whether a setting is of the other SFU.
+    fn excludes(self, setting: &str) -> bool {
+        match self {
+            Self::Sora => setting.starts_with("janus-"),
+            Self::Janus => OF_SORA.iter().any(|name| setting.starts_with(name)),
+        }
+    }
+}
+
+/// Beginnings of the settings that only a Sora has.
+const OF_SORA: [&str; 6] = [
+    "sora-",
+    "shadow",
+    "auth-upstream",
+    "session-upstream",
+    "event-upstream",
+    "session-max-linger",
+];
+
+/// The file with every line that says a setting uncommented, but the other SFU's.
+fn uncommented(text: &str, sfu: Sfu) -> String {
     let is_setting = |line: &str| {
         line.starts_with(|first: char| first.is_ascii_lowercase()) && line.contains(" = ")
     };
     let line = |line: &str| match line.strip_prefix('#') {
-        Some(setting) if is_setting(setting) && !setting.starts_with(EXCLUDED) => {
+        Some(setting)
+            if is_setting(setting) && !setting.starts_with(EXCLUDED) && !sfu.excludes(setting) =>
+        {
             format!("{setting}\n")
         }
         Some(_) | None => format!("{line}\n"),
@@ -107,7 +136,11 @@ fn the_configuration_file_names_every_flag_and_is_valid() {
         text.replace("/etc/soramode", folder.path().to_str().unwrap())
             .replace("\"soramode\"", "\"root\"")
     };
-    for text in [here(&text), here(&uncommented(&buildable(&text)))] {
+    for text in [
+        here(&text),
+        here(&uncommented(&buildable(&text), Sfu::Sora)),
+        here(&uncommented(&buildable(&text), Sfu::Janus)),
+    ] {
         let Output { status, stderr, .. } = check(folder.path(), &text);
         assert_eq!(
             status.code(),
@@ -116,7 +149,8 @@ fn the_configuration_file_names_every_flag_and_is_valid() {
             String::from_utf8_lossy(&stderr)
         );
     }
-    let both = here(&uncommented(&buildable(&text))).replace(&format!("#{EXCLUDED}"), EXCLUDED);
+    let both =
+        here(&uncommented(&buildable(&text), Sfu::Sora)).replace(&format!("#{EXCLUDED}"), EXCLUDED);
     assert_eq!(
         check(folder.path(), &both).status.code(),
         Some(2),

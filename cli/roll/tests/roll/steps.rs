@@ -124,9 +124,9 @@ impl Scene {
                 match action {
                     Action::Call(host, id, call) => {
                         let line = format!("{host} {}", describe(&call));
-                        if self.interrupts_at == Some(&*line) {
-                            inputs.push_front(Input::Interrupted);
-                        }
+                        let is_interrupt = self.interrupts_at == Some(&*line);
+                        inputs.extend(is_interrupt.then_some(Input::Interrupted));
+                        inputs.rotate_right(usize::from(is_interrupt));
                         self.calls.push(line);
                         let answered = self.nodes.request(self.now, host, call.into()).unwrap();
                         inputs.push_back(Input::Answered(id, answer(answered)));

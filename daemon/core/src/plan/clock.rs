@@ -65,12 +65,17 @@ impl Moment {
     /// Returns the same moment with its time by the wall clock set from the boot clock.
     pub(crate) fn by_boot(self, now: Timestamp) -> Self {
         let left = self.boot_micros.saturating_sub(micros(now.boot));
+        let wall = shifted(now.wall, left);
+        let is_set = wall.as_micros().abs_diff(self.wall.as_micros()) >= CLOCK_JITTER_MICROS;
         Self {
-            wall: shifted(now.wall, left),
+            wall: if is_set { wall } else { self.wall },
             boot_micros: self.boot_micros,
         }
     }
 }
+
+/// Difference of the two clocks from which the wall clock was set; less comes from reading them one after the other.
+const CLOCK_JITTER_MICROS: u64 = 1_000;
 
 #[cfg(test)]
 mod tests {

@@ -135,7 +135,7 @@ fn hostile_names_are_escaped_and_the_page_stays_small() {
     });
     let peer = |index: usize| PeerState {
         url: HOSTILE.to_owned(),
-        status: if index % 2 == 0 {
+        status: if index.is_multiple_of(2) {
             Err(long.clone())
         } else {
             Ok(PeerStatus {
