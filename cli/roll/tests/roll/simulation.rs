@@ -19,7 +19,7 @@ use crate::nodes::{Nodes, Promise};
 const SEEDS_DEFAULT: u64 = 600;
 
 /// Number of seeds in which a planted mistake must show.
-const SEEDS_WITH_FAULT: u64 = 20_000;
+const SEEDS_WITH_FAULT: u64 = 100_000;
 
 const TIME_MAX: Duration = Duration::from_mins(40);
 
