@@ -21,7 +21,7 @@ fn packaging() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging")
 }
 
-/// SFU whose settings a file has: no file has both.
+/// The SFU that a file has settings of: no file has both.
 #[derive(Clone, Copy)]
 enum Sfu {
     Sora,
