@@ -202,7 +202,7 @@ impl Naive {
         let is_announced = self.announcing.as_ref().is_some_and(is_over);
         let took = Duration::from_micros((boot(now) - self.last_done).max(0).unsigned_abs());
         let is_too_late = self.announcing.is_some() && self.late + took > self.max_delay;
-        // What cannot be written: neither that it is done nor that the time has passed.
+        // A step that cannot be written: neither that it is done nor that the time has passed.
         let is_missed = if facts.storage_failed {
             is_announced
         } else {
