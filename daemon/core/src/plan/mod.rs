@@ -1,8 +1,8 @@
 //! Maintenance plans: a list of timed steps that the gate runs by itself, the queue of announcements and the end queue, which plans and
 //! the methods `Announce` and `End` share.
 //!
-//! [`Plans`] owns all of this. It sees the rest of the node through a [`View`](context::View), leaves its effects in an
-//! [`Out`](context::Out), and knows nothing else of it; `node/plans.rs` connects both. The table of states is [`react`](table::react).
+//! `Plans` owns all of this. It sees the rest of the node through a `View`, leaves its effects in an
+//! `Out`, and knows nothing else of it; `node/plans.rs` connects both. The table of states is `react`.
 
 mod announcements;
 mod asked;
