@@ -17,7 +17,7 @@ const CLOCK_SETTLES: Duration = Duration::from_mins(1);
 const CLOCK_READ_PAUSE: Duration = Duration::from_mins(1);
 
 /// The difference from which on the wall clock has been set, and does not merely run a little faster.
-const CLOCK_STEP: Duration = Duration::from_secs(1);
+pub(crate) const CLOCK_STEP: Duration = Duration::from_secs(1);
 
 /// Measure of the mode's expiry. The timer [`Timer::Expiry`] holds its next deadline.
 #[derive(Clone, Copy, Debug)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use soramode_protocol::time::Time;
 
 use super::stored::Moment;
+use crate::expiry::CLOCK_STEP;
 use crate::handles::Timestamp;
 
 /// Microseconds of a duration.
@@ -62,24 +63,38 @@ impl Moment {
         }
     }
 
-    /// Returns the same moment with its time by the wall clock set from the boot clock.
+    /// Returns the same moment with its time by the wall clock computed anew from the boot clock, if the wall clock was set since.
     pub(crate) fn by_boot(self, now: Timestamp) -> Self {
         let left = self.boot_micros.saturating_sub(micros(now.boot));
         let wall = shifted(now.wall, left);
-        let is_set = wall.as_micros().abs_diff(self.wall.as_micros()) >= CLOCK_JITTER_MICROS;
+        let difference = wall.since(self.wall).max(self.wall.since(wall));
         Self {
-            wall: if is_set { wall } else { self.wall },
+            wall: if difference < CLOCK_STEP {
+                self.wall
+            } else {
+                wall
+            },
             boot_micros: self.boot_micros,
         }
     }
 }
 
-/// Difference of the two clocks from which the wall clock was set; less comes from reading them one after the other.
-const CLOCK_JITTER_MICROS: u64 = 1_000;
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_keeps_its_time_by_the_wall_clock_until_that_is_set() {
+        let at = |wall: u64, boot: u64| Timestamp {
+            wall: Time::from_micros(i64::try_from(wall).unwrap()),
+            boot: Duration::from_micros(boot),
+        };
+        let moment = Moment::now(at(5_000_000, 7_000_000));
+        let a_second_later = at(6_000_003, 8_000_000);
+        assert_eq!(moment.by_boot(a_second_later).wall, moment.wall);
+        let set_forward = moment.by_boot(at(60_000_000, 8_000_000));
+        assert_eq!(set_forward.wall, Time::from_micros(59_000_000));
+    }
 
     #[test]
     fn a_moment_that_has_come_by_the_wall_clock_has_come_by_the_boot_clock() {

@@ -17,9 +17,6 @@ use crate::handles::Timestamp;
 use crate::reservation::CloseRight;
 use crate::settings::SoraAdmission;
 
-/// The difference from which on the wall clock has been set, and does not merely run a little faster.
-const CLOCK_STEP: Duration = Duration::from_secs(1);
-
 impl Plans {
     /// Does one thing that is due; false if nothing is. The commands must be carried out before the next call.
     pub(crate) fn advance(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
@@ -57,11 +54,7 @@ impl Plans {
     fn note_clock(&mut self, now: Timestamp) {
         let is_by_boot = |plan: &&mut StoredPlan| !plan.is_over() && !plan.progress.done.is_empty();
         if let Some(plan) = self.plan.as_mut().filter(is_by_boot) {
-            let (stored, present) = (plan.progress.closes.wall, plan.progress.closes.by_boot(now));
-            let difference = stored.since(present.wall).max(present.wall.since(stored));
-            if difference >= CLOCK_STEP {
-                plan.progress.closes = present;
-            }
+            plan.progress.closes = plan.progress.closes.by_boot(now);
         }
     }
 
