@@ -402,7 +402,7 @@ fn check_announcements(steps: &[PlanStep]) -> Result<(), Error> {
     match last.map(PlanStep::at_seconds) {
         Some(at) if at < 0 => Err(Error::invalid_params(
             "steps",
-            "every announcement is before the close: sessions that start between would not hear of it. \
+            "every announcement is before the close: sessions that start after the last one would get none. \
              Announce at the close or after it, too",
         )),
         Some(_) | None => Ok(()),

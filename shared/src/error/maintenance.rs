@@ -64,7 +64,7 @@ impl Error {
     pub fn reserved(reservation: Reservation) -> Self {
         let seconds = reservation.expires_in_seconds.unwrap_or(0);
         let message = format!(
-            "the node is reserved for roll {} of {} (since {}, for another {seconds} s at least)",
+            "the node is reserved for roll {} of {} (since {}; expires in {seconds} s unless renewed)",
             reservation.roll, reservation.by, reservation.since
         );
         let error = Self::new(ErrorType::Reserved, message)
