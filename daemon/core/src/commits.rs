@@ -397,10 +397,10 @@ fn is_of_mode(record: &Record) -> bool {
         | Record::PlanCounts(_)
         | Record::Announcement(_)
         | Record::AnnouncementProgress { .. }
-        | Record::AnnouncementOver(_)
+        | Record::AnnouncementFinished(_)
         | Record::End(_)
         | Record::EndProgress { .. }
-        | Record::EndOver(_)
+        | Record::EndFinished(_)
         | Record::Reservation(_) => false,
     }
 }

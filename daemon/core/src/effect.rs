@@ -119,7 +119,7 @@ pub enum Record {
         progress: AnnouncementProgress,
     },
     /// An announcement is over.
-    AnnouncementOver(AnnouncementId),
+    AnnouncementFinished(AnnouncementId),
     /// A new request to end sessions.
     End(Box<StoredEnd>),
     /// Progress of a request to end sessions.
@@ -130,7 +130,7 @@ pub enum Record {
         progress: EndProgress,
     },
     /// A request to end sessions is over.
-    EndOver(EndId),
+    EndFinished(EndId),
     /// The node's reservation, new or as it is now.
     Reservation(Box<StoredReservation>),
 }
@@ -162,10 +162,10 @@ impl Record {
             | Self::PlanCounts(_)
             | Self::Announcement(_)
             | Self::AnnouncementProgress { .. }
-            | Self::AnnouncementOver(_)
+            | Self::AnnouncementFinished(_)
             | Self::End(_)
             | Self::EndProgress { .. }
-            | Self::EndOver(_)
+            | Self::EndFinished(_)
             | Self::Reservation(_) => None,
         }
     }

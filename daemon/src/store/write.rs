@@ -310,10 +310,10 @@ fn write<'a>(
         Record::AnnouncementProgress { id, progress } => {
             plans::write_announcement_progress(to, id, progress)
         }
-        Record::AnnouncementOver(id) => plans::remove_announcement(to, id),
+        Record::AnnouncementFinished(id) => plans::remove_announcement(to, id),
         Record::End(end) => plans::add_end(to, end),
         Record::EndProgress { id, progress } => plans::write_end_progress(to, id, progress),
-        Record::EndOver(id) => plans::remove_end(to, id),
+        Record::EndFinished(id) => plans::remove_end(to, id),
         Record::Reservation(it) => reservation::write(to, it),
     }
 }

@@ -145,14 +145,14 @@ impl RecordStore {
                     announcement.progress = *progress;
                 }
             }
-            Record::AnnouncementOver(id) => self.announcements.retain(|it| it.id != *id),
+            Record::AnnouncementFinished(id) => self.announcements.retain(|it| it.id != *id),
             Record::End(it) => self.ends.push(it.as_ref().clone()),
             Record::EndProgress { id, progress } => {
                 if let Some(end) = self.ends.iter_mut().find(|it| it.id == *id) {
                     end.progress = *progress;
                 }
             }
-            Record::EndOver(id) => self.ends.retain(|it| it.id != *id),
+            Record::EndFinished(id) => self.ends.retain(|it| it.id != *id),
             Record::Reservation(reservation) => {
                 self.reservation = Some(reservation.as_ref().clone());
             }

@@ -151,7 +151,7 @@ impl Node {
             member.track_unclaimed(&channel_id);
         }
         let session = self.sessions.add_session(channel_id, session_id, ctx.now);
-        self.plans.session_opened(session);
+        self.plans.on_session_opened(session);
         session
     }
 
@@ -354,7 +354,7 @@ impl Node {
         let Some(mut row) = self.sessions.remove_session(session) else {
             return;
         };
-        if self.plans.session_gone(session) {
+        if self.plans.on_session_ended(session) {
             row.last_end = EndReason::Ended;
         }
         ctx.timers.cancel(Timer::ReconnectGrace(session));

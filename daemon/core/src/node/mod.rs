@@ -85,7 +85,7 @@ impl Node {
         // Before the start no deadline of the gate could have come.
         if !matches!(input, Input::Started(_)) {
             self.check_lease(ctx, &input);
-            self.note_oversleep(ctx);
+            self.note_suspension(ctx);
             self.mode.follow_clock(ctx.timers, ctx.now);
             self.fire_due(ctx);
         }
@@ -139,7 +139,7 @@ impl Node {
             } => {
                 self.storage_failed(ctx, &refused, &generations);
                 self.locks_failed(ctx, &generations, locks);
-                self.take_back_plans(ctx, &plans, &calls);
+                self.retract_plans(ctx, &plans, &calls);
             }
             Input::SfuAnswered { id, outcome } => self.on_sfu_answered(ctx, id, &outcome),
             Input::StorageRestored => self.storage_restored(ctx),

@@ -9,7 +9,7 @@ use soramode_protocol::reply::{Answer, Reply};
 use crate::ctx::Ctx;
 use crate::mode::Change;
 use crate::node::Node;
-use crate::plan::Stopped;
+use crate::plan::StoppedByMode;
 
 impl Node {
     /// Changes the mode at once: the other nodes of a cluster may learn of it later.
@@ -31,7 +31,7 @@ impl Node {
                 self.make_change(ctx, change)
             }
             None if confirms_normal => self.confirm_normal(ctx, actor),
-            None => Stopped::default(),
+            None => StoppedByMode::default(),
         };
         let by_plan = self.scheduled_plan_warning(ctx.now);
         let by_roll = self.reservations.warning(ctx.now, roll.as_ref());
@@ -82,7 +82,7 @@ impl Node {
     }
 
     /// Makes a change of the mode, with what follows from it. Returns what it stopped of a plan.
-    pub(super) fn make_change(&mut self, ctx: &mut Ctx, change: Change) -> Stopped {
+    pub(super) fn make_change(&mut self, ctx: &mut Ctx, change: Change) -> StoppedByMode {
         // Events up to here belong to the generation before, and a delivery of one may become obsolete with the change.
         self.outbox.enqueue_new_events(ctx, self.mode.generation());
         let was_block = self.mode.is_block();
@@ -103,7 +103,7 @@ impl Node {
             self.end_graces(ctx);
         }
         if change.plan_id.is_some() {
-            return Stopped::default();
+            return StoppedByMode::default();
         }
         self.notify_plans(ctx, &change)
     }

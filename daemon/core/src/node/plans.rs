@@ -17,25 +17,25 @@ use crate::member::ClusterMember;
 use crate::mode::Change;
 use crate::node::Node;
 use crate::plan::calls::{CallId, SfuOutcome};
-use crate::plan::{Out, PlanCommand, Plans, Stopped, View};
+use crate::plan::{PlanCommand, PlanEffects, PlanView, Plans, StoppedByMode};
 use crate::timers::Timer;
 
 /// A deadline of the past by more than this means that the daemon was stopped.
-const OVERSLEPT_AFTER: Duration = crate::plan::FIRST_PAUSE;
+const SUSPENDED_AFTER: Duration = crate::plan::FIRST_PAUSE;
 
 impl Node {
     /// Lets the plan part do something: shows it the node as it is, and carries out its commands afterwards.
     fn with_plans<T>(
         &mut self,
         ctx: &mut Ctx,
-        work: impl FnOnce(&mut Plans, &View<'_>, &mut Out<'_>) -> T,
+        work: impl FnOnce(&mut Plans, &PlanView<'_>, &mut PlanEffects<'_>) -> T,
     ) -> T {
         let mut plans = std::mem::take(&mut self.plans);
         let mut commands = Vec::new();
         let mut last_call = plans.last_call;
         let result = {
             let view = self.plan_view(ctx.now);
-            let mut out = Out {
+            let mut out = PlanEffects {
                 records: &mut ctx.effects.records,
                 actions: &mut ctx.effects.actions,
                 commands: &mut commands,
@@ -52,9 +52,9 @@ impl Node {
         result
     }
 
-    fn plan_view(&self, now: Timestamp) -> View<'_> {
+    fn plan_view(&self, now: Timestamp) -> PlanView<'_> {
         let webhooks = self.outbox.receivers_of(EventType::MaintenanceAnnounced);
-        View {
+        PlanView {
             now,
             mode: self.mode.state(),
             sessions: &self.sessions,
@@ -118,12 +118,12 @@ impl Node {
     }
 
     /// Takes note of the time before anything else of a step: a deadline of the past means that the daemon was stopped.
-    pub(super) fn note_oversleep(&mut self, ctx: &Ctx) {
+    pub(super) fn note_suspension(&mut self, ctx: &Ctx) {
         let now = ctx.now.boot;
         let due = ctx.timers.at(Timer::Plan);
         let late = due.map_or(Duration::ZERO, |at| now.saturating_sub(at));
-        if late > OVERSLEPT_AFTER {
-            self.plans.overslept(now, late);
+        if late > SUSPENDED_AFTER {
+            self.plans.on_resumed(now, late);
         }
     }
 
@@ -174,26 +174,26 @@ impl Node {
     }
 
     pub(super) fn on_sfu_answered(&mut self, ctx: &mut Ctx, id: CallId, outcome: &SfuOutcome) {
-        self.with_plans(ctx, |plans, view, _| plans.answered(view, id, outcome));
+        self.with_plans(ctx, |plans, view, _| plans.on_outcome(view, id, outcome));
     }
 
     /// Takes back what was refused because it could not be written.
-    pub(super) fn take_back_plans(&mut self, ctx: &mut Ctx, plans: &[PlanId], calls: &[CallId]) {
+    pub(super) fn retract_plans(&mut self, ctx: &mut Ctx, plans: &[PlanId], calls: &[CallId]) {
         self.with_plans(ctx, |part, view, out| {
-            part.not_made(calls);
-            part.refuse(view, plans, out);
+            part.retract_calls(calls);
+            part.retract_start(view, plans, out);
         });
     }
 
     /// Notifies the plans of a change of the mode that they did not make.
-    pub(super) fn notify_plans(&mut self, ctx: &mut Ctx, change: &ModeChange) -> Stopped {
+    pub(super) fn notify_plans(&mut self, ctx: &mut Ctx, change: &ModeChange) -> StoppedByMode {
         self.with_plans(ctx, |plans, view, out| {
             plans.mode_changed(view, change, out)
         })
     }
 
     /// Notifies the plans that an operator has set `normal` on an open node.
-    pub(super) fn confirm_normal(&mut self, ctx: &mut Ctx, actor: &str) -> Stopped {
+    pub(super) fn confirm_normal(&mut self, ctx: &mut Ctx, actor: &str) -> StoppedByMode {
         self.with_plans(ctx, |plans, view, out| {
             plans.normal_confirmed(view, actor, out)
         })

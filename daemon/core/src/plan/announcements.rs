@@ -15,9 +15,9 @@ use soramode_protocol::text::shorten;
 use soramode_protocol::time::Time;
 
 use super::calls::{
-    CallId, Lane, RETRY_PAUSE_MIN, Reached, SfuCall, SfuOutcome, SfuRequest, longer,
+    CallId, CallLimiter, RETRY_PAUSE_MIN, SfuCall, SfuOutcome, SfuReach, SfuRequest, longer,
 };
-use super::context::{Out, View};
+use super::context::{PlanEffects, PlanView};
 use super::stored::{AnnouncementProgress, StoredAnnouncement};
 use crate::effect::{Action, Record};
 use crate::handles::ReplyHandle;
@@ -26,7 +26,7 @@ use crate::handles::SessionSlot;
 /// Number of times that a channel is tried before it counts as failed.
 const TRIES_MAX: u32 = 3;
 
-/// Consecutive calls without an answer after which a hand-made announcement gives up.
+/// Consecutive calls without an answer after which a manual announcement gives up.
 const OUTAGE_CALLS_MAX: u32 = 3;
 
 /// Longest problem that is kept, in bytes.
@@ -35,31 +35,31 @@ const PROBLEM_BYTES_MAX: usize = 400;
 /// Announcements that have not reached every channel.
 #[derive(Default)]
 pub(crate) struct Announcements {
-    running: BTreeMap<u64, Running>,
+    running: BTreeMap<u64, Announcement>,
     calls: BTreeMap<CallId, (u64, SessionSlot)>,
-    lane: Lane,
+    limiter: CallLimiter,
     /// Consecutive calls that Sora's API did not answer.
     unanswered: u32,
     last_number: u64,
 }
 
-struct Running {
+struct Announcement {
     stored: StoredAnnouncement,
     recorded: AnnouncementProgress,
     notice: Arc<Notice>,
     /// Sessions that are left, with the time by which they stand in the order.
     left: BTreeMap<SessionSlot, Time>,
     by_age: BTreeSet<(Time, SessionSlot)>,
-    /// Sessions to be told, oldest first.
+    /// Sessions to announce to, oldest first.
     waiting: BTreeSet<(Time, SessionSlot)>,
-    /// Sessions with a pending connection: told when that is live or gone, and at the latest at this time.
-    aside: BTreeMap<SessionSlot, Duration>,
+    /// Sessions with a pending connection: announced to when that is live or has ended, and at the latest at this time.
+    pending_until: BTreeMap<SessionSlot, Duration>,
     /// Sessions that the SFU refused, and when they are tried again.
     retries: BTreeMap<SessionSlot, Retry>,
     problems: Vec<AnnounceProblem>,
     is_by_api: bool,
-    /// Number of channels with clients that could not be told.
-    untold: u64,
+    /// Number of channels with clients that could not be reached.
+    unreached: u64,
     webhooks: u64,
     reply_to: Option<ReplyHandle>,
 }
@@ -72,7 +72,7 @@ struct Retry {
 }
 
 /// An announcement that has reached every channel that it can.
-pub(crate) struct Finished {
+pub(crate) struct FinishedAnnouncement {
     pub(crate) plan_id: Option<PlanId>,
     pub(crate) channel_id: Option<ChannelId>,
     pub(crate) cancelled: bool,
@@ -117,17 +117,17 @@ impl Announcements {
             stored.progress.channels = u64::try_from(sessions.len()).unwrap_or(u64::MAX);
         }
         self.last_number += 1;
-        let running = Running {
+        let running = Announcement {
             recorded: stored.progress,
             notice,
             left: sessions.iter().map(|&(age, slot)| (slot, age)).collect(),
             by_age: sessions.iter().copied().collect(),
             waiting: sessions.into_iter().collect(),
-            aside: BTreeMap::new(),
+            pending_until: BTreeMap::new(),
             retries: BTreeMap::new(),
             problems: Vec::new(),
             is_by_api: false,
-            untold: 0,
+            unreached: 0,
             webhooks,
             reply_to,
             stored,
@@ -145,18 +145,18 @@ impl Announcements {
     }
 
     /// Stops the announcements of this plan.
-    pub(crate) fn stop(&mut self, plan_id: &PlanId, out: &mut Out<'_>) {
+    pub(crate) fn stop(&mut self, plan_id: &PlanId, out: &mut PlanEffects<'_>) {
         let stopped = self
             .running
             .extract_if(.., |_, it| it.stored.is_of(plan_id));
         for (_, it) in stopped {
             out.records
-                .push(Record::AnnouncementOver(it.stored.id.clone()));
+                .push(Record::AnnouncementFinished(it.stored.id.clone()));
         }
     }
 
-    /// Takes note that a session is gone.
-    pub(crate) fn session_gone(&mut self, slot: SessionSlot) {
+    /// Takes note that a session has ended.
+    pub(crate) fn on_session_ended(&mut self, slot: SessionSlot) {
         for running in self.running.values_mut() {
             running.drop_session(slot);
         }
@@ -171,14 +171,14 @@ impl Announcements {
     /// Makes the calls that may be made now. Returns whether one named the new end.
     pub(crate) fn call(
         &mut self,
-        view: &View<'_>,
+        view: &PlanView<'_>,
         renewal: Option<&Renewal>,
-        out: &mut Out<'_>,
+        out: &mut PlanEffects<'_>,
     ) -> bool {
         let mut is_renewed = false;
         for (&number, running) in &mut self.running {
-            running.wake(view);
-            while self.lane.has_room(view.now.boot) {
+            running.requeue_ready(view);
+            while self.limiter.may_call(view.now.boot) {
                 let Some(slot) = running.next(view) else {
                     break;
                 };
@@ -200,50 +200,55 @@ impl Announcements {
                     request: SfuRequest::Push(Arc::clone(&running.notice)),
                 })));
                 self.calls.insert(id, (number, slot));
-                self.lane.called();
+                self.limiter.on_call();
             }
         }
         is_renewed
     }
 
-    /// Takes the outcome of a call in; false if the call is none of these.
-    pub(crate) fn answered(&mut self, view: &View<'_>, id: CallId, outcome: &SfuOutcome) -> bool {
+    /// Takes in the outcome of a call. Returns false if the call is none of these.
+    pub(crate) fn on_outcome(
+        &mut self,
+        view: &PlanView<'_>,
+        id: CallId,
+        outcome: &SfuOutcome,
+    ) -> bool {
         let Some((number, slot)) = self.calls.remove(&id) else {
             return false;
         };
         let reached = if outcome.is_unreachable() {
             self.unanswered += 1;
-            Reached::Nobody
+            SfuReach::Unreachable
         } else {
             self.unanswered = 0;
-            Reached::Somebody
+            SfuReach::Reachable
         };
-        self.lane.answered(view.now.boot, reached);
+        self.limiter.on_outcome(view.now.boot, reached);
         let is_outage = self.unanswered >= OUTAGE_CALLS_MAX;
         if let Some(running) = self.running.get_mut(&number) {
-            running.answered(view, slot, outcome, is_outage);
+            running.on_outcome(view, slot, outcome, is_outage);
         }
         true
     }
 
     /// Takes back a call that was never made; false if it is none of these.
-    pub(crate) fn not_made(&mut self, id: CallId) -> bool {
+    pub(crate) fn retract_call(&mut self, id: CallId) -> bool {
         let Some((number, slot)) = self.calls.remove(&id) else {
             return false;
         };
-        self.lane.not_made();
+        self.limiter.on_retracted();
         if let Some(running) = self.running.get_mut(&number) {
-            running.put_back(slot);
+            running.requeue(slot);
         }
         true
     }
 
     /// Takes the announcements that are over, and answers their clients; stores how far the others are.
-    pub(crate) fn finish(&mut self, out: &mut Out<'_>) -> Vec<Finished> {
+    pub(crate) fn finish(&mut self, out: &mut PlanEffects<'_>) -> Vec<FinishedAnnouncement> {
         let mut finished = Vec::new();
         for (_, running) in self.running.extract_if(.., |_, it| it.left.is_empty()) {
             out.records
-                .push(Record::AnnouncementOver(running.stored.id.clone()));
+                .push(Record::AnnouncementFinished(running.stored.id.clone()));
             finished.push(running.finish(out));
         }
         for running in self.running.values_mut() {
@@ -254,9 +259,9 @@ impl Announcements {
 
     /// Returns when something is to be done although nothing happens.
     pub(crate) fn next_deadline(&self, now: Duration) -> Option<Duration> {
-        let at = |running: &Running| running.next_deadline(now);
+        let at = |running: &Announcement| running.next_deadline(now);
         let work = self.running.values().filter_map(at).min()?;
-        self.lane.room_at(now).map(|room| room.max(work))
+        self.limiter.may_call_at(now).map(|at| at.max(work))
     }
 }
 
@@ -266,7 +271,7 @@ impl StoredAnnouncement {
     }
 }
 
-impl Running {
+impl Announcement {
     fn names_past_end(&self, plan_id: &PlanId, now: Time) -> bool {
         let is_past = self.notice.sessions_end_at.is_some_and(|end| end <= now);
         is_past && self.stored.is_of(plan_id) && self.stored.channel_id.is_none()
@@ -282,20 +287,20 @@ impl Running {
     fn drop_session(&mut self, slot: SessionSlot) {
         if let Some(age) = self.left.remove(&slot) {
             self.by_age.remove(&(age, slot));
-            self.aside.remove(&slot);
+            self.pending_until.remove(&slot);
             self.retries.remove(&slot);
         }
     }
 
-    /// Puts a session among those to be told.
-    fn put_back(&mut self, slot: SessionSlot) {
+    /// Puts a session among those to announce to.
+    fn requeue(&mut self, slot: SessionSlot) {
         if let Some(age) = self.left.get(&slot) {
             self.waiting.insert((*age, slot));
         }
     }
 
-    /// Moves sessions that need not wait any longer to those to be told.
-    fn wake(&mut self, view: &View<'_>) {
+    /// Moves sessions that need not wait any longer to those to announce to.
+    fn requeue_ready(&mut self, view: &PlanView<'_>) {
         let now = view.now.boot;
         let is_ready = |slot: SessionSlot| {
             view.sessions
@@ -303,7 +308,7 @@ impl Running {
                 .is_none_or(|row| row.pending == 0)
         };
         let ready: Vec<SessionSlot> = self
-            .aside
+            .pending_until
             .extract_if(.., |slot, until| *until <= now || is_ready(*slot))
             .map(|(slot, _)| slot)
             .collect();
@@ -314,7 +319,7 @@ impl Running {
                 at: Duration::MAX,
             };
             self.retries.insert(slot, retry);
-            self.put_back(slot);
+            self.requeue(slot);
         }
         let due = self.retries.iter_mut().filter(|(_, retry)| retry.at <= now);
         let due: Vec<SessionSlot> = due
@@ -324,12 +329,12 @@ impl Running {
             })
             .collect();
         for slot in due {
-            self.put_back(slot);
+            self.requeue(slot);
         }
     }
 
-    /// Takes the next session to be told.
-    fn next(&mut self, view: &View<'_>) -> Option<SessionSlot> {
+    /// Takes the next session to announce to.
+    fn next(&mut self, view: &PlanView<'_>) -> Option<SessionSlot> {
         while let Some((_, slot)) = self.waiting.pop_first() {
             if !self.left.contains_key(&slot) {
                 continue;
@@ -338,9 +343,9 @@ impl Running {
                 self.drop_session(slot);
                 continue;
             };
-            let was_aside = self.retries.contains_key(&slot);
-            if row.pending > 0 && !was_aside {
-                self.aside
+            let was_pending = self.retries.contains_key(&slot);
+            if row.pending > 0 && !was_pending {
+                self.pending_until
                     .insert(slot, view.now.boot + view.pending_timeout);
             } else if row.live == 0 {
                 // No client is left to notify.
@@ -352,9 +357,9 @@ impl Running {
         None
     }
 
-    fn answered(
+    fn on_outcome(
         &mut self,
-        view: &View<'_>,
+        view: &PlanView<'_>,
         slot: SessionSlot,
         outcome: &SfuOutcome,
         is_outage: bool,
@@ -366,12 +371,12 @@ impl Running {
             return;
         }
         let Some(problem) = outcome.problem().filter(|_| outcome.api.is_some()) else {
-            progress.told += u64::from(!outcome.is_without_means());
-            self.untold += u64::from(outcome.is_without_means());
+            progress.told += u64::from(!outcome.has_no_recipient());
+            self.unreached += u64::from(outcome.has_no_recipient());
             return self.drop_session(slot);
         };
         if outcome.is_unreachable() {
-            self.put_back(slot);
+            self.requeue(slot);
             if is_outage && self.stored.plan_id.is_none() {
                 self.give_up(view, problem);
             }
@@ -391,9 +396,9 @@ impl Running {
         self.retries.insert(slot, retry);
     }
 
-    fn fail(&mut self, view: &View<'_>, slot: SessionSlot, problem: &str) {
+    fn fail(&mut self, view: &PlanView<'_>, slot: SessionSlot, problem: &str) {
         self.stored.progress.failed += 1;
-        self.untold += 1;
+        self.unreached += 1;
         if self.problems.len() < ANNOUNCE_PROBLEMS_MAX
             && let Some(session) = view.sessions.session(slot)
         {
@@ -405,17 +410,19 @@ impl Running {
         self.drop_session(slot);
     }
 
-    fn give_up(&mut self, view: &View<'_>, problem: &str) {
+    fn give_up(&mut self, view: &PlanView<'_>, problem: &str) {
         let left: Vec<SessionSlot> = self.by_age.iter().map(|&(_, slot)| slot).collect();
         for slot in left {
             self.fail(view, slot, problem);
         }
     }
 
-    fn finish(self, out: &mut Out<'_>) -> Finished {
+    fn finish(self, out: &mut PlanEffects<'_>) -> FinishedAnnouncement {
         let progress = self.stored.progress;
-        let has_reached =
-            self.untold == 0 || progress.told > 0 || progress.subscribers > 0 || self.webhooks > 0;
+        let has_reached = self.unreached == 0
+            || progress.told > 0
+            || progress.subscribers > 0
+            || self.webhooks > 0;
         if let Some(reply_to) = self.reply_to {
             let answer = if has_reached || self.is_by_api {
                 Ok(Reply::Announced(Announced {
@@ -436,7 +443,7 @@ impl Running {
             };
             out.actions.push(Action::Answer(reply_to, answer));
         }
-        Finished {
+        FinishedAnnouncement {
             plan_id: self.stored.plan_id,
             channel_id: self.stored.channel_id,
             cancelled: self.stored.cancelled,
@@ -446,7 +453,7 @@ impl Running {
     }
 
     /// Stores how far it is, if that changed.
-    fn record(&mut self, out: &mut Out<'_>) {
+    fn record(&mut self, out: &mut PlanEffects<'_>) {
         if let Some(&(age, _)) = self.by_age.first() {
             self.stored.progress.cursor = age;
         }
@@ -461,13 +468,16 @@ impl Running {
 
     fn next_deadline(&self, now: Duration) -> Option<Duration> {
         let waiting = (!self.waiting.is_empty()).then_some(now);
-        let aside = self.aside.values().copied().min();
+        let pending_until = self.pending_until.values().copied().min();
         let retries = self
             .retries
             .values()
             .map(|retry| retry.at)
             .filter(|at| *at < Duration::MAX)
             .min();
-        [waiting, aside, retries].into_iter().flatten().min()
+        [waiting, pending_until, retries]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct Asked {
 #[derive(Clone, Copy)]
 pub(super) enum AskedState {
     InFlight,
-    Again(Duration),
+    RetryAt(Duration),
 }
 
 impl Asked {

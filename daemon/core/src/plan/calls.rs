@@ -65,7 +65,7 @@ pub enum SfuFailure {
 
 impl SfuOutcome {
     /// Returns whether nobody could be asked at all.
-    pub const fn is_without_means(&self) -> bool {
+    pub const fn has_no_recipient(&self) -> bool {
         self.api.is_none() && self.subscribers == 0
     }
 
@@ -87,16 +87,16 @@ impl SfuOutcome {
     }
 }
 
-/// Reach of a call.
+/// Reachability of the SFU, as a call shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reached {
-    Somebody,
-    Nobody,
+pub(crate) enum SfuReach {
+    Reachable,
+    Unreachable,
 }
 
 /// Limits the calls of one kind. While the SFU does not answer, one call at a time probes it.
 #[derive(Debug, Default)]
-pub(crate) struct Lane {
+pub(crate) struct CallLimiter {
     in_flight: usize,
     down: Option<Down>,
 }
@@ -107,9 +107,9 @@ struct Down {
     probe_at: Duration,
 }
 
-impl Lane {
+impl CallLimiter {
     /// Returns whether another call may be made now.
-    pub(crate) fn has_room(&self, now: Duration) -> bool {
+    pub(crate) fn may_call(&self, now: Duration) -> bool {
         match self.down {
             Some(down) => self.in_flight == 0 && now >= down.probe_at,
             None => self.in_flight < CALLS_IN_FLIGHT_MAX,
@@ -117,7 +117,7 @@ impl Lane {
     }
 
     /// Returns when another call may be made, if an outcome is not what it waits for.
-    pub(crate) fn room_at(&self, now: Duration) -> Option<Duration> {
+    pub(crate) fn may_call_at(&self, now: Duration) -> Option<Duration> {
         match self.down {
             Some(down) => (self.in_flight == 0).then_some(down.probe_at.max(now)),
             None => (self.in_flight < CALLS_IN_FLIGHT_MAX).then_some(now),
@@ -128,19 +128,19 @@ impl Lane {
         self.down.is_some()
     }
 
-    pub(crate) const fn called(&mut self) {
+    pub(crate) const fn on_call(&mut self) {
         self.in_flight += 1;
     }
 
     /// Takes back a call that was never made.
-    pub(crate) const fn not_made(&mut self) {
+    pub(crate) const fn on_retracted(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// Takes an outcome in.
-    pub(crate) fn answered(&mut self, now: Duration, reached: Reached) {
+    /// Takes in an outcome.
+    pub(crate) fn on_outcome(&mut self, now: Duration, reached: SfuReach) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.down = (reached == Reached::Nobody).then(|| {
+        self.down = (reached == SfuReach::Unreachable).then(|| {
             let pause = self.down.map_or(RETRY_PAUSE_MIN, |down| {
                 // Calls that were in flight together fail together: that is one failure.
                 if now < down.probe_at {

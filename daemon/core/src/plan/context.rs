@@ -15,7 +15,7 @@ use crate::settings::SoraAdmission;
 use crate::tables::sessions::Sessions;
 
 /// The rest of the node, as it is at this point of a step.
-pub(crate) struct View<'a> {
+pub(crate) struct PlanView<'a> {
     pub(crate) now: Timestamp,
     pub(crate) mode: &'a ModeState,
     pub(crate) sessions: &'a Sessions,
@@ -36,7 +36,7 @@ pub(crate) struct View<'a> {
     pub(crate) webhooks: u64,
 }
 
-impl View<'_> {
+impl PlanView<'_> {
     /// Returns whether a plan may have sessions ended as things are.
     pub(crate) fn may_plan_end(&self) -> bool {
         self.mode.mode.is_block()
@@ -48,7 +48,7 @@ impl View<'_> {
 }
 
 /// Effects of the plan part.
-pub(crate) struct Out<'a> {
+pub(crate) struct PlanEffects<'a> {
     pub(crate) records: &'a mut Vec<Record>,
     pub(crate) actions: &'a mut Vec<Action>,
     pub(crate) commands: &'a mut Vec<PlanCommand>,
@@ -56,7 +56,7 @@ pub(crate) struct Out<'a> {
     pub(crate) last_call: &'a mut CallId,
 }
 
-impl Out<'_> {
+impl PlanEffects<'_> {
     /// Returns the id of a new call.
     pub(crate) const fn call_id(&mut self) -> CallId {
         *self.last_call += 1;

@@ -8,7 +8,7 @@ use soramode_protocol::error::Error;
 use soramode_protocol::reply::Reply;
 
 use super::calls::SfuOutcome;
-use super::context::Out;
+use super::context::PlanEffects;
 use super::stored::{EndProgress, StoredEnd};
 use crate::effect::{Action, Record};
 use crate::handles::{ReplyHandle, SessionSlot};
@@ -31,14 +31,14 @@ pub(super) struct EndRequest {
     /// The sessions of `unasked`, oldest first, and some that have left it.
     pub(super) waiting: VecDeque<SessionSlot>,
     pub(super) next_at: Duration,
-    pub(super) was_again: bool,
-    pub(super) answer: Answer,
+    pub(super) was_retry: bool,
+    pub(super) counts: EndCounts,
     pub(super) reply_to: Option<ReplyHandle>,
 }
 
 /// The answer so far: each session counts once.
 #[derive(Default)]
-pub(super) struct Answer {
+pub(super) struct EndCounts {
     pub(super) in_flight: u64,
     pub(super) asked: u64,
     pub(super) failed: u64,
@@ -46,8 +46,8 @@ pub(super) struct Answer {
     pub(super) is_by_api: bool,
 }
 
-impl Answer {
-    pub(super) fn is_without_means(&self) -> bool {
+impl EndCounts {
+    pub(super) fn has_no_recipient(&self) -> bool {
         self.asked == 0 && self.failed > 0 && !self.is_by_api && self.problem.is_none()
     }
 }
@@ -65,8 +65,8 @@ impl EndRequest {
             left: sessions.iter().copied().collect(),
             unasked: sessions.iter().copied().collect(),
             waiting: sessions.into(),
-            was_again: false,
-            answer: Answer::default(),
+            was_retry: false,
+            counts: EndCounts::default(),
             reply_to,
             stored,
         }
@@ -83,17 +83,17 @@ impl EndRequest {
     }
 
     pub(super) fn note(&mut self, outcome: &SfuOutcome, is_first: bool, problem: Option<String>) {
-        let answer = &mut self.answer;
-        answer.is_by_api |= outcome.api.is_some();
+        let counts = &mut self.counts;
+        counts.is_by_api |= outcome.api.is_some();
         if !is_first {
             return;
         }
-        answer.in_flight = answer.in_flight.saturating_sub(1);
+        counts.in_flight = counts.in_flight.saturating_sub(1);
         match problem {
-            None => answer.asked += 1,
+            None => counts.asked += 1,
             Some(problem) => {
-                answer.failed += 1;
-                answer.problem = (!outcome.is_without_means()).then_some(problem);
+                counts.failed += 1;
+                counts.problem = (!outcome.has_no_recipient()).then_some(problem);
             }
         }
     }
@@ -103,48 +103,48 @@ impl EndRequest {
         &mut self,
         is_down: bool,
         problem: Option<&String>,
-        out: &mut Out<'_>,
+        out: &mut PlanEffects<'_>,
     ) {
-        let is_asked = self.unasked.is_empty() && self.answer.in_flight == 0;
+        let is_asked = self.unasked.is_empty() && self.counts.in_flight == 0;
         if !is_asked && !is_down {
             return;
         }
         let Some(reply_to) = self.reply_to.take() else {
             return;
         };
-        if self.answer.is_without_means() {
+        if self.counts.has_no_recipient() {
             out.actions
                 .push(Action::Answer(reply_to, Err(Error::cannot_end_sessions())));
             return;
         }
-        let left = count(self.unasked.len()) + self.answer.in_flight;
+        let left = count(self.unasked.len()) + self.counts.in_flight;
         if left > 0 {
             let problem = problem.map_or("the SFU does not answer", String::as_str);
-            self.answer.problem = Some(format!(
+            self.counts.problem = Some(format!(
                 "{problem}; soramoded goes on until they have ended"
             ));
         }
-        self.answer.failed += left;
+        self.counts.failed += left;
         out.actions.push(self.reply(reply_to));
     }
 
-    pub(super) fn answer_stopped(&mut self, out: &mut Out<'_>) {
+    pub(super) fn answer_stopped(&mut self, out: &mut PlanEffects<'_>) {
         if let Some(reply_to) = self.reply_to.take() {
-            let left = count(self.unasked.len()) + self.answer.in_flight;
-            self.answer.failed += left;
-            self.answer.problem = Some("stopped before each session was asked to end".to_owned());
+            let left = count(self.unasked.len()) + self.counts.in_flight;
+            self.counts.failed += left;
+            self.counts.problem = Some("stopped before each session was asked to end".to_owned());
             out.actions.push(self.reply(reply_to));
         }
     }
 
     pub(super) fn reply(&self, reply_to: ReplyHandle) -> Action {
-        let Answer {
+        let EndCounts {
             asked,
             failed,
             problem,
             is_by_api,
             ..
-        } = &self.answer;
+        } = &self.counts;
         Action::Answer(
             reply_to,
             Ok(Reply::Ended(Ended {
@@ -162,7 +162,7 @@ impl EndRequest {
     }
 
     /// Stores how far it is, if that changed.
-    pub(super) fn record(&mut self, out: &mut Out<'_>) {
+    pub(super) fn record(&mut self, out: &mut PlanEffects<'_>) {
         if self.recorded != self.stored.progress {
             self.recorded = self.stored.progress;
             out.records.push(Record::EndProgress {

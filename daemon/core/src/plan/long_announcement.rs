@@ -7,14 +7,18 @@ use soramode_protocol::plan::{PlanState, PlanStep};
 use super::Plans;
 use super::announcements::Renewal;
 use super::clock::shifted;
-use super::context::{Out, View};
+use super::context::{PlanEffects, PlanView};
+use super::enqueue::with_minutes;
 use super::stored::StoredPlan;
-use super::table::{PlanInput, Reaction, react};
-use super::work::with_minutes;
+use super::transitions::{PlanInput, Reaction, react};
 
 impl Plans {
     /// Ends a plan if its announcement takes longer than the plan may be late: meanwhile the SFU did not answer, or the daemon was stopped.
-    pub(super) fn miss_late_announcement(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
+    pub(super) fn miss_late_announcement(
+        &mut self,
+        view: &PlanView<'_>,
+        out: &mut PlanEffects<'_>,
+    ) -> bool {
         let is_late = self
             .announcement_limit()
             .is_some_and(|limit| view.now.boot > limit);
@@ -39,7 +43,7 @@ impl Plans {
     }
 
     /// Returns what the plan's announcement names from now on, if the end that it named is past.
-    pub(super) fn renewal(&self, view: &View<'_>) -> Option<Renewal> {
+    pub(super) fn renewal(&self, view: &PlanView<'_>) -> Option<Renewal> {
         let plan = self.running().filter(|plan| !plan.is_ending())?;
         if !self.announcements.names_past_end(&plan.id, view.now.wall) {
             return None;
@@ -48,7 +52,7 @@ impl Plans {
         let PlanStep::Announce { text, .. } = step else {
             return None;
         };
-        let gap = StoredPlan::shift_of(end).saturating_sub(StoredPlan::shift_of(step));
+        let gap = StoredPlan::offset_of(end).saturating_sub(StoredPlan::offset_of(step));
         let counted_from_now = shifted(view.now.wall, gap);
         let announced_end = plan.progress.announced_end.unwrap_or(counted_from_now);
         let sessions_end_at = counted_from_now.max(announced_end);

@@ -1,16 +1,17 @@
 //! Maintenance plans: a list of timed steps that the gate runs by itself, the queue of announcements and the end queue, which plans and
 //! the methods `Announce` and `End` share.
 //!
-//! `Plans` owns all of this. It sees the rest of the node through a `View`, leaves its effects in an
-//! `Out`, and knows nothing else of it; `node/plans.rs` connects both. The table of states is `react`.
+//! `Plans` owns all of this. It reads the rest of the node through a `PlanView`, leaves its effects in
+//! `PlanEffects`, and has no other access to it; `node/plans.rs` connects both. The table of states is `transitions::react`.
 
 mod announcements;
 mod asked;
 pub mod calls;
 mod clock;
 mod context;
+mod end_queue;
 mod end_request;
-mod ends;
+mod enqueue;
 mod long_announcement;
 mod requests;
 mod restart;
@@ -19,8 +20,7 @@ mod schedule;
 mod show;
 mod stall;
 pub mod stored;
-mod table;
-mod work;
+mod transitions;
 
 use std::time::Duration;
 
@@ -28,15 +28,15 @@ use soramode_protocol::id::{EndId, PlanId};
 use soramode_protocol::mode::{EndsStopped, Mode, ModeChange};
 use soramode_protocol::plan::{PlanHold, PlanOutcome, PlanState, PlanStep, Stalled};
 
-pub(crate) use self::context::{Out, PlanCommand, PlanMode, View};
-pub(crate) use self::ends::FIRST_PAUSE;
+pub(crate) use self::context::{PlanCommand, PlanEffects, PlanMode, PlanView};
+pub(crate) use self::end_queue::FIRST_PAUSE;
 
 use self::announcements::Announcements;
 use self::calls::{CallId, SfuOutcome};
-use self::ends::Ends;
+use self::end_queue::EndQueue;
 use self::stall::StallWatch;
 use self::stored::{PlanProgress, StoredAnnouncement, StoredEnd, StoredPlan};
-use self::table::{PlanInput, Reaction, react};
+use self::transitions::{PlanInput, Reaction, react};
 use crate::handles::SessionSlot;
 use crate::reservation::CloseRight;
 use crate::stored::Stored;
@@ -48,7 +48,7 @@ pub const ANNOUNCEMENTS_MAX: usize = 64;
 pub const END_REQUESTS_MAX: usize = 1_024;
 
 /// Longest downtime after which announcements and ends that no plan made go on.
-const HAND_MADE_DELAY_MAX: Duration = Duration::from_mins(10);
+const MANUAL_DELAY_MAX: Duration = Duration::from_mins(10);
 
 /// The plan, and both queues.
 #[derive(Default)]
@@ -62,9 +62,9 @@ pub(crate) struct Plans {
     /// Since when the plan that ends sessions may ask for none.
     ends_held_since: Option<Duration>,
     announcements: Announcements,
-    ends: Ends,
+    end_queue: EndQueue,
     stall: StallWatch,
-    /// Sessions that appeared since the last look, while a plan ends sessions.
+    /// Sessions that appeared since the last step, while a plan ends sessions.
     found: Vec<SessionSlot>,
     pub(crate) last_call: CallId,
     /// Number of changes that waits depend on.
@@ -103,7 +103,7 @@ impl Plans {
 
     /// Returns whether no change of a session is of concern.
     pub(crate) fn is_idle(&self) -> bool {
-        self.running().is_none() && self.announcements.is_empty() && self.ends.is_empty()
+        self.running().is_none() && self.announcements.is_empty() && self.end_queue.is_empty()
     }
 
     /// Returns whether no drain is watched, and what there is of a plan is stored.
@@ -134,19 +134,19 @@ impl Plans {
 
     /// Returns whether the SFU was asked to end this session: a closed node admits nobody to it.
     pub(crate) fn is_ending(&self, session: SessionSlot) -> bool {
-        self.ends.is_asked(session)
+        self.end_queue.is_asked(session)
     }
 
     /// Returns how often requests to end sessions were stopped.
     pub(crate) const fn stops(&self) -> u64 {
-        self.ends.stops()
+        self.end_queue.stops()
     }
 
     /// Returns whether this request was stopped; or any since there had been so many.
     pub(crate) fn has_stopped(&self, id: Option<&EndId>, stops_before: u64) -> bool {
         match id {
-            Some(id) => self.ends.was_stopped(id),
-            None => self.ends.stops() > stops_before && !self.ends.has_request(None),
+            Some(id) => self.end_queue.was_stopped(id),
+            None => self.end_queue.stops() > stops_before && !self.end_queue.has_request(None),
         }
     }
 
@@ -157,7 +157,7 @@ impl Plans {
 
     /// Returns whether sessions wait to be ended: of this request, or of any.
     pub(crate) fn has_ends(&self, id: Option<&EndId>) -> bool {
-        self.ends.has_request(id)
+        self.end_queue.has_request(id)
     }
 
     /// Outcome of the plan with this id, if it is over; `None` while it runs. The error is for an unknown plan.
@@ -172,24 +172,24 @@ impl Plans {
     }
 
     /// Takes note of a new session.
-    pub(crate) fn session_opened(&mut self, session: SessionSlot) {
+    pub(crate) fn on_session_opened(&mut self, session: SessionSlot) {
         if self.running().is_some_and(StoredPlan::is_ending) {
             self.found.push(session);
         }
     }
 
-    /// Takes note that a session is gone. Returns whether it was ended on request.
-    pub(crate) fn session_gone(&mut self, session: SessionSlot) -> bool {
-        if self.is_idle() && !self.ends.is_asked(session) {
+    /// Takes note that a session has ended. Returns whether it was ended on request.
+    pub(crate) fn on_session_ended(&mut self, session: SessionSlot) -> bool {
+        if self.is_idle() && !self.end_queue.is_asked(session) {
             return false;
         }
         self.found.retain(|found| *found != session);
-        self.announcements.session_gone(session);
-        let Some(gone) = self.ends.session_gone(session) else {
+        self.announcements.on_session_ended(session);
+        let Some(ended) = self.end_queue.on_session_ended(session) else {
             return false;
         };
         if let Some(plan) = &mut self.plan
-            && gone.plan_id.as_ref() == Some(&plan.id)
+            && ended.plan_id.as_ref() == Some(&plan.id)
         {
             plan.progress.ended += 1;
         }
@@ -199,10 +199,10 @@ impl Plans {
     /// Takes note of a change of the mode that the plan did not make. Returns what it stopped.
     pub(crate) fn mode_changed(
         &mut self,
-        view: &View<'_>,
+        view: &PlanView<'_>,
         change: &ModeChange,
-        out: &mut Out<'_>,
-    ) -> Stopped {
+        out: &mut PlanEffects<'_>,
+    ) -> StoppedByMode {
         let is_system = change.actor.starts_with("system:");
         let input = match (change.mode, change.actor.as_str()) {
             (_, "system:joined" | "system:isolated" | "system:fenced") => PlanInput::ModeChanges,
@@ -221,21 +221,21 @@ impl Plans {
     /// Takes note that an operator has set `normal` although it was set already.
     pub(crate) fn normal_confirmed(
         &mut self,
-        view: &View<'_>,
+        view: &PlanView<'_>,
         actor: &str,
-        out: &mut Out<'_>,
-    ) -> Stopped {
+        out: &mut PlanEffects<'_>,
+    ) -> StoppedByMode {
         self.react_to_mode(view, PlanInput::OperatorOpens, actor, out)
     }
 
     fn react_to_mode(
         &mut self,
-        view: &View<'_>,
+        view: &PlanView<'_>,
         input: PlanInput,
         actor: &str,
-        out: &mut Out<'_>,
-    ) -> Stopped {
-        let mut stopped = Stopped::default();
+        out: &mut PlanEffects<'_>,
+    ) -> StoppedByMode {
+        let mut stopped = StoppedByMode::default();
         let state = self.plan.as_ref().map_or(PlanState::Over, |plan| {
             // A plan that has not closed the node does not mind that another's mode is loosened, or ends.
             let is_other = matches!(input, PlanInput::SystemOpens | PlanInput::OperatorLoosens);
@@ -265,15 +265,19 @@ impl Plans {
             } else {
                 "the node was opened"
             };
-            self.finish(view, Ending::cancelled(actor, why, None), out);
+            self.finish(view, Finish::cancelled(actor, why, None), out);
         }
         stopped
     }
 
     /// Empties the end queue, or takes the requests of a plan away.
-    fn stop_ends(&mut self, plan_id: Option<&PlanId>, out: &mut Out<'_>) -> Option<EndsStopped> {
-        let had_any = !self.ends.is_empty();
-        let stopped = self.ends.stop(plan_id, out);
+    fn stop_ends(
+        &mut self,
+        plan_id: Option<&PlanId>,
+        out: &mut PlanEffects<'_>,
+    ) -> Option<EndsStopped> {
+        let had_any = !self.end_queue.is_empty();
+        let stopped = self.end_queue.stop(plan_id, out);
         if had_any {
             self.changes += 1;
         }
@@ -281,20 +285,20 @@ impl Plans {
         is_something.then_some(stopped)
     }
 
-    /// Takes the outcome of a call to the SFU in.
-    pub(crate) fn answered(&mut self, view: &View<'_>, id: CallId, outcome: &SfuOutcome) {
-        if !self.announcements.answered(view, id, outcome) {
-            self.ends.answered(view.now.boot, id, outcome);
+    /// Takes in the outcome of a call to the SFU.
+    pub(crate) fn on_outcome(&mut self, view: &PlanView<'_>, id: CallId, outcome: &SfuOutcome) {
+        if !self.announcements.on_outcome(view, id, outcome) {
+            self.end_queue.on_outcome(view.now.boot, id, outcome);
         }
     }
 
     /// Takes back calls that were never made, because their records could not be written.
-    pub(crate) fn not_made(&mut self, ids: &[CallId]) {
+    pub(crate) fn retract_calls(&mut self, ids: &[CallId]) {
         for id in ids {
-            if self.announcements.not_made(*id) {
+            if self.announcements.retract_call(*id) {
                 continue;
             }
-            let plan_id = self.ends.not_made(*id);
+            let plan_id = self.end_queue.retract_call(*id);
             if let Some(plan) = &mut self.plan
                 && plan_id.as_ref() == Some(&plan.id)
             {
@@ -304,8 +308,8 @@ impl Plans {
     }
 
     /// The daemon was stopped for a while: what waited meanwhile comes first. Sessions are ended that much later.
-    pub(crate) fn overslept(&mut self, now: Duration, by: Duration) {
-        self.ends.pause(now);
+    pub(crate) fn on_resumed(&mut self, now: Duration, by: Duration) {
+        self.end_queue.pause(now);
         self.delay_ends(by);
     }
 
@@ -324,13 +328,13 @@ pub(crate) struct UnknownPlan;
 
 /// Plan and ends that a change of the mode stopped.
 #[derive(Debug, Default)]
-pub(crate) struct Stopped {
+pub(crate) struct StoppedByMode {
     pub(crate) plan_id: Option<PlanId>,
     pub(crate) ends: Option<EndsStopped>,
 }
 
 /// End of a plan.
-struct Ending {
+struct Finish {
     outcome: PlanOutcome,
     why: Option<String>,
     actor: String,
@@ -338,7 +342,7 @@ struct Ending {
     replaced_by: Option<PlanId>,
 }
 
-impl Ending {
+impl Finish {
     fn by_system(outcome: PlanOutcome, why: Option<String>) -> Self {
         Self {
             outcome,
@@ -362,7 +366,7 @@ impl Ending {
 
 impl StoredPlan {
     /// Returns its right to close the node: only the plan of a roll needs one.
-    fn right_to_close(&self, view: &View<'_>) -> CloseRight {
+    fn right_to_close(&self, view: &PlanView<'_>) -> CloseRight {
         match (&self.roll, self.progress.round) {
             (Some(roll), Some(round)) => view.reservations.right_to_close(view.now, roll, round),
             (_, _) => CloseRight::Held,
@@ -391,9 +395,10 @@ impl StoredPlan {
             PlanStep::End { .. } => Some(SettableMode::BlockNewConnection),
             PlanStep::Announce { .. } | PlanStep::Unready { .. } | PlanStep::Unknown => None,
         });
-        let is_last_told = self.has_made_last_announcement() && self.steps.last().is_some_and(ends);
+        let is_last_announced =
+            self.has_made_last_announcement() && self.steps.last().is_some_and(ends);
         by_step
-            .chain(is_last_told.then_some(SettableMode::BlockNewConnection))
+            .chain(is_last_announced.then_some(SettableMode::BlockNewConnection))
             .max()
     }
 

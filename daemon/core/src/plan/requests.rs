@@ -14,12 +14,12 @@ use soramode_protocol::plan::{
 };
 use soramode_protocol::reply::{Answer, Reply};
 
-use super::context::{Out, PlanCommand, View};
+use super::context::{PlanCommand, PlanEffects, PlanView};
+use super::enqueue::NewAnnouncement;
 use super::schedule::{seconds_from, time_of_end};
 use super::stored::{EndProgress, Moment, PlanProgress, StoredEnd, StoredPlan};
-use super::table::{PlanInput, Reaction, react};
-use super::work::NewAnnouncement;
-use super::{ANNOUNCEMENTS_MAX, END_REQUESTS_MAX, Ending, Plans};
+use super::transitions::{PlanInput, Reaction, react};
+use super::{ANNOUNCEMENTS_MAX, END_REQUESTS_MAX, Finish, Plans};
 use crate::effect::{Action, Record};
 use crate::handles::ReplyHandle;
 use crate::settings::SoraAdmission;
@@ -38,10 +38,10 @@ impl Plans {
     /// Starts a plan, unless the same one is there. Its steps run with the next call of `advance`.
     pub(crate) fn start(
         &mut self,
-        view: &View<'_>,
+        view: &PlanView<'_>,
         start: StartPlan,
         actor: &str,
-        out: &mut Out<'_>,
+        out: &mut PlanEffects<'_>,
     ) -> Result<Started, Error> {
         if self.has_same(view, &start) {
             self.enter_round(view, &start)?;
@@ -63,7 +63,7 @@ impl Plans {
         let closed_before_by = self.closed_before(view);
         self.finish(
             view,
-            Ending {
+            Finish {
                 outcome: PlanOutcome::Replaced,
                 why: None,
                 actor: actor.to_owned(),
@@ -99,7 +99,7 @@ impl Plans {
     }
 
     /// Returns whether the request asks for the plan that is there: it runs, or it is done and the node is still as it left it.
-    fn has_same(&self, view: &View<'_>, start: &StartPlan) -> bool {
+    fn has_same(&self, view: &PlanView<'_>, start: &StartPlan) -> bool {
         let is_same = |plan: &&StoredPlan| {
             plan.requested_at == start.at
                 && plan.steps == start.steps
@@ -120,7 +120,7 @@ impl Plans {
     }
 
     /// Takes the plan over into a later round of its roll, in which it may close the node.
-    fn enter_round(&mut self, view: &View<'_>, start: &StartPlan) -> Result<(), Error> {
+    fn enter_round(&mut self, view: &PlanView<'_>, start: &StartPlan) -> Result<(), Error> {
         let Some(plan) = self.plan.as_mut().filter(|plan| !plan.has_closed()) else {
             return Ok(());
         };
@@ -132,7 +132,7 @@ impl Plans {
     }
 
     /// Returns the operator that closed the node, if it was no plan that runs.
-    fn closed_before(&self, view: &View<'_>) -> Option<ClosedBefore> {
+    fn closed_before(&self, view: &PlanView<'_>) -> Option<ClosedBefore> {
         let mode = view.mode;
         let is_of_running = mode.plan_id.is_some() && mode.plan_id.as_ref() == self.running_id();
         (mode.mode.is_block() && !is_of_running).then(|| ClosedBefore {
@@ -143,7 +143,7 @@ impl Plans {
     }
 
     /// The answer to a request that started a plan, after the steps that were due.
-    pub(crate) fn started(&self, view: &View<'_>, started: Started) -> Answer {
+    pub(crate) fn started(&self, view: &PlanView<'_>, started: Started) -> Answer {
         let plan = self.shown_last(view);
         let plan = plan.ok_or_else(|| Error::new(ErrorType::Internal, "the plan is gone"))?;
         Ok(Reply::PlanStarted(Box::new(PlanStarted {
@@ -158,10 +158,10 @@ impl Plans {
     /// Cancels the plan that runs; without an id, empties the end queue as well.
     pub(crate) fn cancel(
         &mut self,
-        view: &View<'_>,
+        view: &PlanView<'_>,
         cancel: CancelPlan,
         actor: &str,
-        out: &mut Out<'_>,
+        out: &mut PlanEffects<'_>,
     ) -> PlanCancelled {
         let is_meant = match (&cancel.id, self.running_id()) {
             (Some(id), Some(running)) => id == running,
@@ -186,8 +186,8 @@ impl Plans {
             .then(|| self.stop_ends(only.as_ref(), out))
             .flatten();
         if is_meant {
-            let ending = Ending::cancelled(actor, "cancelled by an operator", cancel.reason);
-            self.finish(view, ending, out);
+            let finish = Finish::cancelled(actor, "cancelled by an operator", cancel.reason);
+            self.finish(view, finish, out);
         }
         let found = is_meant || stopped.is_some();
         PlanCancelled {
@@ -204,21 +204,26 @@ impl Plans {
     }
 
     /// Drops a plan that could not be written, and so was refused.
-    pub(crate) fn refuse(&mut self, view: &View<'_>, ids: &[PlanId], out: &mut Out<'_>) {
+    pub(crate) fn retract_start(
+        &mut self,
+        view: &PlanView<'_>,
+        ids: &[PlanId],
+        out: &mut PlanEffects<'_>,
+    ) {
         if self.running_id().is_some_and(|id| ids.contains(id)) {
             let why = "its start could not be written, and was refused".to_owned();
-            self.finish(view, Ending::by_system(PlanOutcome::Failed, Some(why)), out);
+            self.finish(view, Finish::by_system(PlanOutcome::Failed, Some(why)), out);
         }
     }
 
     /// Begins an announcement for a client; it is answered when every channel was told.
     pub(crate) fn announce_for(
         &mut self,
-        view: &View<'_>,
+        view: &PlanView<'_>,
         reply_to: ReplyHandle,
         announce: Announce,
         actor: &str,
-        out: &mut Out<'_>,
+        out: &mut PlanEffects<'_>,
     ) -> Result<(), Error> {
         if let Some(channel_id) = &announce.channel_id
             && view.sessions.find_session(channel_id).is_none()
@@ -260,11 +265,11 @@ impl Plans {
     /// Begins to end sessions for a client; it is answered when each was asked once.
     pub(crate) fn end_for(
         &mut self,
-        view: &View<'_>,
+        view: &PlanView<'_>,
         reply_to: ReplyHandle,
         end: End,
         actor: &str,
-        out: &mut Out<'_>,
+        out: &mut PlanEffects<'_>,
     ) -> Result<Option<Reply>, Error> {
         if let Some(channel_id) = &end.channel_id
             && view.sessions.find_session(channel_id).is_none()
@@ -281,7 +286,7 @@ impl Plans {
                 id: None,
             })));
         }
-        if self.ends.len() >= END_REQUESTS_MAX {
+        if self.end_queue.len() >= END_REQUESTS_MAX {
             let message = format!("{END_REQUESTS_MAX} requests to end sessions are already there");
             return Err(Error::new(ErrorType::InvalidRequest, message).with_hint(
                 "Wait until some of them are done, or stop them: soramode plan cancel",
@@ -306,7 +311,7 @@ impl Plans {
 }
 
 /// Refuses a roll without the right to close the node; and a plan of no roll on a node that is reserved, unless it replaces.
-fn check_reservation(view: &View<'_>, start: &StartPlan) -> Result<(), Error> {
+fn check_reservation(view: &PlanView<'_>, start: &StartPlan) -> Result<(), Error> {
     match (&start.roll, start.round) {
         (Some(roll), Some(round)) => view.reservations.check_close(view.now, roll, round),
         (_, _) if start.replace => Ok(()),
@@ -318,7 +323,7 @@ fn ends(start: &StartPlan) -> bool {
     matches!(start.steps.last(), Some(PlanStep::End { .. }))
 }
 
-fn check_start(view: &View<'_>, start: &StartPlan) -> Result<(), Error> {
+fn check_start(view: &PlanView<'_>, start: &StartPlan) -> Result<(), Error> {
     if ends(start) && view.admission == SoraAdmission::Shadow {
         return Err(Error::plan_in_shadow());
     }
@@ -354,7 +359,7 @@ fn check_start(view: &View<'_>, start: &StartPlan) -> Result<(), Error> {
     Ok(())
 }
 
-fn new_plan(view: &View<'_>, start: StartPlan, id: PlanId, actor: &str) -> StoredPlan {
+fn new_plan(view: &PlanView<'_>, start: StartPlan, id: PlanId, actor: &str) -> StoredPlan {
     let first = start.steps.first().map_or(0, PlanStep::at_seconds);
     let now = Moment::now(view.now);
     let at = start.at.unwrap_or_else(|| seconds_from(now.wall, -first));
@@ -388,7 +393,7 @@ fn new_plan(view: &View<'_>, start: StartPlan, id: PlanId, actor: &str) -> Store
 }
 
 /// Returns a warning if the end would take long at its rate.
-fn long_end(view: &View<'_>, start: &StartPlan) -> Option<String> {
+fn long_end(view: &PlanView<'_>, start: &StartPlan) -> Option<String> {
     let PlanStep::End { per_minute, .. } = start.steps.last()? else {
         return None;
     };

@@ -3,19 +3,24 @@
 use soramode_protocol::plan::{PlanOutcome, PlanStep};
 
 use super::clock::micros;
-use super::context::{Out, View};
+use super::context::{PlanEffects, PlanView};
+use super::end_queue::{FIRST_PAUSE, interval};
 use super::end_request::NewEnd;
-use super::ends::{FIRST_PAUSE, interval};
+use super::enqueue::sessions_of;
 use super::stored::{Moment, StoredEnd};
-use super::work::sessions_of;
-use super::{Ending, HAND_MADE_DELAY_MAX, Plans};
+use super::{Finish, MANUAL_DELAY_MAX, Plans};
 use crate::effect::Record;
 use crate::handles::Timestamp;
 use crate::input::HostState;
 
 impl Plans {
     /// Begins after a start: with what was stored.
-    pub(crate) fn begin(&mut self, view: &View<'_>, host: HostState, out: &mut Out<'_>) {
+    pub(crate) fn begin(
+        &mut self,
+        view: &PlanView<'_>,
+        host: HostState,
+        out: &mut PlanEffects<'_>,
+    ) {
         let now = view.now;
         let restored = std::mem::take(&mut self.restored);
         if let Some(plan) = &mut self.plan
@@ -28,10 +33,10 @@ impl Plans {
             let began = at_boot(stored.began, host, now);
             let is_wanted = match &stored.plan_id {
                 Some(id) => stored.cancelled || plan_id.as_ref() == Some(id),
-                None => began.ago(now) <= HAND_MADE_DELAY_MAX,
+                None => began.ago(now) <= MANUAL_DELAY_MAX,
             };
             if !is_wanted {
-                out.records.push(Record::AnnouncementOver(stored.id));
+                out.records.push(Record::AnnouncementFinished(stored.id));
                 continue;
             }
             stored.began = began;
@@ -60,10 +65,10 @@ impl Plans {
 
     fn resume_end(
         &mut self,
-        view: &View<'_>,
+        view: &PlanView<'_>,
         host: HostState,
         mut stored: StoredEnd,
-        out: &mut Out<'_>,
+        out: &mut PlanEffects<'_>,
     ) {
         let now = view.now;
         let late = at_boot(stored.progress.next, host, now).ago(now);
@@ -80,17 +85,17 @@ impl Plans {
                 true
             }
             (None, Some(_)) => false,
-            (None, None) => late <= HAND_MADE_DELAY_MAX,
+            (None, None) => late <= MANUAL_DELAY_MAX,
         };
         if !is_wanted {
-            out.records.push(Record::EndOver(stored.id));
+            out.records.push(Record::EndFinished(stored.id));
             return;
         }
         let pause = interval(stored.rate).max(FIRST_PAUSE);
         stored.progress.next = Moment::now(now).shifted(micros(pause));
         let cutoff = stored.progress.cutoff;
         let sessions = sessions_of(view, stored.channel_id.as_ref(), |age| age <= cutoff);
-        self.ends.begin(NewEnd {
+        self.end_queue.begin(NewEnd {
             stored,
             sessions: sessions.into_iter().map(|(_, slot)| slot).collect(),
             reply_to: None,
@@ -98,16 +103,16 @@ impl Plans {
     }
 
     /// Ends a plan that cannot go on after this start.
-    fn check_start(&mut self, view: &View<'_>, out: &mut Out<'_>) {
+    fn check_start(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) {
         let Some(plan) = self.running() else { return };
         let is_open = !view.mode.mode.is_block();
         let is_unknown = plan.steps.contains(&PlanStep::Unknown);
         if is_open && plan.has_closed() {
-            let ending = Ending::cancelled(&view.mode.actor, "the node was opened", None);
-            self.finish(view, ending, out);
+            let finish = Finish::cancelled(&view.mode.actor, "the node was opened", None);
+            self.finish(view, finish, out);
         } else if is_unknown {
             let why = "it has a step that this version does not know".to_owned();
-            self.finish(view, Ending::by_system(PlanOutcome::Failed, Some(why)), out);
+            self.finish(view, Finish::by_system(PlanOutcome::Failed, Some(why)), out);
         }
     }
 }

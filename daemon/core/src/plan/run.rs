@@ -6,12 +6,12 @@ use soramode_protocol::event::{EventKind, PlanOver, PlanStepDone};
 use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::plan::{END_PER_MINUTE_DEFAULT, EndRate, PlanOutcome, PlanState, PlanStep};
 
-use super::announcements::Finished;
-use super::context::{Out, PlanCommand, PlanMode, View};
+use super::announcements::FinishedAnnouncement;
+use super::context::{PlanCommand, PlanEffects, PlanMode, PlanView};
+use super::enqueue::NewAnnouncement;
 use super::stored::{AnnouncementProgress, StoredOutcome, StoredPlan};
-use super::table::{PlanInput, Reaction, react};
-use super::work::NewAnnouncement;
-use super::{Ending, Plans};
+use super::transitions::{PlanInput, Reaction, react};
+use super::{Finish, Plans};
 use crate::effect::Record;
 use crate::handles::Timestamp;
 use crate::reservation::CloseRight;
@@ -19,7 +19,7 @@ use crate::settings::SoraAdmission;
 
 impl Plans {
     /// Does one thing that is due; false if nothing is. The commands must be carried out before the next call.
-    pub(crate) fn advance(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
+    pub(crate) fn advance(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) -> bool {
         self.note_clock(view.now);
         self.cancel_unreserved(view, out)
             || self.end_found(view, out)
@@ -32,7 +32,7 @@ impl Plans {
     }
 
     /// Cancels the plan of a roll that has not closed the node, and may not any more.
-    fn cancel_unreserved(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
+    fn cancel_unreserved(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) -> bool {
         let Some(plan) = self.running() else {
             return false;
         };
@@ -44,7 +44,7 @@ impl Plans {
         let why = "the reservation of its roll is over";
         self.finish(
             view,
-            Ending::cancelled("system:reservation", why, None),
+            Finish::cancelled("system:reservation", why, None),
             out,
         );
         true
@@ -59,13 +59,13 @@ impl Plans {
     }
 
     /// Returns whether the plan may have sessions ended as things are: not before the time that was announced, by the wall clock as well.
-    fn may_end(&self, view: &View<'_>) -> bool {
+    fn may_end(&self, view: &PlanView<'_>) -> bool {
         let is_ahead = |plan: &StoredPlan| plan.time_to_announced_end(view.now) > Duration::ZERO;
         view.may_plan_end() && !self.running().is_some_and(is_ahead)
     }
 
     /// Makes the calls that may be made now. Returns whether a request or an announcement is over.
-    fn call(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
+    fn call(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) -> bool {
         let renewal = self.renewal(view);
         if self.announcements.call(view, renewal.as_ref(), out)
             && let (Some(plan), Some(renewal)) = (&mut self.plan, renewal)
@@ -76,16 +76,16 @@ impl Plans {
                 .max(Some(renewal.sessions_end_at));
         }
         let may_plan = self.may_end(view);
-        self.ends.watched(view.now.boot);
-        let asked = self.ends.call(view, may_plan, out);
+        self.end_queue.watched(view.now.boot);
+        let asked = self.end_queue.call(view, may_plan, out);
         if let Some(plan) = &mut self.plan {
             plan.progress.asked += asked;
         }
-        if self.ends.finish(out) {
+        if self.end_queue.finish(out) {
             self.changes += 1;
         }
         let is_any_over = self.finish_announcements(view, out);
-        if let Some(cause) = self.stall.look(view, self.ends.is_failing())
+        if let Some(cause) = self.stall.check(view, self.end_queue.is_failing())
             && let Some(plan) = self.running()
         {
             let plan_id = plan.id.clone();
@@ -96,7 +96,7 @@ impl Plans {
     }
 
     /// Ends a plan that would end sessions too late. The time counts in which it may ask for none.
-    fn miss_late_end(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
+    fn miss_late_end(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) -> bool {
         let Some(plan) = self.running().filter(|plan| plan.is_ending()) else {
             self.ends_held_since = None;
             return false;
@@ -107,7 +107,7 @@ impl Plans {
         if self.may_end(view) {
             if let Some(since) = self.ends_held_since.take().filter(|since| *since < now) {
                 self.delay_ends(now.saturating_sub(since));
-                self.ends.pause(now);
+                self.end_queue.pause(now);
             }
         } else {
             self.ends_held_since.get_or_insert(now);
@@ -129,7 +129,7 @@ impl Plans {
     }
 
     /// Sessions that were found while a plan ends sessions are announced to, and then asked last.
-    fn end_found(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
+    fn end_found(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) -> bool {
         if self.found.is_empty() {
             return false;
         }
@@ -138,20 +138,20 @@ impl Plans {
             return false;
         };
         let plan_id = plan.id.clone();
-        let told = plan.done_steps().filter_map(|step| match step {
+        let announced = plan.done_steps().filter_map(|step| match step {
             PlanStep::Announce { text, data, .. } => Some((text.clone(), data.clone())),
             PlanStep::Unready { .. }
             | PlanStep::Mode { .. }
             | PlanStep::End { .. }
             | PlanStep::Unknown => None,
         });
-        let told = told.last();
+        let announced = announced.last();
         let actor = plan.owner.clone();
         for slot in found {
             let Some(session) = view.sessions.view_session(slot) else {
                 continue;
             };
-            match &told {
+            match &announced {
                 Some((text, data)) => {
                     let new = NewAnnouncement {
                         text: text.clone(),
@@ -163,13 +163,13 @@ impl Plans {
                     };
                     self.announce(view, new, out);
                 }
-                None => self.ends.add_found(view.now, &plan_id, slot),
+                None => self.end_queue.add_found(view.now, &plan_id, slot),
             }
         }
         true
     }
 
-    fn finish_if_drained(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
+    fn finish_if_drained(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) -> bool {
         let Some(plan) = self.running().filter(|plan| plan.has_closed()) else {
             return false;
         };
@@ -179,47 +179,52 @@ impl Plans {
         if !is_drained || view.is_storage_failed || reaction != Reaction::Finish {
             return false;
         }
-        self.finish(view, Ending::by_system(PlanOutcome::Done, None), out);
+        self.finish(view, Finish::by_system(PlanOutcome::Done, None), out);
         true
     }
 
     /// Takes announcements that are over: the steps after it count from its end.
-    fn finish_announcements(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
+    fn finish_announcements(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) -> bool {
         let finished = self.announcements.finish(out);
         let is_any = !finished.is_empty();
         for it in finished {
-            self.announcement_over(view, &it, out);
+            self.on_announcement_finished(view, &it, out);
         }
         self.note_announced();
         is_any
     }
 
-    fn announcement_over(&mut self, view: &View<'_>, over: &Finished, out: &mut Out<'_>) {
+    fn on_announcement_finished(
+        &mut self,
+        view: &PlanView<'_>,
+        finished: &FinishedAnnouncement,
+        out: &mut PlanEffects<'_>,
+    ) {
         let is_ours = |plan: &&mut StoredPlan| {
-            !plan.is_over() && over.plan_id.as_ref() == Some(&plan.id) && !over.cancelled
+            !plan.is_over() && finished.plan_id.as_ref() == Some(&plan.id) && !finished.cancelled
         };
         let Some(plan) = self.plan.as_mut().filter(is_ours) else {
             return;
         };
-        if let Some(channel_id) = &over.channel_id {
+        if let Some(channel_id) = &finished.channel_id {
             // A session that was found while the plan ends sessions.
             if let Some(slot) = view.sessions.find_session(channel_id) {
                 let plan_id = plan.id.clone();
-                self.ends.add_found(view.now, &plan_id, slot);
+                self.end_queue.add_found(view.now, &plan_id, slot);
             }
             return;
         }
-        note_progress(plan, &over.progress);
+        note_progress(plan, &finished.progress);
         let is_late = plan
             .announcement_limit()
             .is_some_and(|limit| view.now.boot > limit);
         if is_late {
             return self.miss(view, out);
         }
-        if !over.has_reached {
+        if !finished.has_reached {
             let why = "the announcement reached nobody: no Sora API, no subscriber, no webhook";
-            let ending = Ending::by_system(PlanOutcome::Failed, Some(why.to_owned()));
-            return self.finish(view, ending, out);
+            let finish = Finish::by_system(PlanOutcome::Failed, Some(why.to_owned()));
+            return self.finish(view, finish, out);
         }
         let step = plan.done_steps().last().cloned();
         if let Some(step) = step.filter(|step| matches!(step, PlanStep::Announce { .. })) {
@@ -236,7 +241,7 @@ impl Plans {
     }
 
     /// Runs the next step, if it is due and nothing holds it.
-    fn run_due_step(&mut self, view: &View<'_>, out: &mut Out<'_>) -> bool {
+    fn run_due_step(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) -> bool {
         self.held = None;
         let Some(plan) = self.running() else {
             return false;
@@ -269,8 +274,8 @@ impl Plans {
                     | PlanStep::Announce { .. }
                     | PlanStep::Unknown => "it has a step that this version does not know",
                 };
-                let ending = Ending::by_system(PlanOutcome::Failed, Some(why.to_owned()));
-                self.finish(view, ending, out);
+                let finish = Finish::by_system(PlanOutcome::Failed, Some(why.to_owned()));
+                self.finish(view, finish, out);
             }
             Reaction::Stay | Reaction::Finish | Reaction::Cancel => return false,
         }
@@ -278,7 +283,7 @@ impl Plans {
     }
 
     /// Returns what the step that is due means, as things are.
-    fn input_of_step(&self, view: &View<'_>, step: &PlanStep, late: Duration) -> PlanInput {
+    fn input_of_step(&self, view: &PlanView<'_>, step: &PlanStep, late: Duration) -> PlanInput {
         let Some(plan) = self.running() else {
             return PlanInput::CannotGoOn;
         };
@@ -307,7 +312,13 @@ impl Plans {
         }
     }
 
-    fn run_step(&mut self, view: &View<'_>, step: &PlanStep, late: Duration, out: &mut Out<'_>) {
+    fn run_step(
+        &mut self,
+        view: &PlanView<'_>,
+        step: &PlanStep,
+        late: Duration,
+        out: &mut PlanEffects<'_>,
+    ) {
         let Some(plan) = &mut self.plan else { return };
         plan.count_from(step, view.now);
         plan.progress.late += late;
@@ -320,7 +331,7 @@ impl Plans {
         };
         out.commands
             .push(PlanCommand::Emit(EventKind::PlanStep(Box::new(done))));
-        let is_last_told = plan.has_made_last_announcement()
+        let is_last_announced = plan.has_made_last_announcement()
             && matches!(plan.steps.last(), Some(PlanStep::End { .. }));
         let owner = plan.owner.clone();
         match step {
@@ -334,7 +345,7 @@ impl Plans {
                 self.set_mode(mode, out);
             }
             PlanStep::Announce { text, data, .. } => {
-                if is_last_told {
+                if is_last_announced {
                     self.close_to_connections(view, out);
                 }
                 let new = NewAnnouncement {
@@ -355,13 +366,13 @@ impl Plans {
         }
     }
 
-    fn close_to_connections(&self, view: &View<'_>, out: &mut Out<'_>) {
+    fn close_to_connections(&self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) {
         if view.mode.mode != Mode::BlockNewConnection {
             self.set_mode(SettableMode::BlockNewConnection, out);
         }
     }
 
-    fn set_mode(&self, mode: SettableMode, out: &mut Out<'_>) {
+    fn set_mode(&self, mode: SettableMode, out: &mut PlanEffects<'_>) {
         if let Some(plan) = &self.plan {
             out.commands.push(PlanCommand::SetMode(PlanMode {
                 mode,
@@ -374,27 +385,32 @@ impl Plans {
         }
     }
 
-    pub(super) fn miss(&mut self, view: &View<'_>, out: &mut Out<'_>) {
+    pub(super) fn miss(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) {
         let allowed = self
             .plan
             .as_ref()
             .map_or(0, |plan| plan.max_delay.as_secs());
         let why = format!("late by more than {allowed} s in total");
-        self.finish(view, Ending::by_system(PlanOutcome::Missed, Some(why)), out);
+        self.finish(view, Finish::by_system(PlanOutcome::Missed, Some(why)), out);
     }
 
     /// Ends the plan: nothing more of it happens.
-    pub(super) fn finish(&mut self, view: &View<'_>, ending: Ending, out: &mut Out<'_>) {
+    pub(super) fn finish(
+        &mut self,
+        view: &PlanView<'_>,
+        finish: Finish,
+        out: &mut PlanEffects<'_>,
+    ) {
         let Some(plan) = self.plan.as_mut().filter(|plan| !plan.is_over()) else {
             return;
         };
         plan.progress.over = Some(StoredOutcome {
-            outcome: ending.outcome,
-            why: ending.why.clone(),
+            outcome: finish.outcome,
+            why: finish.why.clone(),
             at: view.now.wall,
         });
         let plan_id = plan.id.clone();
-        let takes_back = plan.has_announced() && ending.outcome != PlanOutcome::Done;
+        let takes_back = plan.has_announced() && finish.outcome != PlanOutcome::Done;
         let owner = plan.owner.clone();
         self.held = None;
         self.announcements.stop(&plan_id, out);
@@ -403,11 +419,11 @@ impl Plans {
             .push(PlanCommand::MakeObsolete(plan_id.clone()));
         let over = PlanOver {
             plan_id,
-            outcome: ending.outcome,
-            why: ending.why,
-            actor: ending.actor,
-            reason: ending.reason,
-            replaced_by: ending.replaced_by,
+            outcome: finish.outcome,
+            why: finish.why,
+            actor: finish.actor,
+            reason: finish.reason,
+            replaced_by: finish.replaced_by,
         };
         out.commands
             .push(PlanCommand::Emit(EventKind::PlanOver(Box::new(over))));
@@ -426,7 +442,7 @@ impl Plans {
     }
 
     /// Stores how far the plan is, if that changed.
-    pub(crate) fn record(&mut self, out: &mut Out<'_>) {
+    pub(crate) fn record(&mut self, out: &mut PlanEffects<'_>) {
         if let Some(plan) = &self.plan
             && self.recorded.as_ref() != Some(&plan.progress)
         {
@@ -442,7 +458,7 @@ impl Plans {
     }
 
     /// Returns when something is to be done although nothing happens.
-    pub(crate) fn next_deadline(&self, view: &View<'_>) -> Option<Duration> {
+    pub(crate) fn next_deadline(&self, view: &PlanView<'_>) -> Option<Duration> {
         let now = view.now;
         let is_held = self.held.is_some();
         let step = self
@@ -456,7 +472,7 @@ impl Plans {
         let roll = self.running().filter(|plan| !plan.has_closed());
         let roll = roll.and_then(|plan| plan.roll.as_ref());
         let reservation = roll.and_then(|roll| view.reservations.expires(now, roll));
-        let ends = self.ends.next_deadline(now.boot, self.may_end(view));
+        let ends = self.end_queue.next_deadline(now.boot, self.may_end(view));
         let announced_end = self
             .running()
             .filter(|plan| plan.is_ending())

@@ -6,14 +6,14 @@ use soramode_protocol::plan::{EndRate, PlanStep};
 use soramode_protocol::time::Time;
 
 use super::clock::{micros, shifted};
-use super::ends::interval;
+use super::end_queue::interval;
 use super::stored::{Moment, StoredPlan};
 use crate::handles::Timestamp;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
 impl StoredPlan {
-    pub(super) fn shift_of(step: &PlanStep) -> i64 {
+    pub(super) fn offset_of(step: &PlanStep) -> i64 {
         step.at_seconds().saturating_mul(MICROS_PER_SECOND)
     }
 
@@ -42,7 +42,7 @@ impl StoredPlan {
         } else {
             self.progress.closes.by_boot(now)
         };
-        closes.shifted(Self::shift_of(step))
+        closes.shifted(Self::offset_of(step))
     }
 
     /// Returns when it will end the first session, if it ends any.
@@ -57,14 +57,14 @@ impl StoredPlan {
         if !matches!(step, PlanStep::Announce { .. }) {
             return None;
         }
-        let began = self.progress.closes.shifted(Self::shift_of(step));
+        let began = self.progress.closes.shifted(Self::offset_of(step));
         let left = self.max_delay.saturating_sub(self.progress.late);
         Some(began.shifted(micros(left)).boot())
     }
 
     /// Moves the close, and with it all steps that are left, so that `step` is due now.
     pub(super) fn count_from(&mut self, step: &PlanStep, now: Timestamp) {
-        let closes = Moment::now(now).shifted(-Self::shift_of(step));
+        let closes = Moment::now(now).shifted(-Self::offset_of(step));
         let before = self.planned(step, now);
         self.progress.delay += before.ago(now);
         self.progress.closes = closes;

@@ -4,31 +4,31 @@ use soramode_protocol::id::PlanId;
 use soramode_protocol::plan::{Plan, PlanHold, PlanStepState};
 
 use super::Plans;
-use super::context::View;
+use super::context::PlanView;
 use super::stored::StoredPlan;
 
 impl Plans {
     /// Returns the plan that runs.
-    pub(crate) fn shown_running(&self, view: &View<'_>) -> Option<Plan> {
+    pub(crate) fn shown_running(&self, view: &PlanView<'_>) -> Option<Plan> {
         self.running().map(|plan| self.shown(view, plan))
     }
 
     /// Returns the plan that runs, or the last one.
-    pub(crate) fn shown_last(&self, view: &View<'_>) -> Option<Plan> {
+    pub(crate) fn shown_last(&self, view: &PlanView<'_>) -> Option<Plan> {
         self.plan.as_ref().map(|plan| self.shown(view, plan))
     }
 
     /// Returns the plan with this id.
-    pub(crate) fn shown_with_id(&self, view: &View<'_>, id: &PlanId) -> Option<Plan> {
+    pub(crate) fn shown_with_id(&self, view: &PlanView<'_>, id: &PlanId) -> Option<Plan> {
         self.find(id).map(|plan| self.shown(view, plan))
     }
 
-    fn shown(&self, view: &View<'_>, plan: &StoredPlan) -> Plan {
+    fn shown(&self, view: &PlanView<'_>, plan: &StoredPlan) -> Plan {
         let now = view.now;
         let progress = &plan.progress;
         let over = progress.over.as_ref();
-        let steps = plan.steps.iter().enumerate().map(|(place, step)| {
-            let done_at = progress.done.get(place).copied();
+        let steps = plan.steps.iter().enumerate().map(|(index, step)| {
+            let done_at = progress.done.get(index).copied();
             PlanStepState {
                 step: step.clone(),
                 due_at: done_at.unwrap_or_else(|| plan.due(step, now).wall),
@@ -54,9 +54,9 @@ impl Plans {
             announced: progress.announced,
             asked: progress.asked,
             ended: progress.ended,
-            failed: self.ends.failed(&plan.id),
+            failed: self.end_queue.failed(&plan.id),
             problem: self
-                .ends
+                .end_queue
                 .problem()
                 .filter(|_| over.is_none() && plan.is_ending())
                 .cloned(),
@@ -65,7 +65,7 @@ impl Plans {
 }
 
 /// Returns the reason why a plan asks for no session although it has begun to end them.
-fn hold_of_ending(view: &View<'_>, plan: &StoredPlan) -> Option<PlanHold> {
+fn hold_of_ending(view: &PlanView<'_>, plan: &StoredPlan) -> Option<PlanHold> {
     if !plan.is_ending() {
         None
     } else if view.is_storage_failed {

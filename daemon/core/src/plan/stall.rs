@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use soramode_protocol::plan::{StallCause, Stalled};
 
-use super::context::View;
+use super::context::PlanView;
 use crate::handles::Timestamp;
 
 /// Watches the drain of a closed node.
@@ -25,8 +25,12 @@ impl StallWatch {
         self.stalled
     }
 
-    /// Looks at the drain. Returns the cause if it has stalled since the last look.
-    pub(crate) fn look(&mut self, view: &View<'_>, is_end_failing: bool) -> Option<StallCause> {
+    /// Checks the drain. Returns the cause if it has stalled since the last check.
+    pub(crate) fn check(
+        &mut self,
+        view: &PlanView<'_>,
+        is_end_failing: bool,
+    ) -> Option<StallCause> {
         let is_draining =
             view.mode.mode.is_block() && (view.sessions.session_count() > 0 || !view.is_complete);
         if !is_draining {
@@ -57,7 +61,7 @@ impl StallWatch {
     }
 }
 
-const fn cause(view: &View<'_>, is_end_failing: bool) -> StallCause {
+const fn cause(view: &PlanView<'_>, is_end_failing: bool) -> StallCause {
     if view.is_storage_failed {
         StallCause::StorageFailed
     } else if !view.is_complete {

@@ -141,10 +141,10 @@ impl Show {
             | Record::PlanCounts(_)
             | Record::Announcement(_)
             | Record::AnnouncementProgress { .. }
-            | Record::AnnouncementOver(_)
+            | Record::AnnouncementFinished(_)
             | Record::End(_)
             | Record::EndProgress { .. }
-            | Record::EndOver(_) => self.record_of_plan(record),
+            | Record::EndFinished(_) => self.record_of_plan(record),
             Record::RoomLocked(_) | Record::RoomUnlocked(_) => format!("kept: {record:?}"),
             Record::VanishedPending(true) => "kept: session.vanished is owed".to_owned(),
             Record::VanishedPending(false) => {

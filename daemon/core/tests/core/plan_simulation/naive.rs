@@ -195,8 +195,7 @@ impl Naive {
         });
         let mut announced = announced.by_ref().collect::<Vec<_>>().into_iter();
         let is_over = |id: &AnnouncementId| {
-            let is_it =
-                |record: &Record| matches!(record, Record::AnnouncementOver(over) if over == id);
+            let is_it = |record: &Record| matches!(record, Record::AnnouncementFinished(over) if over == id);
             effects.records.iter().any(is_it)
         };
         let is_announced = self.announcing.as_ref().is_some_and(is_over);

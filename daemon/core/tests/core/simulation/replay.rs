@@ -60,10 +60,10 @@ impl Replay {
             | Record::PlanCounts(_)
             | Record::Announcement(_)
             | Record::AnnouncementProgress { .. }
-            | Record::AnnouncementOver(_)
+            | Record::AnnouncementFinished(_)
             | Record::End(_)
             | Record::EndProgress { .. }
-            | Record::EndOver(_)
+            | Record::EndFinished(_)
             | Record::Reservation(_)
             | Record::RoomLocked(_)
             | Record::RoomUnlocked(_)

@@ -10,10 +10,10 @@ use soramode_protocol::text::shorten;
 
 use super::asked::{Asked, AskedState};
 use super::calls::{
-    CallId, Lane, RETRY_PAUSE_MIN, Reached, SfuCall, SfuOutcome, SfuRequest, longer,
+    CallId, CallLimiter, RETRY_PAUSE_MIN, SfuCall, SfuOutcome, SfuReach, SfuRequest, longer,
 };
 use super::clock::micros;
-use super::context::{Out, View};
+use super::context::{PlanEffects, PlanView};
 use super::end_request::{EndRequest, NewEnd, count};
 use super::stored::Moment;
 use crate::effect::{Action, Record};
@@ -36,13 +36,13 @@ const PROBLEM_BYTES_MAX: usize = 400;
 
 /// Sessions to be ended.
 #[derive(Default)]
-pub(crate) struct Ends {
+pub(crate) struct EndQueue {
     requests: BTreeMap<u64, EndRequest>,
     /// Sessions that the SFU was asked to end, or is being asked at this moment, and that are still there.
     asked: BTreeMap<SessionSlot, Asked>,
-    again: BTreeSet<(Duration, SessionSlot)>,
+    retries: BTreeSet<(Duration, SessionSlot)>,
     calls: BTreeMap<CallId, SessionSlot>,
-    lane: Lane,
+    limiter: CallLimiter,
     /// When the first of the calls in flight was made.
     called_since: Option<Duration>,
     /// The latest problem, until a call succeeds.
@@ -57,7 +57,7 @@ pub(crate) struct Ends {
 /// Session that a request turns to next.
 enum Picked {
     First(SessionSlot),
-    Again(SessionSlot),
+    Retry(SessionSlot),
     /// It is being asked already.
     InFlight,
 }
@@ -68,7 +68,7 @@ pub(crate) struct EndedSession {
     pub(crate) plan_id: Option<PlanId>,
 }
 
-impl Ends {
+impl EndQueue {
     pub(crate) fn is_empty(&self) -> bool {
         self.requests.is_empty() && self.calls.is_empty()
     }
@@ -103,7 +103,7 @@ impl Ends {
         let is_wanted = |asked: &Asked| self.requests.contains_key(&asked.request);
         let mut asked = self.asked.values();
         let has_left = |it: &EndRequest| !it.left.is_empty();
-        (self.lane.is_down() && self.requests.values().any(has_left))
+        (self.limiter.is_down() && self.requests.values().any(has_left))
             || asked.any(|asked| asked.is_failed && is_wanted(asked))
     }
 
@@ -144,7 +144,11 @@ impl Ends {
     }
 
     /// Stops the requests of this plan, or all: returns what was left of them.
-    pub(crate) fn stop(&mut self, plan_id: Option<&PlanId>, out: &mut Out<'_>) -> EndsStopped {
+    pub(crate) fn stop(
+        &mut self,
+        plan_id: Option<&PlanId>,
+        out: &mut PlanEffects<'_>,
+    ) -> EndsStopped {
         let mut stopped = EndsStopped {
             sessions: 0,
             in_flight: 0,
@@ -160,7 +164,8 @@ impl Ends {
                 continue;
             };
             stopped.sessions += count(request.unasked.len());
-            out.records.push(Record::EndOver(request.stored.id.clone()));
+            out.records
+                .push(Record::EndFinished(request.stored.id.clone()));
             if request.left.is_empty() && request.reply_to.is_none() {
                 continue;
             }
@@ -178,7 +183,7 @@ impl Ends {
         let refused = |asked: &&Asked| ours(asked) && asked.is_failed && !asked.is_in_flight();
         stopped.sessions += count(self.asked.values().filter(refused).count());
         let asked = &self.asked;
-        self.again
+        self.retries
             .retain(|(_, slot)| !asked.get(slot).is_some_and(ours));
         // Calls in flight still land; the others are asked anew if another request wants it.
         self.asked
@@ -186,15 +191,15 @@ impl Ends {
         stopped
     }
 
-    /// Takes note that a session is gone. Returns how, if the SFU was asked to end it.
-    pub(crate) fn session_gone(&mut self, slot: SessionSlot) -> Option<EndedSession> {
+    /// Takes note that a session has ended. Returns how, if the SFU was asked to end it.
+    pub(crate) fn on_session_ended(&mut self, slot: SessionSlot) -> Option<EndedSession> {
         for request in self.requests.values_mut() {
             request.left.remove(&slot);
             request.unasked.remove(&slot);
         }
         let asked = self.asked.remove(&slot)?;
-        if let AskedState::Again(at) = asked.state {
-            self.again.remove(&(at, slot));
+        if let AskedState::RetryAt(at) = asked.state {
+            self.retries.remove(&(at, slot));
         }
         let plan_id = self
             .requests
@@ -212,7 +217,12 @@ impl Ends {
 
     /// Makes the calls that may be made now; those of a plan only if it may. Returns the plan's sessions that were asked for the first
     /// time.
-    pub(crate) fn call(&mut self, view: &View<'_>, may_plan: bool, out: &mut Out<'_>) -> u64 {
+    pub(crate) fn call(
+        &mut self,
+        view: &PlanView<'_>,
+        may_plan: bool,
+        out: &mut PlanEffects<'_>,
+    ) -> u64 {
         let now = view.now.boot;
         let mut asked_by_plan = 0;
         let numbers: Vec<u64> = self.requests.keys().copied().collect();
@@ -221,7 +231,7 @@ impl Ends {
                 let may = |it: &EndRequest| {
                     it.next_at <= now && (may_plan || it.stored.plan_id.is_none())
                 };
-                if !self.lane.has_room(now) || !self.requests.get(&number).is_some_and(may) {
+                if !self.limiter.may_call(now) || !self.requests.get(&number).is_some_and(may) {
                     break;
                 }
                 let Some(picked) = self.pick(number, now) else {
@@ -229,7 +239,7 @@ impl Ends {
                 };
                 let is_asked = match picked {
                     Picked::First(slot) => self.ask(view, (number, slot), true, out),
-                    Picked::Again(slot) => {
+                    Picked::Retry(slot) => {
                         self.ask(view, (number, slot), false, out);
                         false
                     }
@@ -246,8 +256,8 @@ impl Ends {
 
     /// Picks the session that a request asks next: new ones and those to be asked again take turns.
     fn pick(&mut self, number: u64, now: Duration) -> Option<Picked> {
-        let again = self
-            .again
+        let retry = self
+            .retries
             .iter()
             .take_while(|(at, _)| *at <= now)
             .find(|(_, slot)| {
@@ -256,38 +266,38 @@ impl Ends {
             })
             .map(|&(_, slot)| slot);
         let request = self.requests.get_mut(&number)?;
-        if let Some(slot) = again
-            && !request.was_again
+        if let Some(slot) = retry
+            && !request.was_retry
         {
-            request.was_again = true;
-            return Some(Picked::Again(slot));
+            request.was_retry = true;
+            return Some(Picked::Retry(slot));
         }
         while let Some(slot) = self.requests.get_mut(&number)?.next_unasked() {
             let Some(asked) = self.asked.get_mut(&slot) else {
-                self.requests.get_mut(&number)?.was_again = false;
+                self.requests.get_mut(&number)?.was_retry = false;
                 return Some(Picked::First(slot));
             };
             let is_of_another = self.requests.contains_key(&asked.request);
             let request = self.requests.get_mut(&number)?;
             if is_of_another {
-                request.answer.asked += 1;
+                request.counts.asked += 1;
                 continue;
             }
             // The call of a request that was stopped is still in flight: it counts for this one.
             (asked.request, asked.tries) = (number, 1);
-            request.answer.in_flight += 1;
+            request.counts.in_flight += 1;
             return Some(Picked::InFlight);
         }
-        self.requests.get_mut(&number)?.was_again = again.is_some();
-        again.map(Picked::Again)
+        self.requests.get_mut(&number)?.was_retry = retry.is_some();
+        retry.map(Picked::Retry)
     }
 
     fn ask(
         &mut self,
-        view: &View<'_>,
+        view: &PlanView<'_>,
         (number, slot): (u64, SessionSlot),
         is_first: bool,
-        out: &mut Out<'_>,
+        out: &mut PlanEffects<'_>,
     ) -> bool {
         let now = view.now;
         let (Some(request), Some(session)) = (
@@ -306,41 +316,41 @@ impl Ends {
                 reason: request.stored.reason.clone(),
             },
         })));
-        request.answer.in_flight += u64::from(is_first);
+        request.counts.in_flight += u64::from(is_first);
         request.next_at = now.boot + interval(request.stored.rate);
         request.stored.progress.next =
             Moment::now(now).shifted(micros(interval(request.stored.rate)));
         let asked = self.asked.entry(slot).or_insert(Asked::by(number));
-        if let AskedState::Again(at) = asked.state {
-            self.again.remove(&(at, slot));
+        if let AskedState::RetryAt(at) = asked.state {
+            self.retries.remove(&(at, slot));
             // It was asked before, and is still there.
             asked.is_failed = true;
         }
         asked.state = AskedState::InFlight;
         asked.tries += 1;
         self.calls.insert(id, slot);
-        self.lane.called();
+        self.limiter.on_call();
         self.called_since.get_or_insert(now.boot);
         true
     }
 
-    /// Takes the outcome of a call in; false if the call is none of these.
-    pub(crate) fn answered(&mut self, now: Duration, id: CallId, outcome: &SfuOutcome) -> bool {
+    /// Takes in the outcome of a call. Returns false if the call is none of these.
+    pub(crate) fn on_outcome(&mut self, now: Duration, id: CallId, outcome: &SfuOutcome) -> bool {
         let Some(slot) = self.calls.remove(&id) else {
             return false;
         };
         self.called_since = (!self.calls.is_empty()).then_some(now);
-        if outcome.is_without_means() && !self.is_asked_by_plan(slot) {
-            self.asked_nobody(now, slot, outcome);
+        if outcome.has_no_recipient() && !self.is_asked_by_plan(slot) {
+            self.on_no_recipient(now, slot, outcome);
             return true;
         }
-        let is_unreachable = outcome.is_unreachable() || outcome.is_without_means();
-        self.lane.answered(
+        let is_unreachable = outcome.is_unreachable() || outcome.has_no_recipient();
+        self.limiter.on_outcome(
             now,
             if is_unreachable {
-                Reached::Nobody
+                SfuReach::Unreachable
             } else {
-                Reached::Somebody
+                SfuReach::Reachable
             },
         );
         let problem = outcome
@@ -359,14 +369,14 @@ impl Ends {
                 ASKED_AGAIN_AFTER
             };
             asked.is_failed = problem.is_some() || asked.tries > 1;
-            asked.state = AskedState::Again(now + pause);
-            self.again.insert((now + pause, slot));
+            asked.state = AskedState::RetryAt(now + pause);
+            self.retries.insert((now + pause, slot));
         }
         if let Some(request) = number.and_then(|number| self.requests.get_mut(&number)) {
             request.note(outcome, is_first, problem);
         } else {
             // Its request was stopped: it is not asked again.
-            self.again.retain(|(_, other)| *other != slot);
+            self.retries.retain(|(_, other)| *other != slot);
             self.asked.remove(&slot);
         }
         true
@@ -379,8 +389,8 @@ impl Ends {
     }
 
     /// Takes note that there was nobody to ask for a client's request: that is no outage, and the session goes on as before.
-    fn asked_nobody(&mut self, now: Duration, slot: SessionSlot, outcome: &SfuOutcome) {
-        self.lane.answered(now, Reached::Somebody);
+    fn on_no_recipient(&mut self, now: Duration, slot: SessionSlot, outcome: &SfuOutcome) {
+        self.limiter.on_outcome(now, SfuReach::Reachable);
         let Some(asked) = self.asked.remove(&slot) else {
             return;
         };
@@ -391,13 +401,13 @@ impl Ends {
     }
 
     /// Takes back a call that was never made. Returns the plan that so has asked one session less.
-    pub(crate) fn not_made(&mut self, id: CallId) -> Option<PlanId> {
+    pub(crate) fn retract_call(&mut self, id: CallId) -> Option<PlanId> {
         let slot = self.calls.remove(&id)?;
-        self.lane.not_made();
+        self.limiter.on_retracted();
         let asked = self.asked.remove(&slot)?;
         if let Some(request) = self.requests.get_mut(&asked.request) {
-            request.answer.in_flight = request
-                .answer
+            request.counts.in_flight = request
+                .counts
                 .in_flight
                 .saturating_sub(u64::from(asked.tries == 1));
             request.unasked.insert(slot);
@@ -410,25 +420,25 @@ impl Ends {
 
     /// Answers clients once each of their sessions was asked, and takes their requests away of which no session is left; that of a plan stays
     /// until the plan is over, since sessions may be found until then. Returns whether one was taken away.
-    pub(crate) fn finish(&mut self, out: &mut Out<'_>) -> bool {
-        let is_down = self.lane.is_down();
+    pub(crate) fn finish(&mut self, out: &mut PlanEffects<'_>) -> bool {
+        let is_down = self.limiter.is_down();
         let problem = self.problem.clone();
         for request in self.requests.values_mut() {
             request.answer_if_asked(is_down, problem.as_ref(), out);
         }
-        let without_means =
-            |it: &EndRequest| it.stored.plan_id.is_none() && it.answer.is_without_means();
+        let has_no_recipient =
+            |it: &EndRequest| it.stored.plan_id.is_none() && it.counts.has_no_recipient();
         let over: Vec<u64> = self
             .requests
             .iter()
             .filter(|(_, it)| {
-                (it.left.is_empty() && it.stored.plan_id.is_none()) || without_means(it)
+                (it.left.is_empty() && it.stored.plan_id.is_none()) || has_no_recipient(it)
             })
             .map(|(number, _)| *number)
             .collect();
         for number in &over {
             if let Some(request) = self.requests.remove(number) {
-                out.records.push(Record::EndOver(request.stored.id));
+                out.records.push(Record::EndFinished(request.stored.id));
             }
         }
         for request in self.requests.values_mut() {
@@ -444,19 +454,19 @@ impl Ends {
                 return None;
             }
             let is_waiting = !request.unasked.is_empty();
-            let again = self
-                .again
+            let retry = self
+                .retries
                 .iter()
                 .find(|(at, slot)| {
                     let ours = |asked: &Asked| asked.request == *number;
                     *at < Duration::MAX && self.asked.get(slot).is_some_and(ours)
                 })
                 .map(|&(at, _)| at);
-            let work = if is_waiting { Some(now) } else { again };
+            let work = if is_waiting { Some(now) } else { retry };
             work.map(|work| work.max(request.next_at))
         };
         let work = self.requests.iter().filter_map(at).min();
-        let next = work.and_then(|work| self.lane.room_at(now).map(|room| room.max(work)));
+        let next = work.and_then(|work| self.limiter.may_call_at(now).map(|at| at.max(work)));
         let watch = self
             .called_since
             .filter(|_| !self.requests.is_empty())

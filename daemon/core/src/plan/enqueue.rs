@@ -10,9 +10,9 @@ use soramode_protocol::time::Time;
 
 use super::Plans;
 use super::clock::micros;
-use super::context::{Out, PlanCommand, View};
+use super::context::{PlanCommand, PlanEffects, PlanView};
+use super::end_queue::FIRST_PAUSE;
 use super::end_request::NewEnd;
-use super::ends::FIRST_PAUSE;
 use super::stored::{AnnouncementProgress, EndProgress, Moment, StoredAnnouncement, StoredEnd};
 use crate::effect::Record;
 use crate::handles::SessionSlot;
@@ -32,13 +32,13 @@ impl Plans {
     /// Begins an announcement: of the plan that runs, or of a client that waits for the answer.
     pub(super) fn announce(
         &mut self,
-        view: &View<'_>,
+        view: &PlanView<'_>,
         new: NewAnnouncement,
-        out: &mut Out<'_>,
+        out: &mut PlanEffects<'_>,
     ) -> AnnouncementId {
         let now = view.now;
-        let is_hand_made = new.reply_to.is_some();
-        let plan = self.plan.as_ref().filter(|_| !is_hand_made);
+        let is_manual = new.reply_to.is_some();
+        let plan = self.plan.as_ref().filter(|_| !is_manual);
         // A client's announcement names the end that the plan has set, too.
         let of_end = self
             .plan
@@ -95,7 +95,7 @@ impl Plans {
         if let Some(plan) = &mut self.plan {
             plan.progress.announced_end = plan.progress.announced_end.max(sessions_end_at);
         }
-        if let Some(plan) = self.plan.as_mut().filter(|_| !is_hand_made)
+        if let Some(plan) = self.plan.as_mut().filter(|_| !is_manual)
             && stored.channel_id.is_none()
             && !stored.cancelled
         {
@@ -111,7 +111,12 @@ impl Plans {
         id
     }
 
-    pub(super) fn end_all(&mut self, view: &View<'_>, rate: EndRate, out: &mut Out<'_>) {
+    pub(super) fn end_all(
+        &mut self,
+        view: &PlanView<'_>,
+        rate: EndRate,
+        out: &mut PlanEffects<'_>,
+    ) {
         let Some(plan) = &self.plan else { return };
         let stored = StoredEnd {
             id: EndId::generate(out.random_bytes()),
@@ -132,10 +137,10 @@ impl Plans {
     /// Begins to end the sessions that there are.
     pub(super) fn request_end(
         &mut self,
-        view: &View<'_>,
+        view: &PlanView<'_>,
         stored: StoredEnd,
         reply_to: Option<ReplyHandle>,
-        out: &mut Out<'_>,
+        out: &mut PlanEffects<'_>,
     ) {
         let sessions = sessions_of(view, stored.channel_id.as_ref(), |_| true);
         let event = EndRequested {
@@ -149,7 +154,7 @@ impl Plans {
         out.commands
             .push(PlanCommand::Emit(EventKind::EndRequested(Box::new(event))));
         out.records.push(Record::End(Box::new(stored.clone())));
-        self.ends.begin(NewEnd {
+        self.end_queue.begin(NewEnd {
             stored,
             sessions: sessions.into_iter().map(|(_, slot)| slot).collect(),
             reply_to,
@@ -159,7 +164,7 @@ impl Plans {
 
 /// Returns the sessions of a channel, or of all, that stand at such an age, oldest first.
 pub(super) fn sessions_of(
-    view: &View<'_>,
+    view: &PlanView<'_>,
     channel_id: Option<&ChannelId>,
     is_meant: impl Fn(Time) -> bool,
 ) -> Vec<(Time, SessionSlot)> {
