@@ -11,7 +11,7 @@ use soramode_core::gate::Gate;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{HostState, Input, PolledConnection, SoraInput};
 use soramode_core::restore::{Seed, StartParams};
-use soramode_core::settings::{Settings, SfuFeed, SoraAdmission, SoraSettings};
+use soramode_core::settings::{Settings, SfuAdmission, SfuFeed, SfuSettings};
 use soramode_core::stored::Stored;
 use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
 use soramode_protocol::envelope::{parse_strict, read_request, write_answer};
@@ -91,9 +91,9 @@ fn settings() -> Settings {
         pending_timeout: Duration::from_secs(30),
         socket_grace: Duration::from_secs(30),
         assume_complete: true,
-        sora: SoraSettings {
+        sfu: SfuSettings {
             feed: SfuFeed::Webhooks,
-            admission: SoraAdmission::Enforced,
+            admission: SfuAdmission::Enforced,
             session_max_linger: Duration::from_mins(1),
         },
         storage: Storage {

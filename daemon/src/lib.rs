@@ -43,7 +43,7 @@ use soramode_core::commits::Durability;
 use soramode_core::gate::Gate;
 use soramode_core::locks::LockCall;
 use soramode_core::restore::{Seed, StartParams};
-use soramode_core::settings::{Settings, SfuFeed, SoraAdmission, SoraSettings};
+use soramode_core::settings::{Settings, SfuAdmission, SfuFeed, SfuSettings};
 use soramode_protocol::http_client::Outgoing;
 use soramode_protocol::id::LogId;
 use soramode_protocol::node::Storage;
@@ -351,15 +351,15 @@ fn settings(config: &Config, storage: Storage) -> Settings {
         pending_timeout: config.http.sora.pending_timeout,
         socket_grace: config.socket_grace,
         assume_complete: config.assume_complete,
-        sora: sfu_settings(&config.http),
+        sfu: sfu_settings(&config.http),
         storage,
         webhooks: Vec::new(),
     }
 }
 
-fn sfu_settings(http: &HttpConfig) -> SoraSettings {
+fn sfu_settings(http: &HttpConfig) -> SfuSettings {
     let sora = &http.sora;
-    SoraSettings {
+    SfuSettings {
         feed: match (&http.janus, &sora.listen, &sora.api) {
             (Some(janus), _, _) => SfuFeed::Janus {
                 has_events: janus.listen.is_some(),
@@ -370,8 +370,8 @@ fn sfu_settings(http: &HttpConfig) -> SoraSettings {
             (None, _, Some(_)) => SfuFeed::WebhooksAndApi,
         },
         admission: match sora.admission {
-            Admission::Enforced => SoraAdmission::Enforced,
-            Admission::Shadow => SoraAdmission::Shadow,
+            Admission::Enforced => SfuAdmission::Enforced,
+            Admission::Shadow => SfuAdmission::Shadow,
         },
         session_max_linger: sora.session_max_linger,
     }

@@ -31,6 +31,7 @@ pub mod or_pending;
 pub mod plan;
 mod plan_event;
 mod plan_steps;
+pub mod planted_fault;
 pub mod reply;
 pub mod request;
 pub mod reservation;

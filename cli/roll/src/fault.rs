@@ -14,35 +14,4 @@ pub enum Fault {
 }
 
 /// The planted mistake, if there is one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct PlantedFault {
-    #[cfg(feature = "fault-injection")]
-    fault: Option<Fault>,
-}
-
-impl PlantedFault {
-    /// No mistake.
-    pub const NONE: Self = Self {
-        #[cfg(feature = "fault-injection")]
-        fault: None,
-    };
-
-    /// Plants a mistake.
-    #[cfg(feature = "fault-injection")]
-    pub const fn of(fault: Fault) -> Self {
-        Self { fault: Some(fault) }
-    }
-
-    /// Returns whether this mistake is planted.
-    #[cfg(feature = "fault-injection")]
-    pub(crate) fn is(self, fault: Fault) -> bool {
-        self.fault == Some(fault)
-    }
-
-    /// Returns false: there is nothing to plant.
-    #[cfg(not(feature = "fault-injection"))]
-    pub(crate) const fn is(self, _: Fault) -> bool {
-        let Self {} = self;
-        false
-    }
-}
+pub type PlantedFault = soramode_protocol::planted_fault::PlantedFault<Fault>;

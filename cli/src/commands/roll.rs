@@ -124,7 +124,7 @@ pub(crate) async fn run_on_hosts(
             Some(_) => Start::Resume,
         },
         salt: random_number(),
-        fault: soramode_roll::fault::PlantedFault::default(),
+        fault: soramode_roll::fault::PlantedFault::NONE,
     };
     let request = RollRequest {
         resume: resume_command(&roll),

@@ -41,7 +41,7 @@ impl AdmissionRequest {
     ) -> Self {
         Self {
             reply_to,
-            source: Source::Sora,
+            source: Source::Sfu,
             channel_id,
             connection_id: Some(connection_id),
             client_id,

@@ -222,7 +222,7 @@ impl Commits {
             plans,
             calls,
             locks,
-        } = if self.fault.is(Fault::FailureIsNotTold) {
+        } = if self.fault.is(Fault::FailureIsNotReported) {
             Refused::default()
         } else {
             refused
@@ -378,9 +378,9 @@ fn is_of_mode(record: &Record) -> bool {
         Record::Event(event) => matches!(event.kind, EventKind::ModeChanged(_)),
         Record::Mode(_) | Record::ExpiresAtBoot(_) => true,
         Record::Pending { .. }
-        | Record::PendingOver(_)
+        | Record::PendingEnded(_)
         | Record::BoundTo { .. }
-        | Record::OfSora(_)
+        | Record::ConnectionOfSfu(_)
         | Record::SessionOfSora(_)
         | Record::SessionOfGate(_)
         | Record::Delivery(_)

@@ -62,7 +62,7 @@ pub enum Record {
         created_at: Time,
     },
     /// A pending connection that has ended.
-    PendingOver(ConnectionId),
+    PendingEnded(ConnectionId),
     /// The socket that a connection ends with.
     BoundTo {
         /// The connection.
@@ -70,8 +70,8 @@ pub enum Record {
         /// Its socket; `None` if it lasts until it is disconnected.
         socket: Option<SocketId>,
     },
-    /// A connection is one of Sora. One that was pending is in any case.
-    OfSora(ConnectionId),
+    /// The SFU has reported this connection. One that was pending is the SFU's in any case.
+    ConnectionOfSfu(ConnectionId),
     /// The session on this channel is one of Sora, and ends when Sora reports that.
     SessionOfSora(ChannelId),
     /// Change of a session's owner: Sora has ended it, and it goes on until its clients have had time to come back.
@@ -141,9 +141,9 @@ impl Record {
         match self {
             Self::Event(event) => Some(event),
             Self::Pending { .. }
-            | Self::PendingOver(_)
+            | Self::PendingEnded(_)
             | Self::BoundTo { .. }
-            | Self::OfSora(_)
+            | Self::ConnectionOfSfu(_)
             | Self::SessionOfSora(_)
             | Self::SessionOfGate(_)
             | Self::Mode(_)

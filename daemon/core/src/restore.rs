@@ -81,7 +81,7 @@ impl Gate {
         let is_vanished = sessions.session_count() == 0 && mode.is_block();
         let locked_rooms = std::mem::take(&mut stored.locked_rooms);
         let held = settings
-            .sora
+            .sfu
             .feed
             .locks_rooms()
             .then(|| Box::new(HeldMode::restore(locked_rooms, started.boot)));

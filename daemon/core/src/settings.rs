@@ -59,10 +59,10 @@ pub struct Settings {
     pub pending_timeout: Duration,
     /// Time that a connection outlives its socket.
     pub socket_grace: Duration,
-    /// The gate knows every session on the node, or of Sora if one feeds it, from the start.
+    /// The gate knows every session on the node, or of the SFU if one feeds it, from the start.
     pub assume_complete: bool,
-    /// The real Sora, if one feeds the gate.
-    pub sora: SoraSettings,
+    /// The SFU, if one feeds the gate.
+    pub sfu: SfuSettings,
     /// Storage of the state.
     pub storage: Storage,
     /// Receivers of events.
@@ -86,38 +86,38 @@ impl Webhook {
     }
 }
 
-/// Settings of the Sora that feeds the gate.
+/// Settings of the SFU that feeds the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SoraSettings {
+pub struct SfuSettings {
     /// Sources of its reports.
     pub feed: SfuFeed,
     /// Admission of its clients.
-    pub admission: SoraAdmission,
+    pub admission: SfuAdmission,
     /// Time that a session lasts which its API shows to be empty, without its `session.destroyed`.
     pub session_max_linger: Duration,
 }
 
-impl Default for SoraSettings {
+impl Default for SfuSettings {
     /// None.
     fn default() -> Self {
         Self {
             feed: SfuFeed::None,
-            admission: SoraAdmission::Enforced,
+            admission: SfuAdmission::Enforced,
             session_max_linger: SESSION_MAX_LINGER_DEFAULT,
         }
     }
 }
 
-/// Sources of Sora's reports.
+/// Sources of the SFU's reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SfuFeed {
     /// There is none.
     None,
-    /// Its webhooks alone.
+    /// Sora's webhooks alone.
     Webhooks,
-    /// Its webhooks, and its API can be polled ([`Action::Poll`](crate::effect::Action::Poll)).
+    /// Sora's webhooks, and its API can be polled ([`Action::Poll`](crate::effect::Action::Poll)).
     WebhooksAndApi,
-    /// The Admin API of a Janus in its place, which can be polled too.
+    /// The Admin API of Janus, which can be polled too.
     Janus {
         /// Janus also sends events.
         has_events: bool,
@@ -144,9 +144,9 @@ impl SfuFeed {
     }
 }
 
-/// Admission of Sora's clients.
+/// Admission of the SFU's clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SoraAdmission {
+pub enum SfuAdmission {
     /// Decisions are enforced.
     Enforced,
     /// Decisions are made and counted, and the client is admitted all the same.

@@ -136,7 +136,7 @@ impl SyncState {
             verify_since: starts_closed.then_some(started.boot),
             ..ApiPoller::default()
         };
-        let feed = settings.sora.feed;
+        let feed = settings.sfu.feed;
         let sfu = Sfu::of(feed).map(|kind| SfuSource {
             kind,
             is_known: settings.assume_complete,

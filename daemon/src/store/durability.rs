@@ -30,9 +30,9 @@ pub(super) fn needs_sync(record: &Record) -> bool {
         Record::Delivery(delivery) => delivery.attempts == 0,
         Record::Event(event) => matches!(event.kind, EventKind::ModeChanged(_)),
         Record::Pending { .. }
-        | Record::PendingOver(_)
+        | Record::PendingEnded(_)
         | Record::BoundTo { .. }
-        | Record::OfSora(_)
+        | Record::ConnectionOfSfu(_)
         | Record::SessionOfSora(_)
         | Record::SessionOfGate(_)
         | Record::DeliveryForgotten(_)

@@ -164,7 +164,7 @@ pub(super) fn stored_connection(row: &Row<'_>) -> rusqlite::Result<StoredConnect
             ConnectionState::Pending
         },
         source: if row.get(5)? {
-            Source::Sora
+            Source::Sfu
         } else {
             Source::ControlSocket
         },

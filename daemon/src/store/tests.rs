@@ -10,7 +10,7 @@ use soramode_core::gate::Gate;
 use soramode_core::handles::{DeliveryId, ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{AttemptResult, HostState, Input, SoraInput};
 use soramode_core::restore::{Seed, StartParams};
-use soramode_core::settings::{Settings, SoraSettings, Webhook};
+use soramode_core::settings::{Settings, SfuSettings, Webhook};
 use soramode_core::stored::Stored;
 use soramode_protocol::decision::{Connect, Disconnect, Lifetime};
 use soramode_protocol::event::{Event, EventKind, EventType};
@@ -56,7 +56,7 @@ fn settings() -> Settings {
         pending_timeout: Duration::from_secs(30),
         socket_grace: Duration::from_secs(30),
         assume_complete: false,
-        sora: SoraSettings::default(),
+        sfu: SfuSettings::default(),
         storage: Storage {
             state: StorageState::Ok,
             path: None,

@@ -237,7 +237,7 @@ fn write<'a>(
                 ],
             )
         }
-        Record::PendingOver(connection_id) => {
+        Record::PendingEnded(connection_id) => {
             remove_connection(to, connection_id.as_str()).map(drop)
         }
         Record::BoundTo {
@@ -248,7 +248,7 @@ fn write<'a>(
             "UPDATE connections SET is_bound = ?2 WHERE connection_id = ?1",
             params![connection_id.as_str(), socket.is_some()],
         ),
-        Record::OfSora(connection_id) => run(
+        Record::ConnectionOfSfu(connection_id) => run(
             to,
             "UPDATE connections SET is_sora = TRUE WHERE connection_id = ?1",
             params![connection_id.as_str()],

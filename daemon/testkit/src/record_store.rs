@@ -168,11 +168,11 @@ impl RecordStore {
                     client_id: client_id.clone(),
                     created_at: *created_at,
                     state: ConnectionState::Pending,
-                    source: Source::Sora,
+                    source: Source::Sfu,
                     is_bound: false,
                 });
             }
-            Record::PendingOver(connection_id) => self.remove(connection_id),
+            Record::PendingEnded(connection_id) => self.remove(connection_id),
             Record::BoundTo {
                 connection_id,
                 socket,
@@ -181,9 +181,9 @@ impl RecordStore {
                     connection.is_bound = socket.is_some();
                 }
             }
-            Record::OfSora(connection_id) => {
+            Record::ConnectionOfSfu(connection_id) => {
                 if let Some(connection) = self.connections.get_mut(connection_id) {
-                    connection.source = Source::Sora;
+                    connection.source = Source::Sfu;
                 }
             }
             Record::SessionOfGate(channel_id) => {

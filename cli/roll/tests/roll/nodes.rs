@@ -11,7 +11,7 @@ use soramode_core::input::{HostState, Input};
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{
     MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT, SOCKET_GRACE_DEFAULT, STALL_AFTER_DEFAULT,
-    Settings, SoraSettings,
+    Settings, SfuSettings,
 };
 use soramode_core::stored::Stored;
 use soramode_protocol::event::EventKind;
@@ -93,7 +93,7 @@ impl Nodes {
             pending_timeout: PENDING_TIMEOUT_DEFAULT,
             socket_grace: SOCKET_GRACE_DEFAULT,
             assume_complete: true,
-            sora: SoraSettings::default(),
+            sfu: SfuSettings::default(),
             storage: Storage {
                 state: StorageState::Ok,
                 path: None,

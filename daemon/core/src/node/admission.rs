@@ -28,7 +28,7 @@ use crate::effect::Record;
 use crate::handles::{ConnectionSlot, SessionSlot};
 use crate::member::{CannotClaim, ClusterAnswer, Waiter, retry_after};
 use crate::node::Node;
-use crate::settings::SoraAdmission;
+use crate::settings::SfuAdmission;
 use crate::tables::rows::{NewConnection, Source, WrappingBootSecs};
 use crate::timers::{Timer, Timers};
 
@@ -133,7 +133,7 @@ impl Node {
         }
         let rejected = rule.reject_reason().map(|reason| self.reject(reason));
         let is_shadow =
-            request.source == Source::Sora && self.settings.sora.admission == SoraAdmission::Shadow;
+            request.source == Source::Sfu && self.settings.sfu.admission == SfuAdmission::Shadow;
         if let Some(rejected) = &rejected
             && !is_shadow
         {
@@ -146,7 +146,7 @@ impl Node {
             session.unwrap_or_else(|| self.open_session(ctx, request.channel_id.clone(), None));
         let slot = match request.source {
             Source::ControlSocket => self.admit_live(ctx, session, request),
-            Source::Sora => self.admit_pending(ctx, session, request),
+            Source::Sfu => self.admit_pending(ctx, session, request),
         };
         let offer = self.offer(ctx, slot, created)?;
         // In shadow mode the rejection is reported, and the client is admitted all the same.
@@ -268,7 +268,7 @@ impl Node {
             client_id: request.client_id,
             created_at: ctx.now.wall,
             state: ConnectionState::Pending,
-            source: Source::Sora,
+            source: Source::Sfu,
             since: WrappingBootSecs::at(ctx.now.boot),
         };
         let slot = self.sessions.add_connection(session, new);

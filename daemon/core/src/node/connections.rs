@@ -31,8 +31,8 @@ impl Node {
     ) -> Option<Result<Decision, Error>> {
         self.sync.on_socket_contact(ctx.now.wall);
         // Janus shows each client; until then it is pending.
-        let source = if self.settings.sora.feed.is_janus() {
-            Source::Sora
+        let source = if self.settings.sfu.feed.is_janus() {
+            Source::Sfu
         } else {
             Source::ControlSocket
         };
@@ -249,13 +249,13 @@ impl Node {
             reason,
             EndReason::Disconnected | EndReason::SessionDestroyed
         );
-        if row.source == Source::Sora && is_over {
+        if row.source == Source::Sfu && is_over {
             self.tombstones
                 .remember(row.connection_id.clone(), ctx.now.boot);
         }
         if row.state == ConnectionState::Pending {
             ctx.timers.cancel(Timer::PendingTimeout(slot));
-            ctx.record(Record::PendingOver(row.connection_id.clone()));
+            ctx.record(Record::PendingEnded(row.connection_id.clone()));
         }
         let session = row.session;
         let Some(session_row) = self.sessions.session_mut(session) else {

@@ -92,13 +92,13 @@ impl Node {
         if let Some(slot) = admitted {
             self.forget_pending(ctx, slot);
         }
-        let of_sfu = Record::OfSora(connection_id.clone());
+        let of_sfu = Record::ConnectionOfSfu(connection_id.clone());
         let new = NewConnection {
             connection_id,
             client_id: None,
             created_at: ctx.now.wall,
             state: ConnectionState::Live,
-            source: Source::Sora,
+            source: Source::Sfu,
             since: WrappingBootSecs::at(ctx.now.boot),
         };
         let slot = self.add_live(ctx, session, new);
@@ -119,7 +119,7 @@ impl Node {
     fn forget_pending(&mut self, ctx: &mut Ctx, slot: ConnectionSlot) {
         ctx.timers.cancel(Timer::PendingTimeout(slot));
         if let Some(row) = self.sessions.remove_connection(slot) {
-            ctx.record(Record::PendingOver(row.connection_id));
+            ctx.record(Record::PendingEnded(row.connection_id));
         }
     }
 
@@ -140,7 +140,7 @@ impl Node {
         let is_gone = |slot: &ConnectionSlot| {
             !listed.contains(slot)
                 && self.sessions.connection(*slot).is_some_and(|row| {
-                    row.source == Source::Sora && row.state == ConnectionState::Live
+                    row.source == Source::Sfu && row.state == ConnectionState::Live
                 })
         };
         let gone: Vec<ConnectionSlot> = match scope {
@@ -180,5 +180,5 @@ impl Node {
 }
 
 fn is_pending_on_sfu(row: &crate::tables::rows::ConnectionRow) -> bool {
-    row.source == Source::Sora && row.state == ConnectionState::Pending
+    row.source == Source::Sfu && row.state == ConnectionState::Pending
 }

@@ -61,7 +61,7 @@ impl Node {
             sessions_ended: self.sessions_ended,
             is_complete: self.sync.is_synced(),
             is_storage_failed: self.storage.is_failed(),
-            admission: self.settings.sora.admission,
+            admission: self.settings.sfu.admission,
             pending_timeout: self.settings.pending_timeout,
             stall_after: self.settings.stall_after,
             is_opening: self

@@ -82,7 +82,7 @@ impl Node {
 
     fn end_unnamed(&mut self, ctx: &mut Ctx, began: Duration, named: &BTreeSet<ConnectionSlot>) {
         let is_ghost = |slot: &ConnectionSlot, row: &crate::tables::rows::ConnectionRow| {
-            let is_seen = row.source == Source::Sora && row.state == ConnectionState::Live;
+            let is_seen = row.source == Source::Sfu && row.state == ConnectionState::Live;
             is_seen
                 && !named.contains(slot)
                 && row
@@ -116,7 +116,7 @@ impl Node {
             let max_linger = if self.plans.is_ending(slot) {
                 Duration::ZERO
             } else {
-                self.settings.sora.session_max_linger
+                self.settings.sfu.session_max_linger
             };
             if began.saturating_sub(empty_since) >= max_linger {
                 row.last_end = EndReason::Reconciled;

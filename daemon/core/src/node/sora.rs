@@ -160,13 +160,13 @@ impl Node {
         }
         let created_at = self.clamp_created_at(ctx, session, created_at);
         let since = WrappingBootSecs::at(ctx.now.boot);
-        let of_sora = Record::OfSora(connection_id.clone());
+        let of_sora = Record::ConnectionOfSfu(connection_id.clone());
         let new = NewConnection {
             connection_id,
             client_id,
             created_at,
             state: ConnectionState::Live,
-            source: Source::Sora,
+            source: Source::Sfu,
             since,
         };
         let slot = self.add_live(ctx, session, new);

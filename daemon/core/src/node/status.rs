@@ -8,7 +8,7 @@ use soramode_protocol::version::{PROTOCOL, VERSION};
 
 use crate::ctx::Ctx;
 use crate::node::Node;
-use crate::settings::SoraAdmission;
+use crate::settings::SfuAdmission;
 
 impl Node {
     pub(super) fn status(&self, ctx: &Ctx) -> Status {
@@ -31,7 +31,7 @@ impl Node {
             protocol: PROTOCOL,
             uptime_seconds: now.boot.saturating_sub(self.started.boot).as_secs(),
             started_at: self.started.wall,
-            shadow: self.settings.sora.admission == SoraAdmission::Shadow,
+            shadow: self.settings.sfu.admission == SfuAdmission::Shadow,
             upstreams: Vec::new(),
             unauthenticated_listeners: Vec::new(),
             cluster: self

@@ -11,7 +11,7 @@ use crate::ctx::Random;
 use crate::effect::{Action, Record};
 use crate::handles::Timestamp;
 use crate::reservation::Reservations;
-use crate::settings::SoraAdmission;
+use crate::settings::SfuAdmission;
 use crate::tables::sessions::Sessions;
 
 /// The rest of the node, as it is at this point of a step.
@@ -24,7 +24,7 @@ pub(crate) struct PlanView<'a> {
     /// True if the session list is complete.
     pub(crate) is_complete: bool,
     pub(crate) is_storage_failed: bool,
-    pub(crate) admission: SoraAdmission,
+    pub(crate) admission: SfuAdmission,
     pub(crate) pending_timeout: Duration,
     pub(crate) stall_after: Duration,
     /// True while an operator's change to `normal` waits for the cluster.
@@ -40,7 +40,7 @@ impl PlanView<'_> {
     /// Returns whether a plan may have sessions ended as things are.
     pub(crate) fn may_plan_end(&self) -> bool {
         self.mode.mode.is_block()
-            && self.admission == SoraAdmission::Enforced
+            && self.admission == SfuAdmission::Enforced
             && !self.is_storage_failed
             && self.is_complete
             && !self.is_opening

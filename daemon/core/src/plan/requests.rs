@@ -22,7 +22,7 @@ use super::transitions::{PlanInput, Reaction, react};
 use super::{ANNOUNCEMENTS_MAX, END_REQUESTS_MAX, Finish, Plans};
 use crate::effect::{Action, Record};
 use crate::handles::ReplyHandle;
-use crate::settings::SoraAdmission;
+use crate::settings::SfuAdmission;
 
 /// Time from which on the duration of an end is worth a warning.
 const LONG_END: Duration = Duration::from_hours(1);
@@ -324,7 +324,7 @@ fn ends(start: &StartPlan) -> bool {
 }
 
 fn check_start(view: &PlanView<'_>, start: &StartPlan) -> Result<(), Error> {
-    if ends(start) && view.admission == SoraAdmission::Shadow {
+    if ends(start) && view.admission == SfuAdmission::Shadow {
         return Err(Error::plan_in_shadow());
     }
     match (start.keep_open, view.open_others) {

@@ -15,7 +15,7 @@ use super::{Finish, Plans};
 use crate::effect::Record;
 use crate::handles::Timestamp;
 use crate::reservation::CloseRight;
-use crate::settings::SoraAdmission;
+use crate::settings::SfuAdmission;
 
 impl Plans {
     /// Does one thing that is due; false if nothing is. The commands must be carried out before the next call.
@@ -297,7 +297,7 @@ impl Plans {
             PlanInput::StorageFails
         } else if self.announcements.of_plan(&plan.id).is_some() {
             PlanInput::StillAnnouncing
-        } else if *step == PlanStep::Unknown || (ends && view.admission == SoraAdmission::Shadow) {
+        } else if *step == PlanStep::Unknown || (ends && view.admission == SfuAdmission::Shadow) {
             PlanInput::CannotGoOn
         } else if ends && !view.is_complete {
             PlanInput::EndWithoutSessions

@@ -15,8 +15,8 @@ use crate::handles::{ConnectionSlot, SessionSlot};
 pub enum Source {
     /// The control socket.
     ControlSocket,
-    /// A real Sora.
-    Sora,
+    /// The SFU: a Sora or a Janus.
+    Sfu,
 }
 
 /// A connection. Its size decides the memory of a million of them.

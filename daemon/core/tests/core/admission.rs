@@ -18,7 +18,7 @@ use soramode_core::member::etcd::{
 };
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{
-    ClusterSettings, FenceMeans, Settings, SfuFeed, SoraAdmission, SoraSettings,
+    ClusterSettings, FenceMeans, Settings, SfuAdmission, SfuFeed, SfuSettings,
 };
 use soramode_core::stored::Stored;
 use soramode_protocol::decision::{Connect, Decision, Explain, Lifetime};
@@ -52,7 +52,7 @@ fn start(change: impl FnOnce(&mut Settings)) -> Gate {
         pending_timeout: Duration::from_secs(30),
         socket_grace: Duration::from_secs(30),
         assume_complete: true,
-        sora: SoraSettings::default(),
+        sfu: SfuSettings::default(),
         storage: Storage {
             state: StorageState::Ok,
             path: None,
@@ -296,10 +296,10 @@ fn the_printed_table_agrees_with_the_gate() {
 fn in_shadow_mode_a_connection_stays_pending_though_its_commit_was_refused() {
     let mut gate = start(|settings| {
         settings.mode = Some(SettableMode::BlockNewConnection);
-        settings.sora = SoraSettings {
+        settings.sfu = SfuSettings {
             feed: SfuFeed::Webhooks,
-            admission: SoraAdmission::Shadow,
-            ..SoraSettings::default()
+            admission: SfuAdmission::Shadow,
+            ..SfuSettings::default()
         };
     });
     let admit = SoraInput::Admit {

@@ -12,7 +12,7 @@ use soramode_core::outbox::{
     DELIVERIES_FAILED_KEPT, DELIVERIES_FINISHED_KEPT, DELIVERIES_PENDING_MAX, RETRY_PAUSES,
 };
 use soramode_core::restore::{Seed, StartParams};
-use soramode_core::settings::{Settings, SoraSettings, Webhook};
+use soramode_core::settings::{Settings, SfuSettings, Webhook};
 use soramode_core::stored::{Stored, StoredDelivery};
 use soramode_protocol::decision::{Connect, Disconnect, Lifetime};
 use soramode_protocol::delivery::{DeliveryState, ResendDelivery};
@@ -60,7 +60,7 @@ fn settings() -> Settings {
         pending_timeout: Duration::from_secs(30),
         socket_grace: Duration::from_secs(30),
         assume_complete: true,
-        sora: SoraSettings::default(),
+        sfu: SfuSettings::default(),
         storage: Storage {
             state: StorageState::Ok,
             path: None,

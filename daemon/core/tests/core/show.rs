@@ -109,7 +109,7 @@ impl Show {
                     tail(" for ", client_id.as_ref())
                 )
             }
-            Record::PendingOver(id) => format!("kept: {id} is pending no more"),
+            Record::PendingEnded(id) => format!("kept: {id} is pending no more"),
             Record::BoundTo {
                 connection_id,
                 socket: Some(SocketId(socket)),
@@ -126,7 +126,7 @@ impl Show {
                 "kept: {} hangs on no socket",
                 self.connection_id(connection_id)
             ),
-            Record::OfSora(id) => format!("kept: {id} is Sora's"),
+            Record::ConnectionOfSfu(id) => format!("kept: {id} is Sora's"),
             Record::Mode(state) => format!("kept: the mode is {}", state.mode),
             Record::ExpiresAtBoot(Some(_)) => {
                 "kept: when the mode ends, by the boot clock".to_owned()

@@ -11,7 +11,7 @@ use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{HostState, Input};
 use soramode_core::member::etcd::{EtcdResponse, MembershipView};
 use soramode_core::restore::{Seed, StartParams};
-use soramode_core::settings::{ClusterSettings, FenceMeans, Settings, SoraSettings};
+use soramode_core::settings::{ClusterSettings, FenceMeans, Settings, SfuSettings};
 use soramode_core::stored::Stored;
 use soramode_protocol::decision::Decision;
 use soramode_protocol::id::{ChannelId, ConnectionId, NodeName};
@@ -179,7 +179,7 @@ impl Node {
                     self.pending
                         .insert(connection_id.clone(), channel_id.clone());
                 }
-                Record::PendingOver(connection_id) => {
+                Record::PendingEnded(connection_id) => {
                     self.pending.remove(connection_id);
                 }
                 _ => {}
@@ -352,7 +352,7 @@ fn settings(name: &NodeName, terms: LeaseTerms, fault: PlantedFault) -> Settings
         pending_timeout: Duration::from_secs(3),
         socket_grace: Duration::from_secs(1),
         assume_complete: true,
-        sora: SoraSettings::default(),
+        sfu: SfuSettings::default(),
         storage: Storage {
             state: StorageState::Ok,
             path: None,

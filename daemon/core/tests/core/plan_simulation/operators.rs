@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use soramode_core::effect::Action;
 use soramode_core::input::{HostState, Input};
-use soramode_core::settings::SoraAdmission;
+use soramode_core::settings::SfuAdmission;
 use soramode_protocol::end::End;
 use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
 use soramode_protocol::plan::{CancelPlan, EndRate, PlanStep, RISK_OF_END, StartPlan};
@@ -229,10 +229,10 @@ impl World {
             self.clients.clear();
         }
         self.settings.mode = self.rng.one_in(8).then_some(SettableMode::Normal);
-        self.settings.sora.admission = if self.rng.one_in(8) {
-            SoraAdmission::Shadow
+        self.settings.sfu.admission = if self.rng.one_in(8) {
+            SfuAdmission::Shadow
         } else {
-            SoraAdmission::Enforced
+            SfuAdmission::Enforced
         };
         self.starts += 1;
         self.calls.clear();

@@ -10,8 +10,8 @@ use soramode_core::input::{HostState, Input};
 use soramode_core::plan::calls::{SfuCall, SfuFailure, SfuOutcome, SfuRequest};
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{
-    MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT, SOCKET_GRACE_DEFAULT, Settings,
-    SoraAdmission, SoraSettings,
+    MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT, SOCKET_GRACE_DEFAULT, Settings, SfuAdmission,
+    SfuSettings,
 };
 use soramode_core::stored::Stored;
 use soramode_protocol::decision::{
@@ -75,7 +75,7 @@ impl World {
             pending_timeout: PENDING_TIMEOUT_DEFAULT,
             socket_grace: SOCKET_GRACE_DEFAULT,
             assume_complete: !rng.one_in(6),
-            sora: SoraSettings::default(),
+            sfu: SfuSettings::default(),
             storage: Storage {
                 state: StorageState::Ok,
                 path: None,
@@ -233,7 +233,7 @@ impl World {
         facts.sessions = status.sessions;
         facts.is_complete = status.sessions_complete;
         facts.storage_failed = self.storage_failed;
-        facts.is_shadow = self.settings.sora.admission == SoraAdmission::Shadow;
+        facts.is_shadow = self.settings.sfu.admission == SfuAdmission::Shadow;
     }
 
     pub(super) fn take_actions(&mut self, effects: &Effects, mode: Mode) -> Result<(), String> {
@@ -242,7 +242,7 @@ impl World {
             step: self.step,
             mode,
             storage_failed: self.storage_failed,
-            is_shadow: self.settings.sora.admission == SoraAdmission::Shadow,
+            is_shadow: self.settings.sfu.admission == SfuAdmission::Shadow,
             naive: self.naive.as_ref(),
             clients: &self.clients,
         };

@@ -12,8 +12,8 @@ use soramode_core::input::{AttemptResult, HostState, Input};
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{
     ClusterSettings, FenceMeans, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT,
-    SESSION_MAX_LINGER_DEFAULT, SOCKET_GRACE_DEFAULT, STALL_AFTER_DEFAULT, Settings, SfuFeed,
-    SoraAdmission, SoraSettings, Webhook,
+    SESSION_MAX_LINGER_DEFAULT, SOCKET_GRACE_DEFAULT, STALL_AFTER_DEFAULT, Settings, SfuAdmission,
+    SfuFeed, SfuSettings, Webhook,
 };
 use soramode_core::stored::Stored;
 use soramode_protocol::event::{EventPattern, EventType};
@@ -416,7 +416,7 @@ fn params(line: &str, started: Timestamp) -> Result<(StartParams, Option<u64>), 
         pending_timeout: all.time("pending")?.unwrap_or(PENDING_TIMEOUT_DEFAULT),
         socket_grace: all.time("grace")?.unwrap_or(SOCKET_GRACE_DEFAULT),
         assume_complete: !all.has("unknown"),
-        sora: SoraSettings {
+        sfu: SfuSettings {
             feed: if all.has("sora-api") {
                 SfuFeed::WebhooksAndApi
             } else if all.has("sora") {
@@ -425,9 +425,9 @@ fn params(line: &str, started: Timestamp) -> Result<(StartParams, Option<u64>), 
                 SfuFeed::None
             },
             admission: if all.has("shadow") {
-                SoraAdmission::Shadow
+                SfuAdmission::Shadow
             } else {
-                SoraAdmission::Enforced
+                SfuAdmission::Enforced
             },
             session_max_linger: all
                 .time("max_linger")?

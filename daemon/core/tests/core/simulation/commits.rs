@@ -96,7 +96,7 @@ const FAULTS: [Fault; 14] = [
     Fault::BeginTooEarly,
     Fault::FailureSparesLaterSteps,
     Fault::FailureKeepsPromises,
-    Fault::FailureIsNotTold,
+    Fault::FailureIsNotReported,
     Fault::DeliveryAfterFailure,
     Fault::RetryTwice,
     Fault::RetryOutOfOrder,

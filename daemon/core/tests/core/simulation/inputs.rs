@@ -7,7 +7,7 @@ use soramode_core::fault::PlantedFault;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{HostState, Input, SoraInput};
 use soramode_core::restore::StartParams;
-use soramode_core::settings::{ClusterSettings, FenceMeans, Settings, SoraSettings};
+use soramode_core::settings::{ClusterSettings, FenceMeans, Settings, SfuSettings};
 use soramode_core::stored::Stored;
 use soramode_protocol::decision::{
     Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection,
@@ -79,7 +79,7 @@ pub(super) fn params(rng: &mut Rng) -> StartParams {
         pending_timeout: rng.of(&[Duration::from_secs(2), Duration::from_secs(30)]),
         socket_grace: rng.of(&[no_grace, Duration::from_secs(1), Duration::from_secs(30)]),
         assume_complete: !rng.one_in(3),
-        sora: SoraSettings::default(),
+        sfu: SfuSettings::default(),
         storage: Storage {
             state: StorageState::Ok,
             path: None,

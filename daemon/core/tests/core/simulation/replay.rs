@@ -44,13 +44,13 @@ impl Replay {
             Record::Pending { connection_id, .. } => {
                 expect_none(self.pending.insert(connection_id.clone(), record.clone()))
             }
-            Record::PendingOver(id) => expect_some(
+            Record::PendingEnded(id) => expect_some(
                 self.pending.remove(id),
                 "a connection that was not pending is over",
             )
             .map(drop),
             Record::BoundTo { .. }
-            | Record::OfSora(_)
+            | Record::ConnectionOfSfu(_)
             | Record::SessionOfSora(_)
             | Record::SessionOfGate(_)
             | Record::Mode(_)
