@@ -155,6 +155,7 @@ pub(crate) mod tests {
             reason: reason.map(str::to_owned),
             expires_at: expires_in.map(|seconds| times::now() + Duration::from_secs(seconds)),
             own_mode: None,
+            in_force: None,
             plan_id: None,
             roll: None,
         }

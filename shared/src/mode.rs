@@ -153,6 +153,9 @@ pub struct ModeState {
     /// with a stricter mode, which is shown in `mode`. The other fields describe the own mode.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub own_mode: Option<Mode>,
+    /// State of the mode on an SFU that holds it by locks of its rooms, in the answer to `GetMode`; absent on all others.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub in_force: Option<InForce>,
     /// Plan that made the change.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub plan_id: Option<PlanId>,
@@ -392,6 +395,7 @@ impl DatedModeChange {
             reason,
             expires_at,
             own_mode: None,
+            in_force: None,
             plan_id,
             roll,
         }

@@ -313,7 +313,7 @@ pub struct Status {
 }
 
 /// Number of rooms by the state of their locks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomCounts {
     /// Rooms that are locked or open, as the mode requires.
     pub settled: u64,

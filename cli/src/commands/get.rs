@@ -3,7 +3,7 @@
 #![expect(clippy::doc_markdown, reason = "what clap shows as help is plain text")]
 
 use serde::Serialize;
-use soramode_protocol::mode::{GetMode, Mode};
+use soramode_protocol::mode::{GetMode, InForce, Mode};
 use soramode_protocol::node::GetInfo;
 
 use crate::context::Context;
@@ -21,6 +21,14 @@ pub(crate) struct Args {}
 
 pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let mode = context.node.mode().await?;
+    let in_force = mode.state.as_ref().and_then(|state| state.in_force);
+    if in_force.is_some_and(|it| it != InForce::Yes) {
+        context.output.warn(&format!(
+            "{} is set, but not in force. To see why, run: {}",
+            mode.mode,
+            context.node.command("status")
+        ));
+    }
     show(mode.mode, &mode, &mut context.output)
 }
 

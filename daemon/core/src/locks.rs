@@ -321,10 +321,10 @@ impl RoomLocks {
     }
 
     /// Returns whether the mode is in force.
-    pub const fn in_force(&self) -> InForce {
+    pub fn in_force(&self) -> InForce {
         if self.is_unreachable {
             InForce::No
-        } else if self.list_since.is_some() || self.counts.outstanding > 0 {
+        } else if self.list_since.is_some() || self.counts.outstanding > 0 || !self.due.is_empty() {
             InForce::Pending
         } else if self.counts.impossible > 0 {
             InForce::Partial

@@ -244,6 +244,7 @@ impl ModeControl {
             reason: change.reason,
             expires_at,
             own_mode: None,
+            in_force: None,
             plan_id: change.plan_id,
             roll: change.roll,
         };

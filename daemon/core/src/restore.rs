@@ -171,6 +171,7 @@ fn start_state(mode: Mode, generation: u64, started: Timestamp) -> ModeState {
         reason: None,
         expires_at: None,
         own_mode: None,
+        in_force: None,
         plan_id: None,
         roll: None,
     }
@@ -188,6 +189,7 @@ pub fn start_change(before: &ModeState, state: &ModeState) -> Option<DatedModeCh
         plan_id,
         roll,
         own_mode: _,
+        in_force: _,
     } = state.clone();
     let change = ModeChange {
         mode,

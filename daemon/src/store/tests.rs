@@ -371,6 +371,7 @@ async fn the_write_ahead_log_begins_anew_however_much_is_written() {
         reason: Some("x".repeat(WRITTEN_AT_ONCE)),
         expires_at: None,
         own_mode: None,
+        in_force: None,
         plan_id: None,
         roll: None,
     };

@@ -143,6 +143,8 @@ fn the_metrics_say_what_happened() {
         "soramode_connections 2",
         "soramode_pending_connections 1",
         "soramode_sessions_complete 1",
+        "soramode_mode_in_force 1",
+        "soramode_rooms{lock=\"outstanding\"} 0",
         "soramode_decisions_total{answer=\"offer\",reason=\"\"} 3",
         "soramode_decisions_total{answer=\"reject\",reason=\"BLOCK-NEW-SESSION\"} 2",
         "soramode_decision_duration_seconds_count 5",

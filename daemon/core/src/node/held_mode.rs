@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use soramode_protocol::id::ChannelId;
-use soramode_protocol::mode::{InForce, Mode, ModeChanged};
+use soramode_protocol::mode::{InForce, Mode, ModeChanged, ModeState};
 use soramode_protocol::node::RoomCounts;
 use soramode_protocol::reply::{Answer, Reply};
 
@@ -39,6 +39,14 @@ impl HeldMode {
 }
 
 impl Node {
+    /// Returns the mode for an answer to `GetMode`.
+    pub(super) fn shown_mode(&self, ctx: &Ctx) -> ModeState {
+        ModeState {
+            in_force: self.in_force(),
+            ..self.mode.shown(ctx.timers, ctx.now)
+        }
+    }
+
     /// Returns whether the mode is in force; `None` if the SFU does not hold it.
     pub(super) fn in_force(&self) -> Option<InForce> {
         self.held.as_deref().map(|held| held.rooms.in_force())
@@ -179,8 +187,8 @@ impl Node {
         let in_force = held.rooms.in_force();
         let before = std::mem::replace(&mut held.seen, in_force);
         self.held = Some(held);
-        if in_force == InForce::Yes && before != InForce::Yes {
-            if self.mode.is_block() {
+        if in_force == InForce::Yes {
+            if before != InForce::Yes && self.mode.is_block() {
                 // Clients may have come until the last lock: only a list from now on shows them all.
                 self.sync.require_verification(ctx);
             }

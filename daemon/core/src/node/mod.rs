@@ -174,7 +174,7 @@ impl Node {
         request: GateRequest,
     ) -> Option<Answer> {
         let answer = match request {
-            GateRequest::GetMode => Ok(Reply::Mode(Box::new(self.mode.shown(ctx.timers, ctx.now)))),
+            GateRequest::GetMode => Ok(Reply::Mode(Box::new(self.shown_mode(ctx)))),
             GateRequest::ChangeMode(change) => {
                 return self.change_mode(ctx, reply_to, *change, actor);
             }

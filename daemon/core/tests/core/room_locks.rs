@@ -273,6 +273,13 @@ fn a_mode_is_in_force_when_each_room_that_can_be_is_locked() {
     assert_eq!(world.locks.in_force(), InForce::Pending);
     world.janus.get_mut(&id("2")).unwrap().tokens.insert(1);
     world.janus.get_mut(&id("3")).unwrap().has_secret = true;
+    let rooms = world.janus.keys().cloned().collect();
+    world.locks.on_listed(rooms, world.now);
+    assert_eq!(
+        world.locks.in_force(),
+        InForce::Pending,
+        "rooms that were not evaluated"
+    );
     world.list();
     while !world.calls.is_empty() {
         assert_eq!(world.locks.in_force(), InForce::Pending);

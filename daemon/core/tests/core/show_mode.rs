@@ -50,6 +50,7 @@ impl Show {
             reason,
             expires_at,
             own_mode: _,
+            in_force: _,
             plan_id: _,
             roll,
         } = state;

@@ -2,7 +2,7 @@
 
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGauge, IntGaugeVec, Registry};
-use soramode_protocol::mode::Mode;
+use soramode_protocol::mode::{InForce, Mode};
 use soramode_protocol::node::{Membership, Status, StorageState};
 use soramode_protocol::plan::{Plan, PlanState, StallCause};
 use soramode_protocol::reservation::Reservation;
@@ -70,6 +70,7 @@ pub(super) fn gather(
         "1 if soramoded knows every session.",
         i64::from(status.sessions_complete),
     )?;
+    holder_gauges(&gauges, status)?;
     gauges.set(
         "shadow",
         "1 in shadow mode: decisions are only logged, and Sora's clients are admitted.",
@@ -112,6 +113,25 @@ pub(super) fn gather(
     build.with_label_values(&[VERSION]).set(1);
     gauges.0.register(Box::new(build))?;
     Ok(gauges.0.gather())
+}
+
+fn holder_gauges(gauges: &Gauges, status: &Status) -> Result<(), prometheus::Error> {
+    gauges.set(
+        "mode_in_force",
+        "1 if the mode is in force; 0 while rooms of Janus are not locked or unlocked as it requires.",
+        i64::from(matches!(status.in_force, None | Some(InForce::Yes))),
+    )?;
+    let rooms = status.rooms.unwrap_or_default();
+    let rooms = [
+        ("settled", count(rooms.settled)),
+        ("outstanding", count(rooms.outstanding)),
+        ("impossible", count(rooms.impossible)),
+    ];
+    gauges.each(
+        ("rooms", "lock"),
+        "Rooms of Janus by the state of their locks; 0 unless soramoded locks rooms.",
+        rooms,
+    )
 }
 
 fn plan_gauges(gauges: &Gauges, status: &Status) -> Result<(), prometheus::Error> {

@@ -470,6 +470,7 @@ fn params(line: &str, started: Timestamp) -> Result<(StartParams, Option<u64>), 
             reason,
             expires_at,
             own_mode: None,
+            in_force: None,
             plan_id: None,
             roll: None,
         });

@@ -104,6 +104,7 @@ pub(super) fn params(rng: &mut Rng) -> StartParams {
             reason,
             expires_at,
             own_mode: None,
+            in_force: None,
             plan_id: None,
             roll: None,
         }

@@ -40,6 +40,7 @@ pub(super) fn start(
         reason: None,
         expires_at: None,
         own_mode: None,
+        in_force: None,
         plan_id: None,
         roll: None,
     };
@@ -141,6 +142,7 @@ impl Model {
             reason: change.reason.clone().or(kept),
             expires_at,
             own_mode: None,
+            in_force: None,
             plan_id: None,
             roll: None,
         });
@@ -201,6 +203,7 @@ impl Model {
                 reason: None,
                 expires_at: None,
                 own_mode: None,
+                in_force: None,
                 plan_id: None,
                 roll: None,
             });
@@ -248,6 +251,7 @@ impl Model {
             reason: Some(reason),
             expires_at: None,
             own_mode: None,
+            in_force: None,
             plan_id: None,
             roll: None,
         });
