@@ -351,9 +351,9 @@ mod tests {
             .map(|(code, meaning)| (code.to_string(), meaning.to_owned()))
             .collect();
         let codes: Vec<String> = table.iter().map(|(code, _)| code.clone()).collect();
-        assert_eq!(told("README.md"), table);
+        assert_eq!(documented("README.md"), table);
         assert_eq!(
-            told("README.ja.md")
+            documented("README.ja.md")
                 .into_iter()
                 .map(|(code, _)| code)
                 .collect::<Vec<_>>(),
@@ -363,7 +363,7 @@ mod tests {
 
     /// Reads the codes and meanings of a README, by the code. A row has one or two pairs of cells;
     /// codes that share a cell share its meanings in turn.
-    fn told(readme: &str) -> Vec<(String, String)> {
+    fn documented(readme: &str) -> Vec<(String, String)> {
         let text =
             std::fs::read_to_string(format!("{}/../{readme}", env!("CARGO_MANIFEST_DIR"))).unwrap();
         let section = text
@@ -373,7 +373,7 @@ mod tests {
             .unwrap()
             .lines()
             .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
-        let mut told = Vec::new();
+        let mut documented = Vec::new();
         for pair in rows.flat_map(|row| {
             row.split(" | ")
                 .collect::<Vec<_>>()
@@ -392,15 +392,15 @@ mod tests {
             } else {
                 vec![meaning]
             };
-            told.extend(
+            documented.extend(
                 codes
                     .iter()
                     .zip(meanings)
                     .map(|(code, meaning)| ((*code).to_owned(), meaning.replace('`', ""))),
             );
         }
-        told.sort_by_key(|(code, _)| code.parse::<u8>().unwrap());
-        told
+        documented.sort_by_key(|(code, _)| code.parse::<u8>().unwrap());
+        documented
     }
 
     #[test]

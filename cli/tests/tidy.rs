@@ -352,7 +352,7 @@ fn no_verb_lacks_its_line_in_the_docs() {
                 .strip_suffix(".1")
                 .map(str::to_owned)
         })
-        // A part of a verb, as nodes-purge, is told of with it.
+        // A part of a verb, as nodes-purge, is described with it.
         .filter(|verb| !verb.contains('-'))
         .filter(|verb| !readme.contains(&format!("`{verb}`")))
         .collect();

@@ -238,7 +238,7 @@ impl World {
             .unwrap();
     }
 
-    fn hear(&mut self) {
+    fn recv(&mut self) {
         let mut line = String::new();
         self.client.read_line(&mut line).unwrap();
         assert!(line.contains("\"result\""), "{line}");
@@ -246,7 +246,7 @@ impl World {
 
     fn ask(&mut self, request: &str) {
         self.say(&format!("{{\"jsonrpc\":\"2.0\",\"id\":1,{request}}}\n"));
-        self.hear();
+        self.recv();
     }
 
     /// `times` requests, half of them `Connect` and half `Disconnect`, into a channel that somebody stays in.
@@ -261,7 +261,7 @@ impl World {
             };
             for requests in [together(connect), together(disconnect)] {
                 self.say(&requests);
-                (0..in_flight).for_each(|_| self.hear());
+                (0..in_flight).for_each(|_| self.recv());
             }
         }
     }
@@ -285,7 +285,7 @@ impl World {
         for _ in 0..times / IN_FLIGHT {
             let one = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,{}}}\n", connect(1));
             self.say(&one.repeat(usize::try_from(IN_FLIGHT).unwrap()));
-            (0..IN_FLIGHT).for_each(|_| self.hear());
+            (0..IN_FLIGHT).for_each(|_| self.recv());
         }
     }
 
@@ -313,7 +313,7 @@ impl World {
 
     #[expect(clippy::unused_self, reason = "as its siblings")]
     fn call(&mut self, path: &str, headers: &str, (body, times): (&str, u64)) {
-        // A daemon opens its socket first, and then this door.
+        // A daemon opens its socket first, and then this load.
         let began = Instant::now();
         let mut stream = loop {
             match TcpStream::connect(HTTP) {

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_deadline_replaces_one_that_fired_unheard() {
+    async fn a_new_deadline_replaces_one_that_fired_unnoticed() {
         let timer = BootTimer::new().unwrap();
         timer.set(Some(Duration::ZERO)).unwrap();
         // Tokio sees the readiness before the timer is set again.

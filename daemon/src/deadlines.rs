@@ -19,7 +19,7 @@ pub(crate) async fn run(engine: Engine, clock: ClockChanges) -> io::Result<Infal
             set = clock.next() => {
                 set?;
                 // A stopped engine does nothing at its deadlines either.
-                let (Ok(()) | Err(Stopped)) = engine.tell(Input::WallClockSet);
+                let (Ok(()) | Err(Stopped)) = engine.apply(Input::WallClockSet);
             }
         }
     }

@@ -161,7 +161,7 @@ impl Engine {
     }
 
     /// Applies a report from a Sora.
-    pub(crate) fn tell_sora(&self, input: SoraInput) -> Result<(), Refusal> {
+    pub(crate) fn apply_sora(&self, input: SoraInput) -> Result<(), Refusal> {
         self.with(|state, now| {
             if state.commits.is_full() {
                 return Err(Refusal::Full);
@@ -173,13 +173,13 @@ impl Engine {
     }
 
     /// Takes in any other input. Never waits; does nothing once the engine has stopped.
-    pub(crate) fn tell(&self, input: Input) -> Result<(), Stopped> {
+    pub(crate) fn apply(&self, input: Input) -> Result<(), Stopped> {
         self.with(|state, now| state.take(now, input))
             .ok_or(Stopped)
     }
 
     /// Applies the outcome of a delivery. The receiver is notified after any follow-up delivery.
-    pub(crate) fn tell_delivery(
+    pub(crate) fn apply_delivery(
         &self,
         receiver: ReceiverIndex,
         id: DeliveryId,

@@ -26,7 +26,7 @@ const MISUSED: u8 = 2;
 fn main() -> ExitCode {
     let args = match Args::read_from(std::env::args_os()) {
         Ok(args) => args,
-        Err(told) => return tell(&told),
+        Err(error) => return print(&error),
     };
     let (is_check, is_state_check) = (args.check_config, args.check_state);
     let args = if is_check {
@@ -46,10 +46,10 @@ fn main() -> ExitCode {
 }
 
 /// Prints help, the version, or the problem with the command line.
-fn tell(told: &clap::Error) -> ExitCode {
-    let status = u8::try_from(told.exit_code()).unwrap_or(MISUSED);
+fn print(error: &clap::Error) -> ExitCode {
+    let status = u8::try_from(error.exit_code()).unwrap_or(MISUSED);
     // If the output is closed, the exit status is all that can be reported.
-    if told.print().is_ok() {
+    if error.print().is_ok() {
         ExitCode::from(status)
     } else {
         ExitCode::from(status.max(FAILED))

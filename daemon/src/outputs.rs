@@ -339,7 +339,7 @@ impl Outputs {
                     outcome
                 }
             };
-            engine.tell(Input::SfuAnswered { id, outcome });
+            engine.apply(Input::SfuAnswered { id, outcome });
         });
     }
 
@@ -360,7 +360,7 @@ impl Outputs {
         let (terminator, engine) = (self.deps.terminator.clone(), self.engine.clone());
         self.tasks.spawn(async move {
             let input = terminator.fence(id, of, sessions).await;
-            engine.tell(input);
+            engine.apply(input);
         });
     }
 

@@ -280,7 +280,7 @@ impl Receiver {
                 },
             };
             awaits_outcome = true;
-            if engine.tell_delivery(self.index, id, result).is_err() {
+            if engine.apply_delivery(self.index, id, result).is_err() {
                 return;
             }
         }

@@ -324,16 +324,16 @@ fn a_client_is_followed_to_the_node_that_takes_it() {
             .then_some(())
     });
     assert!(n1.ok(&["explain", "spam"]).contains("redirect"));
-    let told = n1.run(&["connect", "spam"]);
+    let run = n1.run(&["connect", "spam"]);
     assert_eq!(
-        (told.code, told.stdout.as_str()),
+        (run.code, run.stdout.as_str()),
         (1, "redirect: to n3 at wss://n3.example.com/signaling\n")
     );
     let followed = n1.run(&["connect", "spam", "--connection-id", "c1", "--follow"]);
-    let told = "redirected to n3\nthe connection stays, and a drain waits for it. To remove it, on n3: soramode disconnect c1\n";
+    let expected = "redirected to n3\nthe connection stays, and a drain waits for it. To remove it, on n3: soramode disconnect c1\n";
     assert_eq!(
         (followed.code, followed.stderr.as_str()),
-        (0, told),
+        (0, expected),
         "{followed:?}"
     );
     assert!(
@@ -395,11 +395,11 @@ fn channels_of_a_lost_node_are_orphaned_until_it_is_purged() {
         n1.ok(&["nodes", "-o", "plain"])
             .contains("n3\t\tgone\t\t\t\t\t1 until purged\t\t\n")
     );
-    let told = n1.run(&["connect", "spam"]);
+    let run = n1.run(&["connect", "spam"]);
     assert_eq!(
-        (told.code, told.stdout.contains("OWNER-LOST")),
+        (run.code, run.stdout.contains("OWNER-LOST")),
         (1, true),
-        "{told:?}"
+        "{run:?}"
     );
     assert!(
         n1.ok(&["explain", "spam"])
@@ -475,10 +475,10 @@ fn a_lost_state_is_reported_and_the_earlier_incarnation_can_be_purged() {
     }
     n2.ok(&["drain", "--assume-complete"]);
     for node in [&n1, &n2] {
-        let told = until(|| {
-            Some(node.run(&["explain", "spam"])).filter(|told| !told.stdout.contains("redirect"))
+        let run = until(|| {
+            Some(node.run(&["explain", "spam"])).filter(|run| !run.stdout.contains("redirect"))
         });
-        assert!(told.stdout.contains("reject OWNER-LOST"), "{told:?}");
+        assert!(run.stdout.contains("reject OWNER-LOST"), "{run:?}");
         let doctor = until(|| {
             Some(node.run(&["doctor", "-o", "plain"]).stdout)
                 .filter(|said| said.contains("n2 has lost its state"))

@@ -200,7 +200,7 @@ fn listen(listener: &UnixListener, ask: &mpsc::Sender<Order>) {
     }
 }
 
-/// A signalling server that lets these connections in and ends sessions when it is told to.
+/// A signalling server that admits these connections and ends sessions on request.
 pub(crate) fn signalling_server(socket: &Path, connections: &'static [(&str, &str)]) {
     let mut stream = UnixStream::connect(socket).unwrap();
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();

@@ -418,7 +418,7 @@ fn stdout_that_cannot_be_written_is_a_failure() {
 }
 
 #[test]
-fn it_needs_no_running_daemon() {
+fn the_drill_needs_no_running_daemon() {
     assert_eq!(
         program(Path::new("/nowhere/soramode.sock"))
             .args(["drill", "-q"])

@@ -17,7 +17,7 @@ use crate::fleet::Fleet;
 use crate::support::until;
 use crate::support::{Daemon, Run, program};
 use crate::terminal::Terminal;
-use crate::webhooks::{SECRET, drained, telling, write_secret};
+use crate::webhooks::{SECRET, drained, with_receiver, write_secret};
 
 /// Words of the examples that need more than one node.
 const CLUSTER: [&str; 4] = ["--node ", "--cluster", "nodes init", "nodes purge"];
@@ -50,14 +50,14 @@ impl Place {
     /// Prepares the sessions, deliveries and files for an example.
     fn of(line: &str) -> Self {
         let receiver = Receiver::start(|_| ReceiverBehaviour::ok());
-        let daemon = telling(&receiver);
+        let daemon = with_receiver(&receiver);
         let folder = tempfile::tempdir().unwrap();
         if line.contains(" deliveries ") || line.contains(" webhook ") {
             drained(&daemon);
-            let told = receiver.recv();
+            let received = receiver.recv();
             fs::write(
                 folder.path().join("request"),
-                format!("{}{}", told.head, told.text),
+                format!("{}{}", received.head, received.text),
             )
             .unwrap();
             write_secret(&folder.path().join("webhook-secrets"), SECRET);

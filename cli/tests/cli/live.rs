@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::support::{Daemon, PROGRAM};
 use crate::terminal::Terminal;
 
-/// The view in a terminal, which then tells how it ended.
+/// The view in a terminal, which then prints how it ended.
 fn open(socket: &Path) -> Terminal {
     let script = format!(
         "echo before; stty -a >modes; {PROGRAM} --socket {} status --watch; echo ended with $?; stty -a >modes-after; exec sleep 600",
@@ -38,7 +38,7 @@ fn is_as_it_was(terminal: &Terminal, code: i32) {
 }
 
 #[test]
-fn it_fits_in_80_columns_and_its_keys_change_nothing_on_the_node() {
+fn the_view_fits_in_80_columns_and_its_keys_change_nothing_on_the_node() {
     let daemon = Daemon::start();
     daemon.connect("spam", "c1");
     daemon.connect("$(reboot)\u{1b}[31m", "c2");
@@ -92,12 +92,12 @@ fn it_fits_in_80_columns_and_its_keys_change_nothing_on_the_node() {
 }
 
 #[test]
-fn it_survives_a_resize_and_a_restart_of_the_daemon() {
+fn the_view_survives_a_resize_and_a_restart_of_the_daemon() {
     let mut daemon = Daemon::start();
     let terminal = open(&daemon.socket());
     terminal.until_shown("EVENTS");
     terminal.tmux(&["resize-window", "-x", "30", "-y", "8"]);
-    terminal.until("told so", |screen| {
+    terminal.until("the message", |screen| {
         screen.replace('\n', " ").contains("too small")
     });
     terminal.tmux(&["resize-window", "-x", "120", "-y", "40"]);

@@ -102,11 +102,11 @@ fn every_method_is_there_with_its_access_and_its_fields() {
             .collect();
         assert!(missing.is_empty(), "{}: {missing:?}", method.name());
     }
-    let told = page
+    let named = page
         .lines()
         .filter_map(|line| line.strip_prefix("### ")?.split_once(" ("))
         .map(|(name, _)| name);
-    for name in told {
+    for name in named {
         assert!(Method::from_name(name).is_some(), "there is no {name}");
     }
 }
@@ -179,7 +179,7 @@ fn every_limit_is_the_codes() {
 }
 
 #[test]
-fn it_can_be_tried_by_hand() {
+fn the_protocol_can_be_tried_by_hand() {
     let daemon = Daemon::start();
     let [by_hand] = blocks(&document(PAGE), None, "sh").try_into().unwrap();
     let said = Machine::new(&daemon.socket()).all(&by_hand, &[0]);

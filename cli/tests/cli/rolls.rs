@@ -130,7 +130,7 @@ fn a_command_that_fails_stops_the_roll_which_goes_on_where_it_was() {
 }
 
 #[test]
-fn what_stands_in_the_way_of_a_roll_is_refused_with_nothing_changed() {
+fn an_obstacle_to_a_roll_is_refused_with_nothing_changed() {
     let mut fleet = Fleet::start(3);
     for (args, words) in [
         (

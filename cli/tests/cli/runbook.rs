@@ -37,11 +37,11 @@ pub(crate) fn section<const BLOCKS: usize>(heading: &str) -> [String; BLOCKS] {
 #[test]
 fn every_section_with_commands_has_a_test() {
     let runbook = document(RUNBOOK);
-    let told: usize = SECTIONS
+    let expected: usize = SECTIONS
         .iter()
         .map(|heading| blocks(&runbook, Some(heading), "sh").len())
         .sum();
-    assert_eq!(blocks(&runbook, None, "sh").len(), told);
+    assert_eq!(blocks(&runbook, None, "sh").len(), expected);
     for line in blocks(&runbook, None, "sh")
         .iter()
         .flat_map(|block| block.lines())

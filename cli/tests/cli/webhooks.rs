@@ -1,4 +1,4 @@
-//! `deliveries` and `webhook`, beside a receiver that does as it is told.
+//! `deliveries` and `webhook`, with a receiver of the test.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ use crate::support::{Daemon, Run, program};
 
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
 
-pub(crate) fn telling(receiver: &Receiver) -> Daemon {
+pub(crate) fn with_receiver(receiver: &Receiver) -> Daemon {
     Daemon::start_with(|config| {
         let urls = vec![receiver.url().parse().unwrap()];
         let secrets = Some(Secrets::parse(SECRET).unwrap());
@@ -48,7 +48,7 @@ pub(crate) fn drained(daemon: &Daemon) {
 fn deliveries_are_listed_shown_and_sent_again() {
     let mut answers = vec![ReceiverBehaviour::ok(), ReceiverBehaviour::status(410)];
     let receiver = Receiver::start(move |_| answers.pop().unwrap());
-    let daemon = telling(&receiver);
+    let daemon = with_receiver(&receiver);
     assert_eq!(daemon.run(&["deliveries"]).stderr, "no deliveries\n");
     drained(&daemon);
     let (_, list) = daemon.json(&["deliveries"]);
@@ -102,11 +102,11 @@ fn deliveries_are_listed_shown_and_sent_again() {
 #[test]
 fn a_receiver_that_fails_is_named_before_it_is_given_up() {
     let receiver = Receiver::start(|_| ReceiverBehaviour::status(500));
-    let daemon = telling(&receiver);
+    let daemon = with_receiver(&receiver);
     daemon.connect("spam", "one");
     daemon.ok(&["set", "block_new_session"]);
     daemon.disconnect("one");
-    // When it is told the second time, what came of the first is known.
+    // When the second arrives, the outcome of the first is known.
     receiver.recv();
     receiver.recv();
     let (_, found) = daemon.json(&["doctor"]);
@@ -134,7 +134,7 @@ fn a_receiver_that_fails_is_named_before_it_is_given_up() {
 #[test]
 fn obsolete_deliveries_are_not_sent_again() {
     let receiver = Receiver::start(|_| ReceiverBehaviour::status(410));
-    let daemon = telling(&receiver);
+    let daemon = with_receiver(&receiver);
     drained(&daemon);
     daemon.ok(&["set", "normal"]);
     let refused = daemon.run(&["deliveries", "resend", "1"]);
@@ -170,11 +170,11 @@ fn a_test_reports_the_answer_of_the_receiver() {
             .contains("/hook accepted a sample session.vanished: 200 OK, in "),
         "{signed:?}"
     );
-    let told = receiver.recv();
+    let received = receiver.recv();
     assert_eq!(
         (
-            told.event_type(),
-            told.header("webhook-signature").is_some()
+            received.event_type(),
+            received.header("webhook-signature").is_some()
         ),
         ("session.vanished", true)
     );
@@ -228,7 +228,7 @@ fn verified(folder: &Path, request: &str, secret: &str) -> (i32, String) {
 #[test]
 fn a_request_is_verified_and_a_forged_one_is_refused_with_a_reason() {
     let receiver = Receiver::start(|_| ReceiverBehaviour::ok());
-    let daemon = telling(&receiver);
+    let daemon = with_receiver(&receiver);
     drained(&daemon);
     let ReceivedWebhook { head, text, .. } = receiver.recv();
     let folder = tempfile::tempdir().unwrap();

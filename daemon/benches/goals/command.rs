@@ -39,7 +39,7 @@ pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
     cargo(&["-p", "soramoded", "--example", "bare-client"]);
     pin_load(Core::Second);
     let server = baselines::volatile(profile.folder.join("gate"), &["--api-listen", API])
-        .with_door(API.parse().unwrap());
+        .with_http(API.parse().unwrap());
     let (redis, dialect) = baselines::redis(&profile.folder.join("redis"), Aof::None);
     Client::to(&redis.path, &dialect).text(resp(&["SET", "mode", "normal"]).as_bytes(), "OK");
     let mut all = contenders(&server.path, &redis.path);

@@ -36,7 +36,7 @@ const SETTLING_MAX: usize = 100;
 pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
     // A sequential client shares a core with its server.
     pin_load(Core::Second);
-    let (told, address) = receiver();
+    let (received, address) = receiver();
     let url = format!("http://{address}/");
     let flags = ["--webhook", &url, "--webhook-events", "session.destroyed"];
     let (state, bare) = (
@@ -66,10 +66,10 @@ pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
         // Until its sender has the answer, and so after the receiver had it.
         let post = times(|_| {
             poster.post();
-            told.recv_timeout(ANSWER_MAX).unwrap();
+            received.recv_timeout(ANSWER_MAX).unwrap();
         });
         let change = times(|sample| change(&mut client, sample));
-        let webhook = webhooks((&mut client, &told), (&come.message, &go.message));
+        let webhook = webhooks((&mut client, &received), (&come.message, &go.message));
         changes.push((change[0], commit[0]));
         p50.push((webhook[0], commit[0] + post[0]));
         p99.push((webhook[1], commit[0] + post[0]));
@@ -134,9 +134,9 @@ fn both(mut times: Vec<f64>) -> [f64; 2] {
     [percentile(&times, 50), percentile(&times, 99)]
 }
 
-/// From the last disconnect of a session until its receiver was told.
+/// From the last disconnect of a session until its receiver had the webhook.
 fn webhooks(
-    (client, told): (&mut Client, &Receiver<Instant>),
+    (client, received): (&mut Client, &Receiver<Instant>),
     (come, go): (&[u8], &[u8]),
 ) -> [f64; 2] {
     let first = Instant::now();
@@ -146,7 +146,12 @@ fn webhooks(
             client.text(come, "offer");
             let began = Instant::now();
             client.text(go, "\"result\"");
-            micros(told.recv_timeout(ANSWER_MAX).unwrap().duration_since(began))
+            micros(
+                received
+                    .recv_timeout(ANSWER_MAX)
+                    .unwrap()
+                    .duration_since(began),
+            )
         });
     both(all.collect())
 }
@@ -155,20 +160,20 @@ fn webhooks(
 fn receiver() -> (Receiver<Instant>, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let (tell, told) = channel();
+    let (sender, received) = channel();
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let tell = tell.clone();
-            std::thread::spawn(move || receive(&stream, &tell));
+            let sender = sender.clone();
+            std::thread::spawn(move || receive(&stream, &sender));
         }
     });
-    (told, address)
+    (received, address)
 }
 
-fn receive(stream: &TcpStream, tell: &Sender<Instant>) {
+fn receive(stream: &TcpStream, sender: &Sender<Instant>) {
     let mut reader = BufReader::new(stream);
     while take(&mut reader) {
-        tell.send(Instant::now()).unwrap();
+        sender.send(Instant::now()).unwrap();
         let mut stream = stream;
         stream
             .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")

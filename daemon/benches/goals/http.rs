@@ -10,7 +10,7 @@ use super::harness::load::CLIENTS;
 use super::harness::row::{Bound, Rounds, Row, Unit};
 use super::harness::server::{Core, Server, pin_load};
 use super::harness::sheet::Sheet;
-use super::harness::web::Door;
+use super::harness::web::HttpLoad;
 
 // Below the ports that the kernel gives out, or a client that waits for a server could come to be connected with itself.
 const OURS: &str = "127.0.0.1:19572";
@@ -18,15 +18,15 @@ const HYPER: &str = "127.0.0.1:19573";
 const NGINX: &str = "127.0.0.1:19574";
 
 /// A server and how it is asked.
-type Served = (Server, Door);
+type Served = (Server, HttpLoad);
 
 pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
     let ours = baselines::volatile(profile.folder.join("gate"), &["--api-listen", OURS])
-        .with_door(address(OURS));
-    let ours = (ours, door(OURS, "x-sora-target: Sora_20211215.GetMode\r\n"));
+        .with_http(address(OURS));
+    let ours = (ours, load(OURS, "x-sora-target: Sora_20211215.GetMode\r\n"));
     let length = ours.1.body;
-    let hyper = (hyper(length), door(HYPER, ""));
-    let nginx = (nginx(profile.folder, length), door(NGINX, ""));
+    let hyper = (hyper(length), load(HYPER, ""));
+    let nginx = (nginx(profile.folder, length), load(NGINX, ""));
     for clients in [1, CLIENTS] {
         // One client shares a core with its server.
         let core = if clients == 1 {
@@ -38,7 +38,7 @@ pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
             server.pin(core);
         }
         pin_load(Core::Second);
-        let rate = |(_, door): &Served| door.rate(clients, profile.time);
+        let rate = |(_, load): &Served| load.rate(clients, profile.time);
         for (yardstick, theirs, bound) in [
             ("hyper", &hyper, Bound::AtLeast(0.9)),
             ("nginx", &nginx, Bound::AtLeast(1.0)),
@@ -64,8 +64,8 @@ fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-fn door(at: &str, headers: &str) -> Door {
-    Door::to(
+fn load(at: &str, headers: &str) -> HttpLoad {
+    HttpLoad::to(
         address(at),
         format!("POST / HTTP/1.1\r\nhost: {at}\r\ncontent-length: 0\r\n{headers}\r\n"),
     )

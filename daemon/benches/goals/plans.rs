@@ -1,4 +1,4 @@
-//! announce: every channel is told by Sora's API, beside a bare client that makes the same calls. ends: sessions end at a rate. For both: the
+//! announce: every channel is announced to by Sora's API, beside a bare client that makes the same calls. ends: sessions end at a rate. For both: the
 //! p99 of another client meanwhile.
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -17,7 +17,7 @@ use super::harness::load::{Client, count};
 use super::harness::row::{Bound, Rounds, Row, Unit};
 use super::harness::server::{Core, Server, pin_load};
 use super::harness::sheet::Sheet;
-use super::harness::web::Door;
+use super::harness::web::HttpLoad;
 
 /// Number of channels to announce to.
 const CHANNELS: usize = 10_000;
@@ -44,7 +44,7 @@ pub(crate) fn announce(profile: Profile<'_>, sheet: &mut Sheet) {
     let url = format!("http://{SORA_API}/");
     let ours = baselines::volatile(profile.folder.join("gate"), &["--sora-api", &url]);
     let mut client = with_sessions(&ours.path, CHANNELS);
-    let bare = Door::to(address, push());
+    let bare = HttpLoad::to(address, push());
     // Either client of the API has one core, and the API the other.
     api.pin(Core::Second);
     ours.pin(Core::First);
@@ -58,7 +58,7 @@ pub(crate) fn announce(profile: Profile<'_>, sheet: &mut Sheet) {
     );
     sheet.add(Row {
         goal: "announce",
-        what: format!("channels told, of {CHANNELS}, {CALLS} calls at a time"),
+        what: format!("channels announced to, of {CHANNELS}, {CALLS} calls at a time"),
         unit: Unit::PerSecond,
         yardstick: "a bare client",
         rounds,

@@ -73,7 +73,7 @@ pub(crate) fn full(profile: Profile<'_>) -> Rounds {
     )
 }
 
-/// Fills a daemon as a signalling server does that tells of all it has.
+/// Fills a daemon as a signalling server does that reports all its connections.
 fn report(server: &Server, connections: usize) {
     let mut client = Client::to(&server.path, &Dialect::soramode());
     for first in (0..connections).step_by(REPORTED) {

@@ -32,7 +32,7 @@ const GROWTH_MAX_MIB: f64 = 64.0;
 
 pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
     let (ours, alone) = (
-        baselines::volatile(profile.folder.join("told"), &[]),
+        baselines::volatile(profile.folder.join("subscribed"), &[]),
         baselines::volatile(profile.folder.join("alone"), &[]),
     );
     for server in [&ours, &alone] {
@@ -47,7 +47,7 @@ pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
     };
     let before = ours.resident_mib();
     let _deaf = subscribe(&ours.path, "{}");
-    let mut told: Vec<UnixStream> = (0..SUBSCRIBERS)
+    let mut subscribed: Vec<UnixStream> = (0..SUBSCRIBERS)
         .map(|_| subscribe(&ours.path, "{\"types\":[\"session.*\"]}"))
         .collect();
     let mut heard = Vec::new();
@@ -56,7 +56,7 @@ pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
         let is_over = AtomicBool::new(false);
         let (began, rate, events) = thread::scope(|scope| {
             let began = Instant::now();
-            let reading = scope.spawn(|| read(&mut told, &is_over));
+            let reading = scope.spawn(|| read(&mut subscribed, &is_over));
             scope.spawn(|| make_sessions(&ours.path, &is_over));
             let rate = load.ask(&ours.path, &Dialect::soramode()).rate;
             is_over.store(true, Ordering::Relaxed);

@@ -161,7 +161,7 @@ impl Trusted {
                 replies,
                 more: true,
             };
-            if engine.tell(Input::Etcd(heard)).is_err() {
+            if engine.apply(Input::Etcd(heard)).is_err() {
                 return;
             }
         }
@@ -170,7 +170,7 @@ impl Trusted {
             replies: Vec::new(),
             more: false,
         };
-        engine.tell(Input::Etcd(heard)).unwrap_or_default();
+        engine.apply(Input::Etcd(heard)).unwrap_or_default();
     }
 
     async fn migrate_some(

@@ -205,7 +205,7 @@ impl ClusterTask {
 
     /// The gate knows whether the node has anything.
     async fn leave_if_idle(&mut self) {
-        if self.engine.tell(Input::Shutdown).is_err() {
+        if self.engine.apply(Input::Shutdown).is_err() {
             return;
         }
         let leaving = async {
@@ -299,7 +299,7 @@ impl ClusterTask {
         self.tasks.spawn(async move {
             if let Some(response) = work.await {
                 // After the stop nothing waits for it.
-                engine.tell(Input::Etcd(response)).unwrap_or_default();
+                engine.apply(Input::Etcd(response)).unwrap_or_default();
             }
         });
     }

@@ -54,7 +54,7 @@ impl MembershipPoller {
             } else {
                 self.heartbeat.min(RETRY_PAUSE)
             };
-            if self.tell(view).is_err() {
+            if self.report(view).is_err() {
                 return;
             }
             tokio::select! {
@@ -85,7 +85,10 @@ impl MembershipPoller {
     }
 
     /// Gives a read to the gate.
-    fn tell(&mut self, view: Result<members_read::MembershipRead, String>) -> Result<(), Stopped> {
+    fn report(
+        &mut self,
+        view: Result<members_read::MembershipRead, String>,
+    ) -> Result<(), Stopped> {
         let response = match view {
             Ok(members_read::MembershipRead { view, lease }) => {
                 if lease.is_some() {
@@ -99,6 +102,6 @@ impl MembershipPoller {
                 EtcdResponse::MembersReadFailed(why)
             }
         };
-        self.engine.tell(Input::Etcd(response))
+        self.engine.apply(Input::Etcd(response))
     }
 }

@@ -326,7 +326,7 @@ fn a_sora_may_have_been_running_before_the_daemon() {
 }
 
 #[test]
-fn words_of_the_http_doors_that_cannot_be_meant_are_refused() {
+fn contradictory_settings_of_the_http_listeners_are_refused() {
     for (flags, said) in [
         ("--api-listen 3000", "takes ADDRESS:PORT"),
         ("--api-listen unix:", "takes unix:PATH"),

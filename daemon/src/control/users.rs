@@ -118,14 +118,14 @@ impl Users {
         {
             asked.remove(&oldest);
         }
-        let (tell, answer) = watch::channel(None);
+        let (sender, answer) = watch::channel(None);
         let lookup = Lookup {
             begun: Instant::now(),
             answer,
         };
         asked.insert(uid, lookup.clone());
         self.tasks
-            .spawn(ask(self.database, Arc::clone(&self.lookups), uid, tell));
+            .spawn(ask(self.database, Arc::clone(&self.lookups), uid, sender));
         lookup
     }
 }
@@ -135,7 +135,7 @@ async fn ask(
     database: Database,
     lookups: Arc<Semaphore>,
     uid: u32,
-    tell: watch::Sender<Option<Answer>>,
+    sender: watch::Sender<Option<Answer>>,
 ) {
     let Ok(turn) = lookups.acquire_owned().await else {
         return;
@@ -154,7 +154,7 @@ async fn ask(
     }
     // If the thread did not start or panicked, the next client of this user starts another look-up.
     if let Ok(user) = is_found.await {
-        tell.send_replace(Some(Answer {
+        sender.send_replace(Some(Answer {
             at: Instant::now(),
             user: user.map(Arc::new),
         }));

@@ -93,10 +93,10 @@ impl WeakEngine {
     }
 
     /// Takes in the outcome of something that an action has ordered.
-    pub(crate) fn tell(&self, input: Input) {
+    pub(crate) fn apply(&self, input: Input) {
         if let Some(shared) = self.0.upgrade() {
             // After the stop nothing waits for it.
-            Engine(shared).tell(input).unwrap_or_default();
+            Engine(shared).apply(input).unwrap_or_default();
         }
     }
 }

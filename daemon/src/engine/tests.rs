@@ -133,7 +133,7 @@ async fn a_panic_in_a_step_breaks_the_engine_and_nothing_leaves_it() {
     }));
     assert!(panicked.is_err());
     engine.broken().await;
-    assert_eq!(engine.tell(Input::Tick), Err(Stopped));
+    assert_eq!(engine.apply(Input::Tick), Err(Stopped));
     assert!(engine.begin().is_none(), "nothing is written any more");
     assert!(ask(&engine, GateRequest::GetMode).await.is_err());
     drop(client);
@@ -144,7 +144,7 @@ async fn an_output_that_calls_the_engine_is_a_bug() {
     let engine = engine(Durability::Ephemeral);
     let inner = engine.clone();
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        engine.with(|_, _| inner.tell(Input::Tick))
+        engine.with(|_, _| inner.apply(Input::Tick))
     }));
     assert!(panicked.is_err());
     engine.broken().await;
@@ -158,7 +158,7 @@ async fn clients_wait_for_room_while_much_waits_for_a_write() {
     while !engine.is_crowded() {
         waiting.push(request(&engine, connect("spam")));
     }
-    assert!(engine.tell(Input::Tick).is_ok(), "other inputs never wait");
+    assert!(engine.apply(Input::Tick).is_ok(), "other inputs never wait");
     engine.finish(first, Ok(()));
     let records = engine.begin().unwrap();
     engine.room().await;

@@ -26,28 +26,28 @@ pub fn check(folder: &Path) -> Result<String, Unusable> {
     match files::inspect(folder).map_err(unusable)? {
         files::Inspection::Nothing => Ok(format!("{}: not there yet\n", path.display())),
         files::Inspection::DatabaseOf(uid) => {
-            let mut told = look(&path).map_err(unusable)?;
+            let mut report = describe(&path).map_err(unusable)?;
             if uid != rustix::process::geteuid().as_raw() {
-                tell(
-                    &mut told,
+                add_line(
+                    &mut report,
                     "owner",
                     &format!("uid {uid}: soramoded must run as this user, not as root"),
                 );
             }
-            Ok(told)
+            Ok(report)
         }
     }
 }
 
 /// Adds a line. Writing to text cannot fail.
-fn tell(told: &mut String, name: &str, value: &str) {
-    let _ = writeln!(told, "{name:<14}{value}");
+fn add_line(report: &mut String, name: &str, value: &str) {
+    let _ = writeln!(report, "{name:<14}{value}");
 }
 
-fn look(path: &Path) -> Result<String, Problem> {
+fn describe(path: &Path) -> Result<String, Problem> {
     match check_with(path, read_only) {
         Err(Problem::Database(_)) if has_nothing_to_replay(path) => check_with(path, never_written),
-        looked => looked,
+        result => result,
     }
 }
 
@@ -129,7 +129,7 @@ fn check_with(
         || "none".to_owned(),
         |oldest| format!("{oldest} to {}", next_seq - 1),
     );
-    let mut told = format!("{}: sound\n", path.display());
+    let mut report = format!("{}: sound\n", path.display());
     let lines = [
         ("schema", format!("{schema} (this version writes {SCHEMA})")),
         ("log", log_id.unwrap_or_default()),
@@ -148,9 +148,9 @@ fn check_with(
         ("events", events),
     ];
     for (name, value) in lines {
-        tell(&mut told, name, &value);
+        add_line(&mut report, name, &value);
     }
-    Ok(told)
+    Ok(report)
 }
 
 /// Returns a plan's id, its owner and how far it is.

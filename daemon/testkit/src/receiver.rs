@@ -71,7 +71,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Answers each request as it is told.
+    /// Answers each request as the test sets it.
     pub fn start(
         behaviour: impl FnMut(&ReceivedWebhook) -> ReceiverBehaviour + Send + 'static,
     ) -> Self {

@@ -19,7 +19,7 @@ fn next_seq(client: &mut TestClient) -> u64 {
 }
 
 /// Hears events until this one, which must come without a gap or a repeat.
-fn hear_until(client: &mut TestClient, first: u64, last: u64) {
+fn recv_until(client: &mut TestClient, first: u64, last: u64) {
     for seq in first..=last {
         assert_eq!(client.recv()["params"]["seq"], seq);
     }
@@ -56,7 +56,7 @@ fn from_now_on_and_from_any_event_that_is_kept() {
         );
         other.get("Unsubscribe", &json!({}));
         come_and_go(&mut other, 1);
-        hear_until(&mut client, from.as_u64().unwrap_or(next_seq), next_seq + 3);
+        recv_until(&mut client, from.as_u64().unwrap_or(next_seq), next_seq + 3);
     }
     let next_seq = next_seq(&mut other);
     assert_eq!(
@@ -164,6 +164,6 @@ fn no_event_of_a_storm_is_lost() {
     // A change's event stands in the log before its answer is given.
     assert_eq!(next_seq(&mut other), 4_001);
     for reader in &mut readers {
-        hear_until(reader, 1, 4_000);
+        recv_until(reader, 1, 4_000);
     }
 }

@@ -78,7 +78,7 @@ fn a_subscription_goes_on() {
     }
 }
 
-/// A connection that hangs on the socket tells when the daemon has let go of the client: with no grace it ends then.
+/// A connection that hangs on the socket shows when the daemon has let go of the client: with no grace it ends then.
 fn leave_behind(client: &mut TestClient) {
     client.get(
         "Connect",

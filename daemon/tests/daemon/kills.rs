@@ -1,5 +1,5 @@
 //! Kills at random moments under load: what clients were promised against what a restart knows, and what the log says against what a
-//! receiver of webhooks was told.
+//! receiver of webhooks was sent.
 //!
 //! `SORAMODE_KILLS` says how often (200), `SORAMODE_SEED` with which random numbers.
 
@@ -44,7 +44,7 @@ enum Fate {
 struct Promises {
     client: u64,
     fates: BTreeMap<String, Fate>,
-    /// The last generation it was told, and whether it asked for one more.
+    /// The last generation in an answer to it, and whether it requested one more.
     generation: u64,
     asked: Option<String>,
     rng: Rng,
@@ -215,7 +215,7 @@ impl World {
         self.check_mode(client);
     }
 
-    /// The log goes on without a gap or a repeat, and tells what the tables tell.
+    /// The log goes on without a gap or a repeat, and agrees with the tables.
     fn check_log(&mut self, client: &mut TestClient) {
         let subscribed = client.get("Subscribe", &json!({"from": self.last_seq + 1}));
         let log_id = self
@@ -263,7 +263,7 @@ impl World {
             .iter()
             .map(|row| row["connection_id"].as_str().unwrap().to_owned())
             .collect();
-        assert_eq!(here, self.live, "the log tells of others");
+        assert_eq!(here, self.live, "the log has others");
         let mut nobody_asked_for = here.clone();
         for (connection_id, fate) in self
             .promises
@@ -285,7 +285,7 @@ impl World {
         );
     }
 
-    /// The receiver was told of everything, in the order in which it happened. That the node was empty may have been left out: if it
+    /// The receiver was sent every event, in the order in which they happened. That the node was empty may have been left out: if it
     /// was open again by then.
     fn check_receiver(&mut self, client: &mut TestClient) {
         client.get("Subscribe", &json!({"types": ["delivery.succeeded"]}));

@@ -196,8 +196,8 @@ fn every_decision_count_and_event_is_the_models() {
     let mut clients: Vec<TestClient> = (0..CLIENTS).map(|_| daemon.client()).collect();
     let mut done = 0;
     while done < OPERATIONS {
-        let teller = below(&mut random, CLIENTS);
-        change_mode(&mut random, &mut clients[teller], &mut model);
+        let operator = below(&mut random, CLIENTS);
+        change_mode(&mut random, &mut clients[operator], &mut model);
         done += 1;
         let mut asked = Vec::new();
         for (number, client) in clients.iter_mut().enumerate() {

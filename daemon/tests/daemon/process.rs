@@ -313,7 +313,7 @@ fn other_files_at_the_path_are_left_alone() {
 
 /// `script` gives it a terminal.
 #[test]
-fn it_runs_on_a_terminal_too() {
+fn the_daemon_runs_on_a_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let (socket, typescript) = (
         folder.path().join("gate.sock"),

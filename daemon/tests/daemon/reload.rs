@@ -145,13 +145,13 @@ fn other_receivers_and_other_secrets_are_applied() {
         Receiver::start(|_| ReceiverBehaviour::ok()),
         Receiver::start(|_| ReceiverBehaviour::ok()),
     );
-    let telling = |receiver: &Receiver| {
+    let config = |receiver: &Receiver| {
         format!(
             "webhook = \"{}\"\nwebhook-events = \"mode.changed\"\n",
             receiver.url()
         )
     };
-    let mut home = Home::start(&telling(&one));
+    let mut home = Home::start(&config(&one));
     let change = |home: &Home, mode: &str| {
         TestClient::to(&home.socket).get("ChangeMode", &json!({"mode": mode}))
     };
@@ -160,7 +160,7 @@ fn other_receivers_and_other_secrets_are_applied() {
     let secrets = home.file.with_file_name("secrets");
     fs::write(&secrets, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
     fs::set_permissions(&secrets, fs::Permissions::from_mode(0o600)).unwrap();
-    let mut signed = telling(&one);
+    let mut signed = config(&one);
     writeln!(signed, "webhook-secret-file = {secrets:?}").unwrap();
     let log = home.reload(&signed, READ);
     assert!(log.contains("applied: webhook-secret-file;"), "{log}");
@@ -171,7 +171,7 @@ fn other_receivers_and_other_secrets_are_applied() {
             .unwrap()
             .starts_with("v1,")
     );
-    let log = home.reload(&telling(&other), READ);
+    let log = home.reload(&config(&other), READ);
     assert!(
         log.contains("applied: webhook, webhook-secret-file;"),
         "{log}"
@@ -183,23 +183,23 @@ fn other_receivers_and_other_secrets_are_applied() {
         (Some("block_new_connection"), None)
     );
     // Back to the first receiver, which keeps its index.
-    home.reload(&telling(&one), READ);
+    home.reload(&config(&one), READ);
     change(&home, "normal");
     assert_eq!(one.recv().body["mode"], "normal");
     assert_eq!(
         (one.received().len(), other.received().len()),
         (0, 0),
-        "nobody was told what is another's"
+        "no receiver was sent another's events"
     );
 }
 
 #[test]
 fn other_certificates_are_applied_if_valid() {
     let receiver = Receiver::start(|_| ReceiverBehaviour::ok());
-    let telling = format!("webhook = \"{}\"\n", receiver.url());
-    let mut home = Home::start(&telling);
+    let config = format!("webhook = \"{}\"\n", receiver.url());
+    let mut home = Home::start(&config);
     let certificates = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/tests/identity.pem");
-    let log = home.reload(&format!("{telling}ca-file = {certificates:?}\n"), READ);
+    let log = home.reload(&format!("{config}ca-file = {certificates:?}\n"), READ);
     assert!(
         log.contains("applied: ca-file; restart required for: nothing\n"),
         "{log}"
@@ -207,7 +207,7 @@ fn other_certificates_are_applied_if_valid() {
     let empty = home.file.with_file_name("empty.pem");
     fs::write(&empty, "").unwrap();
     let log = home.reload(
-        &format!("{telling}ca-file = {empty:?}\n"),
+        &format!("{config}ca-file = {empty:?}\n"),
         "configuration not reloaded",
     );
     assert!(log.contains("empty.pem: has no PEM certificate"), "{log}");

@@ -30,7 +30,7 @@ fn nothing_counts_as_drained_before_a_complete_report() {
     let ended = client.get("Wait", &json!({"for": "drained", "assume_complete": true}));
     assert_eq!(ended["outcome"], "reached");
 
-    // The last session that is known of leaves: nobody is told that the node is empty.
+    // The last known session leaves: no receiver is sent that the node is empty.
     client.get("Report", &partial_report(["1"]));
     client.disconnect("1");
     assert_eq!(

@@ -16,7 +16,7 @@ use crate::state::Home;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-fn telling(config: &mut Config, receivers: &[&Receiver], types: &[EventType]) {
+fn deliver_to(config: &mut Config, receivers: &[&Receiver], types: &[EventType]) {
     let urls = receivers
         .iter()
         .map(|receiver| receiver.url().parse().unwrap())
@@ -68,7 +68,7 @@ fn each_receiver_has_each_event_in_order_and_none_waits_for_another() {
         }
     });
     let good = Receiver::start(|_| ReceiverBehaviour::ok());
-    let daemon = Daemon::with(|config| telling(config, &[&slow, &good], &SESSIONS));
+    let daemon = Daemon::with(|config| deliver_to(config, &[&slow, &good], &SESSIONS));
     let mut ended = follow(&daemon);
     one_drain(&mut daemon.client());
     for _ in 0..6 {
@@ -104,7 +104,7 @@ fn each_receiver_has_each_event_in_order_and_none_waits_for_another() {
 fn bodies_have_soras_names_and_no_secret_is_shown() {
     let receiver = Receiver::start(|_| ReceiverBehaviour::ok());
     let daemon = Daemon::with(|config| {
-        telling(config, &[&receiver], &[EventType::SessionVanished]);
+        deliver_to(config, &[&receiver], &[EventType::SessionVanished]);
         config.webhooks.label = "rack 7".to_owned();
     });
     let mut ended = follow(&daemon);
@@ -138,8 +138,9 @@ fn after(behaviour: &ReceiverBehaviour) -> Value {
     let mut bad = Some(behaviour.clone());
     let receiver = Receiver::start(move |_| bad.take().unwrap_or(ReceiverBehaviour::Hang));
     let good = Receiver::start(|_| ReceiverBehaviour::ok());
-    let daemon =
-        Daemon::with(|config| telling(config, &[&receiver, &good], &[EventType::SessionCreated]));
+    let daemon = Daemon::with(|config| {
+        deliver_to(config, &[&receiver, &good], &[EventType::SessionCreated])
+    });
     let mut client = daemon.client();
     client.connect("spam", "one");
     good.recv();
@@ -196,7 +197,7 @@ fn the_first_failure_is_in_the_log_and_a_removed_receiver_is_one_line() {
     let mut client = process.client();
     client.connect("spam", "one");
     client.disconnect("one");
-    // When it is told the second time, what came of the first is known.
+    // When the second arrives, the outcome of the first is known.
     receiver.recv();
     receiver.recv();
     process.kill(Signal::TERM);
@@ -241,7 +242,7 @@ fn the_rest_of_a_response_is_ignored() {
         ReceiverBehaviour::Body(10 * 1024 * 1024),
     ] {
         let receiver = Receiver::start(move |_| behaviour.clone());
-        let daemon = Daemon::with(|config| telling(config, &[&receiver], &SESSIONS));
+        let daemon = Daemon::with(|config| deliver_to(config, &[&receiver], &SESSIONS));
         let mut ended = follow(&daemon);
         one_drain(&mut daemon.client());
         for _ in 0..3 {
@@ -254,7 +255,8 @@ fn the_rest_of_a_response_is_ignored() {
 fn status_410_is_final_until_a_resend() {
     let mut answers = vec![ReceiverBehaviour::ok(), ReceiverBehaviour::status(410)];
     let receiver = Receiver::start(move |_| answers.pop().unwrap());
-    let daemon = Daemon::with(|config| telling(config, &[&receiver], &[EventType::SessionCreated]));
+    let daemon =
+        Daemon::with(|config| deliver_to(config, &[&receiver], &[EventType::SessionCreated]));
     let (mut ended, mut client) = (follow(&daemon), daemon.client());
     client.connect("spam", "one");
     let failed = ended.recv_event("delivery.failed");
@@ -282,7 +284,7 @@ fn status_410_is_final_until_a_resend() {
 fn session_vanished_of_a_reopened_node_is_obsolete() {
     let receiver = Receiver::start(|_| ReceiverBehaviour::status(500));
     let daemon =
-        Daemon::with(|config| telling(config, &[&receiver], &[EventType::SessionVanished]));
+        Daemon::with(|config| deliver_to(config, &[&receiver], &[EventType::SessionVanished]));
     let mut client = daemon.client();
     one_drain(&mut client);
     receiver.recv();
@@ -300,7 +302,7 @@ fn session_vanished_of_a_reopened_node_is_obsolete() {
 fn a_signature_is_genuine_to_us_and_to_an_implementation_of_others() {
     let receiver = Receiver::start(|_| ReceiverBehaviour::ok());
     let daemon = Daemon::with(|config| {
-        telling(config, &[&receiver], &[EventType::SessionCreated]);
+        deliver_to(config, &[&receiver], &[EventType::SessionCreated]);
         config.webhooks.secrets =
             Some(Secrets::parse(&format!("{SECRET}\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n")).unwrap());
     });

@@ -94,7 +94,7 @@ async fn a_refused_login_is_reported_with_its_remedy() {
 }
 
 #[tokio::test]
-async fn tls_to_a_member_without_it_is_told_apart() {
+async fn tls_to_a_member_without_it_has_a_message_of_its_own() {
     let etcd = Etcd::start();
     let folder = tempfile::tempdir().unwrap();
     run_in(

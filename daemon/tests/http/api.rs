@@ -42,7 +42,7 @@ fn sent(transcript: &str) -> String {
 }
 
 /// Parses status, headers and body of a transcript, without the fields for time and server.
-fn heard(transcript: &str) -> Said {
+fn parse_response(transcript: &str) -> Said {
     let (head, body) = transcript.split_once("\n\n").unwrap();
     let mut lines = head.lines();
     let status = lines
@@ -91,7 +91,7 @@ fn the_transcripts_of_soras_documentation_are_answered_byte_for_byte() {
                 .is_some_and(|date| date.ends_with(" GMT")),
             "{said:?}"
         );
-        let wanted = heard(&transcript(&format!("{name}.response.txt")));
+        let wanted = parse_response(&transcript(&format!("{name}.response.txt")));
         let length = wanted.header("content-length").unwrap();
         assert_eq!(
             length,
@@ -605,7 +605,7 @@ fn a_report_of_statistics_has_what_soramode_counts_and_nothing_else() {
     let node = Node::start();
     for id in ["1", "2", "3"] {
         let auth = json!({"channel_id": "spam", "connection_id": id});
-        assert_eq!(node.tell("auth", &auth).json()["allowed"], true);
+        assert_eq!(node.post_webhook("auth", &auth).json()["allowed"], true);
     }
     let event = |kind: &str, id: &str| json!({"type": kind, "channel_id": "spam", "session_id": "A", "connection_id": id});
     for (kind, id) in [
@@ -613,14 +613,14 @@ fn a_report_of_statistics_has_what_soramode_counts_and_nothing_else() {
         ("connection.created", "2"),
         ("connection.destroyed", "1"),
     ] {
-        assert_eq!(node.tell("event", &event(kind, id)).status, 200);
+        assert_eq!(node.post_webhook("event", &event(kind, id)).status, 200);
     }
     node.ask(
         "Sora_20211215.ChangeMode",
         r#"{"mode":"block_new_connection"}"#,
     );
     assert_eq!(
-        node.tell("auth", &json!({"channel_id": "egg", "connection_id": "4"}))
+        node.post_webhook("auth", &json!({"channel_id": "egg", "connection_id": "4"}))
             .json()["allowed"],
         false
     );

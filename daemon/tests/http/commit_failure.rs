@@ -85,15 +85,19 @@ fn no_client_is_refused_and_no_webhook_is_lost() {
             let id = format!("c{number}");
             let auth = json!({"role": "sendrecv", "channel_id": "spam", "connection_id": id, "client_id": "alice"});
             assert_eq!(
-                node.tell("auth", &auth).text(),
+                node.post_webhook("auth", &auth).text(),
                 r#"{"allowed":true}"#,
                 "{closes:?}"
             );
             let event = json!({"type": "connection.created", "channel_id": "spam", "session_id": "A", "connection_id": id});
-            assert_eq!(node.tell("event", &event).status, 200, "{closes:?}");
+            assert_eq!(node.post_webhook("event", &event).status, 200, "{closes:?}");
             let session =
                 json!({"type": "session.created", "channel_id": "spam", "session_id": "A"});
-            assert_eq!(node.tell("session", &session).status, 200, "{closes:?}");
+            assert_eq!(
+                node.post_webhook("session", &session).status,
+                200,
+                "{closes:?}"
+            );
         }
     }
 }

@@ -126,7 +126,7 @@ fn a_head_has_a_limit() {
 }
 
 #[test]
-fn what_is_not_http_is_refused() {
+fn input_other_than_http_is_refused() {
     let node = Node::start();
     for noise in [
         "\0\0\0\0\r\n\r\n",

@@ -1,4 +1,4 @@
-//! The HTTP doors over real sockets: Sora's API, a real Sora's webhooks, and what monitoring asks.
+//! The HTTP listeners over real sockets: Sora's API, a real Sora's webhooks, and the pages for monitoring.
 
 #![expect(
     clippy::unwrap_used,

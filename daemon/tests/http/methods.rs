@@ -310,7 +310,7 @@ fn a_body_has_a_limit_and_a_time() {
 }
 
 #[test]
-fn it_takes_a_token_and_is_on_the_api_listener_alone() {
+fn the_methods_take_a_token_and_are_on_the_api_listener_alone() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let token = "a".repeat(32);
     std::io::Write::write_all(&mut file, format!("sfu {token}\n").as_bytes()).unwrap();
@@ -364,7 +364,7 @@ fn it_takes_a_token_and_is_on_the_api_listener_alone() {
             "{path}"
         );
     }
-    let metrics = node.look("/metrics");
+    let metrics = node.get_observe("/metrics");
     for line in [
         "soramode_api_calls_total{operation=\"Connect\",status=\"200\"} 1",
         "soramode_decisions_total{answer=\"offer\",reason=\"\"} 1",

@@ -1,4 +1,4 @@
-//! `--sora-mode mirror`: the mode is told to a Sora that has one too.
+//! `--sora-mode mirror`: the mode is set on a Sora that has one too.
 
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ fn node_that_waits(sora: &Fake, upstream_timeout: Duration) -> Node {
     })
 }
 
-/// The modes that Sora was told, in order.
-fn told(sora: &Fake) -> Vec<String> {
+/// The modes that Sora was set to, in order.
+fn mirrored_modes(sora: &Fake) -> Vec<String> {
     let got = sora
         .got()
         .into_iter()
@@ -69,10 +69,10 @@ fn each_change_is_mirrored_before_its_answer() {
             (&changed["mode"], changed.get("warning")),
             (&json!(mode), None)
         );
-        assert_eq!(told(&sora).len(), number + 1);
+        assert_eq!(mirrored_modes(&sora).len(), number + 1);
     }
     assert_eq!(
-        told(&sora),
+        mirrored_modes(&sora),
         [
             "block_new_session",
             "block_new_connection",
@@ -93,10 +93,10 @@ fn automatic_changes_are_mirrored_too() {
     );
     let params = json!({"for": "mode", "mode": "normal", "timeout_seconds": 20});
     assert_eq!(client.get("Wait", &params)["outcome"], "reached");
-    while told(&sora).len() < 2 {
+    while mirrored_modes(&sora).len() < 2 {
         std::thread::yield_now();
     }
-    assert_eq!(told(&sora), ["block_new_session", "normal"]);
+    assert_eq!(mirrored_modes(&sora), ["block_new_session", "normal"]);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_failed_mirror_is_a_warning_and_no_lost_change() {
     assert_eq!(
         (changed.get("warning"), client.status().get("warnings")),
         (None, None),
-        "it is told, and all is well"
+        "the mode is set, and there is no problem"
     );
 }
 
@@ -216,7 +216,7 @@ fn a_shutdown_leaves_no_answer_pending() {
     });
     let mut client = node.daemon.client();
     let asked = client.send_request("ChangeMode", &json!({"mode": "block_new_session"}));
-    while told(&sora).is_empty() {
+    while mirrored_modes(&sora).is_empty() {
         std::thread::yield_now();
     }
     node.daemon.request_stop();

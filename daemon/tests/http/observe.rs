@@ -23,7 +23,7 @@ fn readiness_follows_the_mode() {
             ("/ready", ready),
             ("/ready/new-session", for_sessions),
         ] {
-            let said = node.look(path);
+            let said = node.get_observe(path);
             assert_eq!(
                 (said.status, said.json()),
                 (wanted, json!({"mode": mode, "membership": "standalone"})),
@@ -32,7 +32,7 @@ fn readiness_follows_the_mode() {
             assert_eq!(said.header("cache-control"), Some("no-store"));
         }
     }
-    assert_eq!(node.look("/other").status, 404);
+    assert_eq!(node.get_observe("/other").status, 404);
     let post = exchange(
         node.at(OBSERVE_PORT),
         "POST /live HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n",
@@ -51,7 +51,7 @@ fn head_says_what_get_would_without_its_body() {
         wire.send(format!(
             "HEAD {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
         ));
-        let all = String::from_utf8(wire.hear_all().unwrap()).unwrap();
+        let all = String::from_utf8(wire.recv_all().unwrap()).unwrap();
         assert!(
             all.starts_with("HTTP/1.1 200 OK\r\n") && all.ends_with("\r\n\r\n"),
             "{all}"
@@ -68,15 +68,15 @@ fn a_node_whose_state_cannot_be_used_says_why_it_is_not_ready() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("soramode.db"), "no database").unwrap();
     let node = Node::with(|config| config.state_dir = Some(folder.path().to_owned()));
-    let ready = node.look("/ready");
+    let ready = node.get_observe("/ready");
     assert_eq!(ready.status, 503);
     assert_eq!(
         ready.text(),
         r#"{"mode":"block_new_connection","membership":"standalone","storage":"failed"}"#
     );
-    assert_eq!(node.look("/live").status, 200);
+    assert_eq!(node.get_observe("/live").status, 200);
     assert!(
-        node.look("/metrics")
+        node.get_observe("/metrics")
             .text()
             .contains("\nsoramode_storage{storage=\"failed\"} 1\n")
     );
@@ -95,11 +95,11 @@ fn a_slow_disk_delays_answers_but_not_live() {
         "Connect",
         &json!({"channel_id": "spam", "connection_id": "one"}),
     );
-    let live = node.look("/live");
+    let live = node.get_observe("/live");
     assert_eq!((live.status, live.text()), (200, "{}"));
     other.execute_batch("COMMIT").unwrap();
     assert_eq!(client.recv()["id"], asked);
-    assert_eq!(node.look("/ready").status, 200);
+    assert_eq!(node.get_observe("/ready").status, 200);
 }
 
 /// A node that has done everything there is to count.
@@ -109,13 +109,13 @@ fn busy_node() -> Node {
     client.connect("spam", "1");
     client.connect("spam", "2");
     client.disconnect("2");
-    node.tell(
+    node.post_webhook(
         "auth",
         &json!({"type": "auth", "channel_id": "ham", "connection_id": "3"}),
     );
-    node.tell("event", &json!({"type": 1}));
+    node.post_webhook("event", &json!({"type": 1}));
     client.get("ChangeMode", &json!({"mode": "block_new_session"}));
-    node.tell(
+    node.post_webhook(
         "auth",
         &json!({"type": "auth", "channel_id": "egg", "connection_id": "4"}),
     );
@@ -128,7 +128,7 @@ fn busy_node() -> Node {
 #[test]
 fn the_metrics_say_what_happened() {
     let node = busy_node();
-    let said = node.look("/metrics");
+    let said = node.get_observe("/metrics");
     assert_eq!(
         said.header("content-type"),
         Some("text/plain; version=0.0.4")
@@ -225,7 +225,7 @@ fn the_dashboard_queries_only_existing_metrics() {
     queries(&dashboard, &mut queried);
     assert!(queried.len() > 10, "{queried:?}");
     let node = busy_node();
-    let there = metrics(node.look("/metrics").text());
+    let there = metrics(node.get_observe("/metrics").text());
     let mut shown = BTreeSet::new();
     for query in &queried {
         let names = names(query);
@@ -288,7 +288,7 @@ fn the_alert_rules_select_only_existing_series() {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/prometheus/soramode.rules.yml");
     let rules = fs::read_to_string(path).unwrap();
     let node = busy_node();
-    let text = node.look("/metrics").text().to_owned();
+    let text = node.get_observe("/metrics").text().to_owned();
     let there = metrics(&text);
     let expressions = rules.lines().filter(|line| !line.contains(": \""));
     for name in expressions.flat_map(names) {

@@ -121,7 +121,7 @@ fn everything_but_the_mode_is_soras_both_ways() {
 }
 
 #[test]
-fn a_sora_that_fails_is_told_apart_from_one_that_refuses() {
+fn a_failing_sora_and_a_refusing_one_get_different_answers() {
     let sora = Fake::that(Reply::Hang);
     let node = impatient_node_before(&sora);
     let ask = || {
@@ -163,11 +163,11 @@ fn an_answer_that_breaks_off_breaks_off() {
         &[("x-sora-target", "Sora_20201013.ListConnections")],
         "",
     ));
-    let heard = wire.hear_all().unwrap_or_default();
+    let received = wire.recv_all().unwrap_or_default();
     assert!(
-        heard.len() < 400 && !heard.ends_with(b"}"),
+        received.len() < 400 && !received.ends_with(b"}"),
         "what is half must not look whole: {}",
-        String::from_utf8_lossy(&heard)
+        String::from_utf8_lossy(&received)
     );
     // In chunks the end is said, and must not be.
     sora.reply_from_now(Reply::SayAndClose(
@@ -179,11 +179,11 @@ fn an_answer_that_breaks_off_breaks_off() {
         &[("x-sora-target", "Sora_20201013.ListConnections")],
         "",
     ));
-    let heard = wire.hear_all().unwrap_or_default();
+    let received = wire.recv_all().unwrap_or_default();
     assert!(
-        !heard.ends_with(b"0\r\n\r\n"),
+        !received.ends_with(b"0\r\n\r\n"),
         "{}",
-        String::from_utf8_lossy(&heard)
+        String::from_utf8_lossy(&received)
     );
 }
 
@@ -297,7 +297,7 @@ fn a_forwarding_loop_ends_at_once_with_an_error() {
         (508, json!("LoopDetected"))
     );
     let auth = json!({"role": "sendrecv", "channel_id": "spam", "connection_id": "one", "client_id": "alice"});
-    assert_eq!(node.tell("auth", &auth).json()["allowed"], false);
+    assert_eq!(node.post_webhook("auth", &auth).json()["allowed"], false);
     let status = node.daemon.client().status();
     let upstreams = status["upstreams"].as_array().unwrap();
     let auth = upstreams.iter().find(|it| it["name"] == "auth").unwrap();

@@ -197,7 +197,7 @@ fn of_a_thousand_starts_none_takes_a_sora_with_clients_for_drained() {
     let mut beside = Beside::new(11);
     for start in 0..1_000_u64 {
         let mut there = Vec::new();
-        // The daemon is not there yet, so nobody is asked and nobody is told.
+        // The daemon is not there yet, so no client is decided on and no event is reported.
         let clients = beside.sora.random(4);
         beside.sora.add_unreported(clients, |id| there.push(id));
         beside.move_on();

@@ -21,7 +21,7 @@ fn the_page_is_html_without_scripts_and_other_hosts() {
     let node = Node::start();
     let mut client = node.daemon.client();
     client.connect("<script>alert(1)</script>", "<b>1");
-    let page = node.look("/");
+    let page = node.get_observe("/");
     assert_eq!(page.status, 200);
     assert_eq!(
         page.header("content-type"),
@@ -41,7 +41,7 @@ fn the_page_is_html_without_scripts_and_other_hosts() {
     for absent in ["<script", "http:", "https:", "style=", "onload"] {
         assert!(!text.contains(absent), "{absent} in {text}");
     }
-    let style = node.look("/status.css");
+    let style = node.get_observe("/status.css");
     assert_eq!(
         style.header("content-type"),
         Some("text/css; charset=utf-8")
@@ -64,7 +64,7 @@ fn the_status_is_that_of_get_status() {
         "StartPlan",
         &json!({"steps": [{"do": "mode", "at_seconds": 0, "mode": "block_new_session"}]}),
     );
-    let document = node.look("/status.json").json();
+    let document = node.get_observe("/status.json").json();
     let mut status = client.get("GetStatus", &json!({}));
     status["uptime_seconds"] = document["status"]["uptime_seconds"].clone();
     assert_eq!(
@@ -73,7 +73,7 @@ fn the_status_is_that_of_get_status() {
     );
     assert_eq!(document["plan"]["id"], started["plan"]["id"]);
     assert_eq!(document["members"][0]["node_name"], status["node_name"]);
-    assert!(node.look("/").text().contains("Maintenance plan"));
+    assert!(node.get_observe("/").text().contains("Maintenance plan"));
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn peers_are_shown_with_their_mode_or_their_problem() {
         url(&off, OBSERVE_PORT),
         url(&other, API_PORT),
     ]);
-    let page = node.look("/");
+    let page = node.get_observe("/");
     let text = page.text();
     assert!(
         text.contains("<span class=\"closed\">Closed</span>"),
@@ -131,7 +131,7 @@ fn a_peer_is_read_only_as_far_as_it_makes_sense() {
             drop(stream.write_all(&body));
         }
     });
-    let page = node.look("/");
+    let page = node.get_observe("/");
     answers.join().unwrap();
     for problem in [
         "answer longer than 65536 bytes",
@@ -146,9 +146,9 @@ fn a_peer_is_read_only_as_far_as_it_makes_sense() {
 fn the_page_can_be_switched_off() {
     let node = Node::with(|config| config.http.status_page = StatusPage::Off);
     for path in ["/", "/status.json", "/status.css"] {
-        assert_eq!(node.look(path).status, 404, "{path}");
+        assert_eq!(node.get_observe(path).status, 404, "{path}");
     }
-    assert_eq!(node.look("/live").status, 200);
+    assert_eq!(node.get_observe("/live").status, 200);
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn a_signaling_server_that_ends_sessions_gets_their_ids() {
     assert_eq!(
         reader.recv_event("mode.changed")["mode"],
         "block_new_session",
-        "it was told nothing before"
+        "it was called with nothing before"
     );
     for other in &mut others {
         other.get("Unsubscribe", &json!({}));
@@ -137,7 +137,7 @@ fn fill(node: &Node, sessions: usize) {
     for number in 0..sessions {
         let channel = format!("channel-{number}");
         let body = json!({"type": "connection.created", "channel_id": channel, "session_id": channel, "connection_id": channel});
-        assert_eq!(node.tell("event", &body).status, 200);
+        assert_eq!(node.post_webhook("event", &body).status, 200);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Programs that others wrote, against our doors.
+//! Programs of others, against our listeners.
 
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
@@ -38,7 +38,7 @@ fn promtool_accepts_the_metrics() {
     let node = Node::start();
     node.daemon.client().connect("spam", "1");
     node.ask("Sora_20211215.GetMode", "");
-    let text = node.look("/metrics").text().to_owned();
+    let text = node.get_observe("/metrics").text().to_owned();
     let Some(checked) = run(Command::new("promtool").args(["check", "metrics"]), &text) else {
         return;
     };

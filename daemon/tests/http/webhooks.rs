@@ -85,7 +85,7 @@ fn the_applications_answer_arrives_byte_for_byte() {
         (Some("x"), Some("Sora"))
     );
     assert_eq!(pending(&node), 1, "whom both let in is waited for");
-    assert_eq!(node.tell("event", &created("1")).status, 200);
+    assert_eq!(node.post_webhook("event", &created("1")).status, 200);
     assert_eq!(
         (
             pending(&node),
@@ -102,7 +102,7 @@ fn clients_that_the_gate_rejects_are_not_forwarded() {
     node.daemon
         .client()
         .get("ChangeMode", &json!({"mode": "block_new_session"}));
-    let said = node.tell("auth", &auth("1"));
+    let said = node.post_webhook("auth", &auth("1"));
     assert_eq!(
         (said.status, said.text()),
         (200, r#"{"allowed":false,"reason":"BLOCK-NEW-SESSION"}"#)
@@ -111,7 +111,7 @@ fn clients_that_the_gate_rejects_are_not_forwarded() {
         .client()
         .get("ChangeMode", &json!({"mode": "block_new_connection"}));
     assert_eq!(
-        node.tell("auth", &auth("1")).text(),
+        node.post_webhook("auth", &auth("1")).text(),
         r#"{"allowed":false,"reason":"BLOCK-NEW-CONNECTION"}"#
     );
     assert!(application.got().is_empty());
@@ -123,7 +123,7 @@ fn clients_that_the_application_denies_are_not_expected() {
     let denial = r#"{"allowed": false, "reason": "no such user"}"#;
     let application = Fake::that(Reply::json(200, denial));
     let node = node_before(&application);
-    assert_eq!(node.tell("auth", &auth("1")).text(), denial);
+    assert_eq!(node.post_webhook("auth", &auth("1")).text(), denial);
     assert_eq!(
         (pending(&node), &node.daemon.client().status()["sessions"]),
         (json!(0), &json!(0))
@@ -155,7 +155,7 @@ fn an_upstream_that_is_slow_dead_or_invalid_admits_no_client() {
     ];
     for (number, lie) in lies.into_iter().enumerate() {
         application.reply_from_now(lie.clone());
-        let said = node.tell("auth", &auth(&number.to_string()));
+        let said = node.post_webhook("auth", &auth(&number.to_string()));
         let shown = format!("{lie:?}").chars().take(200).collect::<String>();
         assert_eq!((said.status, said.text()), (200, FAILED), "{shown}");
         assert_eq!(pending(&node), 0, "{shown}");
@@ -174,7 +174,7 @@ fn an_upstream_that_is_slow_dead_or_invalid_admits_no_client() {
     );
     application.reply_from_now(Reply::json(200, r#"{"allowed":true}"#));
     assert_eq!(
-        node.tell("auth", &auth("last")).text(),
+        node.post_webhook("auth", &auth("last")).text(),
         r#"{"allowed":true}"#
     );
     assert_eq!(pending(&node), 1, "and it is well again");
@@ -206,7 +206,10 @@ fn a_sora_that_hangs_up_before_the_applications_answer_leaves_no_connection() {
 #[test]
 fn without_an_application_the_gate_alone_decides() {
     let node = Node::start();
-    assert_eq!(node.tell("auth", &auth("1")).text(), r#"{"allowed":true}"#);
+    assert_eq!(
+        node.post_webhook("auth", &auth("1")).text(),
+        r#"{"allowed":true}"#
+    );
     assert_eq!(pending(&node), 1);
     for (kind, body) in [
         ("event", created("1")),
@@ -215,7 +218,7 @@ fn without_an_application_the_gate_alone_decides() {
             json!({"type": "session.created", "channel_id": "spam", "session_id": "A"}),
         ),
     ] {
-        let said = node.tell(kind, &body);
+        let said = node.post_webhook(kind, &body);
         assert_eq!(
             (said.status, said.body.len()),
             (200, said.body.len()),
@@ -230,16 +233,16 @@ fn forwarded_events_are_recorded_even_if_the_upstream_fails() {
     let node = impatient_node_before(&application);
     let session = json!({"type": "session.created", "channel_id": "spam", "session_id": "A", "created_time": 1_748_747_045_899_000_i64});
     assert_eq!(
-        node.tell("session", &session).text(),
+        node.post_webhook("session", &session).text(),
         r#"{"session_metadata": 1}"#,
         "settings in the answer are Sora's"
     );
     application.reply_from_now(Reply::SayAndClose(Vec::new()));
-    assert_eq!(node.tell("event", &created("1")).status, 502);
+    assert_eq!(node.post_webhook("event", &created("1")).status, 502);
     application.reply_from_now(Reply::Hang);
-    assert_eq!(node.tell("event", &created("2")).status, 502);
+    assert_eq!(node.post_webhook("event", &created("2")).status, 502);
     application.reply_from_now(Reply::json(503, "later"));
-    let said = node.tell("event", &created("3"));
+    let said = node.post_webhook("event", &created("3"));
     assert_eq!(
         (said.status, said.text()),
         (503, "later"),
@@ -257,7 +260,7 @@ fn forwarded_events_are_recorded_even_if_the_upstream_fails() {
     assert_eq!(detail["session"]["session_id"], "A");
     application.reply_from_now(Reply::json(200, "{}"));
     let recording = json!({"type": "recording.started", "channel_id": "spam", "any": {"thing": 1}});
-    assert_eq!(node.tell("event", &recording).status, 200);
+    assert_eq!(node.post_webhook("event", &recording).status, 200);
     assert_eq!(
         application.got().last().unwrap().body,
         recording.to_string().into_bytes()
@@ -319,7 +322,10 @@ fn in_shadow_mode_all_clients_are_admitted_and_counted() {
     node.daemon
         .client()
         .get("ChangeMode", &json!({"mode": "block_new_connection"}));
-    assert_eq!(node.tell("auth", &auth("1")).text(), r#"{"allowed":true}"#);
+    assert_eq!(
+        node.post_webhook("auth", &auth("1")).text(),
+        r#"{"allowed":true}"#
+    );
     let status = node.daemon.client().status();
     assert_eq!(
         (
@@ -329,7 +335,7 @@ fn in_shadow_mode_all_clients_are_admitted_and_counted() {
         ),
         (&json!(true), &json!(1), &json!(1))
     );
-    node.tell("event", &created("1"));
+    node.post_webhook("event", &created("1"));
     assert_eq!(node.daemon.client().status()["connections"], 1);
 }
 
@@ -366,13 +372,18 @@ fn configured_tokens_are_required_in_the_url() {
         "auth",
         "session",
     ] {
-        assert_eq!(node.tell(wrong, &body).status, 401, "{wrong}");
+        assert_eq!(node.post_webhook(wrong, &body).status, 401, "{wrong}");
     }
     assert_eq!(node.daemon.client().status()["connections"], 0);
-    assert_eq!(node.tell(&format!("event/{token}"), &body).status, 200);
+    assert_eq!(
+        node.post_webhook(&format!("event/{token}"), &body).status,
+        200
+    );
     assert_eq!(node.daemon.client().status()["connections"], 1);
     assert_eq!(
-        Node::start().tell(&format!("event/{token}"), &body).status,
+        Node::start()
+            .post_webhook(&format!("event/{token}"), &body)
+            .status,
         404,
         "without tokens there is no such path"
     );
@@ -388,7 +399,8 @@ fn a_sora_without_sessions_is_counted_by_its_connections() {
     };
     for id in ["1", "2"] {
         assert_eq!(
-            node.tell("event", &event("connection.created", id)).status,
+            node.post_webhook("event", &event("connection.created", id))
+                .status,
             200
         );
     }
@@ -403,7 +415,7 @@ fn a_sora_without_sessions_is_counted_by_its_connections() {
     );
     for id in ["1", "2"] {
         assert_eq!(
-            node.tell("event", &event("connection.destroyed", id))
+            node.post_webhook("event", &event("connection.destroyed", id))
                 .status,
             200
         );
@@ -440,7 +452,7 @@ fn webhooks_that_soramode_cannot_read_are_forwarded() {
         );
     }
     assert_eq!(node.daemon.client().status()["connections"], 0);
-    let metrics = node.look("/metrics").text().to_owned();
+    let metrics = node.get_observe("/metrics").text().to_owned();
     assert!(
         metrics.contains("\nsoramode_webhooks_total{kind=\"event\",outcome=\"unreadable\"} 2\n"),
         "{metrics}"

@@ -33,7 +33,7 @@ pub(crate) fn own_address() -> Ipv4Addr {
     Ipv4Addr::from(u32::from_be_bytes([127, 0, 0, 0]) + (second << 16) + (third << 8) + fourth)
 }
 
-/// A daemon with all three doors, each on its usual port.
+/// A daemon with all three HTTP listeners, each on its usual port.
 pub(crate) struct Node {
     pub(crate) daemon: Daemon,
     address: Ipv4Addr,
@@ -67,8 +67,8 @@ impl Node {
         )
     }
 
-    /// Says one of Sora's webhooks.
-    pub(crate) fn tell(&self, kind: &str, body: &Value) -> Said {
+    /// Posts one of Sora's webhooks.
+    pub(crate) fn post_webhook(&self, kind: &str, body: &Value) -> Said {
         exchange(
             self.at(SORA_PORT),
             &request(
@@ -79,8 +79,8 @@ impl Node {
         )
     }
 
-    /// `GET`s from the door for monitoring.
-    pub(crate) fn look(&self, path: &str) -> Said {
+    /// Gets a page of the listener for monitoring.
+    pub(crate) fn get_observe(&self, path: &str) -> Said {
         exchange(
             self.at(OBSERVE_PORT),
             &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"),
@@ -155,7 +155,7 @@ impl Wire {
     }
 
     /// Everything until the server closes, which may be an error.
-    pub(crate) fn hear_all(&mut self) -> std::io::Result<Vec<u8>> {
+    pub(crate) fn recv_all(&mut self) -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.0.read_to_end(&mut bytes).map(|_| bytes)
     }

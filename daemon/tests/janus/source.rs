@@ -108,7 +108,7 @@ fn a_closed_node_rejects_and_drains_and_clients_that_did_not_ask_are_a_warning()
 }
 
 #[test]
-fn dummies_and_viewers_are_nobody() {
+fn dummies_and_viewers_are_no_clients() {
     let janus = Janus::start(&Setup {
         rooms: vec![("room-1", "dummy_publisher = true"), ("room-2", "")],
         ..Setup::default()
@@ -239,7 +239,7 @@ fn events_have_rooms_listed_at_once() {
 }
 
 #[test]
-fn nobody_is_left_after_a_restart_and_a_dead_janus_is_a_problem_first() {
+fn no_client_is_left_after_a_restart_and_a_dead_janus_is_a_problem_first() {
     let mut janus = Janus::start(&Setup::default());
     let daemon = janus.daemon(|_| ());
     let mut watch = Watch::of(&daemon);
@@ -307,7 +307,7 @@ fn sessions_are_ended_by_kicks_or_with_their_rooms() {
 }
 
 #[test]
-fn a_thousand_joins_and_leaves_with_the_same_ids_leave_nobody() {
+fn a_thousand_joins_and_leaves_with_the_same_ids_leave_no_client() {
     let events = free_address();
     let janus = Janus::start(&Setup {
         events_to: Some(events),

@@ -400,7 +400,7 @@ fn a_resumed_roll_goes_on_after_the_step_that_it_was_at() {
 }
 
 #[test]
-fn a_command_that_may_still_run_is_not_run_again_unless_told_so() {
+fn a_command_that_may_still_run_is_not_run_again_unless_requested() {
     let lost = TaskEnd::Lost("the connection was lost".to_owned());
     let (_, finish, tasks) = resumed(&Task::Command, &lost, Start::Resume);
     assert_eq!(stopped(&finish), (StopKind::Refused, Some(0)));

@@ -83,7 +83,7 @@ fn check(node: &Node, options: &Options) -> String {
     assert!(time_of(vanished) >= last_cut, "{vanished}");
 
     let ready = node.probes.iter().find(|probe| !probe.is_accepted).unwrap();
-    let told = || notices(&log).map(|(line, _)| line.wall);
+    let announced_at = || notices(&log).map(|(line, _)| line.wall);
     let cut = || cuts(&log).map(|line| line.wall);
     describe(&[
         ("plan: unready", Some(unready)),
@@ -106,8 +106,8 @@ fn check(node: &Node, options: &Options) -> String {
                 .map(|line| line.wall),
         ),
         ("plan: announces", Some(announce)),
-        ("client: first is told", told().min()),
-        ("client: last is told", told().max()),
+        ("client: first is notified", announced_at().min()),
+        ("client: last is notified", announced_at().max()),
         ("plan: ends", Some(end)),
         ("client: first is cut", cut().min()),
         ("client: last is cut", cut().max()),
@@ -116,19 +116,19 @@ fn check(node: &Node, options: &Options) -> String {
     ])
 }
 
-/// Checks that each client was told once, or again with the same id, that it was cut, and when at the earliest. Returns that time.
+/// Checks that each client was notified once, or again with the same id, that it was cut, and when at the earliest. Returns that time.
 fn check_notices(log: &[ClientLine], announced: Time) -> Time {
     let ids: BTreeSet<&str> = notices(log)
         .map(|(_, it)| it["id"].as_str().unwrap())
         .collect();
     assert_eq!(ids.len(), 1, "one announcement");
-    let mut told: BTreeSet<&str> = BTreeSet::new();
+    let mut notified: BTreeSet<&str> = BTreeSet::new();
     for (line, notice) in notices(log) {
         assert!(line.wall >= announced, "{line:?}");
         assert_eq!(notice["text"], "あと1分で終了します", "{notice}");
-        told.insert(&line.channel_id);
+        notified.insert(&line.channel_id);
     }
-    assert_eq!(told.len(), CHANNELS);
+    assert_eq!(notified.len(), CHANNELS);
     let ends_at = notices(log).next().unwrap().1["sessions_end_at"].clone();
     assert!(
         notices(log).all(|(_, notice)| notice["sessions_end_at"] == ends_at),
@@ -168,7 +168,7 @@ fn a_drain_takes_200_clients_through_its_stages() {
     assert_eq!(ended.code, 0, "{ended:?}");
     let timeline = check(&node, &LONG);
     eprintln!("{timeline}{}", ended.stdout);
-    // Undisturbed, each client is told exactly once.
+    // Undisturbed, each client is notified exactly once.
     let log = node.sora.client_log();
     assert_eq!(notices(&log).count(), CHANNELS * CLIENTS);
 }

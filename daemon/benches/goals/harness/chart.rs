@@ -1,4 +1,4 @@
-//! Curves in one SVG: nothing behind them, and colours that can be told apart on white and on black.
+//! Curves in one SVG: nothing behind them, and colours that differ on white and on black.
 
 use std::fs;
 use std::path::Path;

@@ -55,8 +55,8 @@ impl Server {
         server
     }
 
-    /// With its door at this address open: a daemon opens its socket first.
-    pub(crate) fn with_door(self, address: SocketAddr) -> Self {
+    /// With its HTTP listener at this address open: a daemon opens its socket first.
+    pub(crate) fn with_http(self, address: SocketAddr) -> Self {
         let deadline = Instant::now() + START_MAX;
         while TcpStream::connect(address).is_err() {
             assert!(Instant::now() < deadline, "nobody listens at {address}");

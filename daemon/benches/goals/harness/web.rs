@@ -41,7 +41,7 @@ pub(crate) async fn serve(address: SocketAddr, bytes: usize) {
 
 /// Request to one server.
 #[derive(Clone, Debug)]
-pub(crate) struct Door {
+pub(crate) struct HttpLoad {
     pub(crate) address: SocketAddr,
     request: String,
     /// Head and body, in bytes: the same each time.
@@ -50,7 +50,7 @@ pub(crate) struct Door {
     pub(crate) body: usize,
 }
 
-impl Door {
+impl HttpLoad {
     /// Asks once, for the answer's length.
     pub(crate) fn to(address: SocketAddr, request: String) -> Self {
         let mut stream = std::net::TcpStream::connect(address).unwrap();

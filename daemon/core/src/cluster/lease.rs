@@ -140,7 +140,7 @@ mod tests {
     };
 
     #[test]
-    fn it_runs_from_the_sending_of_the_read_and_not_from_its_answer() {
+    fn a_lease_runs_from_the_sending_of_the_read_and_not_from_its_answer() {
         let mut lease = OwnershipLease::begin(Incarnation(7), TERMS, s(100));
         assert_eq!(lease.renew(s(102), s(105)), Renewal::Renewed);
         assert_eq!(lease.membership(s(107)), Membership::Joined);

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_done_when_every_claim_is_written() {
+    fn a_migration_is_done_when_every_claim_is_written() {
         let mut migration = migration();
         assert_eq!(
             migration

@@ -216,7 +216,7 @@ impl Plans {
         }
     }
 
-    /// Begins an announcement for a client; it is answered when every channel was told.
+    /// Begins an announcement for a client; it is answered when every channel was announced to.
     pub(crate) fn announce_for(
         &mut self,
         view: &PlanView<'_>,

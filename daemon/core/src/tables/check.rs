@@ -86,7 +86,10 @@ impl Sessions {
                 || format!("{}: miscounted", name()),
             )?;
             ensure(live == 0 || row.is_announced, || {
-                format!("{}: has live connections, and nobody was told", name())
+                format!(
+                    "{}: has live connections, and session.created was not emitted",
+                    name()
+                )
             })?;
             let is_kept =
                 timers.is_set(Timer::ReconnectGrace(slot)) || row.owner == SessionOwner::Sora;

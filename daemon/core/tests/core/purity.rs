@@ -86,7 +86,7 @@ fn the_sources_name_nothing_of_the_world() {
 }
 
 #[test]
-fn it_depends_only_on_the_listed_crates() {
+fn the_core_depends_only_on_the_listed_crates() {
     let manifest = fs::read_to_string(folder().join("Cargo.toml")).unwrap();
     let section = manifest
         .split("[dependencies]")

@@ -40,7 +40,7 @@ fn welcome(
 }
 
 /// Sends a request, and waits for the answer.
-async fn hear(client: &mut StdStream, request: &[u8]) {
+async fn recv(client: &mut StdStream, request: &[u8]) {
     client.write_all(request).unwrap();
     let mut line = [0; 4_096];
     loop {
@@ -77,7 +77,7 @@ async fn sent_before_the_other(tasks: TaskTracker) -> Vec<u8> {
     lister
         .write_all(b"{\"id\":1,\"method\":\"ListSessions\",\"params\":{\"limit\":1000}}\n")
         .unwrap();
-    hear(&mut other, b"{\"id\":1,\"method\":\"GetMode\"}\n").await;
+    recv(&mut other, b"{\"id\":1,\"method\":\"GetMode\"}\n").await;
     sent(&mut lister)
 }
 
@@ -103,7 +103,7 @@ async fn lines_before_the_other(tasks: TaskTracker) -> usize {
     follower
         .write_all(b"{\"id\":1,\"method\":\"Subscribe\",\"params\":{\"from\":1}}\n")
         .unwrap();
-    hear(&mut other, b"{\"id\":1,\"method\":\"GetMode\"}\n").await;
+    recv(&mut other, b"{\"id\":1,\"method\":\"GetMode\"}\n").await;
     memchr::memchr_iter(b'\n', &sent(&mut follower)).count()
 }
 

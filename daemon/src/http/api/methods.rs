@@ -147,7 +147,7 @@ async fn report(
     let answer = report_in_parts(&engine, &actor, report).await;
     let ended = Input::SocketClosed(SocketId::HTTP_REPORT);
     // After the stop there is no report in progress.
-    engine.tell(ended).unwrap_or_default();
+    engine.apply(ended).unwrap_or_default();
     answer
 }
 

@@ -280,7 +280,7 @@ async fn answer_question(state: &HttpState, question: Question) -> HttpResponse 
         Question::Ready | Question::ReadyForSessions | Question::Metrics => Some(asked.await),
     };
     match (question, answered) {
-        (_, Some(Ok(Reply::Status(status)))) => tell(state, question, &status),
+        (_, Some(Ok(Reply::Status(status)))) => respond(state, question, &status),
         // A daemon that answers is alive; nothing more is reported.
         (Question::Live, _) => typed(StatusCode::OK, super::response::JSON, &b"{}"[..]),
         (Question::Ready | Question::ReadyForSessions | Question::Metrics, _) => {
@@ -289,7 +289,7 @@ async fn answer_question(state: &HttpState, question: Question) -> HttpResponse 
     }
 }
 
-fn tell(state: &HttpState, question: Question, status: &Status) -> HttpResponse {
+fn respond(state: &HttpState, question: Question, status: &Status) -> HttpResponse {
     let mode = status.mode.mode;
     // A plan makes the node unready before it closes it.
     let unready_for = status.plan.as_deref().and_then(Plan::unready_for);

@@ -81,7 +81,7 @@ impl JanusSource {
     async fn execute(&self, locker: &RoomLocker, call: LockCall) {
         let outcome = locker.execute(&call).await;
         self.report_restart();
-        self.tell(JanusInput::LockAnswered {
+        self.apply(JanusInput::LockAnswered {
             channel_id: call.channel_id,
             outcome,
         });
@@ -92,7 +92,7 @@ impl JanusSource {
         if self.api.has_reconnected() {
             tracing::info!(url = %self.api.url(), "connected to Janus again; it may have been restarted");
             self.health.note_janus(None);
-            self.tell(JanusInput::Restarted);
+            self.apply(JanusInput::Restarted);
         }
     }
 
@@ -129,7 +129,7 @@ impl JanusSource {
                 JanusInput::Failed { why }
             }
         };
-        self.tell(input);
+        self.apply(input);
         self.check().await;
     }
 
@@ -141,7 +141,7 @@ impl JanusSource {
             };
             let began = clock::now().boot;
             match self.list_room(&room).await {
-                Ok(participants) => self.tell_room(channel_id, began, participants),
+                Ok(participants) => self.apply_room(channel_id, began, participants),
                 Err(error) => {
                     log_limited!(warn, url = %self.api.url(), %error, "cannot list a room of Janus; listing all");
                     return self.bells.ring_all();
@@ -150,8 +150,8 @@ impl JanusSource {
         }
     }
 
-    fn tell_room(&self, channel_id: ChannelId, began: Duration, participants: Vec<Participant>) {
-        self.tell(JanusInput::Listed {
+    fn apply_room(&self, channel_id: ChannelId, began: Duration, participants: Vec<Participant>) {
+        self.apply(JanusInput::Listed {
             scope: ListScope::Channel(channel_id),
             began,
             rooms: Vec::new(),
@@ -159,9 +159,9 @@ impl JanusSource {
         });
     }
 
-    fn tell(&self, input: JanusInput) {
+    fn apply(&self, input: JanusInput) {
         // After the stop nothing waits for it.
-        self.engine.tell(Input::Janus(input)).unwrap_or_default();
+        self.engine.apply(Input::Janus(input)).unwrap_or_default();
     }
 
     /// Lists all rooms and their participants.

@@ -41,7 +41,7 @@ impl Poller {
             };
             let input = self.take(began, polled);
             // After the stop nothing waits for it.
-            self.engine.tell(Input::Sora(input)).unwrap_or_default();
+            self.engine.apply(Input::Sora(input)).unwrap_or_default();
         }
     }
 

@@ -185,10 +185,10 @@ impl FakeSora {
             .note(&connection.channel_id, ClientEvent::Connected);
         if let Some(session) = session {
             let said = payload::session_created(&session, &self.id());
-            self.tell("session", said);
+            self.report("session", said);
         }
         let said = payload::connection_created(&connection, &self.id());
-        self.tell("event", said);
+        self.report("event", said);
         connection.connection_id
     }
 
@@ -213,7 +213,7 @@ impl FakeSora {
             return false;
         };
         let said = payload::connection_destroyed(&connection, &self.id());
-        self.tell("event", said);
+        self.report("event", said);
         if !self.lingers {
             self.close_sessions();
         }
@@ -225,7 +225,7 @@ impl FakeSora {
         let closed = self.state.lock().unwrap().close_empty();
         for session in closed {
             let said = payload::session_destroyed(&session, &self.id());
-            self.tell("session", said);
+            self.report("session", said);
         }
     }
 
@@ -306,7 +306,7 @@ impl FakeSora {
         EventId::generate(self.rng.u128(..).to_le_bytes()).to_string()
     }
 
-    fn tell(&mut self, kind: &'static str, said: Value) {
+    fn report(&mut self, kind: &'static str, said: Value) {
         let Chaos { lost, late, twice } = self.chaos;
         if self.percent(lost) {
             return;

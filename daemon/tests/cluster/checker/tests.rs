@@ -209,7 +209,7 @@ fn a_claim_that_was_deleted_and_made_anew_is_another() {
 }
 
 #[test]
-fn a_change_that_nobody_saw_gives_no_time_to_hold_against() {
+fn a_change_that_no_read_showed_gives_no_time_to_hold_against() {
     let unseen = Change {
         seen: None,
         ..freed(15)

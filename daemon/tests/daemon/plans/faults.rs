@@ -67,7 +67,7 @@ fn an_sfu_that_lies_stalls_the_plan_which_an_operator_stops() {
 }
 
 #[test]
-fn a_channel_that_cannot_be_told_is_named_and_ended_all_the_same() {
+fn a_channel_that_cannot_be_reached_is_named_and_ended_all_the_same() {
     let mut beside = Beside::new(Returns::Never);
     let process = beside.start(&[]);
     beside.fill(1, 1);

@@ -22,9 +22,9 @@ fn subscribers_announce_and_end() {
         (&json!(1), &json!({"subscribers": 1, "webhooks": 0})),
         "{announced}"
     );
-    let told = signalling.recv();
+    let end = signalling.recv();
     assert_eq!(
-        (&told["method"], &told["params"]),
+        (&end["method"], &end["params"]),
         (
             &json!("Announce"),
             &json!({
@@ -37,9 +37,9 @@ fn subscribers_announce_and_end() {
         "End",
         &json!({"channel_id": "spam", "reason": "it is stuck"}),
     );
-    let told = signalling.recv();
+    let end = signalling.recv();
     assert_eq!(
-        (&told["method"], &told["params"]),
+        (&end["method"], &end["params"]),
         (
             &json!("End"),
             &json!({"channel_id": "spam", "session_id": spam["session_id"], "reason": "it is stuck"})
@@ -48,7 +48,7 @@ fn subscribers_announce_and_end() {
 }
 
 #[test]
-fn nobody_can_be_told_without_means() {
+fn announcements_and_ends_without_a_recipient_are_refused() {
     let process = Process::start(&[]);
     let mut client = process.client();
     client.connect("spam", "1");
@@ -83,7 +83,7 @@ fn many_notifications_reach_a_subscriber_that_reads() {
     let announced = client.get("Announce", &json!({"text": "soon"}));
     assert_eq!(announced["channels"], sessions, "{announced}");
     for number in 0..sessions {
-        // The oldest session is told first.
+        // The oldest session is end first.
         assert_eq!(
             signalling.recv()["params"]["channel_id"],
             channel(number),
@@ -93,7 +93,7 @@ fn many_notifications_reach_a_subscriber_that_reads() {
 }
 
 #[test]
-fn webhooks_hear_of_a_plan() {
+fn webhooks_report_a_plan() {
     let receiver = Receiver::start(|_| ReceiverBehaviour::ok());
     let url = receiver.url();
     let process = Process::start(&[

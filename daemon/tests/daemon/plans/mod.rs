@@ -158,7 +158,7 @@ fn notices<'a>(log: &'a [ClientLine], channel_id: &str) -> Vec<&'a Value> {
         .collect()
 }
 
-/// Checks that each cut came after the time that was announced last, for the plan, and to clients that were told.
+/// Checks that each cut came after the time that was announced last, for the plan, and to clients that were notified.
 fn check_cuts(log: &[ClientLine], plan_id: &Value) {
     for cut in cuts(log) {
         let ClientEvent::Cut(reason) = &cut.event else {

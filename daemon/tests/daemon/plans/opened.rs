@@ -73,7 +73,7 @@ fn a_plan_in_its_lead_is_cancelled_and_the_node_is_ready_again() {
 }
 
 #[test]
-fn a_plan_on_a_closed_node_is_cancelled_and_its_clients_are_told() {
+fn a_plan_on_a_closed_node_is_cancelled_and_its_clients_are_notified() {
     let mut beside = Beside::new(Returns::Never);
     let process = beside.start(&[]);
     beside.fill(2, 1);

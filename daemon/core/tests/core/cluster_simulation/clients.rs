@@ -49,7 +49,7 @@ impl World {
                         locks: Vec::new(),
                     },
                 );
-                self.hear(node, Duration::from_secs(3), Input::StorageRestored);
+                self.deliver(node, Duration::from_secs(3), Input::StorageRestored);
             }
             _ => {}
         }

@@ -51,7 +51,7 @@ enum Due {
         request: Sent,
     },
     /// Something arrives at a node.
-    Hear {
+    Deliver {
         node: usize,
         start: u64,
         message: Message,
@@ -219,7 +219,7 @@ impl World {
                 start,
                 request,
             } => self.arrive(node, start, request),
-            Due::Hear {
+            Due::Deliver {
                 node,
                 start,
                 message,
@@ -260,7 +260,7 @@ impl World {
                 self.happen(Due::Beat { node, start });
             }
             // The daemon has ended, or there are no clients and faults any more.
-            Due::Beat { .. } | Due::Hear { .. } | Due::Client | Due::Fault => {}
+            Due::Beat { .. } | Due::Deliver { .. } | Due::Client | Due::Fault => {}
         }
     }
 
@@ -296,7 +296,7 @@ impl World {
                         Ok(())
                     };
                     let time = Duration::from_millis(self.rng.below(1_900));
-                    self.hear(node, time, Input::FenceFinished { id, outcome });
+                    self.deliver(node, time, Input::FenceFinished { id, outcome });
                 }
                 Action::Deferred(_) | Action::Progress(..) | Action::Sfu(_) => {}
                 other => panic!("{other:?}"),
@@ -350,16 +350,16 @@ impl World {
                 }
             };
             let time = Duration::from_millis(self.rng.below(500));
-            self.hear(node, time, Input::Sora(input));
+            self.deliver(node, time, Input::Sora(input));
         }
     }
 
-    fn hear(&mut self, node: usize, time: Duration, input: Input) {
+    fn deliver(&mut self, node: usize, time: Duration, input: Input) {
         let start = self.nodes[node].caller.start;
         let message = Message::Input(Box::new(input));
         self.after(
             time,
-            Due::Hear {
+            Due::Deliver {
                 node,
                 start,
                 message,
@@ -390,7 +390,7 @@ impl World {
             }
             request => {
                 if let Some(refused) = request.refused("no etcd is trusted") {
-                    self.hear(node, Duration::from_micros(1), Input::Etcd(refused));
+                    self.deliver(node, Duration::from_micros(1), Input::Etcd(refused));
                 }
             }
         }
@@ -421,7 +421,7 @@ impl World {
         if let Some(response) = response
             && self.is_running(node, start)
         {
-            self.hear(node, Duration::from_secs(1), Input::Etcd(response));
+            self.deliver(node, Duration::from_secs(1), Input::Etcd(response));
         }
     }
 
@@ -455,7 +455,7 @@ impl World {
         let time = late + self.flight();
         self.after(
             time,
-            Due::Hear {
+            Due::Deliver {
                 node,
                 start,
                 message,

@@ -156,13 +156,13 @@ impl Guarantees {
             must(is_past, "2: a cut before the announced time")?;
         }
         if naive.announces() {
-            let told = notice.map_or(0, |(step, _)| *step);
+            let announced = notice.map_or(0, |(step, _)| *step);
             let is_new = |client: &&Client| {
-                client.channel == call.channel_id && !client.is_rogue && client.since > told
+                client.channel == call.channel_id && !client.is_rogue && client.since > announced
             };
-            let untold = at.clients.values().find(is_new);
+            let unannounced = at.clients.values().find(is_new);
             must(
-                untold.is_none(),
+                unannounced.is_none(),
                 "3: a client is cut that came after the last announcement",
             )?;
         }

@@ -239,9 +239,9 @@ impl Naive {
                 && over.plan_id == self.id
             {
                 let is_ending = self.is_ending() && over.outcome == PlanOutcome::Missed;
-                let is_untold = over.outcome == PlanOutcome::Failed
+                let has_reached_none = over.outcome == PlanOutcome::Failed
                     && over.why.as_ref().is_some_and(|why| why.contains("nobody"));
-                if is_ending || is_untold || over.outcome == PlanOutcome::Replaced {
+                if is_ending || has_reached_none || over.outcome == PlanOutcome::Replaced {
                     self.over = Some(over.outcome);
                 }
             }

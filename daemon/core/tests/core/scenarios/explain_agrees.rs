@@ -79,8 +79,8 @@ impl Etcd {
 /// Goes on with the story until the last request in it is answered, as etcd has it; gives the answer's lines.
 fn until_answered(story: &mut String, mut etcd: Etcd) -> Vec<String> {
     for _ in 0..12 {
-        let told = story::tell(story).unwrap_or_else(|problem| panic!("{problem}\n{story}"));
-        let lines: Vec<&str> = told.lines().collect();
+        let replayed = story::replay(story).unwrap_or_else(|problem| panic!("{problem}\n{story}"));
+        let lines: Vec<&str> = replayed.lines().collect();
         let last = lines
             .iter()
             .rposition(|line| !line.starts_with("  "))
@@ -98,7 +98,7 @@ fn until_answered(story: &mut String, mut etcd: Etcd) -> Vec<String> {
             .iter()
             .filter_map(|line| line.strip_prefix("  -> etcd: "))
             .find_map(|request| etcd.respond(request));
-        story.push_str(&response.unwrap_or_else(|| panic!("nothing comes\n{told}")));
+        story.push_str(&response.unwrap_or_else(|| panic!("nothing comes\n{replayed}")));
         story.push('\n');
     }
     panic!("never answered\n{story}");

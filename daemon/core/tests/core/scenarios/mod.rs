@@ -37,60 +37,60 @@ fn the_readme_names_each_file() {
 }
 
 /// Returns the first line of each story that differs from its file.
-fn differences(told: &str, happened: &str) -> Vec<String> {
+fn differences(recorded: &str, happened: &str) -> Vec<String> {
     let stories = |text: &str| {
         text.split("\n== ")
             .map(str::to_owned)
             .collect::<Vec<String>>()
     };
-    let (told, happened) = (stories(told), stories(happened));
-    let parting = told
+    let (recorded, happened) = (stories(recorded), stories(happened));
+    let parting = recorded
         .iter()
         .zip(&happened)
-        .filter(|(told, happened)| told != happened);
+        .filter(|(recorded, happened)| recorded != happened);
     parting
-        .map(|(told, happened)| first_difference(told, happened))
+        .map(|(recorded, happened)| first_difference(recorded, happened))
         .collect()
 }
 
-fn first_difference(told: &str, happened: &str) -> String {
-    let title = told.lines().next().unwrap_or_default();
-    let same = told
+fn first_difference(recorded: &str, happened: &str) -> String {
+    let title = recorded.lines().next().unwrap_or_default();
+    let same = recorded
         .lines()
         .zip(happened.lines())
-        .take_while(|(told, happened)| told == happened)
+        .take_while(|(recorded, happened)| recorded == happened)
         .count();
     let line = |text: &str| text.lines().nth(same).unwrap_or("(nothing)").to_owned();
-    let before = told.lines().take(same).last().unwrap_or_default();
+    let before = recorded.lines().take(same).last().unwrap_or_default();
     format!(
-        "{title}\n  after     {before}\n  is told   {}\n  happened  {}",
-        line(told),
+        "{title}\n  after     {before}\n  recorded  {}\n  happened  {}",
+        line(recorded),
         line(happened)
     )
 }
 
 #[test]
-fn every_story_happens_as_it_is_told() {
+fn every_story_happens_as_recorded() {
     let mut differences_of_all = Vec::new();
     let mut stories = 0;
     for path in files() {
-        let told = fs::read_to_string(&path).unwrap();
-        let happened =
-            story::tell(&told).unwrap_or_else(|problem| panic!("{}: {problem}", path.display()));
+        let recorded = fs::read_to_string(&path).unwrap();
+        let happened = story::replay(&recorded)
+            .unwrap_or_else(|problem| panic!("{}: {problem}", path.display()));
         stories += happened
             .lines()
             .filter(|line| line.starts_with("== "))
             .count();
         if std::env::var_os("SORAMODE_REWRITE").is_some() {
             fs::write(&path, &happened).unwrap();
-        } else if told != happened {
+        } else if recorded != happened {
             let name = path
                 .file_name()
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
             differences_of_all.extend(
-                differences(&told, &happened)
+                differences(&recorded, &happened)
                     .into_iter()
                     .map(|difference| format!("{name}: {difference}")),
             );

@@ -58,7 +58,7 @@ fn untimed(line: String) -> String {
     }
 }
 
-/// An answer's first words, which tell it from the others.
+/// An answer's first words, which distinguish it from the others.
 fn brief(answer: &str) -> String {
     let answer = answer.split_once(": ").map_or(answer, |(_, answer)| answer);
     let words = answer.split([',', ';']).next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A line of a story as what the gate is told.
+//! A line of a story as input of the gate.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -35,19 +35,19 @@ pub(super) const START: Time = Time::from_micros(1_795_377_600_000_000);
 /// The machine had been up for so long.
 const BOOTED: Duration = Duration::from_secs(1_000);
 
-/// Tells all stories of a file again, as they happen now.
-pub(super) fn tell(text: &str) -> Result<String, Problem> {
+/// Returns all stories of a file as they happen now.
+pub(super) fn replay(text: &str) -> Result<String, Problem> {
     let lines: Vec<&str> = text
         .lines()
         .filter(|line| !line.starts_with("  "))
         .collect();
-    let mut told = String::new();
+    let mut replayed = String::new();
     let mut story: Option<Story> = None;
     let mut at = 0;
     while let Some(&line) = lines.get(at) {
         at += 1;
-        told.push_str(line);
-        told.push('\n');
+        replayed.push_str(line);
+        replayed.push('\n');
         let mut happened = Vec::new();
         if line == "orders of" {
             let actions: Vec<&str> = lines
@@ -56,8 +56,8 @@ pub(super) fn tell(text: &str) -> Result<String, Problem> {
                 .map_while(|line| line.strip_prefix("| "))
                 .collect();
             for action in lines.iter().skip(at).take(actions.len()) {
-                told.push_str(action);
-                told.push('\n');
+                replayed.push_str(action);
+                replayed.push('\n');
             }
             at += actions.len();
             happened = story
@@ -74,12 +74,12 @@ pub(super) fn tell(text: &str) -> Result<String, Problem> {
                 .map_err(|problem| format!("{line}: {problem}"))?;
         }
         for line in happened {
-            told.push_str("  ");
-            told.push_str(&line);
-            told.push('\n');
+            replayed.push_str("  ");
+            replayed.push_str(&line);
+            replayed.push('\n');
         }
     }
-    Ok(told)
+    Ok(replayed)
 }
 
 pub(super) struct Story {

@@ -69,7 +69,7 @@ fn play(seed: u64, fault: PlantedFault) -> (u64, u32) {
 #[test]
 #[expect(
     clippy::disallowed_methods,
-    reason = "the time it took is told, and nothing goes by it"
+    reason = "the time it took is printed, and nothing depends on it"
 )]
 fn effects_leave_as_if_all_steps_since_the_last_success_were_one_batch() {
     let seeds = seeds("SORAMODE_SEEDS", SEEDS_DEFAULT);
@@ -162,7 +162,7 @@ fn a_write_that_never_ends_does_not_gather_reports_on_the_progress_of_waits() {
         gate.step_into(now, input, commits.open_mut(now));
     }
     let waits = commits.open_mut(now).actions.len();
-    assert_eq!(waits, WAITS_MAX, "each is told of its progress at once");
+    assert_eq!(waits, WAITS_MAX, "each receives its progress at once");
     for _ in 0..OPEN_EFFECTS_MAX {
         now.boot = gate.next_deadline().unwrap();
         gate.step_into(now, Input::Tick, commits.open_mut(now));

@@ -147,7 +147,7 @@ pub(super) enum Transition {
     Input(Input),
     /// The node reads the members of its cluster.
     Heartbeat,
-    /// The SFU has ended what it was told to at the fence, if it was.
+    /// The SFU has ended the sessions of the fence, if it was notified.
     SessionsEnded,
     /// The daemon ends without a word, and starts again with what was kept.
     Restart {

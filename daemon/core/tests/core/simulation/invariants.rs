@@ -190,7 +190,7 @@ fn initial_is_the_systems(change: &ModeChange, step: &Step<'_>) -> Result<(), St
 /// 5: `session.vanished` exactly where the number of sessions reached zero under a `block_*` mode.
 fn vanished_where_it_must(step: &Step<'_>) -> Result<(), String> {
     let (before, after) = (&step.before.status, &step.after.status);
-    let told = step
+    let emitted = step
         .effects
         .kinds()
         .filter(|kind| **kind == EventKind::SessionVanished)
@@ -209,8 +209,8 @@ fn vanished_where_it_must(step: &Step<'_>) -> Result<(), String> {
         return Ok(());
     }
     let due = usize::from(reached_zero && after.sessions_complete);
-    must((told == due).then_some(()), || {
-        format!("5: session.vanished {told} times, and not {due}")
+    must((emitted == due).then_some(()), || {
+        format!("5: session.vanished {emitted} times, and not {due}")
     })
 }
 

@@ -98,7 +98,7 @@ fn shrink(story: Story) -> (Story, Failure) {
     )
 }
 
-fn told(seed: u64, story: Story) -> String {
+fn report(seed: u64, story: Story) -> String {
     let hook = std::panic::take_hook();
     // Each try may panic again.
     std::panic::set_hook(Box::new(|_| ()));
@@ -149,13 +149,13 @@ fn same_seed(story: &Story) -> Result<(), String> {
         if first != same {
             return Err(format!("7: {first:?}\nis not {same:?}"));
         }
-        let (told, other) = (
+        let (first, other) = (
             run::shown(&mut shows[0], &first),
             run::shown(&mut shows[1], &other),
         );
-        if told != other {
+        if first != other {
             return Err(format!(
-                "7: another seed decides otherwise: {told:?}\nis not {other:?}"
+                "7: another seed decides otherwise: {first:?}\nis not {other:?}"
             ));
         }
     }
@@ -165,7 +165,7 @@ fn same_seed(story: &Story) -> Result<(), String> {
 #[test]
 #[expect(
     clippy::disallowed_methods,
-    reason = "the time it took is told, and nothing goes by it"
+    reason = "the time it took is printed, and nothing depends on it"
 )]
 fn the_core_does_what_the_model_does() {
     let seeds = seeds("SORAMODE_SEEDS", SEEDS_DEFAULT);
@@ -185,7 +185,7 @@ fn the_core_does_what_the_model_does() {
             panic!(
                 "{}",
                 if is_replayable {
-                    told(seed, story)
+                    report(seed, story)
                 } else {
                     format!("seed {seed}: {problem}")
                 }

@@ -1,4 +1,4 @@
-//! The state as the log alone tells it: what a reader of the events, or a restart, makes of it.
+//! The state by the log alone: as a reader of the events, or a restart, computes it.
 
 use std::collections::BTreeMap;
 

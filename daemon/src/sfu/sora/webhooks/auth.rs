@@ -130,7 +130,7 @@ impl Question {
         if self.sora.pending_auths.end(&connection_id, ended) {
             let denied = Input::Sora(SoraInput::Denied { connection_id });
             // After the stop the gate waits for no client.
-            self.engine.tell(denied).unwrap_or_default();
+            self.engine.apply(denied).unwrap_or_default();
         }
     }
 

@@ -21,7 +21,7 @@ struct PendingAuth {
     questions: u32,
     /// The gate waits for it.
     is_expected: bool,
-    /// `true` if Sora was told to admit it.
+    /// `true` if the answer to Sora admitted it.
     is_admitted: bool,
 }
 

@@ -28,7 +28,7 @@ pub(super) async fn answer(
     let outcome = match (read_report(source, &body, clock::now().wall), &upstream) {
         // No await between the body and this: Sora may hang up, and its report is recorded
         // nevertheless.
-        (Ok(input), _) => match state.engine.tell_sora(input) {
+        (Ok(input), _) => match state.engine.apply_sora(input) {
             Ok(()) => WebhookOutcome::Taken,
             Err(Refusal::Stopped) => return error(StatusCode::SERVICE_UNAVAILABLE, "Stopping"),
             Err(Refusal::Full) => {

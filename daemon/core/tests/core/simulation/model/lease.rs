@@ -111,7 +111,7 @@ impl Model {
         self.claim_sessions();
     }
 
-    /// A node that is open claims the channels of sessions that it was told of.
+    /// A node that is open claims the channels of sessions that were reported to it.
     fn claim_sessions(&mut self) {
         if self.may_claim() {
             let channels = self.sessions.iter().map(|it| it.channel_id.clone());
@@ -194,7 +194,7 @@ impl Model {
     /// No session of an earlier run is served any more, or all of them are known.
     pub(super) fn end_untracked(&mut self) {
         if std::mem::take(&mut self.lease.untracked) {
-            self.tell_vanished();
+            self.emit_vanished();
         }
     }
 }

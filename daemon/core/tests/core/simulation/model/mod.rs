@@ -1,10 +1,10 @@
 //! A second gate, naive and written from the design alone: its lists are searched and counted each time.
 
 mod deadlines;
-mod doors;
 mod explain;
 mod lease;
 mod mode;
+mod requests;
 mod restart;
 mod waits;
 
@@ -200,7 +200,7 @@ impl Model {
                 if *host == HostState::Rebooted {
                     self.end_all();
                 }
-                self.tell_vanished();
+                self.emit_vanished();
             }
             Input::Tick => match transition {
                 Transition::Heartbeat => self.heartbeat(),
@@ -223,7 +223,7 @@ impl Model {
             | Input::Shutdown
             | Input::Janus(_)
             | Input::Webhooks(_) => {
-                panic!("nobody is told by webhook, and no channel is claimed")
+                panic!("no receiver is notified, and no channel is claimed")
             }
         }
         self.look_at_drain();
@@ -331,7 +331,7 @@ impl Model {
         self.connections.push(connection);
         if is_live {
             self.name_in_reports(&id);
-            self.tell_live(&id);
+            self.emit_live(&id);
         }
     }
 
@@ -348,11 +348,11 @@ impl Model {
         let connection = self.connections.iter_mut().find(|it| it.id == *id).unwrap();
         if connection.pending_until.take().is_some() {
             connection.created_at = wall;
-            self.tell_live(id);
+            self.emit_live(id);
         }
     }
 
-    fn tell_live(&mut self, id: &ConnectionId) {
+    fn emit_live(&mut self, id: &ConnectionId) {
         let (number, client_id) = self
             .find(id)
             .map(|it| (it.session, it.client_id.clone()))
@@ -482,11 +482,11 @@ impl Model {
         }
         if self.sessions.is_empty() && self.mode.mode.is_block() {
             self.vanished_pending = true;
-            self.tell_vanished();
+            self.emit_vanished();
         }
     }
 
-    fn tell_vanished(&mut self) {
+    fn emit_vanished(&mut self) {
         if self.vanished_pending && self.is_known() {
             self.vanished_pending = false;
             self.events.push(EventKind::SessionVanished);

@@ -83,7 +83,7 @@ impl Model {
                 .if_generation
                 .is_none_or(|generation| generation == self.mode.generation);
         if !holds {
-            return Err(Error::superseded(self.told_mode()));
+            return Err(Error::superseded(self.shown_mode()));
         }
         if wanted == Mode::Normal
             && matches!(self.membership, Membership::Isolated | Membership::Fenced)
@@ -109,7 +109,7 @@ impl Model {
             generation: self.mode.generation,
             sessions: self.sessions.len() as u64,
             connections: self.connections.len() as u64,
-            expires_at: self.told_end(),
+            expires_at: self.shown_end(),
             warning: None,
             published: None,
             in_force: None,
@@ -287,25 +287,25 @@ impl Model {
     }
 
     /// The mode with its end by the wall clock as that stands now.
-    pub(super) fn told_mode(&self) -> ModeState {
+    pub(super) fn shown_mode(&self) -> ModeState {
         ModeState {
-            expires_at: self.told_end(),
+            expires_at: self.shown_end(),
             ..self.mode.clone()
         }
     }
 
-    fn told_end(&self) -> Option<Time> {
+    fn shown_end(&self) -> Option<Time> {
         let stored = self.mode.expires_at?;
         let at = if self.by_wall.is_some() {
             self.due_by_wall()
         } else {
             self.expiry
         };
-        let told = at
+        let shown = at
             .filter(|at| *at > self.now.boot)
             .map(|at| self.now.wall + at.saturating_sub(self.now.boot));
         let is_far = |time: &Time| time.as_micros().abs_diff(stored.as_micros()) >= 1_000_000;
-        Some(told.filter(is_far).unwrap_or(stored))
+        Some(shown.filter(is_far).unwrap_or(stored))
     }
 
     pub(super) fn storage_restored(&mut self) {

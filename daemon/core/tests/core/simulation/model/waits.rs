@@ -19,7 +19,7 @@ pub(super) struct Waiting {
     wait: Wait,
     settled_at: Option<Duration>,
     gives_up_at: Option<Duration>,
-    tells_at: Option<Duration>,
+    progress_at: Option<Duration>,
     ended_before: u64,
 }
 
@@ -71,14 +71,14 @@ impl Model {
             gives_up_at: wait
                 .timeout_seconds
                 .map(|seconds| self.now.boot + Duration::from_secs_f64(seconds)),
-            tells_at: wait.progress_seconds.map(|_| self.now.boot),
+            progress_at: wait.progress_seconds.map(|_| self.now.boot),
             ended_before: self.ended,
             wait,
         });
         if self
             .waits
             .last()
-            .is_some_and(|waiting| waiting.tells_at.is_some())
+            .is_some_and(|waiting| waiting.progress_at.is_some())
         {
             self.fire_wait(Part::Progress, self.waits.len() - 1);
         }
@@ -89,7 +89,7 @@ impl Model {
             let parts = [
                 (waiting.settled_at, Part::Settled),
                 (waiting.gives_up_at, Part::GiveUp),
-                (waiting.tells_at, Part::Progress),
+                (waiting.progress_at, Part::Progress),
             ];
             parts
                 .into_iter()
@@ -116,7 +116,7 @@ impl Model {
                     plan: None,
                     stalled,
                 };
-                waiting.tells_at = waiting
+                waiting.progress_at = waiting
                     .wait
                     .progress_seconds
                     .map(|seconds| boot + Duration::from_secs_f64(seconds));
@@ -249,7 +249,7 @@ impl Model {
             self.settings.storage.state
         };
         Status {
-            mode: self.told_mode(),
+            mode: self.shown_mode(),
             node_name: self.settings.node_name.clone(),
             membership: self.membership,
             sessions: self.sessions.len() as u64,

@@ -26,7 +26,7 @@ impl Model {
         request: &GateRequest,
     ) -> Answer {
         match request {
-            GateRequest::GetMode => Ok(Reply::Mode(Box::new(self.told_mode()))),
+            GateRequest::GetMode => Ok(Reply::Mode(Box::new(self.shown_mode()))),
             GateRequest::ChangeMode(change) => self.change_mode(change, actor),
             GateRequest::GetStatus => Ok(Reply::Status(Box::new(self.status()))),
             GateRequest::ListClusterNodes(_) => {
@@ -87,7 +87,7 @@ impl Model {
             ))),
             _ => {
                 panic!(
-                    "lists are compared after each step, waits are asked otherwise, an end changes nothing, and nobody is told by webhook or fenced"
+                    "lists are compared after each step, waits are asked otherwise, an end changes nothing, and no receiver is notified or fenced"
                 )
             }
         }
@@ -223,7 +223,7 @@ impl Model {
         for id in &unnamed {
             self.end(id, EndReason::Reconciled);
         }
-        self.tell_vanished();
+        self.emit_vanished();
         Reported {
             added,
             removed: unnamed.len() as u64,
@@ -405,7 +405,7 @@ impl Model {
         });
     }
 
-    /// The channel's session under Sora's id. One of another id that was told of is over; the next is there before it goes.
+    /// The channel's session under Sora's id. An announced one of another id has ended; the next is there before it is removed.
     fn align(&mut self, channel_id: &ChannelId, session_id: &SessionId) -> u64 {
         let there = self.session_on(channel_id);
         let another = there.filter(|&number| {
