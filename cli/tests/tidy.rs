@@ -81,11 +81,12 @@ fn source_files_are_short() {
     assert!(excess.is_empty(), "divide:\n{}", excess.join("\n"));
 }
 
-/// Timeouts, certificates, proxies, redirects and connections that are not kept are settled in one place.
+/// Timeouts, certificates, proxies, redirects and which connections are kept are settled in one place.
 #[test]
 fn every_request_goes_through_the_one_client() {
     let places = [
         "shared/src/http_client.rs",
+        "shared/src/http_client/kept.rs",
         "shared/src/certificates.rs",
         "cli/tests/tidy.rs",
     ];
@@ -98,6 +99,7 @@ fn every_request_goes_through_the_one_client() {
             "ClientBuilder::new",
             "reqwest::Client::new",
             "reqwest::get(",
+            "HttpConnector::new",
         ]
         .iter()
         .any(|it| text.contains(it))

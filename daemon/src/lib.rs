@@ -45,6 +45,7 @@ use soramode_core::locks::LockCall;
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{Settings, SfuAdmission, SfuFeed, SfuSettings};
 use soramode_protocol::http_client::Outgoing;
+use soramode_protocol::http_client::kept::UnusableClient;
 use soramode_protocol::id::LogId;
 use soramode_protocol::node::Storage;
 use soramode_protocol::sora_api::{SoraApi, SoraApiError};
@@ -98,7 +99,7 @@ pub enum RunError {
     Http(#[from] HttpError),
     /// Creating the HTTP client for webhooks failed.
     #[error("cannot send webhooks: {0}")]
-    Webhook(reqwest::Error),
+    Webhook(UnusableClient),
     /// Creating the client of Sora's API failed.
     #[error("cannot ask Sora's API: {0}")]
     SoraApi(SoraApiError),

@@ -8,6 +8,7 @@ use soramode_core::handles::ReceiverIndex;
 use soramode_core::input::AttemptResult;
 use soramode_core::settings::Webhook as WebhookSettings;
 use soramode_protocol::certificates::Authorities;
+use soramode_protocol::http_client::kept::UnusableClient;
 use soramode_protocol::http_client::{self, Outgoing};
 use soramode_protocol::webhook::{self, Sender, WebhookResponse};
 use tokio::sync::mpsc;
@@ -44,7 +45,7 @@ impl SendOptions {
         url: &HttpUrl,
         config: &WebhookConfig,
         outgoing: &Outgoing,
-    ) -> Result<Self, reqwest::Error> {
+    ) -> Result<Self, UnusableClient> {
         let sender = Sender::new(url.0.clone(), config.secrets.clone(), outgoing)?;
         Ok(Self {
             sender,
@@ -89,7 +90,7 @@ impl Receivers {
         outgoing: Outgoing,
         health: Arc<Health>,
         stop: CancellationToken,
-    ) -> Result<Self, reqwest::Error> {
+    ) -> Result<Self, UnusableClient> {
         let authorities = outgoing.authorities.clone();
         let mut receivers = Self {
             urls: Vec::new(),
@@ -129,7 +130,7 @@ impl Receivers {
         &mut self,
         config: &WebhookConfig,
         authorities: Authorities,
-    ) -> Result<Webhooks, reqwest::Error> {
+    ) -> Result<Webhooks, UnusableClient> {
         self.outgoing.authorities = authorities;
         let outgoing = &self.outgoing;
         let options: Result<Vec<_>, _> = config

@@ -20,12 +20,14 @@ pub const PEM_BYTES_MAX: u64 = 1024 * 1024;
 pub struct Authorities {
     pem: Arc<[u8]>,
     certificates: Arc<[Certificate]>,
+    roots: Arc<[CertificateDer<'static>]>,
 }
 
 impl Authorities {
     /// Parses the bytes of a PEM file. The error describes the problem.
     pub fn from_pem(pem: &[u8]) -> Result<Self, String> {
         check_certificates(pem)?;
+        let roots = read_certificates(pem)?;
         let certificates = Certificate::from_pem_bundle(pem).map_err(|_| UNUSABLE.to_owned())?;
         // Building a client finds bytes inside the PEM that are no certificate.
         install_crypto();
@@ -36,12 +38,18 @@ impl Authorities {
         Ok(Self {
             pem: pem.into(),
             certificates: certificates.into(),
+            roots: roots.into(),
         })
     }
 
     /// Returns the certificates, for a client.
     pub(crate) fn certificates(&self) -> &[Certificate] {
         &self.certificates
+    }
+
+    /// Returns the certificates, for TLS settings.
+    pub(crate) fn roots(&self) -> &[CertificateDer<'static>] {
+        &self.roots
     }
 }
 

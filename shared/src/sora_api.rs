@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Response, StatusCode, Url};
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::announce::Notice;
 use crate::decision::{Connect, Decision};
-use crate::http_client::{self, Outgoing, PEER_TEXT_BYTES_MAX, root_cause};
+use crate::http_client::kept::{Answer, KeptClient, RequestFailure};
+use crate::http_client::{self, Outgoing, PEER_TEXT_BYTES_MAX, Url};
 use crate::id::ChannelId;
 use crate::mode::{Mode, SettableMode};
 use crate::node::{ClusterNode, Status};
@@ -29,11 +32,7 @@ pub const SORA_ERROR_BYTES_MAX: usize = 64 * 1024;
 
 /// A Sora, or another server that speaks its API.
 #[derive(Clone, Debug)]
-pub struct SoraApi {
-    client: Client,
-    url: Url,
-    token: Option<String>,
-}
+pub struct SoraApi(KeptClient);
 
 /// A mode that was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,18 +96,19 @@ impl SoraApi {
     /// Returns a client. A call fails after `timeout`.
     pub fn new(
         url: Url,
-        token: Option<String>,
+        token: Option<&str>,
         timeout: Duration,
         outgoing: &Outgoing,
     ) -> Result<Self, SoraApiError> {
-        let client = http_client::client(&url, timeout, outgoing)
-            .map_err(|error| SoraApiError::Unreachable(root_cause(&error)))?;
-        Ok(Self { client, url, token })
+        let client = KeptClient::new(url, token, timeout, outgoing);
+        client
+            .map(Self)
+            .map_err(|error| SoraApiError::Unreachable(error.to_string()))
     }
 
     /// Returns where it is, without secrets that the URL may have.
     pub fn url(&self) -> String {
-        http_client::redacted(&self.url)
+        http_client::redacted(self.0.url())
     }
 
     /// Calls the operation `GetMode`.
@@ -126,10 +126,10 @@ impl SoraApi {
     ) -> Result<ModeSet, SoraApiError> {
         let mode = mode.into();
         let body = ChangeModeBody { mode, reason };
-        let response = self.send(Target::ChangeMode, Some(&body)).await?;
+        let answer = self.send(Target::ChangeMode, Some(&body)).await?;
         let header = |name: &str| {
-            response
-                .headers()
+            answer
+                .headers
                 .get(name)
                 .and_then(|value| value.to_str().ok())
                 .map(|value| shorten(value, PEER_TEXT_BYTES_MAX))
@@ -138,7 +138,7 @@ impl SoraApi {
             header(WARNING_HEADER),
             header(PUBLISHED_HEADER).and_then(|word| word.parse().ok()),
         );
-        let ModeBody { mode } = read_answer(response).await?;
+        let ModeBody { mode } = read_answer(answer)?;
         Ok(ModeSet {
             mode,
             warning,
@@ -230,83 +230,69 @@ impl SoraApi {
         target: Target,
         body: Option<&impl Serialize>,
     ) -> Result<R, SoraApiError> {
-        read_answer(self.send(target, body).await?).await
+        read_answer(self.send(target, body).await?)
     }
 
     async fn send(
         &self,
         target: Target,
         body: Option<&impl Serialize>,
-    ) -> Result<Response, SoraApiError> {
-        let mut request = self
-            .client
-            .post(self.url.clone())
-            .header(TARGET_HEADER, target.name());
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
-        }
-        request = match body {
+    ) -> Result<Answer, SoraApiError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            HeaderName::from_static(TARGET_HEADER),
+            HeaderValue::from_static(target.name()),
+        );
+        let body = match body {
             Some(body) => {
-                let bytes = serde_json::to_vec(body)
-                    .map_err(|error| SoraApiError::Unreadable(error.to_string()))?;
-                request
-                    .header("content-type", "application/json")
-                    .body(bytes)
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                serde_json::to_vec(body)
+                    .map_err(|error| SoraApiError::Unreadable(error.to_string()))?
             }
-            None => request.header("content-length", "0"),
+            None => Vec::new(),
         };
-        request.send().await.map_err(|error| failed(&error))
+        let bytes_max = |status| match status {
+            StatusCode::OK => SORA_API_BYTES_MAX,
+            _ => SORA_ERROR_BYTES_MAX,
+        };
+        Ok(self.0.post(headers, body.into(), bytes_max).await?)
     }
 }
 
-async fn read_answer<R: DeserializeOwned>(response: Response) -> Result<R, SoraApiError> {
-    let status = response.status();
-    if status != StatusCode::OK {
-        return Err(refusal(response).await);
+fn read_answer<R: DeserializeOwned>(answer: Answer) -> Result<R, SoraApiError> {
+    if answer.status != StatusCode::OK {
+        return Err(refusal(answer));
     }
-    let bytes = read(response, SORA_API_BYTES_MAX)
-        .await?
-        .ok_or(SoraApiError::TooLarge)?;
+    let bytes = answer.body?;
     // An empty body stands for an empty result.
-    let bytes = if bytes.is_empty() {
-        b"{}"
-    } else {
-        bytes.as_slice()
-    };
+    let bytes = if bytes.is_empty() { b"{}" } else { &*bytes };
     serde_json::from_slice(bytes)
         .map_err(|error| SoraApiError::Unreadable(shorten(&error.to_string(), PEER_TEXT_BYTES_MAX)))
 }
 
 /// An error is kept, logged and shown, so that no more of it is taken than its type's beginning.
-async fn refusal(response: Response) -> SoraApiError {
-    let status = response.status().as_u16();
-    let bytes = match read(response, SORA_ERROR_BYTES_MAX).await {
-        Ok(bytes) => bytes.unwrap_or_default(),
-        Err(error) => return error,
+fn refusal(answer: Answer) -> SoraApiError {
+    let bytes = match answer.body {
+        Ok(bytes) => bytes,
+        Err(RequestFailure::TooLarge) => Bytes::new(),
+        Err(failure) => return failure.into(),
     };
     let problem: Option<SoraProblem> = serde_json::from_slice(&bytes).ok();
     let error_type = problem
         .and_then(|problem| problem.error_type)
         .map(|error_type| shorten(&error_type, PEER_TEXT_BYTES_MAX));
-    SoraApiError::Refused { status, error_type }
-}
-
-/// Reads a body; `None` if it is longer than `bytes_max`.
-async fn read(mut response: Response, bytes_max: usize) -> Result<Option<Vec<u8>>, SoraApiError> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
-        if bytes.len() + chunk.len() > bytes_max {
-            return Ok(None);
-        }
-        bytes.extend_from_slice(&chunk);
+    SoraApiError::Refused {
+        status: answer.status.as_u16(),
+        error_type,
     }
-    Ok(Some(bytes))
 }
 
-fn failed(error: &reqwest::Error) -> SoraApiError {
-    if error.is_timeout() {
-        SoraApiError::TimedOut
-    } else {
-        SoraApiError::Unreachable(root_cause(error))
+impl From<RequestFailure> for SoraApiError {
+    fn from(failure: RequestFailure) -> Self {
+        match failure {
+            RequestFailure::Unreachable(why) => Self::Unreachable(why),
+            RequestFailure::TimedOut => Self::TimedOut,
+            RequestFailure::TooLarge => Self::TooLarge,
+        }
     }
 }

@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{
+use hyper::StatusCode;
+use hyper::header::{
     CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT,
 };
-use reqwest::{Client, Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use standardwebhooks::{
@@ -15,7 +15,8 @@ use standardwebhooks::{
 };
 
 use crate::event::Event;
-use crate::http_client::{self, Outgoing, Url, root_cause};
+use crate::http_client::kept::{KeptClient, RequestFailure, UnusableClient};
+use crate::http_client::{self, Outgoing, Url};
 use crate::time::Time;
 use crate::version::VERSION;
 
@@ -261,8 +262,7 @@ pub fn read_request(bytes: &[u8]) -> Result<(HeaderMap, &[u8]), String> {
 /// Sends to one receiver.
 #[derive(Clone, Debug)]
 pub struct Sender {
-    client: Client,
-    url: Url,
+    client: KeptClient,
     secrets: Option<Secrets>,
 }
 
@@ -298,13 +298,9 @@ impl Sender {
         url: Url,
         secrets: Option<Secrets>,
         outgoing: &Outgoing,
-    ) -> Result<Self, reqwest::Error> {
-        let client = http_client::client(&url, WEBHOOK_TIMEOUT, outgoing)?;
-        Ok(Self {
-            client,
-            url,
-            secrets,
-        })
+    ) -> Result<Self, UnusableClient> {
+        let client = KeptClient::new(url, None, WEBHOOK_TIMEOUT, outgoing)?;
+        Ok(Self { client, secrets })
     }
 
     /// Sends a body once. The error omits the URL, which may contain a secret.
@@ -318,54 +314,45 @@ impl Sender {
             .secrets
             .as_ref()
             .map(|secrets| (secrets, body.as_slice()));
-        let headers = headers(id, now, secrets).map_err(|error| error.to_string())?;
-        let request = self
+        let signed = headers(id, now, secrets).map_err(|error| error.to_string())?;
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(OUR_NAME));
+        for (name, value) in signed {
+            let value = HeaderValue::try_from(value).map_err(|error| error.to_string())?;
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        // The status is the answer: what is read of the body is read so that the connection can be kept.
+        let answer = self
             .client
-            .post(self.url.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header(USER_AGENT, OUR_NAME);
-        let request = headers.into_iter().fold(request, |request, (name, value)| {
-            request.header(name, value)
-        });
-        let answer = request.body(body).send().await.map_err(describe_error)?;
-        let answered = WebhookResponse {
-            status: answer.status(),
-            retry_after: retry_after(&answer, now),
-        };
-        read_some(answer).await;
-        Ok(answered)
+            .post(headers, body.into(), |_| WEBHOOK_ANSWER_BYTES_MAX);
+        let answer = answer.await.map_err(describe_failure)?;
+        Ok(WebhookResponse {
+            status: answer.status,
+            retry_after: retry_after(&answer.headers, now),
+        })
     }
 
     /// Returns where to, without secrets.
     pub fn endpoint(&self) -> String {
-        http_client::endpoint(&self.url)
+        http_client::endpoint(self.client.url())
     }
 }
 
-fn describe_error(error: reqwest::Error) -> String {
-    if error.is_timeout() {
-        return format!(
+fn describe_failure(failure: RequestFailure) -> String {
+    match failure {
+        RequestFailure::TimedOut => format!(
             "timed out: no answer within {} s",
             WEBHOOK_TIMEOUT.as_secs()
-        );
-    }
-    root_cause(&error.without_url())
-}
-
-/// Reads some of the body, so that the connection ends cleanly. The status is the answer.
-async fn read_some(mut answer: Response) {
-    let mut bytes = 0;
-    while let Ok(Some(chunk)) = answer.chunk().await {
-        bytes += chunk.len();
-        if bytes > WEBHOOK_ANSWER_BYTES_MAX {
-            return;
-        }
+        ),
+        RequestFailure::Unreachable(why) => why,
+        RequestFailure::TooLarge => "the answer is too long".to_owned(),
     }
 }
 
 /// Parses seconds, or a date.
-fn retry_after(answer: &Response, now: Time) -> Option<Duration> {
-    let text = answer.headers().get(RETRY_AFTER)?.to_str().ok()?;
+fn retry_after(headers: &HeaderMap, now: Time) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
     let seconds = text.trim().parse().ok().map(Duration::from_secs);
     seconds.or_else(|| {
         let until = jiff::fmt::rfc2822::parse(text)

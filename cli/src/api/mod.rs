@@ -74,7 +74,7 @@ impl Api {
             ApiSource::Url => authority(&url),
             ApiSource::Node { name, .. } => escape(name.as_str()).into_owned(),
         };
-        let client = SoraApi::new(url, token, ANSWER_MAX, &Outgoing::default())
+        let client = SoraApi::new(url, token.as_deref(), ANSWER_MAX, &Outgoing::default())
             .map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
         Ok(Self {
             client,

@@ -1,0 +1,320 @@
+//! Client of one server that keeps its connections between requests.
+//!
+//! A server may close a kept connection at any moment, also while a request is under way. Such a
+//! request is sent once more, over a fresh connection: so each request must be one that may be
+//! executed twice. Those of Sora's API are: they read, set a mode, disconnect a channel, or send
+//! clients a notice with an id. A webhook has an id, by which its receiver drops a repetition.
+//! A request over a fresh connection is not repeated.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue,
+};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::connect::HttpConnector;
+use percent_encoding::percent_decode_str;
+use rustls::crypto::ring::default_provider;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::Verifier;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tower_service::Service;
+
+use super::{MARK_HEADER, Outgoing, Url, install_crypto, root_cause};
+
+/// Time without a request after which a connection is closed. Shorter than the 5 s after which
+/// Node.js and Apache close theirs, so that they seldom do it while a request is under way.
+pub const KEPT_IDLE_MAX: Duration = Duration::from_secs(4);
+
+/// Maximum number of connections that are kept: the number of calls that are made at a time.
+pub const KEPT_CONNECTIONS_MAX: usize = 8;
+
+type Sender = SendRequest<Full<Bytes>>;
+
+/// The client cannot be used: its URL or a certificate is not valid.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UnusableClient(String);
+
+/// Failure of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestFailure {
+    /// Server cannot be reached, or broke the connection.
+    Unreachable(String),
+    /// Server did not answer in time.
+    TimedOut,
+    /// Answer is longer than it may be.
+    TooLarge,
+}
+
+/// Answer to a request.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, if it arrived whole.
+    pub body: Result<Bytes, RequestFailure>,
+}
+
+/// Client of one server, for `POST` requests that may be executed twice.
+#[derive(Clone)]
+pub struct KeptClient(Arc<Shared>);
+
+struct Shared {
+    url: Url,
+    connector: HttpsConnector<HttpConnector>,
+    /// Scheme and authority, for the connector.
+    origin: Uri,
+    /// Path and query.
+    target: Uri,
+    /// Headers of every request.
+    headers: HeaderMap,
+    timeout: Duration,
+    pool: Mutex<Pool>,
+}
+
+#[derive(Default)]
+struct Pool {
+    /// Connections without a request, the one that was used last at the end.
+    idle: Vec<Idle>,
+    /// Connections, and the task that closes those that are idle for too long.
+    tasks: JoinSet<()>,
+    has_closer: bool,
+}
+
+struct Idle {
+    sender: Sender,
+    since: Instant,
+}
+
+impl KeptClient {
+    /// Returns a client. A request fails if connecting, asking and receiving the whole answer take
+    /// longer than `timeout`.
+    pub fn new(
+        url: Url,
+        token: Option<&str>,
+        timeout: Duration,
+        outgoing: &Outgoing,
+    ) -> Result<Self, UnusableClient> {
+        let unusable = |error: &dyn std::fmt::Display| UnusableClient(error.to_string());
+        let authority = url.authority().rsplit('@').next().unwrap_or_default();
+        let origin = format!("{}://{authority}", url.scheme());
+        let target = url.query().map_or_else(
+            || url.path().to_owned(),
+            |query| format!("{}?{query}", url.path()),
+        );
+        let mut headers = HeaderMap::new();
+        let host = HeaderValue::from_str(authority).map_err(|error| unusable(&error))?;
+        headers.insert(HOST, host);
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        if let Some(authorization) = authorization(&url, token) {
+            let mut value =
+                HeaderValue::from_str(&authorization).map_err(|error| unusable(&error))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        if let Some(mark) = outgoing.mark.clone() {
+            headers.insert(HeaderName::from_static(MARK_HEADER), mark);
+        }
+        let tls = tls_settings(&url, outgoing).map_err(|error| unusable(&error))?;
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
+        Ok(Self(Arc::new(Shared {
+            connector: (connector, tls).into(),
+            origin: origin.parse().map_err(|error| unusable(&error))?,
+            target: target.parse().map_err(|error| unusable(&error))?,
+            url,
+            headers,
+            timeout,
+            pool: Mutex::default(),
+        })))
+    }
+
+    /// Returns the server's URL.
+    pub fn url(&self) -> &Url {
+        &self.0.url
+    }
+
+    /// Sends a request, and reads at most `bytes_max` of the answer's body, by its status.
+    pub async fn post(
+        &self,
+        headers: HeaderMap,
+        body: Bytes,
+        bytes_max: impl FnOnce(StatusCode) -> usize,
+    ) -> Result<Answer, RequestFailure> {
+        let shared = &self.0;
+        let deadline = Instant::now() + shared.timeout;
+        let (response, sender) = timeout_at(deadline, shared.send(headers, body))
+            .await
+            .map_err(|_| RequestFailure::TimedOut)??;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, bytes_max(head.status)).collect();
+        let body = match timeout_at(deadline, body).await {
+            Ok(Ok(body)) => {
+                shared.keep(sender);
+                Ok(body.to_bytes())
+            }
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(RequestFailure::TooLarge),
+            Ok(Err(error)) => Err(RequestFailure::Unreachable(root_cause(&*error))),
+            Err(_) => Err(RequestFailure::TimedOut),
+        };
+        Ok(Answer {
+            status: head.status,
+            headers: head.headers,
+            body,
+        })
+    }
+}
+
+impl std::fmt::Debug for KeptClient {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("KeptClient").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    async fn send(
+        self: &Arc<Self>,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<(Response<Incoming>, Sender), RequestFailure> {
+        let request = self.request(headers, body);
+        if let Some(mut kept) = self.take_kept()
+            && kept.ready().await.is_ok()
+            && let Ok(response) = kept.send_request(request.clone()).await
+            // Some servers announce with it that they close an idle connection.
+            && response.status() != StatusCode::REQUEST_TIMEOUT
+        {
+            return Ok((response, kept));
+        }
+        let mut sender = self.connect().await?;
+        let response = sender.send_request(request).await.map_err(unreachable)?;
+        Ok((response, sender))
+    }
+
+    fn request(&self, headers: HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
+        let length = HeaderValue::from(body.len());
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.target.clone();
+        *request.headers_mut() = self.headers.clone();
+        request.headers_mut().extend(headers);
+        request.headers_mut().insert(CONTENT_LENGTH, length);
+        request
+    }
+
+    async fn connect(&self) -> Result<Sender, RequestFailure> {
+        let stream = self.connector.clone().call(self.origin.clone()).await;
+        let stream = stream.map_err(|error| RequestFailure::Unreachable(root_cause(&*error)))?;
+        let (sender, connection) = handshake(stream).await.map_err(unreachable)?;
+        let mut pool = self.pool();
+        while pool.tasks.try_join_next().is_some() {}
+        // Its error is that of the request.
+        pool.tasks.spawn(async move { drop(connection.await) });
+        Ok(sender)
+    }
+
+    /// Takes the connection that was used last.
+    fn take_kept(&self) -> Option<Sender> {
+        let mut pool = self.pool();
+        while let Some(Idle { sender, since }) = pool.idle.pop() {
+            if !sender.is_closed() && since.elapsed() < KEPT_IDLE_MAX {
+                return Some(sender);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next request.
+    fn keep(self: &Arc<Self>, sender: Sender) {
+        let mut pool = self.pool();
+        if pool.idle.len() >= KEPT_CONNECTIONS_MAX {
+            return;
+        }
+        let since = Instant::now();
+        pool.idle.push(Idle { sender, since });
+        if !pool.has_closer {
+            pool.has_closer = true;
+            pool.tasks.spawn(close_idle(Arc::downgrade(self)));
+        }
+    }
+
+    /// Closes the connections that were idle for too long. Returns since when the first of the
+    /// others is idle.
+    fn close_expired(&self) -> Option<Instant> {
+        let mut pool = self.pool();
+        pool.idle
+            .retain(|idle| idle.since.elapsed() < KEPT_IDLE_MAX && !idle.sender.is_closed());
+        let first = pool.idle.first().map(|idle| idle.since);
+        pool.has_closer = first.is_some();
+        first
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes idle connections until there is none.
+async fn close_idle(shared: Weak<Shared>) {
+    while let Some(since) = shared.upgrade().and_then(|shared| shared.close_expired()) {
+        sleep_until(since + KEPT_IDLE_MAX).await;
+    }
+}
+
+/// Returns the header's value for a token, or for the user that a URL names.
+fn authorization(url: &Url, token: Option<&str>) -> Option<String> {
+    if let Some(token) = token {
+        return Some(format!("Bearer {token}"));
+    }
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let user = percent_decode_str(url.username());
+    let password = percent_decode_str(url.password().unwrap_or_default());
+    let pair: Vec<u8> = user.chain([b':']).chain(password).collect();
+    Some(format!("Basic {}", data_encoding::BASE64.encode(&pair)))
+}
+
+fn tls_settings(url: &Url, outgoing: &Outgoing) -> Result<ClientConfig, rustls::Error> {
+    install_crypto();
+    let settings = ClientConfig::builder();
+    // Without TLS no certificate of the system's is needed, and none may be there.
+    let mut settings = if url.scheme() == "https" {
+        let verifier = Verifier::new_with_extra_roots(
+            outgoing.authorities.roots().iter().cloned(),
+            Arc::new(default_provider()),
+        )?;
+        settings
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth()
+    } else {
+        settings
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth()
+    };
+    settings.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(settings)
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that map_err takes"
+)]
+fn unreachable(error: hyper::Error) -> RequestFailure {
+    RequestFailure::Unreachable(root_cause(&error))
+}
+
+#[cfg(test)]
+mod tests;
