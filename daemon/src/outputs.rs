@@ -313,34 +313,36 @@ impl Outputs {
             session_id,
             request,
         } = call;
-        let (announcer, terminator) = (self.deps.announcer.clone(), self.deps.terminator.clone());
         let (metrics, engine) = (Arc::clone(&self.deps.metrics), self.engine.clone());
-        self.tasks.spawn(async move {
-            let outcome = match request {
-                SfuRequest::Push(notice) => {
-                    let notice = AnnounceSession {
-                        channel_id,
-                        session_id,
-                        notice: Arc::unwrap_or_clone(notice),
-                    };
+        match request {
+            SfuRequest::Push(notice) => {
+                let notice = AnnounceSession {
+                    channel_id,
+                    session_id,
+                    notice: Arc::unwrap_or_clone(notice),
+                };
+                let announcer = self.deps.announcer.clone();
+                self.tasks.spawn(async move {
                     let outcome = announcer.announce(notice).await;
                     metrics.announced(&outcome);
-                    outcome
-                }
-                SfuRequest::Disconnect { plan_id, reason } => {
-                    let session = EndSession {
-                        channel_id,
-                        session_id,
-                        plan_id,
-                        reason,
-                    };
+                    engine.apply(Input::SfuAnswered { id, outcome });
+                });
+            }
+            SfuRequest::Disconnect { plan_id, reason } => {
+                let session = EndSession {
+                    channel_id,
+                    session_id,
+                    plan_id,
+                    reason,
+                };
+                let terminator = self.deps.terminator.clone();
+                self.tasks.spawn(async move {
                     let outcome = terminator.end(session).await;
                     metrics.end_asked(&outcome);
-                    outcome
-                }
-            };
-            engine.apply(Input::SfuAnswered { id, outcome });
-        });
+                    engine.apply(Input::SfuAnswered { id, outcome });
+                });
+            }
+        }
     }
 
     /// Gives an order to the cluster's task. Where that has ended, returns the outcome that the gate waits for.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use soramode_protocol::announce::Announce;
 use soramode_protocol::end::End;
-use soramode_protocol::event::{EventKind, EventType};
+use soramode_protocol::event::EventKind;
 use soramode_protocol::id::PlanId;
 use soramode_protocol::mode::ModeChange;
 use soramode_protocol::plan::{CancelPlan, Plan, PlanFound, StartPlan};
@@ -53,7 +53,6 @@ impl Node {
     }
 
     fn plan_view(&self, now: Timestamp) -> PlanView<'_> {
-        let webhooks = self.outbox.receivers_of(EventType::MaintenanceAnnounced);
         PlanView {
             now,
             mode: self.mode.state(),
@@ -68,9 +67,9 @@ impl Node {
                 .member
                 .as_deref()
                 .is_some_and(ClusterMember::is_opening),
-            open_others: self.open_others(),
+            member: self.member.as_deref(),
             reservations: &self.reservations,
-            webhooks: u64::try_from(webhooks).unwrap_or(u64::MAX),
+            outbox: &self.outbox,
         }
     }
 
@@ -208,12 +207,6 @@ impl Node {
     pub(super) fn plan_with_id(&self, now: Timestamp, id: &PlanId) -> Option<Box<Plan>> {
         let plan = self.plans.shown_with_id(&self.plan_view(now), id);
         plan.map(Box::new)
-    }
-
-    /// Number of other nodes of the cluster that are open; `None` without a cluster.
-    fn open_others(&self) -> Option<u64> {
-        let member = self.member.as_deref()?;
-        Some(u64::try_from(member.open_others()).unwrap_or(u64::MAX))
     }
 
     /// Warning that a plan will close the node all the same.

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use soramode_protocol::event::EventKind;
+use soramode_protocol::event::{EventKind, EventType};
 use soramode_protocol::id::{PlanId, RollId};
 use soramode_protocol::mode::{ModeState, SettableMode};
 
 use super::calls::CallId;
+use super::end_request::count;
 use crate::ctx::Random;
 use crate::effect::{Action, Record};
 use crate::handles::Timestamp;
+use crate::member::ClusterMember;
+use crate::outbox::Outbox;
 use crate::reservation::Reservations;
 use crate::settings::SfuAdmission;
 use crate::tables::sessions::Sessions;
@@ -29,14 +32,23 @@ pub(crate) struct PlanView<'a> {
     pub(crate) stall_after: Duration,
     /// True while an operator's change to `normal` waits for the cluster.
     pub(crate) is_opening: bool,
-    /// Number of other nodes that are open; `None` without a cluster.
-    pub(crate) open_others: Option<u64>,
+    /// The cluster, if there is one.
+    pub(crate) member: Option<&'a ClusterMember>,
     pub(crate) reservations: &'a Reservations,
-    /// Number of webhooks that receive announcements.
-    pub(crate) webhooks: u64,
+    pub(crate) outbox: &'a Outbox,
 }
 
 impl PlanView<'_> {
+    /// Number of other nodes of the cluster that are open; `None` without a cluster.
+    pub(crate) fn open_others(&self) -> Option<u64> {
+        self.member.map(|member| count(member.open_others()))
+    }
+
+    /// Number of webhooks that receive announcements.
+    pub(crate) fn webhooks(&self) -> u64 {
+        count(self.outbox.receivers_of(EventType::MaintenanceAnnounced))
+    }
+
     /// Returns whether a plan may have sessions ended as things are.
     pub(crate) fn may_plan_end(&self) -> bool {
         self.mode.mode.is_block()

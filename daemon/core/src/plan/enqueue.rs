@@ -107,7 +107,7 @@ impl Plans {
             });
         }
         self.announcements
-            .begin(stored, sessions, view.webhooks, new.reply_to);
+            .begin(stored, sessions, view.webhooks(), new.reply_to);
         id
     }
 

@@ -327,7 +327,7 @@ fn check_start(view: &PlanView<'_>, start: &StartPlan) -> Result<(), Error> {
     if ends(start) && view.admission == SfuAdmission::Shadow {
         return Err(Error::plan_in_shadow());
     }
-    match (start.keep_open, view.open_others) {
+    match (start.keep_open, view.open_others()) {
         (Some(_), None) => {
             return Err(Error::invalid_params(
                 "keep_open",

@@ -52,7 +52,7 @@ impl Plans {
                 .saturating_sub(left)
                 .saturating_sub(progress.failed);
             self.announcements
-                .begin(stored, sessions, view.webhooks, None);
+                .begin(stored, sessions, view.webhooks(), None);
         }
         for stored in restored.ends {
             self.resume_end(view, host, stored, out);

@@ -246,17 +246,18 @@ impl Plans {
         let Some(plan) = self.running() else {
             return false;
         };
-        let Some(step) = plan.next_step().cloned() else {
+        let Some(step) = plan.next_step() else {
             return false;
         };
-        let due = plan.due(&step, view.now);
+        let due = plan.due(step, view.now);
         let is_due = view.now.boot >= due.boot();
         // A clock that was set back after an announcement makes the end late, which is known at once.
-        let planned = plan.planned(&step, view.now);
+        let planned = plan.planned(step, view.now);
         let late = planned.ago(view.now).max(due.since(planned));
         if !is_due && plan.progress.late + late <= plan.max_delay {
             return false;
         }
+        let step = step.clone();
         let input = self.input_of_step(view, &step, late);
         let state = plan.state(view.mode.mode);
         match react(state, input) {
@@ -290,7 +291,7 @@ impl Plans {
         let ends = matches!(step, PlanStep::End { .. });
         let closes = matches!(step, PlanStep::Mode { .. }) && !plan.has_closed();
         let has_too_few = || {
-            let open = view.open_others.unwrap_or(u64::MAX);
+            let open = view.open_others().unwrap_or(u64::MAX);
             plan.keep_open.is_some_and(|keep_open| open < keep_open)
         };
         if view.is_storage_failed || view.is_opening {
