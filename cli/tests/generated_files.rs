@@ -1,4 +1,5 @@
-//! The man pages and completion scripts that are committed are those that the command line yields, or the Markdown beside them.
+//! The man pages, completion scripts and the OpenRPC document that are committed are those that the command line, the Markdown beside them or the
+//! protocol's types yield.
 //! `SORAMODE_REGENERATE=1 cargo test -p soramode --test generated_files` writes them anew.
 
 #![expect(
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use soramode::{Example, GeneratedFile, MANUAL_DATE, daemon_page, generated_files};
+use soramode_protocol::openrpc;
 
 /// Folders with generated files, except those in `WRITTEN_BY_HAND`.
 const FOLDERS: [&str; 2] = ["man", "completions"];
@@ -34,6 +36,9 @@ const WRITTEN_BY_HAND: [&str; 11] = [
     "man/operation.md",
     "man/operation.ja.md",
 ];
+
+/// Description of the protocol for machines.
+const OPENRPC: &str = "man/openrpc.json";
 
 /// Pages of section 7, each made of the text of its name: `man/runbook.md` is `man/soramode-runbook.7`.
 const TEXTS: [&str; 2] = ["protocol", "runbook"];
@@ -69,7 +74,8 @@ fn wanted() -> BTreeMap<String, Vec<u8>> {
         .unwrap()
         .into_iter()
         .chain([daemon])
-        .chain(TEXTS.map(text_page));
+        .chain(TEXTS.map(text_page))
+        .chain([openrpc_document()]);
     files
         .map(|GeneratedFile { path, content }| (path, content))
         .collect()
@@ -81,6 +87,18 @@ fn text_page(name: &str) -> GeneratedFile {
         path: format!("man/soramode-{name}.7"),
         content: pages::page(&text).into_bytes(),
     }
+}
+
+fn openrpc_document() -> GeneratedFile {
+    GeneratedFile {
+        path: OPENRPC.to_owned(),
+        content: openrpc::to_text(&openrpc::document()).into_bytes(),
+    }
+}
+
+/// Returns whether a generated file is a man page.
+fn is_page(path: &str) -> bool {
+    path.starts_with("man/") && path != OPENRPC
 }
 
 fn committed() -> BTreeMap<String, Vec<u8>> {
@@ -147,7 +165,7 @@ fn every_command_has_a_page_and_every_shell_a_script() {
     let written_by_hand = TEXTS.map(|name| format!("man/soramode-{name}.7"));
     for (path, page) in wanted
         .iter()
-        .filter(|(path, _)| path.starts_with("man/") && !written_by_hand.contains(path))
+        .filter(|(path, _)| is_page(path) && !written_by_hand.contains(path))
     {
         let page = String::from_utf8_lossy(page);
         let at: Vec<Option<usize>> = SECTIONS
@@ -177,7 +195,7 @@ fn every_command_has_a_page_and_every_shell_a_script() {
 fn the_pages_are_clean_and_name_pages_that_there_are() {
     let pages: Vec<PathBuf> = wanted()
         .into_keys()
-        .filter(|path| path.starts_with("man/"))
+        .filter(|path| is_page(path))
         .map(|path| top().join(path))
         .collect();
     let lint = Command::new("mandoc")

@@ -22,6 +22,7 @@ pub const MINUTES: &str = "{minutes}";
 
 /// Data for the application: any JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct NoticeData(pub Value);
 
@@ -50,10 +51,12 @@ pub(crate) fn check_data(field: &str, data: Option<&NoticeData>) -> Result<(), E
 
 /// Parameters of the method `Announce`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Announce {
     /// Text for people. At most [`NOTICE_TEXT_BYTES_MAX`] bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = NOTICE_TEXT_BYTES_MAX)))]
     pub text: Option<String>,
     /// Data for the application. At most [`NOTICE_DATA_BYTES_MAX`] bytes of JSON.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -73,6 +76,7 @@ impl Announce {
 
 /// Number of channels that Sora's API was called for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AnnouncedByApi {
     /// Channels that have the announcement.
     pub told: u64,
@@ -82,6 +86,7 @@ pub struct AnnouncedByApi {
 
 /// Means by which an announcement was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AnnouncedBy {
     /// `PushChannel` of Sora's API.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -94,6 +99,7 @@ pub struct AnnouncedBy {
 
 /// A channel that an announcement did not reach.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AnnounceProblem {
     /// The channel.
     pub channel_id: ChannelId,
@@ -103,6 +109,7 @@ pub struct AnnounceProblem {
 
 /// Result of the method `Announce`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Announced {
     /// Identifier of the announcement, as clients receive it.
     pub id: AnnouncementId,
@@ -117,6 +124,7 @@ pub struct Announced {
 
 /// The word that marks a notice in a Sora's push.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum NoticeKind {
     /// Maintenance of the node.
@@ -127,6 +135,7 @@ pub enum NoticeKind {
 /// Data that clients receive: `data` of Sora's push. It has no reason, actor or node name, which
 /// are internal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Notice {
     /// `maintenance`.
     pub kind: NoticeKind,
@@ -148,6 +157,7 @@ pub struct Notice {
 
 /// The notification `Announce`: a notice for the clients of one session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AnnounceSession {
     /// Channel of the session.
     pub channel_id: ChannelId,

@@ -17,6 +17,7 @@ pub const RISK_OF_INIT: &str = "lost-claims";
 
 /// A node's right to a channel, as it goes out with an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OfferedClaim {
     /// Fencing token: grows with every change of owner. A receiver that keeps the highest one can
     /// refuse messages of a stale node.
@@ -32,11 +33,13 @@ pub struct OfferedClaim {
 
 /// Parameters of `Grant`; there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Grant {}
 
 /// `Grant`'s result: how long an SFU may go on serving without another answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Granted {
     /// The node's place in the cluster.
     pub membership: Membership,
@@ -49,6 +52,7 @@ pub struct Granted {
 /// Notification `Fence`: the ownership lease has expired. The receiver ends the sessions and then
 /// sends [`Acknowledge`]. Repeated until every receiver has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Fence {
     /// Number of the fence, to be acknowledged.
     pub id: u64,
@@ -59,6 +63,7 @@ pub struct Fence {
 
 /// Parameters of `Acknowledge`: the sessions of this fence have ended on the SFU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Acknowledge {
     /// Number of the fence.
@@ -67,6 +72,7 @@ pub struct Acknowledge {
 
 /// Result of the method `Acknowledge`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Acknowledged {
     /// `true` if that fence was awaiting acknowledgement.
     pub found: bool,
@@ -74,12 +80,14 @@ pub struct Acknowledged {
 
 /// `PurgeClusterNode`'s params: this node is off for good, so its channels need not wait for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PurgeClusterNode {
     /// Name of the node to purge.
     pub node_name: NodeName,
     /// Must be [`RISK_OF_PURGE`]: if the node still serves, its channels are served twice.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("const" = RISK_OF_PURGE)))]
     pub accept_risk: String,
 }
 
@@ -99,6 +107,7 @@ impl PurgeClusterNode {
 
 /// Result of the method `PurgeClusterNode`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Purged {
     /// Name of the purged node.
     pub node_name: NodeName,
@@ -111,11 +120,13 @@ pub struct Purged {
 /// Parameters of `InitCluster`: create the cluster in etcd, once, or continue it in an etcd that
 /// has lost claims.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InitCluster {
     /// [`RISK_OF_INIT`], required if this node refuses the etcd: unreachable nodes may still serve
     /// channels with lost claims.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(extend("const" = RISK_OF_INIT)))]
     pub accept_risk: Option<String>,
 }
 
@@ -134,6 +145,7 @@ impl InitCluster {
 
 /// Result of `InitCluster`: the present contents of `/cfg`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Initialized {
     /// Identifier of the cluster: created with it, and kept in any etcd that it continues in.
     pub cluster_id: ClusterId,
@@ -147,6 +159,7 @@ pub struct Initialized {
 
 /// Cluster part of a node's status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClusterStatus {
     /// Name of the cluster.
     pub name: String,

@@ -17,6 +17,7 @@ pub const HOPS_MAX: u8 = 3;
 
 /// Lifetime of a connection's entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Lifetime {
     /// Ends with `Disconnect` only.
@@ -28,17 +29,20 @@ pub enum Lifetime {
 
 /// Parameters of `Connect`, the request to admit a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Connect {
-    /// The channel it asks for.
+    /// Channel that the client is to join.
     #[serde(deserialize_with = "chosen")]
+    #[cfg_attr(feature = "schema", schemars(extend("pattern" = crate::openrpc::NO_NUL)))]
     pub channel_id: ChannelId,
-    /// The connection; the gate makes one if it is absent.
+    /// Identifier of the connection; generated if absent.
     #[serde(
         skip_serializing_if = "Option::is_none",
         default,
         deserialize_with = "chosen_if_any"
     )]
+    #[cfg_attr(feature = "schema", schemars(extend("pattern" = crate::openrpc::NO_NUL)))]
     pub connection_id: Option<ConnectionId>,
     /// Client that owns the connection.
     #[serde(
@@ -46,6 +50,7 @@ pub struct Connect {
         default,
         deserialize_with = "chosen_if_any"
     )]
+    #[cfg_attr(feature = "schema", schemars(extend("pattern" = crate::openrpc::NO_NUL)))]
     pub client_id: Option<ClientId>,
     /// Lifetime of the entry.
     #[serde(skip_serializing_if = "is_explicit", default)]
@@ -102,15 +107,16 @@ wire_enum! {
 
 /// `Connect`'s result. A reject and a redirect are decisions, not errors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Decision {
     /// Admits the connection to the session.
     Offer {
         /// Name of the channel.
         channel_id: ChannelId,
-        /// The connection, made by the gate if the caller named none.
+        /// Identifier of the connection, generated if the request has none.
         connection_id: ConnectionId,
-        /// The session it is in.
+        /// Session that the connection is in.
         session_id: SessionId,
         /// `true` if this request created the session.
         created: bool,
@@ -122,7 +128,7 @@ pub enum Decision {
     Reject {
         /// Reason for the rejection.
         reason: RejectReason,
-        /// The mode that is so.
+        /// Mode that rejects it.
         mode: Mode,
         /// Milliseconds after which a retry may succeed, if known.
         #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -140,6 +146,7 @@ pub enum Decision {
 
 /// Parameters of `Disconnect`: the connection has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Disconnect {
     /// Identifier of the connection.
@@ -148,13 +155,14 @@ pub struct Disconnect {
 
 /// Result of the method `Disconnect`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Disconnected {
     /// `true` if the connection was in the table.
     pub found: bool,
-    /// The channel it was in.
+    /// Channel that the connection was in.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub channel_id: Option<ChannelId>,
-    /// The session it was in.
+    /// Session that the connection was in.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub session_id: Option<SessionId>,
     /// `true`, and absent then, if the removal survives a crash of the daemon. False while the
@@ -169,6 +177,7 @@ const fn durable() -> bool {
 
 /// Connection that is live on the SFU, as its signaling server reports it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReportedConnection {
     /// Channel of the connection.
@@ -178,13 +187,14 @@ pub struct ReportedConnection {
     /// Client that owns the connection.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub client_id: Option<ClientId>,
-    /// The SFU's id for the session: taken where the gate has no session for the channel yet.
+    /// Identifier of the session on the SFU: used if the channel has no session here yet.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub session_id: Option<SessionId>,
 }
 
 /// Parameters of `Report`: the connections that are live on the SFU. Bookkeeping, not admission.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Report {
     /// Rows, as many as fit in one request. A longer report takes several requests, the last one
@@ -229,15 +239,17 @@ fn objects<'de, D: Deserializer<'de>>(
 
 /// Result of the method `Report`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reported {
-    /// Connections the gate did not have.
+    /// Connections that were not in the table.
     pub added: u64,
-    /// Connections the gate ended, because a complete report did not name them.
+    /// Connections that ended, because the complete report lacks them.
     pub removed: u64,
 }
 
 /// Parameters of the method `Explain`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Explain {
     /// Channel that the new connection would join.
@@ -246,20 +258,22 @@ pub struct Explain {
 
 /// Kind of answer to a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// Stands for the decision [`Decision::Offer`].
+    /// The connection would be admitted: the decision `offer`.
     Offer,
-    /// Stands for the decision [`Decision::Reject`].
+    /// The connection would be rejected: the decision `reject`.
     Reject,
-    /// Stands for the decision [`Decision::Redirect`].
+    /// The client would be redirected: the decision `redirect`.
     Redirect,
-    /// Stands for the error `ClusterUnavailable`.
+    /// `Connect` would fail with the error `ClusterUnavailable`.
     Unavailable,
 }
 
 /// Answer to a new connection, and the decision rule behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Verdict {
     /// Kind of the answer.
     #[serde(rename = "type")]
@@ -277,6 +291,7 @@ pub struct Verdict {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub session_id: Option<SessionId>,
     /// The number of the first decision rule that matches, 3 to 8.
+    #[cfg_attr(feature = "schema", schemars(range(min = 3, max = 8)))]
     pub rule: u8,
     /// Explanation of the rule for people.
     pub explanation: String,
@@ -284,6 +299,7 @@ pub struct Verdict {
 
 /// Result of the method `Explain`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Explanation {
     /// The channel asked about.
     pub channel_id: ChannelId,
@@ -306,6 +322,7 @@ pub struct Explanation {
 
 /// Verdicts of one request under each mode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Verdicts {
     /// Verdict under the mode `normal`.
     pub normal: Verdict,

@@ -37,6 +37,7 @@ impl FromStr for DeliveryState {
 
 /// Delivery of one event to one receiver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Delivery {
     /// Counts the node's deliveries.
     pub id: u64,
@@ -71,6 +72,7 @@ pub struct Delivery {
 
 /// Parameters of the method `ListDeliveries`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListDeliveries {
     /// Limits the list to deliveries in this state.
@@ -78,6 +80,7 @@ pub struct ListDeliveries {
     pub state: Option<DeliveryState>,
     /// Rows at most: 1 to [`LIST_LIMIT_MAX`](crate::session::LIST_LIMIT_MAX), as for the other lists.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = crate::session::LIST_LIMIT_MAX)))]
     pub limit: Option<u32>,
     /// Cursor that the previous page returned.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -86,6 +89,7 @@ pub struct ListDeliveries {
 
 /// `ListDeliveries`' result: newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Deliveries {
     /// Rows of this page.
     pub deliveries: Vec<Delivery>,
@@ -97,6 +101,7 @@ pub struct Deliveries {
 /// Parameters of `ResendDelivery`: send the delivery again, behind those pending for its receiver.
 /// A pending one is retried at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ResendDelivery {
     /// Number of the delivery to resend.

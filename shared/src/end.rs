@@ -9,6 +9,7 @@ use crate::plan::EndRate;
 
 /// `End`'s params: one channel, or all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct End {
     /// Channel of the session to end.
@@ -20,6 +21,7 @@ pub struct End {
     /// Reason, recorded with the event and sent to subscribers with `ends: true`. At most
     /// [`REASON_BYTES_MAX`] bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(length(max = REASON_BYTES_MAX)))]
     pub reason: Option<String>,
     /// Rate; as fast as the SFU answers if absent.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -46,6 +48,7 @@ impl End {
 
 /// Means of ending sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EndMethod {
     /// Calls `DisconnectChannel` of Sora's API.
@@ -58,6 +61,7 @@ pub enum EndMethod {
 
 /// Result of `End`: the requests that were made. A session ends when its connections have left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Ended {
     /// Sessions that the SFU was asked to end.
     pub sessions: u64,
@@ -76,6 +80,7 @@ pub struct Ended {
 
 /// The notification `End`: the SFU shall end this session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EndSession {
     /// Channel of the session.
     pub channel_id: ChannelId,

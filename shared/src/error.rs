@@ -16,6 +16,7 @@ use crate::reservation::Reservation;
 
 /// Type of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ErrorType {
     /// Line is not JSON, or its `id` is null.
     ParseError,
@@ -37,7 +38,7 @@ pub enum ErrorType {
     ConditionImpossible,
     /// Requested object does not exist.
     NotFound,
-    /// The client may look, not change.
+    /// Access of the client is not sufficient.
     PermissionDenied,
     /// A promise that needs the disk cannot be given.
     StorageUnavailable,
@@ -61,6 +62,7 @@ pub enum ErrorType {
     /// the change. `reservation` is the one on record.
     Reserved,
     /// A newer daemon's. Never made here.
+    #[cfg_attr(feature = "schema", schemars(skip))]
     #[serde(other)]
     Unknown,
 }
@@ -121,8 +123,9 @@ impl ErrorType {
 
 /// An error as it is answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Error {
-    /// JSON-RPC code: [`ErrorType::code`] of the type.
+    /// JSON-RPC code: each type has one of its own.
     pub code: i32,
     /// Description of the problem in one sentence.
     pub message: String,
@@ -130,8 +133,9 @@ pub struct Error {
     pub data: Box<ErrorData>,
 }
 
-/// The part of an error that a program goes by.
+/// Machine-readable part of an error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ErrorData {
     /// Type of the error.
     pub error_type: ErrorType,

@@ -20,6 +20,7 @@ use crate::wire_enum::wire_enum;
 
 /// Event of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Event {
     /// Sequence number in the log: 1, 2, 3, … without a gap.
     pub seq: u64,
@@ -50,6 +51,7 @@ fn deserialize_shared<'de, D: Deserializer<'de>>(
 
 /// Why a connection, or a session with its last one, ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// Client disconnected from the SFU.
@@ -80,6 +82,7 @@ wire_enum! {
 
 /// Type and fields of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type")]
 pub enum EventKind {
     /// Session of a channel was created.
@@ -95,12 +98,12 @@ pub enum EventKind {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         token: Option<u64>,
     },
-    /// A channel's life ended.
+    /// A session has ended.
     #[serde(rename = "session.destroyed")]
     SessionDestroyed {
         /// Name of the channel.
         channel_id: ChannelId,
-        /// The life that ended.
+        /// Identifier of the session.
         session_id: SessionId,
         /// Time of the session's start.
         created_time: Time,
@@ -215,6 +218,7 @@ pub enum EventKind {
     #[serde(rename = "end.requested")]
     EndRequested(Box<EndRequested>),
     /// A type that this version does not know: a newer daemon's. Never made here.
+    #[cfg_attr(feature = "schema", schemars(skip))]
     #[serde(other)]
     Unknown,
 }
@@ -248,6 +252,7 @@ impl EventKind {
 
 /// Outcome of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeliveryEnded {
     /// Number of the delivery.
     pub delivery_id: u64,
@@ -269,41 +274,41 @@ wire_enum! {
     /// The types of events.
     #[serde(try_from = "String")]
     pub enum EventType {
-        /// The event type `session.created`.
+        /// A session of a channel was created.
         SessionCreated = "session.created",
-        /// The event type `session.destroyed`.
+        /// A session has ended.
         SessionDestroyed = "session.destroyed",
-        /// The event type `session.vanished`.
+        /// The last session has left a node that is closed.
         SessionVanished = "session.vanished",
-        /// The event type `connection.created`.
+        /// A connection is live.
         ConnectionCreated = "connection.created",
-        /// The event type `connection.destroyed`.
+        /// A connection has ended.
         ConnectionDestroyed = "connection.destroyed",
-        /// The event type `mode.changed`.
+        /// The mode, its reason or its expiry has changed.
         ModeChanged = "mode.changed",
-        /// The event type `node.joined`.
+        /// The node has joined its cluster.
         NodeJoined = "node.joined",
-        /// The event type `node.isolated`.
+        /// The node has lost contact with its cluster.
         NodeIsolated = "node.isolated",
-        /// The event type `node.fenced`.
+        /// The node's ownership lease has expired.
         NodeFenced = "node.fenced",
-        /// The event type `webhook.received`.
+        /// A webhook of Sora's has passed through that is not about sessions or connections.
         WebhookReceived = "webhook.received",
-        /// The event type `delivery.succeeded`.
+        /// A receiver has an event.
         DeliverySucceeded = "delivery.succeeded",
-        /// The event type `delivery.failed`.
+        /// A receiver was given up for one event.
         DeliveryFailed = "delivery.failed",
-        /// The event type `plan.created`.
+        /// A plan was started.
         PlanCreated = "plan.created",
-        /// The event type `plan.step`.
+        /// A step of a plan was done.
         PlanStep = "plan.step",
-        /// The event type `plan.stalled`.
+        /// The drain of a plan does not progress.
         PlanStalled = "plan.stalled",
-        /// The event type `plan.over`.
+        /// A plan is over.
         PlanOver = "plan.over",
-        /// The event type `maintenance.announced`.
+        /// An announcement to the clients in the sessions began.
         MaintenanceAnnounced = "maintenance.announced",
-        /// The event type `end.requested`.
+        /// Sessions are going to be ended on request.
         EndRequested = "end.requested",
     }
 }

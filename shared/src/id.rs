@@ -128,8 +128,13 @@ fn encode_uuid(random: [u8; 16], text: &mut [u8; GENERATED_BYTES]) -> &str {
 macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident, $word:literal) => {
         $(#[$doc])*
+        ///
+        /// 1 to [`ID_BYTES_MAX`] bytes of UTF-8.
         #[derive(Clone)]
-        pub struct $name(InlineStr);
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+        pub struct $name(
+            #[cfg_attr(feature = "schema", schemars(with = "String", length(min = 1, max = ID_BYTES_MAX)))] InlineStr,
+        );
 
         impl $name {
             /// Creates an id, checking its length.
@@ -292,9 +297,16 @@ macro_rules! short_id {
 short_id!(PlanId);
 short_id!(RollId);
 
-/// Identifier of an event: a `UUIDv4`, encoded as Clockwork Base32 only when it is displayed.
+/// Identifier of an event: a `UUIDv4` in Clockwork Base32, 26 characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EventId([u8; 16]);
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct EventId(
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "String", regex(pattern = "^[0-9A-HJKMNP-TV-Z]{26}$"))
+    )]
+    [u8; 16],
+);
 
 impl EventId {
     /// A new one of these random bytes.

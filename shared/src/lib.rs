@@ -2,7 +2,8 @@
 //!
 //! No I/O by default. Ids and limits are checked while a line is parsed, so parsed values can be
 //! relied on. The feature `codec` adds the line codec and an async client, the feature `sora-api` a
-//! client of Sora's HTTP API.
+//! client of Sora's HTTP API. The feature `schema` derives JSON Schemas and the OpenRPC document; no
+//! shipped program has it.
 //!
 //! This is the client library for Rust: `client::Client` with the feature `codec`. Those for Python and Node.js are in `clients/`.
 
@@ -17,6 +18,7 @@ pub mod cluster;
 pub mod codec;
 pub mod decision;
 pub mod delivery;
+pub mod discover;
 pub mod end;
 pub mod envelope;
 pub mod error;
@@ -27,6 +29,8 @@ pub mod id;
 pub mod mode;
 pub mod node;
 pub mod number;
+#[cfg(feature = "schema")]
+pub mod openrpc;
 pub mod or_pending;
 pub mod plan;
 mod plan_event;

@@ -129,11 +129,13 @@ impl<'de> Deserialize<'de> for SettableMode {
 
 /// Parameters of `GetMode`; there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GetMode {}
 
 /// `GetMode`'s result: the mode now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ModeState {
     /// Mode of the node.
     pub mode: Mode,
@@ -166,6 +168,7 @@ pub struct ModeState {
 
 /// State of the mode on an SFU that holds it by locks of its rooms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum InForce {
     /// Each room is locked or open, as the mode requires.
@@ -180,16 +183,19 @@ pub enum InForce {
 
 /// Parameters of the method `ChangeMode`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ChangeMode {
     /// The mode to enter.
     pub mode: SettableMode,
     /// Why: kept with the change. At most [`REASON_BYTES_MAX`] bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(length(max = REASON_BYTES_MAX)))]
     pub reason: Option<String>,
     /// Seconds until a `block_*` mode expires: 1 to [`EXPIRES_IN_SECONDS_MAX`], or 0 to cancel a
     /// pending expiry.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(range(max = EXPIRES_IN_SECONDS_MAX)))]
     pub expires_in_seconds: Option<u64>,
     /// Change only if the mode is this one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -203,13 +209,16 @@ pub struct ChangeMode {
     /// Change only if the mode was set by this roll, or by its plan. At most
     /// [`ROLL_BYTES_MAX`](crate::reservation::ROLL_BYTES_MAX) bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(extend("maxLength" = crate::reservation::ROLL_BYTES_MAX)))]
     pub if_roll: Option<RollId>,
     /// Roll that closes the node: change only if its reservation is current, has this `round`, and
     /// was renewed since the daemon started. Not with `normal`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(extend("maxLength" = crate::reservation::ROLL_BYTES_MAX)))]
     pub roll: Option<RollId>,
     /// Round of the roll's last renewal; with `roll`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(range(max = crate::reservation::ROUND_MAX)))]
     pub round: Option<u64>,
     /// `true` to change only if no roll has reserved the node.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
@@ -217,6 +226,7 @@ pub struct ChangeMode {
     /// Person that the caller acts for; recorded, not verified. At most [`ON_BEHALF_OF_BYTES_MAX`]
     /// bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(length(max = ON_BEHALF_OF_BYTES_MAX)))]
     pub on_behalf_of: Option<String>,
 }
 
@@ -279,6 +289,7 @@ pub(crate) fn check_length(field: &str, text: Option<&str>, max: usize) -> Resul
 
 /// Result of the method `ChangeMode`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ModeChanged {
     /// Mode after the change.
     pub mode: Mode,
@@ -319,6 +330,7 @@ pub struct ModeChanged {
 
 /// Sessions that were being ended when that was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EndsStopped {
     /// Sessions that waited to be ended, and are not asked any more.
     pub sessions: u64,
@@ -328,15 +340,18 @@ pub struct EndsStopped {
 
 /// Parameters of the method `ListModeChanges`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListModeChanges {
     /// Maximum number of changes: 1 to 1,000; default 100.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = crate::session::LIST_LIMIT_MAX)))]
     pub limit: Option<u32>,
 }
 
 /// Change of the mode, as `ListModeChanges` and the event `mode.changed` show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ModeChange {
     /// The mode from then on.
     pub mode: Mode,
@@ -365,6 +380,7 @@ pub struct ModeChange {
 
 /// A change and its time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DatedModeChange {
     /// Time of the change.
     pub timestamp: Time,
@@ -404,6 +420,7 @@ impl DatedModeChange {
 
 /// Result of the method `ListModeChanges`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ModeChanges {
     /// Mode changes, newest first.
     pub changes: Vec<DatedModeChange>,

@@ -33,6 +33,7 @@ wire_enum! {
 
 /// Source of connections, and the state of its synchronization.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Source {
     /// `socket` for the control socket, or `sora` for a real Sora.
     pub name: String,
@@ -55,6 +56,7 @@ pub struct Source {
 
 /// A server that the daemon asks, and how it answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Upstream {
     /// `auth`, `session` or `event` for the application's webhooks, `sora-api` for Sora's API, `etcd` for a member of the cluster's etcd,
     /// `webhook` for a receiver of events.
@@ -74,6 +76,7 @@ pub struct Upstream {
 
 /// Numbers of webhook deliveries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeliveryCounts {
     /// Deliveries that are still pending.
     pub pending: u64,
@@ -83,6 +86,7 @@ pub struct DeliveryCounts {
 
 /// Storage of the state, and its health.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Storage {
     /// Health of the storage.
     pub state: StorageState,
@@ -93,6 +97,7 @@ pub struct Storage {
 
 /// Health of the storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StorageState {
     /// Kept in memory only: lost when the daemon ends.
@@ -105,16 +110,19 @@ pub enum StorageState {
 
 /// Parameters of `GetStatus`; there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GetStatus {}
 
 /// Parameters of `GetInfo`; there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GetInfo {}
 
 /// Parameters of the method `ListClusterNodes`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListClusterNodes {
     /// `true` to count the orphaned channels, which reads all claims of the cluster.
@@ -125,6 +133,7 @@ pub struct ListClusterNodes {
 /// Node of the cluster, with the field names of Sora's `ListClusterNodes`. A lost node has only its
 /// name. Fields that a Sora writes differently are omitted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClusterNode {
     /// Name of the node.
     pub node_name: NodeName,
@@ -180,7 +189,7 @@ pub struct ClusterNode {
         deserialize_with = "lenient"
     )]
     pub temporary_node: Option<bool>,
-    /// Beyond Sora's names: its place in the cluster. Of another node that is there: `joined`, which it was when it was seen last.
+    /// Membership in the cluster, as last seen; not a field of Sora's.
     #[serde(
         skip_serializing_if = "Option::is_none",
         default,
@@ -204,7 +213,7 @@ pub struct ClusterNode {
     /// `true` if a plan is about to close the node: it takes new channels after all others; not a field of Sora's.
     #[serde(skip_serializing_if = "is_false", default)]
     pub leaving: bool,
-    /// Beyond Sora's names: its soramoded's version.
+    /// Version of its soramoded; not a field of Sora's.
     #[serde(
         skip_serializing_if = "Option::is_none",
         default,
@@ -219,6 +228,7 @@ pub struct ClusterNode {
 
 /// Channels of a lost owner, which no other node may take over yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OrphanedChannels {
     /// Number of orphaned channels.
     pub total: u64,
@@ -229,6 +239,7 @@ pub struct OrphanedChannels {
 
 /// `ListClusterNodes`' result. Without a cluster: the node itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClusterNodes {
     /// Nodes of the cluster.
     pub nodes: Vec<ClusterNode>,
@@ -242,6 +253,7 @@ pub struct ClusterNodes {
 
 /// Result of the method `GetStatus`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Status {
     /// The mode, with its generation, time, actor and reason.
     #[serde(flatten)]
@@ -314,6 +326,7 @@ pub struct Status {
 
 /// Number of rooms by the state of their locks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RoomCounts {
     /// Rooms that are locked or open, as the mode requires.
     pub settled: u64,
@@ -379,6 +392,7 @@ impl Status {
 
 /// Result of the method `GetInfo`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Info {
     /// Version of the daemon.
     pub version: String,

@@ -61,6 +61,7 @@ wire_enum! {
 
 /// Step as it stands: the step, its time, and when it was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlanStepState {
     /// The step.
     #[serde(flatten)]
@@ -74,6 +75,7 @@ pub struct PlanStepState {
 
 /// Progress of a plan's latest announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlanAnnounced {
     /// Time at which it began.
     pub at: Time,
@@ -87,6 +89,7 @@ pub struct PlanAnnounced {
 
 /// A plan, as `GetPlan`, `GetStatus` and `Progress` show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Plan {
     /// Identifier of the plan.
     pub id: PlanId,
@@ -175,6 +178,7 @@ impl Plan {
 
 /// Operator that closed a node before the plan did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClosedBefore {
     /// Actor of the change.
     pub actor: String,
@@ -187,6 +191,7 @@ pub struct ClosedBefore {
 
 /// Result of the method `StartPlan`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlanStarted {
     /// The plan.
     pub plan: Plan,
@@ -204,11 +209,13 @@ pub struct PlanStarted {
 
 /// Parameters of `GetPlan`; there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GetPlan {}
 
 /// Result of the method `GetPlan`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlanFound {
     /// The plan that runs; if none does, the last one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -217,6 +224,7 @@ pub struct PlanFound {
 
 /// Parameters of the method `CancelPlan`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CancelPlan {
     /// Plan to cancel. Without it the plan that runs, and every session that waits to be ended.
@@ -224,6 +232,7 @@ pub struct CancelPlan {
     pub id: Option<PlanId>,
     /// Reason, recorded with the event. At most [`REASON_BYTES_MAX`] bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(length(max = REASON_BYTES_MAX)))]
     pub reason: Option<String>,
 }
 
@@ -236,6 +245,7 @@ impl CancelPlan {
 
 /// Result of the method `CancelPlan`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlanCancelled {
     /// `true` if something was cancelled: a plan, or sessions that waited to be ended.
     pub found: bool,
@@ -254,6 +264,7 @@ pub struct PlanCancelled {
 
 /// Why `StartPlan` was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PlanRefusal {
     /// Another plan runs.
@@ -263,6 +274,7 @@ pub enum PlanRefusal {
     /// Fewer other nodes are open than `keep_open` asks for.
     KeepOpen,
     /// A newer daemon's. Never made here.
+    #[cfg_attr(feature = "schema", schemars(skip))]
     #[serde(other)]
     Unknown,
 }
@@ -283,6 +295,7 @@ wire_enum! {
 
 /// A drain that does not progress: the node is closed, and no session has ended for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Stalled {
     /// Cause, as far as it is known.
     pub cause: StallCause,

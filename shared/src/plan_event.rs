@@ -9,6 +9,7 @@ use crate::time::Time;
 
 /// Fields of the event `plan.created`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlanCreated {
     /// Identifier of the plan.
     pub plan_id: PlanId,
@@ -34,6 +35,7 @@ pub struct PlanCreated {
 
 /// Fields of the event `plan.step`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlanStepDone {
     /// Identifier of the plan.
     pub plan_id: PlanId,
@@ -49,6 +51,7 @@ pub struct PlanStepDone {
 
 /// Fields of the event `plan.over`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlanOver {
     /// Identifier of the plan.
     pub plan_id: PlanId,
@@ -69,6 +72,7 @@ pub struct PlanOver {
 
 /// Fields of the event `maintenance.announced`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MaintenanceAnnounced {
     /// Identifier of the announcement, as clients receive it.
     pub announcement_id: AnnouncementId,
@@ -104,6 +108,7 @@ pub struct MaintenanceAnnounced {
 
 /// Fields of the event `end.requested`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EndRequested {
     /// Identifier of the request.
     pub end_id: EndId,

@@ -96,16 +96,19 @@ impl<'de> Deserialize<'de> for EndRate {
 
 /// Step of a plan: an action, and its time in seconds from the close (negative: before it).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum PlanStep {
     /// Readiness answers as in the mode to come. Nothing is refused yet.
     Unready {
         /// Seconds from the close.
+        #[cfg_attr(feature = "schema", schemars(range(min = -STEP_SECONDS_MAX, max = STEP_SECONDS_MAX)))]
         at_seconds: i64,
     },
     /// Sets the mode. The first one is the close, at second 0.
     Mode {
         /// Seconds from the close.
+        #[cfg_attr(feature = "schema", schemars(range(min = -STEP_SECONDS_MAX, max = STEP_SECONDS_MAX)))]
         at_seconds: i64,
         /// Mode to set; never a more open one.
         mode: SettableMode,
@@ -113,8 +116,11 @@ pub enum PlanStep {
     /// Announces the maintenance to the clients of each session.
     Announce {
         /// Seconds from the close.
+        #[cfg_attr(feature = "schema", schemars(range(min = -STEP_SECONDS_MAX, max = STEP_SECONDS_MAX)))]
         at_seconds: i64,
-        /// Text for people; `{minutes}` stands for the time left.
+        /// Text for people; `{minutes}` stands for the time left. At most
+        /// [`NOTICE_TEXT_BYTES_MAX`](crate::announce::NOTICE_TEXT_BYTES_MAX) bytes.
+        #[cfg_attr(feature = "schema", schemars(length(min = 1, max = crate::announce::NOTICE_TEXT_BYTES_MAX)))]
         #[serde(skip_serializing_if = "Option::is_none", default)]
         text: Option<String>,
         /// Data for the application.
@@ -124,12 +130,14 @@ pub enum PlanStep {
     /// Ends the sessions that are left.
     End {
         /// Seconds from the close.
+        #[cfg_attr(feature = "schema", schemars(range(min = -STEP_SECONDS_MAX, max = STEP_SECONDS_MAX)))]
         at_seconds: i64,
         /// Rate; [`END_PER_MINUTE_DEFAULT`] if absent.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         per_minute: Option<EndRate>,
     },
     /// An action of a newer version, in a stored plan. Requests with one are refused.
+    #[cfg_attr(feature = "schema", schemars(skip))]
     #[serde(other)]
     Unknown,
 }
@@ -169,24 +177,33 @@ impl PlanStep {
 
 /// Parameters of the method `StartPlan`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StartPlan {
     /// Time of the close. If absent, the first step runs at once.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>", extend("format" = "date-time")))]
     pub at: Option<Time>,
     /// Steps in the order of their times, at most [`PLAN_STEPS_MAX`].
     #[serde(deserialize_with = "read_strictly")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(schema_with = "crate::openrpc::request_steps")
+    )]
     pub steps: Vec<PlanStep>,
     /// Reason, recorded with the plan and its changes of the mode. At most [`REASON_BYTES_MAX`]
     /// bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(length(max = REASON_BYTES_MAX)))]
     pub reason: Option<String>,
     /// [`RISK_OF_END`], required if a step ends sessions.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(extend("const" = RISK_OF_END)))]
     pub accept_risk: Option<String>,
     /// Total lateness, in seconds, up to which steps still run; [`MAX_DELAY_SECONDS_DEFAULT`] if
     /// absent.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(range(max = MAX_DELAY_SECONDS_MAX)))]
     pub max_delay_seconds: Option<u64>,
     /// Number of other nodes that must be open at the close; only in a cluster.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -199,13 +216,16 @@ pub struct StartPlan {
     /// request takes the plan over into a later round. At most
     /// [`ROLL_BYTES_MAX`](crate::reservation::ROLL_BYTES_MAX) bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(extend("maxLength" = crate::reservation::ROLL_BYTES_MAX)))]
     pub roll: Option<RollId>,
     /// Round of the roll's last renewal; with `roll`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(range(max = crate::reservation::ROUND_MAX)))]
     pub round: Option<u64>,
     /// Person that the caller acts for; recorded, not verified. At most
     /// [`ON_BEHALF_OF_BYTES_MAX`] bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(length(max = ON_BEHALF_OF_BYTES_MAX)))]
     pub on_behalf_of: Option<String>,
 }
 

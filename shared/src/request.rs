@@ -1,7 +1,11 @@
 //! Requests: a table of every method, its parameters, its reply and the access it needs.
 
+#[cfg(feature = "schema")]
+use std::borrow::Cow;
 use std::fmt;
 
+#[cfg(feature = "schema")]
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -14,6 +18,7 @@ use crate::decision::{
     Connect, Decision, Disconnect, Disconnected, Explain, Explanation, Report, Reported,
 };
 use crate::delivery::{Deliveries, Delivery, ListDeliveries, ResendDelivery};
+use crate::discover::{Discover, Discovered};
 use crate::end::{End, Ended};
 use crate::error::Error;
 use crate::mode::{ChangeMode, GetMode, ListModeChanges, ModeChanged, ModeChanges, ModeState};
@@ -92,12 +97,22 @@ pub trait Call: Serialize + DeserializeOwned {
     type Reply: DeserializeOwned + Serialize;
 }
 
+/// The name of a method on the wire: that of its params, if the table has no other.
+macro_rules! method_name {
+    ($method:ident) => {
+        stringify!($method)
+    };
+    ($method:ident $name:literal) => {
+        $name
+    };
+}
+
 macro_rules! methods {
-    ($($method:ident($access:ident) -> $reply:ty, $params:pat => $request:expr;)*) => {
+    ($($(#[doc = $doc:literal])+ $method:ident $(= $name:literal)? ($access:ident) -> $reply:ty, $params:pat => $request:expr;)*) => {
         /// Methods of the daemon.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Method {
-            $(#[doc = concat!("`", stringify!($method), "`")] $method,)*
+            $($(#[doc = $doc])+ $method,)*
         }
 
         impl Method {
@@ -106,7 +121,7 @@ macro_rules! methods {
 
             /// The name on the wire.
             pub const fn name(self) -> &'static str {
-                match self { $(Self::$method => stringify!($method),)* }
+                match self { $(Self::$method => method_name!($method $($name)?),)* }
             }
 
             /// The access it needs.
@@ -117,8 +132,28 @@ macro_rules! methods {
             /// The method of this name.
             pub fn from_name(name: &str) -> Option<Self> {
                 match name {
-                    $(stringify!($method) => Some(Self::$method),)*
+                    $(method_name!($method $($name)?) => Some(Self::$method),)*
                     _ => None,
+                }
+            }
+        }
+
+        #[cfg(feature = "schema")]
+        impl Method {
+            /// Returns a description for people.
+            pub(crate) const fn description(self) -> &'static str {
+                match self { $(Self::$method => concat!($($doc, "\n"),+),)* }
+            }
+
+            /// Returns the schema of the params.
+            pub(crate) fn params_schema(self, generator: &mut SchemaGenerator) -> Schema {
+                match self { $(Self::$method => $method::json_schema(generator),)* }
+            }
+
+            /// Returns the name of the result's type, and its schema.
+            pub(crate) fn result_schema(self, generator: &mut SchemaGenerator) -> (Cow<'static, str>, Schema) {
+                match self {
+                    $(Self::$method => (<$reply>::schema_name(), generator.subschema_for::<$reply>()),)*
                 }
             }
         }
@@ -146,35 +181,66 @@ macro_rules! methods {
 
 // A method, the access it needs, its result, and how its params become a request.
 methods! {
+    /// Returns the mode of the node.
     GetMode(View) -> ModeState, _ => Request::Gate(GateRequest::GetMode);
+    /// Changes the mode of the node. Sessions and connections stay. A mode that is already set is no error.
     ChangeMode(Operate) -> ModeChanged, change => Request::Gate(GateRequest::ChangeMode(Box::new(change)));
+    /// Returns the status of the node.
     GetStatus(View) -> Status, _ => Request::Gate(GateRequest::GetStatus);
+    /// Lists changes of the mode, newest first; at most 1000 are kept.
     ListModeChanges(View) -> ModeChanges, list => Request::Gate(GateRequest::ListModeChanges(list));
+    /// Requests the admission of a client to a channel. The same `connection_id` in the same channel gets the same offer again, with `created: false`.
     Connect(Operate) -> Decision, connect => Request::Gate(GateRequest::Connect(connect));
+    /// Reports the live connections of the SFU. The mode is not checked. A long report takes several requests, the last one with `complete`.
     Report(Operate) -> Reported, report => Request::Gate(GateRequest::Report(report));
+    /// Reports that a connection has ended. An unknown connection is no error.
     Disconnect(Operate) -> Disconnected, disconnect => Request::Gate(GateRequest::Disconnect(disconnect));
+    /// Asks the SFU to end a session, or all of them, which disconnects the clients. Answered when each session was asked once; a session has ended when its connections have left.
     End(Operate) -> Ended, end => Request::Gate(GateRequest::End(end));
+    /// Explains how admission to a channel would decide, in the present mode and in each mode. Changes nothing.
     Explain(View) -> Explanation, explain => Request::Gate(GateRequest::Explain(explain));
+    /// Lists sessions, oldest first. A page may have fewer rows than `limit`: continue while there is a `cursor`.
     ListSessions(View) -> Sessions, list => Request::Gate(GateRequest::List(ListRequest::Sessions(list)));
+    /// Returns the session of a channel, with a page of its connections.
     GetSession(View) -> SessionDetail, get => Request::Gate(GateRequest::List(ListRequest::Session(get)));
+    /// Lists connections. A page may have fewer rows than `limit`: continue while there is a `cursor`.
     ListConnections(View) -> Connections, list => Request::Gate(GateRequest::List(ListRequest::Connections(list)));
+    /// Waits until a condition is true, and answers at once if it already is. A client may have 64 waits under way.
     Wait(View) -> WaitEnded, wait => Request::Gate(GateRequest::Wait(Box::new(wait)));
+    /// Subscribes to events, each of which is a notification `Event`. A second subscription replaces the first. Needs the access `operate` with `ends` or `announcements`.
     Subscribe(View) -> Subscribed, subscribe => Request::Subscribe(subscribe);
+    /// Ends the subscription of this client.
     Unsubscribe(View) -> Unsubscribed, _ => Request::Unsubscribe;
+    /// Lists webhook deliveries, newest first.
     ListDeliveries(View) -> Deliveries, list => Request::Gate(GateRequest::ListDeliveries(list));
+    /// Sends a delivery again, after those that are pending for its receiver. One that is pending is retried at once.
     ResendDelivery(Operate) -> Delivery, resend => Request::Gate(GateRequest::ResendDelivery(resend));
+    /// Lists the nodes of the cluster; without a cluster, the node itself.
     ListClusterNodes(View) -> ClusterNodes, list => Request::Gate(GateRequest::ListClusterNodes(list));
+    /// Releases the channels of a node that is off permanently. For a node that runs again after it lost its state, only its earlier incarnations are purged.
     PurgeClusterNode(Operate) -> Purged, purge => Request::Gate(GateRequest::PurgeClusterNode(purge));
+    /// Creates the cluster in etcd: once, before any node can join. With `accept_risk` it continues the cluster in an etcd that has lost claims.
     InitCluster(Operate) -> Initialized, init => Request::Gate(GateRequest::InitCluster(init));
+    /// Returns how long the SFU may serve without another answer: a dead-man switch, which stops the SFU if soramoded has died.
     Grant(Operate) -> Granted, _ => Request::Gate(GateRequest::Grant);
+    /// Confirms that the sessions of a `Fence` have ended on the SFU.
     Acknowledge(Operate) -> Acknowledged, acknowledge => Request::Gate(GateRequest::Acknowledge(acknowledge));
+    /// Starts a maintenance plan: timed steps that soramoded carries out by itself. A node has at most one. The same plan again changes nothing.
     StartPlan(Operate) -> PlanStarted, start => Request::Gate(GateRequest::StartPlan(Box::new(start)));
+    /// Returns the plan that runs; if none does, the last one.
     GetPlan(View) -> PlanFound, _ => Request::Gate(GateRequest::GetPlan);
+    /// Cancels the plan that runs. No further step runs, and the mode stays.
     CancelPlan(Operate) -> PlanCancelled, cancel => Request::Gate(GateRequest::CancelPlan(cancel));
+    /// Announces to the clients of every session, or of one. Answered when it is done.
     Announce(Operate) -> Announced, announce => Request::Gate(GateRequest::Announce(Box::new(announce)));
+    /// Reserves the node for a roll, or renews its reservation: no other roll can close the node meanwhile.
     Reserve(Operate) -> Reserved, reserve => Request::Gate(GateRequest::Reserve(Box::new(reserve)));
+    /// Ends the reservation of a roll at once. Its record stays in `GetStatus`.
     Release(Operate) -> Released, release => Request::Gate(GateRequest::Release(release));
+    /// Returns the versions of the daemon, the event log, and the access of this client.
     GetInfo(View) -> Info, _ => Request::GetInfo;
+    /// Returns this document, in the format of OpenRPC.
+    Discover = "rpc.discover"(View) -> Discovered, _ => Request::Discover;
 }
 
 /// A request that has been read and checked.
@@ -183,11 +249,14 @@ pub enum Request {
     /// Request for the gate.
     Gate(GateRequest),
     /// Subscription to the event log.
+    /// Subscribes to events, each of which is a notification `Event`. A second subscription replaces the first. Needs the access `operate` with `ends` or `announcements`.
     Subscribe(Subscribe),
     /// End of the subscription to the event log.
     Unsubscribe,
-    /// Request that the socket's task answers.
+    /// Information about the daemon and this client, which the socket's task answers.
     GetInfo,
+    /// Description of the protocol, which the socket's task answers.
+    Discover,
 }
 
 /// Requests that the gate answers.
@@ -196,50 +265,69 @@ pub enum GateRequest {
     /// Returns the mode of the node.
     GetMode,
     /// Changes the mode of the node.
+    /// Changes the mode of the node. Sessions and connections stay. A mode that is already set is no error.
     ChangeMode(Box<ChangeMode>),
     /// Returns the node's status.
     GetStatus,
     /// Lists the cluster's nodes.
+    /// Lists the nodes of the cluster; without a cluster, the node itself.
     ListClusterNodes(ListClusterNodes),
     /// Lists changes of the mode.
+    /// Lists changes of the mode, newest first; at most 1000 are kept.
     ListModeChanges(ListModeChanges),
     /// Requests admission of a connection.
+    /// Requests the admission of a client to a channel. The same `connection_id` in the same channel gets the same offer again, with `created: false`.
     Connect(Connect),
     /// Reports connections that are live on the SFU.
+    /// Reports the live connections of the SFU. The mode is not checked. A long report takes several requests, the last one with `complete`.
     Report(Report),
     /// Reports that a connection has ended.
+    /// Reports that a connection has ended. An unknown connection is no error.
     Disconnect(Disconnect),
     /// Sessions that the SFU is to end.
+    /// Asks the SFU to end a session, or all of them, which disconnects the clients. Answered when each session was asked once; a session has ended when its connections have left.
     End(End),
     /// Explains how admission would decide.
+    /// Explains how admission to a channel would decide, in the present mode and in each mode. Changes nothing.
     Explain(Explain),
     /// A page of a list.
     List(ListRequest),
     /// Answer when it is so.
+    /// Waits until a condition is true, and answers at once if it already is. A client may have 64 waits under way.
     Wait(Box<Wait>),
     /// Lists the webhook deliveries.
+    /// Lists webhook deliveries, newest first.
     ListDeliveries(ListDeliveries),
     /// Resends a delivery.
+    /// Sends a delivery again, after those that are pending for its receiver. One that is pending is retried at once.
     ResendDelivery(ResendDelivery),
     /// A node is off for good.
+    /// Releases the channels of a node that is off permanently. For a node that runs again after it lost its state, only its earlier incarnations are purged.
     PurgeClusterNode(PurgeClusterNode),
     /// The cluster is made in etcd.
+    /// Creates the cluster in etcd: once, before any node can join. With `accept_risk` it continues the cluster in an etcd that has lost claims.
     InitCluster(InitCluster),
     /// Returns how long the SFU may go on serving.
     Grant,
     /// Acknowledges a fence: its sessions have ended.
+    /// Confirms that the sessions of a `Fence` have ended on the SFU.
     Acknowledge(Acknowledge),
     /// Starts a maintenance plan.
+    /// Starts a maintenance plan: timed steps that soramoded carries out by itself. A node has at most one. The same plan again changes nothing.
     StartPlan(Box<StartPlan>),
     /// Returns the plan that runs, or the last one.
     GetPlan,
     /// Cancels the plan that runs.
+    /// Cancels the plan that runs. No further step runs, and the mode stays.
     CancelPlan(CancelPlan),
     /// Announces to the clients in the sessions.
+    /// Announces to the clients of every session, or of one. Answered when it is done.
     Announce(Box<Announce>),
     /// Reserves the node for a roll, or renews its reservation.
+    /// Reserves the node for a roll, or renews its reservation: no other roll can close the node meanwhile.
     Reserve(Box<Reserve>),
     /// Ends the reservation of a roll.
+    /// Ends the reservation of a roll at once. Its record stays in `GetStatus`.
     Release(Release),
 }
 
@@ -286,7 +374,7 @@ impl Request {
         match self {
             Self::Gate(request) => request.check(),
             Self::Subscribe(subscribe) => subscribe.check(),
-            Self::Unsubscribe | Self::GetInfo => Ok(()),
+            Self::Unsubscribe | Self::GetInfo | Self::Discover => Ok(()),
         }
     }
 }

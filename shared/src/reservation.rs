@@ -39,6 +39,7 @@ wire_enum! {
 
 /// Reservation of a node: the current one, or the last one once it is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reservation {
     /// Roll that has reserved the node.
     pub roll: RollId,
@@ -72,20 +73,25 @@ impl Reservation {
 ///
 /// Without `seconds` nothing is renewed, and only `step` and `command_exit` change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Reserve {
     /// Roll that reserves the node. At most [`ROLL_BYTES_MAX`] bytes.
     #[serde(deserialize_with = "chosen")]
+    #[cfg_attr(feature = "schema", schemars(extend("maxLength" = ROLL_BYTES_MAX, "pattern" = crate::openrpc::NO_NUL)))]
     pub roll: RollId,
     /// Person that runs the roll; required with `seconds`. At most [`ON_BEHALF_OF_BYTES_MAX`] bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(length(max = ON_BEHALF_OF_BYTES_MAX)))]
     pub by: Option<String>,
     /// Time of the reservation from now, in seconds: [`RESERVE_SECONDS_MIN`] to
     /// [`RESERVE_SECONDS_MAX`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = RESERVE_SECONDS_MIN, max = RESERVE_SECONDS_MAX)))]
     pub seconds: Option<u64>,
     /// Round of the renewal; required with `seconds`. Never smaller than the one before.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(range(max = ROUND_MAX)))]
     pub round: Option<u64>,
     /// Progress of the roll on this node. It goes back only with `seconds` and a later `round`; else
     /// an earlier step is ignored.
@@ -143,6 +149,7 @@ impl Reserve {
 
 /// Result of the method `Reserve`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reserved {
     /// Seconds until the reservation expires, rounded up. Absent if it is over.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -154,13 +161,16 @@ pub struct Reserved {
 
 /// Parameters of the method `Release`: ends the reservation of a roll at once. Its record stays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Release {
     /// Roll that has reserved the node. At most [`ROLL_BYTES_MAX`] bytes.
+    #[cfg_attr(feature = "schema", schemars(extend("maxLength" = ROLL_BYTES_MAX)))]
     pub roll: RollId,
     /// Round of the caller's last renewal: a reservation that another command has renewed in a later
     /// round stays.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(range(max = ROUND_MAX)))]
     pub round: Option<u64>,
 }
 
@@ -174,6 +184,7 @@ impl Release {
 
 /// Result of the method `Release`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Released {
     /// `true` if the roll had a current reservation.
     pub found: bool,

@@ -26,6 +26,7 @@ pub fn page_limit(limit: Option<u32>) -> Result<u32, Error> {
 
 /// Session: one life of a channel, from its first connection until it is destroyed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Session {
     /// Name of the channel.
     pub channel_id: ChannelId,
@@ -43,6 +44,7 @@ pub struct Session {
 
 /// State of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectionState {
     /// Admitted, but not yet seen connected.
@@ -53,12 +55,13 @@ pub enum ConnectionState {
 
 /// Connection: one client in one channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Connection {
     /// Identifier of the connection.
     pub connection_id: ConnectionId,
     /// Channel of the connection.
     pub channel_id: ChannelId,
-    /// The session it is in.
+    /// Session of the connection.
     pub session_id: SessionId,
     /// Client that owns the connection, if named.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -71,6 +74,7 @@ pub struct Connection {
 
 /// Parameters of the method `ListSessions`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListSessions {
     /// Limits the list to this channel.
@@ -78,6 +82,7 @@ pub struct ListSessions {
     pub channel_id: Option<ChannelId>,
     /// Maximum number of rows: 1 to [`LIST_LIMIT_MAX`]; default [`LIST_LIMIT_DEFAULT`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = LIST_LIMIT_MAX)))]
     pub limit: Option<u32>,
     /// Cursor that the previous page returned.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -86,6 +91,7 @@ pub struct ListSessions {
 
 /// `ListSessions`' result: oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Sessions {
     /// Rows of this page.
     pub sessions: Vec<Session>,
@@ -96,12 +102,14 @@ pub struct Sessions {
 
 /// Parameters of the method `GetSession`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GetSession {
     /// Channel of the session.
     pub channel_id: ChannelId,
     /// Maximum number of connections: 1 to [`LIST_LIMIT_MAX`]; default [`LIST_LIMIT_DEFAULT`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = LIST_LIMIT_MAX)))]
     pub limit: Option<u32>,
     /// Cursor that the previous page returned.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -110,6 +118,7 @@ pub struct GetSession {
 
 /// Result of the method `GetSession`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SessionDetail {
     /// Session of the channel.
     pub session: Session,
@@ -122,6 +131,7 @@ pub struct SessionDetail {
 
 /// Parameters of the method `ListConnections`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListConnections {
     /// Limits the list to this channel.
@@ -129,6 +139,7 @@ pub struct ListConnections {
     pub channel_id: Option<ChannelId>,
     /// Maximum number of rows: 1 to [`LIST_LIMIT_MAX`]; default [`LIST_LIMIT_DEFAULT`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = LIST_LIMIT_MAX)))]
     pub limit: Option<u32>,
     /// Cursor that the previous page returned.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -137,6 +148,7 @@ pub struct ListConnections {
 
 /// `ListConnections`' result, in a stable order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Connections {
     /// Rows of this page.
     pub connections: Vec<Connection>,

@@ -71,6 +71,7 @@ impl<'de> Deserialize<'de> for SubscribeFrom {
 
 /// Parameters of the method `Subscribe`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Subscribe {
     /// Start of the subscription.
@@ -78,6 +79,7 @@ pub struct Subscribe {
     pub from: SubscribeFrom,
     /// Event types to send; all if absent. At most [`EVENT_PATTERNS_MAX`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = EVENT_PATTERNS_MAX)))]
     pub types: Option<Vec<EventPattern>>,
     /// `true` if this client ends sessions on request: it then receives the notification `End`.
     /// Needs the access `operate`.
@@ -108,6 +110,7 @@ impl Subscribe {
 
 /// `Subscribe`'s result. The events follow as `Event` notifications.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Subscribed {
     /// The log that `seq` counts in.
     pub log_id: LogId,
@@ -119,11 +122,13 @@ pub struct Subscribed {
 
 /// Parameters of `Unsubscribe`; there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Unsubscribe {}
 
 /// Result of the method `Unsubscribe`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Unsubscribed {
     /// `true` if there was a subscription.
     pub found: bool,
@@ -131,6 +136,7 @@ pub struct Unsubscribed {
 
 /// The notification `Gap`: events that the reader asked for and that are no longer kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Gap {
     /// The first that is missing.
     pub from: u64,

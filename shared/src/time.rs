@@ -9,9 +9,19 @@ use serde::ser::{Serialize, Serializer};
 
 use crate::text::deserialize_via;
 
-/// Microseconds since 1970-01-01T00:00:00Z. A label for people: deadlines go by the boot clock.
+#[cfg(feature = "schema")]
+const PATTERN: &str = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z$";
+
+/// Time in RFC 3339, in UTC with microseconds: `2026-11-22T20:00:01.123456Z`.
+///
+/// A label for people: deadlines go by the boot clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Time(i64);
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Time(
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    #[cfg_attr(feature = "schema", schemars(with = "String", extend("format" = "date-time"), regex(pattern = PATTERN)))]
+    i64,
+);
 
 impl Time {
     /// Converts from microseconds since the epoch.

@@ -24,6 +24,7 @@ pub const WAITS_MAX: usize = 64;
 
 /// Condition of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum WaitFor {
     /// No session is left, or at most `max_sessions`.
@@ -38,6 +39,7 @@ pub enum WaitFor {
 
 /// Parameters of the method `Wait`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Wait {
     /// Condition to wait for.
@@ -54,12 +56,15 @@ pub struct Wait {
     pub max_sessions: Option<u64>,
     /// Seconds for which the node must stay drained, with `for: drained`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = WAIT_SECONDS_MAX)))]
     pub settle_seconds: Option<f64>,
     /// Seconds after which the wait times out; never if absent.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = WAIT_SECONDS_MAX)))]
     pub timeout_seconds: Option<f64>,
     /// Seconds between `Progress` notifications; the first is sent at once.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = PROGRESS_SECONDS_MIN, max = WAIT_SECONDS_MAX)))]
     pub progress_seconds: Option<f64>,
     /// Assumes that the mode is in force on the SFU, with `for: drained`.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
@@ -167,7 +172,9 @@ impl Wait {
 
 /// Outcome of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", schemars(rename = "WaitOutcome"))]
 pub enum Outcome {
     /// The condition became true.
     Reached,
@@ -180,6 +187,7 @@ pub enum Outcome {
 
 /// Result of the method `Wait`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WaitEnded {
     /// Outcome of the wait.
     pub outcome: Outcome,
@@ -194,6 +202,7 @@ pub struct WaitEnded {
 
 /// The notification `Progress`: how a wait is going.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Progress {
     /// Request id of the wait.
     pub id: RequestId,

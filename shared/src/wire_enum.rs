@@ -7,6 +7,7 @@ macro_rules! wire_enum {
         $($(#[$doc:meta])* $variant:ident = $name:literal,)*
     }) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         $(#[$attribute])*
         pub enum $enum {
             $($(#[$doc])* #[serde(rename = $name)] $variant,)*

@@ -19,6 +19,7 @@ use soramode_protocol::announce::Announce;
 use soramode_protocol::cluster::{Acknowledge, Grant, InitCluster, PurgeClusterNode};
 use soramode_protocol::decision::{Connect, Decision, Disconnect, Explain, RejectReason, Report};
 use soramode_protocol::delivery::{ListDeliveries, ResendDelivery};
+use soramode_protocol::discover::Discover;
 use soramode_protocol::end::End;
 use soramode_protocol::envelope::{
     Notification, NotificationLine, Outgoing, ReplyTo, ServerMessage, read_request,
@@ -143,6 +144,7 @@ fn check_method(method: Method) {
         Method::Reserve => round_trip::<Reserve>(method),
         Method::Release => round_trip::<Release>(method),
         Method::GetInfo => round_trip::<GetInfo>(method),
+        Method::Discover => round_trip::<Discover>(method),
     }
 }
 

@@ -3,6 +3,7 @@
 mod budget;
 mod client;
 mod credentials;
+mod discover;
 mod hangup;
 mod listing;
 mod output;

@@ -27,6 +27,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::ControlState;
 use super::budget::Budget;
+use super::discover::OPENRPC;
 use super::listing::{PageBuilder, Step};
 use super::output::Output;
 use super::peer::Peer;
@@ -94,6 +95,7 @@ enum Barrier {
     Subscribe(Subscribe),
     Unsubscribe,
     GetInfo,
+    Discover,
 }
 
 impl RequestPipeline {
@@ -211,6 +213,7 @@ impl RequestPipeline {
             Ok(Request::Subscribe(subscribe)) => Barrier::Subscribe(subscribe),
             Ok(Request::Unsubscribe) => Barrier::Unsubscribe,
             Ok(Request::GetInfo) => Barrier::GetInfo,
+            Ok(Request::Discover) => Barrier::Discover,
             Ok(Request::Gate(GateRequest::List(list))) => Barrier::List(list),
             Ok(Request::Gate(
                 request @ (GateRequest::ListModeChanges(_)
@@ -275,6 +278,7 @@ impl RequestPipeline {
         match barrier {
             Barrier::Refuse(error) => self.out.refuse(to, &error),
             Barrier::GetInfo => self.out.answer(to, Ok(&self.info())),
+            Barrier::Discover => self.out.answer(to, Ok(&*OPENRPC)),
             Barrier::Unsubscribe => {
                 let found = self.subscription.take().is_some();
                 self.out.answer(to, Ok(&Unsubscribed { found }));

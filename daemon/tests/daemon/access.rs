@@ -82,7 +82,7 @@ fn daemon(bits: u32, group: Option<&str>) -> Option<Daemon> {
 }
 
 /// Every method, with params that pass.
-fn params(method: Method) -> Value {
+pub(crate) fn params(method: Method) -> Value {
     match method {
         Method::ChangeMode => json!({"mode": "block_new_session", "on_behalf_of": "somebody"}),
         Method::Connect => json!({"channel_id": "a", "connection_id": "1"}),
@@ -113,7 +113,8 @@ fn params(method: Method) -> Value {
         | Method::Grant
         | Method::InitCluster
         | Method::GetPlan
-        | Method::GetInfo => json!({}),
+        | Method::GetInfo
+        | Method::Discover => json!({}),
     }
 }
 

@@ -17,6 +17,7 @@ mod attack;
 mod client_libraries;
 mod client_limit;
 mod corpus;
+mod discover;
 mod events;
 mod full_disk;
 mod half_close;

@@ -130,7 +130,9 @@ fn read_params(method: Method, body: &[u8]) -> Result<GateRequest, Error> {
             Err(Error::invalid_params("lifetime", problem))
         }
         Request::Gate(request) => Ok(request),
-        Request::Subscribe(_) | Request::Unsubscribe | Request::GetInfo => Err(unexpected()),
+        Request::Subscribe(_) | Request::Unsubscribe | Request::GetInfo | Request::Discover => {
+            Err(unexpected())
+        }
     }
 }
 
