@@ -68,27 +68,37 @@ impl<'a> Daemon<'a> {
         first: &A,
         second: &B,
     ) -> Result<(A::Reply, B::Reply), ClientError> {
-        self.client.enqueue(first)?;
-        self.client.enqueue(second)?;
+        let first = self.client.enqueue(first)?;
+        let second = self.client.enqueue(second)?;
         self.client.flush().await?;
-        // Answers come in the order of the requests.
-        let first = read_answer::<A>(self.next_answer().await?)?;
-        let second = read_answer::<B>(self.next_answer().await?)?;
-        Ok((first, second))
+        let mut early = None;
+        let first = loop {
+            match self.next_answer().await? {
+                (id, answer) if id == first => break read_answer::<A>(answer)?,
+                (id, answer) if id == second => early = Some(answer),
+                (_, _) => {}
+            }
+        };
+        let second = match early {
+            Some(answer) => answer,
+            None => self.next_answer().await?.1,
+        };
+        Ok((first, read_answer::<B>(second)?))
     }
 
     /// Makes a call to a daemon of any version: the answer stays JSON.
     pub(crate) async fn call_raw<C: Call>(&mut self, params: &C) -> Option<Box<RawValue>> {
         self.client.send(params).await.ok()?;
-        self.next_answer().await.ok()?.ok()
+        self.next_answer().await.ok()?.1.ok()
     }
 
+    /// Receives the next answer, with the id of its request.
     async fn next_answer(
         &mut self,
-    ) -> Result<Result<Box<RawValue>, soramode_protocol::error::Error>, ClientError> {
+    ) -> Result<(i64, Result<Box<RawValue>, soramode_protocol::error::Error>), ClientError> {
         loop {
             match self.client.receive().await? {
-                Message::Answer(_, answer) => return Ok(answer),
+                Message::Answer(id, answer) => return Ok((id, answer)),
                 Message::Notification(_) => {}
             }
         }

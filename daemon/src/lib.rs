@@ -242,6 +242,7 @@ pub async fn serve(
         node_name,
         operator_group,
         budgets: Budgets::new(),
+        sfu_holds_mode: locker.is_some(),
     };
     let stop = shutdown.clone();
     let (operators, operating) = watch::channel(Operators::of(

@@ -88,6 +88,8 @@ pub(crate) struct ControlState {
     pub(crate) node_name: NodeName,
     pub(crate) operator_group: Option<String>,
     pub(crate) budgets: Budgets,
+    /// The SFU holds the mode by locks of its rooms, so that a change of the mode is answered late.
+    pub(crate) sfu_holds_mode: bool,
 }
 
 #[cfg(test)]
@@ -108,6 +110,7 @@ impl ControlState {
             node_name,
             operator_group: Some("operators".to_owned()),
             budgets,
+            sfu_holds_mode: false,
         }
     }
 }

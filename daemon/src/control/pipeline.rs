@@ -2,7 +2,8 @@
 //!
 //! Requests go to the gate at once and are answered in their order: an early answer is held back.
 //! Errors, lists and subscriptions wait until all earlier requests were answered, and hold back the
-//! later ones (a barrier). Waits are outside this order.
+//! later ones (a barrier). Where the SFU holds the mode, a change of the mode holds back the later
+//! requests too: they see its outcome. Waits are outside this order.
 //!
 //! A page of a list is requested in slices of 64 rows, and before each the runtime polls the
 //! sockets, so that it delays no other client. Two tasks that wake each other make the runtime poll
@@ -73,6 +74,8 @@ struct PendingResponse {
     reply_to: Option<ReplyTo>,
     /// Answer that came before its turn.
     answer: Option<Answer>,
+    /// No further request is read before it is answered.
+    holds_back: bool,
 }
 
 impl PendingResponse {
@@ -81,6 +84,7 @@ impl PendingResponse {
             serial,
             reply_to,
             answer: None,
+            holds_back: false,
         }
     }
 }
@@ -121,7 +125,9 @@ impl RequestPipeline {
     /// Returns true if another line would be accepted.
     pub(super) fn is_open(&self) -> bool {
         let undecided = self.in_flight.len() + self.deferred.len();
-        let has_room = undecided < self.budget.in_flight_max
+        let is_held_back = self.in_flight.back().is_some_and(|last| last.holds_back);
+        let has_room = !is_held_back
+            && undecided < self.budget.in_flight_max
             && undecided + self.waits.len() < IN_FLIGHT_MAX
             && !self.out.is_full();
         has_room && self.barrier.is_none() && self.listing.is_none() && !self.is_closing
@@ -238,8 +244,12 @@ impl RequestPipeline {
             },
             Ok(Request::Gate(request)) => {
                 let serial = self.next_serial();
-                self.in_flight
-                    .push_back(PendingResponse::new(serial, reply_to));
+                let holds_back =
+                    self.state.sfu_holds_mode && matches!(request, GateRequest::ChangeMode(_));
+                self.in_flight.push_back(PendingResponse {
+                    holds_back,
+                    ..PendingResponse::new(serial, reply_to)
+                });
                 return asks.push((serial, request));
             }
         };

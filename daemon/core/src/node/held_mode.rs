@@ -8,7 +8,6 @@ use soramode_protocol::node::RoomCounts;
 use soramode_protocol::reply::{Answer, Reply};
 
 use crate::ctx::Ctx;
-use crate::effect::Action;
 use crate::handles::{ReplyHandle, SessionSlot};
 use crate::input::ListScope;
 use crate::locks::{LockOutcome, RoomLocks};
@@ -168,7 +167,6 @@ impl Node {
                     ctx.timers.set(Timer::InForce, until);
                 }
                 held.answers.push((reply_to, changed));
-                ctx.act(Action::Deferred(reply_to));
             }
             (answer, _) => ctx.answer(reply_to, answer),
         }

@@ -16,8 +16,12 @@ const GET_INFO: &str = "{\"id\":3,\"method\":\"GetInfo\"}\n";
 const LIST_CHANGES: &str = "{\"id\":4,\"method\":\"ListModeChanges\"}\n";
 
 fn pipeline(access: Access) -> RequestPipeline {
+    pipeline_of(access, ControlState::new())
+}
+
+fn pipeline_of(access: Access, state: ControlState) -> RequestPipeline {
     RequestPipeline::new(
-        Arc::new(ControlState::new()),
+        Arc::new(state),
         Peer {
             uid: 1,
             access,
@@ -158,6 +162,27 @@ fn a_deferred_answer_holds_back_no_other_and_is_waited_for() {
         .collect();
     assert_eq!(answered, [6, 7, 5]);
     assert!(pipeline.is_answered());
+}
+
+#[test]
+fn where_the_sfu_holds_the_mode_a_change_of_it_holds_back_the_requests_behind_it() {
+    const CHANGE_MODE: &str =
+        "{\"id\":5,\"method\":\"ChangeMode\",\"params\":{\"mode\":\"normal\"}}\n";
+    for sfu_holds_mode in [false, true] {
+        let mut state = ControlState::new();
+        state.sfu_holds_mode = sfu_holds_mode;
+        let mut pipeline = pipeline_of(Access::Operate, state);
+        let mut lines = lines(&format!("{DISCONNECT}{CHANGE_MODE}{DISCONNECT}"));
+        let asks = take_lines(&mut pipeline, &mut lines);
+        assert_eq!(asks.len(), if sfu_holds_mode { 2 } else { 3 });
+        if sfu_holds_mode {
+            assert!(!pipeline.is_open());
+            answer(&mut pipeline, &asks[1]);
+            assert!(!pipeline.is_open(), "its answer waits for the one before");
+            answer(&mut pipeline, &asks[0]);
+            assert_eq!(take_lines(&mut pipeline, &mut lines).len(), 1);
+        }
+    }
 }
 
 #[test]
