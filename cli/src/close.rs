@@ -3,6 +3,7 @@
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::mode::{
     ChangeMode, ListModeChanges, Mode, ModeChanged, ModeState, REASON_BYTES_MAX, SettableMode,
+    with_message,
 };
 use soramode_protocol::node::{GetInfo, GetStatus, Status};
 use soramode_protocol::sora_api::ModeSet;
@@ -361,13 +362,6 @@ pub(crate) async fn restore(
         }
         Err(failure) => Err(failure),
     }
-}
-
-/// Returns a reason for putting the mode back, after the operator's own: `CHG-1: drain timed out`.
-pub(crate) fn with_message(message: Option<&str>, reason: &str) -> String {
-    let both = message.map(|message| format!("{message}: {reason}"));
-    both.filter(|both| both.len() <= REASON_BYTES_MAX)
-        .unwrap_or_else(|| reason.to_owned())
 }
 
 /// Puts the mode back where another node closed at the same moment, so that too few are open.

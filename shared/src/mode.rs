@@ -276,6 +276,13 @@ impl ChangeMode {
     }
 }
 
+/// Returns a reason for a later change of the mode, after the operator's own: `CHG-1: drain timed out`.
+pub fn with_message(message: Option<&str>, reason: &str) -> String {
+    let both = message.map(|message| format!("{message}: {reason}"));
+    both.filter(|both| both.len() <= REASON_BYTES_MAX)
+        .unwrap_or_else(|| reason.to_owned())
+}
+
 /// Checks the length of a text that is recorded.
 pub(crate) fn check_length(field: &str, text: Option<&str>, max: usize) -> Result<(), Error> {
     match text.map(str::len) {

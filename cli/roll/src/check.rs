@@ -49,7 +49,8 @@ pub fn check(settings: &Settings, hosts: &[Result<HostFacts, String>]) -> Result
         return Err(Stop {
             kind: StopKind::Refused,
             host: None,
-            problem: format!("no node has a record of roll {}", settings.roll),
+            problem: "no node has a record of it: another roll has reserved the nodes since"
+                .to_owned(),
         });
     }
     let mut schedule = Schedule::default();
@@ -83,8 +84,7 @@ pub fn preview(settings: &Settings, hosts: &[Result<HostFacts, String>]) -> Resu
             && other.is_current()
             && other.roll != settings.roll
         {
-            let problem = format!("is reserved for roll {} of {}", other.roll, other.by);
-            return Err(Stop::on(host, StopKind::Refused, problem));
+            return Err(Stop::on(host, StopKind::Refused, reserved(other)));
         }
     }
     if let Some(&first) = schedule.closed.first() {
@@ -161,7 +161,7 @@ fn check_resumed(
             Ok(())
         }
         (RollStep::Command, None) => {
-            let problem = "the command may still run there";
+            let problem = "the command may still run there. Once it has ended, add --again";
             Err(Stop::on(host, StopKind::Refused, problem))
         }
         (RollStep::CommandEnded, Some(exit @ 1..)) => Err(command_failed(host, exit)),
@@ -176,6 +176,13 @@ pub(crate) fn command_failed(host: HostIndex, exit: u8) -> Stop {
 }
 
 pub(crate) fn closed_by_another(host: HostIndex, status: &Status) -> Stop {
+    if let Some(roll) = status.mode.roll.as_ref()
+        && let Some(holder) = status.reservation.as_deref()
+        && holder.is_current()
+        && holder.roll == *roll
+    {
+        return Stop::on(host, StopKind::Refused, reserved(holder));
+    }
     let problem = format!(
         "is closed ({}) by {}{}",
         status.mode.mode,
@@ -187,6 +194,13 @@ pub(crate) fn closed_by_another(host: HostIndex, status: &Status) -> Stop {
             .map_or_else(String::new, |reason| format!(": {reason}"))
     );
     Stop::on(host, StopKind::Refused, problem)
+}
+
+fn reserved(reservation: &Reservation) -> String {
+    format!(
+        "is reserved for roll {} of {}",
+        reservation.roll, reservation.by
+    )
 }
 
 pub(crate) fn too_few_open(host: HostIndex, open: usize, keep_open: usize) -> Stop {

@@ -94,6 +94,16 @@ pub enum Close {
     Plan(Box<StartPlan>),
 }
 
+impl Close {
+    /// Returns the operator's reason.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Mode(change) => change.reason.as_deref(),
+            Self::Plan(plan) => plan.reason.as_deref(),
+        }
+    }
+}
+
 /// Work on a node that is drained.
 #[derive(Clone, Copy, Debug)]
 pub struct Work {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::id::PlanId;
-use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
+use soramode_protocol::mode::{ChangeMode, Mode, SettableMode, with_message};
 use soramode_protocol::plan::{PlanStarted, PlanState};
 use soramode_protocol::reservation::RollStep;
 
@@ -383,6 +383,10 @@ impl RollRun {
         self.phase = Phase::Working(host, Job::Open { until, retry_at });
         let mut change = ChangeMode::to(SettableMode::Normal);
         change.if_roll = Some(self.settings.roll.clone());
+        change.reason = Some(with_message(
+            self.settings.close.reason(),
+            "maintenance done",
+        ));
         change.on_behalf_of = Some(self.settings.by.clone());
         self.call(host, Purpose::Open, Call::ChangeMode(Box::new(change)));
     }

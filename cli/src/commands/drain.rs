@@ -6,11 +6,12 @@ mod flags;
 
 use std::time::Duration;
 
+use soramode_protocol::mode::with_message;
 use soramode_protocol::wait::Wait;
 
 use super::set;
 use crate::api::Detail;
-use crate::close::{Restored, close, give_way, restore, with_message};
+use crate::close::{Restored, close, give_way, restore};
 use crate::closed::{Closed, Joined};
 use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::context::Context;

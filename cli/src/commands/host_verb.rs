@@ -27,12 +27,17 @@ impl Command {
             Self::Doctor(_) => Ok(HostVerb::Doctor),
             Self::Set(args) => Ok(HostVerb::Set(args)),
             Self::Announce(args) => Ok(HostVerb::Announce(args)),
-            _ => Err(
-                Failure::new(Exit::Usage, format!("{name} works on one host at a time"))
-                    .with_hint("To maintain several, one after the other: soramode roll"),
-            ),
+            Self::Open(_) | Self::Close(_) => {
+                Err(one_at_a_time(name).with_hint("On several hosts: soramode set MODE. To maintain them, one after the other: soramode roll"))
+            }
+            _ => Err(one_at_a_time(name)
+                .with_hint("To maintain several, one after the other: soramode roll")),
         }
     }
+}
+
+fn one_at_a_time(name: &str) -> Failure {
+    Failure::new(Exit::Usage, format!("{name} works on one host at a time"))
 }
 
 impl HostVerb {

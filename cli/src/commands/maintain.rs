@@ -13,14 +13,15 @@ use std::time::Instant;
 use clap_complete::engine::ArgValueCompleter;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{AccessFlags, Pid, access};
-use soramode_protocol::mode::{ChangeMode, ListModeChanges, Mode, ModeState, SettableMode};
+use soramode_protocol::mode::{
+    ChangeMode, ListModeChanges, Mode, ModeState, SettableMode, with_message,
+};
 use soramode_protocol::node::{GetInfo, GetStatus};
 use tokio::process::{Child, Command};
 
 use super::drain::{DrainFlags, describe_reached, drain, drain_by_plan};
 use crate::api::Detail;
 use crate::candidates;
-use crate::close::with_message;
 use crate::closed::Closed;
 use crate::closing_owner::{self, OwnChanges, Owner, RestoreTo};
 use crate::context::Context;

@@ -14,7 +14,6 @@ use soramode_roll::{Close, ClosedNodes, Settings, Start, Work};
 
 use super::drain::NodeDrainFlags;
 use crate::candidates;
-use crate::command_line;
 use crate::context::Context;
 use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
@@ -22,7 +21,7 @@ use crate::fleet::hosts::HostWord;
 use crate::output::{Output, times};
 use crate::plan::flags::PlanFlags;
 use crate::plan::request::NewPlan;
-use crate::roll::{DrainPlan, HostWork, RollRequest};
+use crate::roll::{DrainPlan, HostWork, ResumeCommand, RollRequest};
 use crate::ssh::{self, SshHost};
 
 /// Maintain several nodes, one after the other
@@ -127,7 +126,7 @@ pub(crate) async fn run_on_hosts(
         fault: soramode_roll::fault::PlantedFault::NONE,
     };
     let request = RollRequest {
-        resume: resume_command(&roll),
+        resume: ResumeCommand::new(roll),
         is_dry_run: args.dry_run,
         work: HostWork {
             command: args.command,
@@ -205,29 +204,6 @@ impl Args {
     }
 }
 
-/// Returns the command that goes on: the same words with `--resume ID`.
-fn resume_command(roll: &RollId) -> String {
-    let words: Vec<String> = std::env::args_os()
-        .skip(1)
-        .map(command_line::word)
-        .collect();
-    resumed(&words, roll)
-}
-
-fn resumed(words: &[String], roll: &RollId) -> String {
-    let mut words = words.to_vec();
-    let end = words.iter().position(|word| word == "--");
-    let end = end.unwrap_or(words.len());
-    let is_there = words
-        .iter()
-        .take(end)
-        .any(|word| word == "--resume" || word.starts_with("--resume="));
-    if !is_there {
-        words.insert(end, format!("--resume {roll}"));
-    }
-    format!("soramode {}", words.join(" "))
-}
-
 /// Returns a new id.
 pub(super) fn new_roll() -> RollId {
     RollId::generate_short(random())
@@ -244,25 +220,4 @@ fn random() -> [u8; 16] {
         half.copy_from_slice(&random_number().to_le_bytes());
     }
     bytes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_that_goes_on_has_the_same_words() {
-        let resumed = |line: &str| {
-            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            resumed(&words, &RollId::new("7Q2K9XA0").unwrap())
-        };
-        assert_eq!(
-            resumed("-H a,b roll --keep-open 1 -m X -- apt --resume"),
-            "soramode -H a,b roll --keep-open 1 -m X --resume 7Q2K9XA0 -- apt --resume"
-        );
-        assert_eq!(
-            resumed("-H a roll --keep-open 0 --resume 7Q2K9XA0 -- x"),
-            "soramode -H a roll --keep-open 0 --resume 7Q2K9XA0 -- x"
-        );
-    }
 }

@@ -31,30 +31,30 @@ pub(crate) struct Args {
 }
 
 /// The columns on several hosts.
-pub(crate) const HOST_COLUMNS: [Column; 7] = [
+pub(crate) const HOST_COLUMNS: [Column; 8] = [
     Column::id("NODE").optional(3),
     Column::word("MODE"),
     Column::word("SINCE").optional(2),
     Column::word("SESSIONS"),
     Column::word("CONNECTIONS").optional(1),
     Column::word("MEMBERSHIP").optional(4),
+    Column::word("ROLL"),
     Column::word("WARNINGS"),
 ];
 
 /// Asks one of several hosts.
 pub(super) async fn ask_host(node: Node<'_>, output: &Output) -> Result<HostAnswer, Failure> {
     let status = node.connect().await?.call(&GetStatus {}).await?;
-    HostAnswer::one_row(
-        status.node_name.as_str(),
-        &status,
-        host_row(&status, output),
-    )
+    let row = host_row(&status, output);
+    HostAnswer::one_row(status.node_name.as_str(), &status, row)
 }
 
 /// Returns the cells after the host.
 pub(crate) fn host_row(status: &Status, output: &Output) -> Vec<Cell<'static>> {
     let warnings = status.warnings.len() as u64;
     let warnings = Some(warnings).filter(|count| *count > 0);
+    let reservation = status.reservation.as_deref();
+    let roll = reservation.filter(|it| it.is_current()).map(|it| &it.roll);
     vec![
         status.node_name.to_string().into(),
         status.mode.mode.into(),
@@ -62,6 +62,7 @@ pub(crate) fn host_row(status: &Status, output: &Output) -> Vec<Cell<'static>> {
         status.sessions.into(),
         status.connections.into(),
         status.membership.to_string().into(),
+        roll.map(ToString::to_string).into(),
         Cell::from(warnings).colored(warnings.map(|_| Emphasis::Bad)),
     ]
 }

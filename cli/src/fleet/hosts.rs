@@ -89,7 +89,7 @@ fn hosts_of(name: &str, fleets: &Fleets) -> Result<Vec<FleetHost>, Failure> {
     let Some(fleet) = fleets.get(name) else {
         let known: Vec<&str> = fleets.keys().map(String::as_str).collect();
         let known = if known.is_empty() {
-            "no fleet.toml names any".to_owned()
+            format!("neither ~/.config/soramode/fleet.toml nor {SYSTEM_FILE} names one")
         } else {
             format!("there are {}", known.join(", "))
         };
@@ -151,8 +151,12 @@ fn read_file(path: &Path) -> Result<Fleets, Failure> {
     };
     let text = small_file::read_text(path, FILE_BYTES_MAX, guard).map_err(refuse)?;
     toml::from_str(&text).map_err(|problem| {
-        let problem = problem.to_string();
-        refuse(format!("cannot be read: {}", problem.trim_end()))
+        let start = problem.span().map_or(0, |span| span.start);
+        let line = text.bytes().take(start).filter(|byte| *byte == b'\n');
+        let line = line.count() + 1;
+        let message = problem.message().replace('\n', ", ");
+        refuse(format!("line {line}: {message}"))
+            .with_hint("A line for each fleet: tokyo = { hosts = [\"sfu-01\", \"sfu-02\"] }")
     })
 }
 

@@ -1,6 +1,8 @@
 //! Carries out a rolling maintenance: connects to the hosts, does what the roll decides, and shows it.
 
 mod calls;
+mod dry_run;
+mod resume;
 mod show;
 mod tasks;
 
@@ -28,6 +30,7 @@ use crate::fleet::{HOSTS_AT_ONCE, join_all};
 use crate::output::Output;
 use crate::signals::Signals;
 use calls::Caller;
+pub(crate) use resume::ResumeCommand;
 use show::{Host, RollView};
 
 /// A roll to carry out.
@@ -37,7 +40,7 @@ pub(crate) struct RollRequest {
     pub(crate) hosts: Vec<String>,
     pub(crate) work: HostWork,
     /// The command that goes on after a stop.
-    pub(crate) resume: String,
+    pub(crate) resume: ResumeCommand,
     pub(crate) is_dry_run: bool,
 }
 
@@ -87,7 +90,7 @@ impl RollRequest {
             exit = signals.next() => return Err(crate::wait::interrupted(exit, Duration::ZERO)),
         };
         if self.is_dry_run {
-            return show::dry_run(&self, &connected, output);
+            return dry_run::show(&self, &connected, output);
         }
         let view = RollView::new(&self, hosts(&self.hosts, &connected), output);
         let failures: Vec<Option<Failure>> = connected

@@ -4,16 +4,15 @@ use std::cell::RefCell;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use soramode_protocol::mode::Mode;
 use soramode_protocol::reservation::RollStep;
 use soramode_protocol::time::Time;
-use soramode_roll::{Finish, HostIndex, Stage, Stop, preview};
+use soramode_roll::{Finish, HostIndex, Stage, Start, Stop, StopKind};
 
-use super::{Connected, RollRequest, describe_step, exit_of_kind};
-use crate::error::{Exit, Failure, Problem};
+use super::{RollRequest, describe_step};
+use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
-use crate::output::{Cell, Column, Format, Output, cells, counted, relay, report_failure, times};
-use crate::output::{List, width_of_stderr};
+use crate::output::width_of_stderr;
+use crate::output::{Format, Output, cells, counted, relay, report_failure, times};
 
 /// Outcome of the roll on a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -132,7 +131,7 @@ struct RollResult<'a> {
     outcome: &'static str,
     exit: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
-    resume: Option<&'a str>,
+    resume: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     least_open: Option<usize>,
     nodes: Vec<HostView<'a>>,
@@ -337,6 +336,9 @@ impl RollView {
             Some(host) => format!("{}: {}", escape(&host.typed), stop.problem),
             None => stop.problem.clone(),
         };
+        if hosts.iter().all(|host| host.stage.is_none()) {
+            return not_begun(stop, &problem, exit, request);
+        }
         let is_left = |host: &&Host| host.closed_at.is_some() && host.opened_at.is_none();
         let left = hosts
             .iter()
@@ -347,12 +349,8 @@ impl RollView {
             request.settings.roll,
             left.unwrap_or_default()
         );
-        let failure = Failure::new(exit, message);
-        if hosts.iter().any(|host| host.stage.is_some()) {
-            failure.with_hint(format!("Go on: {}", request.resume))
-        } else {
-            failure
-        }
+        let resume = request.resume.line(needs_again(&hosts, stop));
+        Failure::new(exit, message).with_hint(format!("Go on: {resume}"))
     }
 
     fn json(
@@ -382,114 +380,35 @@ impl RollView {
             roll: request.settings.roll.as_str(),
             outcome: if stop.is_some() { "stopped" } else { "done" },
             exit: exit.code(),
-            resume: stop.map(|_| request.resume.as_str()),
+            resume: stop.map(|stop| request.resume.line(needs_again(&hosts, stop))),
             least_open: finish.least_open,
             nodes: nodes.collect(),
         })
     }
 }
 
-/// A host of a dry run.
-#[derive(Serialize)]
-struct Preview<'a> {
-    host: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    node_name: Option<&'a str>,
-    /// Position in the order, from 1; absent for a host that is only counted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    order: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mode: Option<Mode>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sessions: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    oldest_session_since: Option<Time>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<Problem>,
+/// Returns whether the roll goes on only with `--again`: its command failed, or may not have been run.
+fn needs_again(hosts: &[Host], stop: &Stop) -> bool {
+    let host = stop.host.and_then(|number| hosts.get(number));
+    let stage = host.and_then(|host| host.stage);
+    stage == Some(Stage::At(RollStep::Command))
+        && !matches!(stop.kind, StopKind::Unreachable | StopKind::Interrupted)
 }
 
-/// Prints the order, the sessions and the obstacles. The exit code is that of the first obstacle.
-pub(super) fn dry_run(
-    request: &RollRequest,
-    connected: &[Connected],
-    output: &mut Output,
-) -> Result<Exit, Failure> {
-    let facts: Vec<_> = connected
-        .iter()
-        .map(|it| match it {
-            Ok(start) => Ok(start.facts.clone()),
-            Err(failure) => Err(failure.message.clone()),
-        })
-        .collect();
-    let looked = preview(&request.settings, &facts);
-    let order: Vec<HostIndex> = looked.as_ref().map_or_else(
-        |_| request.settings.maintained.iter().copied().collect(),
-        |schedule| {
-            let resumed = schedule.resumed.iter().map(|it| it.host);
-            resumed.chain(schedule.closed.iter().copied()).collect()
-        },
-    );
-    let stop = looked.err();
-    let obstacle = |number: HostIndex| match connected.get(number) {
-        Some(Err(failure)) => Some(failure.clone()),
-        _ => stop
-            .as_ref()
-            .filter(|stop| stop.host == Some(number))
-            .map(|stop| Failure::new(exit_of_kind(stop.kind), stop.problem.clone())),
+/// Describes a roll that was refused, with nothing changed.
+fn not_begun(stop: &Stop, problem: &str, exit: Exit, request: &RollRequest) -> Failure {
+    let begins = match request.settings.start {
+        Start::New => "has not begun",
+        Start::Resume | Start::ResumeAgain => "does not go on",
     };
-    let columns = [
-        Column::word("ORDER"),
-        Column::id("HOST"),
-        Column::id("NODE").optional(1),
-        Column::word("MODE"),
-        Column::word("SESSIONS"),
-        Column::word("OLDEST"),
-    ];
-    let mut list = List::begin(output, "nodes", &columns)?;
-    for (number, host) in request.hosts.iter().enumerate() {
-        let start = connected.get(number).and_then(|it| it.as_ref().ok());
-        let status = start.map(|start| &start.facts.status);
-        let place = order.iter().position(|it| *it == number).map(|it| it + 1);
-        let row = Preview {
-            host,
-            node_name: start.map(|start| start.node_name.as_str()),
-            order: place,
-            mode: status.map(|status| status.mode.mode),
-            sessions: status.map(|status| status.sessions),
-            oldest_session_since: start.and_then(|start| start.oldest),
-            problem: obstacle(number).as_ref().map(Problem::from),
-        };
-        let cells: [Cell<'_>; 6] = [
-            place.map(|place| place as u64).into(),
-            host.as_str().into(),
-            row.node_name.into(),
-            row.mode.into(),
-            row.sessions.into(),
-            row.oldest_session_since
-                .map(|since| list.time(since))
-                .into(),
-        ];
-        list.row(&row, &cells)?;
+    let roll = &request.settings.roll;
+    let message = format!("roll {roll} {begins}: {problem}. Nothing was changed");
+    let failure = Failure::new(exit, message);
+    if stop.kind == StopKind::Failed {
+        return failure.with_hint(format!(
+            "Run the command again: {}. Or open the node to go on without the command",
+            request.resume.line(true)
+        ));
     }
-    list.finish("no hosts")?;
-    let exit = stop.as_ref().map_or(Exit::Done, |stop| {
-        stop.host
-            .and_then(obstacle)
-            .map_or_else(|| exit_of_kind(stop.kind), |failure| failure.exit)
-    });
-    output.flush()?;
-    match stop {
-        None => output.note("nothing was changed; the roll could begin"),
-        Some(stop) => {
-            let host = stop.host.and_then(|number| request.hosts.get(number));
-            let host = host.map(|host| format!("{}: ", escape(host)));
-            let message = format!(
-                "the roll could not begin: {}{}",
-                host.unwrap_or_default(),
-                stop.problem
-            );
-            report_failure(&Failure::new(exit, message));
-        }
-    }
-    Ok(exit)
+    failure
 }

@@ -29,6 +29,7 @@ use crate::output::{counted, times};
 use crate::plan::describe_not_done;
 use crate::ssh::SshHost;
 use crate::ssh::command::SSH_FAILED;
+use crate::ssh::greeting;
 
 /// Pause between two attempts to reach a host, and between two looks at it.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -231,7 +232,13 @@ impl Worker {
                     code if code == Exit::Superseded.code() => StopKind::Superseded,
                     _ => StopKind::Failed,
                 };
-                let why = end.last_line.unwrap_or_else(|| "ssh has ended".to_owned());
+                let why = match end.last_line {
+                    Some(line) if line.starts_with(greeting::PREFIX) => {
+                        "the key allows soramode dial-stdio only".to_owned()
+                    }
+                    Some(line) => line,
+                    None => "ssh has ended".to_owned(),
+                };
                 TaskEnd::Failed(self.stop(kind, format!("the command was not started: {why}")))
             }
         }
@@ -284,8 +291,11 @@ impl Worker {
         };
         let ready = timeout(limit, attempts).await;
         ready.map_err(|_| {
-            let why = self.view.last_wait(self.host);
-            let problem = format!("was not ready within {}: {why}", times::span(limit));
+            let why = match self.view.last_wait(self.host) {
+                why if why.is_empty() => why,
+                why => format!(": {why}"),
+            };
+            let problem = format!("was not ready within {}{why}", times::span(limit));
             self.stop(StopKind::TimedOut, problem)
         })
     }

@@ -11,7 +11,7 @@ use crate::socket::{CannotOpen, OpenProblem, Socket};
 pub(crate) const STDIO_PROTOCOL: u32 = 1;
 
 /// The beginning of the line.
-const PREFIX: &str = "soramode-stdio ";
+pub(crate) const PREFIX: &str = "soramode-stdio ";
 
 /// The line's object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -113,7 +113,7 @@ fn a_command_that_fails_stops_the_roll_which_goes_on_where_it_was() {
         json["resume"]
             .as_str()
             .unwrap()
-            .contains(&format!(" --resume {id} -- sh -c ")),
+            .contains(&format!(" --resume {id} --again -- sh -c ")),
         "{json}"
     );
     fs::write(fleet.file(), "").unwrap();
