@@ -31,6 +31,7 @@ mod list;
 mod plans;
 mod readme;
 mod soak;
+mod ssh;
 mod start;
 mod subscribers;
 
@@ -75,6 +76,7 @@ const HAPROXY: Program = ("haproxy", "haproxy");
 const JANUS: Program = ("janus", "janus");
 const CURL: Program = ("curl", "curl");
 const NGINX: Program = ("nginx", "nginx");
+const SSHD: Program = (ssh::SSHD, "openssh-server");
 const SOCAT: Program = ("socat", "socat");
 const TIME: Program = ("/usr/bin/time", "time");
 #[cfg(feature = "cluster")]
@@ -110,6 +112,12 @@ const ALL: &[Measurement] = &[
         goals: &["command"],
         measure: command::measure,
         needs: &[TASKSET, REDIS, SOCAT, CURL, TIME],
+        when: When::Always,
+    },
+    Measurement {
+        goals: &["ssh"],
+        measure: ssh::measure,
+        needs: &[TASKSET, SSHD],
         when: When::Always,
     },
     Measurement {
