@@ -101,17 +101,7 @@ impl Machine {
     fn command(&self, name: &str, script: &str) {
         let path = self.folder.path().join("bin").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        // Another process writes the file: a thread that forks while this one has it open would
-        // keep it busy.
-        let write = r#"printf '#!/bin/sh\n%s\n' "$1" >"$2"; chmod 755 "$2""#;
-        assert!(
-            Command::new("sh")
-                .args(["-c", write, "sh", script])
-                .arg(path)
-                .status()
-                .unwrap()
-                .success()
-        );
+        write_script(&path, script);
     }
 
     fn shell(&self, line: &str) -> Command {
@@ -181,6 +171,19 @@ impl Machine {
         drop(order);
         running.ended()
     }
+}
+
+/// Writes a program of a shell. Another process does it: a thread that forks while this one has the file open would keep it busy.
+pub(crate) fn write_script(path: &Path, script: &str) {
+    let write = r#"printf '#!/bin/sh\n%s\n' "$1" >"$2"; chmod 755 "$2""#;
+    assert!(
+        Command::new("sh")
+            .args(["-c", write, "sh", script])
+            .arg(path)
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 fn listen(listener: &UnixListener, ask: &mpsc::Sender<Order>) {

@@ -45,7 +45,12 @@ impl Fleet {
 
     /// The program with this ssh, and with a home of its own.
     pub(crate) fn program(&self) -> Command {
-        let mut command = with_default_signals(PROGRAM);
+        self.command(PROGRAM)
+    }
+
+    /// Another program that runs it.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = with_default_signals(program);
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())

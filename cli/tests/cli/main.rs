@@ -8,6 +8,7 @@
 )]
 
 mod announcements;
+mod ansible;
 mod api;
 mod certificates;
 #[cfg(feature = "cluster")]

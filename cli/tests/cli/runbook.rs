@@ -1,30 +1,33 @@
 //! The runbook as its reader follows it: every block of commands in it, in order, against a real daemon.
 
 use std::fs;
+use std::path::Path;
 
 use nix::sys::signal::Signal;
 
 #[cfg(feature = "cluster")]
 use crate::cluster::{Etcd, Node};
-use crate::doc_commands::{Machine, blocks, document, signalling_server};
+use crate::doc_commands::{Machine, blocks, document, signalling_server, write_script};
+use crate::fleet::Fleet;
 use crate::sora::Sora;
-use crate::support::Daemon;
 #[cfg(feature = "cluster")]
 use crate::support::until;
+use crate::support::{Daemon, PROGRAM, Run};
 
 const RUNBOOK: &str = "man/runbook.md";
 
 /// Sections with commands, each with a test here.
-pub(crate) const SECTIONS: [&str; 9] = [
+pub(crate) const SECTIONS: [&str; 10] = [
     "Maintenance of one node",
     "Emergency stop",
     "A drain that does not end",
     "soramoded is down",
-    "Rolling upgrade of a cluster",
+    "Nodes of a cluster",
     "Back up and restore the state",
     "A drain with a deadline",
     "Tell people first",
     "A plan is running",
+    "Rolling maintenance of a fleet",
 ];
 
 /// The blocks of a section, of which there are so many.
@@ -341,39 +344,65 @@ fn lines<const LINES: usize>(block: &str) -> [&str; LINES] {
     block.lines().collect::<Vec<_>>().try_into().unwrap()
 }
 
+#[test]
+fn rolling_maintenance_of_a_fleet() {
+    let fleet = Fleet::start(3);
+    fleet.write_fleets("tokyo = { hosts = [\"sfu-01\", \"sfu-02\", \"sfu-03\"] }\n");
+    let calls = fleet.home.path().join("calls");
+    for sshd in &fleet.sshds {
+        let programs = sshd.home().join("bin");
+        fs::create_dir(&programs).unwrap();
+        let log = format!(
+            "echo \"$(soramode get) ${{0##*/}} $*\" >>{}",
+            calls.display()
+        );
+        for (name, script) in [
+            ("sudo", "shift; exec \"$@\""),
+            ("systemctl", &log),
+            ("apt-get", &log),
+        ] {
+            write_script(&programs.join(name), script);
+        }
+    }
+    let [look, restart, upgrade, held] = section(SECTIONS[9]);
+    let run = |line: &str| {
+        let own = Path::new(PROGRAM).parent().unwrap();
+        let path = format!("{}:{}", own.display(), std::env::var("PATH").unwrap());
+        let mut shell = fleet.command("sh");
+        shell.env("PATH", path).args(["-c", line]);
+        shell.ended()
+    };
+    for line in [&look, &restart, &upgrade, &held]
+        .map(|block| block.lines())
+        .into_iter()
+        .flatten()
+    {
+        let ended = run(line);
+        assert_eq!(ended.code, 0, "{line}: {ended:?}");
+    }
+    let expected = [
+        "systemctl restart sora",
+        "apt-get install -y --only-upgrade soramode",
+    ]
+    .map(|call| format!("block_new_session {call}\n").repeat(3));
+    assert_eq!(fs::read_to_string(calls).unwrap(), expected.concat());
+    for daemon in &fleet.daemons {
+        assert_eq!(daemon.ok(&["get"]), "normal\n");
+    }
+}
+
 #[cfg(feature = "cluster")]
 #[test]
-fn rolling_upgrade_of_a_cluster() {
+fn nodes_of_a_cluster() {
     let etcd = Etcd::start();
     let names = ["sfu-01", "sfu-02", "sfu-03"];
-    let [mut n1, n2, mut n3] = names.map(|name| Node::start(name, &etcd));
+    let [n1, n2, mut n3] = names.map(|name| Node::start(name, &etcd));
     let all_normal = names.map(|name| format!("{name} normal joined"));
     let until_normal = |node: &Node| until(|| (node.nodes() == all_normal).then_some(()));
     [&n1, &n2, &n3].into_iter().for_each(until_normal);
     let machine = Machine::new(&n1.socket());
-    let [look, drain, upgrade, open, from_afar, purge] = section(SECTIONS[4]);
+    let [look, from_afar, purge] = section(SECTIONS[4]);
     machine.all(&look, &[0, 0]);
-    machine.all(&drain, &[0]);
-
-    let [install, restart] = lines(&upgrade);
-    let restarts = || {
-        n1.stop();
-        n1.start_again();
-    };
-    assert_eq!(
-        machine
-            .with(install, "apt-get install --only-upgrade soramode", restarts)
-            .code,
-        0
-    );
-    assert_eq!(
-        machine.with_systemctl(restart, "restart sora", || {}).code,
-        0
-    );
-    assert_eq!(n1.ok(&["get"]), "block_new_session\n", "still closed");
-    let ended = machine.all(&open, &[0, 0, 0]);
-    assert!(ended[2].stdout.contains("sfu-03"), "{ended:#?}");
-    until_normal(&n1);
 
     let [close, normal] = lines(&from_afar);
     machine.all(close, &[0]);
@@ -390,65 +419,6 @@ fn rolling_upgrade_of_a_cluster() {
     });
     machine.all(&purge, &[0]);
     assert!(!n1.ok(&["nodes"]).contains("until purged"));
-}
-
-#[test]
-fn ansible_goes_by_the_exit_codes() {
-    let daemon = Daemon::start();
-    daemon.connect("spam", "c-1");
-    let machine = Machine::new(&daemon.socket());
-    let [play] = blocks(&document(RUNBOOK), Some("Ansible"), "yaml")
-        .try_into()
-        .unwrap();
-    let commands: Vec<&str> = play
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("cmd: "))
-        .collect();
-    let [drain, put_off, open] = commands.try_into().unwrap();
-    puts_off_loudly(&play);
-    let in_vain = machine.paste(&drain.replace("30m", "50ms"));
-    assert_eq!(in_vain.code, 124, "{in_vain:?}");
-    machine.all(put_off, &[0]);
-    assert_eq!(daemon.ok(&["get"]), "normal\n");
-
-    let mut draining = machine.begin(drain);
-    draining.until_said("waiting at most 30m");
-    daemon.disconnect("c-1");
-    assert_eq!(draining.ended().code, 0);
-    machine.all(open, &[0]);
-    machine.all(open, &[6]);
-}
-
-/// A node that was put off fails the play, by its name, before anything is restarted; no task claims without a word that it changed nothing.
-fn puts_off_loudly(play: &str) {
-    let tasks: Vec<&str> = play.split("\n    - name: ").skip(1).collect();
-    let at = |words: &str| tasks.iter().position(|task| task.contains(words)).unwrap();
-    let (put_off, fail, restart) = (
-        at("put off\""),
-        at("ansible.builtin.fail"),
-        at("ansible.builtin.service"),
-    );
-    assert!(put_off < fail && fail < restart, "{tasks:#?}");
-    assert!(
-        tasks[fail].contains("{{ inventory_hostname }}"),
-        "{tasks:#?}"
-    );
-    let condition = |task: &str| {
-        task.lines()
-            .find_map(|line| line.trim().strip_prefix("when: "))
-            .map(str::to_owned)
-    };
-    assert_eq!(condition(tasks[put_off]), condition(tasks[fail]));
-    for task in tasks
-        .iter()
-        .filter(|task| task.contains("ansible.builtin.command"))
-    {
-        assert!(task.contains("changed_when: "), "{task}");
-        assert!(
-            !task.contains("systemctl"),
-            "a service has a module of its own: {task}"
-        );
-    }
 }
 
 #[test]
