@@ -99,6 +99,9 @@ pub fn document() -> Value {
     generators.results.subschema_for::<Error>();
     let mut schemas = generators.take_schemas();
     schemas.insert("WebhookBody".to_owned(), webhook);
+    for (name, schema) in &mut schemas {
+        normal::add_titles(name, schema);
+    }
     json!({
         "openrpc": OPENRPC,
         "info": {

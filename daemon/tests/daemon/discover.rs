@@ -29,7 +29,7 @@ fn validated(
     assert_eq!(answer["id"], id);
     match answer.get("result") {
         Some(result) => validator.result(method, result),
-        None => validator.error(&answer["error"]),
+        None => validator.error_of(method, &answer["error"]),
     }
     .unwrap();
     answer

@@ -113,8 +113,7 @@ pub(super) fn webhook(generator: &mut SchemaGenerator) -> Value {
     };
     let text = || json!({"type": "string"});
     let count = || json!({"type": "integer", "minimum": 0});
-    let reference =
-        |name: &str| json!({"allOf": [{"$ref": format!("#/components/schemas/{name}")}]});
+    let reference = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
     let mut kinds: Vec<Value> = kinds["oneOf"].as_array().cloned().unwrap_or_default();
     kinds.retain(is_delivered);
     for kind in &mut kinds {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Generators, finish, golden, normal};
+use super::{Generators, finish, golden};
 use crate::error::ErrorType;
 use crate::request::Method;
 
@@ -52,7 +52,6 @@ fn param(name: &str, schema: &Value, is_required: bool) -> Value {
     let description = schema
         .as_object_mut()
         .and_then(|schema| schema.remove("description"));
-    normal::unwrap_reference(&mut schema);
     json!({"name": name, "description": description, "required": is_required, "schema": schema})
 }
 

@@ -12,16 +12,47 @@ pub(super) fn normalize(schema: &mut Value) {
         remove_null(schema);
         remove_number_format(schema);
         list_constants(schema);
+        unwrap_reference(schema);
     });
 }
 
-/// Replaces a schema that is only a wrapped reference by the reference.
-pub(super) fn unwrap_reference(schema: &mut Value) {
-    let wrapped = schema.as_object().filter(|schema| schema.len() == 1);
-    let parts = wrapped.and_then(|schema| schema.get("allOf")?.as_array());
-    if let Some([reference]) = parts.map(Vec::as_slice) {
-        *schema = reference.clone();
+/// Replaces a wrapped reference by the reference, with its description beside it: readers of draft 7
+/// ignore that, and generators of code show it.
+fn unwrap_reference(schema: &mut Map<String, Value>) {
+    let is_bare = schema.keys().all(|it| it == "allOf" || it == "description");
+    let parts = schema.get("allOf").and_then(Value::as_array);
+    let reference = parts.and_then(|parts| match parts.as_slice() {
+        [one] => one.get("$ref").cloned(),
+        _ => None,
+    });
+    if let (true, Some(reference)) = (is_bare, reference) {
+        schema.remove("allOf");
+        schema.insert("$ref".to_owned(), reference);
     }
+}
+
+/// Adds the titles by which generators of code name the types: that of the schema, and those of its
+/// variants.
+pub(super) fn add_titles(name: &str, schema: &mut Value) {
+    schema["title"] = name.into();
+    let variants = schema.get_mut("oneOf").and_then(Value::as_array_mut);
+    for variant in variants.into_iter().flatten() {
+        let properties = &variant["properties"];
+        let tag = ["type", "do"]
+            .iter()
+            .find_map(|tag| properties[tag]["const"].as_str());
+        if let Some(title) = tag.map(|tag| format!("{name}{}", pascal_case(tag))) {
+            variant["title"] = title.into();
+        }
+    }
+}
+
+fn pascal_case(words: &str) -> String {
+    let capitalized = words.split(['.', '_']).map(|word| {
+        let (first, rest) = word.split_at_checked(1).unwrap_or_default();
+        first.to_uppercase() + rest
+    });
+    capitalized.collect()
 }
 
 /// Brings each description on one line, and replaces links to constants by their values.

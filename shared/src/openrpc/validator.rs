@@ -7,11 +7,16 @@ use serde_json::{Map, Value, json};
 
 const DOCUMENT: &str = "https://soramode.invalid/openrpc.json";
 
+/// Errors that every method may answer.
+const OF_EVERY_METHOD: [&str; 3] = ["InvalidRequest", "InvalidParams", "Internal"];
+
 /// Schemas of an OpenRPC document, ready to validate messages.
 pub struct Validator {
     schemas: Schemas,
-    /// By the kind and the name of the message.
+    /// Compiled schemas by the kind and the name of the message.
     indices: BTreeMap<String, SchemaIndex>,
+    /// References to the errors of each method.
+    errors: BTreeMap<String, Vec<Value>>,
 }
 
 impl Validator {
@@ -31,10 +36,19 @@ impl Validator {
             places.push((name, format!("/x-notifications/{number}/params")));
         }
         document["x-requests"] = requests.into();
-        Self::compile(document, places)
+        let errors = array(&document["methods"]).iter().map(|method| {
+            let name = text(&method["name"]).to_owned();
+            (name, array(&method["errors"]).to_vec())
+        });
+        let errors = errors.collect();
+        Self::compile(document, places, errors)
     }
 
-    fn compile(document: Value, places: Vec<(String, String)>) -> Self {
+    fn compile(
+        document: Value,
+        places: Vec<(String, String)>,
+        errors: BTreeMap<String, Vec<Value>>,
+    ) -> Self {
         let mut compiler = Compiler::new();
         compiler.set_default_draft(Draft::V7);
         compiler
@@ -48,7 +62,11 @@ impl Validator {
             (name, index)
         };
         let indices = places.into_iter().map(&mut compile).collect();
-        Self { schemas, indices }
+        Self {
+            schemas,
+            indices,
+            errors,
+        }
     }
 
     /// Validates the params of a request.
@@ -69,6 +87,22 @@ impl Validator {
     /// Validates an error.
     pub fn error(&self, error: &Value) -> Result<(), String> {
         self.validate("Error", error)
+    }
+
+    /// Validates an error, and that the method may answer it.
+    pub fn error_of(&self, method: &str, error: &Value) -> Result<(), String> {
+        self.error(error)?;
+        let error_type = text(&error["data"]["error_type"]);
+        let reference = json!({"$ref": format!("#/components/errors/{error_type}")});
+        let is_listed = self
+            .errors
+            .get(method)
+            .is_some_and(|it| it.contains(&reference));
+        if is_listed || OF_EVERY_METHOD.contains(&error_type) {
+            Ok(())
+        } else {
+            Err(format!("{method} does not list {error_type}\n{error}"))
+        }
     }
 
     /// Validates the body of a webhook.
