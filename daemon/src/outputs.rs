@@ -245,7 +245,7 @@ impl Outputs {
         let mut failed = log::FailedDeliveries::default();
         for record in records.iter() {
             if let Record::Reservation(reservation) = record {
-                self.reservation_log.note(reservation);
+                self.reservation_log.note(reservation, clock::now().boot);
             }
         }
         for event in records.iter().filter_map(Record::event) {

@@ -1,46 +1,54 @@
 //! Log lines about the node's reservation: one for each change, none for its renewals.
 
+use std::time::Duration;
+
 use soramode_core::reservation::StoredReservation;
 use soramode_protocol::id::RollId;
 use soramode_protocol::reservation::RollStep;
 
-/// The reservation as it was logged last.
+/// The reservation as it was noted last.
 #[derive(Debug, Default)]
 pub(crate) struct ReservationLog {
-    last: Option<Logged>,
+    last: Option<Noted>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Logged {
+#[derive(Debug)]
+struct Noted {
     roll: RollId,
     step: Option<RollStep>,
-    is_released: bool,
+    expires: Option<Duration>,
 }
 
 impl ReservationLog {
-    /// Logs the reservation, if it differs from before by more than its time.
-    pub(crate) fn note(&mut self, it: &StoredReservation) {
-        let now = Logged {
+    /// Logs the reservation, if it differs from before by more than its time. `now` is by the boot clock.
+    pub(crate) fn note(&mut self, it: &StoredReservation, now: Duration) {
+        let noted = Noted {
             roll: it.roll.clone(),
             step: it.step,
-            is_released: it.expires.is_none(),
+            expires: it.expires,
         };
-        if self.last.as_ref() == Some(&now) {
-            return;
-        }
-        let before = self.last.replace(now).filter(|last| last.roll == it.roll);
-        let (roll, by, actor) = (&it.roll, &it.by, &it.actor);
+        let before = self.last.replace(noted);
+        let before = before.filter(|last| last.roll == it.roll);
         let is_same_step = before.as_ref().is_some_and(|last| last.step == it.step);
-        match (it.expires, it.step) {
-            (None, None) => tracing::info!(%roll, by, actor, "the reservation has been released"),
-            (None, Some(step)) => {
-                tracing::info!(%roll, by, actor, %step, "the reservation has been released");
+        let expired = before.as_ref().and_then(|last| last.expires);
+        let (roll, by, actor) = (&it.roll, &it.by, &it.actor);
+        let step = it.step.map(tracing::field::display);
+        match (expired, it.expires) {
+            (Some(expired), None) if expired <= now => {
+                tracing::warn!(%roll, by, actor, step, "the reservation has expired: the roll has not renewed it");
             }
-            (Some(_), Some(step)) if !is_same_step => {
-                let exit = it.command_exit;
-                tracing::info!(%roll, by, actor, exit, "the roll is at step {step}");
+            (Some(_), None) => {
+                tracing::info!(%roll, by, actor, step, "the reservation has been released");
             }
-            (Some(_), _) => tracing::info!(%roll, by, actor, "the node is reserved for a roll"),
+            (None, None) => {}
+            (was, Some(_)) => match it.step {
+                Some(step) if !is_same_step => {
+                    let exit = it.command_exit;
+                    tracing::info!(%roll, by, actor, exit, "the roll is at step {step}");
+                }
+                _ if was.is_some() => {}
+                _ => tracing::info!(%roll, by, actor, "the node is reserved for a roll"),
+            },
         }
     }
 }

@@ -57,6 +57,9 @@ pub struct Reservation {
     /// Exit code of the operator's command, once it has ended.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub command_exit: Option<u8>,
+    /// True if the host has rebooted since the step was recorded.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub rebooted: bool,
     /// Seconds until it expires, rounded up. Absent if it is over.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires_in_seconds: Option<u64>,

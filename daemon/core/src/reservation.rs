@@ -16,6 +16,7 @@ use crate::effect::Record;
 use crate::fault::{Fault, PlantedFault};
 use crate::handles::Timestamp;
 use crate::input::HostState;
+use crate::timers::Timer;
 
 /// A reservation, as a store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +35,11 @@ pub struct StoredReservation {
     pub step: Option<RollStep>,
     /// Exit code of the operator's command.
     pub command_exit: Option<u8>,
+    /// The host has rebooted since the step was recorded.
+    pub rebooted: bool,
     /// Time for which it was renewed.
     pub time: Duration,
-    /// When it expires, by the boot clock; `None` once it has been released.
+    /// When it expires, by the boot clock; `None` once it has been released, or has expired.
     pub expires: Option<Duration>,
 }
 
@@ -84,12 +87,34 @@ impl Reservations {
         let Some(record) = &mut self.record else {
             return;
         };
+        let before = record.clone();
         if let Some(expires) = record.expires {
             let is_current = host == HostState::Rebooted || now < expires;
             record.expires = is_current.then(|| now + record.time);
+        }
+        record.rebooted |= host == HostState::Rebooted && record.step.is_some();
+        if before.expires.is_some() || *record != before {
             ctx.record(Record::Reservation(Box::new(record.clone())));
         }
         self.is_renewed = self.fault.is(Fault::ReservationOutlivesRestart);
+        self.set_timer(ctx);
+    }
+
+    /// Records that the reservation has expired, so that no reboot brings it back.
+    pub(crate) fn expire(&mut self, ctx: &mut Ctx) {
+        let now = ctx.now;
+        if let Some(record) = self.record.as_mut().filter(|it| !it.is_current(now)) {
+            record.expires = None;
+            ctx.record(Record::Reservation(Box::new(record.clone())));
+        }
+    }
+
+    /// Sets the timer for the expiry.
+    fn set_timer(&self, ctx: &mut Ctx) {
+        match self.record.as_ref().and_then(|record| record.expires) {
+            Some(expires) => ctx.timers.set(Timer::Reservation, expires),
+            None => ctx.timers.cancel(Timer::Reservation),
+        }
     }
 
     /// Reserves the node, renews the reservation, or records a step.
@@ -127,6 +152,7 @@ impl Reservations {
         let expires_in_seconds = record.expires_in_seconds(now);
         ctx.record(Record::Reservation(Box::new(record.clone())));
         self.record = Some(record);
+        self.set_timer(ctx);
         Ok(Reserved {
             expires_in_seconds,
             previous: other,
@@ -144,6 +170,7 @@ impl Reservations {
         if found {
             record.expires = None;
             ctx.record(Record::Reservation(Box::new(record.clone())));
+            self.set_timer(ctx);
         }
         Released { found }
     }
@@ -243,6 +270,7 @@ fn renewed(
         round,
         step: own.and_then(|own| own.step),
         command_exit: own.and_then(|own| own.command_exit),
+        rebooted: own.is_some_and(|own| own.rebooted),
         time,
         expires: Some(now.boot + time),
     };
@@ -270,6 +298,7 @@ impl StoredReservation {
             round: self.round,
             step: self.step,
             command_exit: self.command_exit,
+            rebooted: self.rebooted,
             expires_in_seconds: self.expires_in_seconds(now),
         }
     }
@@ -278,6 +307,7 @@ impl StoredReservation {
     fn at_step(mut self, request: &Reserve, order: Order) -> Self {
         let is_recorded = order == Order::Any || request.step >= self.step;
         if request.step.is_some() && is_recorded {
+            self.rebooted &= order == Order::Forward && request.step == self.step;
             self.step = request.step;
             if request.step <= Some(RollStep::CommandEnded) {
                 self.command_exit = request.command_exit;

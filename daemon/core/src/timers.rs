@@ -28,6 +28,8 @@ pub(crate) enum Timer {
     Delivery(ReceiverIndex),
     /// Something of a plan, an announcement or an end is due. It is done at the end of the step.
     Plan,
+    /// The reservation by a roll expires.
+    Reservation,
     /// A wait's condition has held for the settling time.
     WaitSettled(WaitId),
     /// A wait gives up.

@@ -42,6 +42,8 @@ struct StoredReservationJson {
     step: Option<RollStep>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     command_exit: Option<u8>,
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    rebooted: bool,
     time: Duration,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     expires: Option<Duration>,

@@ -265,6 +265,7 @@ impl Node {
                 Timer::Delivery(receiver) => self.outbox.send_next(ctx, receiver),
                 // `run_plans` does what is due, at the end of the step.
                 Timer::Plan => {}
+                Timer::Reservation => self.reservations.expire(ctx),
                 Timer::WaitSettled(wait) => self.end_wait(ctx, wait, Outcome::Reached),
                 Timer::WaitTimeout(wait) => self.end_wait(ctx, wait, Outcome::Timeout),
                 Timer::WaitProgress(wait) => self.report_progress(ctx, wait),

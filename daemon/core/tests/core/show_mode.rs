@@ -69,11 +69,12 @@ impl Show {
             None => "over".to_owned(),
         };
         format!(
-            "kept: reserved for {} in round {}, {state}{}{}",
+            "kept: reserved for {} in round {}, {state}{}{}{}",
             it.roll,
             it.round,
             tail(", ", it.step.as_ref()),
-            tail(", exit ", it.command_exit.as_ref())
+            tail(", exit ", it.command_exit.as_ref()),
+            if it.rebooted { ", rebooted since" } else { "" }
         )
     }
 
@@ -83,14 +84,15 @@ impl Show {
             None => "over".to_owned(),
         };
         format!(
-            "reserved for {} of {} by {} since {}, round {}, {left}{}{}",
+            "reserved for {} of {} by {} since {}, round {}, {left}{}{}{}",
             it.roll,
             it.by,
             it.actor,
             self.time(it.since),
             it.round,
             tail(", ", it.step.as_ref()),
-            tail(", exit ", it.command_exit.as_ref())
+            tail(", exit ", it.command_exit.as_ref()),
+            if it.rebooted { ", rebooted since" } else { "" }
         )
     }
 
