@@ -160,8 +160,14 @@ fn check_resumed(
         (RollStep::Command | RollStep::CommandEnded, _) if settings.start == Start::ResumeAgain => {
             Ok(())
         }
+        // Nothing runs but the reboot, which is looked at before it is repeated.
+        (RollStep::Command, None) if !settings.work.command => Ok(()),
         (RollStep::Command, None) => {
-            let problem = "the command may still run there. Once it has ended, add --again";
+            let problem = if has_rebooted(&facts.status, &settings.roll) {
+                "the host has rebooted while the command ran there: --again runs it again"
+            } else {
+                "the command may still run there. Once it has ended, add --again"
+            };
             Err(Stop::on(host, StopKind::Refused, problem))
         }
         (RollStep::CommandEnded, Some(exit @ 1..)) => Err(command_failed(host, exit)),
@@ -224,6 +230,12 @@ pub(crate) fn is_open(status: &Status) -> bool {
         Membership::Standalone | Membership::Joined
     );
     status.mode.mode == Mode::Normal && is_member && status.plan.is_none()
+}
+
+/// Returns whether the host has rebooted since this roll recorded its step there.
+pub(crate) fn has_rebooted(status: &Status, roll: &RollId) -> bool {
+    let reservation = status.reservation.as_deref();
+    reservation.is_some_and(|it| it.rebooted && it.roll == *roll)
 }
 
 /// Returns the plan that runs, if it is this roll's.

@@ -11,6 +11,8 @@ pub enum Fault {
     SameRound,
     /// The end of a roll releases all nodes at once.
     ReleaseAtOnce,
+    /// A resumed roll reboots a host that has rebooted since the command ended.
+    RepeatReboot,
 }
 
 /// The planted mistake, if there is one.

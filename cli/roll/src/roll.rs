@@ -1,28 +1,28 @@
 //! The roll: its phases, its timers, and its end.
 
+mod begin;
 mod release;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use soramode_protocol::error::{Error, ErrorType};
+use soramode_protocol::error::ErrorType;
 use soramode_protocol::id::PlanId;
-use soramode_protocol::reservation::{Reserve, RollStep};
+use soramode_protocol::reservation::{Reservation, Reserve, RollStep};
 
-use crate::check::{Resumed, Schedule, check};
+use crate::check::Resumed;
 use crate::pass::Pass;
 use crate::{
     Action, Answer, Call, CallError, CallId, Finish, HostFacts, HostIndex, Input, RESERVED_SECONDS,
-    Settings, Stage, Start, Stop, StopKind, Task, TaskEnd,
+    Settings, Stage, Stop, StopKind, Task, TaskEnd,
 };
-
-/// Rounds that a command that resumes a roll may skip, so that no other command takes the same.
-const ROUNDS_SKIPPED_MAX: u64 = 1 << 20;
 
 /// A rolling maintenance.
 #[derive(Debug)]
 pub struct RollRun {
     pub(crate) settings: Settings,
+    /// Hosts as they were found.
+    facts: Vec<Result<HostFacts, String>>,
     /// Hosts in the order in which they are reserved, which is the same for every roll.
     order: Vec<HostIndex>,
     /// Hosts that the roll has closed before, and goes on with first.
@@ -53,6 +53,8 @@ pub(crate) enum Phase {
     Connecting,
     /// The hosts are reserved one by one; this is the number of those that are.
     Reserving(usize),
+    /// The hosts of a resumed roll are read once more, now that no other command goes on with it.
+    Rereading,
     /// Work on a host.
     Working(HostIndex, Job),
     /// Between two hosts.
@@ -112,6 +114,8 @@ pub(crate) enum Job {
 pub(crate) enum Purpose {
     /// Reserve the host for the first time.
     Reserve,
+    /// Read its step once more.
+    Reread,
     /// Renew it in a pass.
     Renew,
     /// Look at it in a pass.
@@ -133,6 +137,7 @@ impl RollRun {
     pub const fn new(settings: Settings) -> Self {
         Self {
             settings,
+            facts: Vec::new(),
             order: Vec::new(),
             resumed: VecDeque::new(),
             queue: VecDeque::new(),
@@ -155,7 +160,7 @@ impl RollRun {
     pub fn step(&mut self, now: Duration, input: Input) -> Vec<Action> {
         self.now = now;
         match input {
-            Input::Connected(hosts) => self.begin(&hosts),
+            Input::Connected(hosts) => self.begin(hosts),
             Input::Answered(id, answer) => {
                 if let Some((host, purpose)) = self.calls.remove(&id) {
                     self.answered(host, purpose, answer);
@@ -172,7 +177,9 @@ impl RollRun {
     /// Returns when the next deadline comes, by the clock of [`step`](Self::step).
     pub fn next_deadline(&self) -> Option<Duration> {
         let own = match &self.phase {
-            Phase::Connecting | Phase::Reserving(_) | Phase::Over => return None,
+            Phase::Connecting | Phase::Reserving(_) | Phase::Rereading | Phase::Over => {
+                return None;
+            }
             Phase::Pausing(until) | Phase::ReleasingFirst(until) | Phase::Releasing(until) => {
                 Some(*until)
             }
@@ -187,65 +194,16 @@ impl RollRun {
         self.phase == Phase::Over
     }
 
-    fn begin(&mut self, hosts: &[Result<HostFacts, String>]) {
-        let schedule = match check(&self.settings, hosts) {
-            Ok(schedule) => schedule,
-            Err(stop) => return self.stop(stop),
-        };
-        let mut order: Vec<(&str, HostIndex)> = Vec::new();
-        for (host, facts) in hosts.iter().enumerate() {
-            let Ok(facts) = facts else { continue };
-            order.push((facts.log_id.as_str(), host));
-            let record = facts.status.reservation.as_deref();
-            if let Some(record) = record.filter(|record| record.roll == self.settings.roll) {
-                self.round = self.round.max(record.round);
-            }
-        }
-        if self.settings.start != Start::New {
-            self.round += self.settings.salt % ROUNDS_SKIPPED_MAX;
-        }
-        order.sort_unstable();
-        self.order = order.into_iter().map(|(_, host)| host).collect();
-        let Schedule {
-            resumed,
-            closed,
-            done,
-            skipped,
-        } = schedule;
-        for host in done {
-            self.show(host, Stage::At(RollStep::Done));
-        }
-        for host in skipped {
-            self.show(host, Stage::Skipped);
-        }
-        self.resumed = resumed.into();
-        self.queue = closed.into();
-        self.round += 1;
-        self.phase = Phase::Reserving(0);
-        self.reserve_next(0);
-    }
-
-    /// Reserves the next host in the order; when all are reserved, begins with the first one.
-    fn reserve_next(&mut self, number: usize) {
-        if let Some(&host) = self.order.get(number) {
-            self.phase = Phase::Reserving(number);
-            let reserve = self.reserve(self.round, None);
-            self.call(host, Purpose::Reserve, Call::Reserve(reserve));
-        } else {
-            self.next_pass = Some(self.now + crate::RENEW_PAUSE);
-            self.next_host();
-        }
-    }
-
     fn answered(&mut self, host: HostIndex, purpose: Purpose, answer: Result<Answer, CallError>) {
         if let Err(CallError::Refused(error)) = &answer
-            && self.is_resumed_elsewhere(error)
+            && error.data.error_type == ErrorType::Reserved
+            && self.is_resumed_elsewhere(error.data.reservation.as_deref())
         {
-            let problem = "another command has resumed this roll";
-            return self.stop(Stop::on(host, StopKind::Refused, problem));
+            return self.stop_resumed_elsewhere(host);
         }
         match purpose {
             Purpose::Reserve => self.on_reserved(host, answer),
+            Purpose::Reread => self.on_reread(host, answer),
             Purpose::Renew => self.on_renewed(host, &answer),
             Purpose::Ask => self.on_asked(host, answer),
             Purpose::Release => self.on_released(&answer),
@@ -258,31 +216,14 @@ impl RollRun {
         }
     }
 
-    fn on_reserved(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
-        let Phase::Reserving(number) = self.phase else {
-            return;
-        };
-        match answer {
-            Ok(_) => {
-                self.reserved.insert(host);
-                self.reserve_next(number + 1);
-            }
-            Err(CallError::Refused(error)) => {
-                self.stop(Stop::on(host, StopKind::Refused, error.message));
-            }
-            Err(CallError::Lost(problem)) => {
-                // It may have arrived.
-                self.reserved.insert(host);
-                self.stop(Stop::on(host, StopKind::Unreachable, problem));
-            }
-        }
+    /// Returns whether the node knows a later round of this roll than any of ours.
+    pub(crate) fn is_resumed_elsewhere(&self, record: Option<&Reservation>) -> bool {
+        record.is_some_and(|it| it.roll == self.settings.roll && it.round > self.round)
     }
 
-    /// Returns whether the node knows a later round of this roll than any of ours.
-    fn is_resumed_elsewhere(&self, error: &Error) -> bool {
-        let record = error.data.reservation.as_deref();
-        error.data.error_type == ErrorType::Reserved
-            && record.is_some_and(|it| it.roll == self.settings.roll && it.round > self.round)
+    pub(crate) fn stop_resumed_elsewhere(&mut self, host: HostIndex) {
+        let problem = "another command has resumed this roll";
+        self.stop(Stop::on(host, StopKind::Refused, problem));
     }
 
     /// Goes on with the next host, or ends.

@@ -9,9 +9,10 @@ use soramode_protocol::plan::{PlanStarted, PlanState};
 use soramode_protocol::reservation::RollStep;
 
 use crate::check::{
-    Resumed, closed_by_another, command_failed, is_closed, is_closed_by, is_open, own_plan,
-    too_few_open,
+    Resumed, closed_by_another, command_failed, has_rebooted, is_closed, is_closed_by, is_open,
+    own_plan, too_few_open,
 };
+use crate::fault::Fault;
 use crate::pass::PassResult;
 use crate::roll::{Job, Phase, Purpose, RollRun};
 use crate::{
@@ -34,6 +35,7 @@ impl RollRun {
         let is_again = self.settings.start == Start::ResumeAgain;
         match step {
             RollStep::Draining => self.drain(host, plan),
+            RollStep::Command if !self.settings.work.command => self.after_command(host),
             RollStep::Command => self.record(host, RollStep::Command),
             RollStep::CommandEnded if is_again => self.record(host, RollStep::Command),
             RollStep::CommandEnded => self.after_command(host),
@@ -132,7 +134,11 @@ impl RollRun {
             Purpose::Seek => self.on_sought(host, answer),
             Purpose::Open => self.on_opened(host, answer),
             Purpose::LookAtMode => self.on_mode_seen(host, answer),
-            Purpose::Reserve | Purpose::Renew | Purpose::Ask | Purpose::Release => {}
+            Purpose::Reserve
+            | Purpose::Reread
+            | Purpose::Renew
+            | Purpose::Ask
+            | Purpose::Release => {}
         }
     }
 
@@ -303,7 +309,8 @@ impl RollRun {
         }
     }
 
-    /// Looks whether the node is still closed by this roll before a task that may cut sessions.
+    /// Looks whether the node is still closed by this roll before a task that may cut sessions, and whether a reboot is still to come: the
+    /// host may have rebooted before the roll was resumed.
     fn check(&mut self, host: HostIndex, task: Task, until: Duration) {
         let retry_at = None;
         self.phase = Phase::Working(
@@ -322,7 +329,18 @@ impl RollRun {
             return;
         };
         let problem = match answer {
+            // A command that was frozen for a while may come to this with a step that another one has finished.
+            Ok(Answer::Status(status))
+                if self.is_resumed_elsewhere(status.reservation.as_deref()) =>
+            {
+                return self.stop_resumed_elsewhere(host);
+            }
             Ok(Answer::Status(status)) if is_closed_by(&status, &self.settings.roll) => {
+                let has_rebooted = has_rebooted(&status, &self.settings.roll);
+                let is_repeated = self.settings.fault.is(Fault::RepeatReboot);
+                if task == Task::Reboot && has_rebooted && !is_repeated {
+                    return self.record(host, RollStep::Ready);
+                }
                 return self.begin_work(host, task);
             }
             Ok(_) => {
@@ -367,8 +385,12 @@ impl RollRun {
             Ok(_) | Err(_) => None,
         };
         let own = record.filter(|record| record.roll == self.settings.roll);
+        let has_rebooted = own.as_ref().is_some_and(|record| record.rebooted);
         if let Some(exit) = own.and_then(|record| record.command_exit) {
             self.on_command_ended(host, exit);
+        } else if has_rebooted {
+            let problem = "the host has rebooted while the command ran, and its end is unknown";
+            self.stop(Stop::on(host, StopKind::Failed, problem));
         } else if self.now >= until {
             let problem = "the connection was lost while the command ran, and its end is unknown";
             self.stop(Stop::on(host, StopKind::Unreachable, problem));

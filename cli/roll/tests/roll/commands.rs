@@ -1,10 +1,12 @@
 //! Commands of the simulation: each drives a [`RollRun`] over a network that delays requests, loses answers, and delivers late.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use fastrand::Rng;
 use soramode_core::fault::PlantedFault;
+use soramode_core::input::HostState;
 use soramode_protocol::access::Access;
 use soramode_protocol::id::{LogId, RollId};
 use soramode_protocol::mode::{ChangeMode, SettableMode};
@@ -13,8 +15,8 @@ use soramode_protocol::reply::{Answer as NodeAnswer, Reply};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::reservation::{Reserve, RollStep};
 use soramode_roll::{
-    Action, Answer, Call, CallError, CallId, Close, ClosedNodes, Finish, HostFacts, Input, RollRun,
-    Settings, Start, Stop, StopKind, Task, TaskEnd, Work,
+    Action, Answer, Call, CallError, CallId, Close, ClosedNodes, Finish, HostFacts, Input,
+    RESERVED_SECONDS, RollRun, Settings, Start, Stop, StopKind, Task, TaskEnd, Work,
 };
 
 use crate::nodes::{Nodes, Promise};
@@ -66,6 +68,76 @@ impl Events {
     }
 }
 
+/// Size of a run, and the odds of what goes wrong in it, of 256 each.
+#[derive(Clone, Debug)]
+pub(crate) struct Odds {
+    pub(crate) nodes: RangeInclusive<usize>,
+    /// Limit of the number of hosts of a roll. With 2, the other one is always kept open.
+    pub(crate) hosts_max: usize,
+    /// Time of the incidents, in seconds.
+    pub(crate) seconds: Range<u64>,
+    /// Limit of the time between two incidents, in milliseconds.
+    pub(crate) pause_max: u64,
+    /// An incident is the start of a roll.
+    pub(crate) start: u8,
+    /// A request is late, by these seconds.
+    pub(crate) late: (u8, Range<u64>),
+    /// A request that releases a node is late.
+    pub(crate) late_release: (u8, Range<u64>),
+    /// A request that closes a node is late.
+    pub(crate) late_close: (u8, Range<u64>),
+    /// The process ends, freezes or is interrupted at a late close.
+    pub(crate) end_at_close: u8,
+}
+
+impl Odds {
+    /// A few of everything.
+    pub(crate) const USUAL: Self = Self {
+        nodes: 2..=5,
+        hosts_max: 5,
+        seconds: 60..1_200,
+        pause_max: 60_000,
+        start: 0,
+        late: (8, 1..150),
+        late_release: (8, 1..150),
+        late_close: (60, 1..150),
+        end_at_close: 128,
+    };
+
+    /// Rolls that begin all the time, and requests that are late.
+    pub(crate) const LATE_REQUESTS: Self = Self {
+        seconds: 100..240,
+        pause_max: 2_000,
+        start: 208,
+        late: (40, 1..10),
+        late_release: (128, 1..10),
+        late_close: (192, 1..80),
+        end_at_close: 208,
+        ..Self::USUAL
+    };
+
+    /// Renewals that are late, and closes that arrive when the reservations expire, after the end of their commands.
+    pub(crate) const LATE_CLOSES: Self = Self {
+        nodes: 3..=3,
+        hosts_max: 2,
+        seconds: 70..110,
+        late: (24, 5..10),
+        late_release: (24, 5..10),
+        late_close: (128, RESERVED_SECONDS - 10..RESERVED_SECONDS),
+        end_at_close: 240,
+        ..Self::LATE_REQUESTS
+    };
+
+    /// Interrupts, and releases that are late.
+    pub(crate) const LATE_RELEASES: Self = Self {
+        late: (8, 1..10),
+        late_release: (128, 5..40),
+        late_close: (224, 4..30),
+        end_at_close: 224,
+        ..Self::LATE_CLOSES
+    };
+}
+
 /// State of a command's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Process {
@@ -87,19 +159,25 @@ pub(crate) struct Command {
     lead: Option<Duration>,
     pub(crate) finish: Option<Finish>,
     pub(crate) settings: Settings,
+    odds: Odds,
+    /// Nodes whose hosts it has begun to reboot, each with the answer after which it did.
+    pub(crate) begun_reboots: Vec<(usize, Option<CallId>)>,
 }
 
 /// Creates a roll over some of the nodes.
 pub(crate) fn settings(
     rng: &mut Rng,
     nodes: usize,
-    name: &str,
+    (name, odds): (&str, &Odds),
     fault: soramode_roll::fault::PlantedFault,
 ) -> (Settings, Promise, Option<Duration>) {
     let mut hosts: Vec<usize> = (0..nodes).collect();
     rng.shuffle(&mut hosts);
-    hosts.truncate(rng.usize(2..=nodes));
-    let keep_open = rng.usize(0..hosts.len());
+    hosts.truncate(rng.usize(2..=nodes.min(odds.hosts_max)));
+    let keep_open = match odds.hosts_max {
+        2 => 1,
+        _ => rng.usize(0..hosts.len()),
+    };
     let maintained = (0..hosts.len()).filter(|_| rng.u8(..4) > 0).collect();
     let lead = (rng.u8(..4) == 0).then(|| Duration::from_secs(rng.u64(..90)));
     let mode = PlanStep::Mode {
@@ -125,9 +203,15 @@ pub(crate) fn settings(
         keep_open,
         maintained,
         close,
-        work: Work {
-            command: true,
-            reboot: rng.u8(..4) == 0,
+        work: match rng.u8(..8) {
+            0 => Work {
+                command: false,
+                reboot: true,
+            },
+            number => Work {
+                command: true,
+                reboot: number == 1,
+            },
         },
         pause: Duration::from_secs(rng.u64(..3)),
         closed_nodes: if rng.bool() {
@@ -144,7 +228,12 @@ pub(crate) fn settings(
 
 impl Command {
     /// Starts a command, which has connected to its hosts.
-    pub(crate) fn start(settings: Settings, hosts: Vec<usize>, lead: Option<Duration>) -> Self {
+    pub(crate) fn start(
+        settings: Settings,
+        hosts: Vec<usize>,
+        lead: Option<Duration>,
+        odds: Odds,
+    ) -> Self {
         Self {
             roll: RollRun::new(settings.clone()),
             id: settings.roll.clone(),
@@ -154,6 +243,8 @@ impl Command {
             lead,
             finish: None,
             settings,
+            odds,
+            begun_reboots: Vec::new(),
         }
     }
 
@@ -166,7 +257,7 @@ impl Command {
             Start::ResumeAgain
         };
         settings.salt = rng.u64(..);
-        Self::start(settings, self.hosts.clone(), self.lead)
+        Self::start(settings, self.hosts.clone(), self.lead, self.odds.clone())
     }
 
     pub(crate) fn facts(&self, nodes: &mut Nodes, now: Duration) -> Vec<Result<HostFacts, String>> {
@@ -220,7 +311,14 @@ impl Command {
             Process::FrozenUntil(until) => events.add(until, Event::Wake(number)),
             Process::Running => {
                 while let Some(input) = self.waiting.pop_front() {
+                    let answered = match &input {
+                        Input::Answered(id, _) => Some(*id),
+                        _ => None,
+                    };
                     for action in self.roll.step(now, input) {
+                        if let Action::Begin(host, Task::Reboot) = &action {
+                            self.begun_reboots.push((self.hosts[*host], answered));
+                        }
                         self.act(now, action, number, rng, events);
                     }
                 }
@@ -266,21 +364,25 @@ impl Command {
     ) {
         let closes = matches!(&call, Call::StartPlan(_))
             || matches!(&call, Call::ChangeMode(change) if change.roll.is_some());
-        let is_late = rng.u8(..) < if closes { 60 } else { 8 };
+        let (odds, delay) = match &call {
+            _ if closes => &self.odds.late_close,
+            Call::Release(_) => &self.odds.late_release,
+            _ => &self.odds.late,
+        };
+        let is_late = rng.u8(..) < *odds;
         let pause = if is_late {
-            let pause = Duration::from_secs(rng.u64(1..150));
-            if closes && rng.bool() {
-                // The process ends, too: nobody takes the request back.
-                match rng.u8(..3) {
-                    0 => self.kill(),
-                    1 => self.freeze(now + Duration::from_secs(rng.u64(30..300))),
-                    _ => self.interrupt(),
-                }
-            }
-            pause
+            Duration::from_secs(rng.u64(delay.clone()))
         } else {
             Duration::from_millis(rng.u64(1..300))
         };
+        if closes && is_late && rng.u8(..) < self.odds.end_at_close {
+            // The process ends, too: nobody takes the request back.
+            match rng.u8(..3) {
+                0 => self.kill(),
+                1 => self.freeze(now + Duration::from_secs(rng.u64(30..300))),
+                _ => self.interrupt(),
+            }
+        }
         if pause > ANSWER_TIME_MAX {
             let input = Input::Answered(id, Err(CallError::Lost("no answer".to_owned())));
             let command = number;
@@ -303,11 +405,11 @@ impl Command {
         host: usize,
         task: &Task,
         rng: &mut Rng,
-    ) -> Option<TaskEnd> {
+    ) -> Result<Option<TaskEnd>, String> {
         let node = self.hosts[host];
         let status = nodes.status(now, node);
         let is_ours = status.mode.roll.as_ref() == Some(&self.id) && status.mode.mode.is_block();
-        match task {
+        Ok(match task {
             Task::Drain(plan) if !is_ours => match (plan, &status.plan) {
                 (Some(_), Some(_)) => None,
                 (_, _) => Some(TaskEnd::Failed(Stop::on(
@@ -329,8 +431,12 @@ impl Command {
                     TaskEnd::CommandEnded(exit)
                 })
             }
-            Task::Drain(_) | Task::Reboot | Task::Ready => Some(TaskEnd::Done),
-        }
+            Task::Reboot => {
+                nodes.restart(now, node, HostState::Rebooted)?;
+                Some(TaskEnd::Done)
+            }
+            Task::Drain(_) | Task::Ready => Some(TaskEnd::Done),
+        })
     }
 }
 

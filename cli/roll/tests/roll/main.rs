@@ -10,5 +10,6 @@
 
 mod commands;
 mod nodes;
+mod resumed;
 mod simulation;
 mod steps;

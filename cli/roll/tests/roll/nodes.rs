@@ -20,6 +20,7 @@ use soramode_protocol::mode::{Mode, ModeChange};
 use soramode_protocol::node::{Status, Storage, StorageState};
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
+use soramode_protocol::reservation::RollStep;
 use soramode_protocol::time::Time;
 use soramode_testkit::record_store::RecordStore;
 
@@ -36,6 +37,10 @@ struct Node {
     gate: Gate,
     records: RecordStore,
     starts: u8,
+    /// Number of reboots of its host.
+    reboots: u32,
+    /// Number of reboots when a roll's command was about to run, or ended.
+    reboots_at_step: BTreeMap<RollId, u32>,
 }
 
 /// All nodes.
@@ -73,6 +78,8 @@ impl Nodes {
                 gate,
                 records,
                 starts: 1,
+                reboots: 0,
+                reboots_at_step: BTreeMap::new(),
             });
         }
         for node in 0..count {
@@ -126,6 +133,7 @@ impl Nodes {
         let stored = self.all[node].records.stored();
         let gate = self.restore(now, stored, starts);
         (self.all[node].gate, self.all[node].starts) = (gate, starts);
+        self.all[node].reboots += u32::from(host == HostState::Rebooted);
         self.step(now, node, Input::Started(host)).map(drop)
     }
 
@@ -155,6 +163,14 @@ impl Nodes {
         request: GateRequest,
     ) -> Result<Answer, String> {
         request.check().map_err(|error| error.to_string())?;
+        let at_step = match &request {
+            GateRequest::Reserve(it) => match it.step {
+                Some(RollStep::Command) if it.seconds.is_some() => Some(it.roll.clone()),
+                Some(RollStep::CommandEnded) => Some(it.roll.clone()),
+                _ => None,
+            },
+            _ => None,
+        };
         self.serial += 1;
         let reply_to = ReplyHandle {
             socket: SocketId(1),
@@ -170,7 +186,19 @@ impl Nodes {
             Action::Answer(to, answer) if to == reply_to => Some(answer),
             _ => None,
         });
-        answer.ok_or_else(|| "no answer".to_owned())
+        let answer = answer.ok_or_else(|| "no answer".to_owned())?;
+        if let Some(roll) = at_step.filter(|_| answer.is_ok()) {
+            let node = &mut self.all[node];
+            node.reboots_at_step.insert(roll, node.reboots);
+        }
+        Ok(answer)
+    }
+
+    /// Returns whether the host of a node has rebooted since a roll's command was about to run there, or ended.
+    pub(crate) fn has_rebooted(&self, node: usize, roll: &RollId) -> bool {
+        let node = &self.all[node];
+        let before = node.reboots_at_step.get(roll);
+        before.is_some_and(|before| node.reboots > *before)
     }
 
     pub(crate) fn status(&mut self, now: Duration, node: usize) -> Box<Status> {

@@ -12,13 +12,13 @@ use soramode_protocol::request::GateRequest;
 use soramode_protocol::reservation::{Reserve, RollStep};
 use soramode_roll::{
     Action, Call, Close, ClosedNodes, Finish, HostFacts, Input, RollRun, Settings, Stage, Start,
-    Stop, StopKind, Task, TaskEnd, Work, check, preview,
+    StopKind, Task, TaskEnd, Work, check, preview,
 };
 
 use crate::commands::answer;
 use crate::nodes::{Nodes, Promise};
 
-fn settings(nodes: usize, keep_open: usize) -> Settings {
+pub(crate) fn settings(nodes: usize, keep_open: usize) -> Settings {
     Settings {
         roll: "R1".parse().unwrap(),
         by: "alice@laptop".to_owned(),
@@ -38,7 +38,7 @@ fn settings(nodes: usize, keep_open: usize) -> Settings {
 }
 
 /// Answer of a test to a task.
-enum Reaction {
+pub(crate) enum Reaction {
     Ends(TaskEnd),
     /// It is looked at again when time has passed.
     GoesOn,
@@ -47,22 +47,25 @@ enum Reaction {
 }
 
 /// Nodes, a clock, and the calls of the roll in their order.
-struct Scene {
-    nodes: Nodes,
-    now: Duration,
-    calls: Vec<String>,
+pub(crate) struct Scene {
+    pub(crate) nodes: Nodes,
+    pub(crate) now: Duration,
+    pub(crate) calls: Vec<String>,
     /// Call after which the operator interrupts the roll, before its answer.
     interrupts_at: Option<&'static str>,
+    /// Call before which the command of before goes on until the node is awaited to be ready.
+    pub(crate) ends_at: Option<&'static str>,
     shown: Vec<(usize, Stage)>,
 }
 
 impl Scene {
-    fn new(nodes: usize) -> Self {
+    pub(crate) fn new(nodes: usize) -> Self {
         Self {
             nodes: Nodes::new(nodes, PlantedFault::NONE),
             now: Duration::ZERO,
             calls: Vec::new(),
             interrupts_at: None,
+            ends_at: None,
             shown: Vec::new(),
         }
     }
@@ -89,17 +92,28 @@ impl Scene {
             .unwrap();
     }
 
-    fn mode(&mut self, node: usize) -> Mode {
+    pub(crate) fn mode(&mut self, node: usize) -> Mode {
         self.nodes.status(self.now, node).mode.mode
     }
 
-    fn step_of(&mut self, node: usize) -> Option<RollStep> {
+    pub(crate) fn step_of(&mut self, node: usize) -> Option<RollStep> {
         let reservation = self.nodes.status(self.now, node).reservation;
         reservation.and_then(|it| it.step)
     }
 
+    /// Records a step of the roll, without a round.
+    fn record(&mut self, node: usize, step: RollStep) {
+        let record = Reserve {
+            command_exit: (step == RollStep::CommandEnded).then_some(0),
+            ..Reserve::step("R1".parse().unwrap(), step)
+        };
+        let request = GateRequest::Reserve(Box::new(record));
+        let answer = self.nodes.request(self.now, node, request);
+        answer.unwrap().unwrap();
+    }
+
     /// Plays a roll until it is over.
-    fn play(
+    pub(crate) fn play(
         &mut self,
         settings: Settings,
         mut react: impl FnMut(&mut Self, usize, &Task) -> Reaction,
@@ -127,6 +141,13 @@ impl Scene {
                         let is_interrupt = self.interrupts_at == Some(&*line);
                         inputs.extend(is_interrupt.then_some(Input::Interrupted));
                         inputs.rotate_right(usize::from(is_interrupt));
+                        if self
+                            .ends_at
+                            .take_if(|begin| line.starts_with(*begin))
+                            .is_some()
+                        {
+                            self.record(host, RollStep::Ready);
+                        }
                         self.calls.push(line);
                         let answered = self.nodes.request(self.now, host, call.into()).unwrap();
                         inputs.push_back(Input::Answered(id, answer(answered)));
@@ -165,15 +186,18 @@ fn describe(call: &Call) -> String {
     }
 }
 
-/// Ends each task at once.
-fn at_once(_: &mut Scene, _: usize, task: &Task) -> Reaction {
+/// Ends each task at once. The end of the command is recorded, as `exec-stdio` does it.
+pub(crate) fn at_once(scene: &mut Scene, host: usize, task: &Task) -> Reaction {
     Reaction::Ends(match task {
-        Task::Command => TaskEnd::CommandEnded(0),
+        Task::Command => {
+            scene.record(host, RollStep::CommandEnded);
+            TaskEnd::CommandEnded(0)
+        }
         Task::Drain(_) | Task::Reboot | Task::Ready => TaskEnd::Done,
     })
 }
 
-fn stopped(finish: &Finish) -> (StopKind, Option<usize>) {
+pub(crate) fn stopped(finish: &Finish) -> (StopKind, Option<usize>) {
     let stop = finish.stop.as_ref().unwrap();
     (stop.kind, stop.host)
 }
@@ -355,71 +379,6 @@ fn a_preview_says_what_the_roll_would_stop_at() {
     let finish = scene.play(settings(2, 1), at_once);
     assert_eq!(stopped(&finish), (StopKind::Refused, Some(1)));
     assert!(stop.problem.contains("roll R2 of bob"), "{}", stop.problem);
-}
-
-/// Stops a roll at a task on its first host, and resumes it.
-fn resumed(at: &Task, end: &TaskEnd, start: Start) -> (Scene, Finish, Vec<Task>) {
-    let mut scene = Scene::new(2);
-    let mut end = Some(end.clone());
-    let first = scene.play(settings(2, 1), |scene, host, task| {
-        if task == at {
-            return end.take().map_or(Reaction::Interrupts, Reaction::Ends);
-        }
-        at_once(scene, host, task)
-    });
-    assert!(first.stop.is_some());
-    scene.calls.clear();
-    let mut tasks = Vec::new();
-    let settings = Settings {
-        start,
-        ..settings(2, 1)
-    };
-    let finish = scene.play(settings, |scene, host, task| {
-        if host == 0 {
-            tasks.push(task.clone());
-        }
-        at_once(scene, host, task)
-    });
-    (scene, finish, tasks)
-}
-
-fn failed() -> TaskEnd {
-    TaskEnd::Failed(Stop::on(0, StopKind::TimedOut, "it took too long"))
-}
-
-#[test]
-fn a_resumed_roll_goes_on_after_the_step_that_it_was_at() {
-    let (_, finish, tasks) = resumed(&Task::Drain(None), &failed(), Start::Resume);
-    assert!(finish.stop.is_none());
-    assert_eq!(tasks, [Task::Drain(None), Task::Command, Task::Ready]);
-    let (mut scene, finish, tasks) = resumed(&Task::Ready, &failed(), Start::Resume);
-    assert!(finish.stop.is_none());
-    assert_eq!(tasks, [Task::Ready]);
-    assert_eq!(scene.mode(0), Mode::Normal);
-    assert_eq!(scene.step_of(1), Some(RollStep::Done));
-}
-
-#[test]
-fn a_command_that_may_still_run_is_not_run_again_unless_requested() {
-    let lost = TaskEnd::Lost("the connection was lost".to_owned());
-    let (_, finish, tasks) = resumed(&Task::Command, &lost, Start::Resume);
-    assert_eq!(stopped(&finish), (StopKind::Refused, Some(0)));
-    assert_eq!(tasks, []);
-    let (_, finish, tasks) = resumed(&Task::Command, &lost, Start::ResumeAgain);
-    assert!(finish.stop.is_none());
-    assert_eq!(tasks, [Task::Command, Task::Ready]);
-}
-
-#[test]
-fn a_roll_that_no_node_knows_cannot_be_resumed() {
-    let mut scene = Scene::new(2);
-    let settings = Settings {
-        start: Start::Resume,
-        ..settings(2, 1)
-    };
-    let finish = scene.play(settings, at_once);
-    assert_eq!(stopped(&finish), (StopKind::Refused, None));
-    assert_eq!(scene.calls, Vec::<String>::new());
 }
 
 #[test]
