@@ -1,6 +1,7 @@
 //! The hosts that `-H` names: one, a list, or those of a fleet from `fleet.toml`.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -126,8 +127,14 @@ pub(crate) fn known_words() -> Vec<String> {
 fn read_files() -> Result<Fleets, Failure> {
     let mut fleets = Fleets::new();
     for path in std::iter::once(PathBuf::from(SYSTEM_FILE)).chain(user_file()) {
-        if path.exists() {
-            fleets.extend(read_file(&path)?);
+        match path.try_exists() {
+            Ok(true) => fleets.extend(read_file(&path)?),
+            // A folder that cannot be searched may have one.
+            Err(problem) if problem.kind() == ErrorKind::PermissionDenied => {
+                let message = format!("{} cannot be read: permission denied", path.display());
+                return Err(Failure::new(Exit::Usage, message));
+            }
+            Ok(false) | Err(_) => {}
         }
     }
     Ok(fleets)

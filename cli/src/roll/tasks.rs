@@ -28,7 +28,7 @@ use crate::output::escape::escape;
 use crate::output::{counted, times};
 use crate::plan::describe_not_done;
 use crate::ssh::SshHost;
-use crate::ssh::command::SSH_FAILED;
+use crate::ssh::command::{CommandEnd, SSH_FAILED};
 use crate::ssh::greeting;
 
 /// Pause between two attempts to reach a host, and between two looks at it.
@@ -126,7 +126,7 @@ impl Worker {
         let ended = self.follow(&mut daemon, &wait, lost_since).await?;
         match ended.outcome {
             Outcome::Reached => Ok(()),
-            Outcome::Superseded => Err(self.not_drained(&ended)),
+            Outcome::Superseded => Err(not_drained(&ended, Node::Daemon(&self.endpoint))),
             Outcome::Timeout => Err(self.timed_out(&ended.status, &mut daemon).await),
         }
     }
@@ -156,19 +156,6 @@ impl Worker {
                 Message::Answer(..) | Message::Notification(_) => {}
             }
         }
-    }
-
-    /// The failure for a drain that another user ended, or a plan that is over and not done.
-    fn not_drained(&self, ended: &WaitEnded) -> Failure {
-        let Some(plan) = &ended.plan else {
-            return Failure::new(
-                Exit::Superseded,
-                "another user changed the mode during the drain",
-            );
-        };
-        let now = ModeInfo::of(ended.status.mode.clone());
-        let name = escape(ended.status.node_name.as_str());
-        describe_not_done(plan, (&name, &now), Node::Daemon(&self.endpoint))
     }
 
     /// The failure for a drain that took too long. Opens the node again if the operator wants that.
@@ -219,29 +206,11 @@ impl Worker {
             Ok(end) => end,
             Err(failure) => return TaskEnd::Failed(stop_of(self.host, &failure)),
         };
-        match (has_begun, end.code) {
-            // Without the first line too: it may have been lost with the connection.
-            (_, Some(SSH_FAILED) | None) => TaskEnd::Lost("the connection was lost".to_owned()),
-            (true, Some(code)) => {
-                self.view.command_exit(self.host, code);
-                TaskEnd::CommandEnded(code)
-            }
-            (false, Some(code)) => {
-                let kind = match code {
-                    code if code == Exit::Refused.code() => StopKind::Refused,
-                    code if code == Exit::Superseded.code() => StopKind::Superseded,
-                    _ => StopKind::Failed,
-                };
-                let why = match end.last_line {
-                    Some(line) if line.starts_with(greeting::PREFIX) => {
-                        "the key allows soramode dial-stdio only".to_owned()
-                    }
-                    Some(line) => line,
-                    None => "ssh has ended".to_owned(),
-                };
-                TaskEnd::Failed(self.stop(kind, format!("the command was not started: {why}")))
-            }
+        let ended = end_of_command(self.host, has_begun, end);
+        if let TaskEnd::CommandEnded(code) = &ended {
+            self.view.command_exit(self.host, *code);
         }
+        ended
     }
 
     /// Reboots the machine, and waits until the host answers with another boot id.
@@ -322,6 +291,44 @@ impl Worker {
     }
 }
 
+/// Returns the failure for a drain that another user ended, or a plan that is over and not done.
+fn not_drained(ended: &WaitEnded, node: Node<'_>) -> Failure {
+    let Some(plan) = &ended.plan else {
+        return Failure::new(
+            Exit::Superseded,
+            "another user changed the mode during the drain",
+        );
+    };
+    let now = ModeInfo::of(ended.status.mode.clone());
+    let name = escape(ended.status.node_name.as_str());
+    describe_not_done(plan, (&name, &now), node)
+}
+
+/// Returns the end of the operator's command, from that of its ssh and whether the first line of `exec-stdio` came.
+fn end_of_command(host: HostIndex, has_begun: bool, end: CommandEnd) -> TaskEnd {
+    match (has_begun, end.code) {
+        // Without the first line too: it may have been lost with the connection.
+        (_, Some(SSH_FAILED) | None) => TaskEnd::Lost("the connection was lost".to_owned()),
+        (true, Some(code)) => TaskEnd::CommandEnded(code),
+        (false, Some(code)) => {
+            let kind = match code {
+                code if code == Exit::Refused.code() => StopKind::Refused,
+                code if code == Exit::Superseded.code() => StopKind::Superseded,
+                _ => StopKind::Failed,
+            };
+            let why = match end.last_line {
+                Some(line) if line.starts_with(greeting::PREFIX) => {
+                    "the key allows soramode dial-stdio only".to_owned()
+                }
+                Some(line) => line,
+                None => "ssh has ended".to_owned(),
+            };
+            let problem = format!("the command was not started: {why}");
+            TaskEnd::Failed(Stop::on(host, kind, problem))
+        }
+    }
+}
+
 /// Waits until the node is closed: its plan may do that later.
 async fn closed(daemon: &mut Daemon<'_>) -> Result<Status, Failure> {
     loop {
@@ -336,4 +343,97 @@ async fn closed(daemon: &mut Daemon<'_>) -> Result<Status, Failure> {
 
 const fn closes_later(plan: &Plan) -> bool {
     matches!(plan.state, PlanState::Scheduled | PlanState::Lead)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use soramode_protocol::plan::PlanOutcome;
+
+    use super::*;
+
+    /// The end of a wait on a closed node, for a plan with this outcome if there is one.
+    fn superseded(outcome: Option<PlanOutcome>) -> WaitEnded {
+        let status = json!({
+            "mode": "block_new_session", "generation": 2, "since": "2026-11-22T20:00:00.000000Z", "actor": "uid:0(root)",
+            "node_name": "node-01", "membership": "standalone", "sessions": 1, "connections": 1, "pending": 0,
+            "sessions_complete": true, "sources": [], "rejected": {}, "deliveries": {"pending": 0, "failed": 0},
+            "storage": {"state": "memory"}, "version": "0.1.0", "protocol": 1, "uptime_seconds": 1,
+            "started_at": "2026-11-22T20:00:00.000000Z",
+        });
+        let plan = outcome.map(|outcome| {
+            Box::new(Plan {
+                state: PlanState::Over,
+                outcome: Some(outcome),
+                why: Some("late by 20 min".to_owned()),
+                ..crate::plan::describe::tests::plan()
+            })
+        });
+        WaitEnded {
+            outcome: Outcome::Superseded,
+            status: serde_json::from_value(status).unwrap(),
+            oldest_sessions: Vec::new(),
+            plan,
+        }
+    }
+
+    #[test]
+    fn a_plan_that_is_not_done_is_no_change_of_another_user() {
+        let endpoint = Endpoint::local(Some("/s".into()));
+        for (outcome, exit, words) in [
+            (
+                None,
+                Exit::Superseded,
+                "another user changed the mode during the drain",
+            ),
+            (
+                Some(PlanOutcome::Missed),
+                Exit::TimedOut,
+                " was missed (late by 20 min)",
+            ),
+            (
+                Some(PlanOutcome::Failed),
+                Exit::Failed,
+                " failed (late by 20 min)",
+            ),
+            (
+                Some(PlanOutcome::Cancelled),
+                Exit::Superseded,
+                " was cancelled (late by 20 min)",
+            ),
+            (
+                Some(PlanOutcome::Replaced),
+                Exit::Superseded,
+                " was replaced by another plan",
+            ),
+        ] {
+            let failure = not_drained(&superseded(outcome), Node::Daemon(&endpoint));
+            assert_eq!(failure.exit, exit, "{outcome:?}");
+            assert!(failure.message.contains(words), "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn a_command_may_run_although_its_first_line_was_lost_with_the_connection() {
+        let end = |has_begun, code| {
+            let last_line = Some("not at this step".to_owned());
+            end_of_command(0, has_begun, CommandEnd { code, last_line })
+        };
+        for has_begun in [true, false] {
+            assert!(matches!(end(has_begun, Some(SSH_FAILED)), TaskEnd::Lost(_)));
+            assert!(matches!(end(has_begun, None), TaskEnd::Lost(_)));
+        }
+        assert!(matches!(end(true, Some(5)), TaskEnd::CommandEnded(5)));
+        for (code, kind) in [
+            (5, StopKind::Refused),
+            (6, StopKind::Superseded),
+            (127, StopKind::Failed),
+        ] {
+            let TaskEnd::Failed(stop) = end(false, Some(code)) else {
+                panic!("{code}")
+            };
+            let problem = "the command was not started: not at this step";
+            assert_eq!(stop, Stop::on(0, kind, problem));
+        }
+    }
 }

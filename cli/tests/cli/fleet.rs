@@ -202,6 +202,36 @@ fn a_fleet_names_its_hosts_and_the_verbs_that_take_one_host_name_roll() {
 }
 
 #[test]
+fn a_folder_of_fleets_that_cannot_be_searched_is_named() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("closed");
+    fs::create_dir(&folder).unwrap();
+    for (path, mode) in [(home.path(), 0o755), (&folder, 0o700)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let run = |home: &Path| {
+        let mut command = with_default_signals("setpriv");
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", home)
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .args([PROGRAM, "-H", "@tokyo", "get"])
+            .ended()
+    };
+    let refused = run(&folder);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    let path = folder.join(".config/soramode/fleet.toml");
+    let sentence = format!("{} cannot be read: permission denied", path.display());
+    assert!(refused.stderr.contains(&sentence), "{refused:?}");
+    let none = run(Path::new("/dev/null"));
+    assert!(none.stderr.contains("no fleet.toml names any"), "{none:?}");
+}
+
+#[test]
 fn the_view_of_several_hosts_shows_each_and_ends_with_its_key() {
     let mut fleet = Fleet::start(2);
     let script = format!(

@@ -15,6 +15,7 @@ use crate::commands::roll::new_roll;
 use crate::context::Context;
 use crate::daemon::Daemon;
 use crate::error::{Exit, Failure};
+use crate::node::Node;
 use crate::output::{Format, relay};
 use crate::signals::Signals;
 use crate::ssh::command::{SSH_FAILED, Stream};
@@ -71,17 +72,21 @@ pub(super) async fn run(
         };
         tokio::select! {
             ended = running => ended?,
-            () = renew(&roll, daemon, context) => (true, None),
+            () = renew(&roll, daemon, context.node, RENEW_PAUSE) => (true, None),
             exit = second_signal(signals) => {
                 return Err(interrupted(exit, began.elapsed()).and("The command goes on there"));
             }
         }
     };
     let (has_begun, code) = ended;
-    let is_lost = matches!(code, Some(SSH_FAILED) | None);
+    let running = Running {
+        has_begun,
+        code,
+        is_on_terminal,
+    };
     let recorded = match recorded_exit(&roll, context).await {
         Some(recorded) => Some(recorded),
-        None if has_begun && is_lost => {
+        None if has_begun && running.is_lost() => {
             relay("connection lost while the command runs: looking for its end for 10 min");
             seek(&roll, SEEK_TIME_MAX, context).await
         }
@@ -89,21 +94,60 @@ pub(super) async fn run(
         None if has_begun => seek(&roll, RECORD_TIME_MAX, context).await,
         None => None,
     };
-    // On a terminal nothing tells the command's exit code from that of exec-stdio.
-    let end = recorded.or_else(|| code.filter(|_| has_begun && !is_lost && !is_on_terminal));
-    // Without an end, the command may still run: no other one takes the node before the reservation expires.
-    if end.is_some() || !has_begun && !is_lost {
+    let end = running.end(recorded);
+    if end != CommandState::Unknown {
         // A reservation that is not released expires by itself.
         let _ = finish(&roll, context).await;
     }
-    end.ok_or_else(|| {
-        if is_lost {
+    match end {
+        CommandState::Ended(code) => Ok(code),
+        CommandState::Unknown => {
             let message = "the connection was lost, and the end of the command is unknown";
-            Failure::new(Exit::Unreachable, message)
-        } else {
-            Failure::new(Exit::Failed, "the command was not started there")
+            Err(Failure::new(Exit::Unreachable, message))
         }
-    })
+        CommandState::NotStarted => {
+            let message = "the command was not started there";
+            Err(Failure::new(Exit::Failed, message))
+        }
+    }
+}
+
+/// The command as its ssh has left it.
+#[derive(Clone, Copy)]
+struct Running {
+    /// The first line of `exec-stdio` came; on a terminal nothing tells that.
+    has_begun: bool,
+    /// The exit code of ssh; `None` if a signal ended it.
+    code: Option<u8>,
+    is_on_terminal: bool,
+}
+
+/// What is known about the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CommandState {
+    Ended(u8),
+    /// It may still run: no other roll takes the node before the reservation expires.
+    Unknown,
+    NotStarted,
+}
+
+impl Running {
+    const fn is_lost(self) -> bool {
+        matches!(self.code, Some(SSH_FAILED) | None)
+    }
+
+    /// Returns the state of the command, from the exit code in the node's record if there is one.
+    const fn end(self, recorded: Option<u8>) -> CommandState {
+        match (recorded, self.code) {
+            (Some(code), _) => CommandState::Ended(code),
+            (None, _) if self.is_lost() => CommandState::Unknown,
+            // On a terminal nothing tells the command's exit code from that of exec-stdio, and both have ended.
+            (None, Some(code)) if self.has_begun && !self.is_on_terminal => {
+                CommandState::Ended(code)
+            }
+            (None, _) => CommandState::NotStarted,
+        }
+    }
 }
 
 /// Runs it without a terminal; returns whether it has begun, and the exit code.
@@ -147,15 +191,15 @@ fn reservation(roll: &RollId, round: u64, step: Option<RollStep>) -> Reserve {
 
 /// Renews the reservation as long as the command runs, so that no roll takes the node.
 /// Keeps the connection, since ssh may ask for a password for another one.
-async fn renew<'a>(roll: &RollId, daemon: Daemon<'a>, context: &'a Context<'_>) {
+async fn renew<'a>(roll: &RollId, daemon: Daemon<'a>, node: Node<'a>, pause: Duration) {
     let mut round = 1;
     let mut kept = Some(daemon);
     loop {
-        sleep(RENEW_PAUSE).await;
+        sleep(pause).await;
         round += 1;
         let mut daemon = match kept.take() {
             Some(daemon) => daemon,
-            None => match context.node.connect().await {
+            None => match node.connect().await {
                 Ok(daemon) => daemon,
                 // A node that does not answer is tried again.
                 Err(_) => continue,
@@ -195,4 +239,91 @@ async fn finish(roll: &RollId, context: &Context<'_>) -> Result<(), Failure> {
         round: None,
     };
     daemon.call(&release).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::UnixListener;
+    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+    use super::*;
+    use crate::endpoint::Endpoint;
+
+    #[test]
+    fn the_node_is_released_only_where_nothing_runs_any_more() {
+        let end = |has_begun, code, is_on_terminal, recorded| {
+            let running = Running {
+                has_begun,
+                code,
+                is_on_terminal,
+            };
+            running.end(recorded)
+        };
+        for code in [Some(SSH_FAILED), None] {
+            for has_begun in [true, false] {
+                assert_eq!(end(has_begun, code, false, None), CommandState::Unknown);
+                let recorded = end(has_begun, code, false, Some(3));
+                assert_eq!(recorded, CommandState::Ended(3));
+            }
+            assert_eq!(end(true, code, true, None), CommandState::Unknown);
+        }
+        // The record cannot be read for a while: the command has restarted soramoded.
+        assert_eq!(end(true, Some(0), false, None), CommandState::Ended(0));
+        assert_eq!(end(false, Some(5), false, None), CommandState::NotStarted);
+        assert_eq!(end(true, Some(5), true, None), CommandState::NotStarted);
+    }
+
+    /// Answers renewals, and says over which connection each came. The first connection is lost after three.
+    async fn answer_renewals(listener: UnixListener, seen: UnboundedSender<usize>) {
+        for connection in 1.. {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (from, mut to) = stream.into_split();
+            let mut lines = BufReader::new(from).lines();
+            for number in 1.. {
+                let Ok(Some(line)) = lines.next_line().await else {
+                    break;
+                };
+                let request: serde_json::Value = serde_json::from_str(&line).unwrap();
+                assert_eq!(request["method"], "Reserve");
+                seen.send(connection).unwrap();
+                if connection == 1 && number == 3 {
+                    break;
+                }
+                let result = serde_json::json!({"expires_in_seconds": 60});
+                let answer =
+                    serde_json::json!({"jsonrpc": "2.0", "id": request["id"], "result": result});
+                to.write_all(format!("{answer}\n").as_bytes())
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn renewals_keep_their_connection_until_it_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("soramode.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let (seen, mut renewals) = unbounded_channel();
+        let endpoint = Endpoint::local(Some(path));
+        let node = Node::Daemon(&endpoint);
+        let roll = "R1".parse().unwrap();
+        let renewing = async {
+            let daemon = node.connect().await.unwrap();
+            renew(&roll, daemon, node, Duration::from_millis(1)).await;
+        };
+        let six = async {
+            let mut connections = Vec::new();
+            while connections.len() < 6 {
+                connections.extend(renewals.recv().await);
+            }
+            connections
+        };
+        tokio::select! {
+            () = renewing => panic!("renewals do not end"),
+            () = answer_renewals(listener, seen) => panic!("neither do their answers"),
+            connections = six => assert_eq!(connections, [1, 1, 1, 2, 2, 2]),
+        }
+    }
 }
