@@ -15,7 +15,7 @@ use crate::support::{Ended, Run, Running, program, until};
 /// A single etcd member, stopped at the end of the test.
 pub(crate) struct Etcd {
     child: Child,
-    url: String,
+    pub(crate) url: String,
     _folder: TempDir,
 }
 

@@ -23,6 +23,8 @@ mod faults;
 mod fleet;
 mod lists;
 mod live;
+#[cfg(feature = "cluster")]
+mod machines;
 mod maintenance;
 mod meanwhile;
 mod output;
@@ -32,11 +34,19 @@ mod plan_waits;
 mod plans;
 mod protocol;
 mod reservation;
+mod roll_checker;
+#[cfg(feature = "cluster")]
+mod roll_cluster;
+#[cfg(feature = "cluster")]
+mod roll_load;
+mod roll_pairs;
 mod rolls;
 mod runbook;
 mod runbook_plans;
 mod sora;
 mod ssh;
+#[cfg(feature = "cluster")]
+mod ssh_losses;
 mod support;
 mod tail;
 mod terminal;

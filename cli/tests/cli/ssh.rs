@@ -12,7 +12,7 @@ use crate::support::{Daemon, Ended, PROGRAM, Run, Running, until, with_default_s
 use crate::terminal::Terminal;
 
 /// The name of the host for ssh.
-const HOST: &str = "sfu-02";
+pub(crate) const HOST: &str = "sfu-02";
 
 /// A daemon behind an sshd.
 pub(crate) struct Remote {
@@ -53,7 +53,7 @@ impl Remote {
         command
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = self.program();
         command.args(["-H", HOST]).args(args);
         command
@@ -70,7 +70,7 @@ impl Remote {
     }
 
     /// A process of a session with these words in its command line.
-    fn session_process(&self, words: &str) -> Option<u32> {
+    pub(crate) fn session_process(&self, words: &str) -> Option<u32> {
         let processes = self.sshd.sessions();
         processes
             .into_iter()
@@ -476,7 +476,7 @@ fn the_live_view_over_ssh_is_that_of_the_node_and_ctrl_c_ends_it_alone() {
     until(|| remote.sshd.sessions().is_empty().then_some(()));
 }
 
-fn signal(pid: u32, signal: Signal) {
+pub(crate) fn signal(pid: u32, signal: Signal) {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
     nix::sys::signal::kill(pid, signal).unwrap();
 }

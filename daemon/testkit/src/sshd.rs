@@ -22,11 +22,19 @@ pub struct Sshd {
     folder: TempDir,
     port: u16,
     child: Child,
+    /// Words before the command that starts it.
+    launcher: Vec<String>,
+    variables: String,
 }
 
 impl Sshd {
     /// Starts one. Sessions get these variables; `PATH` begins with `bin` of their home and the folder of `program`.
     pub fn start(program: &Path, variables: &[(&str, &str)]) -> Self {
+        Self::start_behind(&[], program, variables)
+    }
+
+    /// Starts one by another program, whose words these are: `unshare` gives it a machine of its own.
+    pub fn start_behind(launcher: &[String], program: &Path, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // A folder that the package creates when the system starts.
         if !Path::new("/run/sshd").exists() {
@@ -45,6 +53,8 @@ impl Sshd {
             port: 0,
             child: Command::new("true").spawn().unwrap(),
             folder,
+            launcher: launcher.to_vec(),
+            variables: String::new(),
         };
         sshd.set_key_options("");
         let home = sshd.home();
@@ -57,44 +67,56 @@ impl Sshd {
         for (name, value) in variables {
             write!(set, " {name}=\"{value}\"").unwrap();
         }
-        sshd.serve(&set);
-        sshd
-    }
-
-    fn serve(&mut self, variables: &str) {
+        sshd.variables = set;
         for _ in 0..ATTEMPTS_MAX {
-            self.port = TcpListener::bind(("127.0.0.1", 0))
+            sshd.port = TcpListener::bind(("127.0.0.1", 0))
                 .unwrap()
                 .local_addr()
                 .unwrap()
                 .port();
-            self.write_config(variables);
-            self.child = Command::new(SSHD)
-                .args(["-D", "-e", "-f"])
-                .arg(self.path("sshd_config"))
-                .stdin(Stdio::null())
-                .stderr(fs::File::create(self.path("log")).unwrap())
-                .spawn()
-                .unwrap();
-            let began = Instant::now();
-            while self.child.try_wait().unwrap().is_none() {
-                if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
-                    return;
-                }
-                assert!(began.elapsed() < PATIENCE, "sshd does not listen");
-                std::thread::yield_now();
+            if sshd.try_serve() {
+                return sshd;
             }
         }
-        panic!("sshd does not start: {}", self.log());
+        panic!("sshd does not start: {}", sshd.log());
     }
 
-    fn write_config(&self, variables: &str) {
+    /// After [`kill`](Self::kill): starts it again on its port.
+    pub fn start_again(&mut self) {
+        assert!(self.try_serve(), "sshd does not start: {}", self.log());
+    }
+
+    /// Starts it; false if it ends before it listens.
+    fn try_serve(&mut self) -> bool {
+        self.write_config();
+        let words = [SSHD, "-D", "-e", "-f"].map(str::to_owned);
+        let words: Vec<&String> = self.launcher.iter().chain(&words).collect();
+        self.child = Command::new(words[0])
+            .args(&words[1..])
+            .arg(self.path("sshd_config"))
+            .stdin(Stdio::null())
+            .stderr(fs::File::create(self.path("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let began = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+                return true;
+            }
+            assert!(began.elapsed() < PATIENCE, "sshd does not listen");
+            std::thread::yield_now();
+        }
+        false
+    }
+
+    fn write_config(&self) {
         let config = format!(
             "ListenAddress 127.0.0.1:{}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nMaxStartups 100\nSetEnv {variables}\n",
             self.port,
             self.path("host_key").display(),
             self.path("authorized_keys").display(),
+            variables = self.variables,
         );
         fs::write(self.path("sshd_config"), config).unwrap();
     }
@@ -111,6 +133,17 @@ impl Sshd {
     /// Writes the startup file of the shell.
     pub fn write_profile(&self, text: &str) {
         fs::write(self.home().join(".bashrc"), text).unwrap();
+    }
+
+    /// Lets all users of this machine log in with the key.
+    pub fn allow_other_users(&self) {
+        for (path, mode) in [
+            (self.folder.path().to_owned(), 0o711),
+            (self.home(), 0o755),
+            (self.path("authorized_keys"), 0o644),
+        ] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
     }
 
     /// Writes options before the user's key, such as `restrict,command="…"`.
@@ -156,12 +189,18 @@ impl Drop for Sshd {
 
 /// Configuration of the ssh that reaches these servers by these names; the file is in the first one's folder.
 pub fn client_config(servers: &[(&str, &Sshd)]) -> PathBuf {
+    client_config_in(servers[0].1.folder.path(), servers)
+}
+
+/// Writes it into this folder, with keys: another user becomes the owner of all.
+pub fn client_config_in(folder: &Path, servers: &[(&str, &Sshd)]) -> PathBuf {
     let mut config = String::new();
     for (name, sshd) in servers {
-        let known = sshd.path("known_hosts");
+        let known = folder.join(format!("{name}.known_hosts"));
         let key = fs::read_to_string(sshd.path("host_key.pub")).unwrap();
         fs::write(&known, format!("{name} {key}")).unwrap();
-        let user_key = sshd.path("user_key");
+        let user_key = folder.join(format!("{name}.key"));
+        fs::copy(sshd.path("user_key"), &user_key).unwrap();
         fs::set_permissions(&user_key, fs::Permissions::from_mode(0o600)).unwrap();
         write!(
             config,
@@ -173,7 +212,7 @@ pub fn client_config(servers: &[(&str, &Sshd)]) -> PathBuf {
         .unwrap();
     }
     config.push_str("Host *\n StrictHostKeyChecking yes\n IdentitiesOnly yes\n");
-    let path = servers[0].1.path("ssh_config");
+    let path = folder.join("ssh_config");
     fs::write(&path, config).unwrap();
     path
 }
