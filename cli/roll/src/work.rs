@@ -389,6 +389,7 @@ impl RollRun {
         if let Some(exit) = own.and_then(|record| record.command_exit) {
             self.on_command_ended(host, exit);
         } else if has_rebooted {
+            self.show(host, Stage::At(RollStep::Command));
             let problem = "the host has rebooted while the command ran, and its end is unknown";
             self.stop(Stop::on(host, StopKind::Failed, problem));
         } else if self.now >= until {

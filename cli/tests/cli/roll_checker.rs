@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use soramode_testkit::control_client::TestClient;
 
-/// What a roll promises: its nodes, and the number of others that are open at each close.
+/// Promise of a roll: of its nodes, this number of others is open at each close.
 #[derive(Clone, Debug)]
 pub(crate) struct Promise {
     pub(crate) nodes: Vec<usize>,
@@ -35,7 +35,7 @@ pub(crate) struct Checker {
     pub(crate) promises: BTreeMap<String, Promise>,
 }
 
-/// What the events show.
+/// Findings from the events.
 #[derive(Debug)]
 pub(crate) struct Verdict {
     /// Number of closes by rolls.

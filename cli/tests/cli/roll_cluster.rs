@@ -172,7 +172,7 @@ fn no_client_is_refused_while_a_cluster_is_rolled() {
     assert_eq!(verdict.closes, NAMES.len() * rounds);
 }
 
-/// What is killed.
+/// Victim of a kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Victim {
     Command,
@@ -181,7 +181,7 @@ enum Victim {
     Machine,
 }
 
-/// When it is killed.
+/// Step of the first node at the kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Draining,

@@ -39,13 +39,13 @@ struct Shared {
     is_over: AtomicBool,
     offers: AtomicU64,
     redirects: AtomicU64,
-    /// Clients that came to a node without a daemon, and went to another one.
+    /// Connections to a node without a daemon, which were tried again on another node.
     unanswered: AtomicU64,
     /// Clients that were refused, by the node and the reason.
     refused: Mutex<BTreeMap<String, u64>>,
 }
 
-/// What became of the clients.
+/// Outcome of the load.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) offers: u64,
@@ -114,7 +114,7 @@ impl Shared {
         }
     }
 
-    /// Knocks at any node, and at where it is sent to; returns the node that admitted the client.
+    /// Connects a client to any node, and follows redirects; returns the node that admitted it.
     fn enter(&self, channel: &str, client: u64, rng: &mut Rng) -> Option<(usize, ConnectionId)> {
         let mut node = rng.usize(..self.nodes.len());
         let mut hops = 0;

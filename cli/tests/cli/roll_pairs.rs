@@ -14,7 +14,7 @@ const NODES: usize = 4;
 
 const PAIRS_DEFAULT: u64 = 3;
 
-/// The words of a roll, and what it promises.
+/// The words of a roll, and its promise.
 fn draw(rng: &mut Rng) -> (Vec<String>, Promise) {
     let mut nodes: Vec<usize> = (0..NODES).collect();
     rng.shuffle(&mut nodes);
@@ -40,7 +40,7 @@ fn draw(rng: &mut Rng) -> (Vec<String>, Promise) {
     (words, Promise { nodes, keep_open })
 }
 
-/// The first words of the sentence that a roll ended with, without what differs from roll to roll.
+/// The first words of the sentence that a roll ended with, without the parts that differ from roll to roll.
 fn describe(ended: &Ended) -> String {
     if ended.code == 0 {
         return "done".to_owned();
