@@ -50,12 +50,12 @@ fn play_a_daemon() {
     runtime.block_on(async {
         let stop = CancellationToken::new();
         let mut terminated = signal(SignalKind::terminate()).unwrap();
-        let on_signal = stop.clone();
-        tokio::spawn(async move {
-            terminated.recv().await;
-            on_signal.cancel();
-        });
-        soramoded::run(config, stop).await.unwrap();
+        let mut run = std::pin::pin!(soramoded::run(config, stop.clone()));
+        tokio::select! {
+            ended = &mut run => return ended.unwrap(),
+            _ = terminated.recv() => stop.cancel(),
+        }
+        run.await.unwrap();
     });
 }
 

@@ -74,31 +74,14 @@ impl Cluster {
         }
     }
 
-    fn roll(&self, command: &mut Command, more: &[&str]) -> Running {
-        let hosts = NAMES.join(",");
-        let keep_open = KEEP_OPEN.to_string();
-        let args = [
-            "--json",
-            "-H",
-            &hosts,
-            "roll",
-            "--keep-open",
-            &keep_open,
-            "-m",
-            "CHG-1",
-        ];
-        command.args(args).args(more).running()
-    }
-
     fn start_roll(&self, more: &[&str]) -> Running {
-        self.roll(&mut operator(&self.machines, self.home.path()), more)
+        roll(&mut operator(&self.machines, self.home.path()), more)
     }
 
     /// Resumes a roll from the other user's account.
     fn resume(&self, id: &str, more: &[&str]) -> Ended {
         let more = [&["--resume", id][..], more].concat();
-        self.roll(&mut self.bob.program(&servers(&self.machines)), &more)
-            .ended()
+        roll(&mut self.bob.program(&servers(&self.machines)), &more).ended()
     }
 
     /// Notes that this roll belongs to the test.
@@ -130,6 +113,23 @@ impl Cluster {
         // Other users read it.
         self.bob.home.path().join(name)
     }
+}
+
+/// Starts a roll over all machines.
+fn roll(command: &mut Command, more: &[&str]) -> Running {
+    let hosts = NAMES.join(",");
+    let keep_open = KEEP_OPEN.to_string();
+    let args = [
+        "--json",
+        "-H",
+        &hosts,
+        "roll",
+        "--keep-open",
+        &keep_open,
+        "-m",
+        "CHG-1",
+    ];
+    command.args(args).args(more).running()
 }
 
 fn say(line: &str) {

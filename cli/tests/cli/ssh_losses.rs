@@ -9,6 +9,7 @@ use soramode_testkit::sshd::{Sshd, command_line, descendants};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
+use tokio_util::task::TaskTracker;
 
 use crate::machines::{Account, TestGroup};
 use crate::ssh::{HOST, Remote, signal};
@@ -33,11 +34,12 @@ impl Proxy {
                 .enable_all()
                 .build()
                 .unwrap();
+            let tasks = TaskTracker::new();
             runtime.block_on(async {
                 let listener = TcpListener::from_std(listener).unwrap();
                 loop {
                     let (client, _) = listener.accept().await.unwrap();
-                    tokio::spawn(pass(client, to, of_thread.subscribe()));
+                    tasks.spawn(pass(client, to, of_thread.subscribe()));
                 }
             });
         });
@@ -150,17 +152,21 @@ fn a_drain_and_a_view_go_on_whichever_process_is_lost() {
         sessions.into_iter().filter(is_it).collect::<Vec<_>>()
     };
     for words in ["dial-stdio", "@notty"] {
-        all(words)
-            .into_iter()
-            .for_each(|pid| signal(pid, Signal::SIGKILL));
+        for pid in all(words) {
+            signal(pid, Signal::SIGKILL);
+        }
         is_back(&mut drain);
     }
     signal(ssh_of(&drain), Signal::SIGKILL);
     is_back(&mut drain);
     let hanging = all("@notty");
-    hanging.iter().for_each(|pid| signal(*pid, Signal::SIGSTOP));
+    for pid in &hanging {
+        signal(*pid, Signal::SIGSTOP);
+    }
     is_back(&mut drain);
-    hanging.iter().for_each(|pid| signal(*pid, Signal::SIGKILL));
+    for pid in hanging {
+        signal(pid, Signal::SIGKILL);
+    }
     for number in 1..=connections {
         remote.daemon.disconnect(&format!("c{number}"));
     }
