@@ -34,9 +34,9 @@ pub(crate) struct Args {
 pub(crate) const HOST_COLUMNS: [Column; 8] = [
     Column::id("NODE").optional(3),
     Column::word("MODE"),
-    Column::word("SINCE").optional(2),
+    Column::word("SINCE").optional(1),
     Column::word("SESSIONS"),
-    Column::word("CONNECTIONS").optional(1),
+    Column::word("CONNECTIONS").optional(2),
     Column::word("MEMBERSHIP").optional(4),
     Column::word("ROLL"),
     Column::word("WARNINGS"),

@@ -76,6 +76,8 @@ fn each_node_is_closed_maintained_and_opened_in_turn() {
     assert_eq!(fleet.modes(), ["normal"; 3]);
     let (_, history) = fleet.daemons[0].json(&["history"]);
     assert_eq!(history["changes"][1]["reason"], "CHG-1", "{history}");
+    let opened = &history["changes"][0]["reason"];
+    assert_eq!(opened, "CHG-1: maintenance done", "{history}");
     let json = fleet.roll(&["--json", "--only", "sfu-02", "--", "true"]);
     assert_eq!(
         result(&json, "outcome"),
@@ -214,6 +216,18 @@ fn a_node_belongs_to_one_roll_at_a_time() {
         "true",
     ]);
     assert_eq!(second.code, 5, "{second:?}");
+    assert!(second.stderr.contains("Nothing was changed"), "{second:?}");
+    let third = fleet.roll(&["--", "true"]);
+    assert!(
+        third.stderr.contains("sfu-01: is reserved for roll "),
+        "a node that a roll maintains is not called closed: {third:?}"
+    );
+    let status = fleet.run(&["-H", HOSTS, "status", "-o", "plain"]);
+    let rolls = status.stdout.lines().map(|line| line.split('\t').nth(7));
+    assert!(
+        rolls.clone().count() == 3 && rolls.flatten().all(|roll| !roll.is_empty()),
+        "{status:?}"
+    );
     let drain = fleet.daemons[1].run(&["drain", "--timeout", "1s"]);
     assert_eq!(drain.code, 5, "{drain:?}");
     fs::write(fleet.file(), "").unwrap();
