@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions, Event, EventType, WatchOptions};
+use etcd_client::{Client, ConnectOptions, Event, EventType, StatusResponse, WatchOptions};
 use tokio::time::timeout;
 
 use crate::checker::{Change, What};
@@ -27,6 +27,9 @@ const TRY: Duration = Duration::from_secs(1);
 
 /// Longest time without a leader: elections are slow on a busy machine.
 const LEADER_TIME_MAX: Duration = Duration::from_mins(1);
+
+/// Lines of a member's log that are shown: a start takes about 60.
+const ETCD_LINES: usize = 400;
 
 /// Number of attempts to read the history to its end.
 const WHOLE_TRIES: usize = 300;
@@ -179,6 +182,20 @@ impl Etcd {
             .unwrap();
     }
 
+    /// Each member's own state, and the end of its log.
+    async fn describe(&self) -> String {
+        let mut all = Vec::new();
+        for (endpoint, process) in self.endpoints.iter().zip(&self.members) {
+            let status = timeout(TRY, status(endpoint)).await.ok().flatten();
+            all.push(format!(
+                "== {} {status:?}\n{}",
+                process.name(),
+                process.log_lines(ETCD_LINES)
+            ));
+        }
+        all.join("\n")
+    }
+
     /// Returns the member that reports itself as the leader.
     pub(crate) async fn leader(&self) -> usize {
         let find = async {
@@ -196,8 +213,12 @@ impl Etcd {
     }
 }
 
+async fn status(endpoint: &str) -> Option<StatusResponse> {
+    connect(endpoint).await?.status().await.ok()
+}
+
 async fn is_leader(endpoint: &str) -> Option<bool> {
-    let status = connect(endpoint).await?.status().await.ok()?;
+    let status = status(endpoint).await?;
     Some(status.header()?.member_id() == status.leader())
 }
 
@@ -238,13 +259,7 @@ impl History {
     async fn watch_at(&self, endpoint: &str) -> Option<()> {
         self.is_true()?;
         let mut client = timeout(TRY, connect(endpoint)).await.ok().flatten()?;
-        let next = self
-            .changes
-            .lock()
-            .unwrap()
-            .keys()
-            .next_back()
-            .map_or(1, |last| last + 1);
+        let next = self.last_revision().map_or(1, |last| last + 1);
         let options = WatchOptions::new()
             .with_prefix()
             .with_start_revision(i64::try_from(next).unwrap());
@@ -296,9 +311,8 @@ impl History {
     /// All of it, once the watch has seen what is written now.
     pub(crate) async fn whole(&self) -> Vec<Change> {
         let last = self.write("end", "").await.unwrap();
-        let seen = || self.changes.lock().unwrap().keys().next_back().copied();
         for _ in 0..WHOLE_TRIES {
-            if seen() >= Some(last) {
+            if self.last_revision() >= Some(last) {
                 return self
                     .changes
                     .lock()
@@ -312,8 +326,23 @@ impl History {
         }
         panic!(
             "the watch of etcd is at revision {:?}, which is not {last}",
-            seen()
+            self.last_revision()
         );
+    }
+
+    /// Fails where etcd itself has lost a change that it once showed: nodes then rightly refuse it, and no fault of theirs follows.
+    pub(crate) async fn check_nothing_lost(&self, etcd: &Etcd) {
+        let last = self.last_revision();
+        let revision = self.write("end", "").await.unwrap();
+        assert!(
+            revision > last.unwrap_or(0),
+            "etcd lost changes: it showed revision {last:?}, and this write is {revision}\n{}",
+            etcd.describe().await
+        );
+    }
+
+    fn last_revision(&self) -> Option<u64> {
+        self.changes.lock().unwrap().keys().next_back().copied()
     }
 
     /// Writes a key under the prefix; gives its revision.

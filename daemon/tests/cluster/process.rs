@@ -64,11 +64,16 @@ impl Process {
         }
     }
 
-    /// The end of what it wrote.
+    /// Returns the last lines of its log.
     pub(crate) fn log_tail(&self) -> String {
+        self.log_lines(40)
+    }
+
+    /// Returns up to this many lines of its log, the last ones.
+    pub(crate) fn log_lines(&self, count: usize) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
+        lines[lines.len().saturating_sub(count)..].join("\n")
     }
 
     fn open_log(&self) -> File {

@@ -267,6 +267,7 @@ impl<'a> Run<'a> {
             }
         }
         self.suffer(&faults).await;
+        self.history.check_nothing_lost(&self.site.etcd).await;
         tokio::time::sleep(Duration::from_millis(500 + self.rng.u64(..5_000))).await;
     }
 
