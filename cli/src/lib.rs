@@ -46,6 +46,7 @@ mod ssh;
 mod start_hint;
 mod target;
 mod trust;
+mod typed_time;
 mod undo;
 mod usage;
 mod wait;

@@ -1,6 +1,5 @@
 //! Maintenance plans: the flags that make one, its times, starting it, waiting for it, and the sentences about it.
 
-mod at;
 pub(crate) mod describe;
 pub(crate) mod flags;
 pub(crate) mod request;

@@ -7,11 +7,11 @@ use soramode_protocol::mode::SettableMode;
 use soramode_protocol::plan::{Plan, PlanState, PlanStep, StartPlan};
 use soramode_protocol::wait::{Wait, WaitFor};
 
-use super::at::CloseTime;
 use super::flags::{PlanFlags, seconds, usage};
 use crate::error::Failure;
 use crate::flags::{TIMEOUT_DEFAULT, WaitFlags};
 use crate::output::times;
+use crate::typed_time::TypedTime;
 
 /// Flags of `drain` that set when it closes the node and when it returns.
 #[derive(Debug, Default, clap::Args)]
@@ -109,7 +109,7 @@ impl DrainOptions<'_> {
 #[derive(Debug)]
 pub(crate) struct NewPlan {
     pub(super) request: StartPlan,
-    pub(super) close_time: Option<CloseTime>,
+    pub(super) close_time: Option<TypedTime>,
     /// The command waits until the plan is over.
     pub(crate) waits: bool,
     /// The condition of the wait once the node is closed, if it is another than the end of the plan.
@@ -148,7 +148,7 @@ impl NewPlan {
         let close_time = start
             .at
             .as_deref()
-            .map(|at| CloseTime::read(at, &Zoned::now()))
+            .map(|at| TypedTime::read("--at", at, &Zoned::now()))
             .transpose()?;
         let waits = if close_time.is_some() {
             start.wait
@@ -157,7 +157,7 @@ impl NewPlan {
         };
         let plan = Self {
             request: StartPlan {
-                at: close_time.as_ref().map(CloseTime::time),
+                at: close_time.as_ref().map(TypedTime::time),
                 steps,
                 reason: drain.reason.map(str::to_owned),
                 accept_risk: flags.accept_risk(),

@@ -9,7 +9,6 @@ use soramode_protocol::plan::{
     ClosedBefore, GetPlan, Plan, PlanStarted, PlanState, PlanStep, PlanStepState, StartPlan,
 };
 
-use super::at::CloseTime;
 use super::describe::{describe_begun, step_lines};
 use super::request::NewPlan;
 use crate::closed::{Closed, Joined, Stopped};
@@ -22,6 +21,7 @@ use crate::mode_info::{ModeInfo, with_operator};
 use crate::node::{NEWEST, Node};
 use crate::output::{Format, Output};
 use crate::signals::{Signals, unless_interrupted};
+use crate::typed_time::TypedTime;
 
 /// A plan that was started, or was there already.
 pub(crate) struct Started {
@@ -122,7 +122,11 @@ async fn check_not_past(new: &NewPlan, daemon: &mut Daemon<'_>) -> Result<(), Fa
     if found.plan.is_some_and(|plan| new.is_same(&plan)) {
         Ok(())
     } else {
-        Err(at.past(&now, first_step))
+        Err(at.past(
+            &now,
+            first_step,
+            Some("To close the node now, leave out --at"),
+        ))
     }
 }
 
@@ -166,7 +170,7 @@ fn describe_closed_before(before: &ClosedBefore, closed: &Closed) -> String {
 /// Returns the lines that describe a plan that was started: its state, the steps to come, and the command that cancels it.
 pub(super) fn describe_start(
     started: &Started,
-    close_time: Option<&CloseTime>,
+    close_time: Option<&TypedTime>,
     node: Node<'_>,
 ) -> Vec<String> {
     let plan = &started.answer.plan;

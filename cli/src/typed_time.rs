@@ -1,4 +1,4 @@
-//! Times of `--at`, as they are typed: in a zone, and with the choices where a time does not exist.
+//! Times as they are typed for a flag: in a zone, and with the choices where a time does not exist.
 
 use jiff::civil::{Date, DateTime, Time as TimeOfDay};
 use jiff::fmt::strtime;
@@ -14,17 +14,20 @@ use crate::output::times;
 const FORMATS: &str = "Takes a time such as '2026-12-01 02:00', '2026-12-01 02:00 Asia/Tokyo', \
                        2026-12-01T02:00+09:00, or 02:00 for today";
 
-/// A time at which a plan closes the node.
+/// A time as it is typed for a flag.
 #[derive(Clone, Debug)]
-pub(crate) struct CloseTime(Zoned);
+pub(crate) struct TypedTime {
+    flag: &'static str,
+    at: Zoned,
+}
 
-impl CloseTime {
+impl TypedTime {
     /// Reads a time. Without a zone or an offset it is in the zone of `now`, without a date it is on that day.
-    pub(crate) fn read(text: &str, now: &Zoned) -> Result<Self, Failure> {
-        let wrong = || usage(format!("{} is not a time", quoted(text))).with_hint(FORMATS);
+    pub(crate) fn read(flag: &'static str, text: &str, now: &Zoned) -> Result<Self, Failure> {
+        let wrong = || usage(flag, format!("{} is not a time", quoted(text))).with_hint(FORMATS);
         let typed = Typed::read(text).ok_or_else(wrong)?;
         let zone = match typed.zone {
-            Some(name) => read_zone(name)?,
+            Some(name) => read_zone(flag, name)?,
             None => now.time_zone().clone(),
         };
         let clock: TimeOfDay = typed.clock.parse().map_err(|_| wrong())?;
@@ -32,17 +35,18 @@ impl CloseTime {
             Some(date) => date.parse().map_err(|_| wrong())?,
             None => now.with_time_zone(zone.clone()).date(),
         };
-        resolve(date.to_datetime(clock), &zone).map(Self)
+        let at = resolve(flag, date.to_datetime(clock), &zone)?;
+        Ok(Self { flag, at })
     }
 
     /// Returns the time as it is sent.
     pub(crate) fn time(&self) -> Time {
-        Time::from_micros(self.0.timestamp().as_microsecond())
+        Time::from_micros(self.at.timestamp().as_microsecond())
     }
 
     /// Returns whether a moment that is `offset` from this time is past.
     pub(crate) fn is_past(&self, offset: SignedDuration, now: &Zoned) -> bool {
-        self.0
+        self.at
             .checked_add(offset)
             .is_ok_and(|moment| moment <= *now)
     }
@@ -50,8 +54,8 @@ impl CloseTime {
     /// Formats the time in its zone, in the local one and in UTC.
     pub(crate) fn describe(&self, local: &TimeZone) -> String {
         let mut shown: Vec<Zoned> = Vec::new();
-        for zone in [self.0.time_zone(), local, &TimeZone::UTC] {
-            let zoned = self.0.with_time_zone(zone.clone());
+        for zone in [self.at.time_zone(), local, &TimeZone::UTC] {
+            let zoned = self.at.with_time_zone(zone.clone());
             if shown.iter().all(|other| other.offset() != zoned.offset()) {
                 shown.push(zoned);
             }
@@ -66,29 +70,48 @@ impl CloseTime {
         }
     }
 
-    /// The failure for a time that is past, with the choices. A plan with a first step that is past is refused as well: its time is in seconds from the close.
-    pub(crate) fn past(&self, now: &Zoned, first_step: i64) -> Failure {
-        let at = times::zoned_or_utc(&self.0);
-        let message = if self.0 <= *now {
+    /// The failure for a time that is past, with the next one. A plan with a first step that is past is refused as well: its time is in seconds from
+    /// the close. `otherwise` is another choice.
+    pub(crate) fn past(&self, now: &Zoned, first_step: i64, otherwise: Option<&str>) -> Failure {
+        let at = times::zoned_or_utc(&self.at);
+        let message = if self.at <= *now {
             let ago = times::age_at(self.time(), now);
             format!("{at} is past ({ago} ago)")
         } else {
             let needed = times::typed_word(first_step.unsigned_abs());
             format!("the first step is {needed} before {at}, which is past")
         };
-        let next = next_after(&self.0, now, first_step);
-        let choice = next
-            .map(|next| format!("For the next one, use {}. ", typed_flag(&next)))
-            .unwrap_or_default();
-        usage(message).with_hint(format!("{choice}To close the node now, leave out --at"))
+        let next = self
+            .next_after(now, first_step)
+            .map(|next| format!("For the next one, use {}", typed_flag(self.flag, &next)));
+        let choices = [next.as_deref(), otherwise];
+        let choices: Vec<&str> = choices.into_iter().flatten().collect();
+        let failure = usage(self.flag, message);
+        if choices.is_empty() {
+            failure
+        } else {
+            failure.with_hint(choices.join(". "))
+        }
+    }
+
+    /// Returns the next moment with the same time of day from which on the plan can still run in full.
+    fn next_after(&self, now: &Zoned, first_step: i64) -> Option<Zoned> {
+        const DAYS_MAX: usize = 3;
+        let zone = self.at.time_zone();
+        let lead = SignedDuration::from_secs(first_step);
+        let today = now.with_time_zone(zone.clone()).date();
+        let days = std::iter::successors(Some(today), |day: &Date| day.tomorrow().ok());
+        days.take(DAYS_MAX)
+            .filter_map(|day| resolve(self.flag, day.to_datetime(self.at.time()), zone).ok())
+            .find(|moment| moment.checked_add(lead).is_ok_and(|first| first > *now))
     }
 }
 
 /// A failure of the flag. Nothing was sent yet.
-fn usage(problem: impl AsRef<str>) -> Failure {
+fn usage(flag: &str, problem: impl AsRef<str>) -> Failure {
     Failure::new(
         Exit::Usage,
-        format!("--at: {}. Nothing was changed", problem.as_ref()),
+        format!("{flag}: {}. Nothing was changed", problem.as_ref()),
     )
 }
 
@@ -129,7 +152,7 @@ impl<'a> Typed<'a> {
     }
 }
 
-fn read_zone(name: &str) -> Result<TimeZone, Failure> {
+fn read_zone(flag: &str, name: &str) -> Result<TimeZone, Failure> {
     if matches!(name, "Z" | "z") {
         return Ok(TimeZone::UTC);
     }
@@ -139,18 +162,19 @@ fn read_zone(name: &str) -> Result<TimeZone, Failure> {
             parts.offset()
         });
         return read.map(Offset::to_time_zone).ok_or_else(|| {
-            usage(format!("{} is not an offset", quoted(name))).with_hint("Takes +09:00 or -03:30")
+            usage(flag, format!("{} is not an offset", quoted(name)))
+                .with_hint("Takes +09:00 or -03:30")
         });
     }
     TimeZone::get(name).map_err(|_| {
-        usage(format!("there is no time zone {} here", quoted(name)))
+        usage(flag, format!("there is no time zone {} here", quoted(name)))
             .with_hint("Takes a name such as Asia/Tokyo, if the package tzdata is installed, or an offset such as +09:00")
     })
 }
 
 /// Finds the one moment of a civil time, or refuses it with the choices: a change of the offset skips and repeats times.
-fn resolve(civil: DateTime, zone: &TimeZone) -> Result<Zoned, Failure> {
-    let out_of_range = || usage("the time is out of range").with_hint(FORMATS);
+fn resolve(flag: &str, civil: DateTime, zone: &TimeZone) -> Result<Zoned, Failure> {
+    let out_of_range = || usage(flag, "the time is out of range").with_hint(FORMATS);
     let ambiguous = zone.to_ambiguous_zoned(civil);
     let at = |offset: Offset| {
         let moment = offset.to_timestamp(civil).map_err(|_| out_of_range())?;
@@ -172,28 +196,17 @@ fn resolve(civil: DateTime, zone: &TimeZone) -> Result<Zoned, Failure> {
     let message = format!("{civil} {problem}{zone}, because the clock is changed");
     let hint = format!(
         "Use {} or {}",
-        typed_flag(&at(before)?),
-        typed_flag(&at(after)?)
+        typed_flag(flag, &at(before)?),
+        typed_flag(flag, &at(after)?)
     );
-    Err(usage(message).with_hint(hint))
-}
-
-/// Returns the next moment with the same time of day from which on the plan can still run in full.
-fn next_after(at: &Zoned, now: &Zoned, first_step: i64) -> Option<Zoned> {
-    const DAYS_MAX: usize = 3;
-    let lead = SignedDuration::from_secs(first_step);
-    let today = now.with_time_zone(at.time_zone().clone()).date();
-    let days = std::iter::successors(Some(today), |day: &Date| day.tomorrow().ok());
-    days.take(DAYS_MAX)
-        .filter_map(|day| resolve(day.to_datetime(at.time()), at.time_zone()).ok())
-        .find(|moment| moment.checked_add(lead).is_ok_and(|first| first > *now))
+    Err(usage(flag, message).with_hint(hint))
 }
 
 /// `--at '2026-12-01 02:00 +09:00'`
-fn typed_flag(at: &Zoned) -> String {
+fn typed_flag(flag: &str, at: &Zoned) -> String {
     let seconds = if at.second() == 0 { "" } else { ":%S" };
     format!(
-        "--at '{}'",
+        "{flag} '{}'",
         at.strftime(&format!("%Y-%m-%d %H:%M{seconds} %:z"))
     )
 }
@@ -208,7 +221,7 @@ mod tests {
     }
 
     fn read(text: &str, zone: &str) -> Result<String, Failure> {
-        CloseTime::read(text, &now(zone)).map(|at| at.time().to_string())
+        TypedTime::read("--at", text, &now(zone)).map(|at| at.time().to_string())
     }
 
     #[test]
@@ -320,8 +333,12 @@ mod tests {
     fn a_past_time_is_refused_with_the_next_one() {
         let now = now("Asia/Tokyo");
         let refused = |text: &str, first_step: i64| {
-            let at = CloseTime::read(text, &now).unwrap();
-            let failure = at.past(&now, first_step);
+            let at = TypedTime::read("--at", text, &now).unwrap();
+            let failure = at.past(
+                &now,
+                first_step,
+                Some("To close the node now, leave out --at"),
+            );
             (failure.message, failure.hint.unwrap())
         };
         assert_eq!(
@@ -343,7 +360,9 @@ mod tests {
     fn a_time_is_shown_in_each_zone_once() {
         let shown = |text: &str, local: &str| {
             let local = TimeZone::get(local).unwrap();
-            CloseTime::read(text, &now("UTC")).unwrap().describe(&local)
+            TypedTime::read("--at", text, &now("UTC"))
+                .unwrap()
+                .describe(&local)
         };
         assert_eq!(shown("2026-12-01 02:00", "UTC"), "2026-12-01 02:00:00 UTC");
         assert_eq!(
