@@ -25,7 +25,7 @@ pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
         .with_http(address(OURS));
     let ours = (ours, load(OURS, "x-sora-target: Sora_20211215.GetMode\r\n"));
     let length = ours.1.body;
-    let hyper = (hyper(length), load(HYPER, ""));
+    let hyper = (hyper(address(HYPER), length), load(HYPER, ""));
     let nginx = (nginx(profile.folder, length), load(NGINX, ""));
     for clients in [1, CLIENTS] {
         // One client shares a core with its server.
@@ -71,14 +71,15 @@ fn load(at: &str, headers: &str) -> HttpLoad {
     )
 }
 
-fn hyper(length: usize) -> Server {
+/// A bare hyper server with a constant answer.
+pub(crate) fn hyper(address: SocketAddr, length: usize) -> Server {
     let mut command = Command::new(std::env::current_exe().unwrap());
     Server::start_at(
         command
             .arg("serve-hyper")
-            .arg(HYPER)
+            .arg(address.to_string())
             .arg(length.to_string()),
-        address(HYPER),
+        address,
     )
 }
 

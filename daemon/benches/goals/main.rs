@@ -28,6 +28,7 @@ mod harness;
 mod http;
 mod idle;
 mod list;
+mod page;
 mod plans;
 mod readme;
 mod soak;
@@ -124,6 +125,12 @@ const ALL: &[Measurement] = &[
         goals: &["http"],
         measure: http::measure,
         needs: &[TASKSET, NGINX],
+        when: When::Always,
+    },
+    Measurement {
+        goals: &["page"],
+        measure: page::measure,
+        needs: &[TASKSET],
         when: When::Always,
     },
     Measurement {
