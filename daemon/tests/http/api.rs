@@ -626,7 +626,7 @@ fn a_report_of_statistics_has_what_soramode_counts_and_nothing_else() {
     );
     let wanted = json!({
         "total_connection_created": 2,
-        "total_connection_destroyed": 1,
+        "total_connection_destroyed": 1, "total_successful_connections": 2,
         "total_ongoing_connections": 1,
         "total_session_created": 1,
         "total_session_destroyed": 0,

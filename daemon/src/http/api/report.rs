@@ -13,6 +13,8 @@ use crate::metrics::WebhookOutcome;
 pub(super) struct StatsReport {
     total_connection_created: u64,
     total_connection_destroyed: u64,
+    /// Each connection that was created is one that was seen connected.
+    total_successful_connections: u64,
     total_ongoing_connections: u64,
     total_session_created: u64,
     total_session_destroyed: u64,
@@ -40,6 +42,7 @@ impl StatsReport {
         Self {
             total_connection_created: events(EventType::ConnectionCreated),
             total_connection_destroyed: events(EventType::ConnectionDestroyed),
+            total_successful_connections: events(EventType::ConnectionCreated),
             total_ongoing_connections: status.connections.saturating_sub(status.pending),
             total_session_created: events(EventType::SessionCreated),
             total_session_destroyed: events(EventType::SessionDestroyed),
