@@ -33,7 +33,7 @@ pub use self::janus::{DEFAULT_ADMIN_SECRET, JanusConfig, Secret};
 pub use self::room_secrets::{ROOM_SECRETS_BYTES_MAX, RoomSecrets};
 use self::state_dir::StateEnv;
 pub use self::tokens::{Holder, TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, TOKEN_FILE_BYTES_MAX, Tokens};
-pub use self::webhooks::WebhookConfig;
+pub use self::webhooks::{WebhookConfig, WebhookReceiver};
 use crate::args::{Args, Conflict, DurationArg, LogFormat, LogLevel, Settings, SocketMode};
 
 /// The largest configuration file, in bytes.

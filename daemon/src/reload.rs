@@ -6,10 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use soramode_core::settings::Webhook;
+use soramode_protocol::chat::WebhookFormat;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{ApiConfig, Config, HttpConfig, SoraConfig, Upstreams, WebhookConfig};
+use crate::args::http::HttpUrl;
+use crate::config::{
+    ApiConfig, Config, HttpConfig, SoraConfig, Upstreams, WebhookConfig, WebhookReceiver,
+};
 use crate::control::Operators;
 use crate::engine::Engine;
 use crate::health::Health;
@@ -144,7 +148,8 @@ impl Reloader {
         };
         let mut changed = webhooks_changed(&self.config.webhooks, &new);
         changed.extend(
-            (self.config.authorities != authorities && !new.urls.is_empty()).then_some("ca-file"),
+            (self.config.authorities != authorities && !new.receivers.is_empty())
+                .then_some("ca-file"),
         );
         if changed.is_empty() {
             return;
@@ -268,16 +273,30 @@ fn differing<const N: usize>(settings: [(&'static str, bool); N]) -> Vec<&'stati
         .collect()
 }
 
+fn urls(receivers: &[WebhookReceiver]) -> impl Iterator<Item = &HttpUrl> {
+    receivers.iter().map(|receiver| &receiver.url)
+}
+
+fn formats(receivers: &[WebhookReceiver]) -> impl Iterator<Item = WebhookFormat> {
+    receivers.iter().map(|receiver| receiver.format)
+}
+
 fn webhooks_changed(old: &WebhookConfig, new: &WebhookConfig) -> Vec<&'static str> {
     let WebhookConfig {
-        urls,
+        receivers,
         types,
+        page_url,
         secrets,
         label,
         shutdown_grace: _,
     } = old;
     differing([
-        ("webhook", *urls != new.urls),
+        ("webhook", !urls(receivers).eq(urls(&new.receivers))),
+        (
+            "webhook-format",
+            !formats(receivers).eq(formats(&new.receivers)),
+        ),
+        ("page-url", *page_url != new.page_url),
         ("webhook-events", *types != new.types),
         ("webhook-secret-file", *secrets != new.secrets),
         ("label", *label != new.label),

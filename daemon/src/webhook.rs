@@ -8,9 +8,10 @@ use soramode_core::handles::ReceiverIndex;
 use soramode_core::input::AttemptResult;
 use soramode_core::settings::Webhook as WebhookSettings;
 use soramode_protocol::certificates::Authorities;
+use soramode_protocol::chat::WebhookFormat;
 use soramode_protocol::http_client::kept::UnusableClient;
-use soramode_protocol::http_client::{self, Outgoing};
-use soramode_protocol::webhook::{self, Sender, WebhookResponse};
+use soramode_protocol::http_client::{self, Outgoing, Url};
+use soramode_protocol::webhook::{Sender, WebhookResponse};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::args::http::HttpUrl;
 use crate::clock;
-use crate::config::WebhookConfig;
+use crate::config::{WebhookConfig, WebhookReceiver};
 use crate::engine::Engine;
 use crate::health::Health;
 
@@ -37,19 +38,23 @@ pub(crate) enum ReceiverCommand {
 #[derive(Debug)]
 pub(crate) struct SendOptions {
     sender: Sender,
+    format: WebhookFormat,
     label: String,
+    page_url: Option<Url>,
 }
 
 impl SendOptions {
     fn of(
-        url: &HttpUrl,
+        receiver: &WebhookReceiver,
         config: &WebhookConfig,
         outgoing: &Outgoing,
     ) -> Result<Self, UnusableClient> {
-        let sender = Sender::new(url.0.clone(), config.secrets.clone(), outgoing)?;
+        let sender = Sender::new(receiver.url.0.clone(), config.secrets.clone(), outgoing)?;
         Ok(Self {
             sender,
+            format: receiver.format,
             label: config.label.clone(),
+            page_url: config.page_url.clone().map(|HttpUrl(url)| url),
         })
     }
 }
@@ -134,9 +139,9 @@ impl Receivers {
         self.outgoing.authorities = authorities;
         let outgoing = &self.outgoing;
         let options: Result<Vec<_>, _> = config
-            .urls
+            .receivers
             .iter()
-            .map(|url| Ok((url, SendOptions::of(url, config, outgoing)?)))
+            .map(|it| Ok((&it.url, SendOptions::of(it, config, outgoing)?)))
             .collect();
         for (url, options) in options? {
             match self.urls.iter().position(|known| known == url) {
@@ -149,9 +154,8 @@ impl Receivers {
         }
         let endpoint = |url: &HttpUrl| {
             config
-                .urls
-                .contains(url)
-                .then(|| http_client::endpoint(&url.0))
+                .receiver(url)
+                .map(|receiver| http_client::endpoint(&receiver.url.0))
         };
         self.health.set_receivers(self.urls.iter().map(endpoint));
         Ok(self.senders())
@@ -162,11 +166,10 @@ impl Receivers {
         let setting = |url: &HttpUrl| WebhookSettings {
             url: url.0.to_string(),
             endpoint: http_client::endpoint(&url.0),
-            types: if config.urls.contains(url) {
-                config.types.clone()
-            } else {
-                Vec::new()
-            },
+            types: config
+                .receiver(url)
+                .map(|receiver| config.types_of(receiver))
+                .unwrap_or_default(),
         };
         self.urls.iter().map(setting).collect()
     }
@@ -330,10 +333,17 @@ impl Receiver {
     }
 
     async fn try_send(&self, attempt: &Attempt) -> Result<WebhookResponse, String> {
-        let body = webhook::body(&attempt.event, &self.options.label, attempt.generation)
+        let SendOptions {
+            sender,
+            format,
+            label,
+            page_url,
+        } = &self.options;
+        let stated = (label.as_str(), attempt.generation);
+        let body = format
+            .body(&attempt.event, stated, page_url.as_ref())
             .map_err(|error| error.to_string())?;
-        self.options
-            .sender
+        sender
             .send(&attempt.event.id.to_string(), clock::now().wall, body)
             .await
     }

@@ -11,6 +11,8 @@ pub mod access;
 pub mod announce;
 #[cfg(feature = "sora-api")]
 pub mod certificates;
+#[cfg(feature = "webhook")]
+pub mod chat;
 #[cfg(feature = "codec")]
 pub mod client;
 pub mod cluster;

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::json;
+use soramode_protocol::chat::WebhookFormat;
 use soramode_protocol::webhook::Secrets;
 use soramode_testkit::receiver::{ReceivedWebhook, Receiver, ReceiverBehaviour};
-use soramoded::config::WebhookConfig;
+use soramoded::config::{WebhookConfig, WebhookReceiver};
 
 use crate::support::{Daemon, Run, program};
 
@@ -16,10 +17,13 @@ pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
 
 pub(crate) fn with_receiver(receiver: &Receiver) -> Daemon {
     Daemon::start_with(|config| {
-        let urls = vec![receiver.url().parse().unwrap()];
+        let receivers = vec![WebhookReceiver {
+            url: receiver.url().parse().unwrap(),
+            format: WebhookFormat::Json,
+        }];
         let secrets = Some(Secrets::parse(SECRET).unwrap());
         config.webhooks = WebhookConfig {
-            urls,
+            receivers,
             secrets,
             ..WebhookConfig::default()
         };

@@ -78,6 +78,8 @@ const GROUPS: [Group; 10] = [
         "Webhooks",
         &[
             "webhook",
+            "webhook-format",
+            "page-url",
             "webhook-events",
             "webhook-secret-file",
             "label",

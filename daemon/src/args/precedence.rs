@@ -69,6 +69,8 @@ impl Settings {
                 .or(weaker.janus_room_secrets_file),
             janus_end: self.janus_end.or(weaker.janus_end),
             webhook: first_non_empty(self.webhook, weaker.webhook),
+            webhook_format: first_non_empty(self.webhook_format, weaker.webhook_format),
+            page_url: self.page_url.or(weaker.page_url),
             webhook_events: first_non_empty(self.webhook_events, weaker.webhook_events),
             webhook_secret_file: self.webhook_secret_file.or(weaker.webhook_secret_file),
             ca_file: self.ca_file.or(weaker.ca_file),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
+use soramode_protocol::chat::WebhookFormat;
 use soramode_protocol::event::EventPattern;
 use soramode_protocol::id::{NodeName, chosen_if_any};
 use soramode_protocol::mode::SettableMode;
@@ -270,6 +271,24 @@ pub struct Settings {
     )]
     #[serde(deserialize_with = "list_from_text")]
     pub webhook: Vec<HttpUrl>,
+
+    /// Format of the webhooks' bodies: json, or slack, mattermost, discord or teams for a sentence in that chat [default: json]
+    ///
+    /// Give it once for all webhooks, or once for each --webhook in the same order. A chat gets session.vanished, mode.changed, node.isolated,
+    /// node.fenced, plan.created, plan.stalled and plan.over, unless --webhook-events chooses others.
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "SORAMODED_WEBHOOK_FORMAT",
+        value_delimiter = ' '
+    )]
+    #[serde(deserialize_with = "list_from_text")]
+    pub webhook_format: Vec<WebhookFormat>,
+
+    /// URL at which people and other nodes reach this node's status page, for messages in chats and the pages of a cluster's nodes
+    #[arg(long, value_name = "URL", env = "SORAMODED_PAGE_URL")]
+    #[serde(deserialize_with = "from_text")]
+    pub page_url: Option<HttpUrl>,
 
     /// Types of events to send, such as session.* or mode.changed; can be given several times [default: session.vanished]
     ///

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use soramode_protocol::http_client::Url;
+use soramode_protocol::http_client::{self, Url};
 
 use super::{ConfigError, HttpConfig, WebhookConfig};
 use crate::args::http::{HttpUrl, Listen};
@@ -22,14 +22,15 @@ pub(super) fn check(http: &HttpConfig, webhooks: &WebhookConfig) -> Result<(), C
         .into_iter()
         .filter_map(|(name, url)| Some((name, url.as_ref()?)))
         .chain(janus);
-    for (name, url) in asked.chain(webhooks.urls.iter().map(|url| ("webhook", url))) {
+    let receivers = webhooks.receivers.iter();
+    for (name, url) in asked.chain(receivers.map(|receiver| ("webhook", &receiver.url))) {
         if let Some((listener, _)) = listeners(http)
             .into_iter()
             .find(|(_, address)| leads_to(url, *address))
         {
             return Err(ConfigError::OwnListener {
                 name,
-                url: url.to_string(),
+                url: http_client::endpoint(&url.0),
                 listener,
             });
         }

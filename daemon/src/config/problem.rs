@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use soramode_protocol::chat::WebhookFormat;
+
 use super::Config;
 use crate::args::{self, Settings, WHOLE_NUMBER};
 
@@ -89,12 +91,14 @@ pub(super) fn readable_secrets(path: &Path, config: &Config) -> Option<String> {
         &sora.upstreams.event,
         &sora.api,
     ];
-    let mut urls = config
-        .webhooks
-        .urls
+    let receivers = &config.webhooks.receivers;
+    let mut urls = receivers
         .iter()
+        .map(|receiver| &receiver.url)
         .chain(upstreams.into_iter().flatten());
-    let has_secret = urls.any(|url| url.0.password().is_some() || url.0.query().is_some());
+    // The path of a chat's URL is a token.
+    let has_secret = receivers.iter().any(|it| it.format != WebhookFormat::Json)
+        || urls.any(|url| url.0.password().is_some() || url.0.query().is_some());
     (has_secret && mode & BIT_OF_ANY_READER != 0).then(|| {
         let path = path.display();
         format!("every user can read the passwords and tokens in the URLs of {path} ({mode:04o}); run: chmod o= {path}")

@@ -157,7 +157,7 @@ fn every_flag_is_a_key_of_the_file() {
         cors-origin = 'http://127.0.0.1:5000'\nhttp-host = ['Sfu.example']\nhttp-token-file = 'TOKENS'\nsora-peer = ['10.0.0.1']\nsora-token-file = 'TOKENS'\n\
         sora-api = 'http://127.0.0.1:3001'\nsora-mode = 'mirror'\nshadow = true\npending-timeout = '2s'\n\
         session-max-linger = '3s'\nauth-upstream = 'http://a/'\nsession-upstream = 'http://s/'\nevent-upstream = 'http://e/'\n\
-        upstream-timeout = '4s'\nwebhook = 'http://w/?key'\nwebhook-events = ['session.*', 'mode.changed']\n\
+        upstream-timeout = '4s'\nwebhook = 'http://w/?key'\nwebhook-format = ['teams']\npage-url = 'http://page/'\nwebhook-events = ['session.*', 'mode.changed']\n\
         webhook-secret-file = 'SECRETS'\nca-file = 'CERTIFICATES'\nlabel = 'rack'\nshutdown-grace = '6s'\n\
         log-format = 'json'\nlog-level = 'debug'\n";
     let (tokens, secrets, certificates) = (
@@ -186,18 +186,7 @@ fn every_flag_is_a_key_of_the_file() {
         state_dir: Some("/d".into()),
         http: http_expected(&tokens),
         cluster: None,
-        webhooks: WebhookConfig {
-            urls: vec!["http://w/?key".parse().unwrap()],
-            types: vec![
-                EventType::SessionCreated,
-                EventType::SessionDestroyed,
-                EventType::SessionVanished,
-                EventType::ModeChanged,
-            ],
-            secrets: Some(Secrets::parse(SECRET).unwrap()),
-            label: "rack".to_owned(),
-            shutdown_grace: Duration::from_secs(6),
-        },
+        webhooks: outgoing::webhooks_expected(),
         authorities: Authorities::from_pem(IDENTITY.as_bytes()).unwrap(),
         log_format: LogFormat::Json,
         log_level: LogLevel::Debug,
@@ -227,7 +216,7 @@ fn every_flag_is_a_key_of_the_file() {
         --cors-origin http://127.0.0.1:5000 --http-host Sfu.example --http-token-file TOKENS --sora-peer 10.0.0.1 \
         --sora-token-file TOKENS --sora-api http://127.0.0.1:3001 --sora-mode mirror --shadow --pending-timeout 2s --session-max-linger 3s \
         --auth-upstream http://a/ --session-upstream http://s/ --event-upstream http://e/ --upstream-timeout 4s \
-        --webhook http://w/?key --webhook-events session.* --webhook-events mode.changed --webhook-secret-file SECRETS \
+        --webhook http://w/?key --webhook-format teams --page-url http://page/ --webhook-events session.* --webhook-events mode.changed --webhook-secret-file SECRETS \
         --ca-file CERTIFICATES --label rack --shutdown-grace 6s";
     assert_eq!(load(&in_place(flags), "").unwrap(), expected);
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use soramode_protocol::chat::{PAGE_URL_BYTES_MAX, WebhookFormat};
 use soramode_protocol::event::{EventPattern, EventType};
 use soramode_protocol::webhook::{SECRET_FILE_BYTES_MAX, Secrets};
 
@@ -16,10 +17,12 @@ const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(5);
 /// Receivers of events, and the options of their requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookConfig {
-    /// URLs of the receivers; each gets every event.
-    pub urls: Vec<HttpUrl>,
-    /// Types of the delivered events.
-    pub types: Vec<EventType>,
+    /// The receivers; each gets every event of its types.
+    pub receivers: Vec<WebhookReceiver>,
+    /// Types of the delivered events; those of each receiver's format if absent.
+    pub types: Option<Vec<EventType>>,
+    /// URL at which people reach the status page.
+    pub page_url: Option<HttpUrl>,
     /// Secrets for signing requests.
     pub secrets: Option<Secrets>,
     /// Value of the field `label`, as in Sora's webhooks.
@@ -28,11 +31,35 @@ pub struct WebhookConfig {
     pub shutdown_grace: Duration,
 }
 
+/// A receiver of events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookReceiver {
+    /// Its URL, of which the path may be a secret.
+    pub url: HttpUrl,
+    /// Format of the requests' bodies.
+    pub format: WebhookFormat,
+}
+
+impl WebhookConfig {
+    /// Returns the types of the events that a receiver gets.
+    pub(crate) fn types_of(&self, receiver: &WebhookReceiver) -> Vec<EventType> {
+        self.types
+            .clone()
+            .unwrap_or_else(|| receiver.format.default_types().to_vec())
+    }
+
+    /// Returns the receiver with this URL.
+    pub(crate) fn receiver(&self, url: &HttpUrl) -> Option<&WebhookReceiver> {
+        self.receivers.iter().find(|receiver| receiver.url == *url)
+    }
+}
+
 impl Default for WebhookConfig {
     fn default() -> Self {
         Self {
-            urls: Vec::new(),
-            types: vec![EventType::SessionVanished],
+            receivers: Vec::new(),
+            types: None,
+            page_url: None,
             secrets: None,
             label: String::new(),
             shutdown_grace: SHUTDOWN_GRACE_DEFAULT,
@@ -41,9 +68,9 @@ impl Default for WebhookConfig {
 }
 
 pub(super) fn check(settings: &Settings) -> Result<WebhookConfig, ConfigError> {
-    let default = WebhookConfig::default();
     let needs_a_webhook = [
         ("webhook-events", !settings.webhook_events.is_empty()),
+        ("webhook-format", !settings.webhook_format.is_empty()),
         (
             "webhook-secret-file",
             settings.webhook_secret_file.is_some(),
@@ -58,12 +85,13 @@ pub(super) fn check(settings: &Settings) -> Result<WebhookConfig, ConfigError> {
         });
     }
     Ok(WebhookConfig {
-        urls: settings.webhook.clone(),
+        receivers: receivers(settings)?,
         types: if settings.webhook_events.is_empty() {
-            default.types
+            None
         } else {
-            types(&settings.webhook_events)?
+            Some(types(&settings.webhook_events)?)
         },
+        page_url: settings.page_url.clone().map(check_page_url).transpose()?,
         secrets: settings
             .webhook_secret_file
             .as_deref()
@@ -75,6 +103,43 @@ pub(super) fn check(settings: &Settings) -> Result<WebhookConfig, ConfigError> {
             settings.shutdown_grace,
             SHUTDOWN_GRACE_DEFAULT,
         )?,
+    })
+}
+
+/// Pairs the URLs with their formats: one for all, or one for each in the same order.
+fn receivers(settings: &Settings) -> Result<Vec<WebhookReceiver>, ConfigError> {
+    let (urls, formats) = (&settings.webhook, &settings.webhook_format);
+    let format_of = |index: usize| match formats.as_slice() {
+        [] => Some(WebhookFormat::Json),
+        [all] => Some(*all),
+        each => each.get(index).copied(),
+    };
+    let is_paired = formats.len() <= 1 || formats.len() == urls.len();
+    let paired = urls.iter().enumerate().map(|(index, url)| {
+        Some(WebhookReceiver {
+            url: url.clone(),
+            format: format_of(index)?,
+        })
+    });
+    let paired: Option<Vec<_>> = paired.collect();
+    paired
+        .filter(|_| is_paired)
+        .ok_or_else(|| ConfigError::OutOfRange {
+            name: "webhook-format",
+            got: format!("{} for {} URLs", formats.len(), urls.len()),
+            takes: "one for all, or one for each webhook in the same order".to_owned(),
+        })
+}
+
+fn check_page_url(url: HttpUrl) -> Result<HttpUrl, ConfigError> {
+    let bytes = url.0.as_str().len();
+    if bytes <= PAGE_URL_BYTES_MAX {
+        return Ok(url);
+    }
+    Err(ConfigError::OutOfRange {
+        name: "page-url",
+        got: format!("{bytes} bytes"),
+        takes: format!("at most {PAGE_URL_BYTES_MAX}"),
     })
 }
 

@@ -5,25 +5,29 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use soramode_protocol::chat::WebhookFormat;
 use soramode_protocol::event::EventType;
 use soramode_protocol::webhook::{Secrets, read_request};
 use soramode_testkit::control_client::TestClient;
 use soramode_testkit::daemon::Daemon;
 use soramode_testkit::receiver::{ReceivedWebhook, Receiver, ReceiverBehaviour};
-use soramoded::config::{Config, WebhookConfig};
+use soramoded::config::{Config, WebhookConfig, WebhookReceiver};
 
 use crate::state::Home;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 fn deliver_to(config: &mut Config, receivers: &[&Receiver], types: &[EventType]) {
-    let urls = receivers
+    let receivers = receivers
         .iter()
-        .map(|receiver| receiver.url().parse().unwrap())
+        .map(|receiver| WebhookReceiver {
+            url: receiver.url().parse().unwrap(),
+            format: WebhookFormat::Json,
+        })
         .collect();
     config.webhooks = WebhookConfig {
-        urls,
-        types: types.to_vec(),
+        receivers,
+        types: Some(types.to_vec()),
         shutdown_grace: Duration::ZERO,
         ..WebhookConfig::default()
     };
@@ -414,5 +418,60 @@ fn a_shutdown_delivers_for_the_grace_time_and_the_next_start_the_rest() {
             ended.recv_event("delivery.succeeded")["delivery_id"],
             expected
         );
+    }
+}
+
+#[test]
+fn a_chat_gets_a_sentence_and_programs_beside_it_the_event() {
+    let receivers = [
+        Receiver::start(|_| ReceiverBehaviour::ok()),
+        Receiver::start(|_| ReceiverBehaviour::ok()),
+    ];
+    let [chat, program] = receivers.each_ref().map(Receiver::url);
+    // The path of a chat's URL is its secret.
+    let chat = format!("{}/SECRET", chat.trim_end_matches('/'));
+    let home = Home::new();
+    let process = home.start(&[
+        "--webhook",
+        &chat,
+        "--webhook-format",
+        "slack",
+        "--webhook",
+        &program,
+        "--webhook-format",
+        "json",
+        "--page-url",
+        "http://sfu-01.example:9400/",
+    ]);
+    let mut client = process.client();
+    client.connect("<!channel>", "one");
+    let reason = "CHG-1 <!channel>";
+    let change = json!({"mode": "block_new_session", "reason": reason});
+    client.get("ChangeMode", &change);
+    let [chat, program] = receivers;
+    let text = |receiver: &Receiver| receiver.recv().body["text"].as_str().unwrap().to_owned();
+    let sentence = text(&chat);
+    assert!(
+        sentence.contains(" rejects new sessions from now on (by uid:")
+            && sentence.ends_with(": CHG-1 &lt;!channel&gt;). http://sfu-01.example:9400/"),
+        "{sentence}"
+    );
+    client.disconnect("one");
+    let sentence = text(&chat);
+    assert!(
+        sentence.contains(" is drained: its last session has ended."),
+        "{sentence}"
+    );
+    let event = program.recv();
+    assert_eq!(event.event_type(), "session.vanished");
+    // Neither the status nor the log has the secret.
+    let shown = [
+        client.get("GetStatus", &json!({})).to_string(),
+        client.get("ListDeliveries", &json!({})).to_string(),
+    ];
+    process.kill(Signal::TERM);
+    let (_, log, _) = process.end();
+    for text in shown.iter().chain([&log]) {
+        assert!(!text.contains("SECRET"), "{text}");
     }
 }

@@ -6,9 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use soramode_protocol::chat::WebhookFormat;
 use soramode_protocol::event::EventType;
 use soramoded::args::http::{HttpUrl, SoraMode};
-use soramoded::config::{Upstreams, WebhookConfig};
+use soramoded::config::{Upstreams, WebhookConfig, WebhookReceiver};
 
 use crate::wire::{Ending, Node, read_body, read_head};
 
@@ -147,10 +148,13 @@ fn each_event_is_delivered_at_the_first_try() {
     for closes in ALL {
         let receiver = server(closes, "{}");
         let node = Node::with(|config| {
-            let urls = vec![format!("http://{receiver}/hook").parse().unwrap()];
+            let receivers = vec![WebhookReceiver {
+                url: format!("http://{receiver}/hook").parse().unwrap(),
+                format: WebhookFormat::Json,
+            }];
             config.webhooks = WebhookConfig {
-                urls,
-                types: vec![EventType::ModeChanged],
+                receivers,
+                types: Some(vec![EventType::ModeChanged]),
                 ..WebhookConfig::default()
             };
         });

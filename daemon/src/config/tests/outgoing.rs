@@ -1,5 +1,7 @@
 //! Servers that are asked: receivers of events, upstreams, Sora's API, and certificates for them.
 
+use soramode_protocol::chat::WebhookFormat;
+
 use super::*;
 
 #[test]
@@ -94,11 +96,80 @@ fn a_url_that_leads_back_to_the_daemon_is_refused() {
     }
 }
 
+/// The settings of webhooks among those that `every_flag_is_a_key_of_the_file` gives.
+pub(super) fn webhooks_expected() -> WebhookConfig {
+    WebhookConfig {
+        receivers: vec![WebhookReceiver {
+            url: "http://w/?key".parse().unwrap(),
+            format: WebhookFormat::Teams,
+        }],
+        types: Some(vec![
+            EventType::SessionCreated,
+            EventType::SessionDestroyed,
+            EventType::SessionVanished,
+            EventType::ModeChanged,
+        ]),
+        page_url: Some("http://page/".parse().unwrap()),
+        secrets: Some(Secrets::parse(SECRET).unwrap()),
+        label: "rack".to_owned(),
+        shutdown_grace: Duration::from_secs(6),
+    }
+}
+
+/// The types of the events that the first receiver gets.
+fn types_of_first(flags: &str) -> Vec<EventType> {
+    let webhooks = load(flags, "").unwrap().webhooks;
+    webhooks.types_of(&webhooks.receivers[0])
+}
+
+#[test]
+fn a_format_is_for_all_webhooks_or_one_for_each() {
+    let formats = |flags: &str| -> Vec<&str> {
+        let receivers = load(flags, "").unwrap().webhooks.receivers;
+        receivers.iter().map(|it| it.format.name()).collect()
+    };
+    let two = "--webhook http://a/ --webhook http://b/";
+    assert_eq!(formats(two), ["json", "json"]);
+    assert_eq!(
+        formats(&format!("{two} --webhook-format discord")),
+        ["discord", "discord"]
+    );
+    assert_eq!(
+        formats(&format!(
+            "{two} --webhook-format json --webhook-format mattermost"
+        )),
+        ["json", "mattermost"]
+    );
+    for wrong in [
+        format!("{two} --webhook http://c/ --webhook-format json --webhook-format slack"),
+        format!("--webhook http://a/ --webhook-format json --webhook-format slack"),
+    ] {
+        let refusal = refusal(&wrong, "");
+        assert!(
+            refusal.starts_with("webhook-format: got 2 for "),
+            "{refusal}"
+        );
+    }
+    assert_eq!(
+        refusal("--webhook-format slack", ""),
+        "webhook-format needs webhook"
+    );
+    let long = format!(
+        "--webhook http://a/ --page-url http://p/{}",
+        "a".repeat(500)
+    );
+    assert!(refusal(&long, "").starts_with("page-url: got 509 bytes"));
+}
+
 #[test]
 fn event_types_for_webhooks_must_be_deliverable() {
     assert_eq!(
-        load("--webhook http://w/", "").unwrap().webhooks.types,
+        types_of_first("--webhook http://w/"),
         [EventType::SessionVanished]
+    );
+    assert!(
+        types_of_first("--webhook http://w/ --webhook-format slack")
+            .contains(&EventType::ModeChanged)
     );
     for wrong in ["delivery.*", "webhook.received"] {
         let refusal = refusal(&format!("--webhook http://w/ --webhook-events {wrong}"), "");
@@ -110,11 +181,7 @@ fn event_types_for_webhooks_must_be_deliverable() {
         );
     }
     assert_eq!(
-        load("--webhook http://w/ --webhook-events *", "")
-            .unwrap()
-            .webhooks
-            .types
-            .len(),
+        types_of_first("--webhook http://w/ --webhook-events *").len(),
         15
     );
     assert_eq!(
@@ -125,7 +192,7 @@ fn event_types_for_webhooks_must_be_deliverable() {
         load("--webhook http://a/ --webhook http://b/", "")
             .unwrap()
             .webhooks
-            .urls
+            .receivers
             .len(),
         2
     );
