@@ -46,6 +46,7 @@ pub(crate) fn settings(config: &ClusterConfig) -> ClusterSettings {
         dead_man: config.dead_man.name().to_owned(),
         signaling_url: config.signaling_url.as_ref().map(ToString::to_string),
         api_url: config.api_url.as_ref().map(ToString::to_string),
+        page_url: config.page_url.as_ref().map(ToString::to_string),
         fault: config.fault,
         registration_ttl: config.ttl + config.heartbeat,
     }

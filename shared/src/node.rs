@@ -175,6 +175,13 @@ pub struct ClusterNode {
         deserialize_with = "lenient"
     )]
     pub cluster_api_url: Option<String>,
+    /// URL of the node's status page.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "lenient"
+    )]
+    pub cluster_page_url: Option<String>,
     /// The version of its Sora.
     #[serde(
         skip_serializing_if = "Option::is_none",

@@ -172,6 +172,8 @@ pub struct ClusterSettings {
     pub signaling_url: Option<String>,
     /// URL of the node's API.
     pub api_url: Option<String>,
+    /// URL of the node's status page.
+    pub page_url: Option<String>,
     /// The mistake that a test has planted.
     pub fault: PlantedFault,
     /// Time for which the registration of an ended node stays in etcd.

@@ -199,6 +199,8 @@ pub(super) struct MemberValue {
     pub(super) signaling_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) api_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) page_url: Option<String>,
     #[serde(default)]
     pub(super) version: String,
     #[serde(default)]

@@ -67,6 +67,7 @@ mod tests {
             },
             signaling_url: None,
             api_url: None,
+            page_url: None,
             since: None,
             version: None,
         }

@@ -162,6 +162,7 @@ impl Etcd {
             load: Load::default(),
             signaling_url: value.as_ref().and_then(|value| value.signaling_url.clone()),
             api_url: value.as_ref().and_then(|value| value.api_url.clone()),
+            page_url: value.as_ref().and_then(|value| value.page_url.clone()),
             since: value.as_ref().and_then(|value| value.started_at),
             version: value.map(|value| value.version),
         })

@@ -90,6 +90,7 @@ impl Trusted {
             start: self.etcd.identity.start.clone(),
             signaling_url: self.etcd.identity.signaling_url.clone(),
             api_url: self.etcd.identity.api_url.clone(),
+            page_url: self.etcd.identity.page_url.clone(),
             version: soramode_protocol::version::VERSION.to_owned(),
             protocol: CLUSTER_PROTOCOL,
             terms: self.etcd.identity.terms,

@@ -59,6 +59,7 @@ pub(crate) struct Identity {
     terms: TermsValue,
     signaling_url: Option<String>,
     api_url: Option<String>,
+    page_url: Option<String>,
 }
 
 impl Identity {
@@ -82,6 +83,7 @@ impl Identity {
                 .as_ref()
                 .map(|url| url.as_str().to_owned()),
             api_url: config.api_url.as_ref().map(|url| url.as_str().to_owned()),
+            page_url: config.page_url.as_ref().map(|url| url.as_str().to_owned()),
         }
     }
 }

@@ -62,6 +62,8 @@ pub struct ClusterConfig {
     pub signaling_url: Option<NodeUrl>,
     /// URL of the node's API.
     pub api_url: Option<NodeUrl>,
+    /// URL of the node's status page.
+    pub page_url: Option<NodeUrl>,
     /// TLS settings for etcd.
     pub tls: Tls,
     /// The user that it is asked as, if it wants one.
@@ -149,6 +151,10 @@ pub(super) fn check(settings: &Settings) -> Result<Option<ClusterConfig>, Config
         dead_man: settings.dead_man.unwrap_or_default(),
         signaling_url: settings.signaling_url.clone(),
         api_url: settings.api_url.clone(),
+        page_url: settings
+            .page_url
+            .as_ref()
+            .and_then(|url| url.0.as_str().parse().ok()),
         tls: check_tls(settings)?,
         login: check_login(settings)?,
         fault: PlantedFault::NONE,

@@ -296,6 +296,8 @@ pub struct NodeRecord {
     pub signaling_url: Option<String>,
     /// URL of its API.
     pub api_url: Option<String>,
+    /// URL of its status page.
+    pub page_url: Option<String>,
     /// Its soramoded's version.
     pub version: Option<String>,
     /// When it joined.

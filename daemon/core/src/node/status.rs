@@ -88,6 +88,7 @@ impl Node {
             member_since: Some(self.started.wall),
             cluster_signaling_url: None,
             cluster_api_url: None,
+            cluster_page_url: None,
             sora_version: None,
             temporary_node: Some(false),
             membership: Some(Membership::Standalone),

@@ -144,6 +144,7 @@ fn in_cluster(settings: &mut Settings) {
         dead_man: "grant".to_owned(),
         signaling_url: None,
         api_url: None,
+        page_url: None,
         fault: PlantedFault::NONE,
         registration_ttl: Duration::from_secs(10),
     });
@@ -157,6 +158,7 @@ fn view(own: Option<Incarnation>) -> Box<MembershipView> {
         load: Load::default(),
         signaling_url: None,
         api_url: None,
+        page_url: None,
         version: None,
         since: None,
     };

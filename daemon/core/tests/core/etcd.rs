@@ -133,6 +133,7 @@ impl Etcd {
                     load: member.load,
                     signaling_url: None,
                     api_url: None,
+                    page_url: None,
                     version: None,
                     since: None,
                 })

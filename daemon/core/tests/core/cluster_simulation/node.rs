@@ -342,6 +342,7 @@ fn settings(name: &NodeName, terms: LeaseTerms, fault: PlantedFault) -> Settings
             dead_man: "grant".to_owned(),
             signaling_url: None,
             api_url: None,
+            page_url: None,
             fault,
             registration_ttl: TTL,
         }),

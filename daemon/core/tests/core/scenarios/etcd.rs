@@ -247,6 +247,7 @@ fn node(word: &str) -> Result<NodeRecord, Problem> {
         },
         signaling_url: Some(format!("wss://{name}/")),
         api_url: None,
+        page_url: None,
         version: None,
         since: None,
     })

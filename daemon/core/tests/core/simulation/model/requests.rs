@@ -39,6 +39,7 @@ impl Model {
                     member_since: (self.settings.cluster.is_none()).then_some(self.started.wall),
                     cluster_signaling_url: None,
                     cluster_api_url: None,
+                    cluster_page_url: None,
                     sora_version: None,
                     temporary_node: Some(false),
                     membership: Some(self.membership),
