@@ -7,6 +7,7 @@ use soramode_protocol::mode::{
 };
 use soramode_protocol::node::{GetInfo, GetStatus, Status};
 use soramode_protocol::sora_api::ModeSet;
+use soramode_protocol::time::Time;
 
 use crate::api::{Api, Detail};
 use crate::closed::{Closed, Joined, Stopped};
@@ -138,6 +139,7 @@ fn mode_left(changed: &ModeChanged, change: &ChangeMode, after: &ModeState) -> M
         mode,
         generation,
         expires_at,
+        expected_end_at,
         ..
     } = changed;
     let reason = if after.generation == generation {
@@ -149,9 +151,18 @@ fn mode_left(changed: &ModeChanged, change: &ChangeMode, after: &ModeState) -> M
         mode,
         generation,
         expires_at,
+        expected_end_at,
         reason,
         ..after.clone()
     }
+}
+
+/// Closing of a node for a drain.
+#[derive(Clone, Copy)]
+pub(crate) struct Closing<'a> {
+    pub(crate) target: SettableMode,
+    pub(crate) reason: Option<&'a str>,
+    pub(crate) expected_end_at: Option<Time>,
 }
 
 /// Closes the node at least as far as `target`, and never loosens a mode that is stricter.
@@ -161,16 +172,16 @@ fn mode_left(changed: &ModeChanged, change: &ChangeMode, after: &ModeState) -> M
 /// A signal before the request leaves the node as it is.
 pub(crate) async fn close(
     node: Node<'_>,
-    target: SettableMode,
-    reason: Option<&str>,
+    closing: Closing<'_>,
     signals: Option<&mut Signals>,
 ) -> Result<Closed, Failure> {
     match node {
         Node::Daemon(_) => {
             let mut daemon = unless_interrupted(signals, node.connect()).await?;
-            close_by_daemon(&mut daemon, target, reason).await
+            close_by_daemon(&mut daemon, closing).await
         }
         Node::Api(api) => {
+            let Closing { target, reason, .. } = closing;
             let status = unless_interrupted(signals, api.read_status(Detail::Counts)).await?;
             if status.mode().is_block() && status.mode() >= Mode::from(target) {
                 return Ok(Closed::found(
@@ -185,11 +196,12 @@ pub(crate) async fn close(
     }
 }
 
-async fn close_by_daemon(
-    daemon: &mut Daemon<'_>,
-    target: SettableMode,
-    reason: Option<&str>,
-) -> Result<Closed, Failure> {
+async fn close_by_daemon(daemon: &mut Daemon<'_>, closing: Closing<'_>) -> Result<Closed, Failure> {
+    let Closing {
+        target,
+        reason,
+        expected_end_at,
+    } = closing;
     let mut failure = None;
     for _ in 0..ATTEMPTS_MAX {
         let status = daemon.call(&GetStatus {}).await?;
@@ -210,12 +222,14 @@ async fn close_by_daemon(
                 .or_else(|| before.reason.clone().filter(|_| before.mode.is_block()))
         };
         let is_enough = stays.is_some() && before.expires_at.is_none();
-        if is_enough && wanted.is_none() {
+        let expected_end_at = expected_end_at.or(before.expected_end_at);
+        if is_enough && wanted.is_none() && expected_end_at == before.expected_end_at {
             return Ok(found(before, status, target, joined));
         }
         let change = ChangeMode {
             reason: wanted,
             expires_in_seconds: stays.map(|_| NEVER),
+            expected_end_at,
             // Only from the mode that was read: a change in between could be stricter.
             if_generation: Some(before.generation),
             unless_reserved: true,

@@ -198,11 +198,15 @@ impl Closed {
         } else {
             ""
         };
-        let news = [self.describe_reason(), self.describe_timer()]
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .join(", and ");
+        let news = [
+            self.describe_reason(),
+            self.describe_timer(),
+            self.describe_expected_end(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", and ");
         let news = if news.is_empty() {
             String::new()
         } else {
@@ -224,10 +228,11 @@ impl Closed {
 
     /// Describes the closing that a change replaced, and the end of the new one.
     fn describe_replaced(&self) -> String {
-        let timer = self
-            .describe_timer()
-            .map(|timer| format!("; {timer}"))
-            .unwrap_or_default();
+        let timer: String = [self.describe_timer(), self.describe_expected_end()]
+            .into_iter()
+            .flatten()
+            .map(|part| format!("; {part}"))
+            .collect();
         if !self.now.mode.is_block() {
             let another = |state: &&ModeState| {
                 self.now
@@ -282,6 +287,14 @@ impl Closed {
             }
             (_, _) => None,
         }
+    }
+
+    fn describe_expected_end(&self) -> Option<String> {
+        let end = self
+            .now
+            .expected_end_at()
+            .filter(|end| self.before.expected_end_at() != Some(*end));
+        end.map(|end| format!("its expected end is {}", times::until(end)))
     }
 
     /// Returns the command that undoes the change; `None` if there is nothing to undo.

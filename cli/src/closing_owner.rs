@@ -101,6 +101,7 @@ mod tests {
             on_behalf_of: None,
             reason: reason.map(str::to_owned),
             expires_at: None,
+            expected_end_at: None,
             plan_id: None,
             roll: None,
         };

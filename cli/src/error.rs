@@ -266,8 +266,9 @@ const MAKE_ROOM: &str =
     "Free disk space for soramoded's state (soramode doctor names the problem), then try again";
 
 /// Params that have a flag of another name.
-const FLAGS: [(&str, &str); 14] = [
+const FLAGS: [(&str, &str); 15] = [
     ("expires_in_seconds", "--for"),
+    ("expected_end_at", "--until"),
     ("reason", "--message"),
     ("settle_seconds", "--settle"),
     ("timeout_seconds", "--timeout"),

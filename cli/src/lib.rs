@@ -20,6 +20,7 @@ mod daemon;
 mod describe;
 mod endpoint;
 mod error;
+mod expected_end;
 mod fast_path;
 mod flags;
 mod fleet;

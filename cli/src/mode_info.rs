@@ -36,6 +36,10 @@ impl ModeInfo {
         self.state.as_ref().and_then(|state| state.expires_at)
     }
 
+    pub(crate) fn expected_end_at(&self) -> Option<Time> {
+        self.state.as_ref().and_then(|state| state.expected_end_at)
+    }
+
     pub(crate) fn generation(&self) -> Option<u64> {
         self.state.as_ref().map(|state| state.generation)
     }
@@ -84,6 +88,7 @@ mod tests {
             on_behalf_of: on_behalf_of.map(str::to_owned),
             reason: None,
             expires_at: None,
+            expected_end_at: None,
             plan_id: None,
             roll: None,
         };

@@ -38,6 +38,8 @@ pub(crate) enum Feature {
     Reason,
     /// Timers that open the node.
     Timer,
+    /// Expected ends of maintenances.
+    ExpectedEnd,
     /// Changes that depend on the present mode or generation.
     Condition,
     /// Waits for the node to join its cluster.
@@ -58,7 +60,11 @@ impl<'a> Node<'a> {
             (Self::Api(api), Feature::Reason) => api.node_name().is_some(),
             (
                 Self::Api(_),
-                Feature::Timer | Feature::Condition | Feature::WaitJoined | Feature::ControlSocket,
+                Feature::Timer
+                | Feature::ExpectedEnd
+                | Feature::Condition
+                | Feature::WaitJoined
+                | Feature::ControlSocket,
             ) => false,
         }
     }

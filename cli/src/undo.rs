@@ -5,6 +5,7 @@ use soramode_protocol::node::StorageState;
 use soramode_protocol::time::Time;
 
 use crate::command_line;
+use crate::expected_end::typed_until;
 use crate::mode_info::ModeInfo;
 use crate::node::{Feature, Node};
 use crate::output::times;
@@ -23,6 +24,7 @@ pub(crate) fn restore_change(before: &ModeInfo, now: Time) -> ChangeMode {
             ChangeMode {
                 reason: before.reason().map(str::to_owned),
                 expires_in_seconds,
+                expected_end_at: before.expected_end_at(),
                 ..ChangeMode::to(mode)
             }
         }
@@ -43,10 +45,15 @@ fn undo_change(before: &ModeInfo, now: &ModeInfo) -> Option<ChangeMode> {
         (None, Some(_)) => Some(0),
         (Some(_) | None, _) => back.expires_in_seconds,
     };
-    let restores = reason.is_some() || expires_in_seconds.is_some();
+    // An expected end can be replaced but not removed.
+    let expected_end_at = back
+        .expected_end_at
+        .filter(|end| now.expected_end_at() != Some(*end));
+    let restores = reason.is_some() || expires_in_seconds.is_some() || expected_end_at.is_some();
     restores.then_some(ChangeMode {
         reason,
         expires_in_seconds,
+        expected_end_at,
         ..ChangeMode::to(back.mode)
     })
 }
@@ -69,6 +76,11 @@ fn typed(change: &ChangeMode) -> String {
         Some(format!("set {}", Mode::from(change.mode))),
         reason,
         time,
+        // The flag takes no time that is past.
+        change
+            .expected_end_at
+            .filter(|end| *end > times::now())
+            .map(typed_until),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
@@ -103,6 +115,9 @@ pub(crate) fn restore_hint(
     storage: StorageState,
 ) -> Option<String> {
     let mut change = undo_change(before, now)?;
+    if !node.supports(Feature::ExpectedEnd) {
+        change.expected_end_at = None;
+    }
     let mut limits = "";
     let has_reason = node.supports(Feature::Reason);
     let loses_reason = change.reason.is_some() && !has_reason;
@@ -154,6 +169,7 @@ pub(crate) mod tests {
             actor: "uid:1000(ops)".to_owned(),
             reason: reason.map(str::to_owned),
             expires_at: expires_in.map(|seconds| times::now() + Duration::from_secs(seconds)),
+            expected_end_at: None,
             own_mode: None,
             in_force: None,
             plan_id: None,
@@ -234,6 +250,14 @@ pub(crate) mod tests {
                 None,
             ),
             (stop(), stop(), None),
+            (
+                ModeState {
+                    expected_end_at: Some("2099-12-01T04:00:00Z".parse().unwrap()),
+                    ..state(Mode::BlockNewSession, 4, None, None)
+                },
+                stop(),
+                Some("set block_new_session --until 2099-12-01T04:00:00Z"),
+            ),
         ] {
             let condition = format!("--if-generation {}", now.generation);
             let wanted =

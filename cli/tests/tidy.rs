@@ -19,8 +19,8 @@ const LONGER: &[(&str, usize)] = &[
     ("cli/tests/cli/waits.rs", 559),
     ("daemon/core/tests/core/lossy_sora/mod.rs", 520),
     ("daemon/core/tests/core/show.rs", 741),
-    ("daemon/src/config/tests.rs", 651),
-    ("daemon/src/store/tests.rs", 595),
+    ("daemon/src/config/tests.rs", 640),
+    ("daemon/src/store/tests.rs", 587),
     ("daemon/tests/daemon/state.rs", 640),
     ("daemon/tests/http/api.rs", 645),
 ];

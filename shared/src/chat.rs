@@ -168,7 +168,7 @@ fn teams_card(text: &str, page_url: Option<&Url>) -> Value {
     })
 }
 
-/// Escapes a text for Slack, whose markup is in angle brackets.
+/// Escapes a text for Slack: its markup is in angle brackets.
 fn escape_entities(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")

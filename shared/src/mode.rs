@@ -151,6 +151,9 @@ pub struct ModeState {
     /// Time at which the mode expires and returns to `normal`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires_at: Option<Time>,
+    /// Time at which the operator expects the maintenance to be over. It changes nothing by itself.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expected_end_at: Option<Time>,
     /// The node's own mode, in the answer to `GetMode` of a node that mirrors its mode to a Sora
     /// with a stricter mode, which is shown in `mode`. The other fields describe the own mode.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -197,6 +200,10 @@ pub struct ChangeMode {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "schema", schemars(range(max = EXPIRES_IN_SECONDS_MAX)))]
     pub expires_in_seconds: Option<u64>,
+    /// Time at which the maintenance is expected to be over; only with a `block_*` mode. It changes
+    /// nothing by itself. Another mode without one has none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expected_end_at: Option<Time>,
     /// Change only if the mode is this one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub if_mode: Option<Mode>,
@@ -237,6 +244,7 @@ impl ChangeMode {
             mode,
             reason: None,
             expires_in_seconds: None,
+            expected_end_at: None,
             if_mode: None,
             if_generation: None,
             if_plan: None,
@@ -261,6 +269,10 @@ impl ChangeMode {
         if self.roll.is_some() && self.mode == SettableMode::Normal {
             let problem = "normal needs no reservation: this is only for block_new_session and block_new_connection";
             return Err(Error::invalid_params("roll", problem));
+        }
+        if self.expected_end_at.is_some() && self.mode == SettableMode::Normal {
+            let problem = "normal has no expected end: this is only for block_new_session and block_new_connection";
+            return Err(Error::invalid_params("expected_end_at", problem));
         }
         match self.expires_in_seconds {
             Some(seconds) if seconds > EXPIRES_IN_SECONDS_MAX => Err(Error::invalid_params(
@@ -313,6 +325,9 @@ pub struct ModeChanged {
     /// Time at which the mode expires and returns to `normal`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires_at: Option<Time>,
+    /// Time at which the maintenance is expected to be over.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expected_end_at: Option<Time>,
     /// Warning about a partial failure, such as a mirrored Sora that could not be set. The change
     /// holds nevertheless.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -377,6 +392,9 @@ pub struct ModeChange {
     /// Time at which the mode expires and returns to `normal`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires_at: Option<Time>,
+    /// Time at which the maintenance is expected to be over.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expected_end_at: Option<Time>,
     /// Plan that made the change.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub plan_id: Option<PlanId>,
@@ -405,6 +423,7 @@ impl DatedModeChange {
             actor,
             reason,
             expires_at,
+            expected_end_at,
             plan_id,
             roll,
             on_behalf_of: _,
@@ -417,6 +436,7 @@ impl DatedModeChange {
             actor,
             reason,
             expires_at,
+            expected_end_at,
             own_mode: None,
             in_force: None,
             plan_id,

@@ -119,6 +119,9 @@ pub struct Plan {
     pub created_at: Time,
     /// Time of the close, delays included.
     pub at: Time,
+    /// Time at which the maintenance is expected to be over.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expected_end_at: Option<Time>,
     /// Steps in their order.
     pub steps: Vec<PlanStepState>,
     /// Total lateness of its steps so far.

@@ -205,6 +205,10 @@ pub struct StartPlan {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "schema", schemars(range(max = MAX_DELAY_SECONDS_MAX)))]
     pub max_delay_seconds: Option<u64>,
+    /// Time at which the maintenance is expected to be over, recorded with the plan's changes of the
+    /// mode. It changes nothing by itself.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expected_end_at: Option<Time>,
     /// Number of other nodes that must be open at the close; only in a cluster.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub keep_open: Option<u64>,
@@ -261,6 +265,7 @@ impl StartPlan {
             reason: None,
             accept_risk: None,
             max_delay_seconds: None,
+            expected_end_at: None,
             keep_open: None,
             replace: false,
             roll: None,

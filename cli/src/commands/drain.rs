@@ -80,8 +80,9 @@ async fn close_only(args: &Args, context: &mut Context<'_>) -> Result<Exit, Fail
     let flags = &args.flags;
     flags.check(node)?;
     flags.cluster.check_others(context, node).await?;
-    let reason = flags.own.message.as_deref();
-    let closed = close(node, flags.own.target(), reason, None).await?;
+    let closing = flags.own.closing()?;
+    let reason = closing.reason;
+    let closed = close(node, closing, None).await?;
     set::finish(&closed, node, (&flags.cluster, reason), context).await
 }
 
@@ -177,8 +178,9 @@ pub(super) async fn drain(
     flags.check(node)?;
     let others = flags.cluster.check_others(context, node);
     unless_interrupted(Some(&mut *signals), others).await?;
-    let reason = flags.own.message.as_deref();
-    let closed = close(node, flags.own.target(), reason, Some(&mut *signals)).await?;
+    let closing = flags.own.closing()?;
+    let reason = closing.reason;
+    let closed = close(node, closing, Some(&mut *signals)).await?;
     let drain = Drain {
         closed,
         wait: flags.own.wait(),

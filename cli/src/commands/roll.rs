@@ -194,10 +194,12 @@ impl Args {
                 ..plan.request().clone()
             })));
         }
+        let closing = self.drain.closing()?;
         let change = ChangeMode {
-            reason: self.drain.message.clone(),
+            reason: closing.reason.map(str::to_owned),
+            expected_end_at: closing.expected_end_at,
             on_behalf_of: Some(by.to_owned()),
-            ..ChangeMode::to(self.drain.target())
+            ..ChangeMode::to(closing.target)
         };
         change.check()?;
         Ok(Close::Mode(Box::new(change)))

@@ -22,6 +22,7 @@ use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::conditions::{read_mode, read_mode_to_set};
 use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::expected_end::read_until;
 use crate::flags::WaitFlags;
 use crate::fleet::HostAnswer;
 use crate::node::{Feature, Node};
@@ -63,6 +64,12 @@ pub(crate) struct SetFlags {
     /// the same keeps its timer.
     #[arg(long = "for", value_name = "DURATION|never")]
     expiry: Option<Expiry>,
+    /// Record when the maintenance is expected to be over
+    ///
+    /// A time such as '2026-12-01 02:00' or 02:00 for today, or a duration from now such as 2h. soramode status, the status page, metrics and events
+    /// show it. The node does not open by itself then: --for opens it. A mode that stays the same keeps it.
+    #[arg(long, value_name = "TIME|DURATION", hide_short_help = true)]
+    until: Option<String>,
     /// Change nothing (exit 6) unless the mode is this
     #[arg(long, value_name = "MODE", value_parser = read_mode, add = ArgValueCandidates::new(candidates::modes))]
     if_mode: Option<Mode>,
@@ -121,6 +128,8 @@ struct View<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    expected_end_at: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     published: Option<bool>,
@@ -147,6 +156,7 @@ impl<'a> View<'a> {
             sessions,
             connections,
             expires_at: closed.now.expires_at(),
+            expected_end_at: closed.now.expected_end_at(),
             warning: closed.warning.as_deref(),
             published: closed.published,
             in_force: status.and_then(|status| status.in_force),
@@ -313,6 +323,7 @@ impl SetFlags {
         let flags = [
             ("--message", self.message.is_some(), Feature::Reason),
             ("--for", self.expiry.is_some(), Feature::Timer),
+            ("--until", self.until.is_some(), Feature::ExpectedEnd),
             ("--if-mode", self.if_mode.is_some(), Feature::Condition),
             (
                 "--if-generation",
@@ -344,6 +355,7 @@ impl SetFlags {
         let change = ChangeMode {
             reason: self.message.clone(),
             expires_in_seconds: self.expiry.map(|Expiry(seconds)| seconds),
+            expected_end_at: read_until(self.until.as_deref())?,
             if_mode: self.if_mode,
             if_generation: self.if_generation,
             ..ChangeMode::to(settable)

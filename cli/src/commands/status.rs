@@ -158,6 +158,8 @@ fn warning_rows(status: &Status) -> Vec<Row> {
 
 fn mode_rows(status: &Status, how_to_open: &str, output: &Output) -> Vec<Row> {
     let mode = &status.mode;
+    let expected_end = mode.expected_end_at.map(|time| output.time_ahead(time));
+    let to_open = mode.mode.is_block().then(|| how_to_open.to_owned());
     vec![
         ("node", Some(status.node_name.to_string())),
         ("mode", Some(mode.mode.to_string())),
@@ -165,15 +167,13 @@ fn mode_rows(status: &Status, how_to_open: &str, output: &Output) -> Vec<Row> {
         ("by", Some(closed_by(mode))),
         ("reason", mode.reason.clone()),
         ("until", mode.expires_at.map(|time| output.time_ahead(time))),
+        ("expected end", expected_end),
         ("generation", Some(mode.generation.to_string())),
         (
             "roll",
             status.reservation.as_deref().and_then(describe_reservation),
         ),
-        (
-            "to open",
-            mode.mode.is_block().then(|| how_to_open.to_owned()),
-        ),
+        ("to open", to_open),
     ]
 }
 

@@ -206,13 +206,17 @@ fn head(model: &Model, status: &Status, theme: Theme, width: u16) -> Vec<TextLin
         .expires_at
         .map(|time| format!(", until {} ({})", times::local(time), times::until(time)))
         .unwrap_or_default();
+    let expected = mode
+        .expected_end_at
+        .map(|time| format!(", expected end {}", times::until(time)))
+        .unwrap_or_default();
     let left = match status.sessions {
         _ if !mode.mode.is_block() => String::new(),
         0 if status.sessions_complete => "drained; ".to_owned(),
         sessions => format!("{} left; ", counted(sessions, "session").trim_start()),
     };
     let second = format!(
-        "{left}for {} by {}{reason}{until}, generation {}",
+        "{left}for {} by {}{reason}{until}{expected}, generation {}",
         times::age(mode.since),
         escape(&mode.actor),
         mode.generation

@@ -9,6 +9,7 @@ use soramode_protocol::wait::{Wait, WaitFor};
 
 use super::flags::{PlanFlags, seconds, usage};
 use crate::error::Failure;
+use crate::expected_end::read_until;
 use crate::flags::{TIMEOUT_DEFAULT, WaitFlags};
 use crate::output::times;
 use crate::typed_time::TypedTime;
@@ -58,6 +59,8 @@ pub(crate) struct DrainOptions<'a> {
     /// The mode of the close.
     pub(crate) mode: SettableMode,
     pub(crate) reason: Option<&'a str>,
+    /// The expected end, as it is typed.
+    pub(crate) until: Option<&'a str>,
     pub(crate) keep_open: Option<u64>,
     pub(crate) requires_published: bool,
     pub(crate) limits: &'a WaitFlags,
@@ -162,6 +165,7 @@ impl NewPlan {
                 reason: drain.reason.map(str::to_owned),
                 accept_risk: flags.accept_risk(),
                 max_delay_seconds: flags.max_delay_seconds(),
+                expected_end_at: read_until(drain.until)?,
                 keep_open: drain.keep_open,
                 replace: start.replace,
                 roll: None,
@@ -195,6 +199,14 @@ impl NewPlan {
             return Err(usage(
                 "--on-timeout undo does not work with a plan, which goes on after a timeout",
                 "To stop a plan and open the node: soramode open",
+            ));
+        }
+        if let (Some(at), Some(end)) = (self.request.at, self.request.expected_end_at)
+            && end <= at
+        {
+            return Err(usage(
+                "--until is not after --at, at which the node closes",
+                "Use a later one, or leave it out",
             ));
         }
         let closes_later = self.close_time.is_some() || self.first_step() < 0;

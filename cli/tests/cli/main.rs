@@ -19,6 +19,7 @@ mod doctor;
 mod drill;
 mod examples;
 mod exits;
+mod expected_end;
 mod faults;
 mod fleet;
 mod lists;

@@ -38,6 +38,7 @@ pub(crate) struct Change {
     on_behalf_of: Option<String>,
     reason: Option<String>,
     expiry: NewExpiry,
+    expected_end_at: Option<Time>,
     plan_id: Option<PlanId>,
     roll: Option<RollId>,
 }
@@ -60,6 +61,7 @@ impl Change {
             on_behalf_of: None,
             reason: None,
             expiry: NewExpiry::None,
+            expected_end_at: None,
             plan_id: None,
             roll: None,
         }
@@ -73,6 +75,7 @@ impl Change {
             on_behalf_of: change.on_behalf_of,
             reason: change.reason,
             expiry: NewExpiry::None,
+            expected_end_at: change.expected_end_at,
             plan_id: Some(change.plan_id),
             roll: change.roll,
         }
@@ -207,13 +210,18 @@ impl ModeControl {
             NewExpiry::None => self.state.expires_at.is_none(),
             NewExpiry::After(_) => false,
         };
-        if is_same_mode && is_same_reason && is_same_expiry {
+        let is_same_expected_end = change.expected_end_at.is_none()
+            || change.expected_end_at == self.state.expected_end_at;
+        if is_same_mode && is_same_reason && is_same_expiry && is_same_expected_end {
             return None;
         }
-        let reason = if is_same_mode {
-            change.reason.or_else(|| self.state.reason.clone())
+        let (reason, expected_end_at) = if is_same_mode {
+            (
+                change.reason.or_else(|| self.state.reason.clone()),
+                change.expected_end_at.or(self.state.expected_end_at),
+            )
         } else {
-            change.reason
+            (change.reason, change.expected_end_at)
         };
         Some(Change {
             mode,
@@ -221,6 +229,7 @@ impl ModeControl {
             on_behalf_of: change.on_behalf_of,
             reason,
             expiry,
+            expected_end_at,
             plan_id: None,
             roll: change.roll,
         })
@@ -243,6 +252,7 @@ impl ModeControl {
             actor: change.actor,
             reason: change.reason,
             expires_at,
+            expected_end_at: change.expected_end_at,
             own_mode: None,
             in_force: None,
             plan_id: change.plan_id,
@@ -260,6 +270,7 @@ impl ModeControl {
             on_behalf_of: change.on_behalf_of,
             reason: self.state.reason.clone(),
             expires_at,
+            expected_end_at: self.state.expected_end_at,
             plan_id: self.state.plan_id.clone(),
             roll: self.state.roll.clone(),
         };

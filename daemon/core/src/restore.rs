@@ -170,6 +170,7 @@ fn start_state(mode: Mode, generation: u64, started: Timestamp) -> ModeState {
         actor: "system:start".to_owned(),
         reason: None,
         expires_at: None,
+        expected_end_at: None,
         own_mode: None,
         in_force: None,
         plan_id: None,
@@ -186,6 +187,7 @@ pub fn start_change(before: &ModeState, state: &ModeState) -> Option<DatedModeCh
         actor,
         reason,
         expires_at,
+        expected_end_at,
         plan_id,
         roll,
         own_mode: _,
@@ -199,6 +201,7 @@ pub fn start_change(before: &ModeState, state: &ModeState) -> Option<DatedModeCh
         on_behalf_of: None,
         reason,
         expires_at,
+        expected_end_at,
         plan_id,
         roll,
     };

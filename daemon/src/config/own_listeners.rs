@@ -30,7 +30,11 @@ pub(super) fn check(http: &HttpConfig, webhooks: &WebhookConfig) -> Result<(), C
         {
             return Err(ConfigError::OwnListener {
                 name,
-                url: http_client::endpoint(&url.0),
+                url: if name == "webhook" {
+                    http_client::endpoint(&url.0)
+                } else {
+                    url.to_string()
+                },
                 listener,
             });
         }

@@ -200,6 +200,8 @@ struct StoredPlanJson {
     created_at: Time,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     requested_at: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    expected_end_at: Option<Time>,
     steps: Vec<PlanStep>,
     max_delay: Duration,
     #[serde(skip_serializing_if = "Option::is_none", default)]

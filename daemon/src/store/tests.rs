@@ -15,7 +15,7 @@ use soramode_core::stored::Stored;
 use soramode_protocol::decision::{Connect, Disconnect, Lifetime};
 use soramode_protocol::event::{Event, EventKind, EventType};
 use soramode_protocol::id::{EventId, LogId, NodeName};
-use soramode_protocol::mode::{ChangeMode, Mode, ModeState, SettableMode};
+use soramode_protocol::mode::{ChangeMode, ModeState, SettableMode};
 use soramode_protocol::node::{Storage, StorageState};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::subscribe::Gap;
@@ -363,18 +363,9 @@ async fn the_write_ahead_log_begins_anew_however_much_is_written() {
     const WRITTEN_AT_ONCE: usize = 1024 * 1024;
     let folder = tempfile::tempdir().unwrap();
     let Opened { disk, .. } = opened(folder.path(), BOOT);
-    let mode = ModeState {
-        mode: Mode::Normal,
-        generation: 1,
-        since: Time::default(),
-        actor: "uid:0".to_owned(),
-        reason: Some("x".repeat(WRITTEN_AT_ONCE)),
-        expires_at: None,
-        own_mode: None,
-        in_force: None,
-        plan_id: None,
-        roll: None,
-    };
+    let reason = "x".repeat(WRITTEN_AT_ONCE);
+    let mode = serde_json::json!({"mode": "normal", "generation": 1, "since": Time::default(), "actor": "uid:0", "reason": reason});
+    let mode: ModeState = serde_json::from_value(mode).unwrap();
     // A page has 4 KiB and a head of 24 bytes.
     let most = usize::try_from(PAGES_MAX).unwrap() * (4_096 + 24);
     for commit in 0..2 * most / WRITTEN_AT_ONCE {

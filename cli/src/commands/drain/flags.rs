@@ -8,8 +8,10 @@ use soramode_protocol::mode::SettableMode;
 use soramode_protocol::number::whole_number;
 use soramode_protocol::wait::{Wait, WaitFor};
 
+use crate::close::Closing;
 use crate::cluster::ClusterFlags;
 use crate::error::{Exit, Failure};
+use crate::expected_end::read_until;
 use crate::flags::WaitFlags;
 use crate::node::{Feature, Node};
 use crate::output::times;
@@ -44,6 +46,12 @@ pub(crate) struct NodeDrainFlags {
     /// If another user closed the node already, REASON is added to theirs: "CHG-1; CHG-2". A soramode maintain of theirs then does not open it.
     #[arg(short, long, value_name = "REASON")]
     pub(crate) message: Option<String>,
+    /// Record when the maintenance is expected to be over
+    ///
+    /// A time such as '2026-12-01 02:00' or 02:00 for today, or a duration from now such as 2h. soramode status, the status page, metrics and events
+    /// show it. The node does not open by itself then.
+    #[arg(long, value_name = "TIME|DURATION", hide_short_help = true)]
+    until: Option<String>,
 }
 
 /// Flags of a drain.
@@ -75,12 +83,25 @@ impl NodeDrainFlags {
         }
     }
 
+    /// Returns the closing that the flags ask for.
+    pub(crate) fn closing(&self) -> Result<Closing<'_>, Failure> {
+        Ok(Closing {
+            target: self.target(),
+            reason: self.message.as_deref(),
+            expected_end_at: read_until(self.until.as_deref())?,
+        })
+    }
+
     /// Returns the options that a plan goes by.
     pub(crate) const fn options(&self) -> DrainOptions<'_> {
         DrainOptions {
             mode: self.target(),
             reason: match &self.message {
                 Some(message) => Some(message.as_str()),
+                None => None,
+            },
+            until: match &self.until {
+                Some(until) => Some(until.as_str()),
                 None => None,
             },
             keep_open: None,
@@ -147,6 +168,9 @@ impl DrainFlags {
         self.own.check()?;
         if self.own.message.is_some() {
             node.require(Feature::Reason, "--message")?;
+        }
+        if self.own.until.is_some() {
+            node.require(Feature::ExpectedEnd, "--until")?;
         }
         Ok(())
     }

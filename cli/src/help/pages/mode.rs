@@ -37,6 +37,10 @@ pub(super) static PAGES: &[Page] = &[
                 "Close the node for 45 minutes",
             ),
             example(
+                "soramode set block_new_session -m CHG-123 --until 2h",
+                "Close the node, and record that the maintenance is expected to take 2 hours",
+            ),
+            example(
                 "soramode set normal --if-mode block_new_session",
                 "Open the node only if it is block_new_session",
             ),

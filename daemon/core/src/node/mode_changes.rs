@@ -51,6 +51,7 @@ impl Node {
             sessions: self.sessions.session_count(),
             connections: self.sessions.connection_count(),
             expires_at: self.mode.shown_expiry(ctx.timers, ctx.now),
+            expected_end_at: self.mode.state().expected_end_at,
             warning,
             published: None,
             plan_id: self.plans.running_id().cloned(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use soramode_protocol::event::{EventKind, EventType};
 use soramode_protocol::id::{PlanId, RollId};
 use soramode_protocol::mode::{ModeState, SettableMode};
+use soramode_protocol::time::Time;
 
 use super::calls::CallId;
 use super::end_request::count;
@@ -100,4 +101,5 @@ pub(crate) struct PlanMode {
     pub(crate) actor: String,
     pub(crate) on_behalf_of: Option<String>,
     pub(crate) reason: Option<String>,
+    pub(crate) expected_end_at: Option<Time>,
 }

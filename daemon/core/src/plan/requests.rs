@@ -372,6 +372,7 @@ fn new_plan(view: &PlanView<'_>, start: StartPlan, id: PlanId, actor: &str) -> S
         roll: start.roll,
         created_at: view.now.wall,
         requested_at: start.at,
+        expected_end_at: start.expected_end_at,
         steps: start.steps,
         max_delay: Duration::from_secs(
             start.max_delay_seconds.unwrap_or(MAX_DELAY_SECONDS_DEFAULT),

@@ -382,6 +382,7 @@ impl Plans {
                 actor: plan.owner.clone(),
                 on_behalf_of: plan.on_behalf_of.clone(),
                 reason: plan.reason.clone(),
+                expected_end_at: plan.expected_end_at,
             }));
         }
     }

@@ -47,6 +47,7 @@ impl Plans {
             roll: plan.roll.clone(),
             created_at: plan.created_at,
             at: plan.due_close(now),
+            expected_end_at: plan.expected_end_at,
             steps: steps.collect(),
             delay_seconds: progress.delay.as_secs(),
             max_delay_seconds: plan.max_delay.as_secs(),

@@ -33,6 +33,8 @@ pub struct StoredPlan {
     pub created_at: Time,
     /// Time of the close, as it was requested.
     pub requested_at: Option<Time>,
+    /// Time at which the maintenance is expected to be over.
+    pub expected_end_at: Option<Time>,
     /// Its steps.
     pub steps: Vec<PlanStep>,
     /// Total lateness up to which steps still run.

@@ -18,16 +18,18 @@ impl Show {
             on_behalf_of,
             reason,
             expires_at,
+            expected_end_at,
             plan_id,
             roll,
         } = change;
-        let (for_whom, why, until) = (
+        let (for_whom, why, until, expected) = (
             tail(" for ", on_behalf_of.as_ref()),
             quoted(reason.as_ref()),
             self.until(*expires_at),
+            self.expected_end(*expected_end_at),
         );
         format!(
-            "{previous_mode} -> {mode}, generation {generation}, by {actor}{for_whom}{why}{until}{}{}",
+            "{previous_mode} -> {mode}, generation {generation}, by {actor}{for_whom}{why}{until}{expected}{}{}",
             if plan_id.is_some() {
                 ", as planned"
             } else {
@@ -41,6 +43,12 @@ impl Show {
         time.map_or_else(String::new, |time| format!(", until {}", self.time(time)))
     }
 
+    pub(crate) fn expected_end(&self, time: Option<Time>) -> String {
+        time.map_or_else(String::new, |time| {
+            format!(", expected end {}", self.time(time))
+        })
+    }
+
     pub(crate) fn mode(&self, state: &ModeState) -> String {
         let ModeState {
             mode,
@@ -49,14 +57,16 @@ impl Show {
             actor,
             reason,
             expires_at,
+            expected_end_at,
             own_mode: _,
             in_force: _,
             plan_id: _,
             roll,
         } = state;
         let (why, until) = (quoted(reason.as_ref()), self.until(*expires_at));
+        let expected = self.expected_end(*expected_end_at);
         format!(
-            "{mode}, generation {generation}, since {}, by {actor}{why}{until}{}",
+            "{mode}, generation {generation}, since {}, by {actor}{why}{until}{expected}{}",
             self.time(*since),
             tail(", by roll ", roll.as_ref())
         )

@@ -242,6 +242,7 @@ impl Show {
             sessions,
             connections,
             expires_at,
+            expected_end_at,
             warning,
             published,
             in_force,
@@ -263,8 +264,9 @@ impl Show {
             format!("unchanged {mode}")
         };
         format!(
-            "{head}, generation {generation}, {sessions} sessions, {connections} connections{}{}{}{}{}{}{}",
+            "{head}, generation {generation}, {sessions} sessions, {connections} connections{}{}{}{}{}{}{}{}",
             self.until(*expires_at),
+            self.expected_end(*expected_end_at),
             tail(", published ", published.as_ref()),
             in_force.map_or(String::new(), |it| format!(", in force: {it:?}")),
             tail(", there is ", plan.as_ref()),

@@ -1,7 +1,8 @@
-//! Sessions and connections of the last hour, in memory.
+//! Sessions and connections of the last hour, in memory, and the lines of their chart.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use soramode_protocol::reply::Reply;
@@ -25,9 +26,62 @@ pub(super) struct Load {
     pub(super) connections: u64,
 }
 
-/// The last samples, oldest first.
+/// Width and height of the chart, in units of its own.
+pub(super) const CHART_WIDTH: usize = SAMPLES_KEPT;
+pub(super) const CHART_HEIGHT: u64 = 100;
+
+/// Samples of which the chart shows one point: the highest.
+const SAMPLES_PER_POINT: usize = 3;
+
+/// Lines of the chart, as the points of an SVG polyline: the latest sample first.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Chart {
+    pub(super) sessions: String,
+    pub(super) connections: String,
+    /// The highest value of both.
+    pub(super) highest: u64,
+}
+
+impl Chart {
+    /// Draws the samples: the latest is on the right, and an hour is the whole width.
+    pub(super) fn of(samples: &[Load]) -> Self {
+        let points: Vec<Load> = samples
+            .rchunks(SAMPLES_PER_POINT)
+            .map(|chunk| Load {
+                sessions: chunk.iter().map(|load| load.sessions).max().unwrap_or(0),
+                connections: chunk.iter().map(|load| load.connections).max().unwrap_or(0),
+            })
+            .collect();
+        let highest = points
+            .iter()
+            .map(|load| load.connections.max(load.sessions))
+            .max()
+            .unwrap_or(0)
+            .max(1);
+        let line = |value: fn(&Load) -> u64| {
+            let mut line = String::new();
+            for (index, load) in points.iter().enumerate() {
+                let x = CHART_WIDTH.saturating_sub(index * SAMPLES_PER_POINT);
+                let height =
+                    u128::from(value(load)) * u128::from(CHART_HEIGHT) / u128::from(highest);
+                let y = u128::from(CHART_HEIGHT) - height;
+                let blank = if index == 0 { "" } else { " " };
+                // A string takes every write.
+                let _ = write!(line, "{blank}{x},{y}");
+            }
+            line
+        };
+        Self {
+            sessions: line(|load| load.sessions),
+            connections: line(|load| load.connections),
+            highest,
+        }
+    }
+}
+
+/// The last samples, oldest first, and their chart, which a page shows as it is.
 #[derive(Debug, Default)]
-pub(crate) struct LoadHistory(Mutex<VecDeque<Load>>);
+pub(crate) struct LoadHistory(Mutex<(VecDeque<Load>, Arc<Chart>)>);
 
 impl LoadHistory {
     /// Takes a sample now and then until the daemon stops.
@@ -53,16 +107,18 @@ impl LoadHistory {
     }
 
     fn add(&self, load: Load) {
-        let mut samples = lock(&self.0);
+        let mut history = lock(&self.0);
+        let (samples, chart) = &mut *history;
         if samples.len() == SAMPLES_KEPT {
             samples.pop_front();
         }
         samples.push_back(load);
+        *chart = Arc::new(Chart::of(samples.make_contiguous()));
     }
 
-    /// Returns the samples, oldest first.
-    pub(super) fn samples(&self) -> Vec<Load> {
-        lock(&self.0).iter().copied().collect()
+    /// Returns the chart of the samples.
+    pub(super) fn chart(&self) -> Arc<Chart> {
+        Arc::clone(&lock(&self.0).1)
     }
 }
 
@@ -80,7 +136,8 @@ mod tests {
         for sessions in 0..=SAMPLES_KEPT as u64 {
             history.add(load(sessions));
         }
-        let samples = history.samples();
+        let samples: Vec<Load> = lock(&history.0).0.iter().copied().collect();
         assert_eq!((samples.len(), samples[0]), (SAMPLES_KEPT, load(1)));
+        assert_eq!(*history.chart(), Chart::of(&samples));
     }
 }

@@ -13,13 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderValue, REFERRER_POLICY,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
+use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use prometheus::{Encoder, TextEncoder};
 use serde::Serialize;
-use soramode_protocol::http_client::Outgoing;
+use soramode_protocol::chat::PAGE_URL_BYTES_MAX;
+use soramode_protocol::http_client::{Outgoing, Url, read_url};
 use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::node::{ClusterNode, ListClusterNodes, Membership, Status, StorageState};
 use soramode_protocol::plan::Plan;
@@ -36,7 +38,7 @@ use super::response::{HttpResponse, error, json, typed};
 use crate::clock;
 use crate::config::{HttpConfig, StatusPage};
 use load_history::LoadHistory;
-use page::Snapshot;
+use page::{Refresh, Snapshot};
 use peers::Peers;
 
 /// Time that `/live` waits for the gate.
@@ -77,6 +79,8 @@ enum PagePart {
     Html,
     Style,
     Json,
+    /// A browser asks for an icon by itself; there is none.
+    Icon,
 }
 
 /// Body of `/status.json`.
@@ -129,6 +133,7 @@ impl PagePart {
             "/" => Some(Self::Html),
             "/status.css" => Some(Self::Style),
             "/status.json" => Some(Self::Json),
+            "/favicon.ico" => Some(Self::Icon),
             _ => None,
         }
     }
@@ -166,8 +171,8 @@ pub(super) async fn answer(
         drop(request);
         answer_question(state, question).await
     } else if let (Some(page), Some(part)) = (&state.page, PagePart::of(path)) {
-        let headers = request.into_parts().0.headers;
-        answer_page(state, page, part, (caller, headers)).await
+        let head = request.into_parts().0;
+        answer_page(state, page, part, (caller, head)).await
     } else {
         error(StatusCode::NOT_FOUND, "NotFound")
     };
@@ -181,14 +186,19 @@ async fn answer_page(
     state: &HttpState,
     page: &StatusPageState,
     part: PagePart,
-    (caller, headers): (&Caller, HeaderMap),
+    (caller, head): (&Caller, Parts),
 ) -> HttpResponse {
     // A browser on this machine may have been led here by a page under a name of its own.
     let is_local = caller.ip.is_some_and(|ip| ip.is_loopback());
-    if is_local && let Err(refusal) = check_host(&state.config.api, caller, &headers) {
+    if is_local && let Err(refusal) = check_host(&state.config.api, caller, &head.headers) {
         return refusal.answer();
     }
     let mut answer = match part {
+        PagePart::Icon => typed(
+            StatusCode::NO_CONTENT,
+            HeaderValue::from_static("image/x-icon"),
+            "",
+        ),
         PagePart::Style => typed(
             StatusCode::OK,
             HeaderValue::from_static("text/css; charset=utf-8"),
@@ -202,7 +212,7 @@ async fn answer_page(
             Some(snapshot) => typed(
                 StatusCode::OK,
                 HeaderValue::from_static("text/html; charset=utf-8"),
-                page::render(&snapshot, &headers),
+                page::render(&snapshot, &head.headers, Refresh::of(head.uri.query())),
             ),
             None => error(StatusCode::SERVICE_UNAVAILABLE, "Stopping"),
         },
@@ -261,15 +271,27 @@ async fn read_snapshot(state: &HttpState, page: &StatusPageState) -> Option<Snap
         Ok(Reply::Page(Page::Sessions(listed))) => listed.sessions,
         _ => Vec::new(),
     };
+    let peers = page.peers.states(&pages_of_others(&status, &members)).await;
     Some(Snapshot {
         now: clock::now().wall,
         status,
         plan,
         members,
         sessions,
-        peers: page.peers.states().await,
-        samples: page.history.samples(),
+        peers,
+        chart: page.history.chart(),
     })
+}
+
+/// Returns the status pages that the other members of the cluster have published.
+fn pages_of_others(status: &Status, members: &[ClusterNode]) -> Vec<Url> {
+    members
+        .iter()
+        .filter(|node| node.connected && node.node_name != status.node_name)
+        .filter_map(|node| node.cluster_page_url.as_deref())
+        .filter(|url| url.len() <= PAGE_URL_BYTES_MAX)
+        .filter_map(|url| read_url(url).ok())
+        .collect()
 }
 
 async fn answer_question(state: &HttpState, question: Question) -> HttpResponse {

@@ -36,6 +36,11 @@ pub(super) fn gather(
         seconds(status.mode.since),
     )?;
     gauges.set(
+        "mode_expected_end_timestamp_seconds",
+        "Time at which the maintenance is expected to be over; 0 for none.",
+        status.mode.expected_end_at.map_or(0, seconds),
+    )?;
+    gauges.set(
         "mode_generation",
         "Generation of the mode, which counts its changes.",
         count(status.mode.generation),

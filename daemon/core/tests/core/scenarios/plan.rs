@@ -51,6 +51,7 @@ fn data(all: &mut Words) -> Result<Option<NoticeData>, Problem> {
 
 fn start(all: &mut Words) -> Result<StartPlan, Problem> {
     let at = all.value::<String>("at")?;
+    let expected_end = all.value::<String>("expected_end")?;
     let (reason, replace) = (all.value("reason")?, all.has("replace"));
     let is_refused = all.has("without_risk");
     let max_delay = all.time("max_delay")?;
@@ -66,6 +67,7 @@ fn start(all: &mut Words) -> Result<StartPlan, Problem> {
         at: at.as_deref().map(time).transpose()?,
         accept_risk: (ends && !is_refused).then(|| RISK_OF_END.to_owned()),
         steps,
+        expected_end_at: expected_end.as_deref().map(time).transpose()?,
         reason,
         max_delay_seconds: max_delay.map(|it| it.as_secs()),
         keep_open,
@@ -77,7 +79,7 @@ fn start(all: &mut Words) -> Result<StartPlan, Problem> {
 }
 
 /// `+2h` after the start by the wall clock, or `-2h` before it.
-fn time(text: &str) -> Result<Time, Problem> {
+pub(super) fn time(text: &str) -> Result<Time, Problem> {
     let seconds = signed_seconds(text)?;
     Ok(Time::from_micros(START.as_micros() + seconds * 1_000_000))
 }

@@ -404,6 +404,11 @@ fn change_mode(all: &mut Words) -> Result<ChangeMode, Problem> {
         mode,
         reason: all.value("reason")?,
         expires_in_seconds: all.time("expires")?.map(|time| time.as_secs()),
+        expected_end_at: all
+            .value::<String>("expected_end")?
+            .as_deref()
+            .map(super::plan::time)
+            .transpose()?,
         if_mode: all.value("if_mode")?,
         if_generation: all.value("if_generation")?,
         if_plan: all.value("if_plan")?,

@@ -103,6 +103,7 @@ pub(super) fn params(rng: &mut Rng) -> StartParams {
             actor: "uid:0(root)".to_owned(),
             reason,
             expires_at,
+            expected_end_at: None,
             own_mode: None,
             in_force: None,
             plan_id: None,
@@ -135,6 +136,7 @@ fn cluster(rng: &mut Rng) -> ClusterSettings {
         dead_man: "grant".to_owned(),
         signaling_url: None,
         api_url: None,
+        page_url: None,
         fault: PlantedFault::NONE,
         registration_ttl: Duration::from_secs(10),
     }
@@ -379,6 +381,11 @@ fn change_mode(rng: &mut Rng) -> ChangeMode {
         mode,
         reason: rng.maybe(3, |rng| rng.of(&["kernel", "disk"]).to_owned()),
         expires_in_seconds: rng.maybe(3, |rng| rng.of(&expires)),
+        expected_end_at: if mode == SettableMode::Normal {
+            None
+        } else {
+            rng.maybe(4, |rng| Time::from_micros(rng.of(&[1_000_000, 9_000_000])))
+        },
         if_mode: rng.maybe(8, |rng| rng.of(&Mode::ALL)),
         if_generation: rng.maybe(8, |rng| rng.below(6)),
         if_plan: None,

@@ -2,7 +2,7 @@
 
 use hyper::HeaderMap;
 use hyper::header::ACCEPT_LANGUAGE;
-use soramode_protocol::mode::Mode;
+use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::node::{Membership, Status};
 use soramode_protocol::plan::{PlanHold, PlanOutcome, PlanState, PlanStep, StallCause};
 
@@ -62,6 +62,8 @@ pub(super) struct Texts {
     pub(super) reason: &'static str,
     pub(super) since: &'static str,
     pub(super) until: &'static str,
+    pub(super) expected_end: &'static str,
+    pub(super) overdue: &'static str,
     pub(super) plan: &'static str,
     pub(super) state: &'static str,
     pub(super) next_step: &'static str,
@@ -87,9 +89,13 @@ pub(super) struct Texts {
     pub(super) none: &'static str,
     pub(super) more: &'static str,
     pub(super) updated: &'static str,
+    pub(super) pause: &'static str,
+    pub(super) resume: &'static str,
     pub(super) shadow: &'static str,
     pub(super) isolated: (&'static str, &'static str),
     pub(super) fenced: (&'static str, &'static str),
+    pub(super) not_in_force: &'static str,
+    pub(super) not_in_force_remedy: &'static str,
     pub(super) stalled: &'static str,
     pub(super) stalled_remedy: &'static str,
     modes: ModeTexts,
@@ -194,7 +200,11 @@ impl Language {
     pub(super) const fn step(self, step: &PlanStep) -> &'static str {
         let (english, japanese) = match step {
             PlanStep::Unready { .. } => ("become unready", "ロードバランサーから外す"),
-            PlanStep::Mode { .. } => ("close the node", "ノードをブロックする"),
+            PlanStep::Mode {
+                mode: SettableMode::BlockNewConnection,
+                ..
+            } => ("reject new connections", "新しいコネクションを拒否する"),
+            PlanStep::Mode { .. } => ("reject new sessions", "新しいセッションを拒否する"),
             PlanStep::Announce { .. } => ("announce to clients", "クライアントに通知する"),
             PlanStep::End { .. } => ("end the sessions", "セッションを終了させる"),
             PlanStep::Unknown => ("a step of a newer version", "新しいバージョンのステップ"),
@@ -236,6 +246,8 @@ const ENGLISH: Texts = Texts {
     reason: "Reason",
     since: "Since",
     until: "Until",
+    expected_end: "Expected end",
+    overdue: "overdue by",
     plan: "Maintenance plan",
     state: "State",
     next_step: "Next step",
@@ -261,6 +273,8 @@ const ENGLISH: Texts = Texts {
     none: "None",
     more: "more",
     updated: "Updated",
+    pause: "Stop updates",
+    resume: "Update again",
     shadow: "Shadow mode: decisions are only logged, and clients are admitted",
     isolated: (
         "The node has lost contact with its cluster",
@@ -270,6 +284,8 @@ const ENGLISH: Texts = Texts {
         "The node is fenced: it ends its sessions and admits no client",
         "Check etcd, and run: soramode doctor",
     ),
+    not_in_force: "The mode is not in force: rooms are not locked or unlocked as it requires",
+    not_in_force_remedy: "Run: soramode doctor",
     stalled: "The drain does not progress",
     stalled_remedy: "Run: soramode sessions. See the runbook: A drain that does not end",
     modes: ModeTexts {
@@ -299,6 +315,8 @@ const JAPANESE: Texts = Texts {
     reason: "理由",
     since: "開始",
     until: "期限",
+    expected_end: "終了予定",
+    overdue: "超過",
     plan: "メンテナンスのプラン",
     state: "状態",
     next_step: "次のステップ",
@@ -324,6 +342,8 @@ const JAPANESE: Texts = Texts {
     none: "なし",
     more: "件を省略",
     updated: "更新",
+    pause: "自動更新を停止",
+    resume: "自動更新を再開",
     shadow: "シャドーモード: 判定は記録のみで、クライアントは許可されます",
     isolated: (
         "ノードがクラスターと通信できません",
@@ -333,6 +353,8 @@ const JAPANESE: Texts = Texts {
         "ノードがクラスターから切り離されました。セッションを終了し、クライアントを受け付けません",
         "etcd を確認し、soramode doctor を実行してください",
     ),
+    not_in_force: "モードのとおりにロックまたはロック解除されていないルームがあります",
+    not_in_force_remedy: "soramode doctor を実行してください",
     stalled: "ドレインが停滞しています",
     stalled_remedy: "soramode sessions を実行してください。ランブック「ドレインが終わらない場合」を参照してください",
     modes: ModeTexts {

@@ -2,26 +2,29 @@
 
 mod language;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::HeaderMap;
 use maud::{DOCTYPE, Markup, html};
-use soramode_protocol::mode::ModeState;
+use soramode_protocol::chat::PAGE_URL_BYTES_MAX;
+use soramode_protocol::http_client::read_url;
+use soramode_protocol::mode::{InForce, ModeState};
 use soramode_protocol::node::{ClusterNode, Status};
 use soramode_protocol::plan::Plan;
 use soramode_protocol::session::Session;
 use soramode_protocol::text::shorten;
 use soramode_protocol::time::Time;
 
-use super::load_history::{Load, SAMPLES_KEPT};
+use super::load_history::{CHART_HEIGHT, CHART_WIDTH, Chart};
 use super::peers::PeerState;
 use language::{Language, Texts};
 
 /// Style sheet of the page.
 pub(super) const STYLE: &str = include_str!("style.css");
 
-/// The page fetches its style sheet from this listener, and nothing else from anywhere.
-pub(super) const SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// The page fetches its style sheet and its icon from this listener, and nothing else from anywhere.
+pub(super) const SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Length of the page, at most.
 #[cfg(test)]
@@ -43,13 +46,6 @@ const WARNINGS_SHOWN: usize = 8;
 const NAME_BYTES_SHOWN: usize = 64;
 const TEXT_BYTES_SHOWN: usize = 256;
 
-/// Width and height of the chart, in units of its own.
-const CHART_WIDTH: usize = SAMPLES_KEPT;
-const CHART_HEIGHT: u64 = 100;
-
-/// Samples of which the chart shows one point: the highest.
-const SAMPLES_PER_POINT: usize = 3;
-
 /// Everything that the page shows.
 #[derive(Debug)]
 pub(super) struct Snapshot {
@@ -61,11 +57,28 @@ pub(super) struct Snapshot {
     /// The oldest sessions.
     pub(super) sessions: Vec<Session>,
     pub(super) peers: Vec<PeerState>,
-    pub(super) samples: Vec<Load>,
+    pub(super) chart: Arc<Chart>,
+}
+
+/// Refresh of the page by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refresh {
+    On,
+    Off,
+}
+
+impl Refresh {
+    /// Returns the choice of a request: `?refresh=off` leaves time to read.
+    pub(super) fn of(query: Option<&str>) -> Self {
+        match query {
+            Some("refresh=off") => Self::Off,
+            _ => Self::On,
+        }
+    }
 }
 
 /// Returns the page in the language that the headers ask for.
-pub(super) fn render(snapshot: &Snapshot, headers: &HeaderMap) -> String {
+pub(super) fn render(snapshot: &Snapshot, headers: &HeaderMap, refresh: Refresh) -> String {
     let language = Language::of(headers);
     let texts = language.texts();
     let (status, now) = (&snapshot.status, snapshot.now);
@@ -76,16 +89,25 @@ pub(super) fn render(snapshot: &Snapshot, headers: &HeaderMap) -> String {
         html lang=(texts.language) {
             head {
                 meta charset="utf-8";
-                meta http-equiv="refresh" content="5";
+                @if refresh == Refresh::On {
+                    meta http-equiv="refresh" content="5";
+                }
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (headline.word) " - " (name) }
                 link rel="stylesheet" href="status.css";
             }
             body {
                 header {
-                    b { (name) }
-                    span { (texts.updated) " " (time(now)) ", soramoded " (status.version) }
+                    h1 { (name) }
+                    span {
+                        (texts.updated) " " (time(now)) ", soramoded " (status.version) " "
+                        @match refresh {
+                            Refresh::On => a href="?refresh=off" { (texts.pause) },
+                            Refresh::Off => a href="." { (texts.resume) },
+                        }
+                    }
                 }
+                main {
                 (warnings(status, texts))
                 section class={ "mode " (headline.class) } {
                     p.word { (headline.word) }
@@ -95,7 +117,7 @@ pub(super) fn render(snapshot: &Snapshot, headers: &HeaderMap) -> String {
                 @if let Some(plan) = snapshot.plan.as_ref().filter(|plan| is_recent(plan, now)) {
                     (plan_section(plan, now, language))
                 }
-                (load(status, &snapshot.samples, texts))
+                (load(status, &snapshot.chart, texts))
                 div.columns {
                     (oldest_sessions(&snapshot.sessions, now, texts))
                     (rejections(status, texts))
@@ -112,6 +134,7 @@ pub(super) fn render(snapshot: &Snapshot, headers: &HeaderMap) -> String {
                             dt { (texts.failed) } dd { (status.deliveries.failed) }
                         }
                     }
+                }
                 }
             }
         }
@@ -131,6 +154,12 @@ fn warnings(status: &Status, texts: &Texts) -> Markup {
     if let Some(stalled) = status.stalled {
         let warning = format!("{}: {}", texts.stalled, texts.cause(stalled.cause));
         rows.push((warning, Some(texts.stalled_remedy.to_owned())));
+    }
+    if status.in_force.is_some_and(|it| it != InForce::Yes) {
+        rows.push((
+            texts.not_in_force.to_owned(),
+            Some(texts.not_in_force_remedy.to_owned()),
+        ));
     }
     rows.extend(
         status
@@ -183,6 +212,16 @@ fn mode_facts(mode: &ModeState, now: Time, texts: &Texts) -> Markup {
             @if let Some(until) = mode.expires_at {
                 dt { (texts.until) } dd { (time(until)) }
             }
+            @if let Some(end) = mode.expected_end_at {
+                dt { (texts.expected_end) } dd {
+                    (time(end))
+                    @if end < now {
+                        " " strong { (texts.overdue) " " (age(now, end)) }
+                    } @else {
+                        " (" (age(end, now)) ")"
+                    }
+                }
+            }
         }
     }
 }
@@ -229,7 +268,7 @@ fn plan_section(plan: &Plan, now: Time, language: Language) -> Markup {
     }
 }
 
-fn load(status: &Status, samples: &[Load], texts: &Texts) -> Markup {
+fn load(status: &Status, drawn: &Chart, texts: &Texts) -> Markup {
     html! {
         section {
             h2 { (texts.load) }
@@ -240,48 +279,22 @@ fn load(status: &Status, samples: &[Load], texts: &Texts) -> Markup {
                     div { dt { (texts.pending) } dd { (status.pending) } }
                 }
             }
-            (chart(samples, texts))
+            (chart(drawn, texts))
         }
     }
 }
 
-/// Draws the samples: the latest is on the right, and an hour is the whole width.
-fn chart(samples: &[Load], texts: &Texts) -> Markup {
-    let points: Vec<Load> = samples
-        .rchunks(SAMPLES_PER_POINT)
-        .map(|chunk| Load {
-            sessions: chunk.iter().map(|load| load.sessions).max().unwrap_or(0),
-            connections: chunk.iter().map(|load| load.connections).max().unwrap_or(0),
-        })
-        .collect();
-    let highest = points
-        .iter()
-        .map(|load| load.connections.max(load.sessions))
-        .max()
-        .unwrap_or(0)
-        .max(1);
-    let line = |value: fn(&Load) -> u64| {
-        let at = |(index, load): (usize, &Load)| {
-            let x = CHART_WIDTH.saturating_sub(index * SAMPLES_PER_POINT);
-            let height = u128::from(value(load)) * u128::from(CHART_HEIGHT) / u128::from(highest);
-            format!("{x},{}", u128::from(CHART_HEIGHT) - height)
-        };
-        points
-            .iter()
-            .enumerate()
-            .map(at)
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
+/// Shows the chart: the latest sample is on the right, and an hour is the whole width.
+fn chart(drawn: &Chart, texts: &Texts) -> Markup {
     html! {
         svg viewBox={ "0 -2 " (CHART_WIDTH) " " (CHART_HEIGHT + 4) } preserveAspectRatio="none" role="img" aria-label=(texts.last_hour) {
-            polyline.connections-line points=(line(|load| load.connections)) {}
-            polyline.sessions-line points=(line(|load| load.sessions)) {}
+            polyline.connections-line points=(drawn.connections) {}
+            polyline.sessions-line points=(drawn.sessions) {}
         }
         p.key {
             span { i {} (texts.sessions) }
             span { i.dashed {} (texts.connections) }
-            span { (texts.last_hour) ", " (texts.highest) " " (highest) }
+            span { (texts.last_hour) ", " (texts.highest) " " (drawn.highest) }
         }
     }
 }
@@ -338,7 +351,12 @@ fn members(members: &[ClusterNode], texts: &Texts) -> Markup {
                 (node_heads(texts))
                 @for node in members.iter().take(NODES_SHOWN) {
                     tr {
-                        td { (short(node.node_name.as_str())) }
+                        td {
+                            @match node.cluster_page_url.as_deref().filter(|url| is_web(url)) {
+                                Some(url) => a href=(url) { (short(node.node_name.as_str())) },
+                                None => (short(node.node_name.as_str())),
+                            }
+                        }
                         td {
                             @match node.mode {
                                 Some(mode) if node.connected => {
@@ -391,6 +409,11 @@ fn node_heads(texts: &Texts) -> Markup {
     html! {
         tr { th { (texts.node) } th { (texts.mode) } th.n { (texts.sessions) } th.n { (texts.connections) } }
     }
+}
+
+/// Returns true for the URL of a page. Another node has published it, and a browser must run no script of it.
+fn is_web(url: &str) -> bool {
+    url.len() <= PAGE_URL_BYTES_MAX && read_url(url).is_ok()
 }
 
 /// Says how many rows are left out.

@@ -3,6 +3,7 @@
 use hyper::header::ACCEPT_LANGUAGE;
 use serde_json::json;
 
+use super::super::load_history::{Load, SAMPLES_KEPT};
 use super::super::peers::PeerStatus;
 use super::*;
 
@@ -36,19 +37,23 @@ fn snapshot(changes: &serde_json::Value) -> Snapshot {
         members: Vec::new(),
         sessions: serde_json::from_value(sessions).unwrap(),
         peers: Vec::new(),
-        samples: (0..SAMPLES_KEPT as u64)
-            .map(|sessions| Load {
-                sessions,
-                connections: sessions * 3,
-            })
-            .collect(),
+        chart: chart(|sessions| Load {
+            sessions,
+            connections: sessions * 3,
+        }),
     }
+}
+
+/// The chart of an hour.
+fn chart(load: impl Fn(u64) -> Load) -> Arc<Chart> {
+    let samples: Vec<Load> = (0..SAMPLES_KEPT as u64).map(load).collect();
+    Arc::new(Chart::of(&samples))
 }
 
 fn page(snapshot: &Snapshot, language: &str) -> String {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT_LANGUAGE, language.parse().unwrap());
-    render(snapshot, &headers)
+    render(snapshot, &headers, Refresh::On)
 }
 
 #[test]
@@ -95,7 +100,7 @@ fn the_word_follows_mode_and_sessions() {
 #[test]
 fn warnings_come_first_with_their_remedies() {
     let changes = json!({
-        "shadow": true, "membership": "isolated", "warnings": ["cannot write the state"],
+        "shadow": true, "membership": "isolated", "in_force": "pending", "warnings": ["cannot write the state"],
         "stalled": {"cause": "no_departures", "since": NOW},
         "sources": [{"name": "sora", "complete": false, "incomplete_reason": "started late", "hint": "Send a Report", "problem": "refused"}],
         "upstreams": [{"name": "auth", "url": "http://u/SECRET", "problem": "timed out"}],
@@ -106,6 +111,7 @@ fn warnings_come_first_with_their_remedies() {
         "Shadow mode",
         "lost contact",
         "soramode doctor",
+        "The mode is not in force",
         "cannot write the state",
         "no session has ended by itself",
         "sora: started late",
@@ -129,7 +135,7 @@ fn hostile_names_are_escaped_and_the_page_stays_small() {
     let mut snapshot = snapshot(&changes);
     let session = snapshot.sessions[0].clone();
     snapshot.sessions = vec![session; SESSIONS_SHOWN as usize];
-    snapshot.samples.fill(Load {
+    snapshot.chart = chart(|_| Load {
         sessions: u64::MAX,
         connections: u64::MAX,
     });
@@ -160,4 +166,59 @@ fn hostile_names_are_escaped_and_the_page_stays_small() {
         let bytes = text.len() + STYLE.len();
         assert!(bytes <= PAGE_BYTES_MAX, "{bytes} bytes");
     }
+}
+
+#[test]
+fn the_expected_end_is_shown_with_the_time_until_it_or_since_it() {
+    for (end, words) in [
+        ("2026-12-01T03:00:00.000000Z", "03:00:00 UTC</time> (20m)"),
+        (
+            "2026-12-01T02:30:00.000000Z",
+            "02:30:00 UTC</time> <strong>overdue by 10m</strong>",
+        ),
+    ] {
+        let text = page(&snapshot(&json!({ "expected_end_at": end })), "en");
+        assert!(text.contains(words), "no {words} in {text}");
+    }
+    assert!(!page(&snapshot(&json!({})), "en").contains("Expected end"));
+}
+
+#[test]
+fn a_reader_can_stop_the_refresh() {
+    let text = page(&snapshot(&json!({})), "en");
+    assert!(
+        text.contains("http-equiv=\"refresh\"") && text.contains("href=\"?refresh=off\""),
+        "{text}"
+    );
+    let still = render(
+        &snapshot(&json!({})),
+        &HeaderMap::new(),
+        Refresh::of(Some("refresh=off")),
+    );
+    assert!(
+        !still.contains("http-equiv=\"refresh\"") && still.contains("href=\".\""),
+        "{still}"
+    );
+}
+
+#[test]
+fn a_member_links_to_its_page_and_to_nothing_else() {
+    let cluster = json!({
+        "name": "c", "endpoints": [], "on_fence": "none", "dead_man": "none", "channels": 0, "claims_in_flight": 0, "published": true,
+    });
+    let mut snapshot = snapshot(&json!({"cluster": cluster}));
+    let member = |url: &str| {
+        let member = json!({"node_name": "sfu-02", "mode": "normal", "connected": true, "cluster_page_url": url});
+        serde_json::from_value(member).unwrap()
+    };
+    snapshot.members = vec![
+        member("http://sfu-02:9400/\"x"),
+        member("javascript:alert(1)"),
+    ];
+    let text = page(&snapshot, "en");
+    assert!(
+        text.contains("<a href=\"http://sfu-02:9400/&quot;x\">sfu-02</a>"),
+        "{text}"
+    );
+    assert!(!text.contains("javascript"), "{text}");
 }

@@ -39,6 +39,7 @@ pub(super) fn start(
         actor: actor.clone(),
         reason: None,
         expires_at: None,
+        expected_end_at: None,
         own_mode: None,
         in_force: None,
         plan_id: None,
@@ -60,6 +61,7 @@ pub(super) fn start(
                 on_behalf_of: None,
                 reason: None,
                 expires_at: None,
+                expected_end_at: None,
                 plan_id: None,
                 roll: None,
             };
@@ -95,7 +97,9 @@ impl Model {
         let takes_expiry = change.expires_in_seconds == Some(0) && self.mode.expires_at.is_some();
         let brings_expiry = change.expires_in_seconds.is_some_and(|seconds| seconds > 0);
         let brings_reason = change.reason.is_some() && change.reason != self.mode.reason;
-        let changed = !is_same || takes_expiry || brings_expiry || brings_reason;
+        let brings_end =
+            change.expected_end_at.is_some() && change.expected_end_at != self.mode.expected_end_at;
+        let changed = !is_same || takes_expiry || brings_expiry || brings_reason || brings_end;
         if changed && self.storage_failed {
             return Err(Error::storage_unavailable(""));
         }
@@ -110,6 +114,7 @@ impl Model {
             sessions: self.sessions.len() as u64,
             connections: self.connections.len() as u64,
             expires_at: self.shown_end(),
+            expected_end_at: self.mode.expected_end_at,
             warning: None,
             published: None,
             in_force: None,
@@ -130,6 +135,7 @@ impl Model {
             }
         };
         let kept = self.mode.reason.clone().filter(|_| is_same);
+        let kept_end = self.mode.expected_end_at.filter(|_| is_same);
         if expiry != self.expiry {
             self.by_wall = None;
         }
@@ -141,6 +147,7 @@ impl Model {
             actor: actor.to_owned(),
             reason: change.reason.clone().or(kept),
             expires_at,
+            expected_end_at: change.expected_end_at.or(kept_end),
             own_mode: None,
             in_force: None,
             plan_id: None,
@@ -174,6 +181,7 @@ impl Model {
             on_behalf_of: None,
             reason: self.mode.reason.clone(),
             expires_at: self.mode.expires_at,
+            expected_end_at: self.mode.expected_end_at,
             plan_id: None,
             roll: None,
         };
@@ -202,6 +210,7 @@ impl Model {
                 actor,
                 reason: None,
                 expires_at: None,
+                expected_end_at: None,
                 own_mode: None,
                 in_force: None,
                 plan_id: None,
@@ -250,6 +259,7 @@ impl Model {
             actor: "system:storage".to_owned(),
             reason: Some(reason),
             expires_at: None,
+            expected_end_at: None,
             own_mode: None,
             in_force: None,
             plan_id: None,
