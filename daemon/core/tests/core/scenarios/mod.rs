@@ -1,6 +1,7 @@
 //! Stories as text, in `tests/scenarios/*.txt`. Under each input stands what came of it; `SORAMODE_REWRITE=1` writes that
 //! anew, and the diff is for people to read. `README.md` there describes the format.
 
+mod described;
 mod etcd;
 mod explain_agrees;
 mod orders;

@@ -24,6 +24,7 @@ use soramode_protocol::reply::Reply;
 use soramode_protocol::time::Time;
 use soramode_testkit::record_store::RecordStore;
 
+use super::described::Unanswered;
 use super::etcd::fence_after;
 use super::plan::outcome;
 use super::read::{Problem, REFUSED, Speakers, Words, duration, words};
@@ -89,6 +90,7 @@ pub(super) struct Story {
     starts: u8,
     show: Show,
     speakers: Speakers,
+    unanswered: Unanswered,
     /// Calls to the SFU that it has not answered, in their order.
     calls: Vec<u64>,
     /// The last attempt at each receiver.
@@ -116,6 +118,7 @@ impl Story {
             starts: 1,
             show: Show::new(START, Detail::InWords),
             speakers: Speakers::default(),
+            unanswered: Unanswered::default(),
             calls: Vec::new(),
             under_way: BTreeMap::new(),
             now,
@@ -296,7 +299,9 @@ impl Story {
     }
 
     fn step_unchecked(&mut self, input: Input) -> Vec<String> {
+        self.unanswered.note(&input);
         let Effects { records, actions } = self.gate.step(self.now, input);
+        self.unanswered.validate(&records, &actions);
         for record in &records {
             self.record_store.read(record);
         }
