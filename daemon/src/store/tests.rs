@@ -35,14 +35,12 @@ fn opened(folder: &Path, boot_id: Option<&str>) -> Opened {
 
 fn try_open(folder: &Path, boot_id: Option<&str>) -> Result<Opened, OpenError> {
     let log_id = LogId::generate([7; 16]);
-    open(
-        folder,
-        OpenOptions {
-            keep_events: KEEP,
-            log_id: &log_id,
-            boot_id,
-        },
-    )
+    let options = OpenOptions {
+        keep_events: KEEP,
+        log_id: &log_id,
+        boot_id,
+    };
+    open(folder, options)
 }
 
 fn settings() -> Settings {
