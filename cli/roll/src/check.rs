@@ -160,7 +160,7 @@ fn check_resumed(
         (RollStep::Command | RollStep::CommandEnded, _) if settings.start == Start::ResumeAgain => {
             Ok(())
         }
-        // Nothing runs but the reboot, which is looked at before it is repeated.
+        // Only the reboot runs, which is looked at before it is repeated.
         (RollStep::Command, None) if !settings.work.command => Ok(()),
         (RollStep::Command, None) => {
             let problem = if has_rebooted(&facts.status, &settings.roll) {

@@ -391,7 +391,7 @@ fn change_accounts(words: &[&str]) {
     }
 }
 
-/// The program of the operator who runs the tests.
+/// The program of the operator of the tests.
 pub(crate) fn operator(machines: &[Machine], home: &Path) -> Command {
     let mut command = with_default_signals(PROGRAM);
     let config = client_config(&servers(machines));

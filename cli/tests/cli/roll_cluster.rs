@@ -26,7 +26,7 @@ const NAMES: [&str; 3] = ["sfu-01", "sfu-02", "sfu-03"];
 /// Nodes that stay open.
 const KEEP_OPEN: usize = 2;
 
-/// Three machines in a cluster, and two users who may operate them.
+/// Three machines in a cluster, and two users with the right to operate them.
 struct Cluster {
     machines: Vec<Machine>,
     checker: Checker,
@@ -261,7 +261,7 @@ impl Cluster {
         }
         let is_killed = victim == Victim::Command;
         self.kill(victim, &roll);
-        // What was held goes on.
+        // The held processes go on.
         until(|| self.machines[0].status());
         if step == Step::Draining {
             release(self);

@@ -16,7 +16,7 @@ use crate::ssh::{HOST, Remote, signal};
 use crate::support::{Daemon, PROGRAM, Run, Running, until};
 use crate::terminal::Terminal;
 
-/// A way to an sshd whose connections a test resets.
+/// A way to an sshd, with connections that a test resets.
 struct Proxy {
     port: u16,
     resets: broadcast::Sender<()>,

@@ -1,4 +1,4 @@
-//! The `soramode` program at nodes whose mode a real Janus holds by locks of its rooms: a change of the mode is answered when they are in
+//! The `soramode` program at nodes beside a real Janus, which holds the mode by locks of its rooms: a change of the mode is answered when they are in
 //! place.
 
 #![expect(

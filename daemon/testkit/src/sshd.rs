@@ -33,7 +33,7 @@ impl Sshd {
         Self::start_behind(&[], program, variables)
     }
 
-    /// Starts one by another program, whose words these are: `unshare` gives it a machine of its own.
+    /// Starts one by another program with these words: `unshare` gives it a machine of its own.
     pub fn start_behind(launcher: &[String], program: &Path, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // A folder that the package creates when the system starts.

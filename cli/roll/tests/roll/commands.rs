@@ -160,7 +160,7 @@ pub(crate) struct Command {
     pub(crate) finish: Option<Finish>,
     pub(crate) settings: Settings,
     odds: Odds,
-    /// Nodes whose hosts it has begun to reboot, each with the answer after which it did.
+    /// Nodes of the hosts that it has begun to reboot, each with the answer after which it did.
     pub(crate) begun_reboots: Vec<(usize, Option<CallId>)>,
 }
 

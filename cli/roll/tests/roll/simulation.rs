@@ -44,7 +44,7 @@ struct World {
     faults: Faults,
     odds: Odds,
     resumed: u64,
-    /// Whether the host had rebooted since the command, when a call of a command was answered.
+    /// True if the host had rebooted since the command, when a call of a command was answered.
     rebooted_at: BTreeMap<(usize, CallId), bool>,
 }
 

@@ -122,7 +122,7 @@ struct Running {
     is_on_terminal: bool,
 }
 
-/// What is known about the command.
+/// Result of the command, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CommandState {
     Ended(u8),
