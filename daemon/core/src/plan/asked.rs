@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use soramode_protocol::id::PlanId;
+
 use super::calls::RETRY_PAUSE_MIN;
 
 /// A session that a request has asked.
@@ -36,4 +38,10 @@ impl Asked {
     pub(super) const fn is_in_flight(&self) -> bool {
         matches!(self.state, AskedState::InFlight)
     }
+}
+
+/// End of a session that the SFU was asked to end.
+pub(crate) struct EndedSession {
+    /// Plan that ended it, if one did.
+    pub(crate) plan_id: Option<PlanId>,
 }

@@ -94,6 +94,16 @@ pub(crate) enum SfuReach {
     Unreachable,
 }
 
+impl SfuReach {
+    pub(crate) const fn of(is_unreachable: bool) -> Self {
+        if is_unreachable {
+            Self::Unreachable
+        } else {
+            Self::Reachable
+        }
+    }
+}
+
 /// Limits the calls of one kind. While the SFU does not answer, one call at a time probes it.
 #[derive(Debug, Default)]
 pub(crate) struct CallLimiter {

@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use soramode_protocol::id::{EndId, PlanId};
 use soramode_protocol::mode::EndsStopped;
-use soramode_protocol::plan::EndRate;
 use soramode_protocol::text::shorten;
 
-use super::asked::{Asked, AskedState};
+use super::asked::{Asked, AskedState, EndedSession};
 use super::calls::{
     CallId, CallLimiter, RETRY_PAUSE_MIN, SfuCall, SfuOutcome, SfuReach, SfuRequest, longer,
 };
 use super::clock::micros;
 use super::context::{PlanEffects, PlanView};
-use super::end_request::{EndRequest, NewEnd, count};
+use super::end_request::{EndRequest, NewEnd, count, interval};
 use super::stored::Moment;
 use crate::effect::{Action, Record};
 use crate::handles::{SessionSlot, Timestamp};
@@ -42,6 +41,8 @@ pub(crate) struct EndQueue {
     asked: BTreeMap<SessionSlot, Asked>,
     retries: BTreeSet<(Duration, SessionSlot)>,
     calls: BTreeMap<CallId, SessionSlot>,
+    /// Those calls of them whose session has gone before their outcome.
+    calls_of_gone: BTreeMap<CallId, Asked>,
     limiter: CallLimiter,
     /// When the first of the calls in flight was made.
     called_since: Option<Duration>,
@@ -60,12 +61,6 @@ enum Picked {
     Retry(SessionSlot),
     /// It is being asked already.
     InFlight,
-}
-
-/// End of a session that the SFU was asked to end.
-pub(crate) struct EndedSession {
-    /// Plan that ended it, if one did.
-    pub(crate) plan_id: Option<PlanId>,
 }
 
 impl EndQueue {
@@ -205,6 +200,10 @@ impl EndQueue {
             .requests
             .get(&asked.request)
             .and_then(|it| it.stored.plan_id.clone());
+        let mut calls = self.calls.iter().filter(|(_, called)| **called == slot);
+        if let Some((id, _)) = calls.next().filter(|_| asked.is_in_flight()) {
+            self.calls_of_gone.insert(*id, asked);
+        }
         Some(EndedSession { plan_id })
     }
 
@@ -340,19 +339,16 @@ impl EndQueue {
             return false;
         };
         self.called_since = (!self.calls.is_empty()).then_some(now);
+        if let Some(asked) = self.calls_of_gone.remove(&id) {
+            self.on_outcome_of_gone(now, &asked, outcome);
+            return true;
+        }
         if outcome.has_no_recipient() && !self.is_asked_by_plan(slot) {
             self.on_no_recipient(now, slot, outcome);
             return true;
         }
         let is_unreachable = outcome.is_unreachable() || outcome.has_no_recipient();
-        self.limiter.on_outcome(
-            now,
-            if is_unreachable {
-                SfuReach::Unreachable
-            } else {
-                SfuReach::Reachable
-            },
-        );
+        self.limiter.on_outcome(now, SfuReach::of(is_unreachable));
         let problem = outcome
             .problem()
             .map(|problem| shorten(problem, PROBLEM_BYTES_MAX));
@@ -382,6 +378,15 @@ impl EndQueue {
         true
     }
 
+    /// Takes in the outcome of a call whose session has gone meanwhile.
+    fn on_outcome_of_gone(&mut self, now: Duration, asked: &Asked, outcome: &SfuOutcome) {
+        self.limiter
+            .on_outcome(now, SfuReach::of(outcome.is_unreachable()));
+        if let Some(request) = self.requests.get_mut(&asked.request) {
+            request.note(outcome, asked.tries == 1, None);
+        }
+    }
+
     fn is_asked_by_plan(&self, slot: SessionSlot) -> bool {
         let asked = self.asked.get(&slot);
         let request = asked.and_then(|asked| self.requests.get(&asked.request));
@@ -404,6 +409,11 @@ impl EndQueue {
     pub(crate) fn retract_call(&mut self, id: CallId) -> Option<PlanId> {
         let slot = self.calls.remove(&id)?;
         self.limiter.on_retracted();
+        if let Some(asked) = self.calls_of_gone.remove(&id) {
+            let request = self.requests.get_mut(&asked.request)?;
+            request.counts.in_flight = request.counts.in_flight.saturating_sub(1);
+            return None;
+        }
         let asked = self.asked.remove(&slot)?;
         if let Some(request) = self.requests.get_mut(&asked.request) {
             request.counts.in_flight = request
@@ -432,7 +442,8 @@ impl EndQueue {
             .requests
             .iter()
             .filter(|(_, it)| {
-                (it.left.is_empty() && it.stored.plan_id.is_none()) || has_no_recipient(it)
+                let is_done = it.left.is_empty() && it.counts.in_flight == 0;
+                (is_done && it.stored.plan_id.is_none()) || has_no_recipient(it)
             })
             .map(|(number, _)| *number)
             .collect();
@@ -481,15 +492,5 @@ impl EndQueue {
         {
             *since = now;
         }
-    }
-}
-
-/// Returns the pause between two calls at this rate.
-pub(crate) fn interval(rate: EndRate) -> Duration {
-    match rate {
-        EndRate::PerMinute(number) => {
-            Duration::from_micros(60_000_000_u64.div_ceil(u64::from(number.max(1))))
-        }
-        EndRate::Max => Duration::ZERO,
     }
 }

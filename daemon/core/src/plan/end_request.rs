@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use soramode_protocol::end::{EndMethod, Ended};
 use soramode_protocol::error::Error;
+use soramode_protocol::plan::EndRate;
 use soramode_protocol::reply::Reply;
 
 use super::calls::SfuOutcome;
@@ -175,4 +176,14 @@ impl EndRequest {
 
 pub(super) fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// Returns the pause between two calls at this rate.
+pub(crate) fn interval(rate: EndRate) -> Duration {
+    match rate {
+        EndRate::PerMinute(number) => {
+            Duration::from_micros(60_000_000_u64.div_ceil(u64::from(number.max(1))))
+        }
+        EndRate::Max => Duration::ZERO,
+    }
 }

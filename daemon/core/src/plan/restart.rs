@@ -4,8 +4,9 @@ use soramode_protocol::plan::{PlanOutcome, PlanStep};
 
 use super::clock::micros;
 use super::context::{PlanEffects, PlanView};
-use super::end_queue::{FIRST_PAUSE, interval};
+use super::end_queue::FIRST_PAUSE;
 use super::end_request::NewEnd;
+use super::end_request::interval;
 use super::enqueue::sessions_of;
 use super::stored::{Moment, StoredEnd};
 use super::{Finish, MANUAL_DELAY_MAX, Plans};

@@ -6,7 +6,7 @@ use soramode_protocol::plan::{EndRate, PlanStep};
 use soramode_protocol::time::Time;
 
 use super::clock::{micros, shifted};
-use super::end_queue::interval;
+use super::end_request::interval;
 use super::stored::{Moment, StoredPlan};
 use crate::handles::Timestamp;
 
