@@ -1,7 +1,7 @@
 //! The status of a node at one moment, and the one check for drained.
 
 use serde::Serialize;
-use soramode_protocol::mode::{Mode, ModeState};
+use soramode_protocol::mode::{InForce, Mode, ModeState};
 use soramode_protocol::node::{Status, StorageState};
 
 use crate::api::SessionSnapshot;
@@ -36,6 +36,8 @@ pub(crate) struct DrainCondition {
     pub(crate) max_sessions: u64,
     /// The session list counts as complete.
     pub(crate) assume_complete: bool,
+    /// The mode counts as in force.
+    pub(crate) assume_in_force: bool,
 }
 
 /// The result of the check whether a node is drained: closed, complete and empty.
@@ -49,6 +51,8 @@ pub(crate) enum Drained {
     Incomplete,
     /// Closed, with this many sessions.
     Left(u64),
+    /// Closed, and the SFU does not hold the mode yet, so that clients may join.
+    NotInForce(InForce),
 }
 
 impl LastStatus {
@@ -137,8 +141,13 @@ impl LastStatus {
         match self.counts() {
             _ if !self.mode().is_block() => Drained::Open,
             Some(_) if !is_complete => Drained::Incomplete,
-            Some((sessions, _)) if sessions <= enough.max_sessions => Drained::Yes,
-            Some((sessions, _)) => Drained::Left(sessions),
+            Some((sessions, _)) if sessions > enough.max_sessions => Drained::Left(sessions),
+            Some(_) => match self.of_daemon().and_then(|status| status.in_force) {
+                Some(in_force) if in_force != InForce::Yes && !enough.assume_in_force => {
+                    Drained::NotInForce(in_force)
+                }
+                _ => Drained::Yes,
+            },
             None => Drained::Incomplete,
         }
     }
@@ -215,6 +224,7 @@ mod tests {
         let believed = DrainCondition {
             max_sessions: 2,
             assume_complete: true,
+            ..DrainCondition::default()
         };
         assert_eq!(
             drained("block_new_session", 2, "false", believed),
@@ -225,6 +235,30 @@ mod tests {
             Drained::Open,
             "no belief closes a node"
         );
+    }
+
+    #[test]
+    fn a_node_whose_rooms_are_not_locked_is_not_drained() {
+        let drained = |in_force: &str, assume_in_force: bool| {
+            let rest = format!(r#","sessions_complete":true,"in_force":{in_force}"#);
+            let status = Status {
+                sessions: 0,
+                ..status_of("block_new_session", &rest)
+            };
+            LastStatus::Daemon(Box::new(status)).drained(DrainCondition {
+                assume_in_force,
+                ..DrainCondition::default()
+            })
+        };
+        assert_eq!(drained(r#""yes""#, false), Drained::Yes);
+        for (name, in_force) in [
+            (r#""pending""#, InForce::Pending),
+            (r#""partial""#, InForce::Partial),
+            (r#""no""#, InForce::No),
+        ] {
+            assert_eq!(drained(name, false), Drained::NotInForce(in_force));
+            assert_eq!(drained(name, true), Drained::Yes);
+        }
     }
 
     #[test]

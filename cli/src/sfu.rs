@@ -28,7 +28,7 @@ pub(crate) fn source_api(source: &Source) -> (&'static str, &'static str) {
 /// `no: 1 of 5 rooms cannot be locked or unlocked`
 pub(crate) fn describe_in_force(in_force: InForce, rooms: Option<RoomCounts>) -> String {
     let of = |count: fn(RoomCounts) -> u64| {
-        rooms.map_or(String::new(), |rooms| {
+        rooms.map_or("some rooms".to_owned(), |rooms| {
             let all = rooms.settled + rooms.outstanding + rooms.impossible;
             format!("{} of {}", count(rooms), counted(all, "room"))
         })
@@ -36,7 +36,7 @@ pub(crate) fn describe_in_force(in_force: InForce, rooms: Option<RoomCounts>) ->
     match in_force {
         InForce::Yes => "yes".to_owned(),
         InForce::Pending => format!(
-            "not yet: {} to be locked or unlocked",
+            "not yet: {} still to be locked or unlocked",
             of(|it| it.outstanding)
         ),
         InForce::Partial => format!(

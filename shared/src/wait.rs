@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::id::{EndId, PlanId};
-use crate::mode::Mode;
+use crate::mode::{InForce, Mode};
 use crate::node::Status;
 use crate::plan::{Plan, Stalled};
 use crate::request::RequestId;
@@ -221,4 +221,7 @@ pub struct Progress {
     /// Set if the drain does not progress.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub stalled: Option<Stalled>,
+    /// State of the mode on an SFU that holds it by locks of its rooms; absent on all others.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub in_force: Option<InForce>,
 }

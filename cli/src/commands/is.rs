@@ -14,6 +14,7 @@ use crate::describe::describe_expiry;
 use crate::error::{Exit, Failure};
 use crate::last_status::{DrainCondition, Drained, LISTS_NOTE, LastStatus};
 use crate::output::{Format, Output, counted};
+use crate::sfu::describe_in_force;
 
 /// Test a condition: exit 0 if true, 1 if false
 ///
@@ -22,7 +23,7 @@ use crate::output::{Format, Output, counted};
 pub(crate) struct Args {
     /// Condition to test
     ///
-    /// drained: the node is closed, its session list is complete, and no session is left. joined: the node is in its cluster. A mode: the
+    /// drained: the node is closed, that is in force, its session list is complete, and no session is left. joined: the node is in its cluster. A mode: the
     /// node is in this mode.
     #[arg(value_name = "MODE|drained|joined", add = ArgValueCandidates::new(candidates::predicates))]
     predicate: Predicate,
@@ -31,6 +32,11 @@ pub(crate) struct Args {
     /// Clients may still be connected.
     #[arg(long)]
     assume_complete: bool,
+    /// With drained: proceed even if Janus does not hold the mode, because some rooms cannot be locked
+    ///
+    /// Clients may join these rooms.
+    #[arg(long)]
+    assume_in_force: bool,
 }
 
 #[derive(Serialize)]
@@ -41,11 +47,14 @@ struct View<'a, S> {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    if args.assume_complete && args.predicate != Predicate::Drained {
-        return Err(Failure::new(
-            Exit::Usage,
-            "--assume-complete works only with drained",
-        ));
+    for (flag, is_given) in [
+        ("--assume-complete", args.assume_complete),
+        ("--assume-in-force", args.assume_in_force),
+    ] {
+        if is_given && args.predicate != Predicate::Drained {
+            let message = format!("{flag} works only with drained");
+            return Err(Failure::new(Exit::Usage, message));
+        }
     }
     let want = match args.predicate {
         Predicate::Mode(_) => Detail::Mode,
@@ -73,6 +82,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             DrainCondition {
                 max_sessions: 0,
                 assume_complete: args.assume_complete,
+                assume_in_force: args.assume_in_force,
             },
         )?,
     };
@@ -105,6 +115,12 @@ fn is_drained(status: &LastStatus, enough: DrainCondition) -> Result<(bool, Stri
     match (status.drained(enough), mode) {
         (Drained::Yes, _) => Ok((true, left(0))),
         (Drained::Left(sessions), _) => Ok((false, left(sessions))),
+        (Drained::NotInForce(in_force), _) => {
+            let rooms = status.of_daemon().and_then(|status| status.rooms);
+            let why = describe_in_force(in_force, rooms);
+            let words = format!("{node} is {mode}, but that is not in force: {why}");
+            Ok((false, words))
+        }
         (Drained::Open, Mode::Normal) => Ok((false, format!("{node} is open: {mode}"))),
         (Drained::Open, _) => Ok((
             false,

@@ -14,7 +14,7 @@ use clap_complete::engine::ArgValueCompleter;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{AccessFlags, Pid, access};
 use soramode_protocol::mode::{
-    ChangeMode, ListModeChanges, Mode, ModeState, SettableMode, with_message,
+    ChangeMode, InForce, ListModeChanges, Mode, ModeState, SettableMode, with_message,
 };
 use soramode_protocol::node::{GetInfo, GetStatus};
 use tokio::process::{Child, Command};
@@ -57,7 +57,8 @@ const SIGNALLED: i32 = 128;
 ///
 /// Exit code 0 means that the command succeeded and the node is open. A command that cannot be found changes nothing. If the drain times out,
 /// or the command fails, the node stays closed: run the same again, as the same user and with the same --message, to finish and open the node.
-/// A node that another user closed or drains too, or that was closed for another reason, is not opened: exit code 6.
+/// A node that another user closed or drains too, or that was closed for another reason, is not opened: exit code 6. Exit code 10: it is open,
+/// but rooms of Janus are still locked.
 ///
 /// With a plan option, soramoded drains the node in steps by itself, as with soramode drain. The command runs only if the plan is done.
 #[derive(Debug, clap::Args)]
@@ -157,6 +158,14 @@ async fn confirm(
         Ok(Reopened::OpenedByAnother(by)) => {
             context.output.warn(&format!("{node} was opened during the maintenance: {by}. Clients may have come in while the command ran"));
             (format!("{node} is open again, not by this run"), "left")
+        }
+        Ok(Reopened::NotInForce(why)) => {
+            let message =
+                format!("the command succeeded, and {node} is open, but some rooms are not: {why}");
+            return Err(Failure::new(Exit::NotInForce, message).with_hint(format!(
+                "soramoded goes on until they are. To see which, run: {}",
+                context.node.command("status")
+            )));
         }
         Ok(Reopened::StillClosed(words, hint)) => {
             return Err(
@@ -340,6 +349,8 @@ enum Reopened {
     Opened(String),
     /// The node was open already, for this reason.
     OpenedByAnother(String),
+    /// The mode is `normal`, and some rooms of the SFU are still locked: the reason.
+    NotInForce(String),
     /// The closing belongs to another owner: the reason and the remedy.
     StillClosed(String, String),
 }
@@ -425,6 +436,9 @@ async fn reopen(
                 describe_other_closing(&theirs, &node),
                 hint,
             ))
+        }
+        (Ok(Some(changed)), _) if changed.in_force.is_some_and(|it| it != InForce::Yes) => {
+            Ok(Reopened::NotInForce(changed.warning.unwrap_or_default()))
         }
         (Ok(_), _) => {
             let span = times::span(began.elapsed());

@@ -212,7 +212,7 @@ fn head(model: &Model, status: &Status, theme: Theme, width: u16) -> Vec<TextLin
         .unwrap_or_default();
     let left = match status.sessions {
         _ if !mode.mode.is_block() => String::new(),
-        0 if status.sessions_complete => "drained; ".to_owned(),
+        0 if status.is_drained() => "drained; ".to_owned(),
         sessions => format!("{} left; ", counted(sessions, "session").trim_start()),
     };
     let second = format!(

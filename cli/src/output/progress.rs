@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use soramode_protocol::mode::InForce;
 use soramode_protocol::plan::{Plan, Stalled};
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::WaitFor;
@@ -14,6 +15,7 @@ use super::{Format, Output, cells, escape, terminal, times};
 use crate::error::Failure;
 use crate::plan::describe::{describe_stalled, progress_parts};
 use crate::session_info::SessionInfo;
+use crate::sfu::describe_in_force;
 
 /// Pause between two updates of the bar.
 const DRAW_PAUSE: Duration = Duration::from_secs(1);
@@ -49,6 +51,8 @@ pub(crate) struct ProgressSnapshot<'a> {
     pub(crate) plan: Option<&'a Plan>,
     /// The drain does not progress.
     pub(crate) stalled: Option<&'a Stalled>,
+    /// The state of the mode on an SFU that holds it.
+    pub(crate) in_force: Option<InForce>,
 }
 
 /// The JSON line of progress.
@@ -65,6 +69,8 @@ struct Line<'a> {
     plan: Option<&'a Plan>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stalled: Option<&'a Stalled>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_force: Option<InForce>,
 }
 
 impl ProgressDisplay {
@@ -141,6 +147,7 @@ impl ProgressDisplay {
                 oldest_session: progress.oldest,
                 plan: progress.plan,
                 stalled: progress.stalled,
+                in_force: progress.in_force,
             };
             output.json(&line)?;
             output.flush()?;
@@ -171,6 +178,9 @@ impl ProgressDisplay {
             let left = counted(progress.sessions, "session");
             let why = if progress.plan.is_some() {
                 format!("{left} left")
+            } else if let Some(in_force) = progress.in_force.filter(|it| *it != InForce::Yes) {
+                let why = describe_in_force(in_force, None);
+                format!("{left} left, waiting until the mode is in force ({why})")
             } else if self.settle.is_zero() {
                 format!("{left} left, waiting for a complete session list")
             } else {
@@ -315,6 +325,7 @@ mod tests {
             ended: 18,
             plan: None,
             stalled: None,
+            in_force: None,
         };
         let mut display = display(WaitFor::Drained);
         let line = |display: &ProgressDisplay| {
@@ -348,6 +359,7 @@ mod tests {
             ended: 0,
             plan: None,
             stalled: None,
+            in_force: None,
         };
         let display = ProgressDisplay {
             settle: Duration::from_secs(30),
@@ -370,6 +382,16 @@ mod tests {
         assert_eq!(
             line(&display),
             "0 sessions left, waiting for a complete session list; 0 connections; 2 s of 30 min"
+        );
+        let progress = ProgressSnapshot {
+            in_force: Some(InForce::Partial),
+            ..progress
+        };
+        assert_eq!(
+            display
+                .describe(&progress, Duration::from_secs(2))
+                .join("; "),
+            "0 sessions left, waiting until the mode is in force (no: some rooms cannot be locked or unlocked); 0 connections; 2 s of 30 min"
         );
     }
 
@@ -395,6 +417,7 @@ mod tests {
                 ended: 18,
                 plan: None,
                 stalled: None,
+                in_force: None,
             };
             let drawn = display.drawn(
                 &display.describe(&progress, Duration::from_secs(200)),
@@ -411,6 +434,7 @@ mod tests {
             ended: 18,
             plan: None,
             stalled: None,
+            in_force: None,
         };
         let drawn = display.drawn(
             &display.describe(&progress, Duration::from_secs(200)),

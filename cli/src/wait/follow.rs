@@ -190,6 +190,7 @@ impl Follower<'_> {
             oldest: oldest.as_ref(),
             plan: progress.plan.as_deref(),
             stalled: progress.stalled.as_ref(),
+            in_force: progress.in_force,
         };
         self.progress.show(self.output, &snapshot)
     }

@@ -7,6 +7,7 @@ mod request;
 
 use std::time::Duration;
 
+use soramode_protocol::mode::InForce;
 use soramode_protocol::wait::WaitFor;
 
 use crate::context::Context;
@@ -15,11 +16,12 @@ use crate::error::{Exit, Failure};
 use crate::last_status::LastStatus;
 use crate::mode_info::ModeInfo;
 use crate::node::Node;
-use crate::output::escape::quoted;
+use crate::output::escape::{escape, quoted};
 use crate::output::{ProgressDisplay, counted, times};
 use crate::plan::{describe_not_done, describe_replaced};
 use crate::report::{Outcome, Report};
 use crate::session_info::SessionInfo;
+use crate::sfu::describe_in_force;
 use crate::signals::Signals;
 use request::{End, Ended};
 pub(crate) use request::{Reached, WaitRequest, describe_limit, describe_wait, interrupted};
@@ -150,7 +152,9 @@ fn timed_out(
         (Some(silence), _, _) => silence,
         (None, WaitFor::Drained, Some(status)) => {
             let (sessions, _) = status.counts().unwrap_or_default();
-            describe_remaining(&node, sessions, request.max_sessions(), request.settle())
+            not_in_force(request, status).unwrap_or_else(|| {
+                describe_remaining(&node, sessions, request.max_sessions(), request.settle())
+            })
         }
         (None, WaitFor::Joined, Some(LastStatus::Daemon(status))) => {
             format!("{node} is {}", status.membership)
@@ -165,7 +169,30 @@ fn timed_out(
     if request.wait.wait_for == WaitFor::Drained {
         failure.details = oldest_sessions.iter().map(session_line).collect();
     }
+    if status.is_some_and(|status| not_in_force(request, status).is_some()) {
+        return failure.with_hint(
+            "Give the rooms' secrets in --janus-room-secrets-file, or add --assume-in-force: clients may join the rooms that are not locked",
+        );
+    }
     failure
+}
+
+/// Describes a node with few enough sessions that is not drained, because the SFU does not hold its mode.
+fn not_in_force(request: &WaitRequest, status: &LastStatus) -> Option<String> {
+    let status = status.of_daemon()?;
+    let in_force = status.in_force.filter(|it| *it != InForce::Yes)?;
+    let is_awaited = !request.wait.assume_in_force
+        && request.wait.wait_for == WaitFor::Drained
+        && status.sessions <= request.max_sessions();
+    is_awaited.then(|| {
+        format!(
+            "{} left on {}, and {} is not in force: {}",
+            counted(status.sessions, "session"),
+            escape(status.node_name.as_str()),
+            status.mode.mode,
+            describe_in_force(in_force, status.rooms)
+        )
+    })
 }
 
 /// `2 sessions are left on node-01`, and why a node with few enough of them is not drained.

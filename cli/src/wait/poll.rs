@@ -133,11 +133,12 @@ impl Poller<'_> {
         let enough = DrainCondition {
             max_sessions: self.request.max_sessions(),
             assume_complete: wait.assume_complete,
+            assume_in_force: wait.assume_in_force,
         };
         let is_true = match status.drained(enough) {
             _ if wait.wait_for != WaitFor::Drained => wait.mode == Some(status.mode()),
             Drained::Yes => true,
-            Drained::Left(_) => false,
+            Drained::Left(_) | Drained::NotInForce(_) => false,
             Drained::Open if self.is_closed => return Ok(Some(End::Superseded)),
             Drained::Open => return Err(Error::cannot_drain(status.mode()).into()),
             // A list that a Sora fails to return later is read again meanwhile.
@@ -244,6 +245,7 @@ impl Poller<'_> {
             oldest: oldest.as_ref(),
             plan: None,
             stalled: None,
+            in_force: status.of_daemon().and_then(|status| status.in_force),
         };
         self.progress.show(self.output, &snapshot)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use soramode_protocol::end::EndSession;
 use soramode_protocol::event::{Event, EventKind};
 use soramode_protocol::id::{AnnouncementId, ChannelId, ClientId, ConnectionId, EndId};
-use soramode_protocol::mode::ModeState;
+use soramode_protocol::mode::{InForce, ModeState};
 use soramode_protocol::plan::{Plan, Stalled};
 use soramode_protocol::reply::Answer;
 use soramode_protocol::session::Session;
@@ -210,6 +210,9 @@ pub enum Action {
     /// Ask the SFU about a room's lock; the outcome comes back as [`JanusInput::LockAnswered`](crate::input::JanusInput::LockAnswered), always
     /// and in a bounded time.
     Lock(LockCall),
+    /// Have the SFU accept new sessions of its clients, or refuse them; the outcome comes back as
+    /// [`JanusInput::SessionsAnswered`](crate::input::JanusInput::SessionsAnswered), always and in a bounded time.
+    AcceptSessions(bool),
     /// Request the connections from Sora's API; the answer comes back as [`SoraInput::Polled`](crate::input::SoraInput::Polled) or
     /// [`SoraInput::PollFailed`](crate::input::SoraInput::PollFailed), one of them always and in a bounded time.
     Poll,
@@ -249,4 +252,6 @@ pub struct WaitProgress {
     pub plan: Option<Box<Plan>>,
     /// Set if the drain does not progress.
     pub stalled: Option<Stalled>,
+    /// State of the mode on an SFU that holds it.
+    pub in_force: Option<InForce>,
 }

@@ -355,6 +355,7 @@ impl RequestPipeline {
                         ended,
                         plan,
                         stalled,
+                        in_force,
                     } = *progress;
                     let progress = Progress {
                         id: id.clone(),
@@ -364,6 +365,7 @@ impl RequestPipeline {
                         ended,
                         plan,
                         stalled,
+                        in_force,
                     };
                     self.out.message(&NotificationLine::new(&progress));
                 }

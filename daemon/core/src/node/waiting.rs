@@ -69,6 +69,7 @@ impl Node {
                 ended: self.sessions_ended - ended_before,
                 plan: self.running_plan(ctx.now),
                 stalled: self.plans.stalled(),
+                in_force: self.in_force(),
             };
             ctx.act(Action::Progress(reply_to, Box::new(progress)));
         }

@@ -218,6 +218,7 @@ impl Show {
             ended,
             plan,
             stalled,
+            in_force: _,
         } = progress;
         let oldest = if self.detail == Detail::InWords {
             self.oldest(oldest_session.as_ref())

@@ -115,6 +115,7 @@ impl Model {
                     ended: ended - waiting.ended_before,
                     plan: None,
                     stalled,
+                    in_force: None,
                 };
                 waiting.progress_at = waiting
                     .wait
