@@ -1,6 +1,9 @@
 //! `soramode drill`
 
 mod cluster;
+mod janus;
+mod janus_client;
+mod janus_process;
 mod one_node;
 mod plan;
 mod plan_runner;
@@ -36,13 +39,22 @@ pub(crate) struct Args {
     /// A plan that is stopped by opening the node, one that is cancelled, and one that ends the sessions.
     #[arg(long, conflicts_with = "cluster")]
     plan: bool,
+    /// Rehearse the modes of a Janus instead
+    ///
+    /// Real clients in its rooms, locks, and a drain. Needs janus in $PATH, and starts one of its own.
+    #[arg(long, conflicts_with_all = ["cluster", "plan"])]
+    janus: bool,
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let scenario = match (args.cluster, args.plan) {
-        (true, _) => &cluster::SCENARIO,
-        (false, true) => &plan::SCENARIO,
-        (false, false) => &one_node::SCENARIO,
+    let scenario = if args.cluster {
+        &cluster::SCENARIO
+    } else if args.plan {
+        &plan::SCENARIO
+    } else if args.janus {
+        &janus::SCENARIO
+    } else {
+        &one_node::SCENARIO
     };
     let mut view = View::new(&mut context.output, scenario);
     let ended = rehearse(&args, scenario, &mut view).await;
@@ -54,6 +66,8 @@ async fn rehearse(args: &Args, scenario: &Scenario, view: &mut View<'_>) -> Resu
     let mut signals = Signals::listen()?;
     let mut sandbox = if args.cluster {
         Sandbox::cluster().await?
+    } else if args.janus {
+        Sandbox::janus().await?
     } else {
         Sandbox::one_node()?
     };
@@ -75,7 +89,7 @@ async fn run_scenario(
 ) -> Result<(), Failure> {
     view.begin(&escape(&sandbox.program().to_string_lossy()))?;
     sandbox.ready().await?;
-    let runner = Runner::connect(&sandbox.sockets(), sandbox.etcd_pid(), scenario.step_max).await;
+    let runner = Runner::connect(&sandbox.sockets(), sandbox.servers(), scenario.step_max).await;
     let mut runner = runner.map_err(|lost| sandbox.failure(&lost.to_string()))?;
     for part in scenario.parts {
         view.part(part.heading)?;

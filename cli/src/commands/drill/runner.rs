@@ -13,14 +13,16 @@ use soramode_protocol::decision::{Connect, Decision, Disconnect, HOPS_MAX};
 use soramode_protocol::envelope::Notification;
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::event::EventKind;
+use soramode_protocol::http_client::Url;
 use soramode_protocol::id::{ChannelId, ConnectionId, InvalidId};
-use soramode_protocol::mode::{ChangeMode, GetMode, Mode, ModeChanged, SettableMode};
+use soramode_protocol::mode::{ChangeMode, GetMode, InForce, Mode, ModeChanged, SettableMode};
 use soramode_protocol::node::{GetStatus, ListClusterNodes};
 use soramode_protocol::request::{Call, Method};
 use soramode_protocol::subscribe::Subscribe;
 use soramode_protocol::wait::{Outcome, PROGRESS_SECONDS_MIN, Wait, WaitEnded, WaitFor};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::janus_client::JanusClients;
 use super::plan_runner;
 use super::scenario::{NAMES, Request, Step};
 use crate::output::counted;
@@ -55,7 +57,16 @@ pub(super) struct Runner {
     /// The newest generation of the mode that an answer had.
     generation: u64,
     etcd: Option<Pid>,
+    /// Clients of the Janus, where there is one.
+    janus: Option<JanusClients>,
     step_max: Duration,
+}
+
+/// Servers beside the nodes.
+pub(super) struct Servers {
+    pub(super) etcd: Option<Pid>,
+    /// URL of Janus's API.
+    pub(super) janus: Option<Url>,
 }
 
 /// The reason why a step has no answer.
@@ -90,7 +101,7 @@ impl Runner {
     /// Connects to each node.
     pub(super) async fn connect(
         sockets: &[PathBuf],
-        etcd: Option<Pid>,
+        servers: Servers,
         step_max: Duration,
     ) -> Result<Self, ClientError> {
         let mut nodes = Vec::new();
@@ -104,7 +115,8 @@ impl Runner {
             subscriber: Client::connect(&first).await?,
             wait: None,
             generation: 0,
-            etcd,
+            etcd: servers.etcd,
+            janus: servers.janus.map(JanusClients::to),
             step_max,
         })
     }
@@ -158,6 +170,15 @@ impl Runner {
                 let client = nodes.get_mut(node).ok_or_else(no_such_node)?;
                 plan_runner::end_all(client, subscriber).await
             }
+            Request::Join(client, room) => {
+                let (node, janus) = self.node_and_janus(node)?;
+                janus.join(client, room, node).await
+            }
+            Request::Leave(clients) => {
+                let (first, janus) = self.node_and_janus(node)?;
+                janus.leave(clients, first).await?;
+                self.disconnect(node, &[]).await
+            }
             Request::InitCluster => self.init_cluster(node).await,
             Request::WaitJoined => {
                 for node in &mut self.nodes {
@@ -180,6 +201,15 @@ impl Runner {
 
     fn node(&mut self, node: usize) -> Result<&mut Client, StepError> {
         self.nodes.get_mut(node).ok_or_else(no_such_node)
+    }
+
+    fn node_and_janus(
+        &mut self,
+        node: usize,
+    ) -> Result<(&mut Client, &mut JanusClients), StepError> {
+        let node = self.nodes.get_mut(node).ok_or_else(no_such_node)?;
+        let no_janus = || StepError::Lost("there is no Janus".to_owned());
+        Ok((node, self.janus.as_mut().ok_or_else(no_janus)?))
     }
 
     async fn set(&mut self, node: usize, mode: Mode) -> Result<String, StepError> {
@@ -205,12 +235,22 @@ impl Runner {
                 changed: true,
                 previous_mode,
                 connections,
+                in_force,
                 ..
-            } => match connections {
-                0 => format!("was {previous_mode}; no connections"),
-                1 => format!("was {previous_mode}; 1 stays"),
-                connections => format!("was {previous_mode}; {connections} stay"),
-            },
+            } => {
+                let before = match in_force {
+                    Some(InForce::Yes) => "in force".to_owned(),
+                    Some(InForce::Pending | InForce::Partial | InForce::No) => {
+                        "not in force".to_owned()
+                    }
+                    None => format!("was {previous_mode}"),
+                };
+                match connections {
+                    0 => format!("{before}; no connections"),
+                    1 => format!("{before}; 1 stays"),
+                    connections => format!("{before}; {connections} stay"),
+                }
+            }
             ModeChanged { generation, .. } if generation != before => {
                 format!("another generation, {generation}")
             }

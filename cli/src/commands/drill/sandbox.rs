@@ -16,9 +16,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use super::janus_process::JanusProcess;
 use super::process::{
     NodeProcess, STOP_MAX, cannot_start, command, failed, log_tail, socket_in, stop_child,
 };
+use super::runner::Servers;
 use super::scenario::NAMES;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
@@ -41,6 +43,7 @@ pub(super) struct Sandbox {
     program: PathBuf,
     nodes: Vec<NodeProcess>,
     etcd: Option<Child>,
+    janus: Option<JanusProcess>,
     /// Missing where there is no shell.
     guard: Option<Child>,
     folder: TempDir,
@@ -82,6 +85,17 @@ impl Sandbox {
         Ok(sandbox.guarded())
     }
 
+    /// Starts a Janus, and a soramoded beside it.
+    pub(super) async fn janus() -> Result<Self, Failure> {
+        let mut sandbox = Self::new(program()?)?;
+        let folder = sandbox.folder.path().to_owned();
+        let janus = JanusProcess::start(&folder)?;
+        let args = janus.node_args();
+        sandbox.janus.insert(janus).ready().await?;
+        sandbox.start_node(&folder, &args)?;
+        Ok(sandbox.guarded())
+    }
+
     fn new(program: PathBuf) -> Result<Self, Failure> {
         let folder = short_folder().map_err(|problem| {
             failed(format!(
@@ -93,6 +107,7 @@ impl Sandbox {
             program,
             nodes: Vec::new(),
             etcd: None,
+            janus: None,
             guard: None,
             folder,
         })
@@ -107,8 +122,9 @@ impl Sandbox {
 
     fn guarded(mut self) -> Self {
         let etcd = self.etcd.as_ref().and_then(Child::id);
+        let janus = self.janus.as_ref().and_then(JanusProcess::pid);
         let nodes = self.nodes.iter().filter_map(NodeProcess::pid);
-        let pids: Vec<u32> = etcd.into_iter().chain(nodes).collect();
+        let pids: Vec<u32> = etcd.into_iter().chain(janus).chain(nodes).collect();
         // Without a shell there is no guard.
         self.guard = guard(&pids, self.folder.path()).ok();
         self
@@ -131,7 +147,15 @@ impl Sandbox {
         self.nodes.iter().map(NodeProcess::socket).collect()
     }
 
-    pub(super) fn etcd_pid(&self) -> Option<Pid> {
+    /// Returns the servers beside the nodes.
+    pub(super) fn servers(&self) -> Servers {
+        Servers {
+            etcd: self.etcd_pid(),
+            janus: self.janus.as_ref().and_then(JanusProcess::api),
+        }
+    }
+
+    fn etcd_pid(&self) -> Option<Pid> {
         let pid = self.etcd.as_ref()?.id()?;
         i32::try_from(pid).ok().map(Pid::from_raw)
     }
@@ -142,6 +166,9 @@ impl Sandbox {
         let logs = if self.etcd.is_some() {
             details = log_tail(&etcd_log(self.folder.path()));
             "etcd's log and of the nodes':"
+        } else if let Some(janus) = &self.janus {
+            details = janus.log_tail();
+            "Janus's log and of its soramoded's:"
         } else {
             "its soramoded's log:"
         };
@@ -166,6 +193,9 @@ impl Sandbox {
         }
         if let Some(etcd) = &mut self.etcd {
             stopped = stopped.and(stop_child("etcd", etcd).await);
+        }
+        if let Some(janus) = &mut self.janus {
+            stopped = stopped.and(janus.stop().await);
         }
         if let Some(guard) = self.guard {
             dismiss(guard).await;

@@ -85,6 +85,10 @@ pub(super) enum Request {
     CancelPlan,
     /// Start a plan that ends every session, and end them as the plan asks.
     EndByPlan,
+    /// Have a client join a room of Janus.
+    Join(&'static str, &'static str),
+    /// Have clients leave their rooms of Janus. The answer is that of `Disconnect`.
+    Leave(&'static [&'static str]),
     /// Create the cluster.
     InitCluster,
     /// Wait until each node has joined.
@@ -146,6 +150,8 @@ impl fmt::Display for Step {
             }
             (Request::CancelPlan, _) => f.write_str("soramode plan cancel"),
             (Request::EndByPlan, _) => f.write_str("soramode drain --end-after 0s"),
+            (Request::Join(client, room), _) => write!(f, "{client} joins room {room}"),
+            (Request::Leave(clients), _) => write!(f, "{} leave", clients.join(" and ")),
             (Request::InitCluster, _) => f.write_str("soramode nodes init"),
             (Request::WaitJoined, _) => f.write_str("each: soramode wait joined"),
             (Request::ListNodes, _) => f.write_str("soramode nodes"),
