@@ -41,7 +41,6 @@ use std::time::Duration;
 
 use soramode_core::commits::Durability;
 use soramode_core::gate::Gate;
-use soramode_core::locks::LockCall;
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{Settings, SfuAdmission, SfuFeed, SfuSettings};
 use soramode_protocol::http_client::Outgoing;
@@ -67,7 +66,7 @@ use outputs::OutputDeps;
 use reload::{Reloadable, Reloader};
 use sfu::Means;
 use sfu::announcer::Announcer;
-use sfu::janus::{AdminApi, JanusMeans, RoomLocker};
+use sfu::janus::{AdminApi, HolderOrders, JanusMeans, RoomLocker, order_queue};
 use sfu::sora::SoraMeans;
 use sfu::sora::mirror::{self, MirrorHandle, MirrorTask};
 use sfu::terminator::SessionTerminator;
@@ -207,7 +206,7 @@ pub async fn serve(
     let announcer = Announcer::new(means.clone());
     let terminator = SessionTerminator::new(means, cluster_settings::on_fence(&config));
     let (cluster_orders, orders) = mpsc::unbounded_channel();
-    let (locks, locker) = room_locker(&config, janus.as_ref()).unzip();
+    let (holder, locker) = room_locker(&config, janus.as_ref()).unzip();
     let (mirror, mirror_task) = mirror(&config.http.sora, api.as_ref()).unzip();
     let deps = OutputDeps {
         log: Arc::clone(&log),
@@ -218,7 +217,7 @@ pub async fn serve(
         terminator: terminator.clone(),
         webhooks: receivers.senders(),
         mirror,
-        locks,
+        holder,
         cluster: config.cluster.is_some().then_some(cluster_orders),
         log_size: store.log_size(),
         storage_problem: warning,
@@ -366,6 +365,7 @@ fn sfu_settings(http: &HttpConfig) -> SfuSettings {
             (Some(janus), _, _) => SfuFeed::Janus {
                 has_events: janus.listen.is_some(),
                 locks_rooms: janus.way == JanusWay::Lock,
+                refuses_sessions: janus.refuse_sessions,
             },
             (None, None, None) => SfuFeed::None,
             (None, Some(_), None) => SfuFeed::Webhooks,
@@ -390,22 +390,19 @@ fn sora_api(sora: &SoraConfig, outgoing: &Outgoing) -> Result<Option<SoraApi>, R
 }
 
 /// The task that locks Janus's rooms, where the configuration asks for it.
-fn room_locker(
-    config: &Config,
-    janus: Option<&AdminApi>,
-) -> Option<(mpsc::UnboundedSender<LockCall>, RoomLocker)> {
+fn room_locker(config: &Config, janus: Option<&AdminApi>) -> Option<(HolderOrders, RoomLocker)> {
     let (settings, api) = config.http.janus.as_ref().zip(janus)?;
     if settings.way != JanusWay::Lock {
         return None;
     }
-    let (sender, orders) = mpsc::unbounded_channel();
-    let (api, room_secrets) = (api.clone(), settings.room_secrets.clone());
+    let (orders, queue) = order_queue();
     let locker = RoomLocker {
-        api,
-        room_secrets,
-        orders,
+        api: api.clone(),
+        room_secrets: settings.room_secrets.clone(),
+        queue,
+        refuses_sessions: settings.refuse_sessions,
     };
-    Some((sender, locker))
+    Some((orders, locker))
 }
 
 /// Means of the SFU to end sessions and to announce maintenance.

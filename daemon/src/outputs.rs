@@ -12,7 +12,6 @@ use soramode_core::commits::Batch;
 use soramode_core::effect::{Action, Effects, Record, WaitProgress};
 use soramode_core::handles::{FenceId, ReplyHandle, SocketId};
 use soramode_core::input::Input;
-use soramode_core::locks::LockCall;
 use soramode_core::member::etcd::{EtcdRequest, EtcdResponse, FenceScope};
 use soramode_core::plan::END_REQUESTS_MAX;
 use soramode_core::plan::calls::{SfuCall, SfuRequest};
@@ -35,6 +34,7 @@ use crate::metrics::Metrics;
 use crate::rate_limit::log_limited;
 use crate::reservation_log::ReservationLog;
 use crate::sfu::announcer::Announcer;
+use crate::sfu::janus::HolderOrders;
 use crate::sfu::sora::mirror::{MirrorHandle, MirroredAnswer};
 use crate::sfu::terminator::SessionTerminator;
 use crate::store::LogSize;
@@ -82,8 +82,8 @@ pub(crate) struct OutputDeps {
     pub(crate) mirror: Option<MirrorHandle>,
     /// Channel to the cluster task.
     pub(crate) cluster: Option<mpsc::UnboundedSender<EtcdRequest>>,
-    /// Channel to the task that locks rooms.
-    pub(crate) locks: Option<mpsc::UnboundedSender<LockCall>>,
+    /// Orders to the task that locks rooms.
+    pub(crate) holder: Option<HolderOrders>,
     /// Size of the state's write-ahead log.
     pub(crate) log_size: Option<LogSize>,
     /// Problem with the state, until a retried write succeeds.
@@ -186,9 +186,13 @@ impl Outputs {
                 Action::Etcd(order) => refused.extend(self.order(*order)),
                 Action::Fence { id, of, sessions } => self.fence(id, of, sessions),
                 Action::Lock(call) => {
-                    if let Some(locks) = &self.deps.locks {
-                        // Once the task has ended, the daemon stops.
-                        locks.send(call).unwrap_or_default();
+                    if let Some(holder) = &self.deps.holder {
+                        holder.lock(call);
+                    }
+                }
+                Action::AcceptSessions(accept) => {
+                    if let Some(holder) = &self.deps.holder {
+                        holder.accept_sessions(accept);
                     }
                 }
                 Action::Poll => self.deps.polls.notify_one(),

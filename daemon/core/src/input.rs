@@ -205,6 +205,11 @@ pub enum JanusInput {
         /// The outcome.
         outcome: LockOutcome,
     },
+    /// The outcome of a request about new sessions ([`Action::AcceptSessions`](crate::effect::Action::AcceptSessions)).
+    SessionsAnswered {
+        /// It was done.
+        is_done: bool,
+    },
     /// The Admin API did not answer a request for all rooms, or its answer is of no use.
     Failed {
         /// The reason.

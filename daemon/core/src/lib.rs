@@ -19,6 +19,7 @@ pub mod input;
 pub mod locks;
 pub mod member;
 mod mode;
+pub(crate) mod new_sessions;
 mod node;
 pub mod outbox;
 pub mod plan;

@@ -358,6 +358,13 @@ impl RoomLocks {
         }
     }
 
+    /// Returns whether a room is being locked or unlocked by an SFU that answers.
+    pub fn is_in_progress(&self, channel_id: &ChannelId) -> bool {
+        self.rooms.get(channel_id).is_some_and(|room| {
+            room.class() == Class::Outstanding && room.blocked != Some(Blocked::Unreachable)
+        })
+    }
+
     /// Returns the number of rooms by the state of their locks.
     pub const fn counts(&self) -> LockCounts {
         self.counts

@@ -80,11 +80,7 @@ impl Gate {
         );
         let is_vanished = sessions.session_count() == 0 && mode.is_block();
         let locked_rooms = std::mem::take(&mut stored.locked_rooms);
-        let held = settings
-            .sfu
-            .feed
-            .locks_rooms()
-            .then(|| Box::new(HeldMode::restore(locked_rooms, started.boot)));
+        let held = HeldMode::restore(settings.sfu.feed, locked_rooms, started.boot);
         let webhooks = std::mem::take(&mut settings.webhooks);
         let node = Node {
             started,

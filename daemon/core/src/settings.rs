@@ -123,6 +123,8 @@ pub enum SfuFeed {
         has_events: bool,
         /// The mode is applied by locks of its rooms.
         locks_rooms: bool,
+        /// A mode that lets nobody in is also applied by the refusal of new sessions.
+        refuses_sessions: bool,
     },
 }
 
@@ -130,17 +132,6 @@ impl SfuFeed {
     /// Returns whether the SFU is a Janus.
     pub(crate) const fn is_janus(self) -> bool {
         matches!(self, Self::Janus { .. })
-    }
-
-    /// Returns whether the mode is applied by locks of rooms.
-    pub(crate) const fn locks_rooms(self) -> bool {
-        matches!(
-            self,
-            Self::Janus {
-                locks_rooms: true,
-                ..
-            }
-        )
     }
 }
 

@@ -62,6 +62,7 @@ const GROUPS: [Group; 10] = [
             "janus-listen",
             "janus-room-secrets-file",
             "janus-end",
+            "janus-refuse-sessions",
         ],
     ),
     (

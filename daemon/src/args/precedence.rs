@@ -68,6 +68,7 @@ impl Settings {
                 .janus_room_secrets_file
                 .or(weaker.janus_room_secrets_file),
             janus_end: self.janus_end.or(weaker.janus_end),
+            janus_refuse_sessions: self.janus_refuse_sessions.or(weaker.janus_refuse_sessions),
             webhook: first_non_empty(self.webhook, weaker.webhook),
             webhook_format: first_non_empty(self.webhook_format, weaker.webhook_format),
             page_url: self.page_url.or(weaker.page_url),

@@ -259,6 +259,13 @@ pub struct Settings {
     #[arg(long, value_name = "KICK|DESTROY", env = "SORAMODED_JANUS_END")]
     pub janus_end: Option<JanusEnd>,
 
+    /// Have Janus refuse new sessions of all its plugins (accept_new_sessions) in a mode that lets nobody in; with --janus-way lock
+    ///
+    /// In block_new_session it refuses them only after a restart, until its rooms are locked. Before this flag is removed, run: soramode set normal
+    #[arg(long, env = "SORAMODED_JANUS_REFUSE_SESSIONS")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    pub janus_refuse_sessions: Option<bool>,
+
     /// Send events to this URL; can be given several times
     ///
     /// Each receiver gets each event at least once and in order; failed deliveries are retried for 36 hours. Separate several URLs by

@@ -34,6 +34,8 @@ pub struct JanusConfig {
     pub room_secrets: Option<RoomSecrets>,
     /// Means to end a session.
     pub end: JanusEnd,
+    /// In a mode that lets nobody in, Janus refuses new sessions of all its plugins.
+    pub refuse_sessions: bool,
 }
 
 /// A secret, never shown.
@@ -60,6 +62,7 @@ impl fmt::Debug for Secret {
 
 pub(super) fn check(settings: &Settings) -> Result<Option<JanusConfig>, ConfigError> {
     let needs = |name, needed| Err(ConfigError::Needs { name, needed });
+    let refuse_sessions = settings.janus_refuse_sessions.unwrap_or(false);
     let Some(admin) = settings.janus_admin.clone() else {
         let given = [
             ("janus-way", settings.janus_way.is_some()),
@@ -77,6 +80,7 @@ pub(super) fn check(settings: &Settings) -> Result<Option<JanusConfig>, ConfigEr
                 settings.janus_room_secrets_file.is_some(),
             ),
             ("janus-end", settings.janus_end.is_some()),
+            ("janus-refuse-sessions", refuse_sessions),
         ];
         return match given.into_iter().find(|(_, is_given)| *is_given) {
             Some((name, _)) => needs(name, "janus-admin"),
@@ -111,6 +115,9 @@ pub(super) fn check(settings: &Settings) -> Result<Option<JanusConfig>, ConfigEr
             return Err(ConfigError::Excludes { name, other });
         }
     }
+    if way == JanusWay::Ask && refuse_sessions {
+        return needs("janus-refuse-sessions", "janus-way = lock");
+    }
     let Some(secret_file) = &settings.janus_admin_secret_file else {
         return needs("janus-admin", "janus-admin-secret-file");
     };
@@ -128,6 +135,7 @@ pub(super) fn check(settings: &Settings) -> Result<Option<JanusConfig>, ConfigEr
             .map(|path| read_rooms("janus-room-secrets-file", path))
             .transpose()?,
         end: settings.janus_end.unwrap_or_default(),
+        refuse_sessions,
     }))
 }
 

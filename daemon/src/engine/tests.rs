@@ -46,7 +46,7 @@ pub(crate) fn engine(durability: Durability) -> Engine {
         polls: Arc::default(),
         announcer: Announcer::new(None),
         terminator: SessionTerminator::new(None, Default::default()),
-        locks: None,
+        holder: None,
         webhooks: Webhooks::default(),
         mirror: None,
         cluster: None,

@@ -11,26 +11,26 @@ use crate::server::{Janus, Setup, free_address};
 use crate::watch::Watch;
 
 /// Error code of a join that a lock refuses.
-const REFUSED: u64 = 433;
+pub(crate) const REFUSED: u64 = 433;
 
-fn locking(janus: &Janus) -> Daemon {
+pub(crate) fn locking(janus: &Janus) -> Daemon {
     janus.daemon(|settings| settings.way = JanusWay::Lock)
 }
 
 /// Sets the mode, and returns whether it is in force then.
-fn set(client: &mut TestClient, mode: &str) -> Value {
+pub(crate) fn set(client: &mut TestClient, mode: &str) -> Value {
     client.get("ChangeMode", &json!({"mode": mode}))["in_force"].clone()
 }
 
 /// Waits until the mode is in force, or as far as it can be.
-fn in_force(client: &mut TestClient, expected: &str) {
+pub(crate) fn in_force(client: &mut TestClient, expected: &str) {
     while client.status()["in_force"] != expected {
         std::thread::yield_now();
     }
 }
 
 /// Returns the error code of a join, or 0.
-fn join(user: &mut JanusClient, room: &Value, id: &Value) -> u64 {
+pub(crate) fn join(user: &mut JanusClient, room: &Value, id: &Value) -> u64 {
     let (_, answer) = user.join(&json!({"room": room, "id": id}));
     answer["error_code"].as_u64().unwrap_or(0)
 }

@@ -8,8 +8,15 @@
 )]
 
 mod client;
+mod diagrams;
+mod ends;
+mod event_faults;
+mod failures;
 mod guide;
+mod kills;
 mod locks;
+mod proxy;
 mod server;
 mod source;
 mod watch;
+mod window;

@@ -22,12 +22,17 @@ const PLUGINS: &str = "/usr/lib/x86_64-linux-gnu/janus";
 pub(crate) const ADMIN_SECRET: &str = "of-this-test";
 pub(crate) const ADMIN_KEY: &str = "key-of-this-test";
 
+/// Id of the first of many rooms.
+pub(crate) const FIRST_NUMBERED: u64 = 10_000;
+
 /// Settings of a Janus.
 pub(crate) struct Setup {
     pub(crate) has_admin_key: bool,
     pub(crate) string_ids: bool,
     /// Rooms in its configuration: the lines of each.
     pub(crate) rooms: Vec<(&'static str, &'static str)>,
+    /// Number of rooms in addition, with the ids from [`FIRST_NUMBERED`] on.
+    pub(crate) numbered_rooms: u64,
     /// Receiver of its events.
     pub(crate) events_to: Option<SocketAddr>,
 }
@@ -38,6 +43,7 @@ impl Default for Setup {
             has_admin_key: true,
             string_ids: false,
             rooms: vec![("room-1", ""), ("room-2", "")],
+            numbered_rooms: 0,
             events_to: None,
         }
     }
@@ -138,6 +144,7 @@ impl Janus {
             listen: None,
             room_secrets: None,
             end: JanusEnd::Kick,
+            refuse_sessions: false,
         }
     }
 
@@ -253,6 +260,9 @@ fn write_config(folder: &Path, setup: &Setup, api: SocketAddr, admin: SocketAddr
             "{name}: {{ description = \"x\" publishers = 100 {lines} }}"
         )
         .unwrap();
+    }
+    for room in FIRST_NUMBERED..FIRST_NUMBERED + setup.numbered_rooms {
+        writeln!(rooms, "room-{room}: {{ publishers = 100 }}").unwrap();
     }
     write(
         "janus.plugin.videoroom.jcfg",

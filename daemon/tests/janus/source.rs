@@ -1,5 +1,7 @@
 //! The way `ask`: the participants that the daemon knows, and those that it counts.
 
+use std::time::Duration;
+
 use serde_json::json;
 use soramode_testkit::daemon::Daemon;
 use soramoded::args::janus::JanusEnd;
@@ -7,6 +9,10 @@ use soramoded::config::{JanusConfig, Secret};
 
 use crate::server::{ADMIN_KEY, Janus, Setup, free_address};
 use crate::watch::Watch;
+
+fn set_mode(watch: &mut Watch, mode: &str) {
+    watch.client.get("ChangeMode", &json!({"mode": mode}));
+}
 
 /// Waits until a closed node is drained.
 fn drained(daemon: &Daemon) {
@@ -70,6 +76,42 @@ fn an_admitted_client_is_counted_once() {
     user.leave(&handle);
     watch.left("1/7");
     assert_eq!(watch.client.status()["connections"], 1);
+}
+
+#[test]
+fn a_pending_connection_over_http_is_replaced_by_the_next_participant_of_its_room_or_expires() {
+    let janus = Janus::start(&Setup::default());
+    let api = free_address();
+    let daemon = janus.daemon_with(|config| {
+        config.http.api.listen = vec![api.to_string().parse().unwrap()];
+        config.http.sora.pending_timeout = Duration::from_secs(1);
+    });
+    let mut watch = Watch::of(&daemon);
+    watch.synced();
+    let connect = |room: &str, id: &str| {
+        let params = json!({"channel_id": room, "connection_id": id});
+        crate::client::post(api, "/v1/connect", &params)
+    };
+    assert_eq!(connect("1", "first")["type"], "offer");
+    let pending = ("1".to_owned(), "first".to_owned(), "pending".to_owned());
+    assert_eq!(watch.connections(), [pending]);
+    let mut user = janus.client();
+    user.must_join(&json!({"room": 1, "id": 7}));
+    watch.came("1/7");
+    let live = ("1".to_owned(), "1/7".to_owned(), "live".to_owned());
+    assert_eq!(watch.connections(), [live]);
+    // A client that never joins: its session ends with it.
+    assert_eq!(connect("2", "second")["type"], "offer");
+    assert_eq!(watch.client.status()["sessions"], 2);
+    while watch.client.status()["sessions"] != 1 {
+        std::thread::yield_now();
+    }
+    set_mode(&mut watch, "block_new_session");
+    assert_eq!(connect("2", "third")["reason"], "BLOCK-NEW-SESSION");
+    assert_eq!(connect("1", "fourth")["type"], "offer");
+    user.must_join(&json!({"room": 1, "id": 8}));
+    watch.came("1/8");
+    assert_eq!(watch.client.status().get("warnings"), None);
 }
 
 #[test]
@@ -307,43 +349,61 @@ fn sessions_are_ended_by_kicks_or_with_their_rooms() {
 }
 
 #[test]
-fn a_thousand_joins_and_leaves_with_the_same_ids_leave_no_client() {
+fn after_a_thousand_joins_and_leaves_with_the_same_ids_in_all_rooms_both_have_the_same_table() {
     let events = free_address();
     let janus = Janus::start(&Setup {
+        rooms: vec![
+            ("room-1", ""),
+            ("room-2", ""),
+            ("room-3", "is_private = true"),
+        ],
         events_to: Some(events),
         ..Setup::default()
     });
     let daemon = janus.daemon(|settings| settings.listen = Some(events));
     let mut watch = Watch::of(&daemon);
     watch.synced();
-    let mut user = janus.client();
+    let in_janus = || -> Vec<String> {
+        let list = |room: u64| {
+            let request = json!({"request": "listparticipants", "room": room});
+            let listed = janus.videoroom(&request)["participants"].take();
+            let ids = listed.as_array().cloned().unwrap_or_default();
+            ids.into_iter()
+                .map(move |it| format!("{room}/{}", it["id"]))
+        };
+        (1..=3).flat_map(list).collect()
+    };
+    let mut users = [janus.client(), janus.client()];
     let mut handles = Vec::new();
     for number in 0..500 {
-        let (room, id) = (1 + number % 2, 1 + number / 2 % 5);
-        if handles.len() == 10 {
-            let handle = handles.remove(0);
-            user.leave(&handle);
+        let (room, id) = (1 + number % 3, 1 + number / 3 % 5);
+        if handles.len() == 15 {
+            let (user, handle): (usize, _) = handles.remove(0);
+            users[user].leave(&handle);
         }
-        handles.push(user.must_join(&json!({"room": room, "id": id})));
+        let user = number % 2;
+        handles.push((
+            user,
+            users[user].must_join(&json!({"room": room, "id": id})),
+        ));
+        if number % 100 == 99 {
+            let same = |watch: &mut Watch| {
+                let mut rows = in_janus();
+                rows.sort();
+                let table = watch.connections().into_iter().map(|(_, id, _)| id);
+                table.eq(rows)
+            };
+            while !same(&mut watch) {
+                std::thread::yield_now();
+            }
+        }
     }
-    // Both know the same in the end.
-    watch
-        .client
-        .get("ChangeMode", &json!({"mode": "block_new_session"}));
-    let in_janus = |room| {
-        janus.videoroom(&json!({"request": "listparticipants", "room": room}))["participants"]
-            .as_array()
-            .unwrap()
-            .len()
-    };
-    assert_eq!(in_janus(1) + in_janus(2), 10);
-    while watch.client.status()["connections"] != 10 {
-        std::thread::yield_now();
+    for (user, handle) in handles {
+        users[user].leave(&handle);
     }
-    for handle in handles {
-        user.leave(&handle);
-    }
+    set_mode(&mut watch, "block_new_session");
     drained(&daemon);
+    assert_eq!(watch.connections(), []);
 }
 
 #[test]

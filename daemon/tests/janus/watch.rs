@@ -30,6 +30,16 @@ impl Watch {
         self.event("connection.destroyed", connection_id)
     }
 
+    /// Waits until a channel's session has ended, and returns the reason.
+    pub(crate) fn destroyed(&mut self, channel_id: &str) -> Value {
+        loop {
+            let event = self.events.recv_event("session.destroyed");
+            if event["channel_id"] == channel_id {
+                return event["reason"].clone();
+            }
+        }
+    }
+
     fn event(&mut self, event_type: &str, connection_id: &str) -> Value {
         loop {
             let event = self.events.recv_event(event_type);

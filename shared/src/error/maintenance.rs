@@ -60,6 +60,16 @@ impl Error {
         .with_hint("Set --sora-api, or have the signalling server subscribe with announcements: true")
     }
 
+    /// There is no means of announcing beside Janus.
+    pub fn cannot_announce_on_janus() -> Self {
+        Self::new(
+            ErrorType::CannotAnnounce,
+            "cannot announce: --janus-admin has no means to announce to a room, no client has subscribed with announcements: true, and no \
+             webhook receives maintenance.announced",
+        )
+        .with_hint("Have the signalling server subscribe with announcements: true")
+    }
+
     /// The node is reserved for another roll, or for any.
     pub fn reserved(reservation: Reservation) -> Self {
         let seconds = reservation.expires_in_seconds.unwrap_or(0);

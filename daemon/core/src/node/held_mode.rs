@@ -1,5 +1,6 @@
 //! A mode that the SFU holds by locks of its rooms: which rooms are to be locked, and the answers that wait until that is done.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use soramode_protocol::id::ChannelId;
@@ -11,7 +12,10 @@ use crate::ctx::Ctx;
 use crate::handles::{ReplyHandle, SessionSlot};
 use crate::input::ListScope;
 use crate::locks::{LockOutcome, RoomLocks};
+use crate::new_sessions::NewSessions;
 use crate::node::Node;
+use crate::plan::calls::{CallId, SfuCall};
+use crate::settings::SfuFeed;
 use crate::timers::{Timer, Timers};
 
 /// Time for which a change of the mode waits until it is in force.
@@ -20,19 +24,117 @@ const IN_FORCE_TIMEOUT: Duration = Duration::from_secs(4);
 /// A mode that the SFU holds.
 pub(crate) struct HeldMode {
     rooms: RoomLocks,
+    /// New sessions of clients, where the SFU may refuse them.
+    new_sessions: Option<NewSessions>,
+    /// Rooms whose sessions are being ended, with the calls that wait for the lock.
+    ends: BTreeMap<ChannelId, Vec<Box<SfuCall>>>,
     /// State at the end of the last step.
     seen: InForce,
     /// Answers to changes of the mode that wait until it is in force.
     answers: Vec<(ReplyHandle, ModeChanged)>,
 }
 
+/// State that the SFU is to have.
+struct Target<'a> {
+    /// Locks can be recorded.
+    can_record: bool,
+    may_accept_sessions: bool,
+    /// The SFU is being asked to end the session of a room.
+    is_ending: &'a dyn Fn(&ChannelId) -> bool,
+    /// The mode lets nobody into a room.
+    is_to_be_locked: &'a dyn Fn(&Timers, &ChannelId) -> bool,
+}
+
 impl HeldMode {
-    /// Creates the mode of a start; these rooms may be locked.
-    pub(crate) fn restore(locked_rooms: Vec<ChannelId>, started: Duration) -> Self {
-        Self {
+    /// Creates the mode of a start; these rooms may be locked. `None` if the SFU does not hold it.
+    pub(crate) fn restore(
+        feed: SfuFeed,
+        locked_rooms: Vec<ChannelId>,
+        started: Duration,
+    ) -> Option<Box<Self>> {
+        let SfuFeed::Janus {
+            locks_rooms: true,
+            refuses_sessions,
+            ..
+        } = feed
+        else {
+            return None;
+        };
+        Some(Box::new(Self {
             rooms: RoomLocks::restore(locked_rooms, started),
+            new_sessions: refuses_sessions.then(NewSessions::default),
+            ends: BTreeMap::new(),
             seen: InForce::Pending,
             answers: Vec::new(),
+        }))
+    }
+
+    /// Has a session ended once its room is locked: its clients would come back at once.
+    pub(crate) fn postpone_end(&mut self, call: Box<SfuCall>) {
+        self.rooms.note(call.channel_id.clone());
+        self.ends
+            .entry(call.channel_id.clone())
+            .or_default()
+            .push(call);
+    }
+
+    fn in_force(&self) -> InForce {
+        let in_force = self.rooms.in_force();
+        let is_locked = matches!(in_force, InForce::Yes | InForce::Partial);
+        if is_locked && self.has_unsettled_sessions() {
+            InForce::Pending
+        } else {
+            in_force
+        }
+    }
+
+    fn has_unsettled_sessions(&self) -> bool {
+        let new_sessions = self.new_sessions.as_ref();
+        new_sessions.is_some_and(|it| !it.is_settled())
+    }
+
+    /// Describes why the mode is not in force; `None` if it is.
+    fn describe(&self) -> Option<String> {
+        match self.rooms.in_force() {
+            InForce::Yes | InForce::Partial if self.has_unsettled_sessions() => {
+                Some("Janus has not confirmed whether it accepts new sessions".to_owned())
+            }
+            _ => self.rooms.describe(),
+        }
+    }
+
+    /// Requests what the mode requires of the SFU, and makes the calls whose rooms are locked.
+    fn drive(&mut self, ctx: &mut Ctx, target: &Target<'_>) {
+        let Self {
+            rooms,
+            new_sessions,
+            ends,
+            ..
+        } = self;
+        if let Some(new_sessions) = new_sessions {
+            new_sessions.drive(ctx.effects, target.may_accept_sessions);
+        }
+        ends.retain(|channel_id, calls| {
+            let is_ending = !calls.is_empty() || (target.is_ending)(channel_id);
+            if !is_ending {
+                rooms.mark(channel_id);
+            }
+            is_ending
+        });
+        rooms.drive(ctx.effects, target.can_record, |channel_id| {
+            ends.contains_key(channel_id) || (target.is_to_be_locked)(ctx.timers, channel_id)
+        });
+        for (channel_id, calls) in ends {
+            if !rooms.is_in_progress(channel_id) {
+                let calls = calls.drain(..).map(Action::Sfu);
+                ctx.effects.actions.extend(calls);
+            }
+        }
+        if let Some(new_sessions) = new_sessions
+            && matches!(rooms.in_force(), InForce::Yes | InForce::Partial)
+        {
+            new_sessions.on_locked();
+            new_sessions.drive(ctx.effects, target.may_accept_sessions);
         }
     }
 }
@@ -48,7 +150,7 @@ impl Node {
 
     /// Returns whether the mode is in force; `None` if the SFU does not hold it.
     pub(super) fn in_force(&self) -> Option<InForce> {
-        self.held.as_deref().map(|held| held.rooms.in_force())
+        self.held.as_deref().map(HeldMode::in_force)
     }
 
     /// Returns whether the mode is in force, or nothing but the gate applies it.
@@ -67,7 +169,7 @@ impl Node {
 
     /// Returns a warning while the mode is not in force.
     pub(super) fn held_warning(&self) -> Option<String> {
-        let problem = self.held.as_deref()?.rooms.describe()?;
+        let problem = self.held.as_deref()?.describe()?;
         Some(not_in_force(self.mode.mode(), &problem))
     }
 
@@ -76,6 +178,9 @@ impl Node {
         let is_block = self.mode.mode() != Mode::Normal;
         if let Some(held) = self.held.as_deref_mut() {
             held.rooms.mark_all();
+            if let Some(new_sessions) = &mut held.new_sessions {
+                new_sessions.mark();
+            }
             held.rooms.require_list(is_block.then_some(ctx.now.boot));
             if is_block {
                 self.sync.request_poll(ctx);
@@ -106,7 +211,12 @@ impl Node {
     ) {
         if let Some(held) = self.held.as_deref_mut() {
             match scope {
-                ListScope::All => held.rooms.on_listed(rooms, began),
+                ListScope::All => {
+                    held.rooms.on_listed(rooms, began);
+                    if let Some(new_sessions) = &mut held.new_sessions {
+                        new_sessions.on_listed();
+                    }
+                }
                 ListScope::Channel(channel_id) => held.rooms.note(channel_id.clone()),
             }
         }
@@ -118,9 +228,24 @@ impl Node {
         }
     }
 
-    pub(super) fn locks_lost(&mut self) {
+    /// Takes in that the SFU may have been restarted: it has other rooms, without locks, and accepts sessions.
+    pub(super) fn locks_lost(&mut self, now: Duration) {
+        let is_closed = self.mode.mode() != Mode::Normal;
         if let Some(held) = self.held.as_deref_mut() {
             held.rooms.on_restarted();
+            if is_closed {
+                held.rooms.require_list(Some(now));
+            }
+            if let Some(new_sessions) = &mut held.new_sessions {
+                new_sessions.on_restarted(is_closed);
+            }
+        }
+    }
+
+    pub(super) fn sessions_answered(&mut self, is_done: bool) {
+        let held = self.held.as_deref_mut();
+        if let Some(new_sessions) = held.and_then(|held| held.new_sessions.as_mut()) {
+            new_sessions.on_outcome(is_done);
         }
     }
 
@@ -137,16 +262,16 @@ impl Node {
         }
     }
 
-    /// Takes in that records could not be written.
+    /// Takes in that records could not be written. Returns the calls that are not made.
     pub(super) fn locks_failed(
         &mut self,
         ctx: &mut Ctx,
         generations: &[u64],
         locks: Vec<ChannelId>,
-    ) {
+    ) -> Vec<CallId> {
         let refusal = self.storage.refusal();
         let Some(held) = self.held.as_deref_mut() else {
-            return;
+            return Vec::new();
         };
         held.rooms.on_not_made(locks);
         for (reply_to, changed) in std::mem::take(&mut held.answers) {
@@ -156,6 +281,8 @@ impl Node {
                 held.answers.push((reply_to, changed));
             }
         }
+        let postponed = held.ends.values_mut().flat_map(std::mem::take);
+        postponed.map(|call| call.id).collect()
     }
 
     /// Answers a request, or holds the answer until the mode is in force.
@@ -177,12 +304,17 @@ impl Node {
         let Some(mut held) = self.held.take() else {
             return;
         };
-        let can_record = !self.storage.is_failed();
-        let timers = &*ctx.timers;
-        held.rooms.drive(ctx.effects, can_record, |channel_id| {
-            self.is_to_be_locked(timers, channel_id)
-        });
-        let in_force = held.rooms.in_force();
+        let target = Target {
+            can_record: !self.storage.is_failed(),
+            may_accept_sessions: matches!(self.mode.mode(), Mode::Normal | Mode::BlockNewSession),
+            is_ending: &|channel_id| {
+                let session = self.sessions.find_session(channel_id);
+                session.is_some_and(|session| self.plans.is_ending(session))
+            },
+            is_to_be_locked: &|timers, channel_id| self.is_to_be_locked(timers, channel_id),
+        };
+        held.drive(ctx, &target);
+        let in_force = held.in_force();
         let before = std::mem::replace(&mut held.seen, in_force);
         self.held = Some(held);
         if in_force == InForce::Yes {
@@ -217,7 +349,7 @@ impl Node {
             return;
         }
         ctx.timers.cancel(Timer::InForce);
-        let (in_force, problem) = (held.rooms.in_force(), held.rooms.describe());
+        let (in_force, problem) = (held.in_force(), held.describe());
         for (reply_to, changed) in std::mem::take(&mut held.answers) {
             let problem = problem
                 .as_ref()

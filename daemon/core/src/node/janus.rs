@@ -35,13 +35,14 @@ impl Node {
                 self.sync.on_poll_failed(ctx, why);
             }
             JanusInput::Restarted => {
-                self.locks_lost();
+                self.locks_lost(ctx.now.boot);
                 self.sync.request_poll(ctx);
             }
             JanusInput::LockAnswered {
                 channel_id,
                 outcome,
             } => self.lock_answered(ctx, &channel_id, &outcome),
+            JanusInput::SessionsAnswered { is_done } => self.sessions_answered(is_done),
         }
     }
 

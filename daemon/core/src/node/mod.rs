@@ -138,8 +138,8 @@ impl Node {
                 locks,
             } => {
                 self.storage_failed(ctx, &refused, &generations);
-                self.locks_failed(ctx, &generations, locks);
-                self.retract_plans(ctx, &plans, &calls);
+                let postponed = self.locks_failed(ctx, &generations, locks);
+                self.retract_plans(ctx, &plans, &[calls, postponed].concat());
             }
             Input::SfuAnswered { id, outcome } => self.on_sfu_answered(ctx, id, &outcome),
             Input::StorageRestored => self.storage_restored(ctx),

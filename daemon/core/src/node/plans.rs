@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use soramode_protocol::announce::Announce;
 use soramode_protocol::end::End;
+use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::event::EventKind;
 use soramode_protocol::id::PlanId;
 use soramode_protocol::mode::ModeChange;
@@ -11,6 +12,7 @@ use soramode_protocol::plan::{CancelPlan, Plan, PlanFound, StartPlan};
 use soramode_protocol::reply::{Answer, Reply};
 
 use crate::ctx::Ctx;
+use crate::effect::Action;
 use crate::handles::{ReplyHandle, Timestamp};
 use crate::input::HostState;
 use crate::member::ClusterMember;
@@ -31,13 +33,13 @@ impl Node {
         work: impl FnOnce(&mut Plans, &PlanView<'_>, &mut PlanEffects<'_>) -> T,
     ) -> T {
         let mut plans = std::mem::take(&mut self.plans);
-        let mut commands = Vec::new();
+        let (mut actions, mut commands) = (Vec::new(), Vec::new());
         let mut last_call = plans.last_call;
         let result = {
             let view = self.plan_view(ctx.now);
             let mut out = PlanEffects {
                 records: &mut ctx.effects.records,
-                actions: &mut ctx.effects.actions,
+                actions: &mut actions,
                 commands: &mut commands,
                 random: ctx.random,
                 last_call: &mut last_call,
@@ -46,6 +48,9 @@ impl Node {
         };
         plans.last_call = last_call;
         self.plans = plans;
+        for action in actions {
+            self.act_for_plans(ctx, action);
+        }
         for command in commands {
             self.carry_out(ctx, command);
         }
@@ -159,6 +164,17 @@ impl Node {
         begun.err().map(Err)
     }
 
+    /// Performs an action of the plans. The end of a session waits for the lock of its room, where the SFU holds the mode.
+    fn act_for_plans(&mut self, ctx: &mut Ctx, action: Action) {
+        match (action, self.held.as_deref_mut()) {
+            (Action::Sfu(call), Some(held)) if call.is_end() => held.postpone_end(call),
+            (Action::Answer(reply_to, Err(refusal)), _) if self.settings.sfu.feed.is_janus() => {
+                ctx.act(Action::Answer(reply_to, Err(about_janus(refusal))));
+            }
+            (action, _) => ctx.act(action),
+        }
+    }
+
     pub(super) fn end_sessions(
         &mut self,
         ctx: &mut Ctx,
@@ -216,5 +232,14 @@ impl Node {
         Some(format!(
             "plan {id} is scheduled and closes the node at {at}. To cancel it, run: soramode plan cancel {id}"
         ))
+    }
+}
+
+/// Names Janus in a refusal that names Sora's API.
+fn about_janus(refusal: Error) -> Error {
+    if refusal.data.error_type == ErrorType::CannotAnnounce {
+        Error::cannot_announce_on_janus()
+    } else {
+        refusal
     }
 }

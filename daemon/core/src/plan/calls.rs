@@ -31,6 +31,13 @@ pub struct SfuCall {
     pub request: SfuRequest,
 }
 
+impl SfuCall {
+    /// Returns whether the SFU is to end the session.
+    pub(crate) const fn is_end(&self) -> bool {
+        matches!(self.request, SfuRequest::Disconnect { .. })
+    }
+}
+
 /// Request to the SFU.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SfuRequest {

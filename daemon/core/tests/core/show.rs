@@ -336,7 +336,10 @@ impl Show {
             Action::Deferred(reply_to) => vec![format!("-> {}: later", socket(reply_to.socket))],
             Action::Etcd(request) => vec![format!("-> etcd: {}", show_etcd::request(request))],
             Action::Fence { id, of, .. } => vec![show_etcd::fence(*id, of)],
-            Action::OutcomeApplied { .. } | Action::Bug(_) | Action::Lock(_) => Vec::new(),
+            Action::OutcomeApplied { .. }
+            | Action::Bug(_)
+            | Action::Lock(_)
+            | Action::AcceptSessions(_) => Vec::new(),
             Action::Sfu(call) => vec![self.call(call)],
             Action::Poll => vec!["-> sora: who is connected?".to_owned()],
             Action::Deliver(attempt) => {

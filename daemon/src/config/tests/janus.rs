@@ -11,6 +11,7 @@ pub(super) const FLAGS: &[&str] = &[
     "janus-listen",
     "janus-room-secrets-file",
     "janus-end",
+    "janus-refuse-sessions",
 ];
 
 #[test]
@@ -26,12 +27,12 @@ fn every_setting_of_janus_is_a_flag_and_a_key_of_the_file() {
         text.replace("ROOMS", rooms.path().to_str().unwrap())
     };
     let flags = in_place(
-        "--janus-admin http://127.0.0.1:7088/admin --janus-way ask --janus-admin-secret-file SECRET --janus-admin-key-file KEY \
-         --janus-listen 127.0.0.1:3200 --janus-room-secrets-file ROOMS --janus-end destroy",
+        "--janus-admin http://127.0.0.1:7088/admin --janus-way lock --janus-admin-secret-file SECRET --janus-admin-key-file KEY \
+         --janus-listen 127.0.0.1:3200 --janus-room-secrets-file ROOMS --janus-end destroy --janus-refuse-sessions=true ",
     );
     let file = in_place(
-        "janus-admin = 'http://127.0.0.1:7088/admin'\njanus-way = 'ask'\njanus-admin-secret-file = 'SECRET'\njanus-admin-key-file = 'KEY'\n\
-         janus-listen = '127.0.0.1:3200'\njanus-room-secrets-file = 'ROOMS'\njanus-end = 'destroy'\n",
+        "janus-admin = 'http://127.0.0.1:7088/admin'\njanus-way = 'lock'\njanus-admin-secret-file = 'SECRET'\njanus-admin-key-file = 'KEY'\n\
+         janus-listen = '127.0.0.1:3200'\njanus-room-secrets-file = 'ROOMS'\njanus-end = 'destroy'\njanus-refuse-sessions = true\n",
     );
     let config = load(&flags, "").unwrap();
     assert_eq!(load("", &file).unwrap().http, config.http);
@@ -43,7 +44,7 @@ fn every_setting_of_janus_is_a_flag_and_a_key_of_the_file() {
         "Janus may have been running before"
     );
     for flag in FLAGS {
-        assert!(flags.contains(&format!("--{flag} ")) && file.contains(&format!("{flag} = ")));
+        assert!(flags.contains(&format!("--{flag}")) && file.contains(&format!("{flag} = ")));
     }
 }
 
@@ -54,6 +55,14 @@ fn settings_of_janus_that_do_not_go_together_are_refused() {
     for (flags, expected) in [
         ("--janus-way ask", "janus-way needs janus-admin"),
         ("--janus-end kick", "janus-end needs janus-admin"),
+        (
+            "--janus-refuse-sessions",
+            "janus-refuse-sessions needs janus-admin",
+        ),
+        (
+            "--janus-admin http://j/ --janus-way ask --janus-refuse-sessions",
+            "janus-refuse-sessions needs janus-way = lock",
+        ),
         ("--janus-admin http://j/", "janus-admin needs janus-way"),
         (
             "--janus-admin http://j/ --janus-way ask",

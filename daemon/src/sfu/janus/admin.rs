@@ -10,11 +10,12 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Map, Value, json};
 use soramode_protocol::http_client::{self, PEER_TEXT_BYTES_MAX};
+use soramode_protocol::id::ChannelId;
 use soramode_protocol::text::shorten;
 use tokio::time::timeout;
 
 use super::connection::{ANSWER_BYTES_MAX, KeptConnection};
-use super::ids::{Id, IdKind};
+use super::ids::{Id, IdKind, channel_of, is_shortened};
 use crate::config::{JanusConfig, Secret};
 use crate::lock::lock;
 
@@ -57,6 +58,8 @@ struct State {
     connection: KeptConnection,
     /// Type of ids, once a list has shown it.
     ids: Mutex<Option<IdKind>>,
+    /// Rooms whose channel is not their whole id.
+    shortened: Mutex<BTreeMap<ChannelId, Id>>,
 }
 
 /// Why a request failed.
@@ -79,6 +82,9 @@ pub(super) enum AdminError {
     /// The answer is not as the API specifies.
     #[error("sent an unreadable answer: {0}")]
     Unreadable(String),
+    /// Only a part of the room's id is known.
+    #[error("has not listed this room yet, whose id is longer than a channel's")]
+    Unlisted,
     /// The answer is longer than the limit.
     #[error("answered more than {ANSWER_BYTES_MAX} bytes")]
     TooLarge,
@@ -104,6 +110,19 @@ impl AdminError {
             }
         )
     }
+}
+
+/// The part of Janus's description of itself that is used.
+#[derive(Debug, Deserialize)]
+pub(super) struct Info {
+    /// Its plugins, by name.
+    pub(super) plugins: BTreeMap<String, IgnoredAny>,
+    #[serde(rename = "accepting-new-sessions", default = "accepts")]
+    pub(super) accepts_new_sessions: bool,
+}
+
+const fn accepts() -> bool {
+    true
 }
 
 /// A room, as `list` shows it.
@@ -172,14 +191,9 @@ impl AdminApi {
         }
     }
 
-    /// Returns the names of Janus's plugins.
-    pub(super) async fn plugins(&self) -> Result<Vec<String>, AdminError> {
-        #[derive(Deserialize)]
-        struct Info {
-            plugins: Map<String, Value>,
-        }
-        let Info { plugins } = self.send(&[], json!({"janus": "info"})).await?;
-        Ok(plugins.into_iter().map(|(name, _)| name).collect())
+    /// Returns Janus's description of itself.
+    pub(super) async fn info(&self) -> Result<Info, AdminError> {
+        self.send(&[], json!({"janus": "info"})).await
     }
 
     /// Lists all rooms; private ones only with the admin key.
@@ -196,7 +210,36 @@ impl AdminApi {
         if let Some(first) = list.first() {
             *lock(&self.state.ids) = Some(first.room.kind());
         }
+        lock(&self.state.shortened).clear();
+        for room in &list {
+            self.note_room(&room.room);
+        }
         Ok(list)
+    }
+
+    /// Remembers the id of a room whose channel is not the whole of it.
+    pub(super) fn note_room(&self, room: &Id) {
+        if let Some(channel_id) = channel_of(room).filter(|it| is_shortened(it.as_str())) {
+            lock(&self.state.shortened).insert(channel_id, room.clone());
+        }
+    }
+
+    /// Returns the id of a channel's room.
+    pub(super) fn room_of(&self, channel_id: &ChannelId) -> Result<String, AdminError> {
+        if !is_shortened(channel_id.as_str()) {
+            return Ok(channel_id.as_str().to_owned());
+        }
+        let shortened = lock(&self.state.shortened);
+        let room = shortened.get(channel_id).ok_or(AdminError::Unlisted)?;
+        Ok(room.to_string())
+    }
+
+    /// Has Janus accept new sessions of its clients, or refuse them.
+    pub(super) async fn accept_new_sessions(&self, accept: bool) -> Result<(), AdminError> {
+        let request = json!({"janus": "accept_new_sessions", "accept": accept});
+        self.send::<Map<String, Value>>(&[], request)
+            .await
+            .map(drop)
     }
 
     /// Lists the participants of a room but for dummies; none if there is no such room.

@@ -26,6 +26,8 @@ pub(super) enum Due {
     Nothing,
     Rooms(BTreeSet<Id>),
     All,
+    /// Janus was restarted: the gate wants a list of all by itself.
+    Restarted,
 }
 
 impl Bells {
@@ -39,13 +41,23 @@ impl Bells {
                 Due::Rooms(rooms)
             }
             Due::Rooms(_) | Due::All => Due::All,
+            Due::Restarted => Due::Restarted,
         };
         self.rung.notify_one();
     }
 
     /// Has all rooms listed.
     pub(super) fn ring_all(&self) {
-        *lock(&self.due) = Due::All;
+        let mut due = lock(&self.due);
+        if *due != Due::Restarted {
+            *due = Due::All;
+        }
+        self.rung.notify_one();
+    }
+
+    /// Reports that Janus was restarted.
+    pub(super) fn ring_restarted(&self) {
+        *lock(&self.due) = Due::Restarted;
         self.rung.notify_one();
     }
 
@@ -82,5 +94,9 @@ mod tests {
         bells.ring_all();
         bells.ring(Id::Number(1));
         assert_eq!(bells.due().await, Due::All);
+        bells.ring_restarted();
+        bells.ring_all();
+        bells.ring(Id::Number(1));
+        assert_eq!(bells.due().await, Due::Restarted);
     }
 }

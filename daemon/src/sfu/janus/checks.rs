@@ -7,7 +7,10 @@ use crate::config::DEFAULT_ADMIN_SECRET;
 const VIDEOROOM: &str = "janus.plugin.videoroom";
 
 /// Returns a warning for each finding.
-pub(super) async fn findings(api: &AdminApi) -> Result<Vec<String>, AdminError> {
+pub(super) async fn findings(
+    api: &AdminApi,
+    refuses_sessions: bool,
+) -> Result<Vec<String>, AdminError> {
     let mut findings = Vec::new();
     if api.secret() == DEFAULT_ADMIN_SECRET {
         findings.push(format!(
@@ -21,7 +24,14 @@ pub(super) async fn findings(api: &AdminApi) -> Result<Vec<String>, AdminError> 
                 .to_owned(),
         );
     }
-    let mut others = api.plugins().await?;
+    let info = api.info().await?;
+    if !info.accepts_new_sessions && !refuses_sessions {
+        findings.push(
+            "Janus refuses all new sessions (accept_new_sessions), and soramoded does not change that without --janus-refuse-sessions"
+                .to_owned(),
+        );
+    }
+    let mut others: Vec<String> = info.plugins.into_keys().collect();
     others.retain(|plugin| plugin != VIDEOROOM);
     if !others.is_empty() {
         findings.push(format!(

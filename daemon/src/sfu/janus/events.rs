@@ -27,6 +27,9 @@ const PLUGIN_EVENT: u64 = 64;
 /// Type of an event of Janus itself.
 const CORE_EVENT: u64 = 256;
 
+/// Status of a Janus that was just started.
+const STARTED: &str = "started";
+
 pub(crate) async fn answer(
     state: &HttpState,
     caller: &Caller,
@@ -69,6 +72,9 @@ fn ring(bells: &Arc<Bells>, body: &[u8]) {
                     bells.ring(room);
                 }
             }
+            (CORE_EVENT, Some(body)) if body.status.as_deref() == Some(STARTED) => {
+                bells.ring_restarted();
+            }
             (CORE_EVENT, _) => bells.ring_all(),
             (_, _) => {}
         }
@@ -92,6 +98,8 @@ struct Event {
 
 #[derive(Deserialize)]
 struct Body {
+    #[serde(default)]
+    status: Option<String>,
     #[serde(default)]
     data: Option<Data>,
 }
@@ -130,7 +138,9 @@ mod tests {
         let media = r#"{"type":32,"event":{"media":"audio"}}"#;
         assert_eq!(due(media).await, rooms(&[0]));
         let started = r#"{"type":256,"event":{"status":"started","info":{}}}"#;
-        assert_eq!(due(started).await, Due::All);
+        assert_eq!(due(started).await, Due::Restarted);
+        let ended = r#"{"type":256,"event":{"status":"shutdown","signum":15}}"#;
+        assert_eq!(due(ended).await, Due::All);
         assert_eq!(due("nonsense").await, Due::All);
     }
 }

@@ -1,7 +1,6 @@
 //! Ids of rooms and participants: numbers or, with `string_ids`, texts. In soramode both are text.
 
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 use soramode_core::input::Participant;
@@ -12,6 +11,9 @@ const ID_BYTES_MAX: usize = 255;
 
 /// The beginning of a longer id that is kept, in bytes.
 const ID_BYTES_KEPT: usize = 200;
+
+/// Length of the hash that stands for the rest, in bytes. It is the same in each version of soramoded: locked rooms are stored by it.
+const HASH_BYTES: usize = 16;
 
 /// An id of Janus.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -79,6 +81,15 @@ pub(super) fn channel_of(room: &Id) -> Option<ChannelId> {
     ChannelId::new(&within_limit(&room.to_string())).ok()
 }
 
+/// Returns whether an id looks as if its end was replaced by a hash.
+pub(super) fn is_shortened(id: &str) -> bool {
+    let Some((kept, digits)) = id.rsplit_once('#') else {
+        return false;
+    };
+    let is_cut = (ID_BYTES_KEPT - 3..=ID_BYTES_KEPT).contains(&kept.len());
+    is_cut && digits.len() == 2 * HASH_BYTES && digits.bytes().all(|it| it.is_ascii_hexdigit())
+}
+
 /// Returns a participant as the gate names it.
 pub(super) fn participant(channel_id: &ChannelId, room: &Id, id: &Id) -> Option<Participant> {
     Some(Participant {
@@ -92,14 +103,15 @@ fn within_limit(id: &str) -> String {
     if id.len() <= ID_BYTES_MAX {
         return id.to_owned();
     }
-    let mut hasher = DefaultHasher::new();
-    id.hash(&mut hasher);
     let kept = id.floor_char_boundary(ID_BYTES_KEPT);
-    format!(
-        "{}#{:016x}",
-        id.get(..kept).unwrap_or_default(),
-        hasher.finish()
-    )
+    let mut short = format!("{}#", id.get(..kept).unwrap_or_default());
+    for byte in hmac_sha256::Hash::hash(id.as_bytes())
+        .iter()
+        .take(HASH_BYTES)
+    {
+        short.push_str(&format!("{byte:02x}"));
+    }
+    short
 }
 
 #[cfg(test)]
@@ -140,5 +152,10 @@ mod tests {
         );
         assert_ne!(one, two);
         assert!(one.as_str().len() <= ID_BYTES_MAX);
+        assert!(is_shortened(one.as_str()));
+        assert!(one.as_str().ends_with("ää#HASH"), "{one}");
+        for id in ["1234", "a#b", &"x".repeat(233)] {
+            assert!(!is_shortened(id));
+        }
     }
 }

@@ -1,11 +1,12 @@
-//! Janus's Admin API as means to end sessions. Clients of a room that is not locked may come back at once.
+//! Janus's Admin API as means to end sessions. In the way `lock` the room is locked before; in the way `ask` its clients may come back at
+//! once.
 
 use soramode_core::plan::calls::SfuFailure;
 use soramode_protocol::id::ChannelId;
 use tokio::time::timeout;
 
 use super::admin::{AdminApi, AdminError};
-use crate::args::janus::JanusEnd;
+use crate::args::janus::{JanusEnd, JanusWay};
 use crate::config::{JanusConfig, RoomSecrets, Secret};
 use crate::sfu::CALL_TIME;
 
@@ -15,7 +16,12 @@ pub(crate) struct JanusMeans {
     api: AdminApi,
     room_secrets: Option<RoomSecrets>,
     end: JanusEnd,
+    /// Number of times that the participants of a room are listed and removed, at most.
+    kick_rounds: u32,
 }
+
+/// Clients that were joining while the room was locked are found by the second list.
+const KICK_ROUNDS_LOCKED: u32 = 3;
 
 impl JanusMeans {
     pub(crate) fn new(settings: &JanusConfig, api: AdminApi) -> Self {
@@ -23,17 +29,22 @@ impl JanusMeans {
             api,
             room_secrets: settings.room_secrets.clone(),
             end: settings.end,
+            kick_rounds: match settings.way {
+                // The room is not locked, and clients come back as they like.
+                JanusWay::Ask => 1,
+                JanusWay::Lock => KICK_ROUNDS_LOCKED,
+            },
         }
     }
 
     /// Removes the participants of a room, and the room where that is configured. Returns within [`CALL_TIME`].
     pub(crate) async fn end(&self, channel_id: &ChannelId) -> Result<(), SfuFailure> {
-        let room = channel_id.as_str();
-        let secret = self.room_secrets.as_ref().and_then(|it| it.of(room));
         let ended = async {
+            let room = self.api.room_of(channel_id)?;
+            let secret = self.room_secrets.as_ref().and_then(|it| it.of(&room));
             match self.end {
-                JanusEnd::Kick => self.kick_all(room, secret.as_ref()).await,
-                JanusEnd::Destroy => done_if_gone(self.api.destroy(room, secret.as_ref()).await),
+                JanusEnd::Kick => self.kick_all(&room, secret.as_ref()).await,
+                JanusEnd::Destroy => done_if_gone(self.api.destroy(&room, secret.as_ref()).await),
             }
         };
         let outcome = timeout(CALL_TIME, ended)
@@ -52,8 +63,14 @@ impl JanusMeans {
     }
 
     async fn kick_all(&self, room: &str, secret: Option<&Secret>) -> Result<(), AdminError> {
-        for participant in self.api.list_participants(room).await? {
-            done_if_gone(self.api.kick(room, &participant.id, secret).await)?;
+        for _ in 0..self.kick_rounds {
+            let participants = self.api.list_participants(room).await?;
+            if participants.is_empty() {
+                break;
+            }
+            for participant in participants {
+                done_if_gone(self.api.kick(room, &participant.id, secret).await)?;
+            }
         }
         Ok(())
     }

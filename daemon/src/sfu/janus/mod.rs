@@ -14,5 +14,5 @@ mod source;
 pub(crate) use admin::AdminApi;
 pub(crate) use bells::Bells;
 pub(crate) use means::JanusMeans;
-pub(crate) use room_locker::RoomLocker;
+pub(crate) use room_locker::{HolderOrders, RoomLocker, order_queue};
 pub(crate) use source::JanusSource;

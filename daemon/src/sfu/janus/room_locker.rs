@@ -1,44 +1,76 @@
-//! Locks and unlocks Janus's rooms as the gate orders, one request after the other.
+//! Locks and unlocks Janus's rooms as the gate orders, one request after the other, and has Janus refuse new sessions.
 
 use soramode_core::locks::{LockCall, LockOutcome, LockRequest};
 use tokio::sync::mpsc;
 
-use super::admin::AdminApi;
+use super::admin::{AdminApi, AdminError};
 use crate::config::RoomSecrets;
 use crate::rate_limit::log_limited;
+
+/// Orders of the gate to a Janus that holds the mode.
+#[derive(Debug)]
+pub(crate) struct HolderOrders {
+    locks: mpsc::UnboundedSender<LockCall>,
+    accept_sessions: mpsc::UnboundedSender<bool>,
+}
+
+/// Receivers of the orders.
+#[derive(Debug)]
+pub(crate) struct OrderQueue {
+    pub(super) locks: mpsc::UnboundedReceiver<LockCall>,
+    pub(super) accept_sessions: mpsc::UnboundedReceiver<bool>,
+}
 
 /// Locks of rooms.
 #[derive(Debug)]
 pub(crate) struct RoomLocker {
     pub(crate) api: AdminApi,
     pub(crate) room_secrets: Option<RoomSecrets>,
-    pub(crate) orders: mpsc::UnboundedReceiver<LockCall>,
+    pub(crate) queue: OrderQueue,
+    pub(crate) refuses_sessions: bool,
+}
+
+/// Creates a queue of orders.
+pub(crate) fn order_queue() -> (HolderOrders, OrderQueue) {
+    let (locks, of_locks) = mpsc::unbounded_channel();
+    let (accept_sessions, of_sessions) = mpsc::unbounded_channel();
+    let orders = HolderOrders {
+        locks,
+        accept_sessions,
+    };
+    let queue = OrderQueue {
+        locks: of_locks,
+        accept_sessions: of_sessions,
+    };
+    (orders, queue)
+}
+
+impl HolderOrders {
+    /// Orders a request about a lock. Once the task has ended, the daemon stops.
+    pub(crate) fn lock(&self, call: LockCall) {
+        self.locks.send(call).unwrap_or_default();
+    }
+
+    /// Has Janus accept new sessions, or refuse them; this overtakes locks.
+    pub(crate) fn accept_sessions(&self, accept: bool) {
+        self.accept_sessions.send(accept).unwrap_or_default();
+    }
 }
 
 impl RoomLocker {
-    /// Waits for the next order; for ever without an engine. Cancel safe.
-    pub(super) async fn next(&mut self) -> LockCall {
-        match self.orders.recv().await {
-            Some(call) => call,
-            None => std::future::pending().await,
-        }
+    /// Takes the queue out.
+    pub(super) fn take_queue(&mut self) -> OrderQueue {
+        let (_, closed) = order_queue();
+        std::mem::replace(&mut self.queue, closed)
     }
 
-    /// Executes an order.
+    /// Executes an order about a lock.
     pub(super) async fn execute(&self, call: &LockCall) -> LockOutcome {
-        let room = call.channel_id.as_str();
-        let secret = self.room_secrets.as_ref().and_then(|it| it.of(room));
-        let secret = secret.as_ref();
-        let outcome = match call.request {
-            LockRequest::ShowTokens => self.api.show_tokens(room, secret).await,
-            LockRequest::Lock => self.api.lock(room, secret).await,
-            LockRequest::Unlock => self.api.unlock(room, secret).await.map(|()| 0),
-        };
-        match outcome {
+        match self.request(call).await {
             Ok(tokens) => LockOutcome::Done { tokens },
             Err(error) if error.is_gone() => LockOutcome::NoRoom,
             Err(error) => {
-                log_limited!(warn, room, request = ?call.request, %error, "cannot lock or unlock a room of Janus; retrying");
+                log_limited!(warn, room = %call.channel_id, request = ?call.request, %error, "cannot lock or unlock a room of Janus; retrying");
                 if error.is_secret() {
                     LockOutcome::NoSecret
                 } else {
@@ -46,5 +78,25 @@ impl RoomLocker {
                 }
             }
         }
+    }
+
+    async fn request(&self, call: &LockCall) -> Result<usize, AdminError> {
+        let room = self.api.room_of(&call.channel_id)?;
+        let secret = self.room_secrets.as_ref().and_then(|it| it.of(&room));
+        let secret = secret.as_ref();
+        match call.request {
+            LockRequest::ShowTokens => self.api.show_tokens(&room, secret).await,
+            LockRequest::Lock => self.api.lock(&room, secret).await,
+            LockRequest::Unlock => self.api.unlock(&room, secret).await.map(|()| 0),
+        }
+    }
+
+    /// Executes an order about new sessions; returns whether Janus did it.
+    pub(super) async fn accept_sessions(&self, accept: bool) -> bool {
+        let outcome = self.api.accept_new_sessions(accept).await;
+        if let Err(error) = &outcome {
+            log_limited!(warn, accept, %error, "cannot have Janus accept or refuse new sessions; retrying");
+        }
+        outcome.is_ok()
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use soramode_core::input::{Input, JanusInput, ListScope, Participant};
-use soramode_core::locks::LockCall;
+use soramode_core::locks::{LockCall, LockOutcome};
 use soramode_protocol::id::ChannelId;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use super::admin::{AdminApi, AdminError};
 use super::bells::{Bells, Due};
 use super::checks;
 use super::ids::{Id, channel_of, participant};
-use super::room_locker::RoomLocker;
+use super::room_locker::{RoomLocker, order_queue};
 use crate::clock;
 use crate::engine::Engine;
 use crate::health::{Health, JANUS_ADMIN};
@@ -52,22 +52,22 @@ enum ListError {
 impl JanusSource {
     /// Lists until the daemon stops.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let mut locker = self.locker.take();
+        let locker = self.locker.as_mut();
+        let mut queue = locker.map_or_else(|| order_queue().1, RoomLocker::take_queue);
         let listing = async {
             loop {
                 tokio::select! {
-                    // The gate waits for a list before its locks are in force, and clients slip in until a room is locked.
+                    // A Janus that was restarted shuts first. The gate waits for a list before its locks are in force, and clients slip in until
+                    // a room is locked.
                     biased;
+                    Some(accept) = queue.accept_sessions.recv() => self.accept_sessions(accept).await,
                     () = self.wanted.notified() => self.report_all().await,
-                    call = next_order(locker.as_mut()) => {
-                        if let Some(locker) = &locker {
-                            self.execute(locker, call).await;
-                        }
-                    }
+                    Some(call) = queue.locks.recv() => self.execute(call).await,
                     due = self.bells.due() => match due {
                         Due::Nothing => {}
                         Due::Rooms(rooms) => self.report_rooms(rooms).await,
                         Due::All => self.report_all().await,
+                        Due::Restarted => self.tell(JanusInput::Restarted),
                     },
                 }
             }
@@ -78,13 +78,25 @@ impl JanusSource {
         }
     }
 
-    async fn execute(&self, locker: &RoomLocker, call: LockCall) {
-        let outcome = locker.execute(&call).await;
+    async fn execute(&self, call: LockCall) {
+        let outcome = match &self.locker {
+            Some(locker) => locker.execute(&call).await,
+            None => LockOutcome::Unreachable,
+        };
         self.report_restart();
         self.apply(JanusInput::LockAnswered {
             channel_id: call.channel_id,
             outcome,
         });
+    }
+
+    async fn accept_sessions(&self, accept: bool) {
+        let is_done = match &self.locker {
+            Some(locker) => locker.accept_sessions(accept).await,
+            None => false,
+        };
+        self.report_restart();
+        self.tell(JanusInput::SessionsAnswered { is_done });
     }
 
     /// Reports before an answer that it came over another connection: Janus may have been restarted.
@@ -101,7 +113,8 @@ impl JanusSource {
         if self.health.has_janus_findings() {
             return;
         }
-        if let Ok(findings) = checks::findings(&self.api).await {
+        let refuses_sessions = self.locker.as_ref().is_some_and(|it| it.refuses_sessions);
+        if let Ok(findings) = checks::findings(&self.api, refuses_sessions).await {
             for finding in &findings {
                 tracing::warn!("{finding}");
             }
@@ -183,6 +196,7 @@ impl JanusSource {
         let Some(channel_id) = channel_of(room) else {
             return Ok(Vec::new());
         };
+        self.api.note_room(room);
         let listed = self.api.list_participants(&room.to_string()).await?;
         Ok(listed
             .iter()
@@ -202,13 +216,6 @@ impl JanusSource {
             }
         }
         Ok(())
-    }
-}
-
-async fn next_order(locker: Option<&mut RoomLocker>) -> LockCall {
-    match locker {
-        Some(locker) => locker.next().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -103,6 +103,7 @@ fn no_connection_is_admitted(step: &Step<'_>) -> Result<(), String> {
         | Action::Progress(..)
         | Action::Poll
         | Action::Lock(_)
+        | Action::AcceptSessions(_)
         | Action::Sfu(_)
         | Action::Deliver(_)
         | Action::OutcomeApplied { .. }
