@@ -42,14 +42,14 @@ impl JanusClients {
         node: &mut Client,
     ) -> Result<String, StepError> {
         let created = self.post("/janus", json!({"janus": "create"})).await?;
-        let Some(session) = created["data"]["id"].as_u64() else {
-            return Ok(describe_refusal(&created["error"]["code"]));
+        let Some(session) = id_of(&created) else {
+            return Ok(describe_refusal(created.pointer("/error/code")));
         };
         let session = format!("/janus/{session}");
         let attach = json!({"janus": "attach", "plugin": "janus.plugin.videoroom"});
         let attached = self.post(&session, attach).await?;
-        let Some(handle) = attached["data"]["id"].as_u64() else {
-            return Ok(describe_refusal(&attached["error"]["code"]));
+        let Some(handle) = id_of(&attached) else {
+            return Ok(describe_refusal(attached.pointer("/error/code")));
         };
         let handle = format!("{session}/{handle}");
         let join = json!({"request": "join", "ptype": "publisher", "room": room, "id": client});
@@ -57,12 +57,13 @@ impl JanusClients {
             .await?;
         loop {
             let event = self.event(&session).await?;
-            let data = &event["plugindata"]["data"];
-            if data["videoroom"] == "joined" {
+            let field = |name: &str| event.pointer(&format!("/plugindata/data/{name}"));
+            if field("videoroom").is_some_and(|it| it == "joined") {
                 break;
             }
-            if data["error_code"].is_u64() {
-                return Ok(describe_refusal(&data["error_code"]));
+            let code = field("error_code");
+            if code.is_some() {
+                return Ok(describe_refusal(code));
             }
         }
         self.handles.insert(client, handle);
@@ -127,6 +128,11 @@ impl JanusClients {
     }
 }
 
-fn describe_refusal(code: &Value) -> String {
-    format!("refused: {code}")
+/// Returns the id that Janus gave to a new session or handle.
+fn id_of(answer: &Value) -> Option<u64> {
+    answer.pointer("/data/id").and_then(Value::as_u64)
+}
+
+fn describe_refusal(code: Option<&Value>) -> String {
+    format!("refused: {}", code.unwrap_or(&Value::Null))
 }

@@ -132,22 +132,21 @@ fn log_in(folder: &Path) -> PathBuf {
 /// Writes the configuration; returns the log, and the addresses of the API, the Admin API and the receiver of events.
 fn configure(folder: &Path) -> io::Result<(File, [SocketAddr; 3])> {
     // They are free at the same time, so they differ.
-    let free = [listener()?, listener()?, listener()?];
-    let [api, admin, events] = [
-        free[0].local_addr()?,
-        free[1].local_addr()?,
-        free[2].local_addr()?,
-    ];
+    let (api, admin, events) = (listener()?, listener()?, listener()?);
+    let (api, admin, events) = (api.local_addr()?, admin.local_addr()?, events.local_addr()?);
     let (secret, key) = (random_secret()?, random_secret()?);
     for (name, text) in [("secret", &secret), ("key", &key)] {
         let path = folder.join(name);
         fs::write(&path, text)?;
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
     }
-    let rooms: String = ROOMS
-        .iter()
-        .map(|room| format!("room-{room}: {{ publishers = 10 }}\n"))
-        .collect();
+    let rooms = ROOMS.map(|room| {
+        format!(
+            "room-{room}: {{ publishers = 10 }}
+"
+        )
+    });
+    let rooms = rooms.concat();
     let files = [
         (
             "janus.jcfg",
@@ -192,7 +191,7 @@ fn listener() -> io::Result<TcpListener> {
 fn random_secret() -> io::Result<String> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 
 fn no_janus(problem: &io::Error) -> Failure {

@@ -9,6 +9,7 @@ use soramode_protocol::node::RoomCounts;
 use soramode_protocol::reply::{Answer, Reply};
 
 use crate::ctx::Ctx;
+use crate::effect::Action;
 use crate::handles::{ReplyHandle, SessionSlot};
 use crate::input::ListScope;
 use crate::locks::{LockOutcome, RoomLocks};
@@ -27,7 +28,7 @@ pub(crate) struct HeldMode {
     /// New sessions of clients, where the SFU may refuse them.
     new_sessions: Option<NewSessions>,
     /// Rooms whose sessions are being ended, with the calls that wait for the lock.
-    ends: BTreeMap<ChannelId, Vec<Box<SfuCall>>>,
+    ends: BTreeMap<ChannelId, Vec<SfuCall>>,
     /// State at the end of the last step.
     seen: InForce,
     /// Answers to changes of the mode that wait until it is in force.
@@ -70,7 +71,7 @@ impl HeldMode {
     }
 
     /// Has a session ended once its room is locked: its clients would come back at once.
-    pub(crate) fn postpone_end(&mut self, call: Box<SfuCall>) {
+    pub(crate) fn postpone_end(&mut self, call: SfuCall) {
         self.rooms.note(call.channel_id.clone());
         self.ends
             .entry(call.channel_id.clone())
@@ -99,7 +100,9 @@ impl HeldMode {
             InForce::Yes | InForce::Partial if self.has_unsettled_sessions() => {
                 Some("Janus has not confirmed whether it accepts new sessions".to_owned())
             }
-            _ => self.rooms.describe(),
+            InForce::Yes | InForce::Pending | InForce::Partial | InForce::No => {
+                self.rooms.describe()
+            }
         }
     }
 
@@ -126,7 +129,7 @@ impl HeldMode {
         });
         for (channel_id, calls) in ends {
             if !rooms.is_in_progress(channel_id) {
-                let calls = calls.drain(..).map(Action::Sfu);
+                let calls = calls.drain(..).map(|call| Action::Sfu(Box::new(call)));
                 ctx.effects.actions.extend(calls);
             }
         }

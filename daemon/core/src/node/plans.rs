@@ -167,7 +167,7 @@ impl Node {
     /// Performs an action of the plans. The end of a session waits for the lock of its room, where the SFU holds the mode.
     fn act_for_plans(&mut self, ctx: &mut Ctx, action: Action) {
         match (action, self.held.as_deref_mut()) {
-            (Action::Sfu(call), Some(held)) if call.is_end() => held.postpone_end(call),
+            (Action::Sfu(call), Some(held)) if call.is_end() => held.postpone_end(*call),
             (Action::Answer(reply_to, Err(refusal)), _) if self.settings.sfu.feed.is_janus() => {
                 ctx.act(Action::Answer(reply_to, Err(about_janus(refusal))));
             }

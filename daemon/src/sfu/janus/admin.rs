@@ -116,7 +116,7 @@ impl AdminError {
 #[derive(Debug, Deserialize)]
 pub(super) struct Info {
     /// Its plugins, by name.
-    pub(super) plugins: BTreeMap<String, IgnoredAny>,
+    pub(super) plugins: Map<String, Value>,
     #[serde(rename = "accepting-new-sessions", default = "accepts")]
     pub(super) accepts_new_sessions: bool,
 }

@@ -31,7 +31,7 @@ pub(super) async fn findings(
                 .to_owned(),
         );
     }
-    let mut others: Vec<String> = info.plugins.into_keys().collect();
+    let mut others: Vec<String> = info.plugins.into_iter().map(|(name, _)| name).collect();
     others.retain(|plugin| plugin != VIDEOROOM);
     if !others.is_empty() {
         findings.push(format!(

@@ -67,7 +67,7 @@ impl JanusSource {
                         Due::Nothing => {}
                         Due::Rooms(rooms) => self.report_rooms(rooms).await,
                         Due::All => self.report_all().await,
-                        Due::Restarted => self.tell(JanusInput::Restarted),
+                        Due::Restarted => self.apply(JanusInput::Restarted),
                     },
                 }
             }
@@ -96,7 +96,7 @@ impl JanusSource {
             None => false,
         };
         self.report_restart();
-        self.tell(JanusInput::SessionsAnswered { is_done });
+        self.apply(JanusInput::SessionsAnswered { is_done });
     }
 
     /// Reports before an answer that it came over another connection: Janus may have been restarted.
