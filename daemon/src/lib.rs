@@ -241,7 +241,11 @@ pub async fn serve(
         node_name,
         operator_group,
         budgets: Budgets::new(),
-        sfu_holds_mode: locker.is_some(),
+        sfu_holds_mode: config
+            .http
+            .janus
+            .as_ref()
+            .is_some_and(|janus| janus.way == JanusWay::Lock),
     };
     let stop = shutdown.clone();
     let (operators, operating) = watch::channel(Operators::of(
@@ -389,12 +393,9 @@ fn sora_api(sora: &SoraConfig, outgoing: &Outgoing) -> Result<Option<SoraApi>, R
         .map_err(RunError::SoraApi)
 }
 
-/// The task that locks Janus's rooms, where the configuration asks for it.
+/// The task that locks and unlocks Janus's rooms; in the way `ask` it unlocks those that were locked before.
 fn room_locker(config: &Config, janus: Option<&AdminApi>) -> Option<(HolderOrders, RoomLocker)> {
     let (settings, api) = config.http.janus.as_ref().zip(janus)?;
-    if settings.way != JanusWay::Lock {
-        return None;
-    }
     let (orders, queue) = order_queue();
     let locker = RoomLocker {
         api: api.clone(),

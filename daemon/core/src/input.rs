@@ -210,6 +210,8 @@ pub enum JanusInput {
         /// It was done.
         is_done: bool,
     },
+    /// The secrets of rooms have changed: rooms that could not be locked or unlocked are tried again.
+    SecretsChanged,
     /// The Admin API did not answer a request for all rooms, or its answer is of no use.
     Failed {
         /// The reason.

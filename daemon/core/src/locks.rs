@@ -1,8 +1,13 @@
 //! Locks of the SFU's rooms, where the SFU is not asked about each client: a mode is in force when the right rooms are locked.
 //!
 //! A lock is recorded before the SFU is asked for it, and the record goes when the SFU has confirmed that the lock is gone. So after a
-//! kill at any moment each room that may be locked is known, and is locked or unlocked again. Both begin with a look at the room's tokens:
-//! a room with tokens is the application's, and is left as it is.
+//! kill at any moment each room that may be locked is known, and is locked or unlocked again. Both begin with a request for the room's
+//! tokens: a room with tokens is the application's, and is left as it is.
+//!
+//! The record may have been lost with the state, and the SFU does not show locks. So each room of the first list after a start may be
+//! locked, and is locked or unlocked once.
+
+mod describe;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -66,10 +71,12 @@ pub struct RoomLocks {
     counts: LockCounts,
     /// Rooms to evaluate.
     due: BTreeSet<ChannelId>,
+    /// A room that appears may be locked without a record: no list since the start has come.
+    may_be_unrecorded: bool,
     /// The rooms are not known before a list that began then or later.
     list_since: Option<Duration>,
-    /// The SFU did not answer the last list.
-    is_unreachable: bool,
+    /// Why the last list failed.
+    list_problem: Option<String>,
     /// When the rooms that cannot be locked were tried last, by the boot clock.
     tried_at: Duration,
 }
@@ -92,6 +99,8 @@ enum Lock {
     /// There is none.
     #[default]
     Absent,
+    /// There may be one of a state that was lost.
+    Unknown,
     /// It is recorded that there may be one.
     Recorded,
     /// The SFU has confirmed it.
@@ -124,16 +133,28 @@ impl Room {
     fn unblock(&mut self, is_retry: bool) {
         match self.blocked {
             Some(Blocked::Unreachable | Blocked::NoRecord) => self.blocked = None,
-            Some(Blocked::Tokens | Blocked::NoSecret) => self.is_retried |= is_retry,
+            Some(Blocked::Tokens | Blocked::NoSecret) => {
+                self.is_retried |= is_retry && !self.is_left_unknown();
+            }
             None => {}
         }
     }
 
+    /// Returns whether it is to be open, and cannot be asked about: without its secret soramode has not locked it.
+    const fn is_left_unknown(&self) -> bool {
+        !self.is_wanted
+            && matches!(
+                (self.lock, self.blocked),
+                (Lock::Unknown, Some(Blocked::NoSecret))
+            )
+    }
+
     const fn class(&self) -> Class {
-        let is_right = matches!(
-            (self.is_wanted, self.lock),
-            (true, Lock::Confirmed) | (false, Lock::Absent)
-        );
+        let is_right = self.is_left_unknown()
+            || matches!(
+                (self.is_wanted, self.lock),
+                (true, Lock::Confirmed) | (false, Lock::Absent)
+            );
         match self.blocked {
             _ if is_right && self.in_flight.is_none() => Class::Settled,
             Some(Blocked::Tokens | Blocked::NoSecret | Blocked::NoRecord) => Class::Impossible,
@@ -143,9 +164,10 @@ impl Room {
 }
 
 impl RoomLocks {
-    /// Creates the locks of a start; these rooms may be locked.
-    pub fn restore(recorded: Vec<ChannelId>, started: Duration) -> Self {
+    /// Creates the locks of a start; these rooms may be locked, and others too if the record may have been lost.
+    pub fn restore(recorded: Vec<ChannelId>, may_be_unrecorded: bool, started: Duration) -> Self {
         let mut locks = Self {
+            may_be_unrecorded,
             list_since: Some(started),
             ..Self::default()
         };
@@ -172,7 +194,9 @@ impl RoomLocks {
                 self.remove(&channel_id);
             } else {
                 self.change(channel_id, |room| {
-                    room.lock = Lock::Recorded;
+                    if room.lock == Lock::Confirmed {
+                        room.lock = Lock::Recorded;
+                    }
                     room.unblock(is_retry);
                 });
             }
@@ -180,7 +204,8 @@ impl RoomLocks {
         for channel_id in listed {
             self.change(channel_id, |room| room.unblock(is_retry));
         }
-        self.is_unreachable = false;
+        self.list_problem = None;
+        self.may_be_unrecorded = false;
         self.list_since = self.list_since.filter(|since| began < *since);
     }
 
@@ -190,8 +215,8 @@ impl RoomLocks {
     }
 
     /// Notes that the SFU could not list its rooms.
-    pub const fn on_list_failed(&mut self) {
-        self.is_unreachable = true;
+    pub fn on_list_failed(&mut self, why: &str) {
+        self.list_problem = Some(why.to_owned());
     }
 
     /// Notes that the SFU may have been restarted, and then has no lock.
@@ -240,6 +265,7 @@ impl RoomLocks {
                 continue;
             };
             self.counts.remove(room.class());
+            room.is_retried |= is_wanted && !room.is_wanted;
             room.is_wanted = is_wanted;
             if room.blocked == Some(Blocked::NoRecord) && can_record {
                 room.blocked = None;
@@ -296,7 +322,7 @@ impl RoomLocks {
                 if room.is_wanted && !can_record {
                     room.blocked = Some(Blocked::NoRecord);
                 } else if room.is_wanted {
-                    if room.lock == Lock::Absent {
+                    if matches!(room.lock, Lock::Absent | Lock::Unknown) {
                         room.lock = Lock::Recorded;
                         effects.records.push(Record::RoomLocked(channel_id.clone()));
                     }
@@ -322,7 +348,7 @@ impl RoomLocks {
 
     /// Returns whether the mode is in force.
     pub fn in_force(&self) -> InForce {
-        if self.is_unreachable {
+        if self.list_problem.is_some() {
             InForce::No
         } else if self.list_since.is_some() || self.counts.outstanding > 0 || !self.due.is_empty() {
             InForce::Pending
@@ -330,31 +356,6 @@ impl RoomLocks {
             InForce::Partial
         } else {
             InForce::Yes
-        }
-    }
-
-    /// Describes why the mode is not in force; `None` if it is.
-    pub fn describe(&self) -> Option<String> {
-        let LockCounts {
-            outstanding,
-            impossible,
-            ..
-        } = self.counts;
-        let rooms = |count: u64| format!("{count} {}", if count == 1 { "room" } else { "rooms" });
-        match self.in_force() {
-            InForce::Yes => None,
-            InForce::No => Some("Janus's Admin API does not answer".to_owned()),
-            InForce::Pending if outstanding == 0 => {
-                Some("Janus's rooms are still to be listed".to_owned())
-            }
-            InForce::Pending => Some(format!(
-                "{} still to be locked or unlocked",
-                rooms(outstanding)
-            )),
-            InForce::Partial => Some(format!(
-                "{} cannot be locked or unlocked: the application has tokens in it, or its secret is missing or wrong",
-                rooms(impossible)
-            )),
         }
     }
 
@@ -377,7 +378,13 @@ impl RoomLocks {
                 self.counts.remove(room.class());
                 room
             }
-            None => self.rooms.entry(channel_id.clone()).or_default(),
+            None => {
+                let room = self.rooms.entry(channel_id.clone()).or_default();
+                if self.may_be_unrecorded {
+                    room.lock = Lock::Unknown;
+                }
+                room
+            }
         };
         change(room);
         self.counts.add(room.class());
@@ -401,10 +408,11 @@ fn request(effects: &mut Effects, channel_id: &ChannelId, room: &mut Room, reque
 }
 
 fn forget(effects: &mut Effects, channel_id: &ChannelId, room: &mut Room) {
-    if std::mem::take(&mut room.lock) != Lock::Absent {
-        effects
+    match std::mem::take(&mut room.lock) {
+        Lock::Recorded | Lock::Confirmed => effects
             .records
-            .push(Record::RoomUnlocked(channel_id.clone()));
+            .push(Record::RoomUnlocked(channel_id.clone())),
+        Lock::Absent | Lock::Unknown => {}
     }
 }
 

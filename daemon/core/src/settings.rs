@@ -133,6 +133,17 @@ impl SfuFeed {
     pub(crate) const fn is_janus(self) -> bool {
         matches!(self, Self::Janus { .. })
     }
+
+    /// Returns whether the mode is applied by locks of rooms.
+    pub(crate) const fn locks_rooms(self) -> bool {
+        matches!(
+            self,
+            Self::Janus {
+                locks_rooms: true,
+                ..
+            }
+        )
+    }
 }
 
 /// Admission of the SFU's clients.

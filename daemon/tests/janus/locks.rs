@@ -1,5 +1,7 @@
 //! The way `lock`: rooms of a real Janus are locked and unlocked as the mode requires, and the mode says whether it is in force.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use soramode_testkit::control_client::TestClient;
 use soramode_testkit::daemon::Daemon;
@@ -134,14 +136,15 @@ fn with_one_room_that_cannot_be_locked_nothing_is_drained() {
     assert_eq!(wait(&mut watch.client, ""), "timeout");
     assert_eq!(wait(&mut watch.client, "assume_complete"), "timeout");
     assert_eq!(wait(&mut watch.client, "assume_in_force"), "reached");
-    // The operator gives the secret: a change of the mode has it tried at once.
+    assert!(warning.contains("for 2"), "the room is named: {warning}");
+    // The operator gives the secret: the room is tried at once.
+    let given = Instant::now();
     std::fs::write(path, "2 of-room-2\n").unwrap();
-    assert_eq!(
-        set(&mut watch.client, "normal"),
-        "yes",
-        "it was never locked"
+    in_force(&mut watch.client, "yes");
+    assert!(
+        given.elapsed() < Duration::from_secs(30),
+        "before the next retry"
     );
-    assert_eq!(set(&mut watch.client, "block_new_session"), "yes");
     drained(&mut watch.client);
     assert_eq!(set(&mut watch.client, "normal"), "yes");
 }
@@ -241,4 +244,52 @@ fn a_daemon_that_comes_back_opens_what_the_one_before_had_locked() {
     for room in ["a", "b"] {
         assert_eq!(join(&mut user, &json!(room), &json!("1")), 0);
     }
+}
+
+#[test]
+fn a_daemon_that_has_lost_its_state_opens_what_it_had_locked() {
+    let janus = Janus::start(&Setup::default());
+    let daemon = locking(&janus);
+    assert_eq!(set(&mut daemon.client(), "block_new_session"), "yes");
+    drop(daemon);
+    let mut user = janus.client();
+    assert_eq!(join(&mut user, &json!(1), &json!(1)), REFUSED);
+    let daemon = locking(&janus);
+    let mut client = daemon.client();
+    assert_eq!(client.status()["mode"], "normal");
+    in_force(&mut client, "yes");
+    for room in [1, 2] {
+        assert_eq!(join(&mut user, &json!(room), &json!(1)), 0);
+    }
+}
+
+#[test]
+fn a_daemon_in_the_way_ask_opens_what_the_one_before_had_locked() {
+    let janus = Janus::start(&Setup::default());
+    let folder = tempfile::tempdir().unwrap();
+    let start = |way| {
+        janus.daemon_with(|config| {
+            config.state_dir = Some(folder.path().to_owned());
+            config.http.janus.as_mut().unwrap().way = way;
+        })
+    };
+    let daemon = start(JanusWay::Lock);
+    assert_eq!(set(&mut daemon.client(), "block_new_session"), "yes");
+    drop(daemon);
+    let daemon = start(JanusWay::Ask);
+    let mut user = janus.client();
+    for room in [1, 2] {
+        while join(&mut user, &json!(room), &json!(room)) == REFUSED {
+            std::thread::yield_now();
+        }
+    }
+    let mut client = daemon.client();
+    assert_eq!(client.status().get("in_force"), None);
+    assert_eq!(
+        client
+            .get("ChangeMode", &json!({"mode": "normal"}))
+            .get("in_force"),
+        None
+    );
+    assert_eq!(client.status().get("warnings"), None);
 }

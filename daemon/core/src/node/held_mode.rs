@@ -47,22 +47,26 @@ struct Target<'a> {
 }
 
 impl HeldMode {
-    /// Creates the mode of a start; these rooms may be locked. `None` if the SFU does not hold it.
+    /// Creates the mode of a start; these rooms may be locked, and others too if the SFU holds the mode: the record may have been lost.
+    /// `None` if the SFU does not hold it, and none is left from a start in the way `lock`.
     pub(crate) fn restore(
         feed: SfuFeed,
         locked_rooms: Vec<ChannelId>,
         started: Duration,
     ) -> Option<Box<Self>> {
         let SfuFeed::Janus {
-            locks_rooms: true,
+            locks_rooms,
             refuses_sessions,
             ..
         } = feed
         else {
             return None;
         };
+        if !locks_rooms && locked_rooms.is_empty() {
+            return None;
+        }
         Some(Box::new(Self {
-            rooms: RoomLocks::restore(locked_rooms, started),
+            rooms: RoomLocks::restore(locked_rooms, locks_rooms, started),
             new_sessions: refuses_sessions.then(NewSessions::default),
             ends: BTreeMap::new(),
             seen: InForce::Pending,
@@ -151,9 +155,15 @@ impl Node {
         }
     }
 
+    /// Returns the locks, if the SFU holds the mode. Otherwise there are only those that are left from a start in the way `lock`.
+    fn holder(&self) -> Option<&HeldMode> {
+        let holds = self.settings.sfu.feed.locks_rooms();
+        self.held.as_deref().filter(|_| holds)
+    }
+
     /// Returns whether the mode is in force; `None` if the SFU does not hold it.
     pub(super) fn in_force(&self) -> Option<InForce> {
-        self.held.as_deref().map(HeldMode::in_force)
+        self.holder().map(HeldMode::in_force)
     }
 
     /// Returns whether the mode is in force, or nothing but the gate applies it.
@@ -162,7 +172,7 @@ impl Node {
     }
 
     pub(super) fn room_counts(&self) -> Option<RoomCounts> {
-        let counts = self.held.as_deref()?.rooms.counts();
+        let counts = self.holder()?.rooms.counts();
         Some(RoomCounts {
             settled: counts.settled,
             outstanding: counts.outstanding,
@@ -172,14 +182,21 @@ impl Node {
 
     /// Returns a warning while the mode is not in force.
     pub(super) fn held_warning(&self) -> Option<String> {
-        let problem = self.held.as_deref()?.describe()?;
+        let Some(holder) = self.holder() else {
+            let left = self.held.as_deref()?.rooms.describe_locked()?;
+            return Some(format!(
+                "rooms are locked since --janus-way was lock: {left}"
+            ));
+        };
+        let problem = holder.describe()?;
         Some(not_in_force(self.mode.mode(), &problem))
     }
 
     /// Has the SFU hold a mode that was changed.
     pub(super) fn hold_mode(&mut self, ctx: &mut Ctx) {
         let is_block = self.mode.mode() != Mode::Normal;
-        if let Some(held) = self.held.as_deref_mut() {
+        let holds = self.settings.sfu.feed.locks_rooms();
+        if let Some(held) = self.held.as_deref_mut().filter(|_| holds) {
             held.rooms.mark_all();
             if let Some(new_sessions) = &mut held.new_sessions {
                 new_sessions.mark();
@@ -225,9 +242,9 @@ impl Node {
         }
     }
 
-    pub(super) fn room_list_failed(&mut self) {
+    pub(super) fn room_list_failed(&mut self, why: &str) {
         if let Some(held) = self.held.as_deref_mut() {
-            held.rooms.on_list_failed();
+            held.rooms.on_list_failed(why);
         }
     }
 
@@ -290,7 +307,8 @@ impl Node {
 
     /// Answers a request, or holds the answer until the mode is in force.
     pub(super) fn answer_request(&mut self, ctx: &mut Ctx, reply_to: ReplyHandle, answer: Answer) {
-        match (answer, self.held.as_deref_mut()) {
+        let holds = self.settings.sfu.feed.locks_rooms();
+        match (answer, self.held.as_deref_mut().filter(|_| holds)) {
             (Ok(Reply::ModeChanged(changed)), Some(held)) => {
                 if held.answers.is_empty() {
                     let until = ctx.now.boot + IN_FORCE_TIMEOUT;
@@ -320,6 +338,9 @@ impl Node {
         let in_force = held.in_force();
         let before = std::mem::replace(&mut held.seen, in_force);
         self.held = Some(held);
+        if !self.settings.sfu.feed.locks_rooms() {
+            return;
+        }
         if in_force == InForce::Yes {
             if before != InForce::Yes && self.mode.is_block() {
                 // Clients may have come until the last lock: only a list from now on shows them all.
@@ -335,6 +356,7 @@ impl Node {
     /// Returns whether the mode lets nobody into a room.
     fn is_to_be_locked(&self, timers: &Timers, channel_id: &ChannelId) -> bool {
         match self.mode.mode() {
+            _ if !self.settings.sfu.feed.locks_rooms() => false,
             Mode::Normal => false,
             Mode::BlockNewSession => {
                 !self.is_joinable(timers, self.sessions.find_session(channel_id))

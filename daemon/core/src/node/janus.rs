@@ -30,8 +30,9 @@ impl Node {
                 self.rooms_listed(&scope, rooms, began);
                 self.listed(ctx, &scope, began, participants);
             }
+            JanusInput::SecretsChanged => self.mark_all_rooms(),
             JanusInput::Failed { why } => {
-                self.room_list_failed();
+                self.room_list_failed(&why);
                 self.sync.on_poll_failed(ctx, why);
             }
             JanusInput::Restarted => {
@@ -169,7 +170,7 @@ impl Node {
         let count = self.unasked;
         (count > 0 && self.mode.is_block()).then(|| {
             let connections = if count == 1 { "connection" } else { "connections" };
-            if self.held.is_some() {
+            if self.settings.sfu.feed.locks_rooms() {
                 return format!("{count} {connections} joined a room of Janus before it was locked, while the node was closed");
             }
             format!(

@@ -57,7 +57,7 @@ impl World {
                 .map(|room| (id(room), BTreeSet::new()))
                 .collect(),
             disk: BTreeSet::new(),
-            locks: RoomLocks::restore(Vec::new(), Duration::ZERO),
+            locks: RoomLocks::restore(Vec::new(), true, Duration::ZERO),
             calls: VecDeque::new(),
             wanted: BTreeSet::new(),
             can_record: true,
@@ -135,13 +135,16 @@ impl World {
         self.commit(Effects::default());
     }
 
-    /// Kills the daemon: what was not committed is lost. Its last request may have reached Janus.
+    /// Kills the daemon: what was not committed is lost, or all of the state. Its last request may have reached Janus.
     fn kill(&mut self) {
         if self.rng.one_in(2) {
             self.perform(true);
         }
         self.calls.clear();
-        self.locks = RoomLocks::restore(self.disk.iter().cloned().collect(), self.now);
+        if self.rng.one_in(4) {
+            self.disk.clear();
+        }
+        self.locks = RoomLocks::restore(self.disk.iter().cloned().collect(), true, self.now);
         self.commit(Effects::default());
         self.list();
     }
@@ -287,6 +290,13 @@ fn a_mode_is_in_force_when_each_room_that_can_be_is_locked() {
     }
     assert_eq!(world.locks.in_force(), InForce::Partial);
     assert_eq!(world.locks.counts().impossible, 2);
+    assert_eq!(
+        world.locks.describe().as_deref(),
+        Some(
+            "2 rooms cannot be locked or unlocked. Give the right secret in --janus-room-secrets-file for 3. The application has tokens in 2, \
+             which soramode leaves as they are"
+        )
+    );
     assert!(world.janus[&id("1")].is_enabled && !world.janus[&id("2")].is_enabled);
     // They are tried again, and count as impossible until that succeeds.
     world.janus.get_mut(&id("3")).unwrap().has_secret = false;
@@ -297,7 +307,13 @@ fn a_mode_is_in_force_when_each_room_that_can_be_is_locked() {
         world.perform(false);
     }
     assert_eq!(world.locks.in_force(), InForce::Yes);
-    world.locks.on_list_failed();
+    world
+        .locks
+        .on_list_failed("answered 403: Unauthorized request");
+    assert_eq!(
+        world.locks.describe().as_deref(),
+        Some("Janus's rooms cannot be listed: answered 403: Unauthorized request")
+    );
     assert_eq!(world.locks.in_force(), InForce::No);
     world.locks.on_restarted();
     world.list();
@@ -306,4 +322,42 @@ fn a_mode_is_in_force_when_each_room_that_can_be_is_locked() {
         InForce::Pending,
         "the locks are lost"
     );
+}
+
+#[test]
+fn rooms_that_a_lost_state_had_locked_are_opened_at_the_start() {
+    let mut world = World::new(0);
+    world.wanted = ROOMS.iter().map(|room| id(room)).collect();
+    world.list();
+    while !world.calls.is_empty() {
+        world.perform(false);
+    }
+    assert!(world.janus.values().all(|room| room.is_enabled));
+    world.janus.get_mut(&id("2")).unwrap().tokens.insert(1);
+    world.janus.get_mut(&id("3")).unwrap().has_secret = true;
+    world.disk.clear();
+    world.wanted.clear();
+    world.locks = RoomLocks::restore(Vec::new(), true, world.now);
+    world.list();
+    assert_eq!(world.locks.in_force(), InForce::Pending);
+    while !world.calls.is_empty() {
+        world.perform(false);
+    }
+    assert_eq!(world.locks.in_force(), InForce::Yes);
+    let is_enabled = |world: &World, room| world.janus[&id(room)].is_enabled;
+    assert!(!is_enabled(&world, "1") && !is_enabled(&world, "4"));
+    assert!(is_enabled(&world, "2"), "it is the application's");
+    // The secret comes later: the next change of the mode opens it.
+    assert!(is_enabled(&world, "3"));
+    world.janus.get_mut(&id("3")).unwrap().has_secret = false;
+    world.locks.mark_all();
+    world.commit(Effects::default());
+    while !world.calls.is_empty() {
+        world.perform(false);
+    }
+    assert!(!is_enabled(&world, "3"));
+    // A room of a later list is new.
+    world.janus.insert(id("5"), Room::default());
+    world.list();
+    assert!(world.calls.is_empty());
 }
