@@ -49,6 +49,8 @@ pub(crate) struct Health {
     reading: Mutex<Option<String>>,
     /// Findings about Janus's setup, once it was checked.
     janus: Mutex<Option<Vec<String>>>,
+    /// Warning that Janus's events do not come.
+    janus_events: Mutex<Option<&'static str>>,
     /// Number of states found that must not occur, and the last one.
     bugs: Mutex<(u64, &'static str)>,
 }
@@ -69,6 +71,7 @@ impl Health {
                 && config.http.sora.mode == SoraMode::Mirror,
             reading: Mutex::default(),
             janus: Mutex::default(),
+            janus_events: Mutex::default(),
             bugs: Mutex::default(),
         }
     }
@@ -156,6 +159,8 @@ impl Health {
         status
             .warnings
             .extend(lock(&self.janus).iter().flatten().cloned());
+        let events = *lock(&self.janus_events);
+        status.warnings.extend(events.map(str::to_owned));
         status.warnings.extend(self.bug_warning());
         status.warnings.extend(self.few_descriptors.clone());
         let grace = self.grace_in_mirror.then(|| GRACE_IN_MIRROR.to_owned());
@@ -170,6 +175,16 @@ impl Health {
     /// Notes the findings about Janus's setup; none before it is checked again.
     pub(crate) fn note_janus(&self, findings: Option<Vec<String>>) {
         *lock(&self.janus) = findings;
+    }
+
+    /// Notes whether Janus's events come: the warning that they do not.
+    pub(crate) fn note_janus_events(&self, warning: Option<&'static str>) {
+        let before = std::mem::replace(&mut *lock(&self.janus_events), warning);
+        match (before, warning) {
+            (None, Some(warning)) => tracing::warn!("{warning}"),
+            (Some(_), None) => tracing::info!("Janus's events come"),
+            (_, _) => {}
+        }
     }
 
     /// Notes a state that must not occur.

@@ -27,6 +27,8 @@ pub struct RoomSecrets {
 struct Current {
     secrets: HashMap<String, Secret>,
     changed_at: Option<SystemTime>,
+    /// Number of times that the file was read again.
+    version: u64,
 }
 
 impl RoomSecrets {
@@ -37,6 +39,7 @@ impl RoomSecrets {
         let current = Current {
             secrets: parse(&read_secret(path, ROOM_SECRETS_BYTES_MAX)?)?,
             changed_at,
+            version: 0,
         };
         Ok(Self {
             path: path.to_owned(),
@@ -47,18 +50,33 @@ impl RoomSecrets {
     /// Returns the secret of a room, if the file has one. A file that cannot be read any more leaves the secrets as they were.
     pub fn of(&self, room: &str) -> Option<Secret> {
         let mut current = lock(&self.current);
+        self.read_again(&mut current);
+        let secrets = &current.secrets;
+        secrets.get(room).or_else(|| secrets.get(OTHERS)).cloned()
+    }
+
+    /// Returns a number that changes when the file has changed.
+    pub fn version(&self) -> u64 {
+        let mut current = lock(&self.current);
+        self.read_again(&mut current);
+        current.version
+    }
+
+    fn read_again(&self, current: &mut Current) {
         let changed_at = changed_at(&self.path);
         if changed_at != current.changed_at {
             current.changed_at = changed_at;
             match read_secret(&self.path, ROOM_SECRETS_BYTES_MAX).and_then(|text| parse(&text)) {
-                Ok(secrets) => current.secrets = secrets,
+                Ok(secrets) => {
+                    tracing::info!(path = %self.path.display(), "read the secrets of rooms again");
+                    current.secrets = secrets;
+                    current.version += 1;
+                }
                 Err(problem) => {
                     log_limited!(warn, path = %self.path.display(), problem, "cannot read the secrets of rooms again; those from before stay in use");
                 }
             }
         }
-        let secrets = &current.secrets;
-        secrets.get(room).or_else(|| secrets.get(OTHERS)).cloned()
     }
 }
 
@@ -68,15 +86,20 @@ fn changed_at(path: &Path) -> Option<SystemTime> {
 
 fn parse(text: &str) -> Result<HashMap<String, Secret>, String> {
     let lines = text.lines().map(str::trim).enumerate();
-    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    lines
-        .map(|(index, line)| {
-            let parts = line.rsplit_once(char::is_whitespace);
-            let (room, secret) = parts
-                .ok_or_else(|| format!("line {}: takes ROOM SECRET or * SECRET", index + 1))?;
-            Ok((room.trim().to_owned(), Secret::new(secret)))
-        })
-        .collect()
+    let mut secrets = HashMap::new();
+    for (index, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
+        let parts = line.rsplit_once(char::is_whitespace);
+        let (room, secret) =
+            parts.ok_or_else(|| format!("line {}: takes ROOM SECRET or * SECRET", index + 1))?;
+        let room = room.trim();
+        if secrets
+            .insert(room.to_owned(), Secret::new(secret))
+            .is_some()
+        {
+            return Err(format!("line {}: another line names {room} too", index + 1));
+        }
+    }
+    Ok(secrets)
 }
 
 impl PartialEq for RoomSecrets {
@@ -126,6 +149,14 @@ mod tests {
         assert_eq!(of("1235").as_deref(), Some("other"));
         write("1234 new\n");
         assert_eq!((of("1234").as_deref(), of("1235")), (Some("new"), None));
+        assert_eq!((secrets.version(), secrets.version()), (1, 1));
+        write("1234 newer\n");
+        assert_eq!(secrets.version(), 2);
+        for doubled in ["1234 a\n1234 b\n", "* a\n1234 b\n* c\n"] {
+            write(doubled);
+            assert_eq!(secrets.version(), 2, "{doubled}");
+        }
+        write("1234 new\n");
         write("nonsense\n");
         assert_eq!(of("1234").as_deref(), Some("new"));
         assert_eq!(

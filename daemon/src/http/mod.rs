@@ -215,6 +215,8 @@ impl Http {
                 .run(stop.clone()),
             );
         } else if let Some(api) = janus {
+            let settings = config.http.janus.as_ref();
+            let has_events = settings.is_some_and(|janus| janus.listen.is_some());
             let source = JanusSource {
                 api,
                 engine: engine.clone(),
@@ -222,6 +224,8 @@ impl Http {
                 metrics: Arc::clone(&metrics),
                 wanted: polls,
                 bells: Arc::clone(&bells),
+                event_check: has_events.then(std::sync::Mutex::default),
+                relist_at: std::sync::Mutex::default(),
                 locker,
             };
             tracker.spawn(source.run(stop.clone()));

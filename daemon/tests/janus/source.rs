@@ -1,6 +1,6 @@
 //! The way `ask`: the participants that the daemon knows, and those that it counts.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use soramode_testkit::daemon::Daemon;
@@ -435,4 +435,32 @@ fn a_janus_without_an_admin_key_is_warned_of() {
         ..Setup::default()
     });
     assert!(warned.contains("VideoRoom has no admin_key"), "{warned}");
+}
+
+#[test]
+fn events_that_do_not_come_are_a_warning_and_the_rooms_are_listed_each_second() {
+    let janus = Janus::start(&Setup::default());
+    let daemon = janus.daemon(|settings| settings.listen = Some(free_address()));
+    let mut watch = Watch::of(&daemon);
+    watch.synced();
+    let mut user = janus.client();
+    let handle = user.must_join(&json!({"room": 1, "id": 1}));
+    let joined = Instant::now();
+    watch.came("1/1");
+    user.leave(&handle);
+    watch.left("1/1");
+    assert!(
+        joined.elapsed() < Duration::from_secs(30),
+        "before the minute's list"
+    );
+    let warning = loop {
+        if let Some(warning) = watch.client.status()["warnings"][0].as_str() {
+            break warning.to_owned();
+        }
+        std::thread::yield_now();
+    };
+    assert!(
+        warning.starts_with("Janus's events do not come"),
+        "{warning}"
+    );
 }

@@ -309,6 +309,11 @@ impl AdminApi {
         self.state.connection.has_reconnected()
     }
 
+    /// Waits until the connection to Janus breaks. Cancel safe.
+    pub(super) async fn broken(&self) {
+        self.state.connection.broken().await;
+    }
+
     /// Removes a participant from a room.
     pub(super) async fn kick(
         &self,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::mem;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
@@ -17,6 +18,8 @@ const ROOMS_MAX: usize = 1_024;
 pub(crate) struct Bells {
     due: Mutex<Due>,
     rung: Notify,
+    /// Number of requests with events.
+    events: AtomicU64,
 }
 
 /// Rooms that are to be listed.
@@ -31,6 +34,16 @@ pub(super) enum Due {
 }
 
 impl Bells {
+    /// Counts a request with events.
+    pub(super) fn note_events(&self) {
+        self.events.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the number of requests with events.
+    pub(super) fn events(&self) -> u64 {
+        self.events.load(Ordering::Relaxed)
+    }
+
     /// Has a room listed.
     pub(super) fn ring(&self, room: Id) {
         let mut due = lock(&self.due);

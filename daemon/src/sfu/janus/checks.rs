@@ -6,6 +6,9 @@ use crate::config::DEFAULT_ADMIN_SECRET;
 /// Plugin that soramoded knows the rooms of.
 const VIDEOROOM: &str = "janus.plugin.videoroom";
 
+/// Other plugins that a finding names.
+const PLUGINS_NAMED: usize = 3;
+
 /// Returns a warning for each finding.
 pub(super) async fn findings(
     api: &AdminApi,
@@ -34,10 +37,48 @@ pub(super) async fn findings(
     let mut others: Vec<String> = info.plugins.into_iter().map(|(name, _)| name).collect();
     others.retain(|plugin| plugin != VIDEOROOM);
     if !others.is_empty() {
-        findings.push(format!(
-            "Janus has other plugins than VideoRoom, and their users are neither counted nor locked: {}",
-            others.join(", ")
-        ));
+        findings.push(describe_others(&others));
     }
     Ok(findings)
+}
+
+/// `Janus has other plugins than VideoRoom (audiobridge, duktape, echotest and 7 more), and their users are neither counted nor locked`
+fn describe_others(others: &[String]) -> String {
+    let name = |plugin: &String| plugin.rsplit('.').next().unwrap_or_default().to_owned();
+    let named: Vec<String> = others.iter().take(PLUGINS_NAMED).map(name).collect();
+    let more = match others.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let plugins = if others.len() == 1 {
+        "another plugin"
+    } else {
+        "other plugins"
+    };
+    format!(
+        "Janus has {plugins} than VideoRoom ({}{more}), and their users are neither counted nor locked. Disable those that you do not use, in \
+         janus.jcfg: plugins: {{ disable = \"libjanus_NAME.so,...\" }}",
+        named.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_the_other_plugins_are_named() {
+        let of = |names: &[&str]| {
+            let others: Vec<String> = names
+                .iter()
+                .map(|it| format!("janus.plugin.{it}"))
+                .collect();
+            describe_others(&others)
+        };
+        assert!(of(&["sip"]).starts_with("Janus has another plugin than VideoRoom (sip), and"));
+        assert!(
+            of(&["a", "b", "c", "d", "e"])
+                .starts_with("Janus has other plugins than VideoRoom (a, b, c and 2 more), and")
+        );
+    }
 }

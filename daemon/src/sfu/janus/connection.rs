@@ -2,8 +2,8 @@
 //! restarted. Each request may be repeated: it sets a state, or reads one.
 
 use std::mem;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -15,6 +15,7 @@ use reqwest::Url;
 use soramode_protocol::http_client::PEER_TEXT_BYTES_MAX;
 use soramode_protocol::text::shorten;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use super::admin::AdminError;
@@ -33,6 +34,8 @@ pub(super) struct KeptConnection {
     sender: Mutex<Option<Sender>>,
     has_connected: AtomicBool,
     has_reconnected: AtomicBool,
+    /// It broke.
+    broken: Arc<Notify>,
     tasks: TaskTracker,
 }
 
@@ -40,6 +43,11 @@ impl KeptConnection {
     /// Returns whether a connection was opened after an earlier one, since the last call.
     pub(super) fn has_reconnected(&self) -> bool {
         self.has_reconnected.swap(false, Ordering::Relaxed)
+    }
+
+    /// Waits until the connection breaks. Cancel safe.
+    pub(super) async fn broken(&self) {
+        self.broken.notified().await;
     }
 
     /// Sends a `POST`, and returns the body of its answer.
@@ -62,8 +70,12 @@ impl KeptConnection {
             .await
             .map_err(|error| AdminError::Unreachable(error.kind().to_string()))?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
-        // Its error is that of the request.
-        self.tasks.spawn(async move { connection.await.ok() });
+        let broken = Arc::clone(&self.broken);
+        self.tasks.spawn(async move {
+            // Its error is that of the request.
+            connection.await.ok();
+            broken.notify_one();
+        });
         if self.has_connected.swap(true, Ordering::Relaxed) {
             self.has_reconnected.store(true, Ordering::Relaxed);
         }

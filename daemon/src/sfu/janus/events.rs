@@ -42,6 +42,7 @@ pub(crate) async fn answer(
     if request.method() != Method::POST {
         return error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed");
     }
+    state.bells.note_events();
     match request.into_body().read(EVENTS_BYTES_MAX).await {
         Ok(body) => ring(&state.bells, &body),
         Err(_) => state.bells.ring_all(),

@@ -5,6 +5,7 @@ mod admin;
 mod bells;
 mod checks;
 mod connection;
+mod event_check;
 pub mod events;
 mod ids;
 mod means;

@@ -2,25 +2,32 @@
 //! at a time, so that each list is newer than those before it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use soramode_core::input::{Input, JanusInput, ListScope, Participant};
 use soramode_core::locks::{LockCall, LockOutcome};
 use soramode_protocol::id::ChannelId;
 use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::admin::{AdminApi, AdminError};
 use super::bells::{Bells, Due};
 use super::checks;
+use super::event_check::EventCheck;
 use super::ids::{Id, channel_of, participant};
 use super::room_locker::{RoomLocker, order_queue};
 use crate::clock;
+use crate::config::RoomSecrets;
 use crate::engine::Engine;
 use crate::health::{Health, JANUS_ADMIN};
+use crate::lock::lock;
 use crate::metrics::Metrics;
 use crate::rate_limit::log_limited;
+
+/// Pause before a list after a break of the connection, and between two checks of the file with the rooms' secrets.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Lists Janus's rooms for the gate.
 #[derive(Debug)]
@@ -33,6 +40,10 @@ pub(crate) struct JanusSource {
     pub(crate) wanted: Arc<Notify>,
     /// Rooms that events named.
     pub(crate) bells: Arc<Bells>,
+    /// Check of the events, where they are to come.
+    pub(crate) event_check: Option<Mutex<EventCheck>>,
+    /// Time of the next list that the gate has not asked for.
+    pub(crate) relist_at: Mutex<Option<Instant>>,
     /// Locks of rooms that the gate orders, if it does.
     pub(crate) locker: Option<RoomLocker>,
 }
@@ -53,7 +64,11 @@ impl JanusSource {
     /// Lists until the daemon stops.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let locker = self.locker.as_mut();
+        let secrets = locker.as_ref().and_then(|it| it.room_secrets.clone());
         let mut queue = locker.map_or_else(|| order_queue().1, RoomLocker::take_queue);
+        let mut known_secrets = secrets.as_ref().map(RoomSecrets::version);
+        let mut ticks = interval(PAUSE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let listing = async {
             loop {
                 tokio::select! {
@@ -69,6 +84,14 @@ impl JanusSource {
                         Due::All => self.report_all().await,
                         Due::Restarted => self.apply(JanusInput::Restarted),
                     },
+                    () = self.relist() => self.report_all().await,
+                    () = self.api.broken() => self.relist_within(PAUSE),
+                    _ = ticks.tick() => {
+                        let version = secrets.as_ref().map(RoomSecrets::version);
+                        if std::mem::replace(&mut known_secrets, version) != version {
+                            self.apply(JanusInput::SecretsChanged);
+                        }
+                    }
                 }
             }
         };
@@ -122,13 +145,46 @@ impl JanusSource {
         }
     }
 
+    /// Waits until it is time for a list that the gate has not asked for. Cancel safe.
+    async fn relist(&self) {
+        let at = *lock(&self.relist_at);
+        match at {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn relist_within(&self, pause: Duration) {
+        let at = Instant::now() + pause;
+        lock(&self.relist_at).get_or_insert(at);
+    }
+
+    /// Takes a list into the check of the events.
+    fn check_events(&self, events_before: u64, participants: &[Participant], took: Duration) {
+        let Some(check) = &self.event_check else {
+            return;
+        };
+        let events = self.bells.events();
+        let mut check = lock(check);
+        check.on_all(participants, (events_before, events));
+        self.health.note_janus_events(check.warning());
+        if let Some(pause) = check.pause(events, took) {
+            self.relist_within(pause);
+        }
+    }
+
     async fn report_all(&self) {
-        let began = clock::now().boot;
+        *lock(&self.relist_at) = None;
+        let (began, events) = (clock::now().boot, self.bells.events());
         let listed = self.list_all().await;
         let outcome = listed.as_ref().map(|_| ()).map_err(ToString::to_string);
         self.health.note(JANUS_ADMIN, outcome);
         self.metrics.poll(listed.is_ok().then(|| clock::now().wall));
         self.report_restart();
+        if let Ok((_, participants)) = &listed {
+            let took = clock::now().boot.saturating_sub(began);
+            self.check_events(events, participants, took);
+        }
         let input = match listed {
             Ok((rooms, participants)) => JanusInput::Listed {
                 scope: ListScope::All,
@@ -154,7 +210,12 @@ impl JanusSource {
             };
             let began = clock::now().boot;
             match self.list_room(&room).await {
-                Ok(participants) => self.apply_room(channel_id, began, participants),
+                Ok(participants) => {
+                    if let Some(check) = &self.event_check {
+                        lock(check).on_room(&channel_id, &participants);
+                    }
+                    self.apply_room(channel_id, began, participants);
+                }
                 Err(error) => {
                     log_limited!(warn, url = %self.api.url(), %error, "cannot list a room of Janus; listing all");
                     return self.bells.ring_all();
