@@ -19,7 +19,8 @@ pub(crate) fn source_api(source: &Source) -> (&'static str, &'static str) {
     match source.name.as_str() {
         "janus" => (
             "Janus's Admin API",
-            "Check --janus-admin, its secret and key files, and that this Janus runs",
+            "Check that this Janus runs, and --janus-admin. If it refuses the secret or the key, correct the files of --janus-admin-secret-file and \
+             --janus-admin-key-file, then restart soramoded",
         ),
         _ => ("Sora's API", "Check --sora-api, and that this Sora runs"),
     }
@@ -43,6 +44,6 @@ pub(crate) fn describe_in_force(in_force: InForce, rooms: Option<RoomCounts>) ->
             "no: {} cannot be locked or unlocked",
             of(|it| it.impossible)
         ),
-        InForce::No => "no: Janus does not answer".to_owned(),
+        InForce::No => "no: Janus's rooms cannot be listed".to_owned(),
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use soramode_protocol::decision::{Connect, Decision, HOPS_MAX, Lifetime, RejectReason};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, NodeName};
 use soramode_protocol::mode::Mode;
+use soramode_protocol::node::GetStatus;
 
 use crate::candidates;
 use crate::cluster::ClusterView;
@@ -82,13 +83,25 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
                 "disconnect {}",
                 command_line::word(connection_id.as_str())
             ));
-            context.output.note(&format!(
-                "the connection stays, and a drain waits for it. To remove it{place}: {end}"
-            ));
+            let stays = if is_beside_janus(context).await {
+                "it is replaced by the next client that joins the room, or ends after soramoded's --pending-timeout. To remove it before"
+            } else {
+                "the connection stays, and a drain waits for it. To remove it"
+            };
+            context.output.note(&format!("{stays}{place}: {end}"));
             Ok(Exit::Done)
         }
         Decision::Reject { .. } | Decision::Redirect { .. } => Ok(Exit::False),
     }
+}
+
+/// Returns whether the node reads its connections from a Janus; not if that cannot be read.
+async fn is_beside_janus(context: &Context<'_>) -> bool {
+    let Ok(mut daemon) = context.node.connect().await else {
+        return false;
+    };
+    let status = daemon.call(&GetStatus {}).await;
+    status.is_ok_and(|status| status.sources.iter().any(|source| source.name == "janus"))
 }
 
 async fn follow(
