@@ -40,8 +40,8 @@ fn clients_that_come_back_at_once_are_refused_until_the_session_has_ended() {
         .collect();
     let ended = watch.client.get("End", &json!({"channel_id": "1"}));
     assert_eq!(
-        (&ended["sessions"], &ended["failed"]),
-        (&json!(1), &json!(0)),
+        (&ended["sessions"], ended.get("failed")),
+        (&json!(1), None),
         "{ended}"
     );
     let reason = watch.destroyed("1");
