@@ -1,17 +1,20 @@
-//! `man/janus.md`: its settings of Janus and of soramoded work together, in both languages.
+//! `man/janus.md`: its commands set up Debian's Janus and soramoded to work together, in both ways and both languages.
 
 use std::fs;
-use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use soramode_testkit::daemon::Daemon;
 use soramoded::args::Args;
-use soramoded::config::Config;
+use soramoded::config::{Config, JanusConfig};
+use tempfile::TempDir;
 
 use crate::server::{Janus, free_address};
 use crate::watch::Watch;
+
+/// Configuration that Debian's Janus comes with.
+const STOCK: &str = "/etc/janus";
 
 /// Returns the blocks of code of a language, in order.
 fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
@@ -20,75 +23,105 @@ fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     rest.map(|rest| rest.split("```").next().unwrap()).collect()
 }
 
-/// Addresses in place of those of the guide.
-struct Addresses {
-    admin: SocketAddr,
-    events: SocketAddr,
+/// A machine with the folders that the guide names.
+struct Machine {
+    janus: TempDir,
+    soramode: TempDir,
 }
 
-impl Addresses {
+impl Machine {
+    fn new() -> Self {
+        let machine = Self {
+            janus: tempfile::tempdir().unwrap(),
+            soramode: tempfile::tempdir().unwrap(),
+        };
+        for entry in fs::read_dir(STOCK).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), machine.janus.path().join(entry.file_name())).unwrap();
+        }
+        machine
+    }
+
+    /// Puts its folders in place of those of the guide.
     fn put_into(&self, text: &str) -> String {
-        text.replace("127.0.0.1:7088", &self.admin.to_string())
-            .replace(
-                "admin_port = 7088",
-                &format!("admin_port = {}", self.admin.port()),
-            )
-            .replace("127.0.0.1:3200", &self.events.to_string())
+        text.replace(STOCK, self.janus.path().to_str().unwrap())
+            .replace("/etc/soramode", self.soramode.path().to_str().unwrap())
+            .replace("-o soramode ", "")
+    }
+
+    fn run(&self, commands: &str) {
+        let commands = self.put_into(commands);
+        let ended = Command::new("sh")
+            .args(["-euc", &commands])
+            .output()
+            .unwrap();
+        assert!(ended.status.success(), "{commands}: {ended:?}");
+    }
+
+    /// Loads a configuration of soramoded.
+    fn load(&self, settings: &str) -> JanusConfig {
+        let file = self.soramode.path().join("soramoded.toml");
+        let settings = self.put_into(settings);
+        fs::write(&file, format!("ephemeral = true\n{settings}")).unwrap();
+        let args = Args {
+            config: Some(file),
+            ..Args::default()
+        };
+        Config::load(args).unwrap().http.janus.unwrap()
     }
 }
 
-fn write_secret(path: &Path, secret: &str) {
-    fs::write(path, secret).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+fn start(janus: JanusConfig) -> Daemon {
+    Daemon::with(|config| {
+        config.http.janus = Some(janus);
+        config.assume_complete = false;
+    })
 }
 
 #[test]
-fn the_guides_settings_of_janus_and_of_soramoded_work_together() {
+fn the_guides_commands_set_up_janus_and_soramoded() {
     for guide in ["janus.md", "janus.ja.md"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../man")
             .join(guide);
-        let text = fs::read_to_string(path).unwrap();
-        let addresses = Addresses {
-            admin: free_address(),
-            events: free_address(),
-        };
-        let [core, http, videoroom, events] = blocks(&text, "text")[..] else {
-            panic!("{guide}: takes four files of Janus");
-        };
-        let janus = Janus::with_guide(
-            addresses.admin,
-            [
-                ("janus.jcfg", core),
-                ("janus.transport.http.jcfg", http),
-                ("janus.plugin.videoroom.jcfg", videoroom),
-                ("janus.eventhandler.sampleevh.jcfg", events),
-            ]
-            .map(|(name, text)| (name, addresses.put_into(text))),
-        );
-        let folder = tempfile::tempdir().unwrap();
-        write_secret(&folder.path().join("janus-admin-secret"), "SECRET-1\n");
-        write_secret(&folder.path().join("janus-admin-key"), "SECRET-2\n");
+        let (admin, events) = (free_address(), free_address());
+        let text = fs::read_to_string(path)
+            .unwrap()
+            .replace("127.0.0.1:7088", &admin.to_string())
+            .replace("127.0.0.1:3200", &events.to_string());
+        let machine = Machine::new();
+        for commands in blocks(&text, "sh") {
+            machine.run(commands);
+        }
+        let janus = Janus::of_stock(machine.janus.path(), admin);
         let [settings] = blocks(&text, "toml")[..] else {
             panic!("{guide}: takes one file of soramoded");
         };
-        let settings = addresses
-            .put_into(settings)
-            .replace("/etc/soramode", folder.path().to_str().unwrap());
-        let file = folder.path().join("soramoded.toml");
-        fs::write(&file, format!("ephemeral = true\n{settings}")).unwrap();
-        let loaded = Config::load(Args {
-            config: Some(file),
-            ..Args::default()
-        })
-        .unwrap();
-        let daemon = Daemon::with(|config| {
-            config.http.janus = loaded.http.janus;
-            config.assume_complete = loaded.assume_complete;
-        });
+        let daemon = start(machine.load(settings));
         let mut watch = Watch::of(&daemon);
         watch.synced();
-        janus.client().must_join(&json!({"room": 1, "id": 1}));
-        watch.came("1/1");
+        let [connect] = blocks(&text, "json")[..] else {
+            panic!("{guide}: takes one request");
+        };
+        let connect: Value = serde_json::from_str(connect).unwrap();
+        let decision = watch.client.get("Connect", &connect["params"]);
+        assert_eq!(decision["type"], "offer", "{guide}: {decision}");
+        let mut user = janus.client();
+        user.must_join(&json!({"room": 1234, "id": 1}));
+        watch.came("1234/1");
+        assert_eq!(watch.client.status()["connections"], 1, "{guide}");
+        user.destroy();
+        watch.left("1234/1");
+        drop((watch, daemon));
+        let locking = settings.replace("janus-way = \"ask\"", "janus-way = \"lock\"");
+        let daemon = start(machine.load(&locking));
+        let changed = daemon
+            .client()
+            .get("ChangeMode", &json!({"mode": "block_new_session"}));
+        assert_eq!(changed["in_force"], "yes", "{guide}: {changed}");
+        let opened = daemon
+            .client()
+            .get("ChangeMode", &json!({"mode": "normal"}));
+        assert_eq!(opened["in_force"], "yes", "{guide}: {opened}");
     }
 }

@@ -65,24 +65,36 @@ impl Janus {
         Self::in_folder(folder, api, admin)
     }
 
-    /// Starts one with these files of the guide, and with folders, a port and a room in addition.
-    pub(crate) fn with_guide(admin: SocketAddr, files: [(&str, String); 4]) -> Self {
+    /// Starts one with the configuration that Debian's comes with, changed by the guide, with ports of its own and VideoRoom alone.
+    pub(crate) fn of_stock(configs: &Path, admin: SocketAddr) -> Self {
         let (folder, api) = (tempfile::tempdir().unwrap(), free_address());
-        for (name, text) in files {
-            let text = match name {
-                "janus.jcfg" => text.replace(
-                    "general: {",
-                    &format!("general: {{ session_timeout = 0 {}", folders(folder.path())),
-                ),
-                "janus.transport.http.jcfg" => format!(
-                    "{text}general: {{ json = \"compact\" http = true port = {} ip = \"127.0.0.1\" }}\n",
-                    api.port()
-                ),
-                "janus.plugin.videoroom.jcfg" => format!("{text}room-1: {{ publishers = 10 }}\n"),
-                _ => text,
-            };
-            fs::write(folder.path().join(name), text).unwrap();
+        for entry in fs::read_dir(configs).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
         }
+        let change = |name: &str, old: &str, new: &str| {
+            let path = folder.path().join(name);
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.contains(old), "{name}: {text}");
+            fs::write(path, text.replacen(old, new, 1)).unwrap();
+        };
+        let disable = |section: &str, kind: &str, kept: &str| {
+            let others = disabled(kind, &[kept]);
+            let new = format!("\n{section}: {{\n\tdisable = \"{others}\"");
+            change("janus.jcfg", &format!("\n{section}: {{"), &new);
+        };
+        disable("plugins", "plugins", "libjanus_videoroom.so");
+        disable("transports", "transports", "libjanus_http.so");
+        let own = format!("configs_folder = \"{}\"", folder.path().display());
+        change("janus.jcfg", "configs_folder = \"/etc/janus\"", &own);
+        let http = "janus.transport.http.jcfg";
+        let port = format!("port = {}\n\tip = \"127.0.0.1\"", api.port());
+        change(http, "port = 8088", &port);
+        change(
+            http,
+            "admin_port = 7088",
+            &format!("admin_port = {}", admin.port()),
+        );
         Self::in_folder(folder, api, admin)
     }
 
@@ -214,19 +226,21 @@ fn folders(configs: &Path) -> String {
     )
 }
 
+/// Returns the names of Debian's plugins, transports or loggers but for these.
+fn disabled(kind: &str, kept: &[&str]) -> String {
+    let names = fs::read_dir(format!("{PLUGINS}/{kind}")).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let others: Vec<String> = names
+        .filter(|name| {
+            Path::new(name).extension().is_some_and(|it| it == "so")
+                && !kept.contains(&name.as_str())
+        })
+        .collect();
+    others.join(",")
+}
+
 fn write_config(folder: &Path, setup: &Setup, api: SocketAddr, admin: SocketAddr) {
     let write = |name: &str, text: String| fs::write(folder.join(name), text).unwrap();
-    let disabled = |kind: &str, kept: &[&str]| {
-        let names = fs::read_dir(format!("{PLUGINS}/{kind}")).unwrap();
-        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let others: Vec<String> = names
-            .filter(|name| {
-                Path::new(name).extension().is_some_and(|it| it == "so")
-                    && !kept.contains(&name.as_str())
-            })
-            .collect();
-        others.join(",")
-    };
     write(
         "janus.jcfg",
         format!(
