@@ -17,6 +17,7 @@ mod completion;
 mod doc_commands;
 mod doctor;
 mod drill;
+mod drill_janus;
 mod examples;
 mod exits;
 mod expected_end;

@@ -173,15 +173,17 @@ fn kill_at(proxy: &AdminProxy, process: &Process, at: u64, side: Side) -> Arc<At
     let (killed, child) = (Arc::clone(&is_killed), Arc::clone(&process.child));
     let mut seen = 0;
     proxy.at_requests(move |now, request| {
-        if killed.load(Ordering::Relaxed) || request["request"]["request"] != "allowed" {
+        if killed.load(Ordering::SeqCst) || request["request"]["request"] != "allowed" {
             return true;
         }
         seen += u64::from(now == side);
         if now != side || seen < at {
             return true;
         }
-        child.lock().unwrap().kill().unwrap();
-        killed.store(true, Ordering::Relaxed);
+        let mut child = child.lock().unwrap();
+        // Before the kill: its effects are seen at once.
+        killed.store(true, Ordering::SeqCst);
+        child.kill().unwrap();
         false
     });
     is_killed
@@ -252,7 +254,7 @@ fn after_kills_between_any_two_requests_each_room_can_be_joined_and_tokens_are_u
                 }
                 process.set("normal");
             }
-            if is_killed.load(Ordering::Relaxed) {
+            if is_killed.load(Ordering::SeqCst) {
                 kills += 1;
                 process.start_again();
             }
