@@ -18,7 +18,7 @@ const LONGER: &[(&str, usize)] = &[
     ("cli/tests/cli/exits.rs", 604),
     ("cli/tests/cli/waits.rs", 559),
     ("daemon/core/tests/core/lossy_sora/mod.rs", 520),
-    ("daemon/core/tests/core/show.rs", 741),
+    ("daemon/core/tests/core/show.rs", 739),
     ("daemon/src/config/tests.rs", 640),
     ("daemon/src/store/tests.rs", 587),
     ("daemon/tests/daemon/state.rs", 640),

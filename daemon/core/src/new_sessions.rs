@@ -6,9 +6,9 @@ use crate::effect::{Action, Effects};
 /// New sessions of the SFU's clients.
 #[derive(Debug, Default)]
 pub(crate) struct NewSessions {
-    /// Whether they are to be accepted; `None` until that is evaluated.
+    /// True if they are to be accepted; `None` until that is evaluated.
     wanted: Option<bool>,
-    /// Whether the SFU accepts them, as it confirmed.
+    /// The state that the SFU confirmed last: true if it accepts them.
     confirmed: Option<bool>,
     /// The request that is not answered.
     in_flight: Option<bool>,

@@ -202,7 +202,7 @@ fn locks_of_a_daemon_that_is_gone_last_until_janus_is_restarted() {
     assert_eq!(join(&mut janus.client(), &json!(1), &json!(1)), REFUSED);
     janus.restart();
     assert_eq!(join(&mut janus.client(), &json!(1), &json!(1)), 0);
-    // As the guide says: with `normal` first, nothing is left.
+    // With `normal` first, nothing is left, as the guide says.
     let daemon = locking(&janus);
     for mode in ["block_new_connection", "normal"] {
         assert_eq!(set(&mut daemon.client(), mode), "yes");

@@ -16,7 +16,7 @@ use crate::proxy::{AdminProxy, Side};
 use crate::server::{ADMIN_KEY, FIRST_NUMBERED, Janus, Setup, free_address};
 use crate::watch::Watch;
 
-/// Rooms whose last participant leaves.
+/// Rooms that a last participant leaves.
 const LEAVES: u64 = 200;
 
 /// Attempts to slip in, for each pause.
@@ -25,7 +25,7 @@ const SLIPS: u64 = 40;
 /// Rooms that are locked and listed while clients join.
 const ROOMS: u64 = 5_000;
 
-/// Joins whose time is measured.
+/// Number of joins that are measured.
 const JOINS: u64 = 500;
 
 /// Shows the median, the 99th percentile and the longest of some times, in milliseconds.

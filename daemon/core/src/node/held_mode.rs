@@ -27,7 +27,7 @@ pub(crate) struct HeldMode {
     rooms: RoomLocks,
     /// New sessions of clients, where the SFU may refuse them.
     new_sessions: Option<NewSessions>,
-    /// Rooms whose sessions are being ended, with the calls that wait for the lock.
+    /// Rooms with a session that is being ended, and the calls that wait for the lock.
     ends: BTreeMap<ChannelId, Vec<SfuCall>>,
     /// State at the end of the last step.
     seen: InForce,
@@ -110,7 +110,7 @@ impl HeldMode {
         }
     }
 
-    /// Requests what the mode requires of the SFU, and makes the calls whose rooms are locked.
+    /// Requests what the mode requires of the SFU, and makes the calls that waited for a lock.
     fn drive(&mut self, ctx: &mut Ctx, target: &Target<'_>) {
         let Self {
             rooms,

@@ -41,7 +41,7 @@ pub(crate) struct EndQueue {
     asked: BTreeMap<SessionSlot, Asked>,
     retries: BTreeSet<(Duration, SessionSlot)>,
     calls: BTreeMap<CallId, SessionSlot>,
-    /// Those calls of them whose session has gone before their outcome.
+    /// Calls in flight about a session that has gone.
     calls_of_gone: BTreeMap<CallId, Asked>,
     limiter: CallLimiter,
     /// When the first of the calls in flight was made.
@@ -378,7 +378,7 @@ impl EndQueue {
         true
     }
 
-    /// Takes in the outcome of a call whose session has gone meanwhile.
+    /// Takes in the outcome of a call about a session that has gone meanwhile.
     fn on_outcome_of_gone(&mut self, now: Duration, asked: &Asked, outcome: &SfuOutcome) {
         self.limiter
             .on_outcome(now, SfuReach::of(outcome.is_unreachable()));

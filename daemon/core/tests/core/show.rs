@@ -309,13 +309,8 @@ impl Show {
 
     /// To the second: what has jitter has other digits with each seed.
     fn rough(&self, time: Time) -> String {
-        format!(
-            "{:+.0}s",
-            self.time(time)
-                .trim_end_matches('s')
-                .parse::<f64>()
-                .unwrap_or_default()
-        )
+        let seconds = self.time(time).trim_end_matches('s').parse::<f64>();
+        format!("{:+.0}s", seconds.unwrap_or_default())
     }
 
     /// One line an action, more for an answer that is a list; `socket` names the asker.

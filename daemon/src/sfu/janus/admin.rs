@@ -58,7 +58,7 @@ struct State {
     connection: KeptConnection,
     /// Type of ids, once a list has shown it.
     ids: Mutex<Option<IdKind>>,
-    /// Rooms whose channel is not their whole id.
+    /// Rooms with an id that is longer than a channel's.
     shortened: Mutex<BTreeMap<ChannelId, Id>>,
 }
 
@@ -217,7 +217,7 @@ impl AdminApi {
         Ok(list)
     }
 
-    /// Remembers the id of a room whose channel is not the whole of it.
+    /// Remembers the id of a room, if it is longer than a channel's.
     pub(super) fn note_room(&self, room: &Id) {
         if let Some(channel_id) = channel_of(room).filter(|it| is_shortened(it.as_str())) {
             lock(&self.state.shortened).insert(channel_id, room.clone());
