@@ -13,7 +13,7 @@ const NO_EVENTS: &str = "Janus's events do not come: a list of its rooms has sho
     each second instead. In janus.jcfg set events: { broadcast = true }, check backend and events in janus.eventhandler.sampleevh.jcfg, and restart \
     Janus; or leave out --janus-listen";
 
-/// What the lists and the events of a Janus have shown.
+/// Lists and events of a Janus, as far as they have come.
 #[derive(Debug, Default)]
 pub(crate) struct EventCheck {
     /// Participants of the last report of each room.
