@@ -92,7 +92,7 @@ pub(crate) fn wrap(text: &str, cells: usize) -> Vec<String> {
     let cells = cells.max(2);
     let mut lines = Vec::new();
     let mut line = String::new();
-    for word in text.split(' ') {
+    for word in words(text) {
         if !line.is_empty() && width(&line) + 1 + width(word) <= cells {
             line.push(' ');
         } else if !line.is_empty() {
@@ -108,6 +108,35 @@ pub(crate) fn wrap(text: &str, cells: usize) -> Vec<String> {
     }
     lines.push(line);
     lines
+}
+
+/// Units of time, which stay on the line of their number.
+const UNITS: [&str; 5] = ["ms", "s", "min", "h", "d"];
+
+/// Returns the words of a text. A number and its unit of time are one.
+fn words(text: &str) -> Vec<&str> {
+    let is_punctuation = |char: char| char.is_ascii_punctuation();
+    let is_number = |word: &str| {
+        let word = word.trim_start_matches(is_punctuation);
+        !word.is_empty()
+            && word
+                .chars()
+                .all(|char| char.is_ascii_digit() || char == '.')
+    };
+    let mut words: Vec<&str> = Vec::new();
+    let mut begin = 0;
+    for word in text.split(' ') {
+        let end = begin + word.len();
+        let is_unit = UNITS.contains(&word.trim_end_matches(is_punctuation));
+        match words.last_mut() {
+            Some(number) if is_unit && is_number(number) => {
+                *number = text.get(begin - 1 - number.len()..end).unwrap_or(word);
+            }
+            Some(_) | None => words.push(word),
+        }
+        begin = end + 1;
+    }
+    words
 }
 
 /// Indent of the lines of [`fit`] after the first, so that text from outside never begins a line.
@@ -223,6 +252,17 @@ mod tests {
         assert_eq!(padded("会", 4), "会  ");
         assert_eq!(padded_left("会", 4), "  会");
         assert_eq!(padded("spam", 2), "spam");
+    }
+
+    #[test]
+    fn a_number_and_its_unit_stay_together() {
+        assert_eq!(wrap("closes in 4 s; a", 12), ["closes in", "4 s; a"]);
+        assert_eq!(
+            wrap("(11 s ago) 3 h 5 min", 10),
+            ["(11 s ago)", "3 h 5 min"]
+        );
+        assert_eq!(wrap("4 s", 2), ["4 ", "s"], "where there is no room");
+        assert_eq!(wrap("plan h s", 6), ["plan h", "s"]);
     }
 
     #[test]

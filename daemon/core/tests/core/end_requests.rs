@@ -1,0 +1,110 @@
+//! Requests to end sessions are bounded: in their number, and in the sessions that they name together.
+
+use std::time::Duration;
+
+use soramode_core::effect::Action;
+use soramode_core::gate::Gate;
+use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
+use soramode_core::input::{HostState, Input};
+use soramode_core::plan::END_SESSIONS_MAX;
+use soramode_core::restore::{Seed, StartParams};
+use soramode_core::settings::{Settings, SfuSettings};
+use soramode_core::stored::Stored;
+use soramode_protocol::decision::Connect;
+use soramode_protocol::end::End;
+use soramode_protocol::node::{Storage, StorageState};
+use soramode_protocol::reply::Answer;
+use soramode_protocol::request::GateRequest;
+use soramode_protocol::time::Time;
+
+const SESSIONS: usize = 20_000;
+
+const NOW: Timestamp = Timestamp {
+    wall: Time::from_micros(1_795_377_600_000_000),
+    boot: Duration::from_secs(1_000),
+};
+
+fn gate() -> Gate {
+    let settings = Settings {
+        node_name: "node-01".parse().unwrap(),
+        cluster: None,
+        mode: None,
+        reconnect_grace: Duration::ZERO,
+        stall_after: Duration::from_mins(10),
+        max_connections: 100_000,
+        pending_timeout: Duration::from_secs(30),
+        socket_grace: Duration::from_secs(30),
+        assume_complete: true,
+        sfu: SfuSettings::default(),
+        storage: Storage {
+            state: StorageState::Ok,
+            path: None,
+        },
+        webhooks: Vec::new(),
+    };
+    let params = StartParams {
+        settings,
+        started: NOW,
+        stored: Stored::default(),
+    };
+    let mut gate = Gate::restore(params, Seed([1; 32]));
+    gate.step(NOW, Input::Started(HostState::Running));
+    gate
+}
+
+/// Asks for something; returns the answer, unless it comes later.
+fn ask(gate: &mut Gate, serial: usize, request: GateRequest) -> Option<Answer> {
+    let request = Input::Request {
+        reply_to: ReplyHandle {
+            socket: SocketId(1),
+            serial: serial as u64,
+        },
+        actor: "uid:0(root)".into(),
+        request,
+    };
+    let effects = gate.step(NOW, request);
+    effects.actions.into_iter().find_map(|action| match action {
+        Action::Answer(_, answer) => Some(answer),
+        _ => None,
+    })
+}
+
+fn end_all(reason: String) -> GateRequest {
+    GateRequest::End(End {
+        all: true,
+        channel_id: None,
+        reason: Some(reason),
+        per_minute: None,
+    })
+}
+
+#[test]
+fn requests_name_a_limited_number_of_sessions_together() {
+    let mut gate = gate();
+    for number in 0..SESSIONS {
+        let connect = Connect::new(
+            format!("channel-{number}").parse().unwrap(),
+            format!("connection-{number}").parse().unwrap(),
+        );
+        ask(&mut gate, number, GateRequest::Connect(connect.into()));
+    }
+    let taken = END_SESSIONS_MAX / SESSIONS;
+    for number in 0..taken {
+        let answer = ask(&mut gate, number, end_all(format!("reason {number}")));
+        assert_eq!(answer, None, "request {number}: the SFU has not answered");
+    }
+    let refused = ask(&mut gate, taken, end_all("one more".to_owned()));
+    let refused = refused.unwrap().unwrap_err();
+    assert!(
+        refused.message.contains("requests to end 1000000 sessions"),
+        "{refused:?}"
+    );
+    let one = GateRequest::End(End {
+        all: false,
+        channel_id: Some("channel-7".parse().unwrap()),
+        reason: None,
+        per_minute: None,
+    });
+    assert_eq!(ask(&mut gate, taken + 1, one), None, "one session is taken");
+    gate.check().unwrap();
+}
