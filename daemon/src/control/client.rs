@@ -250,6 +250,7 @@ impl Client {
             Shutdown::Running => None,
             Shutdown::AwaitFirstRequest(due) | Shutdown::Draining(due) => Some(due),
         };
+        let overflow = pipeline.subscription.as_ref().map(Subscription::overflow);
         // The usual wakeups of a busy client are polled by hand: registering and dropping a future
         // for each costs more.
         let usual = poll_fn(|cx| {
@@ -268,6 +269,7 @@ impl Client {
             biased;
             wakeup = usual => wakeup,
             () = or_pending(pipeline.subscription.as_mut().map(Subscription::changed)), if !is_full => Wakeup::EventsAvailable,
+            () = or_pending(overflow) => Wakeup::Closed,
             () = or_pending(line_due.map(|(_, due)| sleep_until(due))) => Wakeup::LineOverdue,
             () = or_pending(hang_up.as_ref().map(HangUp::closed)) => Wakeup::Closed,
             () = stopped.as_mut(), if !is_closing && stop_due.is_none() => Wakeup::Stop,

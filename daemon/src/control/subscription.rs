@@ -15,7 +15,7 @@ use soramode_protocol::subscribe::{Subscribe, SubscribeFrom, Subscribed};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
-use tokio_util::sync::ReusableBoxFuture;
+use tokio_util::sync::{CancellationToken, ReusableBoxFuture, WaitForCancellationFutureOwned};
 
 use super::output::Output;
 use crate::event_log::{EventBatch, EventLog};
@@ -77,6 +77,8 @@ pub(super) struct Subscription {
     terminations: Option<mpsc::Receiver<Termination>>,
     /// Announcements to send, for a client that announces.
     announcements: Option<mpsc::Receiver<Arc<AnnounceSession>>>,
+    /// Cancelled when the client has lost a notification.
+    overflow: CancellationToken,
     /// Notifications that were not sent yet.
     pending: VecDeque<PendingNotification>,
     /// Time at which new events were last found, for this client or not.
@@ -122,8 +124,11 @@ impl Subscription {
             next_seq,
             oldest_seq,
         };
-        let terminations = subscribe.ends.then(|| means.terminator.subscribe());
-        let announcements = subscribe.announcements.then(|| means.announcer.subscribe());
+        let overflow = CancellationToken::new();
+        let ends = || means.terminator.subscribe(overflow.clone());
+        let terminations = subscribe.ends.then(ends);
+        let announcements = || means.announcer.subscribe(overflow.clone());
+        let announcements = subscribe.announcements.then(announcements);
         let subscription = Self {
             log: Arc::clone(log),
             next,
@@ -131,6 +136,7 @@ impl Subscription {
             appended,
             terminations,
             announcements,
+            overflow,
             pending: VecDeque::new(),
             last_found: None,
             readings: Arc::clone(readings),
@@ -138,6 +144,11 @@ impl Subscription {
             was_read: None,
         };
         Ok((subscription, subscribed))
+    }
+
+    /// Waits until the client has lost a notification, because it had too much unread.
+    pub(super) fn overflow(&self) -> WaitForCancellationFutureOwned {
+        self.overflow.clone().cancelled_owned()
     }
 
     /// Waits until there is something to send. Cancel safe.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use soramode_core::plan::calls::SfuOutcome;
 use soramode_protocol::announce::AnnounceSession;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::sfu::Means;
 use crate::sfu::socket::notifier::Notifier;
@@ -25,9 +26,12 @@ impl Announcer {
         }
     }
 
-    /// Subscribes a client that passes announcements to its own clients.
-    pub(crate) fn subscribe(&self) -> mpsc::Receiver<Arc<AnnounceSession>> {
-        self.subscribers.subscribe()
+    /// Subscribes a client that passes announcements to its own clients. `overflow` is cancelled when it has too much unread.
+    pub(crate) fn subscribe(
+        &self,
+        overflow: CancellationToken,
+    ) -> mpsc::Receiver<Arc<AnnounceSession>> {
+        self.subscribers.subscribe(overflow)
     }
 
     /// Sends a notice to the clients of a session. Returns within the timeout of a call of the SFU.

@@ -12,6 +12,7 @@ use soramode_protocol::cluster::Fence;
 use soramode_protocol::end::{EndMethod, EndSession};
 use soramode_protocol::id::ChannelId;
 use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use crate::args::cluster::OnFence;
 use crate::sfu::Means;
@@ -57,9 +58,9 @@ impl SessionTerminator {
         }
     }
 
-    /// Subscribes a client that ends sessions.
-    pub(crate) fn subscribe(&self) -> mpsc::Receiver<Termination> {
-        self.subscribers.subscribe()
+    /// Subscribes a client that ends sessions. `overflow` is cancelled when it has too much unread.
+    pub(crate) fn subscribe(&self, overflow: CancellationToken) -> mpsc::Receiver<Termination> {
+        self.subscribers.subscribe(overflow)
     }
 
     /// Returns the number of clients that accept end requests.
