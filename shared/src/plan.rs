@@ -56,6 +56,8 @@ wire_enum! {
         /// Reservation of the plan's roll was renewed, and the plan was not started again in that
         /// round.
         Reservation = "reservation",
+        /// The time that was announced for the end has not come, because the clock was set back.
+        AnnouncedEnd = "announced_end",
     }
 }
 

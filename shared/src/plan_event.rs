@@ -96,9 +96,9 @@ pub struct MaintenanceAnnounced {
     /// Reason of the plan.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
-    /// Channel that it goes to; all if absent.
+    /// Channels that it goes to; all if absent.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub channel_id: Option<ChannelId>,
+    pub channel_ids: Option<Vec<ChannelId>>,
     /// Number of channels that it goes to.
     pub channels: u64,
     /// `true` if what was announced before does not happen.

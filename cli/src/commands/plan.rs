@@ -35,8 +35,8 @@ pub(crate) struct Args {
 enum What {
     /// Cancel the plan that runs
     ///
-    /// No further step runs, and no further session is ended. The mode stays as it is. Without an ID, the sessions that wait to be ended by
-    /// soramode end are not ended either.
+    /// No further step runs, and no further session is asked to end; up to 8 calls that are on their way to the SFU still end theirs. The mode
+    /// stays as it is. Without an ID, the sessions that wait to be ended by soramode end are not ended either.
     Cancel {
         /// Plan to cancel; any that runs if absent
         #[arg(add = ArgValueCandidates::new(candidates::plans))]

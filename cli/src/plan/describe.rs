@@ -91,8 +91,12 @@ pub(crate) fn step_lines(plan: &Plan) -> Vec<String> {
 
 /// `announce in 9 min`, and the reason if the step is late.
 pub(crate) fn describe_next(plan: &Plan) -> Option<String> {
-    let next = plan.next_step()?;
     let held = plan.held.map(describe_hold);
+    let Some(next) = plan.next_step() else {
+        return held
+            .filter(|_| plan.state == PlanState::Ending)
+            .map(|why| format!("no session is asked to end {why}"));
+    };
     Some(match held {
         Some(why) => format!("{} is held {why}", step_name(&next.step)),
         None => format!("{} {}", step_name(&next.step), when(next.due_at)),
@@ -116,6 +120,7 @@ pub(crate) const fn describe_hold(hold: PlanHold) -> &'static str {
         PlanHold::KeepOpen => "until enough other nodes are open",
         PlanHold::Announcing => "until the announcement has reached every channel",
         PlanHold::Reservation => "until its roll has reserved the other nodes, too",
+        PlanHold::AnnouncedEnd => "until the time that was announced, as the clock was set back",
     }
 }
 
@@ -234,8 +239,7 @@ pub(crate) fn progress_parts(plan: &Plan) -> Vec<String> {
             let action = describe_short(&it.step);
             Some(format!("{action} {}", when(it.due_at)))
         }
-        Some(_) => describe_next(plan),
-        None => None,
+        Some(_) | None => describe_next(plan),
     };
     let is_last = matches!(plan.next_step(), Some(it) if matches!(it.step, PlanStep::End { .. }));
     let end = ends_later(plan)
@@ -287,8 +291,12 @@ pub(crate) fn describe_announced(plan: &Plan) -> Option<String> {
     } else {
         format!(", {} failed", announced.failed)
     };
+    let taken_back = match plan.outcome {
+        Some(PlanOutcome::Done) | None => "",
+        Some(_) => ", and taken back",
+    };
     Some(format!(
-        "to {} of {}{failed}",
+        "to {} of {}{failed}{taken_back}",
         announced.told,
         counted(announced.channels, "channel")
     ))

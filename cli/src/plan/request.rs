@@ -30,7 +30,8 @@ pub(crate) struct StartFlags {
     at: Option<String>,
     /// Replace the plan that is there
     ///
-    /// The steps of the new plan run from now on. Without it, another plan is refused (exit 5); the same plan again changes nothing.
+    /// The steps of the new plan run from now on. Without it, another plan is refused (exit 5); the same plan again changes nothing. Also makes a
+    /// plan where no other option asks for one, and closes a node that is reserved for a roll.
     #[arg(long, help_heading = "Plan options", hide_short_help = true)]
     replace: bool,
     /// With --at: wait until the plan is over

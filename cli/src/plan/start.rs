@@ -45,7 +45,7 @@ pub(crate) async fn start(
         let mut daemon = node.connect().await?;
         let (status, history) = daemon.call_both(&GetStatus {}, &newest).await?;
         let before = ModeInfo::of(with_operator(status.mode, &history.changes));
-        check_not_past(new, &mut daemon)
+        check_not_past(new, &mut daemon, node)
             .await
             .map_err(nothing_done)?;
         Ok((daemon, before))
@@ -107,14 +107,25 @@ fn last_mode(plan: &Plan) -> SettableMode {
     modes.max().unwrap_or(SettableMode::BlockNewSession)
 }
 
-/// Refuses a plan with a first step that is past, unless it is there already: the same command again changes nothing.
-async fn check_not_past(new: &NewPlan, daemon: &mut Daemon<'_>) -> Result<(), Failure> {
+/// Largest difference between this machine's clock and a host's that is not taken for a wrong time.
+const CLOCK_DIFFERENCE_MAX: SignedDuration = SignedDuration::from_mins(5);
+
+/// Refuses a plan with a first step that is past, unless it is there already: the same command again changes nothing. On another host, its
+/// daemon decides on a time that is close to now.
+async fn check_not_past(
+    new: &NewPlan,
+    daemon: &mut Daemon<'_>,
+    node: Node<'_>,
+) -> Result<(), Failure> {
     let Some(at) = &new.close_time else {
         return Ok(());
     };
     let now = Zoned::now();
     let first_step = new.first_step().min(0);
-    let is_past = at.is_past(SignedDuration::from_secs(first_step), &now);
+    let difference = node
+        .host()
+        .map_or(SignedDuration::ZERO, |_| CLOCK_DIFFERENCE_MAX);
+    let is_past = at.is_past(SignedDuration::from_secs(first_step) + difference, &now);
     if !is_past {
         return Ok(());
     }

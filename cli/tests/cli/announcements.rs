@@ -52,8 +52,8 @@ fn an_announcement_goes_to_the_clients_of_a_channel() {
     let (_, history) = daemon.json(&["history"]);
     let newest = &history["events"][0];
     assert_eq!(
-        (&newest["type"], &newest["channel_id"]),
-        (&"maintenance.announced".into(), &"会議室".into()),
+        (&newest["type"], &newest["channel_ids"]),
+        (&"maintenance.announced".into(), &json!(["会議室"])),
         "{history}"
     );
 }

@@ -102,9 +102,7 @@ fn another_plan_is_refused_unless_it_replaces() {
     let refused = daemon.run(&other);
     assert_eq!(refused.code, 5, "{refused:?}");
     assert!(
-        refused
-            .stderr
-            .contains(&format!("plan {id} is already there"))
+        refused.stderr.contains(&format!("plan {id} already runs"))
             && refused
                 .stderr
                 .ends_with("Replace it with --replace, or cancel it: soramode plan cancel\n"),

@@ -81,7 +81,12 @@ pub fn retract(actions: &mut Vec<Action>, records: &[Record], refusal: &Error) -
             }
             Ok(Reply::PlanStarted(started)) if started.created => {
                 refused.plans.push(started.plan.id.clone());
-                *answer = Err(refusal.clone());
+                let mut refusal = refusal.clone();
+                if let Some(replaced) = replaced_plan(records, &started.plan.id) {
+                    let over = format!(". No plan was started, and plan {replaced} is over");
+                    refusal.message.push_str(&over);
+                }
+                *answer = Err(refusal);
             }
             Ok(Reply::Reserved(_)) => *answer = Err(refusal.clone()),
             Ok(Reply::PlanCancelled(cancelled)) if cancelled.found => {
@@ -94,6 +99,18 @@ pub fn retract(actions: &mut Vec<Action>, records: &[Record], refusal: &Error) -
         }
     }
     refused
+}
+
+/// Returns the plan that this one replaced.
+fn replaced_plan<'a>(records: &'a [Record], plan_id: &PlanId) -> Option<&'a PlanId> {
+    records.iter().find_map(|record| {
+        if let EventKind::PlanCreated(created) = &record.event()?.kind
+            && created.plan_id == *plan_id
+        {
+            return created.replaces.as_ref();
+        }
+        None
+    })
 }
 
 /// Returns the generation of a change of the mode that an operator requested.

@@ -259,7 +259,7 @@ struct StoredAnnouncementJson {
     data: Option<NoticeData>,
     cancelled: bool,
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    channel_id: Option<ChannelId>,
+    channel_ids: Option<Vec<ChannelId>>,
     #[serde(with = "MomentJson")]
     began: Moment,
     /// A value of its own.

@@ -4,14 +4,20 @@ use std::fmt;
 
 use super::{Error, ErrorType};
 use crate::id::{PlanId, RollId};
-use crate::plan::{Plan, PlanRefusal};
+use crate::plan::{Plan, PlanRefusal, PlanState};
 use crate::reservation::Reservation;
 
 impl Error {
     /// Another plan runs.
     pub fn plan_exists(plan: Plan) -> Self {
+        let stands = match plan.state {
+            PlanState::Scheduled => "is scheduled",
+            PlanState::Lead | PlanState::Closed | PlanState::Ending | PlanState::Over => {
+                "already runs"
+            }
+        };
         let message = format!(
-            "plan {} is already there (closes the node at {}, started by {})",
+            "plan {} {stands} (closes the node at {}, started by {})",
             plan.id, plan.at, plan.owner
         );
         let mut error = Self::plan_refused(PlanRefusal::Exists, message)
@@ -78,7 +84,7 @@ impl Error {
             reservation.roll, reservation.by, reservation.since
         );
         let error = Self::new(ErrorType::Reserved, message)
-            .with_hint("Wait until that roll is over. In an emergency: --replace, or soramode set");
+            .with_hint("Wait until that roll is over. In an emergency: soramode drain --replace, or soramode set");
         error.with_reservation(Some(reservation))
     }
 

@@ -74,7 +74,7 @@ struct Retry {
 /// An announcement that has reached every channel that it can.
 pub(crate) struct FinishedAnnouncement {
     pub(crate) plan_id: Option<PlanId>,
-    pub(crate) channel_id: Option<ChannelId>,
+    pub(crate) channel_ids: Option<Vec<ChannelId>>,
     pub(crate) cancelled: bool,
     pub(crate) progress: AnnouncementProgress,
     /// False if there were clients, and none of them could be told.
@@ -140,7 +140,7 @@ impl Announcements {
         self.running
             .values()
             .rev()
-            .find(|it| it.stored.is_of(plan_id) && it.stored.channel_id.is_none())
+            .find(|it| it.stored.is_of(plan_id) && it.stored.channel_ids.is_none())
             .map(|it| &it.stored.progress)
     }
 
@@ -274,7 +274,7 @@ impl StoredAnnouncement {
 impl Announcement {
     fn names_past_end(&self, plan_id: &PlanId, now: Time) -> bool {
         let is_past = self.notice.sessions_end_at.is_some_and(|end| end <= now);
-        is_past && self.stored.is_of(plan_id) && self.stored.channel_id.is_none()
+        is_past && self.stored.is_of(plan_id) && self.stored.channel_ids.is_none()
     }
 
     /// Makes the notice anew, with the same id.
@@ -445,7 +445,7 @@ impl Announcement {
         }
         FinishedAnnouncement {
             plan_id: self.stored.plan_id,
-            channel_id: self.stored.channel_id,
+            channel_ids: self.stored.channel_ids,
             cancelled: self.stored.cancelled,
             progress,
             has_reached,

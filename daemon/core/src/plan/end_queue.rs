@@ -1,5 +1,7 @@
 //! The end queue: sessions that the SFU is asked to end, each request at its rate, the oldest session first.
 
+mod join;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 

@@ -73,6 +73,28 @@ impl EndRequest {
         }
     }
 
+    /// Takes over the sessions and the client of another request. `refused` of those that were asked are still there.
+    pub(super) fn join(&mut self, new: NewEnd, refused: u64, problem: Option<String>) {
+        for slot in new.sessions {
+            if self.left.insert(slot) {
+                self.unasked.insert(slot);
+                self.waiting.push_back(slot);
+            }
+        }
+        let progress = &mut self.stored.progress;
+        progress.cutoff = progress.cutoff.max(new.stored.progress.cutoff);
+        let in_flight = self.counts.in_flight;
+        let asked = count(self.left.len()).saturating_sub(count(self.unasked.len()) + in_flight);
+        self.counts = EndCounts {
+            in_flight,
+            asked: asked.saturating_sub(refused),
+            failed: refused,
+            problem: problem.filter(|_| refused > 0),
+            is_by_api: self.counts.is_by_api,
+        };
+        self.reply_to = new.reply_to;
+    }
+
     /// Takes the oldest session that was not asked yet.
     pub(super) fn next_unasked(&mut self) -> Option<SessionSlot> {
         while let Some(slot) = self.waiting.pop_front() {

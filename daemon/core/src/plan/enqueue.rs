@@ -12,7 +12,7 @@ use super::Plans;
 use super::clock::micros;
 use super::context::{PlanCommand, PlanEffects, PlanView};
 use super::end_queue::FIRST_PAUSE;
-use super::end_request::NewEnd;
+use super::end_request::{NewEnd, count};
 use super::stored::{AnnouncementProgress, EndProgress, Moment, StoredAnnouncement, StoredEnd};
 use crate::effect::Record;
 use crate::handles::SessionSlot;
@@ -22,7 +22,8 @@ use crate::handles::{ReplyHandle, Timestamp};
 pub(super) struct NewAnnouncement {
     pub(super) text: Option<String>,
     pub(super) data: Option<NoticeData>,
-    pub(super) channel_id: Option<ChannelId>,
+    /// Channels that it goes to; all if absent.
+    pub(super) channel_ids: Option<Vec<ChannelId>>,
     pub(super) cancelled: bool,
     pub(super) actor: String,
     pub(super) reply_to: Option<ReplyHandle>,
@@ -47,7 +48,7 @@ impl Plans {
         let sessions_end_at = of_end
             .filter(|_| !new.cancelled)
             .and_then(|plan| plan.ends_at(now));
-        let sessions = sessions_of(view, new.channel_id.as_ref(), |_| true);
+        let sessions = sessions_of(view, new.channel_ids.as_deref(), |_| true);
         let id = AnnouncementId::generate(out.random_bytes());
         let stored = StoredAnnouncement {
             id: id.clone(),
@@ -58,14 +59,14 @@ impl Plans {
             sessions_end_at,
             data: new.data,
             cancelled: new.cancelled,
-            channel_id: new.channel_id,
+            channel_ids: new.channel_ids,
             began: Moment {
                 wall: newest_age(&sessions).max(now.wall),
                 ..Moment::now(now)
             },
             progress: AnnouncementProgress {
                 cursor: sessions.first().map_or(now.wall, |&(age, _)| age),
-                channels: u64::try_from(sessions.len()).unwrap_or(u64::MAX),
+                channels: count(sessions.len()),
                 told: 0,
                 failed: 0,
                 subscribers: 0,
@@ -82,7 +83,7 @@ impl Plans {
             text: stored.text.clone(),
             data: stored.data.clone(),
             reason: plan.and_then(|plan| plan.reason.clone()),
-            channel_id: stored.channel_id.clone(),
+            channel_ids: stored.channel_ids.clone(),
             channels: stored.progress.channels,
             cancelled: stored.cancelled,
         };
@@ -96,7 +97,7 @@ impl Plans {
             plan.progress.announced_end = plan.progress.announced_end.max(sessions_end_at);
         }
         if let Some(plan) = self.plan.as_mut().filter(|_| !is_manual)
-            && stored.channel_id.is_none()
+            && stored.channel_ids.is_none()
             && !stored.cancelled
         {
             plan.progress.announced = Some(PlanAnnounced {
@@ -134,46 +135,60 @@ impl Plans {
         self.request_end(view, stored, None, out);
     }
 
-    /// Begins to end the sessions that there are.
+    /// Begins to end the sessions that there are, or adds them to a request for all that is there.
     pub(super) fn request_end(
         &mut self,
         view: &PlanView<'_>,
-        stored: StoredEnd,
+        mut stored: StoredEnd,
         reply_to: Option<ReplyHandle>,
         out: &mut PlanEffects<'_>,
     ) {
-        let sessions = sessions_of(view, stored.channel_id.as_ref(), |_| true);
+        let channels = stored.channel_id.as_ref().map(std::slice::from_ref);
+        let sessions = sessions_of(view, channels, |_| true);
+        let new = NewEnd {
+            stored: stored.clone(),
+            sessions: sessions.into_iter().map(|(_, slot)| slot).collect(),
+            reply_to,
+        };
+        let sessions = count(new.sessions.len());
+        let joinable = self.end_queue.joinable(&stored);
+        if let Some(number) = joinable.filter(|_| reply_to.is_some()) {
+            if let Some(id) = self.end_queue.join(number, new) {
+                stored.id = id;
+            }
+        } else {
+            out.records.push(Record::End(Box::new(stored.clone())));
+            self.end_queue.begin(new);
+        }
         let event = EndRequested {
-            end_id: stored.id.clone(),
-            plan_id: stored.plan_id.clone(),
-            actor: stored.actor.clone(),
-            reason: stored.reason.clone(),
-            channel_id: stored.channel_id.clone(),
-            sessions: u64::try_from(sessions.len()).unwrap_or(u64::MAX),
+            end_id: stored.id,
+            plan_id: stored.plan_id,
+            actor: stored.actor,
+            reason: stored.reason,
+            channel_id: stored.channel_id,
+            sessions,
         };
         out.commands
             .push(PlanCommand::Emit(EventKind::EndRequested(Box::new(event))));
-        out.records.push(Record::End(Box::new(stored.clone())));
-        self.end_queue.begin(NewEnd {
-            stored,
-            sessions: sessions.into_iter().map(|(_, slot)| slot).collect(),
-            reply_to,
-        });
     }
 }
 
-/// Returns the sessions of a channel, or of all, that stand at such an age, oldest first.
+/// Returns the sessions of these channels, or of all, that stand at such an age, oldest first.
 pub(super) fn sessions_of(
     view: &PlanView<'_>,
-    channel_id: Option<&ChannelId>,
+    channels: Option<&[ChannelId]>,
     is_meant: impl Fn(Time) -> bool,
 ) -> Vec<(Time, SessionSlot)> {
     let aged = |slot: SessionSlot| Some((view.sessions.session(slot)?.created_at, slot));
     let is_meant = |it: &(Time, SessionSlot)| is_meant(it.0);
-    match channel_id {
-        Some(channel_id) => {
-            let slot = view.sessions.find_session(channel_id);
-            slot.and_then(aged).filter(is_meant).into_iter().collect()
+    match channels {
+        Some(channels) => {
+            let slots = channels
+                .iter()
+                .filter_map(|it| view.sessions.find_session(it));
+            let mut sessions: Vec<_> = slots.filter_map(aged).filter(is_meant).collect();
+            sessions.sort_unstable();
+            sessions
         }
         None => view
             .sessions

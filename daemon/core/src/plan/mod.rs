@@ -47,6 +47,12 @@ pub const ANNOUNCEMENTS_MAX: usize = 64;
 /// Maximum number of requests to end sessions of which some are left.
 pub const END_REQUESTS_MAX: usize = 1_024;
 
+/// Maximum number of sessions that these requests name together, unless one request alone names more.
+pub const END_SESSIONS_MAX: usize = 1_000_000;
+
+/// Maximum number of channels that one announcement to found sessions names.
+const FOUND_CHANNELS_MAX: usize = 1_000;
+
 /// Longest downtime after which announcements and ends that no plan made go on.
 const MANUAL_DELAY_MAX: Duration = Duration::from_mins(10);
 

@@ -19,7 +19,7 @@ use super::enqueue::NewAnnouncement;
 use super::schedule::{seconds_from, time_of_end};
 use super::stored::{EndProgress, Moment, PlanProgress, StoredEnd, StoredPlan};
 use super::transitions::{PlanInput, Reaction, react};
-use super::{ANNOUNCEMENTS_MAX, END_REQUESTS_MAX, Finish, Plans};
+use super::{ANNOUNCEMENTS_MAX, END_REQUESTS_MAX, END_SESSIONS_MAX, Finish, Plans};
 use crate::effect::{Action, Record};
 use crate::handles::ReplyHandle;
 use crate::settings::SfuAdmission;
@@ -105,6 +105,8 @@ impl Plans {
                 && plan.steps == start.steps
                 && plan.reason == start.reason
                 && plan.roll == start.roll
+                && plan.keep_open == start.keep_open
+                && plan.max_delay == max_delay(start)
         };
         let Some(plan) = self.plan.as_ref().filter(is_same) else {
             return false;
@@ -252,7 +254,7 @@ impl Plans {
         let new = NewAnnouncement {
             text: announce.text,
             data: announce.data,
-            channel_id: announce.channel_id,
+            channel_ids: announce.channel_id.map(|it| vec![it]),
             cancelled: false,
             actor: actor.to_owned(),
             reply_to: Some(reply_to),
@@ -286,12 +288,6 @@ impl Plans {
                 id: None,
             })));
         }
-        if self.end_queue.len() >= END_REQUESTS_MAX {
-            let message = format!("{END_REQUESTS_MAX} requests to end sessions are already there");
-            return Err(Error::new(ErrorType::InvalidRequest, message).with_hint(
-                "Wait until some of them are done, or stop them: soramode plan cancel",
-            ));
-        }
         let stored = StoredEnd {
             id: EndId::generate(out.random_bytes()),
             plan_id: None,
@@ -304,9 +300,33 @@ impl Plans {
                 next: Moment::now(view.now),
             },
         };
+        if self.end_queue.joinable(&stored).is_none() {
+            self.check_end_room(view, &stored)?;
+        }
         self.request_end(view, stored, Some(reply_to), out);
         out.actions.push(Action::Deferred(reply_to));
         Ok(None)
+    }
+
+    /// Refuses a request to end sessions if too many are there, or if they name too many sessions together.
+    fn check_end_room(&self, view: &PlanView<'_>, new: &StoredEnd) -> Result<(), Error> {
+        let named = self.end_queue.requested_sessions();
+        let sessions = usize::try_from(view.sessions.session_count()).unwrap_or(usize::MAX);
+        let is_too_large = new.channel_id.is_none()
+            && named > 0
+            && named.saturating_add(sessions) > END_SESSIONS_MAX;
+        let message = if self.end_queue.len() >= END_REQUESTS_MAX {
+            format!("{END_REQUESTS_MAX} requests to end sessions are already there")
+        } else if is_too_large {
+            format!(
+                "requests to end {named} sessions are already there, and {sessions} more would be \
+                 more than {END_SESSIONS_MAX}"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorType::InvalidRequest, message)
+            .with_hint("Wait until some of them are done, or stop them: soramode plan cancel"))
     }
 }
 
@@ -321,6 +341,10 @@ fn check_reservation(view: &PlanView<'_>, start: &StartPlan) -> Result<(), Error
 
 fn ends(start: &StartPlan) -> bool {
     matches!(start.steps.last(), Some(PlanStep::End { .. }))
+}
+
+fn max_delay(start: &StartPlan) -> Duration {
+    Duration::from_secs(start.max_delay_seconds.unwrap_or(MAX_DELAY_SECONDS_DEFAULT))
 }
 
 fn check_start(view: &PlanView<'_>, start: &StartPlan) -> Result<(), Error> {
@@ -340,11 +364,10 @@ fn check_start(view: &PlanView<'_>, start: &StartPlan) -> Result<(), Error> {
         (None | Some(_), _) => {}
     }
     let Some(at) = start.at else { return Ok(()) };
-    let max_delay = start.max_delay_seconds.unwrap_or(MAX_DELAY_SECONDS_DEFAULT);
     let first = start.steps.first().map_or(0, PlanStep::at_seconds);
     let starts = seconds_from(at, first);
     let now = view.now.wall;
-    if now.since(starts) > Duration::from_secs(max_delay) {
+    if now.since(starts) > max_delay(start) {
         return Err(Error::invalid_params(
             "at",
             format_args!("got {at}: its first step was due at {starts}, and it is {now}"),
@@ -364,6 +387,7 @@ fn new_plan(view: &PlanView<'_>, start: StartPlan, id: PlanId, actor: &str) -> S
     let now = Moment::now(view.now);
     let at = start.at.unwrap_or_else(|| seconds_from(now.wall, -first));
     let closes = Moment { wall: at, ..now }.by_wall(view.now);
+    let max_delay = max_delay(&start);
     StoredPlan {
         id,
         owner: actor.to_owned(),
@@ -374,9 +398,7 @@ fn new_plan(view: &PlanView<'_>, start: StartPlan, id: PlanId, actor: &str) -> S
         requested_at: start.at,
         expected_end_at: start.expected_end_at,
         steps: start.steps,
-        max_delay: Duration::from_secs(
-            start.max_delay_seconds.unwrap_or(MAX_DELAY_SECONDS_DEFAULT),
-        ),
+        max_delay,
         keep_open: start.keep_open,
         progress: PlanProgress {
             closes,

@@ -42,7 +42,7 @@ impl Plans {
             }
             stored.began = began;
             let cutoff = stored.began.wall;
-            let sessions = sessions_of(view, stored.channel_id.as_ref(), |age| {
+            let sessions = sessions_of(view, stored.channel_ids.as_deref(), |age| {
                 age >= stored.progress.cursor && age <= cutoff
             });
             // Calls that were in flight are made again, and counted then.
@@ -95,7 +95,8 @@ impl Plans {
         let pause = interval(stored.rate).max(FIRST_PAUSE);
         stored.progress.next = Moment::now(now).shifted(micros(pause));
         let cutoff = stored.progress.cutoff;
-        let sessions = sessions_of(view, stored.channel_id.as_ref(), |age| age <= cutoff);
+        let channels = stored.channel_id.as_ref().map(std::slice::from_ref);
+        let sessions = sessions_of(view, channels, |age| age <= cutoff);
         self.end_queue.begin(NewEnd {
             stored,
             sessions: sessions.into_iter().map(|(_, slot)| slot).collect(),

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use soramode_protocol::event::{EventKind, PlanOver, PlanStepDone};
+use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::plan::{END_PER_MINUTE_DEFAULT, EndRate, PlanOutcome, PlanState, PlanStep};
 
 use super::announcements::FinishedAnnouncement;
 use super::context::{PlanCommand, PlanEffects, PlanMode, PlanView};
-use super::enqueue::NewAnnouncement;
+use super::enqueue::{NewAnnouncement, sessions_of};
 use super::stored::{AnnouncementProgress, StoredOutcome, StoredPlan};
 use super::transitions::{PlanInput, Reaction, react};
-use super::{Finish, Plans};
+use super::{FOUND_CHANNELS_MAX, Finish, Plans};
 use crate::effect::Record;
 use crate::handles::Timestamp;
 use crate::reservation::CloseRight;
@@ -147,24 +148,26 @@ impl Plans {
         });
         let announced = announced.last();
         let actor = plan.owner.clone();
-        for slot in found {
-            let Some(session) = view.sessions.view_session(slot) else {
-                continue;
-            };
-            match &announced {
-                Some((text, data)) => {
-                    let new = NewAnnouncement {
-                        text: text.clone(),
-                        data: data.clone(),
-                        channel_id: Some(session.channel_id),
-                        cancelled: false,
-                        actor: actor.clone(),
-                        reply_to: None,
-                    };
-                    self.announce(view, new, out);
-                }
-                None => self.end_queue.add_found(view.now, &plan_id, slot),
+        let Some((text, data)) = announced else {
+            for slot in found {
+                self.end_queue.add_found(view.now, &plan_id, slot);
             }
+            return true;
+        };
+        let found = found.into_iter();
+        let channels: Vec<ChannelId> = found
+            .filter_map(|slot| Some(view.sessions.view_session(slot)?.channel_id))
+            .collect();
+        for channels in channels.chunks(FOUND_CHANNELS_MAX) {
+            let new = NewAnnouncement {
+                text: text.clone(),
+                data: data.clone(),
+                channel_ids: Some(channels.to_vec()),
+                cancelled: false,
+                actor: actor.clone(),
+                reply_to: None,
+            };
+            self.announce(view, new, out);
         }
         true
     }
@@ -206,10 +209,10 @@ impl Plans {
         let Some(plan) = self.plan.as_mut().filter(is_ours) else {
             return;
         };
-        if let Some(channel_id) = &finished.channel_id {
-            // A session that was found while the plan ends sessions.
-            if let Some(slot) = view.sessions.find_session(channel_id) {
-                let plan_id = plan.id.clone();
+        if let Some(channel_ids) = &finished.channel_ids {
+            // Sessions that were found while the plan ends sessions.
+            let plan_id = plan.id.clone();
+            for (_, slot) in sessions_of(view, Some(channel_ids), |_| true) {
                 self.end_queue.add_found(view.now, &plan_id, slot);
             }
             return;
@@ -352,7 +355,7 @@ impl Plans {
                 let new = NewAnnouncement {
                     text: text.clone(),
                     data: data.clone(),
-                    channel_id: None,
+                    channel_ids: None,
                     cancelled: false,
                     actor: owner,
                     reply_to: None,
@@ -434,7 +437,7 @@ impl Plans {
             let new = NewAnnouncement {
                 text: None,
                 data: None,
-                channel_id: None,
+                channel_ids: None,
                 cancelled: true,
                 actor: owner,
                 reply_to: None,

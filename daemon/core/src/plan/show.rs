@@ -71,9 +71,11 @@ fn hold_of_ending(view: &PlanView<'_>, plan: &StoredPlan) -> Option<PlanHold> {
         None
     } else if view.is_storage_failed {
         Some(PlanHold::StorageFailed)
-    } else if view.is_complete {
+    } else if !view.is_complete {
+        Some(PlanHold::SessionsIncomplete)
+    } else if plan.time_to_announced_end(view.now).is_zero() {
         None
     } else {
-        Some(PlanHold::SessionsIncomplete)
+        Some(PlanHold::AnnouncedEnd)
     }
 }

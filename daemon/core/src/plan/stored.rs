@@ -109,8 +109,8 @@ pub struct StoredAnnouncement {
     pub data: Option<NoticeData>,
     /// True if it takes back earlier announcements.
     pub cancelled: bool,
-    /// Channel that it goes to; all if absent.
-    pub channel_id: Option<ChannelId>,
+    /// Channels that it goes to; all if absent.
+    pub channel_ids: Option<Vec<ChannelId>>,
     /// When it began: it goes to the sessions that there were.
     pub began: Moment,
     /// Its progress.

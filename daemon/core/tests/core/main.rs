@@ -14,6 +14,7 @@ mod deliveries;
 mod etcd;
 mod faults;
 mod lossy_sora;
+mod plan_requests;
 mod plan_simulation;
 mod purity;
 mod room_locks;

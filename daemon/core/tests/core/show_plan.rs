@@ -163,9 +163,15 @@ impl Show {
         let id = self.numbered("notice", it.announcement_id.as_str());
         let ends = it.sessions_end_at.map(|at| self.time(at));
         let cancelled = if it.cancelled { ", cancelled" } else { "" };
+        let names: Option<Vec<_>> = it.channel_ids.as_ref().map(|channels| {
+            let names = channels.iter().map(ToString::to_string);
+            names.collect()
+        });
+        let names = names.map(|names| names.join(", "));
         format!(
-            " {id} to {} channels{}{}{cancelled}",
+            " {id} to {} channels{}{}{}{cancelled}",
             it.channels,
+            tail(" ", names.as_ref()),
             tail(": ", it.text.as_ref()),
             tail(", sessions end ", ends.as_ref())
         )

@@ -187,7 +187,7 @@ impl Naive {
             EventKind::MaintenanceAnnounced(it)
                 if it.plan_id.as_ref() == Some(&self.id)
                     && !it.cancelled
-                    && it.channel_id.is_none() =>
+                    && it.channel_ids.is_none() =>
             {
                 Some(it.announcement_id.clone())
             }

@@ -225,6 +225,7 @@ impl Language {
             ),
             PlanHold::Announcing => ("announcing", "通知中"),
             PlanHold::Reservation => ("its reservation is not in force", "予約が有効でない"),
+            PlanHold::AnnouncedEnd => ("the announced time has not come", "通知した時刻より前"),
         };
         self.either(english, japanese)
     }

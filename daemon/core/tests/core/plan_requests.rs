@@ -1,4 +1,4 @@
-//! Requests to end sessions are bounded: in their number, and in the sessions that they name together.
+//! Limits of requests to end sessions.
 
 use std::time::Duration;
 
@@ -48,25 +48,31 @@ fn gate() -> Gate {
         stored: Stored::default(),
     };
     let mut gate = Gate::restore(params, Seed([1; 32]));
-    gate.step(NOW, Input::Started(HostState::Running));
+    let _ = gate.step(NOW, Input::Started(HostState::Running));
     gate
 }
 
-/// Asks for something; returns the answer, unless it comes later.
-fn ask(gate: &mut Gate, serial: usize, request: GateRequest) -> Option<Answer> {
-    let request = Input::Request {
+fn input(serial: usize, request: GateRequest) -> Input {
+    Input::Request {
         reply_to: ReplyHandle {
             socket: SocketId(1),
             serial: serial as u64,
         },
         actor: "uid:0(root)".into(),
         request,
-    };
-    let effects = gate.step(NOW, request);
-    effects.actions.into_iter().find_map(|action| match action {
+    }
+}
+
+fn answer(actions: Vec<Action>) -> Option<Answer> {
+    actions.into_iter().find_map(|action| match action {
         Action::Answer(_, answer) => Some(answer),
         _ => None,
     })
+}
+
+/// Asks for something; returns the answer, unless it comes later.
+fn ask(gate: &mut Gate, serial: usize, request: GateRequest) -> Option<Answer> {
+    answer(gate.step(NOW, input(serial, request)).actions)
 }
 
 fn end_all(reason: String) -> GateRequest {
@@ -86,7 +92,7 @@ fn requests_name_a_limited_number_of_sessions_together() {
             format!("channel-{number}").parse().unwrap(),
             format!("connection-{number}").parse().unwrap(),
         );
-        ask(&mut gate, number, GateRequest::Connect(connect.into()));
+        ask(&mut gate, number, GateRequest::Connect(connect));
     }
     let taken = END_SESSIONS_MAX / SESSIONS;
     for number in 0..taken {
