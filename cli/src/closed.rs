@@ -228,11 +228,11 @@ impl Closed {
 
     /// Describes the closing that a change replaced, and the end of the new one.
     fn describe_replaced(&self) -> String {
-        let timer: String = [self.describe_timer(), self.describe_expected_end()]
+        let parts = [self.describe_timer(), self.describe_expected_end()];
+        let timer = parts
             .into_iter()
             .flatten()
-            .map(|part| format!("; {part}"))
-            .collect();
+            .fold(String::new(), |timer, part| timer + "; " + &part);
         if !self.now.mode.is_block() {
             let another = |state: &&ModeState| {
                 self.now

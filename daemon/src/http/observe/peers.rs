@@ -25,8 +25,8 @@ const PEER_BYTES_MAX: usize = 64 * 1024;
 /// The peers, and what they answered last.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
-    /// Those of the settings.
-    peers: Vec<Peer>,
+    /// Peers of the settings.
+    configured: Vec<Peer>,
     outgoing: Outgoing,
     /// Held while the peers are called, so that viewers of the page do not multiply the calls.
     latest: Mutex<Latest>,
@@ -76,7 +76,7 @@ impl Peers {
     pub(crate) fn new(urls: &[HttpUrl], outgoing: &Outgoing) -> Result<Self, reqwest::Error> {
         let peer = |url: &HttpUrl| Peer::new(&url.0, outgoing);
         Ok(Self {
-            peers: urls.iter().map(peer).collect::<Result<_, _>>()?,
+            configured: urls.iter().map(peer).collect::<Result<_, _>>()?,
             outgoing: outgoing.clone(),
             latest: Mutex::default(),
         })
@@ -84,7 +84,7 @@ impl Peers {
 
     /// Returns the state of each peer: those of the settings in their order, and then the members of the cluster with these pages.
     pub(super) async fn states(&self, pages: &[Url]) -> Vec<PeerState> {
-        if self.peers.is_empty() && pages.is_empty() {
+        if self.configured.is_empty() && pages.is_empty() {
             return Vec::new();
         }
         let mut latest = self.latest.lock().await;
@@ -95,7 +95,7 @@ impl Peers {
         }
         latest.members = self.members(std::mem::take(&mut latest.members), pages);
         let mut calls: JoinSet<_> = self
-            .peers
+            .configured
             .iter()
             .chain(&latest.members)
             .take(PEERS_MAX)
@@ -103,7 +103,7 @@ impl Peers {
             .enumerate()
             .map(|(index, peer)| async move { (index, peer.state().await) })
             .collect();
-        let mut states = Vec::with_capacity(self.peers.len());
+        let mut states = Vec::with_capacity(self.configured.len());
         while let Some(called) = calls.join_next().await {
             states.extend(called);
         }
@@ -115,7 +115,7 @@ impl Peers {
 
     /// Returns the members with these pages that are no peers of the settings. A client is kept while its member has the same page.
     fn members(&self, mut known: Vec<Peer>, pages: &[Url]) -> Vec<Peer> {
-        let is_other = |page: &&Url| self.peers.iter().all(|peer| peer.page != **page);
+        let is_other = |page: &&Url| self.configured.iter().all(|peer| peer.page != **page);
         let pages = pages.iter().filter(is_other).take(PEERS_MAX);
         let member = |page: &Url| match known.iter().position(|peer| peer.page == *page) {
             Some(index) => Some(known.swap_remove(index)),
