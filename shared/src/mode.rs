@@ -203,6 +203,10 @@ pub struct ChangeMode {
     /// Time at which the maintenance is expected to be over; only with a `block_*` mode. It changes
     /// nothing by itself. Another mode without one has none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "Option<String>", extend("format" = "date-time"))
+    )]
     pub expected_end_at: Option<Time>,
     /// Change only if the mode is this one.
     #[serde(skip_serializing_if = "Option::is_none", default)]

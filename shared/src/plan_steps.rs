@@ -208,6 +208,10 @@ pub struct StartPlan {
     /// Time at which the maintenance is expected to be over, recorded with the plan's changes of the
     /// mode. It changes nothing by itself.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "Option<String>", extend("format" = "date-time"))
+    )]
     pub expected_end_at: Option<Time>,
     /// Number of other nodes that must be open at the close; only in a cluster.
     #[serde(skip_serializing_if = "Option::is_none", default)]
