@@ -30,6 +30,7 @@ mod machines;
 mod maintenance;
 mod meanwhile;
 mod output;
+mod plan_dst;
 mod plan_screens;
 mod plan_timeline;
 mod plan_waits;
