@@ -129,6 +129,13 @@ enum Class {
 }
 
 impl Room {
+    /// Notes that a lock which was confirmed may be gone.
+    const fn doubt(&mut self) {
+        if matches!(self.lock, Lock::Confirmed) {
+            self.lock = Lock::Recorded;
+        }
+    }
+
     /// Has the room tried again after a list.
     fn unblock(&mut self, is_retry: bool) {
         match self.blocked {
@@ -194,9 +201,7 @@ impl RoomLocks {
                 self.remove(&channel_id);
             } else {
                 self.change(channel_id, |room| {
-                    if room.lock == Lock::Confirmed {
-                        room.lock = Lock::Recorded;
-                    }
+                    room.doubt();
                     room.unblock(is_retry);
                 });
             }
@@ -225,9 +230,7 @@ impl RoomLocks {
         for channel_id in ids {
             self.change(channel_id, |room| {
                 room.is_retried = true;
-                if room.lock == Lock::Confirmed {
-                    room.lock = Lock::Recorded;
-                }
+                room.doubt();
             });
         }
     }
@@ -373,18 +376,15 @@ impl RoomLocks {
 
     /// Changes a room, which is added if it is not there, and has it evaluated again.
     fn change(&mut self, channel_id: ChannelId, change: impl FnOnce(&mut Room)) {
-        let room = match self.rooms.get_mut(&channel_id) {
-            Some(room) => {
-                self.counts.remove(room.class());
-                room
+        let room = if let Some(room) = self.rooms.get_mut(&channel_id) {
+            self.counts.remove(room.class());
+            room
+        } else {
+            let room = self.rooms.entry(channel_id.clone()).or_default();
+            if self.may_be_unrecorded {
+                room.lock = Lock::Unknown;
             }
-            None => {
-                let room = self.rooms.entry(channel_id.clone()).or_default();
-                if self.may_be_unrecorded {
-                    room.lock = Lock::Unknown;
-                }
-                room
-            }
+            room
         };
         change(room);
         self.counts.add(room.class());
