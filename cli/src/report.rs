@@ -5,27 +5,12 @@ use std::time::Duration;
 use serde::Serialize;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::plan::Plan;
+use soramode_protocol::wait::Outcome;
 
 use crate::error::{Exit, Failure, Problem};
 use crate::last_status::LastStatus;
 use crate::output::{Format, Output};
 use crate::session_info::SessionInfo;
-
-/// The end of a wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Outcome {
-    /// The condition is true.
-    Reached,
-    /// The condition was not true in time.
-    Timeout,
-    /// Another client changed the mode.
-    Superseded,
-    /// Describes a wait that a signal ended.
-    Interrupted,
-    /// The wait failed.
-    Failed,
-}
 
 /// The change of the mode before the wait.
 #[derive(Debug, Serialize)]
@@ -42,7 +27,11 @@ pub(crate) struct Change {
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     r#type: &'static str,
-    pub(crate) outcome: Outcome,
+    #[serde(rename = "outcome")]
+    outcome_name: &'static str,
+    /// The outcome of the wait; `None` if a signal or a failure ended it.
+    #[serde(skip)]
+    pub(crate) outcome: Option<Outcome>,
     exit_code: u8,
     waited_seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,7 +61,8 @@ impl Report {
     pub(crate) const fn new() -> Self {
         Self {
             r#type: "ended",
-            outcome: Outcome::Failed,
+            outcome_name: "",
+            outcome: None,
             exit_code: 0,
             waited_seconds: 0.0,
             change: None,
@@ -100,9 +90,12 @@ impl Report {
             .as_ref()
             .map_or_else(|failure| failure.exit, |exit| *exit);
         self.exit_code = exit.code();
-        if matches!(exit, Exit::HungUp | Exit::Interrupted | Exit::Terminated) {
-            self.outcome = Outcome::Interrupted;
-        }
+        let is_interrupted = matches!(exit, Exit::HungUp | Exit::Interrupted | Exit::Terminated);
+        self.outcome_name = match self.outcome {
+            _ if is_interrupted => "interrupted",
+            Some(outcome) => outcome.name(),
+            None => "failed",
+        };
         self.error = ended.as_ref().err().map(Problem::from);
         match output.format() {
             Format::Table | Format::Plain => ended,

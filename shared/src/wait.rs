@@ -9,6 +9,7 @@ use crate::node::Status;
 use crate::plan::{Plan, Stalled};
 use crate::request::RequestId;
 use crate::session::Session;
+use crate::wire_enum::wire_enum;
 
 /// The longest timeout, settling time or pause between progress notes, in seconds: 366 days.
 pub const WAIT_SECONDS_MAX: f64 = 366.0 * 24.0 * 60.0 * 60.0;
@@ -170,19 +171,18 @@ impl Wait {
     }
 }
 
-/// Outcome of a wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "schema", schemars(rename = "WaitOutcome"))]
-pub enum Outcome {
-    /// The condition became true.
-    Reached,
-    /// The condition did not become true in time.
-    Timeout,
-    /// Mode was changed to one that is not awaited; or the plan is over and not done; or sessions are
-    /// not ended any more.
-    Superseded,
+wire_enum! {
+    /// Outcome of a wait.
+    #[cfg_attr(feature = "schema", schemars(rename = "WaitOutcome"))]
+    pub enum Outcome {
+        /// The condition became true.
+        Reached = "reached",
+        /// The condition did not become true in time.
+        Timeout = "timeout",
+        /// Mode was changed to one that is not awaited; or the plan is over and not done; or sessions are
+        /// not ended any more.
+        Superseded = "superseded",
+    }
 }
 
 /// Result of the method `Wait`.

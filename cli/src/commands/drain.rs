@@ -7,7 +7,7 @@ mod flags;
 use std::time::Duration;
 
 use soramode_protocol::mode::with_message;
-use soramode_protocol::wait::Wait;
+use soramode_protocol::wait::{Outcome, Wait};
 
 use super::set;
 use crate::api::Detail;
@@ -22,7 +22,7 @@ use crate::node::{Feature, Node};
 use crate::output::{Format, Output};
 use crate::plan;
 use crate::plan::request::{NewPlan, StartFlags};
-use crate::report::{Outcome, Report};
+use crate::report::Report;
 use crate::signals::{Signals, unless_interrupted};
 use crate::wait::{Reached, WaitRequest, describe_wait, superseded_hint, wait};
 pub(super) use flags::OnTimeout;
@@ -245,7 +245,8 @@ impl Drain<'_> {
                 Err(failure.with_hint(superseded_hint(node)))
             }
             Err(failure)
-                if report.outcome == Outcome::Timeout && self.on_timeout == OnTimeout::Undo =>
+                if report.outcome == Some(Outcome::Timeout)
+                    && self.on_timeout == OnTimeout::Undo =>
             {
                 Err(self.undo(failure, node, report).await)
             }

@@ -13,7 +13,7 @@ use soramode_protocol::request::Method;
 use soramode_protocol::wait::{Outcome, Progress, Wait, WaitEnded, WaitFor};
 use tokio::time::timeout;
 
-use super::request::{End, Ended, WaitRequest, restarted_without_state};
+use super::request::{Ended, WaitRequest, interrupted, restarted_without_state};
 use crate::daemon::Daemon;
 use crate::describe::describe_change;
 use crate::endpoint::{Endpoint, RECONNECT_MAX};
@@ -48,7 +48,10 @@ pub(super) async fn follow(
     };
     let ended = tokio::select! {
         ended = follower.follow_over_losses() => ended,
-        exit = signals.next() => return Ended::without_status(Ok(End::Signal(exit))),
+        exit = signals.next() => {
+            let waited = follower.progress.elapsed();
+            return Ended::without_status(interrupted(exit, waited));
+        }
     };
     let WaitEnded {
         outcome,
@@ -57,15 +60,10 @@ pub(super) async fn follow(
         plan,
     } = match ended {
         Ok(ended) => ended,
-        Err(failure) => return Ended::without_status(Err(failure)),
-    };
-    let end = match outcome {
-        Outcome::Reached => End::Reached,
-        Outcome::Timeout => End::TimedOut,
-        Outcome::Superseded => End::Superseded,
+        Err(failure) => return Ended::without_status(failure),
     };
     Ended {
-        end: Ok(end),
+        outcome: Ok(outcome),
         status: Some(LastStatus::Daemon(Box::new(status))),
         oldest_sessions: oldest_sessions.into_iter().map(SessionInfo::Full).collect(),
         silence: None,

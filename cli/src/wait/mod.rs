@@ -8,7 +8,8 @@ mod request;
 use std::time::Duration;
 
 use soramode_protocol::mode::InForce;
-use soramode_protocol::wait::WaitFor;
+use soramode_protocol::plan::{Plan, PlanOutcome};
+use soramode_protocol::wait::{Outcome, WaitFor};
 
 use crate::context::Context;
 use crate::describe::describe_later_change;
@@ -19,11 +20,11 @@ use crate::node::Node;
 use crate::output::escape::{escape, quoted};
 use crate::output::{ProgressDisplay, counted, times};
 use crate::plan::{describe_not_done, describe_replaced};
-use crate::report::{Outcome, Report};
+use crate::report::Report;
 use crate::session_info::SessionInfo;
 use crate::sfu::describe_in_force;
 use crate::signals::Signals;
-use request::{End, Ended};
+use request::Ended;
 pub(crate) use request::{Reached, WaitRequest, describe_limit, describe_wait, interrupted};
 
 /// Waits until the condition of the request is true; any other end is a failure. Records the end in the report.
@@ -44,7 +45,7 @@ pub(crate) async fn wait(
     progress.add_seen(request.sessions_before);
     let output = &mut context.output;
     let Ended {
-        end,
+        outcome,
         status,
         oldest_sessions,
         silence,
@@ -67,21 +68,20 @@ pub(crate) async fn wait(
         .and_then(LastStatus::counts)
         .map(|(left, _)| left);
     let sessions_ended = progress.ended(left.unwrap_or_default());
-    let (outcome, result) = match (end, status) {
+    let (outcome, result) = match (outcome, status) {
         (Err(failure), _) if failure.exit == Exit::Superseded => {
-            (Outcome::Superseded, Err(failure))
+            (Some(Outcome::Superseded), Err(failure))
         }
-        (Err(failure), _) => (Outcome::Failed, Err(failure)),
-        (Ok(End::Signal(exit)), _) => (Outcome::Interrupted, Err(interrupted(exit, waited))),
-        (Ok(End::Reached), Some(status)) => {
+        (Err(failure), _) => (None, Err(failure)),
+        (Ok(Outcome::Reached), Some(status)) => {
             let reached = Reached {
                 status,
                 waited,
                 sessions_ended,
             };
-            (Outcome::Reached, Ok(reached))
+            (Some(Outcome::Reached), Ok(reached))
         }
-        (Ok(End::Superseded), Some(status)) => {
+        (Ok(Outcome::Superseded), Some(status)) => {
             let now = node.last_mode(&status.mode_info()).await;
             let name = status.name();
             let failure = match (&plan, &request.wait.plan) {
@@ -89,24 +89,26 @@ pub(crate) async fn wait(
                 (None, Some(id)) => describe_replaced(id, node),
                 (None, None) => superseded(&name, &now, request.wait.wait_for),
             };
-            (outcome_of(failure.exit), Err(failure))
+            (outcome_of(plan.as_deref()), Err(failure))
         }
-        (Ok(End::TimedOut | End::Reached | End::Superseded), status) => {
+        (Ok(Outcome::Timeout | Outcome::Reached | Outcome::Superseded), status) => {
             let oldest = &report.oldest_sessions;
             let failure = timed_out(request, status.as_ref(), silence, oldest);
-            (Outcome::Timeout, Err(failure))
+            (Some(Outcome::Timeout), Err(failure))
         }
     };
     report.outcome = outcome;
     result
 }
 
-/// Returns the outcome of a wait for a plan that is over and not done, or that another client's change ended.
-fn outcome_of(exit: Exit) -> Outcome {
-    match exit {
-        Exit::TimedOut => Outcome::Timeout,
-        Exit::Failed => Outcome::Failed,
-        _ => Outcome::Superseded,
+/// Returns the outcome of a superseded wait: a plan that was missed did not become true in time, and one that failed has none.
+fn outcome_of(plan: Option<&Plan>) -> Option<Outcome> {
+    match plan.and_then(|plan| plan.outcome) {
+        Some(PlanOutcome::Missed) => Some(Outcome::Timeout),
+        Some(PlanOutcome::Failed) => None,
+        Some(PlanOutcome::Done | PlanOutcome::Cancelled | PlanOutcome::Replaced) | None => {
+            Some(Outcome::Superseded)
+        }
     }
 }
 

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use soramode_protocol::error::Error;
 use soramode_protocol::node::StorageState;
 use soramode_protocol::or_pending::or_pending;
-use soramode_protocol::wait::{OLDEST_SESSIONS_MAX, WaitFor};
+use soramode_protocol::wait::{OLDEST_SESSIONS_MAX, Outcome, WaitFor};
 use tokio::time::sleep;
 
-use super::request::{End, Ended, WaitRequest, restarted_without_state};
+use super::request::{Ended, WaitRequest, interrupted, restarted_without_state};
 use crate::api::{Api, Detail, SessionSnapshot};
 use crate::error::{Exit, Failure};
 use crate::last_status::{DrainCondition, Drained, LastStatus};
@@ -43,10 +43,10 @@ pub(super) async fn poll(
         lost: None,
         last: None,
     };
-    let end = tokio::select! {
-        end = poller.poll_until_end() => end,
-        exit = signals.next() => Ok(End::Signal(exit)),
-        () = or_pending(limit) => Ok(End::TimedOut),
+    let outcome = tokio::select! {
+        outcome = poller.poll_until_end() => outcome,
+        exit = signals.next() => Err(interrupted(exit, poller.progress.elapsed())),
+        () = or_pending(limit) => Ok(Outcome::Timeout),
     };
     let silence = match (&poller.lost, &poller.last) {
         (Some((since, failure)), _) => Some(format!(
@@ -63,7 +63,7 @@ pub(super) async fn poll(
         Some(_) | None => Vec::new(),
     };
     Ended {
-        end,
+        outcome,
         status,
         oldest_sessions,
         silence,
@@ -102,25 +102,25 @@ struct Poller<'a> {
 }
 
 impl Poller<'_> {
-    async fn poll_until_end(&mut self) -> Result<End, Failure> {
+    async fn poll_until_end(&mut self) -> Result<Outcome, Failure> {
         let want = match self.request.wait.wait_for {
             WaitFor::Drained => Detail::Counts,
             WaitFor::Mode | WaitFor::Joined | WaitFor::Ended => Detail::Mode,
         };
         loop {
             let began = Instant::now();
-            let end = match self.api.read_status(want).await {
+            let outcome = match self.api.read_status(want).await {
                 Ok(status) => self.take(status, began)?,
                 Err(failure) => self.take_loss(failure).map(|()| None)?,
             };
-            if let Some(end) = end {
-                return Ok(end);
+            if let Some(outcome) = outcome {
+                return Ok(outcome);
             }
             sleep(PAUSE_MIN.max(began.elapsed() * 10)).await;
         }
     }
 
-    fn take(&mut self, status: LastStatus, began: Instant) -> Result<Option<End>, Failure> {
+    fn take(&mut self, status: LastStatus, began: Instant) -> Result<Option<Outcome>, Failure> {
         let was_lost = self.lost.take().is_some();
         if was_lost {
             let text = format!("{} is back", self.api.name());
@@ -139,7 +139,7 @@ impl Poller<'_> {
             _ if wait.wait_for != WaitFor::Drained => wait.mode == Some(status.mode()),
             Drained::Yes => true,
             Drained::Left(_) | Drained::NotInForce(_) => false,
-            Drained::Open if self.is_closed => return Ok(Some(End::Superseded)),
+            Drained::Open if self.is_closed => return Ok(Some(Outcome::Superseded)),
             Drained::Open => return Err(Error::cannot_drain(status.mode()).into()),
             // A list that a Sora fails to return later is read again meanwhile.
             Drained::Incomplete if !is_first && is_socket_complete(status) => false,
@@ -156,7 +156,7 @@ impl Poller<'_> {
         if is_true {
             let since = *self.true_since.get_or_insert(began);
             if began.saturating_duration_since(since) >= needed {
-                return Ok(Some(End::Reached));
+                return Ok(Some(Outcome::Reached));
             }
         } else {
             self.true_since = None;

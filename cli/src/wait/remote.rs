@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use soramode_protocol::id::NodeName;
 use soramode_protocol::or_pending::or_pending;
+use soramode_protocol::wait::Outcome;
 use tokio::time::sleep;
 
 use super::request::interrupted;
@@ -14,7 +15,7 @@ use crate::endpoint::RECONNECT_MAX;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
 use crate::output::times;
-use crate::report::{Outcome, Report};
+use crate::report::Report;
 use crate::signals::Signals;
 
 /// Pause between two reads.
@@ -34,19 +35,16 @@ pub(crate) async fn joined(
     let began = Instant::now();
     let ended = tokio::select! {
         ended = look_until_there(context, name) => ended,
-        exit = signals.next() => {
-            report.outcome = Outcome::Interrupted;
-            Err(interrupted(exit, began.elapsed()))
-        }
+        exit = signals.next() => Err(interrupted(exit, began.elapsed())),
         () = or_pending(limit.map(sleep)) => {
-            report.outcome = Outcome::Timeout;
+            report.outcome = Some(Outcome::Timeout);
             let limit = times::typed(limit.unwrap_or_default());
             Err(Failure::new(Exit::TimedOut, format!("timed out after {limit}: {} is not in the cluster", escape(name.as_str()))))
         }
     };
     report.waited(began.elapsed());
     ended.map(|()| {
-        report.outcome = Outcome::Reached;
+        report.outcome = Some(Outcome::Reached);
         began.elapsed()
     })
 }

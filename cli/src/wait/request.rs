@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::plan::Plan;
-use soramode_protocol::wait::Wait;
+use soramode_protocol::wait::{Outcome, Wait};
 
 use crate::error::{Exit, Failure};
 use crate::last_status::LastStatus;
@@ -45,17 +45,9 @@ pub(crate) struct Reached {
     pub(crate) sessions_ended: u64,
 }
 
-/// The end of the watching.
-pub(super) enum End {
-    Reached,
-    TimedOut,
-    Superseded,
-    Signal(Exit),
-}
-
-/// The end of the watching, with the last status.
+/// The end of a wait: its outcome or the failure that ended it, and the last status.
 pub(super) struct Ended {
-    pub(super) end: Result<End, Failure>,
+    pub(super) outcome: Result<Outcome, Failure>,
     pub(super) status: Option<LastStatus>,
     pub(super) oldest_sessions: Vec<SessionInfo>,
     /// A sentence about a node that has stopped answering.
@@ -65,10 +57,10 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    /// An end without a status.
-    pub(super) const fn without_status(end: Result<End, Failure>) -> Self {
+    /// A failure without a status.
+    pub(super) const fn without_status(failure: Failure) -> Self {
         Self {
-            end,
+            outcome: Err(failure),
             status: None,
             oldest_sessions: Vec::new(),
             silence: None,
