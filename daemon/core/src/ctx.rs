@@ -63,12 +63,8 @@ impl Ctx<'_> {
         self.effects.actions.push(action);
     }
 
-    /// Reports a state that must not occur. Tests end with it; a release goes on, for an SFU rejects every client while its daemon is down.
     pub(crate) fn bug(&mut self, what: &'static str) {
-        if cfg!(debug_assertions) {
-            unreachable!("{what}");
-        }
-        self.act(Action::Bug(what));
+        bug(&mut self.effects.actions, what);
     }
 
     pub(crate) fn answer(&mut self, reply_to: ReplyHandle, answer: Answer) {
@@ -78,6 +74,14 @@ impl Ctx<'_> {
     pub(crate) fn request_etcd(&mut self, request: EtcdRequest) {
         self.act(Action::Etcd(Box::new(request)));
     }
+}
+
+/// Reports a state that must not occur. Tests end with it; a release goes on, for an SFU rejects every client while its daemon is down.
+pub(crate) fn bug(actions: &mut Vec<Action>, what: &'static str) {
+    if cfg!(debug_assertions) {
+        unreachable!("{what}");
+    }
+    actions.push(Action::Bug(what));
 }
 
 /// Services that every part of the gate shares.

@@ -42,11 +42,11 @@ impl ClusterMember {
         if self.ownership.channel_count() >= CLAIMS_MAX {
             return Ok(Some(ClusterAnswer::Full));
         }
-        if self.explaining.count() >= EXPLAINING_MAX {
+        if self.explain_requests.count() >= EXPLAINING_MAX {
             let why = "too many Explain requests are under way";
             return Err(Error::cluster_unavailable(why));
         }
-        if self.explaining.add(channel_id, reply_to) {
+        if self.explain_requests.add(channel_id, reply_to) {
             let channel_id = channel_id.clone();
             ctx.request_etcd(EtcdRequest::FindClaim { channel_id, by });
         }
@@ -71,11 +71,11 @@ impl ClusterMember {
             Err(why) => Some(Mode::ALL.map(|mode| (mode, ClusterAnswer::Unavailable(why.clone())))),
             Ok(found) => self.cluster_answers(node, channel_id, &found, ctx.now.boot),
         };
-        if !self.explaining.is_pending(channel_id) {
+        if !self.explain_requests.is_pending(channel_id) {
             return;
         }
         let cluster_answers = match cluster_answers {
-            None if self.explaining.defer(channel_id) => {
+            None if self.explain_requests.defer(channel_id) => {
                 return ctx.request_etcd(EtcdRequest::ReadMembers);
             }
             None => {
@@ -86,14 +86,14 @@ impl ClusterMember {
         };
         self.events.push_back(ClusterEvent::Explained {
             channel_id: channel_id.clone(),
-            reply_handles: self.explaining.end(channel_id),
+            reply_handles: self.explain_requests.end(channel_id),
             cluster_answers,
         });
     }
 
     /// Answers all pending `Explain` requests: the cluster is unavailable.
     pub(super) fn stop_explaining(&mut self, ctx: &mut Ctx, node: NodeView, why: &str) {
-        for channel_id in self.explaining.channels() {
+        for channel_id in self.explain_requests.channels() {
             self.on_claim_found(ctx, node, &channel_id, Err(why.to_owned()));
         }
     }
@@ -176,7 +176,7 @@ impl ClusterMember {
         let Some(by) = self.incarnation() else {
             return;
         };
-        for channel_id in self.explaining.take_deferred() {
+        for channel_id in self.explain_requests.take_deferred() {
             ctx.request_etcd(EtcdRequest::FindClaim { channel_id, by });
         }
     }

@@ -3,17 +3,17 @@
 //! The decisions are those of [`cluster`](crate::cluster) and of [`Ownership`].
 
 pub mod claims;
-mod count_channels;
-pub mod counts;
+pub mod count_cache;
 pub mod etcd;
 mod events;
 pub mod explain;
-mod explaining;
+mod explain_requests;
 pub mod fence;
-mod fences;
+mod fence_tracker;
 mod incarnations;
 pub mod join;
 mod judge_etcd;
+mod list_nodes;
 mod member_state;
 pub mod ownership;
 pub mod ownership_steps;
@@ -45,11 +45,11 @@ use crate::input::HostState;
 use crate::settings::{ClusterSettings, Settings};
 use crate::stored::{Stored, StoredMember};
 use crate::timers::Timer;
-use counts::Counts;
+use count_cache::CountCache;
 use etcd::{EtcdRequest, EtcdResponse, Joined, Load, NodeRecord};
 pub(crate) use events::{ClusterEvent, NodeView};
-use explaining::Explaining;
-use fences::Fences;
+use explain_requests::ExplainRequests;
+use fence_tracker::FenceTracker;
 use ownership::Ownership;
 use publication::Publication;
 pub(crate) use publication::{Opening, with_published};
@@ -76,7 +76,7 @@ pub(crate) struct ClusterMember {
     /// Channels that are being read or claimed.
     pending_claims: BTreeMap<ChannelId, PendingClaim>,
     releases: Releases,
-    fences: Fences,
+    fences: FenceTracker,
     publication: Publication,
     nodes: BTreeMap<NodeName, NodeRecord>,
     /// Absent nodes that were present once, or that claims name.
@@ -86,8 +86,8 @@ pub(crate) struct ClusterMember {
     renewed_at: Option<Time>,
     /// The load that was published last, and when.
     published_load: Option<(Duration, Load)>,
-    counts: Counts,
-    explaining: Explaining,
+    counts: CountCache,
+    explain_requests: ExplainRequests,
     /// The incarnation that holds the node's name, and when a read first showed it.
     name_holder: Option<(Incarnation, Duration)>,
     problem: Option<String>,
@@ -119,7 +119,7 @@ impl ClusterMember {
             unclaimed: Unclaimed::default(),
             pending_claims: BTreeMap::new(),
             releases: Releases::default(),
-            fences: Fences::default(),
+            fences: FenceTracker::default(),
             publication: Publication::default(),
             nodes: BTreeMap::new(),
             absent_nodes: BTreeMap::new(),
@@ -128,8 +128,8 @@ impl ClusterMember {
             settings: cluster,
             renewed_at: None,
             published_load: None,
-            counts: Counts::default(),
-            explaining: Explaining::default(),
+            counts: CountCache::default(),
+            explain_requests: ExplainRequests::default(),
             name_holder: None,
             problem: None,
         })

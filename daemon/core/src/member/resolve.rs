@@ -52,7 +52,7 @@ impl ClusterMember {
     /// Forgets the requests of a closed socket.
     pub(crate) fn forget_socket(&mut self, socket: SocketId) {
         self.counts.forget(socket);
-        self.explaining.forget(socket);
+        self.explain_requests.forget(socket);
         for pending in self.pending_claims.values_mut() {
             pending.waiters.retain(|waiter| {
                 waiter

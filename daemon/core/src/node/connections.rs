@@ -352,7 +352,7 @@ impl Node {
     pub(crate) fn destroy_session(&mut self, ctx: &mut Ctx, session: SessionSlot) {
         self.mark_room(session);
         let Some(mut row) = self.sessions.remove_session(session) else {
-            return;
+            return ctx.bug("a session to end is not in the table");
         };
         if self.plans.on_session_ended(session) {
             row.last_end = EndReason::Ended;

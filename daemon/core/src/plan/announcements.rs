@@ -179,10 +179,11 @@ impl Announcements {
         for (&number, running) in &mut self.running {
             running.requeue_ready(view);
             while self.limiter.may_call(view.now.boot) {
-                let Some(slot) = running.next(view) else {
+                let Some(slot) = running.next(view, out) else {
                     break;
                 };
                 let Some(session) = view.sessions.view_session(slot) else {
+                    out.bug("a session to announce to is not in the table");
                     running.drop_session(slot);
                     continue;
                 };
@@ -334,12 +335,13 @@ impl Announcement {
     }
 
     /// Takes the next session to announce to.
-    fn next(&mut self, view: &PlanView<'_>) -> Option<SessionSlot> {
+    fn next(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) -> Option<SessionSlot> {
         while let Some((_, slot)) = self.waiting.pop_first() {
             if !self.left.contains_key(&slot) {
                 continue;
             }
             let Some(row) = view.sessions.session(slot) else {
+                out.bug("a session that waits for an announcement is not in the table");
                 self.drop_session(slot);
                 continue;
             };

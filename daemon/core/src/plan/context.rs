@@ -9,7 +9,7 @@ use soramode_protocol::time::Time;
 
 use super::calls::CallId;
 use super::end_request::count;
-use crate::ctx::Random;
+use crate::ctx::{Random, bug};
 use crate::effect::{Action, Record};
 use crate::handles::Timestamp;
 use crate::member::ClusterMember;
@@ -74,6 +74,10 @@ impl PlanEffects<'_> {
     pub(crate) const fn call_id(&mut self) -> CallId {
         *self.last_call += 1;
         *self.last_call
+    }
+
+    pub(crate) fn bug(&mut self, what: &'static str) {
+        bug(self.actions, what);
     }
 
     pub(crate) fn random_bytes(&mut self) -> [u8; 16] {

@@ -158,6 +158,7 @@ impl EndQueue {
             .collect();
         for number in &numbers {
             let Some(mut request) = self.requests.remove(number) else {
+                out.bug("a request to stop is not in the end queue");
                 continue;
             };
             stopped.sessions += count(request.unasked.len());
@@ -305,6 +306,8 @@ impl EndQueue {
             self.requests.get_mut(&number),
             view.sessions.view_session(slot),
         ) else {
+            out.bug("a session to end is not in the table");
+            self.on_session_ended(slot);
             return false;
         };
         let id = out.call_id();

@@ -118,7 +118,9 @@ impl Plans {
         rate: EndRate,
         out: &mut PlanEffects<'_>,
     ) {
-        let Some(plan) = &self.plan else { return };
+        let Some(plan) = &self.plan else {
+            return out.bug("a plan that ends sessions is not there");
+        };
         let stored = StoredEnd {
             id: EndId::generate(out.random_bytes()),
             plan_id: Some(plan.id.clone()),

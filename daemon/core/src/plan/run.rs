@@ -261,7 +261,7 @@ impl Plans {
             return false;
         }
         let step = step.clone();
-        let input = self.input_of_step(view, &step, late);
+        let input = self.input_of_step(view, plan, &step, late);
         let state = plan.state(view.mode.mode);
         match react(state, input) {
             Reaction::Run => self.run_step(view, &step, late, out),
@@ -287,10 +287,13 @@ impl Plans {
     }
 
     /// Returns what the step that is due means, as things are.
-    fn input_of_step(&self, view: &PlanView<'_>, step: &PlanStep, late: Duration) -> PlanInput {
-        let Some(plan) = self.running() else {
-            return PlanInput::CannotGoOn;
-        };
+    fn input_of_step(
+        &self,
+        view: &PlanView<'_>,
+        plan: &StoredPlan,
+        step: &PlanStep,
+        late: Duration,
+    ) -> PlanInput {
         let ends = matches!(step, PlanStep::End { .. });
         let closes = matches!(step, PlanStep::Mode { .. }) && !plan.has_closed();
         let has_too_few = || {
@@ -323,7 +326,9 @@ impl Plans {
         late: Duration,
         out: &mut PlanEffects<'_>,
     ) {
-        let Some(plan) = &mut self.plan else { return };
+        let Some(plan) = &mut self.plan else {
+            return out.bug("a plan with a due step is not there");
+        };
         plan.count_from(step, view.now);
         plan.progress.late += late;
         plan.progress.done.push(view.now.wall);
@@ -377,17 +382,18 @@ impl Plans {
     }
 
     fn set_mode(&self, mode: SettableMode, out: &mut PlanEffects<'_>) {
-        if let Some(plan) = &self.plan {
-            out.commands.push(PlanCommand::SetMode(PlanMode {
-                mode,
-                plan_id: plan.id.clone(),
-                roll: plan.roll.clone(),
-                actor: plan.owner.clone(),
-                on_behalf_of: plan.on_behalf_of.clone(),
-                reason: plan.reason.clone(),
-                expected_end_at: plan.expected_end_at,
-            }));
-        }
+        let Some(plan) = &self.plan else {
+            return out.bug("a plan that sets the mode is not there");
+        };
+        out.commands.push(PlanCommand::SetMode(PlanMode {
+            mode,
+            plan_id: plan.id.clone(),
+            roll: plan.roll.clone(),
+            actor: plan.owner.clone(),
+            on_behalf_of: plan.on_behalf_of.clone(),
+            reason: plan.reason.clone(),
+            expected_end_at: plan.expected_end_at,
+        }));
     }
 
     pub(super) fn miss(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) {

@@ -356,7 +356,11 @@ impl World {
 
     fn deliver(&mut self, node: usize, time: Duration, input: Input) {
         let start = self.nodes[node].caller.start;
-        let message = Message::Input(Box::new(input));
+        self.deliver_to(node, start, time, Message::Input(Box::new(input)));
+    }
+
+    /// Delivers a message to the daemon that started then.
+    fn deliver_to(&mut self, node: usize, start: u64, time: Duration, message: Message) {
         self.after(
             time,
             Due::Deliver {
@@ -453,14 +457,7 @@ impl World {
             }
         };
         let time = late + self.flight();
-        self.after(
-            time,
-            Due::Deliver {
-                node,
-                start,
-                message,
-            },
-        );
+        self.deliver_to(node, start, time, message);
     }
 }
 

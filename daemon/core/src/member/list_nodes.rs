@@ -1,4 +1,4 @@
-//! Counts of orphaned channels, for lists of the nodes.
+//! `ListClusterNodes`: the nodes, with a count of their orphaned channels on request.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use soramode_protocol::reply::Reply;
 use crate::ctx::Ctx;
 use crate::handles::ReplyHandle;
 
-use super::counts::Counted;
+use super::count_cache::Counted;
 use super::etcd::OwnedChannels;
 use super::{ClusterMember, NodeView};
 

@@ -18,7 +18,7 @@ pub const COUNT_WAITERS_MAX: usize = 64;
 
 /// The requests that wait for a count, and the last one's result.
 #[derive(Default)]
-pub(super) struct Counts {
+pub(super) struct CountCache {
     is_in_flight: bool,
     waiting: Vec<ReplyHandle>,
     last: Option<Counted>,
@@ -34,7 +34,7 @@ pub(super) struct Counted {
     pub(super) owned: Result<Vec<OwnedChannels>, String>,
 }
 
-impl Counts {
+impl CountCache {
     /// Notes that a node came or went: the last count does not show it.
     pub(super) fn outdate(&mut self) {
         self.is_outdated = true;

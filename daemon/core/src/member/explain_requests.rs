@@ -11,7 +11,7 @@ const ROUNDS_MAX: u8 = 3;
 
 /// The channels that are being read, each with the requests that wait for it.
 #[derive(Default)]
-pub(super) struct Explaining(BTreeMap<ChannelId, PendingRead>);
+pub(super) struct ExplainRequests(BTreeMap<ChannelId, PendingRead>);
 
 #[derive(Default)]
 struct PendingRead {
@@ -21,7 +21,7 @@ struct PendingRead {
     is_deferred: bool,
 }
 
-impl Explaining {
+impl ExplainRequests {
     /// Number of waiting requests.
     pub(super) fn count(&self) -> usize {
         self.0.values().map(|read| read.reply_handles.len()).sum()

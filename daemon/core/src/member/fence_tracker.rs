@@ -9,7 +9,7 @@ use super::etcd::FenceScope;
 
 /// Fences in progress.
 #[derive(Default)]
-pub(super) struct Fences {
+pub(super) struct FenceTracker {
     last_id: u64,
     in_progress: BTreeMap<FenceId, Fence>,
 }
@@ -23,7 +23,7 @@ struct Fence {
     problem: Option<String>,
 }
 
-impl Fences {
+impl FenceTracker {
     /// Begins a fence, unless one of these sessions is in progress.
     pub(super) fn begin(&mut self, of: FenceScope) -> Option<FenceId> {
         if self.in_progress.values().any(|fence| fence.of == of) {
