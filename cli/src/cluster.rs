@@ -360,7 +360,7 @@ mod tests {
             own.others(Some(&NodeName::new("c").unwrap()), Mode::Initial),
             ["a", "b"]
         );
-        // Over the API it is not told which of them is the node itself.
+        // Over the API the answer does not name the node itself.
         assert_eq!(view(None).others(None, Mode::Normal).len(), 1);
         assert_eq!(view(None).others(None, Mode::Initial).len(), 2);
     }

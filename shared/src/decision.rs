@@ -309,7 +309,7 @@ pub struct Explanation {
     pub now: Verdict,
     /// Verdicts under each of the modes.
     pub modes: Verdicts,
-    /// Mode that a plan is about to set. The node is open, and load balancers are told that it is not ready.
+    /// Mode that a plan is about to set. The node is open, and load balancers see it as not ready.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub unready_for: Option<SettableMode>,
     /// Milliseconds for which a closed node admits clients to the session although its last connection is lost.

@@ -422,7 +422,7 @@ fn check_modes(steps: &[PlanStep]) -> Result<(), Error> {
     }
 }
 
-/// Sessions that begin after the last announcement would not hear of the end.
+/// Refuses steps of which the last announcement comes before the close: sessions that begin after it would get none.
 fn check_announcements(steps: &[PlanStep]) -> Result<(), Error> {
     let last = steps
         .iter()

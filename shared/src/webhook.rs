@@ -465,10 +465,10 @@ mod tests {
     fn a_body_has_soras_names() {
         let line = r#"{"seq":17,"id":"1YT8QE19QN4FKA9HGE1DD493BC","type":"session.destroyed","channel_id":"spam","session_id":"S","created_time":"2026-11-22T20:00:01.123456Z","destroyed_time":"2026-11-22T20:00:02.500000Z","max_connections":2,"total_connections":3,"reason":"disconnected","timestamp":"2026-11-22T20:00:02.500000Z","node_name":"node-01"}"#;
         let event: Event = serde_json::from_str(line).unwrap();
-        let told = String::from_utf8(body(&event, "rack 7", 4).unwrap()).unwrap();
+        let sent = String::from_utf8(body(&event, "rack 7", 4).unwrap()).unwrap();
         let expected = format!(
             r#"{{"type":"session.destroyed","timestamp":"2026-11-22T20:00:02.500000Z","id":"1YT8QE19QN4FKA9HGE1DD493BC","version":"{VERSION}","label":"rack 7","node_name":"node-01","generation":4,"channel_id":"spam","created_time":1795377601,"created_timestamp":"2026-11-22T20:00:01.123456Z","destroyed_time":1795377602,"destroyed_timestamp":"2026-11-22T20:00:02.500000Z","max_connections":2,"reason":"disconnected","session_id":"S","total_connections":3}}"#
         );
-        assert_eq!(told, expected);
+        assert_eq!(sent, expected);
     }
 }

@@ -19,7 +19,7 @@ pub struct Schedule {
     pub closed: Vec<HostIndex>,
     /// Hosts that the roll is done with.
     pub done: Vec<HostIndex>,
-    /// Hosts that are left out, because another user has closed them.
+    /// Hosts that are skipped, because another user has closed them.
     pub skipped: Vec<HostIndex>,
 }
 

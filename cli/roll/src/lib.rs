@@ -266,7 +266,7 @@ pub enum Stage {
     Rebooting,
     /// The node is being opened.
     Opening,
-    /// The node was left out, because another user had closed it.
+    /// The node was skipped: another user had closed it.
     Skipped,
 }
 

@@ -332,15 +332,15 @@ impl Api {
 /// `change the mode`
 const fn describe_call(target: Target) -> &'static str {
     match target {
-        Target::GetMode => "tell its mode",
+        Target::GetMode => "report its mode",
         Target::ChangeMode => "change its mode",
         Target::ListConnections | Target::ListChannelConnections => "list its connections",
         Target::ListSessions => "list its sessions",
         Target::ListClusterNodes => "list its cluster's nodes",
         Target::DisconnectChannel => "end a session",
         Target::PushChannel => "announce",
-        Target::GetStatus => "tell its status",
-        Target::GetStatsAllConnections | Target::GetStatsReport => "tell its statistics",
+        Target::GetStatus => "report its status",
+        Target::GetStatsAllConnections | Target::GetStatsReport => "report its statistics",
         Target::Connect => "admit a connection",
     }
 }

@@ -48,7 +48,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// Returns whether the command waits: not with `--no-wait`, and with `--at` only if told so.
+    /// Returns whether the command waits: not with `--no-wait`, and with `--at` only on request.
     const fn waits(&self) -> bool {
         !self.start.no_wait && (self.start.wait || !self.start.has_time())
     }

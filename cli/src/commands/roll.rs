@@ -55,7 +55,7 @@ pub(crate) struct Args {
     /// Stop (exit 124) if a node is not ready after this time
     #[arg(long, hide_short_help = true, value_name = "DURATION", default_value = "10m", value_parser = times::read_span)]
     ready_timeout: Duration,
-    /// Leave out nodes that another user has closed
+    /// Skip nodes that another user has closed
     #[arg(long, hide_short_help = true)]
     skip_closed: bool,
     /// Print the order and the obstacles; change nothing

@@ -329,9 +329,9 @@ fn upstreams(status: &Status) -> Vec<Upstream> {
 }
 
 fn describe_source(source: &Source, output: &Output) -> String {
-    let heard = source
+    let last_contact = source
         .last_contact
-        .map(|heard| format!(" (last heard {})", output.time(heard)))
+        .map(|at| format!(" (last contact {})", output.time(at)))
         .unwrap_or_default();
     match (&source.incomplete_reason, source.complete) {
         // The first row has the reason.
@@ -341,10 +341,10 @@ fn describe_source(source: &Source, output: &Output) -> String {
                 .as_ref()
                 .map(|hint| format!(". {hint}"))
                 .unwrap_or_default();
-            format!("incomplete: {missing}{heard}{remedy}")
+            format!("incomplete: {missing}{last_contact}{remedy}")
         }
-        (None, true) => format!("complete{heard}"),
-        (None, false) => format!("incomplete: soramoded is asking for the rest{heard}"),
+        (None, true) => format!("complete{last_contact}"),
+        (None, false) => format!("incomplete: soramoded is asking for the rest{last_contact}"),
     }
 }
 

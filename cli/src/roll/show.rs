@@ -88,7 +88,7 @@ const fn describe_stage(stage: Stage) -> &'static str {
         Stage::Seeking => "connection lost while the command runs: looking for the host",
         Stage::Rebooting => "rebooting",
         Stage::Opening => "opening",
-        Stage::Skipped => "left out: another user has closed it",
+        Stage::Skipped => "skipped: another user has closed it",
     }
 }
 
@@ -314,7 +314,7 @@ impl RollView {
                 };
                 let skipped = match count(HostOutcome::Skipped) {
                     0 => String::new(),
-                    skipped => format!(", {skipped} left out"),
+                    skipped => format!(", {skipped} skipped"),
                 };
                 let done = counted(count(HostOutcome::Done), "node");
                 output.confirm(&format!("roll {roll} is done: {done}{skipped}"))?;

@@ -171,7 +171,7 @@ fn an_obstacle_to_a_roll_is_refused_with_nothing_changed() {
     assert_eq!(closed.code, 5, "{closed:?}");
     assert!(closed.stderr.contains("sfu-02: is closed"), "{closed:?}");
     assert_eq!(fleet.modes()[0], "normal");
-    // One that is left out does not count as open either.
+    // One that is skipped does not count as open either.
     let args = [
         "-H",
         HOSTS,

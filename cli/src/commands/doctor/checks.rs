@@ -169,12 +169,16 @@ fn state(status: &Status) -> Check {
 fn source_check(source: &Source, status: &Status, output: &Output) -> Check {
     let name = source_name(source);
     let (api, remedy) = source_api(source);
-    let heard = source
+    let last_contact = source
         .last_contact
-        .map(|heard| format!(" (last heard {})", output.time(heard)))
+        .map(|at| format!(" (last contact {})", output.time(at)))
         .unwrap_or_default();
     match (&source.problem, &source.incomplete_reason) {
-        (Some(problem), _) => Check::bad(name, format!("{api} failed: {problem}{heard}"), remedy),
+        (Some(problem), _) => Check::bad(
+            name,
+            format!("{api} failed: {problem}{last_contact}"),
+            remedy,
+        ),
         (None, Some(missing)) => {
             let remedy = source
                 .hint
@@ -184,7 +188,7 @@ fn source_check(source: &Source, status: &Status, output: &Output) -> Check {
             let advice = format!("{remedy}Until then drain and wait end with exit code 8");
             Check::bad(
                 name,
-                format!("session list incomplete: {missing}{heard}"),
+                format!("session list incomplete: {missing}{last_contact}"),
                 advice,
             )
         }
@@ -193,10 +197,12 @@ fn source_check(source: &Source, status: &Status, output: &Output) -> Check {
             let advice = "Connect the signalling server (soramode-protocol(7)): sessions that are not reported do not hold up a drain";
             Check::note(name, how, advice)
         }
-        (None, None) if source.complete => Check::ok(name, format!("session list complete{heard}")),
+        (None, None) if source.complete => {
+            Check::ok(name, format!("session list complete{last_contact}"))
+        }
         (None, None) => Check::note(
             name,
-            format!("session list incomplete{heard}"),
+            format!("session list incomplete{last_contact}"),
             "soramoded is asking for the rest: look again in a moment",
         ),
     }

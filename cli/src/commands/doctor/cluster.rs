@@ -64,7 +64,7 @@ pub(super) fn cluster_checks(status: &Status) -> Vec<Check> {
         checks.push(Check::bad(
             "published",
             how,
-            "They are told as soon as etcd accepts writes: see the etcd lines below",
+            "They are notified as soon as etcd accepts writes: see the etcd lines below",
         ));
     }
     if cluster.signaling_url.is_none() {

@@ -163,7 +163,7 @@ pub(super) static PAGES: &[Page] = &[
         exits: &[
             (
                 Exit::Done,
-                "each node was maintained and is open, or was left out on request",
+                "each node was maintained and is open, or was skipped on request",
             ),
             (Exit::Unreachable, "a host cannot be reached"),
             (
