@@ -58,11 +58,11 @@ impl Committer {
     pub(crate) async fn run(mut self) {
         loop {
             tokio::select! {
-                () = self.engine.work() => {}
+                () = self.engine.can_write() => {}
                 () = or_pending(self.retry_at.map(sleep_until)) => self.retry().await,
                 _ = or_pending(self.checks.as_mut().map(Interval::tick)), if self.retry_at.is_none() => self.write(Vec::new()).await,
                 () = self.watchdog.due() => notify::alive(),
-                () = self.engine.closing() => break,
+                () = self.engine.closed() => break,
             }
             self.write_open().await;
         }
@@ -75,7 +75,7 @@ impl Committer {
     }
 
     async fn write_open(&mut self) {
-        while let Some(records) = self.engine.begin() {
+        while let Some(records) = self.engine.begin_write() {
             self.write(records).await;
         }
     }
@@ -98,11 +98,11 @@ impl Committer {
             }
             Err(error) => Err(self.failure(&error)),
         };
-        self.engine.finish(records, outcome);
+        self.engine.finish_write(records, outcome);
     }
 
     async fn retry(&mut self) {
-        let Some(records) = self.engine.retry() else {
+        let Some(records) = self.engine.begin_retry() else {
             self.retry_at = None;
             return;
         };

@@ -136,7 +136,7 @@ impl Engine {
 
     /// Decides a request that came over HTTP, once there is room for it, and waits for its answer.
     pub(crate) async fn ask_one(&self, actor: Arc<str>, request: GateRequest) -> Answer {
-        self.room().await;
+        self.not_crowded().await;
         let socket = match request {
             GateRequest::Report(_) => SocketId::HTTP_REPORT,
             _ => SocketId::HTTP,
@@ -220,7 +220,7 @@ impl Engine {
     }
 
     /// Waits until more requests may be read. Cancel safe.
-    pub(crate) async fn room(&self) {
+    pub(crate) async fn not_crowded(&self) {
         while self.is_crowded() {
             let notified = self.0.room.notified();
             if self.is_crowded() {
@@ -314,27 +314,27 @@ impl Engine {
 /// Interface of the committer.
 impl Engine {
     /// Waits until a write can begin. Cancel safe.
-    pub(crate) async fn work(&self) {
+    pub(crate) async fn can_write(&self) {
         self.0.work.notified().await;
     }
 
     /// Waits until no input comes any more. Cancel safe.
-    pub(crate) async fn closing(&self) {
+    pub(crate) async fn closed(&self) {
         self.0.closing.cancelled().await;
     }
 
     /// Begins a write, if there is something to write.
-    pub(crate) fn begin(&self) -> Option<Vec<Record>> {
-        self.with(|state, _| state.commits.begin())?
+    pub(crate) fn begin_write(&self) -> Option<Vec<Record>> {
+        self.with(|state, _| state.commits.begin_write())?
     }
 
     /// Begins to write again after a failure.
-    pub(crate) fn retry(&self) -> Option<Vec<Record>> {
-        self.with(|state, _| state.commits.retry())?
+    pub(crate) fn begin_retry(&self) -> Option<Vec<Record>> {
+        self.with(|state, _| state.commits.begin_retry())?
     }
 
     /// Ends a write, or a check without records: performs effects that may leave now.
-    pub(crate) fn finish(&self, records: Vec<Record>, outcome: Result<(), WriteFailure>) {
+    pub(crate) fn finish_write(&self, records: Vec<Record>, outcome: Result<(), WriteFailure>) {
         self.with(|state, now| {
             state.released = match outcome {
                 Ok(()) => state.commits.written(records),
@@ -440,7 +440,7 @@ impl State {
 
     /// Performs all effects that may leave: once for all steps of a turn.
     fn settle(&mut self, now: Timestamp, mut caller: Option<Caller<'_>>) {
-        while self.commits.release(&mut self.released) {
+        while self.commits.take_ready(&mut self.released) {
             self.perform(now, caller.as_mut());
         }
     }
@@ -448,8 +448,8 @@ impl State {
     fn perform(&mut self, now: Timestamp, caller: Option<&mut Caller<'_>>) {
         self.outputs
             .release(&mut self.released, caller, &mut self.refused);
-        for heard in mem::take(&mut self.refused) {
-            self.step(now, Input::Etcd(heard));
+        for response in mem::take(&mut self.refused) {
+            self.step(now, Input::Etcd(response));
         }
     }
 

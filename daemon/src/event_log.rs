@@ -167,7 +167,7 @@ impl Ring {
         for seq in &seqs {
             if let Some(entry) = usize::try_from(seq - oldest)
                 .ok()
-                .and_then(|place| self.events.get_mut(place))
+                .and_then(|index| self.events.get_mut(index))
             {
                 lines.extend_from_slice(entry.line());
             }

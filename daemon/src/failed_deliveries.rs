@@ -27,12 +27,12 @@ impl FailedDeliveries {
         let is_same = |line: &Line| {
             line.first.endpoint == ended.endpoint && line.first.problem == ended.problem
         };
-        let place = self.0.iter().position(is_same).or(self
+        let index = self.0.iter().position(is_same).or(self
             .0
             .len()
             .checked_sub(1)
             .filter(|last| *last + 1 >= LINES_MAX));
-        match place.and_then(|place| self.0.get_mut(place)) {
+        match index.and_then(|index| self.0.get_mut(index)) {
             Some(line) => line.deliveries += 1,
             None => self.0.push(Line {
                 first: ended.as_ref().clone(),

@@ -37,7 +37,7 @@ pub(crate) struct Health {
     etcd: Mutex<Vec<Upstream>>,
     /// Listeners through which every user of this machine may change things.
     unauthenticated_listeners: Vec<String>,
-    /// Receivers of events, each in its place; `None`: it was removed.
+    /// Receivers of events, each in its index; `None`: it was removed.
     receivers: Mutex<Vec<Option<Upstream>>>,
     /// Addresses that are listened on, and that the machine does not have yet.
     absent: Mutex<Vec<Absent>>,
@@ -104,18 +104,18 @@ impl Health {
 
     /// Notes an outcome of a member of etcd, by its index.
     #[cfg(feature = "cluster")]
-    pub(crate) fn note_etcd(&self, place: usize, outcome: Result<(), String>) {
-        if let Some(member) = self.etcd().get_mut(place) {
+    pub(crate) fn note_etcd(&self, index: usize, outcome: Result<(), String>) {
+        if let Some(member) = self.etcd().get_mut(index) {
             write(member, outcome);
         }
     }
 
     /// Returns true if a member of etcd answered within this time.
     #[cfg(feature = "cluster")]
-    pub(crate) fn has_etcd_answered(&self, place: usize, within: Duration) -> bool {
+    pub(crate) fn has_etcd_answered(&self, index: usize, within: Duration) -> bool {
         let success = self
             .etcd()
-            .get(place)
+            .get(index)
             .and_then(|member| member.last_success);
         success.is_some_and(|success| clock::now().wall.since(success) <= within)
     }
@@ -133,8 +133,8 @@ impl Health {
     }
 
     /// A receiver took a delivery, or did not, with why.
-    pub(crate) fn note_receiver(&self, place: usize, outcome: Result<(), String>) {
-        if let Some(Some(receiver)) = self.receivers().get_mut(place) {
+    pub(crate) fn note_receiver(&self, index: usize, outcome: Result<(), String>) {
+        if let Some(Some(receiver)) = self.receivers().get_mut(index) {
             write(receiver, outcome);
         }
     }

@@ -184,7 +184,11 @@ impl Outputs {
                     caller.as_deref_mut(),
                 ),
                 Action::Etcd(order) => refused.extend(self.order(*order)),
-                Action::Fence { id, of, sessions } => self.fence(id, of, sessions),
+                Action::Fence {
+                    id,
+                    scope,
+                    sessions,
+                } => self.fence(id, scope, sessions),
                 Action::Lock(call) => {
                     if let Some(holder) = &self.deps.holder {
                         holder.lock(call);
@@ -357,15 +361,15 @@ impl Outputs {
     }
 
     /// Ends sessions that the node no longer owns, in a task of its own.
-    fn fence(&self, id: FenceId, of: FenceScope, sessions: Vec<EndSession>) {
+    fn fence(&self, id: FenceId, scope: FenceScope, sessions: Vec<EndSession>) {
         tracing::error!(
             sessions = sessions.len(),
-            ?of,
+            of = ?scope,
             "fenced: ending sessions, because this node no longer owns their channels"
         );
         let (terminator, engine) = (self.deps.terminator.clone(), self.engine.clone());
         self.tasks.spawn(async move {
-            let input = terminator.fence(id, of, sessions).await;
+            let input = terminator.fence(id, scope, sessions).await;
             engine.apply(input);
         });
     }

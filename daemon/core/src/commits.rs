@@ -1,6 +1,6 @@
 //! Decides when the effects of a step may leave: once its records, and those of every earlier step, are written or have failed.
 //!
-//! Pure, as the gate is. The engine writes the records that [`begin`](Commits::begin) returns, reports how that went, and performs the
+//! Pure, as the gate is. The engine writes the records that [`begin_write`](Commits::begin_write) returns, reports how that went, and performs the
 //! effects that it gets back. Steps go on during a write. If the write fails, its steps and those made meanwhile are one failed batch.
 
 use std::mem;
@@ -39,7 +39,7 @@ pub struct Commits {
     /// Effects of the steps since the last write began.
     open: Batch,
     /// Records of the open batch that were searched for changes of the mode.
-    open_searched: usize,
+    open_records_searched: usize,
     is_open_mode_changed: bool,
     writing: Option<Writing>,
     /// Set from a failed write until a successful one.
@@ -95,7 +95,7 @@ impl Commits {
                 },
                 first_step: None,
             },
-            open_searched: 0,
+            open_records_searched: 0,
             is_open_mode_changed: false,
             writing: None,
             failed: None,
@@ -121,7 +121,7 @@ impl Commits {
     /// Exchanges the open batch for `released`, which is empty, if all of it may leave now. Returns whether it did.
     ///
     /// After a failed write actions leave at once; records, and deliveries of their events, wait.
-    pub fn release(&mut self, released: &mut Batch) -> bool {
+    pub fn take_ready(&mut self, released: &mut Batch) -> bool {
         let Effects { records, actions } = &mut self.open.effects;
         if records.is_empty() && actions.is_empty() {
             return false;
@@ -130,7 +130,7 @@ impl Commits {
         let has_records = !records.is_empty() && !self.fault.is(Fault::ReleaseUnwritten);
         let waits = self.durability == Durability::Durable && (waits_for_write || has_records);
         match &mut self.failed {
-            Some(backlog) => backlog.take(&mut self.open.effects, self.fault),
+            Some(backlog) => backlog.absorb(&mut self.open.effects, self.fault),
             None if waits => {
                 self.drop_progress();
                 return false;
@@ -138,7 +138,7 @@ impl Commits {
             None => {}
         }
         mem::swap(&mut self.open, released);
-        (self.open_searched, self.is_open_mode_changed) = (0, false);
+        (self.open_records_searched, self.is_open_mode_changed) = (0, false);
         true
     }
 
@@ -152,7 +152,7 @@ impl Commits {
     }
 
     /// Begins a write: returns its records. `None` during a write, after a failed one, or without records.
-    pub fn begin(&mut self) -> Option<Vec<Record>> {
+    pub fn begin_write(&mut self) -> Option<Vec<Record>> {
         if !self.has_work() {
             return None;
         }
@@ -161,7 +161,7 @@ impl Commits {
             effects: Effects { records, actions },
             first_step,
         } = mem::take(&mut self.open);
-        (self.open_searched, self.is_open_mode_changed) = (0, false);
+        (self.open_records_searched, self.is_open_mode_changed) = (0, false);
         self.writing = Some(Writing {
             actions,
             first_step,
@@ -193,7 +193,7 @@ impl Commits {
     }
 
     /// Ends a write that failed: returns the actions of its batch, and of the steps since, that may leave. `refusal` is the answer to requests
-    /// that depend on the write. Records wait for [`retry`](Self::retry).
+    /// that depend on the write. Records wait for [`begin_retry`](Self::begin_retry).
     pub fn write_failed(
         &mut self,
         gate: &mut Gate,
@@ -207,7 +207,7 @@ impl Commits {
         } else {
             mem::take(&mut self.open)
         };
-        (self.open_searched, self.is_open_mode_changed) = (0, false);
+        (self.open_records_searched, self.is_open_mode_changed) = (0, false);
         batch.first_step = batch.first_step.or(open.first_step);
         append(&mut batch.effects, open.effects);
         let Effects { records, actions } = &mut batch.effects;
@@ -236,7 +236,7 @@ impl Commits {
         };
         gate.step_into(now, failed, &mut batch.effects);
         let backlog = self.failed.get_or_insert_default();
-        backlog.take(&mut batch.effects, self.fault);
+        backlog.absorb(&mut batch.effects, self.fault);
         batch
     }
 
@@ -246,7 +246,7 @@ impl Commits {
     }
 
     /// Begins to write again after a failure: returns all records that wait, if there are any. `None` without a failure, and during a retry.
-    pub fn retry(&mut self) -> Option<Vec<Record>> {
+    pub fn begin_retry(&mut self) -> Option<Vec<Record>> {
         let backlog = self
             .failed
             .as_mut()
@@ -345,16 +345,16 @@ impl Commits {
     }
 
     fn is_open_mode_changed(&mut self) -> bool {
-        let records = self.open.effects.records.get(self.open_searched..);
+        let records = self.open.effects.records.get(self.open_records_searched..);
         self.is_open_mode_changed |= records.unwrap_or_default().iter().any(is_of_mode);
-        self.open_searched = self.open.effects.records.len();
+        self.open_records_searched = self.open.effects.records.len();
         self.is_open_mode_changed
     }
 }
 
 impl Backlog {
     /// Takes what must not leave before a write succeeds.
-    fn take(&mut self, effects: &mut Effects, fault: PlantedFault) {
+    fn absorb(&mut self, effects: &mut Effects, fault: PlantedFault) {
         self.records.append(&mut effects.records);
         if fault.is(Fault::DeliveryAfterFailure) {
             return;

@@ -203,7 +203,7 @@ pub enum Action {
         /// The fence.
         id: FenceId,
         /// The sessions that it names.
-        of: FenceScope,
+        scope: FenceScope,
         /// The sessions that are known, the oldest first.
         sessions: Vec<EndSession>,
     },

@@ -132,7 +132,7 @@ impl Reservations {
             return Err(Error::reserved(other));
         }
         let record = match (own, request.seconds) {
-            (Some(own), None) => own.at_step(request, Order::Forward),
+            (Some(own), None) => own.at_step(request, StepOrder::Forward),
             (None, None) => return Err(Error::no_reservation(&request.roll)),
             (Some(own), Some(_)) if request.round < Some(own.round) => {
                 let round = request.round.unwrap_or(0);
@@ -165,8 +165,8 @@ impl Reservations {
         let Some(record) = &mut self.record else {
             return Released { found: false };
         };
-        let is_later = release.round.is_some_and(|round| round < record.round);
-        let found = record.roll == release.roll && record.is_current(now) && !is_later;
+        let was_renewed_later = release.round.is_some_and(|round| round < record.round);
+        let found = record.roll == release.roll && record.is_current(now) && !was_renewed_later;
         if found {
             record.expires = None;
             ctx.record(Record::Reservation(Box::new(record.clone())));
@@ -244,7 +244,7 @@ impl Reservations {
 
 /// Order in which the steps of a roll are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
+enum StepOrder {
     /// An earlier step is ignored.
     Forward,
     /// Any step is recorded.
@@ -261,7 +261,11 @@ fn renewed(
 ) -> StoredReservation {
     let round = request.round.unwrap_or(0);
     let is_next = own.is_none_or(|own| round > own.round);
-    let order = if is_next { Order::Any } else { Order::Forward };
+    let order = if is_next {
+        StepOrder::Any
+    } else {
+        StepOrder::Forward
+    };
     let record = StoredReservation {
         roll: request.roll.clone(),
         by: request.by.clone().unwrap_or_default(),
@@ -304,8 +308,8 @@ impl StoredReservation {
     }
 
     /// Returns it with the step of a request. A late request does not take back a later step.
-    fn at_step(mut self, request: &Reserve, order: Order) -> Self {
-        let is_recorded = order == Order::Any || request.step >= self.step;
+    fn at_step(mut self, request: &Reserve, order: StepOrder) -> Self {
+        let is_recorded = order == StepOrder::Any || request.step >= self.step;
         if request.step.is_some() && is_recorded {
             self.rebooted &= order == Order::Forward && request.step == self.step;
             self.step = request.step;

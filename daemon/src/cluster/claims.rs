@@ -156,21 +156,21 @@ impl Trusted {
                 Some(replies) => replies,
                 None => self.migrate_each(by, some).await,
             };
-            let heard = EtcdResponse::ClaimsMigrated {
+            let response = EtcdResponse::ClaimsMigrated {
                 by,
                 replies,
                 more: true,
             };
-            if engine.apply(Input::Etcd(heard)).is_err() {
+            if engine.apply(Input::Etcd(response)).is_err() {
                 return;
             }
         }
-        let heard = EtcdResponse::ClaimsMigrated {
+        let response = EtcdResponse::ClaimsMigrated {
             by,
             replies: Vec::new(),
             more: false,
         };
-        engine.apply(Input::Etcd(heard)).unwrap_or_default();
+        engine.apply(Input::Etcd(response)).unwrap_or_default();
     }
 
     async fn migrate_some(

@@ -31,15 +31,15 @@ impl LostNodes {
 }
 
 /// Warns about the nodes that still own channels.
-pub(super) async fn warn(etcd: Trusted, gone: Vec<(NodeName, Incarnation)>) {
+pub(super) async fn warn(etcd: Trusted, lost: Vec<(NodeName, Incarnation)>) {
     let owned = match etcd.count().await {
         Ok(owned) => owned,
         Err(why) => {
-            tracing::debug!(why, "cannot count the channels of nodes that are gone");
+            tracing::debug!(why, "cannot count the channels of lost nodes");
             return;
         }
     };
-    for (node, incarnation) in gone {
+    for (node, incarnation) in lost {
         let channels = owned
             .iter()
             .find(|owned| owned.incarnation == incarnation)
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_gone_once_and_only_if_it_had_sessions() {
+    fn a_node_is_lost_once_and_only_if_it_had_sessions() {
         let mut lost = LostNodes::default();
         let all = [node("n1", 1, 3), node("n2", 2, 0), node("n3", 3, 1)];
         assert_eq!(lost.update(&all), []);

@@ -46,7 +46,7 @@ impl Etcd {
         };
         let revision_before = self.highest_revision();
         let read = self.pool.call(read).await;
-        let (sent, answer) = read.inspect_err(|_| self.forget_fall())?;
+        let (sent, answer) = read.inspect_err(|_| self.forget_rollback())?;
         let received = clock::now().boot;
         let gets = gets(&answer);
         let [config, members, modes, loads, purged] = gets.as_slice() else {
@@ -65,7 +65,7 @@ impl Etcd {
             .transpose()?;
         let epoch = configuration.as_ref().map(|it| it.epoch);
         let (etcd_cluster_id, revision) = (header.cluster_id(), number(header.revision()));
-        self.saw(&configuration_text, (etcd_cluster_id, revision));
+        self.observe(&configuration_text, (etcd_cluster_id, revision));
         let rollback = self.rollback(configuration.as_ref());
         let etcd = ObservedEtcd {
             configuration,

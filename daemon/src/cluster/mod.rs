@@ -37,7 +37,7 @@ use keys::{Keys, TermsValue};
 use lost_nodes::LostNodes;
 use poller::MembershipPoller;
 use pool::Pool;
-use trusted::{Trust, Trusted};
+use trusted::{Trusted, TrustedEtcd};
 
 use pool::TRY_TIME;
 
@@ -98,7 +98,7 @@ struct Etcd {
     own_claims: (Vec<u8>, Vec<u8>),
     lease: Mutex<Option<i64>>,
     /// The etcd that the gate trusts.
-    trust: Mutex<Option<Arc<Trust>>>,
+    trust: Mutex<Option<Arc<TrustedEtcd>>>,
     /// The text that was trusted last.
     trusted_text: Mutex<Option<Vec<u8>>>,
     /// The highest revision that any answer of it has shown.

@@ -92,10 +92,10 @@ impl Pool {
         loop {
             let first = *lock(&self.preferred);
             for turn in 0..self.endpoints.len() {
-                let place = (first + turn) % self.endpoints.len();
+                let index = (first + turn) % self.endpoints.len();
                 let left = until.saturating_duration_since(Instant::now());
-                match self.attempt(place, &operation, left.min(TRY_TIME)).await {
-                    Ok(done) => return Ok(self.prefer(place, done)),
+                match self.attempt(index, &operation, left.min(TRY_TIME)).await {
+                    Ok(done) => return Ok(self.prefer(index, done)),
                     Err(Failure::Final(why)) => return Err(why),
                     Err(Failure::Here(why)) => problem = Some(why),
                 }
@@ -109,11 +109,11 @@ impl Pool {
 
     async fn attempt<T, F: Future<Output = Result<T, Error>>>(
         &self,
-        place: usize,
+        index: usize,
         operation: &impl Fn(Client) -> F,
         time: Duration,
     ) -> Result<T, Failure> {
-        let Some(endpoint) = self.endpoints.get(place) else {
+        let Some(endpoint) = self.endpoints.get(index) else {
             return Err(Failure::Final("etcd has no members".to_owned()));
         };
         let mut number = endpoint.number();
@@ -124,40 +124,40 @@ impl Pool {
         });
         let (failure, why) = match tried.await {
             Ok(Ok(done)) => {
-                self.health.note_etcd(place, Ok(()));
+                self.health.note_etcd(index, Ok(()));
                 return Ok(done);
             }
             Ok(Err(error)) if is_final(&error) => {
-                self.health.note_etcd(place, Err(words(&error)));
-                return Err(Failure::Final(words(&error)));
+                self.health.note_etcd(index, Err(describe(&error)));
+                return Err(Failure::Final(describe(&error)));
             }
             Ok(Err(error)) => (
-                Failure::Here(format!("{} fails: {}", endpoint.url, words(&error))),
-                words(&error),
+                Failure::Here(format!("{} fails: {}", endpoint.url, describe(&error))),
+                describe(&error),
             ),
             Err(_) => (
                 Failure::Here(format!("{} does not answer", endpoint.url)),
                 "does not answer".to_owned(),
             ),
         };
-        endpoint.throw_away(number);
-        self.health.note_etcd(place, Err(why));
+        endpoint.discard_client(number);
+        self.health.note_etcd(index, Err(why));
         Err(failure)
     }
 
     /// Prefers this member from now on.
-    fn prefer<T>(&self, place: usize, done: T) -> T {
-        *lock(&self.preferred) = place;
+    fn prefer<T>(&self, index: usize, done: T) -> T {
+        *lock(&self.preferred) = index;
         done
     }
 
-    /// Reads a key of each member that was not heard for `unheard`.
-    pub(super) async fn probe(&self, key: &[u8], unheard: Duration) {
+    /// Reads a key of each member that was not heard for `silence`.
+    pub(super) async fn probe(&self, key: &[u8], silence: Duration) {
         let read = |mut client: Client| async move { client.get(key, None).await };
-        for place in 0..self.endpoints.len() {
-            if !self.health.has_etcd_answered(place, unheard) {
+        for index in 0..self.endpoints.len() {
+            if !self.health.has_etcd_answered(index, silence) {
                 // Only the effect on the member's health matters.
-                drop(self.attempt(place, &read, TRY_TIME).await);
+                drop(self.attempt(index, &read, TRY_TIME).await);
             }
         }
     }
@@ -173,7 +173,7 @@ impl Pool {
             .await
             .map_err(|_| format!("{} does not answer", endpoint.url))?;
         made.map(|(_, client)| client)
-            .map_err(|error| words(&error))
+            .map_err(|error| describe(&error))
     }
 }
 
@@ -194,7 +194,7 @@ impl Endpoint {
     }
 
     /// Drops the client of a failed attempt, unless it was replaced already.
-    fn throw_away(&self, number: u64) {
+    fn discard_client(&self, number: u64) {
         let mut kept = lock(&self.client);
         if kept.0 == number {
             *kept = (number + 1, None);
@@ -235,7 +235,7 @@ fn is_final(error: &Error) -> bool {
 }
 
 /// Describes a failure, with the remedy if known.
-fn words(error: &Error) -> String {
+fn describe(error: &Error) -> String {
     let text = if let Error::GRpcStatus(status) = error {
         if status.source().is_some() {
             root_cause(status)

@@ -18,12 +18,12 @@ use crate::rate_limit::log_limited;
 #[derive(Clone)]
 pub(super) struct Trusted {
     pub(super) etcd: Arc<Etcd>,
-    pub(super) configuration: Arc<Trust>,
+    pub(super) configuration: Arc<TrustedEtcd>,
 }
 
 /// The etcd that the gate trusts.
 #[derive(Debug)]
-pub(super) struct Trust {
+pub(super) struct TrustedEtcd {
     text: Vec<u8>,
     etcd_cluster_id: u64,
     pub(super) epoch: u64,
@@ -129,12 +129,14 @@ impl Trusted {
         }
         let writes = if succeeded { writes } else { Writes::Nothing };
         if let Some(rollback) = rollback(before, revision, writes) {
-            self.etcd.fell(rollback, &self.configuration.text).await;
+            self.etcd
+                .on_rolled_back(rollback, &self.configuration.text)
+                .await;
             return Err(format!(
                 "etcd was rolled back: it is at revision {revision}, and was at {before}"
             ));
         }
-        self.etcd.saw_revision(revision);
+        self.etcd.observe_revision(revision);
         Ok(Done {
             succeeded,
             revision,
@@ -149,24 +151,28 @@ impl Etcd {
         self.revision.load(Ordering::Relaxed)
     }
 
-    fn saw_revision(&self, revision: u64) {
+    fn observe_revision(&self, revision: u64) {
         self.revision.fetch_max(revision, Ordering::Relaxed);
     }
 
     /// Notes the revision of a read, if that was of the trusted etcd.
-    pub(super) fn saw(&self, configuration_text: &[u8], (etcd_cluster_id, revision): (u64, u64)) {
-        let is_trusted = |trust: &Trust| {
+    pub(super) fn observe(
+        &self,
+        configuration_text: &[u8],
+        (etcd_cluster_id, revision): (u64, u64),
+    ) {
+        let is_trusted = |trust: &TrustedEtcd| {
             trust.text == configuration_text && trust.etcd_cluster_id == etcd_cluster_id
         };
         if self.trust().as_deref().is_some_and(is_trusted) {
-            self.saw_revision(revision);
+            self.observe_revision(revision);
         }
     }
 
-    /// Does nothing more in this etcd before the gate has judged it, and marks it. One that is marked needs no memory of the rollback: a read
+    /// Does nothing more in this etcd before the gate has evaluated it, and marks it. One that is marked needs no memory of the rollback: a read
     /// without the mark is of another etcd, such as the previous one, brought back.
-    async fn fell(&self, rollback: Rollback, text: &[u8]) {
-        self.note_fall(Some(rollback));
+    async fn on_rolled_back(&self, rollback: Rollback, text: &[u8]) {
+        self.set_rollback(Some(rollback));
         *lock(&self.trust) = None;
         let why = Refusal::RolledBack {
             seen: rollback.seen,
@@ -177,28 +183,28 @@ impl Etcd {
             .await
             == Ok(())
         {
-            self.forget_fall();
+            self.forget_rollback();
         }
     }
 
-    fn note_fall(&self, rollback: Option<Rollback>) {
+    fn set_rollback(&self, rollback: Option<Rollback>) {
         *lock(&self.rollback) = rollback;
     }
 
     /// Forgets the rollback: after a failed read, etcd may be another.
-    pub(super) fn forget_fall(&self) {
-        self.note_fall(None);
+    pub(super) fn forget_rollback(&self) {
+        self.set_rollback(None);
     }
 
     /// Returns the rollback that the gate must know of, until the etcd itself says so.
     pub(super) fn rollback(&self, found: Option<&Configuration>) -> Option<Rollback> {
         if found.is_some_and(|it| it.set_back.is_some()) {
-            self.forget_fall();
+            self.forget_rollback();
         }
         *lock(&self.rollback)
     }
 
-    pub(super) fn trust(&self) -> Option<Arc<Trust>> {
+    pub(super) fn trust(&self) -> Option<Arc<TrustedEtcd>> {
         lock(&self.trust).clone()
     }
 
@@ -216,7 +222,7 @@ impl Etcd {
             // Revisions of another history do not compare with those of this one.
             self.revision.store(0, Ordering::Relaxed);
         }
-        *lock(&self.trust) = Some(Arc::new(Trust {
+        *lock(&self.trust) = Some(Arc::new(TrustedEtcd {
             text,
             etcd_cluster_id,
             epoch,

@@ -175,7 +175,7 @@ impl Client {
     async fn yield_if_over_budget(&mut self, stop: &CancellationToken) {
         if self.connected.engine.is_crowded() {
             tokio::select! {
-                () = self.connected.engine.room() => {}
+                () = self.connected.engine.not_crowded() => {}
                 () = stop.cancelled() => {}
             }
         }

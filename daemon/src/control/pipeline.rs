@@ -386,11 +386,11 @@ impl RequestPipeline {
             return None;
         }
         // Serials rise.
-        if let Ok(place) = self
+        if let Ok(index) = self
             .in_flight
             .binary_search_by_key(&serial, |pending| pending.serial)
         {
-            if let Some(pending) = self.in_flight.get_mut(place) {
+            if let Some(pending) = self.in_flight.get_mut(index) {
                 pending.answer = Some(answer);
             }
             return None;
@@ -412,13 +412,13 @@ impl RequestPipeline {
 
     /// Ends the request's turn: its answer is sent by its id when it comes.
     fn defer(&mut self, serial: u64) {
-        let Ok(place) = self
+        let Ok(index) = self
             .in_flight
             .binary_search_by_key(&serial, |pending| pending.serial)
         else {
             return;
         };
-        if let Some(pending) = self.in_flight.remove(place) {
+        if let Some(pending) = self.in_flight.remove(index) {
             self.deferred.insert(serial, pending.reply_to);
             self.send_held_back();
         }

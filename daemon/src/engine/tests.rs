@@ -99,17 +99,17 @@ pub(crate) fn request(engine: &Engine, request: GateRequest) -> PendingAnswer {
 #[tokio::test]
 async fn reads_are_answered_at_once_unless_records_wait() {
     let engine = engine(Durability::Durable);
-    let started = engine.begin().unwrap();
+    let started = engine.begin_write().unwrap();
     let early = request(&engine, GateRequest::GetStatus);
     assert!(!is_ready(&early), "the start is being written");
-    engine.finish(started, Ok(()));
+    engine.finish_write(started, Ok(()));
     assert!(early.answer().await.is_ok());
     assert!(is_ready(&request(&engine, GateRequest::GetStatus)));
     let late = request(&engine, connect("spam"));
     assert!(!is_ready(&late) && !is_ready(&request(&engine, GateRequest::GetStatus)));
-    let records = engine.begin().unwrap();
-    assert!(!records.is_empty() && engine.begin().is_none());
-    engine.finish(records, Ok(()));
+    let records = engine.begin_write().unwrap();
+    assert!(!records.is_empty() && engine.begin_write().is_none());
+    engine.finish_write(records, Ok(()));
     assert!(matches!(late.answer().await, Ok(Reply::Decision(_))));
     let ephemeral = self::engine(Durability::Ephemeral);
     assert!(is_ready(&request(&ephemeral, connect("spam"))));
@@ -134,7 +134,10 @@ async fn a_panic_in_a_step_breaks_the_engine_and_nothing_leaves_it() {
     assert!(panicked.is_err());
     engine.broken().await;
     assert_eq!(engine.apply(Input::Tick), Err(Stopped));
-    assert!(engine.begin().is_none(), "nothing is written any more");
+    assert!(
+        engine.begin_write().is_none(),
+        "nothing is written any more"
+    );
     assert!(ask(&engine, GateRequest::GetMode).await.is_err());
     drop(client);
 }
@@ -153,16 +156,16 @@ async fn an_output_that_calls_the_engine_is_a_bug() {
 #[tokio::test]
 async fn clients_wait_for_room_while_much_waits_for_a_write() {
     let engine = engine(Durability::Durable);
-    let first = engine.begin().unwrap();
+    let first = engine.begin_write().unwrap();
     let mut waiting = Vec::new();
     while !engine.is_crowded() {
         waiting.push(request(&engine, connect("spam")));
     }
     assert!(engine.apply(Input::Tick).is_ok(), "other inputs never wait");
-    engine.finish(first, Ok(()));
-    let records = engine.begin().unwrap();
-    engine.room().await;
-    engine.finish(records, Ok(()));
+    engine.finish_write(first, Ok(()));
+    let records = engine.begin_write().unwrap();
+    engine.not_crowded().await;
+    engine.finish_write(records, Ok(()));
     for answer in waiting {
         assert!(answer.answer().await.is_ok());
     }
@@ -171,7 +174,7 @@ async fn clients_wait_for_room_while_much_waits_for_a_write() {
 #[tokio::test]
 async fn http_requests_wait_for_room_and_add_nothing_meanwhile() {
     let engine = engine(Durability::Durable);
-    let started = engine.begin().unwrap();
+    let started = engine.begin_write().unwrap();
     while !engine.is_crowded() {
         drop(request(&engine, connect("spam")));
     }
@@ -187,16 +190,16 @@ async fn http_requests_wait_for_room_and_add_nothing_meanwhile() {
         // The client hangs up.
     }
     assert_eq!(waiting(&engine), before);
-    engine.finish(started, Ok(()));
-    let written = engine.begin().unwrap();
-    engine.finish(written, Ok(()));
+    engine.finish_write(started, Ok(()));
+    let written = engine.begin_write().unwrap();
+    engine.finish_write(written, Ok(()));
     assert!(ask(&engine, GateRequest::GetStatus).await.is_ok());
 }
 
 #[tokio::test]
 async fn deadlines_come_while_a_write_never_ends() {
     let engine = engine(Durability::Durable);
-    assert!(engine.begin().is_some(), "a write that nothing ends");
+    assert!(engine.begin_write().is_some(), "a write that nothing ends");
     let mut wait = Wait::new(WaitFor::Mode);
     (wait.mode, wait.timeout_seconds) = (Some(Mode::BlockNewSession), Some(0.02));
     let waiting = request(&engine, GateRequest::Wait(Box::new(wait)));

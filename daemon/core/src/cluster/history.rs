@@ -107,11 +107,11 @@ impl KnownEtcd {
     }
 
     /// Judges the etcd of a read.
-    pub fn judge(&self, shown: &ObservedEtcd) -> Result<Accepted, Refusal> {
+    pub fn evaluate(&self, shown: &ObservedEtcd) -> Result<Accepted, Refusal> {
         if self.fault.is(Fault::AnyEtcdIsAccepted) {
             return Ok(Accepted::Known);
         }
-        judge(self.known.as_ref(), shown)
+        evaluate(self.known.as_ref(), shown)
     }
 
     /// Takes in an etcd that may be used.
@@ -280,7 +280,7 @@ impl fmt::Display for Refusal {
 }
 
 /// Judges an etcd by what is known of it.
-pub fn judge(known: Option<&EtcdIdentity>, shown: &ObservedEtcd) -> Result<Accepted, Refusal> {
+pub fn evaluate(known: Option<&EtcdIdentity>, shown: &ObservedEtcd) -> Result<Accepted, Refusal> {
     let Some(found) = &shown.configuration else {
         return Err(if known.is_some() {
             Refusal::Emptied
@@ -381,7 +381,7 @@ pub fn plan_init(
 ) -> Result<Configuration, InitRefusal> {
     let etcd_cluster_id = shown.etcd_cluster_id;
     let found = shown.configuration.as_ref();
-    let refusal = match judge(known, shown) {
+    let refusal = match evaluate(known, shown) {
         Ok(_) => {
             return Err(InitRefusal::Exists {
                 epoch: found.map_or(0, |found| found.epoch),

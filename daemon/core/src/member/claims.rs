@@ -14,7 +14,7 @@ use crate::ctx::Ctx;
 use crate::effect::{Action, Record};
 
 use super::etcd::{ClaimOp, EtcdRequest};
-use super::trust::REFUSED;
+use super::etcd_trust::REFUSED;
 use super::waiters::{CannotClaim, ClusterAnswer, PendingClaim, Waiter, millis};
 use super::{ClusterMember, NodeView};
 
@@ -28,7 +28,7 @@ pub const CLAIM_RETRY_AFTER: Duration = Duration::from_millis(100);
 pub const CLAIMS_MAX: usize = 100_000;
 
 /// Retries of one claim because the channel changed its owner meanwhile, at most.
-const ROUNDS_MAX: u8 = 8;
+const RETRIES_MAX: u8 = 8;
 
 /// Reason of a node that is not joined.
 pub(super) const ISOLATED: &str = "the node is isolated";
@@ -58,7 +58,7 @@ pub(super) struct WaitingRequests<'a> {
     /// The most redirects that one of them has followed.
     pub(super) hops: u8,
     /// A session of the channel runs already, and no node has claimed it.
-    pub(super) is_session: bool,
+    pub(super) has_session: bool,
 }
 
 /// Next step for a channel after the cluster's answer.
@@ -230,7 +230,7 @@ impl ClusterMember {
         WaitingRequests {
             channel_id,
             hops,
-            is_session: waiters().any(|waiter| matches!(waiter, Waiter::Session)),
+            has_session: waiters().any(|waiter| matches!(waiter, Waiter::Session)),
         }
     }
 
@@ -302,7 +302,7 @@ impl ClusterMember {
                 );
                 ClaimStep::Resolve(ClusterAnswer::Unavailable(why))
             }
-            _ if waiting_requests.is_session && can_claim => ClaimStep::Request(ClaimOp::Acquire),
+            _ if waiting_requests.has_session && can_claim => ClaimStep::Request(ClaimOp::Acquire),
             Placement::Local if can_claim => ClaimStep::Request(ClaimOp::Acquire),
             Placement::Remote(other) => ClaimStep::Resolve(ClusterAnswer::Redirect(other)),
             Placement::Local | Placement::None => ClaimStep::Resolve(ClusterAnswer::NoNode),
@@ -366,7 +366,7 @@ impl ClusterMember {
             return ctx.bug("a claim to retry is not pending");
         };
         pending.rounds += 1;
-        if pending.rounds > ROUNDS_MAX {
+        if pending.rounds > RETRIES_MAX {
             let why = "the channel's owner keeps changing".to_owned();
             return self.resolve(channel_id, ClusterAnswer::Unavailable(why));
         }

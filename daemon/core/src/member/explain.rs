@@ -147,7 +147,7 @@ impl ClusterMember {
         let waiting_requests = WaitingRequests {
             channel_id,
             hops: 0,
-            is_session: false,
+            has_session: false,
         };
         match self.decide_claim_step(node, outcome, &waiting_requests, context) {
             // The claim would be released, and then no node own the channel.

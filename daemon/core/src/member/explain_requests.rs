@@ -7,7 +7,7 @@ use soramode_protocol::id::ChannelId;
 use crate::handles::{ReplyHandle, SocketId};
 
 /// Reads of one channel at most, while its owner is not known.
-const ROUNDS_MAX: u8 = 3;
+const READS_MAX: u8 = 3;
 
 /// The channels that are being read, each with the requests that wait for it.
 #[derive(Default)]
@@ -16,7 +16,7 @@ pub(super) struct ExplainRequests(BTreeMap<ChannelId, PendingRead>);
 #[derive(Default)]
 struct PendingRead {
     reply_handles: Vec<ReplyHandle>,
-    rounds: u8,
+    reads: u8,
     /// The members are read first.
     is_deferred: bool,
 }
@@ -42,9 +42,9 @@ impl ExplainRequests {
     /// Has a channel wait for a read of the members. Returns false if it was read too often.
     pub(super) fn defer(&mut self, channel_id: &ChannelId) -> bool {
         let read = self.0.get_mut(channel_id);
-        read.filter(|read| read.rounds < ROUNDS_MAX)
+        read.filter(|read| read.reads < READS_MAX)
             .map(|read| {
-                read.rounds += 1;
+                read.reads += 1;
                 read.is_deferred = true;
             })
             .is_some()

@@ -28,18 +28,18 @@ impl ClusterMember {
     }
 
     /// Has the SFU end these sessions, until it has.
-    pub(crate) fn fence(&mut self, ctx: &mut Ctx, node: NodeView, of: FenceScope) {
-        if let Some(id) = self.fences.begin(of) {
+    pub(crate) fn fence(&mut self, ctx: &mut Ctx, node: NodeView, scope: FenceScope) {
+        if let Some(id) = self.fences.begin(scope) {
             self.order_fence(ctx, node, id);
         }
     }
 
     /// Orders the SFU to end the sessions of a fence, for the first time or again.
     pub(crate) fn order_fence(&mut self, ctx: &mut Ctx, node: NodeView, id: FenceId) {
-        let Some(of) = self.fences.scope(id).cloned() else {
+        let Some(scope) = self.fences.scope(id).cloned() else {
             return ctx.bug("a fence to order is not in progress");
         };
-        let sessions: Vec<EndSession> = node.sessions_of(&of);
+        let sessions: Vec<EndSession> = node.sessions_of(&scope);
         // No session is left, and that is known.
         if sessions.is_empty() && node.sync.is_known() {
             return self.end_fence(ctx, id);
@@ -48,7 +48,11 @@ impl ClusterMember {
             // Until a source reports that no session is left.
             FenceMeans::None => ctx.timers.set(Timer::Fence(id), ctx.now.boot + FENCE_PAUSE),
             FenceMeans::SoraApi | FenceMeans::Exec | FenceMeans::Socket => {
-                ctx.act(Action::Fence { id, of, sessions });
+                ctx.act(Action::Fence {
+                    id,
+                    scope,
+                    sessions,
+                });
             }
         }
     }
@@ -94,14 +98,14 @@ impl ClusterMember {
     /// Ends a fence after its sessions.
     fn end_fence(&mut self, ctx: &mut Ctx, id: FenceId) {
         ctx.timers.cancel(Timer::Fence(id));
-        if let Some(of) = self.fences.end(id) {
-            self.events.push_back(ClusterEvent::FenceEnded(of));
+        if let Some(scope) = self.fences.end(id) {
+            self.events.push_back(ClusterEvent::FenceEnded(scope));
         }
     }
 
     /// Takes in that the tables have none of the fence's sessions any more.
-    pub(crate) fn on_fence_ended(&mut self, ctx: &mut Ctx, node: NodeView, of: FenceScope) {
-        match of {
+    pub(crate) fn on_fence_ended(&mut self, ctx: &mut Ctx, node: NodeView, scope: FenceScope) {
+        match scope {
             FenceScope::Channel(channel) => self.release(ctx, node, &channel),
             FenceScope::All => {
                 self.ownership.end_incarnations();

@@ -15,7 +15,7 @@ pub(super) struct FenceTracker {
 }
 
 struct Fence {
-    of: FenceScope,
+    scope: FenceScope,
     /// Number of clients that were notified, once that is known.
     notified: Option<u64>,
     acknowledged: BTreeSet<SocketId>,
@@ -25,14 +25,14 @@ struct Fence {
 
 impl FenceTracker {
     /// Begins a fence, unless one of these sessions is in progress.
-    pub(super) fn begin(&mut self, of: FenceScope) -> Option<FenceId> {
-        if self.in_progress.values().any(|fence| fence.of == of) {
+    pub(super) fn begin(&mut self, scope: FenceScope) -> Option<FenceId> {
+        if self.in_progress.values().any(|fence| fence.scope == scope) {
             return None;
         }
         self.last_id += 1;
         let id = FenceId(self.last_id);
         let fence = Fence {
-            of,
+            scope,
             notified: None,
             acknowledged: BTreeSet::new(),
             problem: None,
@@ -42,7 +42,7 @@ impl FenceTracker {
     }
 
     pub(super) fn scope(&self, id: FenceId) -> Option<&FenceScope> {
-        self.in_progress.get(&id).map(|fence| &fence.of)
+        self.in_progress.get(&id).map(|fence| &fence.scope)
     }
 
     /// Notes how many clients were notified. Returns false if the fence has ended.
@@ -75,7 +75,7 @@ impl FenceTracker {
 
     /// Ends a fence. Returns its scope, unless it had ended before.
     pub(super) fn end(&mut self, id: FenceId) -> Option<FenceScope> {
-        self.in_progress.remove(&id).map(|fence| fence.of)
+        self.in_progress.remove(&id).map(|fence| fence.scope)
     }
 
     /// Describes, for an operator, sessions that are served without a lease.
@@ -90,7 +90,7 @@ impl FenceTracker {
             }
             FenceMeans::SoraApi | FenceMeans::Exec | FenceMeans::Socket => "",
         };
-        let scope = match &fence.of {
+        let scope = match &fence.scope {
             FenceScope::All => "the sessions on this node must end before it can join".to_owned(),
             FenceScope::Channel(channel) => format!(
                 "the session on channel {:?}, which another node owns, must end",

@@ -102,7 +102,7 @@ impl ClusterMember {
         node: NodeView,
         mut view: MembershipView,
     ) {
-        if !self.judge_etcd(ctx, node, &mut view) {
+        if !self.evaluate_etcd(ctx, node, &mut view) {
             return;
         }
         self.observe(&mut view, ctx.now.boot);

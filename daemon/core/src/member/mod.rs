@@ -5,6 +5,8 @@
 pub mod claims;
 pub mod count_cache;
 pub mod etcd;
+pub mod etcd_trust;
+mod evaluate_etcd;
 mod events;
 pub mod explain;
 mod explain_requests;
@@ -12,7 +14,6 @@ pub mod fence;
 mod fence_tracker;
 mod incarnations;
 pub mod join;
-mod judge_etcd;
 mod list_nodes;
 mod member_state;
 pub mod ownership;
@@ -22,7 +23,6 @@ mod publish;
 mod releases;
 mod resolve;
 mod steps;
-pub mod trust;
 pub mod unclaimed;
 mod untracked;
 mod view;
@@ -47,6 +47,7 @@ use crate::stored::{Stored, StoredMember};
 use crate::timers::Timer;
 use count_cache::CountCache;
 use etcd::{EtcdRequest, EtcdResponse, Joined, Load, NodeRecord};
+use etcd_trust::EtcdTrust;
 pub(crate) use events::{ClusterEvent, NodeView};
 use explain_requests::ExplainRequests;
 use fence_tracker::FenceTracker;
@@ -54,7 +55,6 @@ use ownership::Ownership;
 use publication::Publication;
 pub(crate) use publication::{Opening, with_published};
 use releases::Releases;
-use trust::Trust;
 use unclaimed::Unclaimed;
 pub(crate) use waiters::{CannotClaim, ClusterAnswer, Waiter, retry_after};
 use waiters::{PendingClaim, millis};
@@ -82,7 +82,7 @@ pub(crate) struct ClusterMember {
     /// Absent nodes that were present once, or that claims name.
     absent_nodes: BTreeMap<NodeName, Incarnation>,
     epoch: u64,
-    trust: Trust,
+    trust: EtcdTrust,
     renewed_at: Option<Time>,
     /// The load that was published last, and when.
     published_load: Option<(Duration, Load)>,
@@ -124,7 +124,7 @@ impl ClusterMember {
             nodes: BTreeMap::new(),
             absent_nodes: BTreeMap::new(),
             epoch: 0,
-            trust: Trust::new(stored.etcd.take(), cluster.fault),
+            trust: EtcdTrust::new(stored.etcd.take(), cluster.fault),
             settings: cluster,
             renewed_at: None,
             published_load: None,
@@ -305,7 +305,7 @@ impl ClusterMember {
     }
 
     /// Returns the token that a session's events carry.
-    pub(crate) fn token_of(&self, channel_id: &ChannelId) -> Option<u64> {
+    pub(crate) fn claim_token(&self, channel_id: &ChannelId) -> Option<u64> {
         self.ownership.token(channel_id).map(|Token(token)| token)
     }
 }

@@ -127,7 +127,7 @@ impl Node {
         if let Rule::OfferedBefore(slot) = rule {
             if request.source == Source::ControlSocket {
                 self.mark_live(ctx, slot);
-                self.bind(ctx, slot, request.bound_socket());
+                self.bind_to_socket(ctx, slot, request.bound_socket());
             }
             return self.offer(ctx, slot, false);
         }
@@ -196,7 +196,7 @@ impl Node {
 
     /// Returns whether the cluster must answer before this rule applies.
     fn needs_cluster(&self, rule: Rule, channel_id: &ChannelId) -> bool {
-        if self.member.is_none() || self.token_of(channel_id).is_some() {
+        if self.member.is_none() || self.claim_token(channel_id).is_some() {
             return false;
         }
         match rule {
@@ -215,7 +215,7 @@ impl Node {
 
     /// Refuses a connection to a channel on which a node in a cluster has no claim.
     fn check_owned(&self, channel_id: &ChannelId) -> Result<(), Error> {
-        if self.member.is_some() && self.token_of(channel_id).is_none() {
+        if self.member.is_some() && self.claim_token(channel_id).is_none() {
             return Err(Error::cluster_unavailable(
                 "no node can take the channel at the moment",
             ));
@@ -243,7 +243,7 @@ impl Node {
             since: WrappingBootSecs::at(ctx.now.boot),
         };
         let slot = self.add_live(ctx, session, new);
-        self.bind(ctx, slot, socket);
+        self.bind_to_socket(ctx, slot, socket);
         slot
     }
 

@@ -39,8 +39,8 @@ impl Node {
     }
 
     /// Returns the token of the node's claim on a channel.
-    pub(super) fn token_of(&self, channel_id: &ChannelId) -> Option<u64> {
-        self.member.as_deref()?.token_of(channel_id)
+    pub(super) fn claim_token(&self, channel_id: &ChannelId) -> Option<u64> {
+        self.member.as_deref()?.claim_token(channel_id)
     }
 
     /// Takes in the start.

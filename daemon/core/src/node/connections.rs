@@ -117,7 +117,7 @@ impl Node {
             if is_here {
                 let is_bound = self.sessions.socket_of(slot).is_some();
                 self.mark_live(ctx, slot);
-                self.bind(ctx, slot, (is_bound && !socket.is_http()).then_some(socket));
+                self.bind_to_socket(ctx, slot, (is_bound && !socket.is_http()).then_some(socket));
                 return slot;
             }
         }
@@ -200,7 +200,7 @@ impl Node {
         if !std::mem::replace(&mut row.is_announced, true) {
             let created_time = row.created_at;
             let owner = row.owner;
-            let token = self.token_of(&channel_id);
+            let token = self.claim_token(&channel_id);
             let kind = EventKind::SessionCreated {
                 channel_id: channel_id.clone(),
                 session_id: session_id.clone(),
@@ -221,7 +221,12 @@ impl Node {
         });
     }
 
-    pub(crate) fn bind(&mut self, ctx: &mut Ctx, slot: ConnectionSlot, socket: Option<SocketId>) {
+    pub(crate) fn bind_to_socket(
+        &mut self,
+        ctx: &mut Ctx,
+        slot: ConnectionSlot,
+        socket: Option<SocketId>,
+    ) {
         let Some(row) = self.sessions.connection(slot) else {
             return ctx.bug("a connection to bind is not in the table");
         };
@@ -230,7 +235,7 @@ impl Node {
                 connection_id: row.connection_id.clone(),
                 socket,
             });
-            self.sessions.bind(slot, socket);
+            self.sessions.bind_to_socket(slot, socket);
         }
     }
 
@@ -348,11 +353,11 @@ impl Node {
         true
     }
 
-    /// Ends a session that has no connections.
+    /// Ends a session that has no connections, unless its last connection has ended it.
     pub(crate) fn destroy_session(&mut self, ctx: &mut Ctx, session: SessionSlot) {
         self.mark_room(session);
         let Some(mut row) = self.sessions.remove_session(session) else {
-            return ctx.bug("a session to end is not in the table");
+            return;
         };
         if self.plans.on_session_ended(session) {
             row.last_end = EndReason::Ended;
@@ -361,7 +366,7 @@ impl Node {
         self.sessions_ended += 1;
         let channel_id = self.member.is_some().then(|| row.channel_id.clone());
         if row.is_announced {
-            let token = self.token_of(&row.channel_id);
+            let token = self.claim_token(&row.channel_id);
             ctx.emit(destroyed(row, ctx.now, token));
         }
         if let Some(channel_id) =

@@ -55,7 +55,7 @@ impl Moment {
 
     /// Returns the same moment with its time by the boot clock set from the wall clock as it stands. A moment that has come by the wall
     /// clock has come by the boot clock.
-    pub(crate) fn by_wall(self, now: Timestamp) -> Self {
+    pub(crate) fn boot_from_wall(self, now: Timestamp) -> Self {
         let left = self.wall.as_micros().saturating_sub(now.wall.as_micros());
         Self {
             wall: self.wall,
@@ -64,7 +64,7 @@ impl Moment {
     }
 
     /// Returns the same moment with its time by the wall clock computed anew from the boot clock, if the wall clock was set since.
-    pub(crate) fn by_boot(self, now: Timestamp) -> Self {
+    pub(crate) fn wall_from_boot(self, now: Timestamp) -> Self {
         let left = self.boot_micros.saturating_sub(micros(now.boot));
         let wall = shifted(now.wall, left);
         let difference = wall.since(self.wall).max(self.wall.since(wall));
@@ -91,8 +91,8 @@ mod tests {
         };
         let moment = Moment::now(at(5_000_000, 7_000_000));
         let a_second_later = at(6_000_003, 8_000_000);
-        assert_eq!(moment.by_boot(a_second_later).wall, moment.wall);
-        let set_forward = moment.by_boot(at(60_000_000, 8_000_000));
+        assert_eq!(moment.wall_from_boot(a_second_later).wall, moment.wall);
+        let set_forward = moment.wall_from_boot(at(60_000_000, 8_000_000));
         assert_eq!(set_forward.wall, Time::from_micros(59_000_000));
     }
 
@@ -104,8 +104,8 @@ mod tests {
         };
         let moment = Moment::now(now);
         assert!(moment.boot() > now.boot, "rounded up");
-        assert!(moment.by_wall(now).boot() <= now.boot);
-        let next = moment.shifted(1).by_wall(now);
+        assert!(moment.boot_from_wall(now).boot() <= now.boot);
+        let next = moment.shifted(1).boot_from_wall(now);
         assert!(next.boot() > now.boot, "one microsecond later");
     }
 }

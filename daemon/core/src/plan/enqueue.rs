@@ -179,16 +179,16 @@ impl Plans {
 pub(super) fn sessions_of(
     view: &PlanView<'_>,
     channels: Option<&[ChannelId]>,
-    is_meant: impl Fn(Time) -> bool,
+    is_selected: impl Fn(Time) -> bool,
 ) -> Vec<(Time, SessionSlot)> {
     let aged = |slot: SessionSlot| Some((view.sessions.session(slot)?.created_at, slot));
-    let is_meant = |it: &(Time, SessionSlot)| is_meant(it.0);
+    let is_selected = |it: &(Time, SessionSlot)| is_selected(it.0);
     match channels {
         Some(channels) => {
             let slots = channels
                 .iter()
                 .filter_map(|it| view.sessions.find_session(it));
-            let mut sessions: Vec<_> = slots.filter_map(aged).filter(is_meant).collect();
+            let mut sessions: Vec<_> = slots.filter_map(aged).filter(is_selected).collect();
             sessions.sort_unstable();
             sessions
         }
@@ -196,7 +196,7 @@ pub(super) fn sessions_of(
             .sessions
             .by_age(None)
             .filter_map(aged)
-            .filter(is_meant)
+            .filter(is_selected)
             .collect(),
     }
 }

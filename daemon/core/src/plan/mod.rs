@@ -71,7 +71,7 @@ pub(crate) struct Plans {
     end_queue: EndQueue,
     stall: StallWatch,
     /// Sessions that appeared since the last step, while a plan ends sessions.
-    found: Vec<SessionSlot>,
+    found_sessions: Vec<SessionSlot>,
     pub(crate) last_call: CallId,
     /// Number of changes that waits depend on.
     changes: u64,
@@ -180,7 +180,7 @@ impl Plans {
     /// Takes note of a new session.
     pub(crate) fn on_session_opened(&mut self, session: SessionSlot) {
         if self.running().is_some_and(StoredPlan::is_ending) {
-            self.found.push(session);
+            self.found_sessions.push(session);
         }
     }
 
@@ -189,7 +189,7 @@ impl Plans {
         if self.is_idle() && !self.end_queue.is_asked(session) {
             return false;
         }
-        self.found.retain(|found| *found != session);
+        self.found_sessions.retain(|found| *found != session);
         self.announcements.on_session_ended(session);
         let Some(ended) = self.end_queue.on_session_ended(session) else {
             return false;

@@ -43,7 +43,7 @@ impl Plans {
         actor: &str,
         out: &mut PlanEffects<'_>,
     ) -> Result<Started, Error> {
-        if self.has_same(view, &start) {
+        if self.is_repeated(view, &start) {
             self.enter_round(view, &start)?;
             return Ok(Started {
                 created: false,
@@ -99,7 +99,7 @@ impl Plans {
     }
 
     /// Returns whether the request asks for the plan that is there: it runs, or it is done and the node is still as it left it.
-    fn has_same(&self, view: &PlanView<'_>, start: &StartPlan) -> bool {
+    fn is_repeated(&self, view: &PlanView<'_>, start: &StartPlan) -> bool {
         let is_same = |plan: &&StoredPlan| {
             plan.requested_at == start.at
                 && plan.steps == start.steps
@@ -165,7 +165,7 @@ impl Plans {
         actor: &str,
         out: &mut PlanEffects<'_>,
     ) -> PlanCancelled {
-        let is_meant = match (&cancel.id, self.running_id()) {
+        let is_selected = match (&cancel.id, self.running_id()) {
             (Some(id), Some(running)) => id == running,
             (None, Some(_)) => true,
             (_, None) => false,
@@ -176,25 +176,26 @@ impl Plans {
         let state = self
             .running()
             .map_or(PlanState::Over, |plan| plan.state(view.mode.mode));
-        let is_meant = is_meant && react(state, PlanInput::OperatorCancels) == Reaction::Cancel;
-        let running = self.running_id().filter(|_| is_meant).cloned();
+        let is_selected =
+            is_selected && react(state, PlanInput::OperatorCancels) == Reaction::Cancel;
+        let running = self.running_id().filter(|_| is_selected).cloned();
         let only = if cancel.id.is_some() {
             running.clone()
         } else {
             None
         };
-        let stops_ends = cancel.id.is_none() || is_meant;
+        let stops_ends = cancel.id.is_none() || is_selected;
         let stopped = stops_ends
             .then(|| self.stop_ends(only.as_ref(), out))
             .flatten();
-        if is_meant {
+        if is_selected {
             let finish = Finish::cancelled(actor, "cancelled by an operator", cancel.reason);
             self.finish(view, finish, out);
         }
-        let found = is_meant || stopped.is_some();
+        let found = is_selected || stopped.is_some();
         PlanCancelled {
             found,
-            plan: if is_meant {
+            plan: if is_selected {
                 self.shown_last(view)
             } else {
                 of_other
@@ -386,7 +387,7 @@ fn new_plan(view: &PlanView<'_>, start: StartPlan, id: PlanId, actor: &str) -> S
     let first = start.steps.first().map_or(0, PlanStep::at_seconds);
     let now = Moment::now(view.now);
     let at = start.at.unwrap_or_else(|| seconds_from(now.wall, -first));
-    let closes = Moment { wall: at, ..now }.by_wall(view.now);
+    let closes = Moment { wall: at, ..now }.boot_from_wall(view.now);
     let max_delay = max_delay(&start);
     StoredPlan {
         id,

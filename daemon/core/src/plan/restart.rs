@@ -27,7 +27,7 @@ impl Plans {
         if let Some(plan) = &mut self.plan
             && host == HostState::Rebooted
         {
-            plan.progress.closes = plan.progress.closes.by_wall(now);
+            plan.progress.closes = plan.progress.closes.boot_from_wall(now);
         }
         let plan_id = self.running_id().cloned();
         for mut stored in restored.announcements {
@@ -123,6 +123,6 @@ impl Plans {
 fn at_boot(moment: Moment, host: HostState, now: Timestamp) -> Moment {
     match host {
         HostState::Running => moment,
-        HostState::Rebooted => moment.by_wall(now),
+        HostState::Rebooted => moment.boot_from_wall(now),
     }
 }

@@ -23,7 +23,7 @@ impl Plans {
     pub(crate) fn advance(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) -> bool {
         self.note_clock(view.now);
         self.cancel_unreserved(view, out)
-            || self.end_found(view, out)
+            || self.take_found_sessions(view, out)
             || self.finish_if_drained(view, out)
             || self.miss_late_announcement(view, out)
             || self.finish_announcements(view, out)
@@ -55,7 +55,7 @@ impl Plans {
     fn note_clock(&mut self, now: Timestamp) {
         let is_by_boot = |plan: &&mut StoredPlan| !plan.is_over() && !plan.progress.done.is_empty();
         if let Some(plan) = self.plan.as_mut().filter(is_by_boot) {
-            plan.progress.closes = plan.progress.closes.by_boot(now);
+            plan.progress.closes = plan.progress.closes.wall_from_boot(now);
         }
     }
 
@@ -129,12 +129,12 @@ impl Plans {
         true
     }
 
-    /// Sessions that were found while a plan ends sessions are announced to, and then asked last.
-    fn end_found(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) -> bool {
-        if self.found.is_empty() {
+    /// Has the sessions that were found while a plan ends sessions announced to, and then ended last.
+    fn take_found_sessions(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) -> bool {
+        if self.found_sessions.is_empty() {
             return false;
         }
-        let found = std::mem::take(&mut self.found);
+        let found = std::mem::take(&mut self.found_sessions);
         let Some(plan) = self.plan.as_ref().filter(|plan| plan.is_ending()) else {
             return false;
         };
@@ -231,7 +231,7 @@ impl Plans {
         }
         let step = plan.done_steps().last().cloned();
         if let Some(step) = step.filter(|step| matches!(step, PlanStep::Announce { .. })) {
-            plan.count_from(&step, view.now);
+            plan.reschedule_from(&step, view.now);
         }
     }
 
@@ -329,7 +329,7 @@ impl Plans {
         let Some(plan) = &mut self.plan else {
             return out.bug("a plan with a due step is not there");
         };
-        plan.count_from(step, view.now);
+        plan.reschedule_from(step, view.now);
         plan.progress.late += late;
         plan.progress.done.push(view.now.wall);
         let done = PlanStepDone {

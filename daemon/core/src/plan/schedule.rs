@@ -22,7 +22,7 @@ impl StoredPlan {
         let due = self.planned(step, now);
         match self.progress.announced_end {
             Some(end) if matches!(step, PlanStep::End { .. }) && end > due.wall => {
-                Moment { wall: end, ..due }.by_wall(now)
+                Moment { wall: end, ..due }.boot_from_wall(now)
             }
             Some(_) | None => due,
         }
@@ -38,9 +38,9 @@ impl StoredPlan {
     /// Returns when a step comes by the list: by the wall clock until the first step was done, then by the boot clock.
     pub(super) fn planned(&self, step: &PlanStep, now: Timestamp) -> Moment {
         let closes = if self.progress.done.is_empty() {
-            self.progress.closes.by_wall(now)
+            self.progress.closes.boot_from_wall(now)
         } else {
-            self.progress.closes.by_boot(now)
+            self.progress.closes.wall_from_boot(now)
         };
         closes.shifted(Self::offset_of(step))
     }
@@ -63,7 +63,7 @@ impl StoredPlan {
     }
 
     /// Moves the close, and with it all steps that are left, so that `step` is due now.
-    pub(super) fn count_from(&mut self, step: &PlanStep, now: Timestamp) {
+    pub(super) fn reschedule_from(&mut self, step: &PlanStep, now: Timestamp) {
         let closes = Moment::now(now).shifted(-Self::offset_of(step));
         let before = self.planned(step, now);
         self.progress.delay += before.ago(now);
@@ -75,7 +75,7 @@ impl StoredPlan {
         if self.progress.done.is_empty() {
             self.progress.closes.wall
         } else {
-            self.progress.closes.by_boot(now).wall
+            self.progress.closes.wall_from_boot(now).wall
         }
     }
 }

@@ -125,7 +125,7 @@ impl Sessions {
             }
         }
         if is_bound {
-            self.bind(slot, Some(SocketId::BEFORE_START));
+            self.bind_to_socket(slot, Some(SocketId::BEFORE_START));
         }
     }
 }

@@ -222,7 +222,7 @@ impl Sessions {
 
     /// Takes a connection away.
     pub(crate) fn remove_connection(&mut self, slot: ConnectionSlot) -> Option<ConnectionRow> {
-        self.bind(slot, None);
+        self.bind_to_socket(slot, None);
         let hash = self
             .hashing
             .hash(self.connections.get(slot)?.connection_id.as_bytes());
@@ -271,7 +271,7 @@ impl Sessions {
     }
 
     /// Has a connection end with a socket, or with none.
-    pub(crate) fn bind(&mut self, slot: ConnectionSlot, socket: Option<SocketId>) {
+    pub(crate) fn bind_to_socket(&mut self, slot: ConnectionSlot, socket: Option<SocketId>) {
         if self.connections.get(slot).is_none() {
             return;
         }

@@ -330,7 +330,7 @@ impl Show {
             }
             Action::Deferred(reply_to) => vec![format!("-> {}: later", socket(reply_to.socket))],
             Action::Etcd(request) => vec![format!("-> etcd: {}", show_etcd::request(request))],
-            Action::Fence { id, of, .. } => vec![show_etcd::fence(*id, of)],
+            Action::Fence { id, scope, .. } => vec![show_etcd::fence(*id, scope)],
             Action::OutcomeApplied { .. }
             | Action::Bug(_)
             | Action::Lock(_)

@@ -129,7 +129,7 @@ fn with_headers(mut answer: HttpResponse, headers: HeaderMap) -> HttpResponse {
 
 /// Reads a body that the engine takes, once there is room for its request.
 async fn read_small(state: &HttpState, body: RequestBody) -> Result<(Bytes, Held), BodyProblem> {
-    state.engine.room().await;
+    state.engine.not_crowded().await;
     let read = body.read(BODY_BYTES_MAX).await;
     read.map(|body| (body, Held::default()))
 }

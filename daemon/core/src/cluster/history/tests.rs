@@ -48,9 +48,9 @@ fn with(change: impl FnOnce(&mut Configuration)) -> ObservedEtcd {
 
 #[test]
 fn the_etcd_that_is_known_is_taken_and_a_first_one_too() {
-    assert_eq!(judge(Some(&known()), &same()), Ok(Accepted::Known));
+    assert_eq!(evaluate(Some(&known()), &same()), Ok(Accepted::Known));
     assert_eq!(
-        judge(
+        evaluate(
             Some(&known()),
             &ObservedEtcd {
                 revision: 110,
@@ -60,7 +60,7 @@ fn the_etcd_that_is_known_is_taken_and_a_first_one_too() {
         Ok(Accepted::Known),
         "nothing was written"
     );
-    assert_eq!(judge(None, &same()), Ok(Accepted::First));
+    assert_eq!(evaluate(None, &same()), Ok(Accepted::First));
     assert_eq!(
         EtcdIdentity::of(&same()),
         Some(EtcdIdentity {
@@ -76,15 +76,15 @@ fn an_empty_etcd_is_nobodys_to_take() {
         configuration: None,
         ..same()
     };
-    assert_eq!(judge(None, &empty), Err(Refusal::NotInitialized));
-    assert_eq!(judge(Some(&known()), &empty), Err(Refusal::Emptied));
+    assert_eq!(evaluate(None, &empty), Err(Refusal::NotInitialized));
+    assert_eq!(evaluate(Some(&known()), &empty), Err(Refusal::Emptied));
     assert_eq!(EtcdIdentity::of(&empty), None);
 }
 
 #[test]
 fn an_etcd_that_was_rolled_back_is_refused_by_the_stored_and_by_later_revisions() {
     assert_eq!(
-        judge(
+        evaluate(
             Some(&known()),
             &ObservedEtcd {
                 revision: 99,
@@ -98,7 +98,7 @@ fn an_etcd_that_was_rolled_back_is_refused_by_the_stored_and_by_later_revisions(
         })
     );
     assert_eq!(
-        judge(
+        evaluate(
             Some(&known()),
             &ObservedEtcd {
                 revision: 109,
@@ -111,7 +111,7 @@ fn an_etcd_that_was_rolled_back_is_refused_by_the_stored_and_by_later_revisions(
         })
     );
     assert_eq!(
-        judge(Some(&known()), &with(|it| it.epoch = 1)),
+        evaluate(Some(&known()), &with(|it| it.epoch = 1)),
         Err(Refusal::OlderEpoch { known: 2, found: 1 })
     );
 }
@@ -138,7 +138,7 @@ fn a_write_has_a_revision_of_its_own() {
     );
     // Later writes hide it from the read.
     assert_eq!(
-        judge(Some(&known()), &ObservedEtcd { rollback, ..same() }),
+        evaluate(Some(&known()), &ObservedEtcd { rollback, ..same() }),
         Err(Refusal::RolledBack {
             seen: 100,
             found: 100
@@ -150,7 +150,7 @@ fn a_write_has_a_revision_of_its_own() {
 fn another_history_of_the_same_epoch_is_refused_at_any_revision() {
     let other = with(|it| it.history_id = id("another"));
     assert_eq!(
-        judge(
+        evaluate(
             Some(&known()),
             &ObservedEtcd {
                 revision: u64::MAX,
@@ -164,7 +164,7 @@ fn another_history_of_the_same_epoch_is_refused_at_any_revision() {
         ..with(|it| it.etcd_cluster_id = 8)
     };
     assert_eq!(
-        judge(Some(&known()), &moved),
+        evaluate(Some(&known()), &moved),
         Err(Refusal::OtherHistory { epoch: 2 })
     );
 }
@@ -177,7 +177,7 @@ fn another_etcd_or_another_cluster_is_refused() {
     };
     for known in [None, Some(&known())] {
         assert_eq!(
-            judge(known, &copied),
+            evaluate(known, &copied),
             Err(Refusal::Copied {
                 made_in: 7,
                 found: 8
@@ -187,7 +187,7 @@ fn another_etcd_or_another_cluster_is_refused() {
     let (known_id, found) = (id("tokyo"), id("osaka"));
     let other = with(|it| (it.cluster_id, it.epoch) = (id("osaka"), 9));
     assert_eq!(
-        judge(Some(&known()), &other),
+        evaluate(Some(&known()), &other),
         Err(Refusal::OtherCluster {
             known: known_id,
             found
@@ -203,7 +203,7 @@ fn a_later_history_of_the_same_cluster_is_taken_in_any_etcd_and_at_any_revision(
         revision: 2,
         ..later
     };
-    assert_eq!(judge(Some(&known()), &later), Ok(Accepted::NewHistory));
+    assert_eq!(evaluate(Some(&known()), &later), Ok(Accepted::NewHistory));
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_reported_rollback_counts_for_nodes_that_cannot_see_it() {
     let marked = with(|it| it.set_back = Some("n2".to_owned()));
     for known in [None, Some(&known())] {
         assert_eq!(
-            judge(known, &marked),
+            evaluate(known, &marked),
             Err(Refusal::Reported("n2".to_owned()))
         );
     }
@@ -220,7 +220,9 @@ fn a_reported_rollback_counts_for_nodes_that_cannot_see_it() {
         ..marked
     };
     assert!(
-        judge(Some(&known()), &first_hand).unwrap_err().is_proof(),
+        evaluate(Some(&known()), &first_hand)
+            .unwrap_err()
+            .is_proof(),
         "it is said again, should the mark be lost"
     );
 }
@@ -289,7 +291,7 @@ fn with_the_risk_accepted_the_cluster_that_is_known_goes_on_in_a_later_epoch() {
             Ok(next.clone())
         );
         assert_eq!(
-            judge(
+            evaluate(
                 Some(&known()),
                 &ObservedEtcd {
                     configuration: Some(next.clone()),

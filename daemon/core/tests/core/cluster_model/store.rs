@@ -138,7 +138,7 @@ impl Store {
         }
     }
 
-    /// Returns it in the form that the core judges.
+    /// Returns it in the form that the core evaluates.
     pub(super) fn etcd(&self) -> ObservedEtcd {
         ObservedEtcd {
             configuration: self.configuration.clone(),

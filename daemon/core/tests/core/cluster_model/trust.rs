@@ -1,4 +1,4 @@
-//! The etcd that a node goes by: transactions compare its configuration, and each read is judged.
+//! The etcd that a node goes by: transactions compare its configuration, and each read is evaluated.
 
 use soramode_core::cluster::history::{Accepted, EtcdIdentity, Refusal, Writes, rollback};
 use soramode_core::fault::{Fault, PlantedFault};
@@ -44,14 +44,17 @@ impl Node {
         }
     }
 
-    /// Returns whether a read that was not judged yet is of the etcd that is known.
+    /// Returns whether a read that was not evaluated yet is of the etcd that is known.
     pub(super) fn is_known(&self, shown: &Shown) -> bool {
-        self.etcd.judge(&shown.etcd) == Ok(Accepted::Known)
+        self.etcd.evaluate(&shown.etcd) == Ok(Accepted::Known)
     }
 
     /// Judges the etcd that it has read, as the daemon does.
     pub(super) fn trusts(&mut self, shown: &Shown) -> bool {
-        match (self.etcd.judge(&shown.etcd), EtcdIdentity::of(&shown.etcd)) {
+        match (
+            self.etcd.evaluate(&shown.etcd),
+            EtcdIdentity::of(&shown.etcd),
+        ) {
             (Ok(accepted), known) => {
                 if let Some(known) = known {
                     if accepted == Accepted::First {

@@ -130,9 +130,9 @@ fn nothing_waits_where_nothing_outlives_the_daemon() {
     let input = Input::Started(HostState::Running);
     gate.step_into(params.started, input, commits.open_mut(params.started));
     let records = commits.open_mut(params.started).records.len();
-    assert!(records > 0 && commits.release(&mut released));
+    assert!(records > 0 && commits.take_ready(&mut released));
     assert_eq!(released.effects.records.len(), records);
-    assert!(commits.begin().is_none() && !commits.has_work());
+    assert!(commits.begin_write().is_none() && !commits.has_work());
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_write_that_never_ends_does_not_gather_reports_on_the_progress_of_waits() {
         Input::Started(HostState::Running),
         commits.open_mut(now),
     );
-    assert!(commits.begin().is_some());
+    assert!(commits.begin_write().is_some());
     for serial in 1..=WAITS_MAX as u64 {
         let mut wait = Wait::new(WaitFor::Mode);
         (wait.mode, wait.progress_seconds) =
@@ -166,7 +166,7 @@ fn a_write_that_never_ends_does_not_gather_reports_on_the_progress_of_waits() {
     for _ in 0..OPEN_EFFECTS_MAX {
         now.boot = gate.next_deadline().unwrap();
         gate.step_into(now, Input::Tick, commits.open_mut(now));
-        assert!(!commits.release(&mut Batch::default()));
+        assert!(!commits.take_ready(&mut Batch::default()));
         assert!(commits.has_room(), "a client may still ask");
     }
 }
@@ -185,18 +185,18 @@ fn records_that_are_not_written_are_bounded_wherever_they_wait() {
     assert!(commits.has_room());
     commits.open_mut(now).records.extend(records(1));
     assert!(!commits.has_room());
-    let written = commits.begin().unwrap();
-    assert!(commits.has_room() && commits.begin().is_none());
+    let written = commits.begin_write().unwrap();
+    assert!(commits.has_room() && commits.begin_write().is_none());
     commits.open_mut(now).records = records(2);
     assert_eq!(commits.unwritten(), OPEN_EFFECTS_MAX + 2);
     commits.write_failed(&mut gate, now, written, &refusal());
     let waiting = commits.unwritten();
-    let retried = commits.retry().unwrap();
-    assert!(commits.retry().is_none(), "one at a time");
+    let retried = commits.begin_retry().unwrap();
+    assert!(commits.begin_retry().is_none(), "one at a time");
     commits.open_mut(now).records = records(UNWRITTEN_RECORDS_MAX - waiting);
     assert!(commits.is_full());
-    commits.release(&mut Batch::default());
+    commits.take_ready(&mut Batch::default());
     assert!(commits.is_full() && commits.unwritten() == UNWRITTEN_RECORDS_MAX);
     commits.retry_failed(retried);
-    assert_eq!(commits.retry().unwrap().len(), UNWRITTEN_RECORDS_MAX);
+    assert_eq!(commits.begin_retry().unwrap().len(), UNWRITTEN_RECORDS_MAX);
 }

@@ -133,7 +133,7 @@ pub(crate) async fn answer(
         return answer;
     }
     let (head, body) = request.into_parts();
-    state.engine.room().await;
+    state.engine.not_crowded().await;
     let body = match body.read(WEBHOOK_BYTES_MAX).await {
         Ok(body) => body,
         Err(problem) => {

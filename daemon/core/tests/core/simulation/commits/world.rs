@@ -221,7 +221,7 @@ impl World {
 
     fn release(&mut self, now: Timestamp) {
         let expected = self.reference.release();
-        if self.commits.release(&mut self.released) {
+        if self.commits.take_ready(&mut self.released) {
             let released = mem::take(&mut self.released);
             self.perform(now, released, &expected);
         } else {
@@ -279,7 +279,7 @@ impl World {
         let Some(records) = self.writing.take() else {
             return self.begin();
         };
-        assert!(self.commits.retry().is_none(), "one at a time");
+        assert!(self.commits.begin_retry().is_none(), "one at a time");
         match (self.is_retry, succeeds) {
             (false, true) => {
                 self.written += records.len();
@@ -305,12 +305,12 @@ impl World {
     }
 
     fn begin(&mut self) {
-        if let Some(records) = self.commits.retry() {
+        if let Some(records) = self.commits.begin_retry() {
             self.reference.retry();
             (self.writing, self.is_retry) = (Some(records), true);
         } else {
             // Without records it is a check that the database is still there, which may fail as well.
-            let records = self.commits.begin();
+            let records = self.commits.begin_write();
             self.reference.begin(records.is_some());
             (self.writing, self.is_retry) = (Some(records.unwrap_or_default()), false);
         }

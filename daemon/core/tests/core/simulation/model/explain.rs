@@ -9,7 +9,7 @@ use super::Model;
 impl Model {
     pub(super) fn explain(&self, channel: &ChannelId) -> Explanation {
         let verdict = |mode| {
-            let judged = self.judge(mode, channel);
+            let judged = self.evaluate(mode, channel);
             if judged.is_none() && self.is_cut_off(mode, channel) {
                 return Verdict {
                     retry_after_ms: None,

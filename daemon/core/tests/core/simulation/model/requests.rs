@@ -95,7 +95,7 @@ impl Model {
     }
 
     /// Rows 3 to 6 of the table: the first that matches, for a new connection under this mode.
-    pub(super) fn judge(&self, mode: Mode, channel: &ChannelId) -> Option<(u8, RejectReason)> {
+    pub(super) fn evaluate(&self, mode: Mode, channel: &ChannelId) -> Option<(u8, RejectReason)> {
         let somebody_is_in = self
             .session_on(channel)
             .is_some_and(|session| self.live_in(session) > 0 || self.is_in_grace(session));
@@ -135,7 +135,7 @@ impl Model {
                 claim: None,
             }));
         }
-        Ok(self.judge(self.mode.mode, channel).map(|(_, reason)| {
+        Ok(self.evaluate(self.mode.mode, channel).map(|(_, reason)| {
             *self.rejected.entry(reason).or_default() += 1;
             Decision::Reject {
                 reason,

@@ -25,7 +25,7 @@ pub(super) const REFUSED: &str = "this etcd is refused";
 
 /// Identity of the node's etcd.
 #[derive(Default)]
-pub(super) struct Trust {
+pub(super) struct EtcdTrust {
     etcd: KnownEtcd,
     /// The last read, and the text of `/cfg` in it.
     shown: Option<(ObservedEtcd, Vec<u8>)>,
@@ -56,7 +56,7 @@ pub(super) enum CannotInit {
     Refused(InitRefusal),
 }
 
-impl Trust {
+impl EtcdTrust {
     pub(super) fn new(stored: Option<EtcdIdentity>, fault: PlantedFault) -> Self {
         Self {
             etcd: KnownEtcd::new(stored, fault),
@@ -73,15 +73,15 @@ impl Trust {
         self.unreadable = Some(why);
     }
 
-    /// Judges the etcd of a read.
-    pub(super) fn judge(&mut self, view: &mut MembershipView) -> Result<Accepted, Refusal> {
+    /// Evaluates the etcd of a read.
+    pub(super) fn evaluate(&mut self, view: &mut MembershipView) -> Result<Accepted, Refusal> {
         let text = std::mem::take(&mut view.configuration_text);
         self.shown = Some((view.etcd.clone(), text));
         self.unreadable = None;
-        self.etcd.judge(&view.etcd)
+        self.etcd.evaluate(&view.etcd)
     }
 
-    /// Accepts the etcd that was judged. Returns whether that must be stored; `None` if it has no cluster.
+    /// Accepts the etcd that was evaluated. Returns whether that must be stored; `None` if it has no cluster.
     pub(super) fn accept(&mut self, accepted: Accepted, now: Duration) -> Option<bool> {
         let (shown, _) = self.shown.as_ref()?;
         let seen = EtcdIdentity::of(shown)?;
@@ -109,7 +109,7 @@ impl Trust {
         }
     }
 
-    /// Refuses the etcd that was judged. Returns whether that is new.
+    /// Refuses the etcd that was evaluated. Returns whether that is new.
     pub(super) fn refuse(&mut self, ctx: &mut Ctx, refusal: &Refusal) -> bool {
         // No later request is carried out before an etcd is trusted again.
         self.trusted = None;
@@ -181,9 +181,9 @@ impl Trust {
             .filter(|left| !left.is_zero())
     }
 
-    /// Returns whether a read that was not judged yet is of the trusted etcd.
+    /// Returns whether a read that was not evaluated yet is of the trusted etcd.
     pub(super) fn takes(&self, view: &MembershipView) -> bool {
-        let is_known = self.etcd.judge(&view.etcd) == Ok(Accepted::Known);
+        let is_known = self.etcd.evaluate(&view.etcd) == Ok(Accepted::Known);
         is_known && self.trusted.as_ref() == Some(&view.configuration_text)
     }
 }

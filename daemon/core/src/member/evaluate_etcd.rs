@@ -1,4 +1,4 @@
-//! Each read is judged before anything follows from it, and an etcd that is refused counts as one that does not answer.
+//! Each read is evaluated before anything follows from it, and an etcd that is refused counts as one that does not answer.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use crate::handles::ReplyHandle;
 use crate::stored::StoredMember;
 
 use super::etcd::{EtcdRequest, Init, MembershipView};
+use super::etcd_trust::{CannotInit, PlannedInit, RECLAIM_TIME, REFUSED};
 use super::releases::Releases;
-use super::trust::{CannotInit, PlannedInit, RECLAIM_TIME, REFUSED};
 use super::waiters::ClusterAnswer;
 use super::{ClusterMember, NodeView};
 
@@ -42,13 +42,13 @@ impl ClusterMember {
     }
 
     /// Returns whether a read counts: it is of the etcd that the node knows, or of the first one.
-    pub(super) fn judge_etcd(
+    pub(super) fn evaluate_etcd(
         &mut self,
         ctx: &mut Ctx,
         node: NodeView,
         view: &mut MembershipView,
     ) -> bool {
-        match self.trust.judge(view) {
+        match self.trust.evaluate(view) {
             Ok(accepted) => {
                 self.accept_etcd(ctx, node, accepted);
                 true
