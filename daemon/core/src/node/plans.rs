@@ -103,11 +103,11 @@ impl Node {
 
     /// Has the plan react to everything that happened, at the end of a step: an opening in the same step comes first.
     pub(super) fn run_plans(&mut self, ctx: &mut Ctx) {
-        if self.plans.is_idle() && !self.mode.is_block() && self.plans.is_settled() {
-            return;
-        }
         if std::mem::take(&mut self.plans.waits_for_expiry) {
             ctx.timers.set(Timer::Plan, ctx.now.boot);
+            return;
+        }
+        if self.plans.is_idle() && self.plans.is_settled(&self.plan_view(ctx.now)) {
             return;
         }
         while self.with_plans(ctx, Plans::advance) {}

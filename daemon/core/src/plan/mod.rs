@@ -112,10 +112,11 @@ impl Plans {
         self.running().is_none() && self.announcements.is_empty() && self.end_queue.is_empty()
     }
 
-    /// Returns whether no drain is watched, and what there is of a plan is stored.
-    pub(crate) fn is_settled(&self) -> bool {
+    /// Returns whether a step without a plan, an announcement or an end has nothing to do: the last plan is stored, and the drain neither
+    /// begins, progresses nor stalls.
+    pub(crate) fn is_settled(&self, view: &PlanView<'_>) -> bool {
         let progress = self.plan.as_ref().map(|plan| &plan.progress);
-        self.stall.is_settled() && self.recorded.as_ref() == progress
+        self.stall.is_settled(view) && self.recorded.as_ref() == progress
     }
 
     fn running(&self) -> Option<&StoredPlan> {

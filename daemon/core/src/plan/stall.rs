@@ -16,9 +16,15 @@ pub(crate) struct StallWatch {
 }
 
 impl StallWatch {
-    /// Returns whether there is nothing to drain.
-    pub(crate) const fn is_settled(&self) -> bool {
-        self.progress.is_none()
+    /// Returns whether a check would change nothing.
+    pub(crate) fn is_settled(&self, view: &PlanView<'_>) -> bool {
+        match self.progress {
+            None => !is_draining(view),
+            Some((since, ended)) => {
+                let has_stalled = view.now.boot >= since.boot + view.stall_after;
+                is_draining(view) && ended == view.sessions_ended && !has_stalled
+            }
+        }
     }
 
     pub(crate) const fn stalled(&self) -> Option<Stalled> {
@@ -31,9 +37,7 @@ impl StallWatch {
         view: &PlanView<'_>,
         is_end_failing: bool,
     ) -> Option<StallCause> {
-        let is_draining =
-            view.mode.mode.is_block() && (view.sessions.session_count() > 0 || !view.is_complete);
-        if !is_draining {
+        if !is_draining(view) {
             *self = Self::default();
             return None;
         }
@@ -59,6 +63,11 @@ impl StallWatch {
             (_, Some(_)) | (None, None) => None,
         }
     }
+}
+
+/// Returns whether the node is closed, and sessions are left or may be.
+fn is_draining(view: &PlanView<'_>) -> bool {
+    view.mode.mode.is_block() && (view.sessions.session_count() > 0 || !view.is_complete)
 }
 
 const fn cause(view: &PlanView<'_>, is_end_failing: bool) -> StallCause {
