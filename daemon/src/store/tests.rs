@@ -367,10 +367,8 @@ async fn the_write_ahead_log_begins_anew_however_much_is_written() {
     // A page has 4 KiB and a head of 24 bytes.
     let most = usize::try_from(PAGES_MAX).unwrap() * (4_096 + 24);
     for commit in 0..2 * most / WRITTEN_AT_ONCE {
-        disk.commit(vec![Record::Mode(Box::new(mode.clone()))])
-            .await
-            .1
-            .unwrap();
+        let record = Record::Mode(Box::new(mode.clone()));
+        disk.commit(vec![record]).await.1.unwrap();
         let length = fs::metadata(folder.path().join("soramode.db-wal"))
             .unwrap()
             .len();

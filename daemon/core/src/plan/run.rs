@@ -271,12 +271,10 @@ impl Plans {
             }
             Reaction::Miss => self.miss(view, out),
             Reaction::Fail => {
-                let why = match step {
-                    PlanStep::End { .. } => "the daemon is in shadow mode",
-                    PlanStep::Unready { .. }
-                    | PlanStep::Mode { .. }
-                    | PlanStep::Announce { .. }
-                    | PlanStep::Unknown => "it has a step that this version does not know",
+                let why = if matches!(step, PlanStep::End { .. }) {
+                    "the daemon is in shadow mode"
+                } else {
+                    "it has a step that this version does not know"
                 };
                 let finish = Finish::by_system(PlanOutcome::Failed, Some(why.to_owned()));
                 self.finish(view, finish, out);
