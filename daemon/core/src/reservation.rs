@@ -311,7 +311,7 @@ impl StoredReservation {
     fn at_step(mut self, request: &Reserve, order: StepOrder) -> Self {
         let is_recorded = order == StepOrder::Any || request.step >= self.step;
         if request.step.is_some() && is_recorded {
-            self.rebooted &= order == Order::Forward && request.step == self.step;
+            self.rebooted &= order == StepOrder::Forward && request.step == self.step;
             self.step = request.step;
             if request.step <= Some(RollStep::CommandEnded) {
                 self.command_exit = request.command_exit;
