@@ -47,7 +47,7 @@ const PARTS: &[Part] = &[
             step(
                 Join("ham-2", "ham"),
                 "joined",
-                "now the same client gets in",
+                "now the same client joins",
             ),
         ],
     },
@@ -102,7 +102,7 @@ const PARTS: &[Part] = &[
                 "in force; no connections",
                 "the maintenance is done",
             ),
-            step(Join("egg-2", "egg"), "joined", "the refused client gets in"),
+            step(Join("egg-2", "egg"), "joined", "the refused client joins"),
         ],
     },
 ];
