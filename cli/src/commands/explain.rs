@@ -45,7 +45,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             if let Some(in_force) = status.in_force.filter(|it| *it != InForce::Yes) {
                 let why = describe_in_force(in_force, status.rooms);
                 context.output.sentence(&format!(
-                    "{mode} is in force: {why}. Clients may join rooms that are not locked"
+                    "{mode} is set, but not in force ({why}). Clients may join rooms that are not locked"
                 ))?;
             }
             if let Some(plan) = &status.plan {

@@ -65,11 +65,11 @@ impl RoomSecrets {
     fn read_again(&self, current: &mut Current) {
         let changed_at = changed_at(&self.path);
         if changed_at != current.changed_at {
-            current.changed_at = changed_at;
             match read_secret(&self.path, ROOM_SECRETS_BYTES_MAX).and_then(|text| parse(&text)) {
                 Ok(secrets) => {
                     tracing::info!(path = %self.path.display(), "read the secrets of rooms again");
                     current.secrets = secrets;
+                    current.changed_at = changed_at;
                     current.version += 1;
                 }
                 Err(problem) => {

@@ -44,11 +44,7 @@ const PARTS: &[Part] = &[
                 "in force; 1 stays",
                 "the operator opens the node again, and the rooms are unlocked",
             ),
-            step(
-                Join("ham-2", "ham"),
-                "joined",
-                "now the same client joins",
-            ),
+            step(Join("ham-2", "ham"), "joined", "now the same client joins"),
         ],
     },
     Part {
