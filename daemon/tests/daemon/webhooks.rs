@@ -143,7 +143,7 @@ fn after(behaviour: &ReceiverBehaviour) -> Value {
     let receiver = Receiver::start(move |_| bad.take().unwrap_or(ReceiverBehaviour::Hang));
     let good = Receiver::start(|_| ReceiverBehaviour::ok());
     let daemon = Daemon::with(|config| {
-        deliver_to(config, &[&receiver, &good], &[EventType::SessionCreated])
+        deliver_to(config, &[&receiver, &good], &[EventType::SessionCreated]);
     });
     let mut client = daemon.client();
     client.connect("spam", "one");

@@ -142,7 +142,7 @@ fn a_format_is_for_all_webhooks_or_one_for_each() {
     );
     for wrong in [
         format!("{two} --webhook http://c/ --webhook-format json --webhook-format slack"),
-        format!("--webhook http://a/ --webhook-format json --webhook-format slack"),
+        "--webhook http://a/ --webhook-format json --webhook-format slack".to_owned(),
     ] {
         let refusal = refusal(&wrong, "");
         assert!(
