@@ -131,7 +131,15 @@ fn receivers(settings: &Settings) -> Result<Vec<WebhookReceiver>, ConfigError> {
         })
 }
 
+/// Checks a URL that every client with the access `view`, chats and other nodes get to see.
 fn check_page_url(url: HttpUrl) -> Result<HttpUrl, ConfigError> {
+    if !url.0.username().is_empty() || url.0.password().is_some() {
+        return Err(ConfigError::OutOfRange {
+            name: "page-url",
+            got: "a URL with a user or a password".to_owned(),
+            takes: "one without, since it is published".to_owned(),
+        });
+    }
     let bytes = url.0.as_str().len();
     if bytes <= PAGE_URL_BYTES_MAX {
         return Ok(url);

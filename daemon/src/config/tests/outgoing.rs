@@ -159,6 +159,11 @@ fn a_format_is_for_all_webhooks_or_one_for_each() {
         "a".repeat(500)
     );
     assert!(refusal(&long, "").starts_with("page-url: got 509 bytes"));
+    let secret = refusal("--webhook http://a/ --page-url http://u:SECRET@p/", "");
+    assert!(
+        secret.starts_with("page-url: got a URL with a user") && !secret.contains("SECRET"),
+        "{secret}"
+    );
 }
 
 #[test]
