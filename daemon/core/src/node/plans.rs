@@ -64,6 +64,7 @@ impl Node {
             sessions: &self.sessions,
             sessions_ended: self.sessions_ended,
             is_complete: self.sync.is_synced(),
+            is_in_force: self.is_in_force(),
             is_storage_failed: self.storage.is_failed(),
             admission: self.settings.sfu.admission,
             pending_timeout: self.settings.pending_timeout,

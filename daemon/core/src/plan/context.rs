@@ -27,6 +27,8 @@ pub(crate) struct PlanView<'a> {
     pub(crate) sessions_ended: u64,
     /// True if the session list is complete.
     pub(crate) is_complete: bool,
+    /// False while an SFU that holds the mode by locks of its rooms has not locked all of them.
+    pub(crate) is_in_force: bool,
     pub(crate) is_storage_failed: bool,
     pub(crate) admission: SfuAdmission,
     pub(crate) pending_timeout: Duration,

@@ -176,8 +176,8 @@ impl Plans {
         let Some(plan) = self.running().filter(|plan| plan.has_closed()) else {
             return false;
         };
-        let is_drained =
-            view.mode.mode.is_block() && view.sessions.session_count() == 0 && view.is_complete;
+        let is_empty = view.sessions.session_count() == 0 && view.is_complete;
+        let is_drained = view.mode.mode.is_block() && view.is_in_force && is_empty;
         let reaction = react(plan.state(view.mode.mode), PlanInput::Drained);
         if !is_drained || view.is_storage_failed || reaction != Reaction::Finish {
             return false;
