@@ -252,7 +252,10 @@ impl RoomLocks {
 
     /// Requires a list that begins then or later, before the rooms count as known; or none.
     pub const fn require_list(&mut self, since: Option<Duration>) {
-        self.list_since = since;
+        // The first list after a start shows the rooms that a lost state had locked.
+        if since.is_some() || !self.may_be_unrecorded {
+            self.list_since = since;
+        }
     }
 
     /// Evaluates the rooms that are due: `is_wanted` says whether one is to be locked. Locks are requested only if they can be recorded.
