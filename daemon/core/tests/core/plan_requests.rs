@@ -1,7 +1,8 @@
-//! Limits of requests to end sessions.
+//! Limits of requests to end sessions, and the refusal of a plan that could not be written.
 
 use std::time::Duration;
 
+use soramode_core::commits::{Commits, Durability};
 use soramode_core::effect::Action;
 use soramode_core::gate::Gate;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
@@ -12,8 +13,11 @@ use soramode_core::settings::{Settings, SfuSettings};
 use soramode_core::stored::Stored;
 use soramode_protocol::decision::Connect;
 use soramode_protocol::end::End;
+use soramode_protocol::error::Error;
+use soramode_protocol::mode::SettableMode;
 use soramode_protocol::node::{Storage, StorageState};
-use soramode_protocol::reply::Answer;
+use soramode_protocol::plan::{PlanStep, StartPlan};
+use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
 
@@ -113,4 +117,39 @@ fn requests_name_a_limited_number_of_sessions_together() {
     });
     assert_eq!(ask(&mut gate, taken + 1, one), None, "one session is taken");
     gate.check().unwrap();
+}
+
+#[test]
+fn the_refusal_of_a_replacement_says_that_the_plan_before_is_over() {
+    let start = |lead: i64| {
+        let steps = vec![
+            PlanStep::Unready { at_seconds: -lead },
+            PlanStep::Mode {
+                at_seconds: 0,
+                mode: SettableMode::BlockNewSession,
+            },
+        ];
+        let start = StartPlan {
+            replace: true,
+            ..StartPlan::now(steps)
+        };
+        GateRequest::StartPlan(Box::new(start))
+    };
+    let (mut gate, mut commits) = (gate(), Commits::new(Durability::Durable));
+    gate.step_into(NOW, input(1, start(60)), commits.open_mut(NOW));
+    let records = commits.begin().unwrap();
+    let started = answer(commits.written(records).effects.actions);
+    let Some(Ok(Reply::PlanStarted(started))) = started else {
+        panic!("{started:?}");
+    };
+    gate.step_into(NOW, input(2, start(120)), commits.open_mut(NOW));
+    let records = commits.begin().unwrap();
+    let refusal = Error::storage_unavailable("the disk is full");
+    let refused = commits.write_failed(&mut gate, NOW, records, &refusal);
+    let refused = answer(refused.effects.actions).unwrap().unwrap_err();
+    let over = format!(
+        ". No plan was started, and plan {} is over",
+        started.plan.id
+    );
+    assert!(refused.message.ends_with(&over), "{refused:?}");
 }
