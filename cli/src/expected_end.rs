@@ -16,6 +16,17 @@ pub(crate) fn read_until(text: Option<&str>) -> Result<Option<Time>, Failure> {
     text.map(|text| read(text, &Zoned::now())).transpose()
 }
 
+/// Returns the flag's text, without a time that is past: a roll that goes on may have taken longer than was expected.
+pub(crate) fn without_past(text: Option<String>) -> Option<String> {
+    let now = Zoned::now();
+    text.filter(|text| {
+        let end = text
+            .contains(':')
+            .then(|| TypedTime::read(FLAG, text, &now));
+        !matches!(end, Some(Ok(end)) if end.is_past(SignedDuration::ZERO, &now))
+    })
+}
+
 fn read(text: &str, now: &Zoned) -> Result<Time, Failure> {
     // A time of day has a colon, a duration has none.
     if text.contains(':') {
@@ -71,6 +82,15 @@ mod tests {
             assert_eq!(end.to_string(), utc, "{text}");
             let typed = typed_until(end).replace("--until ", "");
             assert_eq!(read(&typed, &now()).unwrap(), end, "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_roll_that_goes_on_leaves_out_a_past_time() {
+        let left = |text: &str| without_past(Some(text.to_owned()));
+        assert_eq!(left("2020-01-01 02:00 UTC"), None);
+        for text in ["2h", "2099-01-01 02:00 UTC", "25:00"] {
+            assert_eq!(left(text).as_deref(), Some(text));
         }
     }
 

@@ -17,6 +17,7 @@ use crate::candidates;
 use crate::context::Context;
 use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
+use crate::expected_end::without_past;
 use crate::fleet::hosts::HostWord;
 use crate::output::{Output, times};
 use crate::plan::flags::PlanFlags;
@@ -86,10 +87,11 @@ pub(crate) async fn run(_: Args, _: &mut Context<'_>) -> Result<Exit, Failure> {
 
 /// Maintains the hosts.
 pub(crate) async fn run_on_hosts(
-    args: Args,
+    mut args: Args,
     endpoints: Vec<Endpoint>,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
+    args.leave_out_past_end(output);
     args.check(endpoints.len())?;
     let hosts: Vec<String> = endpoints
         .iter()
@@ -126,7 +128,7 @@ pub(crate) async fn run_on_hosts(
         fault: soramode_roll::fault::PlantedFault::NONE,
     };
     let request = RollRequest {
-        resume: ResumeCommand::new(roll),
+        resume: ResumeCommand::new(roll, args.drain.closing()?.expected_end_at),
         is_dry_run: args.dry_run,
         work: HostWork {
             command: args.command,
@@ -151,6 +153,20 @@ pub(crate) async fn run_on_hosts(
 }
 
 impl Args {
+    /// Leaves out `--until` of a roll that goes on, once its time is past.
+    fn leave_out_past_end(&mut self, output: &mut Output) {
+        if self.resume.is_none() {
+            return;
+        }
+        let given = self.drain.until.take();
+        self.drain.until = without_past(given.clone());
+        if let (Some(given), None) = (given, &self.drain.until) {
+            output.warn(&format!(
+                "--until {given} is past: the roll goes on without an expected end"
+            ));
+        }
+    }
+
     fn check(&self, hosts: usize) -> Result<(), Failure> {
         let usage = |message: &str| Err(Failure::new(Exit::Usage, message));
         if self.drain.message.is_none() {

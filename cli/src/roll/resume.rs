@@ -1,22 +1,26 @@
 //! The command that goes on with a roll that has stopped.
 
 use soramode_protocol::id::RollId;
+use soramode_protocol::time::Time;
 
 use crate::command_line;
+use crate::expected_end::typed_until;
 
 /// Words of the command that goes on: those of the present one, with `--resume`.
 pub(crate) struct ResumeCommand {
     words: Vec<String>,
     roll: RollId,
+    expected_end: Option<Time>,
 }
 
 impl ResumeCommand {
-    /// Takes in the words of the present command.
-    pub(crate) fn new(roll: RollId) -> Self {
+    /// Takes in the words of the present command, and the time that its `--until` stands for.
+    pub(crate) fn new(roll: RollId, expected_end: Option<Time>) -> Self {
         let words = std::env::args_os().skip(1).map(command_line::word);
         Self {
             words: words.collect(),
             roll,
+            expected_end,
         }
     }
 
@@ -31,7 +35,17 @@ impl ResumeCommand {
                 .any(|word| word == flag || word.starts_with(&value))
         };
         let mut words = vec!["soramode".to_owned()];
-        words.extend_from_slice(options);
+        let mut is_time = false;
+        for word in options {
+            if word == "--until" || word.starts_with("--until=") {
+                is_time = word == "--until";
+                words.extend(self.expected_end.map(typed_until));
+            } else if is_time {
+                is_time = false;
+            } else {
+                words.push(word.clone());
+            }
+        }
         if !has("--resume") {
             words.push(format!("--resume {}", self.roll));
         }
@@ -51,6 +65,7 @@ mod tests {
         let command = ResumeCommand {
             words: words.split(' ').map(str::to_owned).collect(),
             roll: RollId::new("7Q2K9XA0").unwrap(),
+            expected_end: Some("2099-12-01T04:00:00Z".parse().unwrap()),
         };
         command.line(is_again)
     }
@@ -69,5 +84,18 @@ mod tests {
             line("-H a roll --resume=7Q2K9XA0 --again --reboot", true),
             "soramode -H a roll --resume=7Q2K9XA0 --again --reboot"
         );
+    }
+
+    #[test]
+    fn the_expected_end_stays_the_same_time() {
+        for until in ["--until 2h", "--until=13:00"] {
+            assert_eq!(
+                line(
+                    &format!("-H a roll {until} --keep-open 1 -- apt --until 2h"),
+                    false
+                ),
+                "soramode -H a roll --until 2099-12-01T04:00:00Z --keep-open 1 --resume 7Q2K9XA0 -- apt --until 2h"
+            );
+        }
     }
 }

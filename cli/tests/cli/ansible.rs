@@ -97,9 +97,6 @@ fn is_installed() -> bool {
         installed || std::env::var_os("CI").is_none(),
         "ansible-playbook is not installed"
     );
-    if !installed {
-        eprintln!("skipped: ansible-playbook is not installed");
-    }
     installed
 }
 

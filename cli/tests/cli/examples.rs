@@ -54,10 +54,10 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         if line.contains(" deliveries ") || line.contains(" webhook ") {
             drained(&daemon);
-            let received = receiver.recv();
+            let delivery = receiver.recv();
             fs::write(
                 folder.path().join("request"),
-                format!("{}{}", received.head, received.text),
+                format!("{}{}", delivery.head, delivery.text),
             )
             .unwrap();
             write_secret(&folder.path().join("webhook-secrets"), SECRET);

@@ -174,11 +174,11 @@ fn a_test_reports_the_answer_of_the_receiver() {
             .contains("/hook accepted a sample session.vanished: 200 OK, in "),
         "{signed:?}"
     );
-    let received = receiver.recv();
+    let delivery = receiver.recv();
     assert_eq!(
         (
-            received.event_type(),
-            received.header("webhook-signature").is_some()
+            delivery.event_type(),
+            delivery.header("webhook-signature").is_some()
         ),
         ("session.vanished", true)
     );

@@ -52,7 +52,7 @@ impl Diagram {
             lines: Vec::new(),
         };
         steps(&mut diagram);
-        println!("{way:?}\n  {}", diagram.lines.join("\n  "));
+        eprintln!("{way:?}\n  {}", diagram.lines.join("\n  "));
         diagram.lines
     }
 
@@ -84,13 +84,11 @@ impl Diagram {
         let id = format!("client-{client}");
         let mut user = self.janus.client();
         let (_, answer): (_, Value) = user.join(&json!({"room": channel_id, "id": id}));
-        match answer["error_code"].as_u64() {
-            Some(code) => format!("{code}"),
-            None => {
-                self.watch.came(&format!("{channel_id}/{id}"));
-                "joined".to_owned()
-            }
+        if let Some(code) = answer["error_code"].as_u64() {
+            return format!("{code}");
         }
+        self.watch.came(&format!("{channel_id}/{id}"));
+        "joined".to_owned()
     }
 }
 

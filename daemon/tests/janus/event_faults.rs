@@ -75,7 +75,7 @@ impl EventRelay {
 
 /// Answers each request of a connection, and keeps its body.
 fn keep(mut stream: TcpStream, kept: &Mutex<Vec<String>>) {
-    let (mut bytes, mut chunk) = (Vec::new(), [0; 65_536]);
+    let (mut bytes, mut chunk) = (Vec::new(), vec![0; 65_536]);
     while let Ok(count @ 1..) = stream.read(&mut chunk) {
         bytes.extend_from_slice(&chunk[..count]);
         let text = String::from_utf8_lossy(&bytes).into_owned();

@@ -35,7 +35,7 @@ fn an_admin_api_that_refuses_or_does_not_answer_is_a_mode_that_is_not_in_force()
     let silent = format!("http://{}/admin", silent.local_addr().unwrap());
     let wrong = |settings: &mut JanusConfig| settings.admin_secret = Secret::new("wrong");
     let slow = move |settings: &mut JanusConfig| settings.admin = silent.parse().unwrap();
-    let changes: [Box<dyn FnOnce(&mut JanusConfig)>; 2] = [Box::new(wrong), Box::new(slow)];
+    let changes: [&dyn Fn(&mut JanusConfig); 2] = [&wrong, &slow];
     for change in changes {
         let daemon = janus.daemon(|settings| {
             settings.way = JanusWay::Lock;

@@ -40,7 +40,7 @@ impl AdminProxy {
             for client in listener.incoming() {
                 let (requests, hook) = (Arc::clone(&requests), Arc::clone(&hook));
                 // A connection that breaks is part of the tests.
-                std::thread::spawn(move || pass(client.ok()?, janus, &requests, &hook));
+                std::thread::spawn(move || pass(&client.ok()?, janus, &requests, &hook));
             }
         });
         proxy
@@ -58,16 +58,16 @@ impl AdminProxy {
 }
 
 fn pass(
-    client: TcpStream,
+    client: &TcpStream,
     janus: SocketAddr,
     requests: &Mutex<Vec<Value>>,
     hook: &Mutex<Option<Hook>>,
 ) -> Option<()> {
     let server = TcpStream::connect(janus).ok()?;
-    for stream in [&client, &server] {
+    for stream in [client, &server] {
         stream.set_nodelay(true).ok()?;
     }
-    let (mut from_client, mut from_server) = (BufReader::new(&client), BufReader::new(&server));
+    let (mut from_client, mut from_server) = (BufReader::new(client), BufReader::new(&server));
     let act = |side, request: &Value| {
         let mut hook = hook.lock().unwrap();
         hook.as_mut()
@@ -82,6 +82,6 @@ fn pass(
         (&server).write_all(&whole).ok()?;
         let (whole, _) = http_message(&mut from_server)?;
         act(Side::After, &request)?;
-        (&client).write_all(&whole).ok()?;
+        (&*client).write_all(&whole).ok()?;
     }
 }

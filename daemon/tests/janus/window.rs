@@ -32,7 +32,7 @@ const JOINS: u64 = 500;
 fn show(name: &str, mut times: Vec<Duration>) {
     times.sort();
     let at = |share: usize| times[(times.len() - 1) * share / 100].as_secs_f64() * 1_000.0;
-    println!(
+    eprintln!(
         "{name}: p50 {:.2} ms, p99 {:.2}, longest {:.2}",
         at(50),
         at(99),
@@ -145,7 +145,7 @@ fn clients_that_slip_in() {
         });
         let slipped = slipped.count();
         in_force(&mut client, "yes");
-        println!("after {pause} ms {slipped} of {SLIPS} got in");
+        eprintln!("after {pause} ms {slipped} of {SLIPS} got in");
     }
 }
 
@@ -193,11 +193,11 @@ fn time_of_a_join() {
     });
     let began = Instant::now();
     assert_eq!(set(&mut daemon.client(), "block_new_session"), "yes");
-    println!("{ROOMS} rooms are locked after {:?}", began.elapsed());
+    eprintln!("{ROOMS} rooms are locked after {:?}", began.elapsed());
     let began = Instant::now();
     set(&mut daemon.client(), "normal");
     in_force(&mut daemon.client(), "yes");
-    println!("{ROOMS} rooms are unlocked after {:?}", began.elapsed());
+    eprintln!("{ROOMS} rooms are unlocked after {:?}", began.elapsed());
     joins(
         &janus,
         "join, rooms are locked and unlocked without a pause",

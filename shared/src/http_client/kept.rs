@@ -3,7 +3,8 @@
 //! A server may close a kept connection at any moment, also while a request is under way. Such a
 //! request is sent once more, over a fresh connection: so each request must be one that may be
 //! executed twice. Those of Sora's API are: they read, set a mode, disconnect a channel, or send
-//! clients a notice with an id. A webhook has an id, by which its receiver drops a repetition.
+//! clients a notice with an id. `Connect` is the first request of its client, so that it is not
+//! repeated. A webhook has an id, by which its receiver drops a repetition.
 //! A request over a fresh connection is not repeated.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -89,6 +90,14 @@ struct Pool {
     /// Connections, and the task that closes those that are idle for too long.
     tasks: JoinSet<()>,
     has_closer: bool,
+}
+
+impl Pool {
+    /// Spawns a task, and removes those that have ended.
+    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        while self.tasks.try_join_next().is_some() {}
+        self.tasks.spawn(task);
+    }
 }
 
 struct Idle {
@@ -218,9 +227,8 @@ impl Shared {
         let stream = stream.map_err(|error| RequestFailure::Unreachable(root_cause(&*error)))?;
         let (sender, connection) = handshake(stream).await.map_err(unreachable)?;
         let mut pool = self.pool();
-        while pool.tasks.try_join_next().is_some() {}
         // Its error is that of the request.
-        pool.tasks.spawn(async move { drop(connection.await) });
+        pool.spawn(async move { drop(connection.await) });
         Ok(sender)
     }
 
@@ -245,7 +253,7 @@ impl Shared {
         pool.idle.push(Idle { sender, since });
         if !pool.has_closer {
             pool.has_closer = true;
-            pool.tasks.spawn(close_idle(Arc::downgrade(self)));
+            pool.spawn(close_idle(Arc::downgrade(self)));
         }
     }
 

@@ -248,6 +248,12 @@ impl Command {
         }
     }
 
+    fn note_reboot(&mut self, action: &Action, answered: Option<CallId>) {
+        if let Action::Begin(host, Task::Reboot) = action {
+            self.begun_reboots.push((self.hosts[*host], answered));
+        }
+    }
+
     /// Returns a command that resumes this roll.
     pub(crate) fn resume(&self, rng: &mut Rng) -> Self {
         let mut settings = self.settings.clone();
@@ -316,9 +322,7 @@ impl Command {
                         _ => None,
                     };
                     for action in self.roll.step(now, input) {
-                        if let Action::Begin(host, Task::Reboot) = &action {
-                            self.begun_reboots.push((self.hosts[*host], answered));
-                        }
+                        self.note_reboot(&action, answered);
                         self.act(now, action, number, rng, events);
                     }
                 }

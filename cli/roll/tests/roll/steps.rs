@@ -101,6 +101,14 @@ impl Scene {
         reservation.and_then(|it| it.step)
     }
 
+    /// Records that the host is done, once, if this is the call at which it is to be.
+    fn end_where_due(&mut self, host: usize, line: &str) {
+        let is_due = self.ends_at.take_if(|begin| line.starts_with(*begin));
+        if is_due.is_some() {
+            self.record(host, RollStep::Ready);
+        }
+    }
+
     /// Records a step of the roll, without a round.
     fn record(&mut self, node: usize, step: RollStep) {
         let record = Reserve {
@@ -141,13 +149,7 @@ impl Scene {
                         let is_interrupt = self.interrupts_at == Some(&*line);
                         inputs.extend(is_interrupt.then_some(Input::Interrupted));
                         inputs.rotate_right(usize::from(is_interrupt));
-                        if self
-                            .ends_at
-                            .take_if(|begin| line.starts_with(*begin))
-                            .is_some()
-                        {
-                            self.record(host, RollStep::Ready);
-                        }
+                        self.end_where_due(host, &line);
                         self.calls.push(line);
                         let answered = self.nodes.request(self.now, host, call.into()).unwrap();
                         inputs.push_back(Input::Answered(id, answer(answered)));

@@ -51,7 +51,7 @@ pub(crate) struct NodeDrainFlags {
     /// A time such as '2026-12-01 02:00' or 02:00 for today, or a duration from now such as 2h. soramode status, the status page, metrics and events
     /// show it. The node does not open by itself then.
     #[arg(long, value_name = "TIME|DURATION", hide_short_help = true)]
-    until: Option<String>,
+    pub(crate) until: Option<String>,
 }
 
 /// Flags of a drain.

@@ -19,6 +19,10 @@ use crate::settings::SfuAdmission;
 use crate::tables::sessions::Sessions;
 
 /// The rest of the node, as it is at this point of a step.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, named where it is read"
+)]
 pub(crate) struct PlanView<'a> {
     pub(crate) now: Timestamp,
     pub(crate) mode: &'a ModeState,

@@ -48,7 +48,7 @@ impl Plans {
             return Ok(Started {
                 created: false,
                 closed_before_by: None,
-                warning: None,
+                warning: self.take_expected_end(&start, out),
             });
         }
         if let Some(plan) = self.shown_running(view)
@@ -119,6 +119,27 @@ impl Plans {
                     && view.sessions.session_count() == 0
             }
         }
+    }
+
+    /// Takes over the expected end that the plan is given anew; a warning if it has closed the node already.
+    fn take_expected_end(
+        &mut self,
+        start: &StartPlan,
+        out: &mut PlanEffects<'_>,
+    ) -> Option<String> {
+        let plan = self.plan.as_mut()?;
+        let end = start
+            .expected_end_at
+            .filter(|end| plan.expected_end_at != Some(*end))?;
+        if plan.has_closed() || plan.progress.over.is_some() {
+            return Some(
+                "the expected end was not changed, because the plan has closed the node: soramode set MODE --until TIME"
+                    .to_owned(),
+            );
+        }
+        plan.expected_end_at = Some(end);
+        out.records.push(Record::Plan(Box::new(plan.clone())));
+        None
     }
 
     /// Takes the plan over into a later round of its roll, in which it may close the node.
