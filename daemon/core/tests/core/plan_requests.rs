@@ -137,13 +137,13 @@ fn the_refusal_of_a_replacement_says_that_the_plan_before_is_over() {
     };
     let (mut gate, mut commits) = (gate(), Commits::new(Durability::Durable));
     gate.step_into(NOW, input(1, start(60)), commits.open_mut(NOW));
-    let records = commits.begin().unwrap();
+    let records = commits.begin_write().unwrap();
     let started = answer(commits.written(records).effects.actions);
     let Some(Ok(Reply::PlanStarted(started))) = started else {
         panic!("{started:?}");
     };
     gate.step_into(NOW, input(2, start(120)), commits.open_mut(NOW));
-    let records = commits.begin().unwrap();
+    let records = commits.begin_write().unwrap();
     let refusal = Error::storage_unavailable("the disk is full");
     let refused = commits.write_failed(&mut gate, NOW, records, &refusal);
     let refused = answer(refused.effects.actions).unwrap().unwrap_err();
