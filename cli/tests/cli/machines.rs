@@ -142,9 +142,10 @@ impl Machine {
             format!("--state-dir={}", at("state")),
             format!("--cluster={}", etcd.url),
             format!("--signaling-url=wss://{name}.example.com/signaling"),
-            "--cluster-ttl=3s".to_owned(),
-            "--cluster-heartbeat=200ms".to_owned(),
-            "--isolated-after=2s".to_owned(),
+            // Long enough for a busy machine: a node that is isolated refuses clients.
+            "--cluster-ttl=15s".to_owned(),
+            "--cluster-heartbeat=500ms".to_owned(),
+            "--isolated-after=12s".to_owned(),
         ];
         std::os::unix::fs::symlink(std::env::current_exe().unwrap(), at("soramoded")).unwrap();
         write_boot_id(folder.path(), 1);
