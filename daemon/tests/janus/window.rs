@@ -114,6 +114,9 @@ fn time_between_the_last_leave_and_the_lock() {
             for (room, handle) in ids().zip(&handles) {
                 user.leave(handle);
                 left.insert(room, Instant::now());
+                while !locked.at.lock().unwrap().contains_key(&room) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
             }
         }
         let name = if is_at_once {
@@ -192,7 +195,8 @@ fn time_of_a_join() {
         std::thread::sleep(Duration::from_millis(1));
     });
     let began = Instant::now();
-    assert_eq!(set(&mut daemon.client(), "block_new_session"), "yes");
+    set(&mut daemon.client(), "block_new_session");
+    in_force(&mut daemon.client(), "yes");
     eprintln!("{ROOMS} rooms are locked after {:?}", began.elapsed());
     let began = Instant::now();
     set(&mut daemon.client(), "normal");

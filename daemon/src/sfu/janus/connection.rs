@@ -69,6 +69,10 @@ impl KeptConnection {
         let stream = TcpStream::connect(address)
             .await
             .map_err(|error| AdminError::Unreachable(error.kind().to_string()))?;
+        // Each request waits for the answer of the one before: a delay of each would add up.
+        stream
+            .set_nodelay(true)
+            .map_err(|error| AdminError::Unreachable(error.kind().to_string()))?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
         let broken = Arc::clone(&self.broken);
         self.tasks.spawn(async move {
