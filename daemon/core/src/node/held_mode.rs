@@ -342,8 +342,10 @@ impl Node {
             return;
         }
         if in_force == InForce::Yes {
-            if before != InForce::Yes && self.mode.is_block() {
-                // Clients may have come until the last lock: only a list from now on shows them all.
+            let is_empty = self.mode.is_block() && self.sessions.session_count() == 0;
+            if before != InForce::Yes && is_empty {
+                // Clients may have come until the last lock: only a list from now on shows them all. While sessions are left, none is needed
+                // yet: the end of the last one has all rooms listed.
                 self.sync.require_verification(ctx);
             }
             self.emit_vanished_if_synced(ctx);
