@@ -320,10 +320,10 @@ impl Node {
         }
     }
 
-    /// Requests the locks that the mode requires, and does what follows when it is in force.
-    pub(super) fn drive_locks(&mut self, ctx: &mut Ctx) {
+    /// Requests the locks that the mode requires, and does what follows when it is in force. Returns true if it was not until now.
+    pub(super) fn drive_locks(&mut self, ctx: &mut Ctx) -> bool {
         let Some(mut held) = self.held.take() else {
-            return;
+            return false;
         };
         let target = Target {
             can_record: !self.storage.is_failed(),
@@ -334,12 +334,13 @@ impl Node {
             },
             is_to_be_locked: &|timers, channel_id| self.is_to_be_locked(timers, channel_id),
         };
+        let was_in_force = held.in_force() == InForce::Yes;
         held.drive(ctx, &target);
         let in_force = held.in_force();
         let before = std::mem::replace(&mut held.seen, in_force);
         self.held = Some(held);
         if !self.settings.sfu.feed.locks_rooms() {
-            return;
+            return false;
         }
         if in_force == InForce::Yes {
             let is_empty = self.mode.is_block() && self.sessions.session_count() == 0;
@@ -353,6 +354,7 @@ impl Node {
         if matches!(in_force, InForce::Yes | InForce::Partial) {
             self.answer_held_changes(ctx);
         }
+        !was_in_force && in_force == InForce::Yes
     }
 
     /// Returns whether the mode lets nobody into a room.
@@ -369,6 +371,7 @@ impl Node {
 
     /// Answers the changes of the mode, in force or not.
     pub(super) fn answer_held_changes(&mut self, ctx: &mut Ctx) {
+        let generation = self.mode.generation();
         let Some(held) = self.held.as_deref_mut() else {
             return;
         };
@@ -377,19 +380,26 @@ impl Node {
         }
         ctx.timers.cancel(Timer::InForce);
         let (in_force, problem) = (held.in_force(), held.describe());
-        for (reply_to, changed) in std::mem::take(&mut held.answers) {
-            let problem = problem
-                .as_ref()
-                .map(|problem| not_in_force(changed.mode, problem));
+        for (reply_to, mut changed) in std::mem::take(&mut held.answers) {
+            let (in_force, problem) = if changed.generation == generation {
+                (in_force, problem.clone())
+            } else {
+                (InForce::No, Some(CHANGED_AGAIN.to_owned()))
+            };
+            let problem = problem.map(|problem| not_in_force(changed.mode, &problem));
+            let warnings: Vec<String> = problem.into_iter().chain(changed.warning.take()).collect();
             let answer = Reply::ModeChanged(ModeChanged {
                 in_force: Some(in_force),
-                warning: problem.or(changed.warning),
+                warning: (!warnings.is_empty()).then(|| warnings.join(". ")),
                 ..changed
             });
             ctx.answer(reply_to, Ok(answer));
         }
     }
 }
+
+/// Why a mode that was changed again before it was in force is not.
+const CHANGED_AGAIN: &str = "the mode was changed again meanwhile";
 
 fn not_in_force(mode: Mode, problem: &str) -> String {
     format!("{mode} is set, but not in force: {problem}")

@@ -92,7 +92,9 @@ impl Node {
         self.apply(ctx, input);
         self.drive_cluster(ctx);
         self.run_plans(ctx);
-        self.drive_locks(ctx);
+        if self.drive_locks(ctx) {
+            self.run_plans(ctx);
+        }
         if let Some(member) = self.member.as_deref_mut() {
             member.publish_mode(ctx, self.mode.mode());
         }

@@ -13,6 +13,7 @@ mod cluster_simulation;
 mod deliveries;
 mod etcd;
 mod faults;
+mod held_mode;
 mod lossy_sora;
 mod plan_requests;
 mod plan_simulation;
