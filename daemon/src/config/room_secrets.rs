@@ -157,6 +157,7 @@ mod tests {
             assert_eq!(secrets.version(), 2, "{doubled}");
         }
         write("1234 new\n");
+        assert_eq!(secrets.version(), 3);
         write("nonsense\n");
         assert_eq!(of("1234").as_deref(), Some("new"));
         assert_eq!(

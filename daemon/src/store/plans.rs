@@ -258,13 +258,35 @@ struct StoredAnnouncementJson {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     data: Option<NoticeData>,
     cancelled: bool,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        alias = "channel_id",
+        deserialize_with = "read_channels"
+    )]
     channel_ids: Option<Vec<ChannelId>>,
     #[serde(with = "MomentJson")]
     began: Moment,
     /// A value of its own.
     #[serde(skip, default = "no_announcement_progress")]
     progress: AnnouncementProgress,
+}
+
+/// One channel, as it was stored at first, or some.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Channels {
+    One(ChannelId),
+    Some(Vec<ChannelId>),
+}
+
+fn read_channels<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<ChannelId>>, D::Error> {
+    Ok(Some(match Channels::deserialize(deserializer)? {
+        Channels::One(channel_id) => vec![channel_id],
+        Channels::Some(channel_ids) => channel_ids,
+    }))
 }
 
 #[derive(Serialize, Deserialize)]

@@ -46,6 +46,12 @@ pub(crate) struct PlanView<'a> {
 }
 
 impl PlanView<'_> {
+    /// Returns whether the closed node has no session, and none can begin.
+    pub(crate) fn is_drained(&self) -> bool {
+        let is_empty = self.sessions.session_count() == 0 && self.is_complete;
+        self.mode.mode.is_block() && self.is_in_force && is_empty
+    }
+
     /// Number of other nodes of the cluster that are open; `None` without a cluster.
     pub(crate) fn open_others(&self) -> Option<u64> {
         self.member.map(|member| count(member.open_others()))

@@ -469,7 +469,6 @@ impl EndQueue {
             if !may_plan && request.stored.plan_id.is_some() {
                 return None;
             }
-            let is_waiting = !request.unasked.is_empty();
             let retry = self
                 .retries
                 .iter()
@@ -478,7 +477,7 @@ impl EndQueue {
                     *at < Duration::MAX && self.asked.get(slot).is_some_and(ours)
                 })
                 .map(|&(at, _)| at);
-            let work = if is_waiting { Some(now) } else { retry };
+            let work = (!request.unasked.is_empty()).then_some(now).or(retry);
             work.map(|work| work.max(request.next_at))
         };
         let work = self.requests.iter().filter_map(at).min();

@@ -176,14 +176,12 @@ impl Plans {
         let Some(plan) = self.running().filter(|plan| plan.has_closed()) else {
             return false;
         };
-        let is_empty = view.sessions.session_count() == 0 && view.is_complete;
-        let is_drained = view.mode.mode.is_block() && view.is_in_force && is_empty;
         let reaction = react(plan.state(view.mode.mode), PlanInput::Drained);
-        if !is_drained || view.is_storage_failed || reaction != Reaction::Finish {
-            return false;
+        let is_done = view.is_drained() && !view.is_storage_failed && reaction == Reaction::Finish;
+        if is_done {
+            self.finish(view, Finish::by_system(PlanOutcome::Done, None), out);
         }
-        self.finish(view, Finish::by_system(PlanOutcome::Done, None), out);
-        true
+        is_done
     }
 
     /// Takes announcements that are over: the steps after it count from its end.
@@ -418,9 +416,8 @@ impl Plans {
             why: finish.why.clone(),
             at: view.now.wall,
         });
-        let plan_id = plan.id.clone();
+        let (plan_id, owner) = (plan.id.clone(), plan.owner.clone());
         let takes_back = plan.has_announced() && finish.outcome != PlanOutcome::Done;
-        let owner = plan.owner.clone();
         self.held = None;
         self.announcements.stop(&plan_id, out);
         let _ = self.stop_ends(Some(&plan_id), out);

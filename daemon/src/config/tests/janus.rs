@@ -60,20 +60,23 @@ fn settings_of_janus_that_do_not_go_together_are_refused() {
             "janus-refuse-sessions needs janus-admin",
         ),
         (
-            "--janus-admin http://j/ --janus-way ask --janus-refuse-sessions",
+            "--janus-admin http://j/admin --janus-way ask --janus-refuse-sessions",
             "janus-refuse-sessions needs janus-way = lock",
         ),
-        ("--janus-admin http://j/", "janus-admin needs janus-way"),
         (
-            "--janus-admin http://j/ --janus-way ask",
+            "--janus-admin http://j/admin",
+            "janus-admin needs janus-way",
+        ),
+        (
+            "--janus-admin http://j/admin --janus-way ask",
             "janus-admin needs janus-admin-secret-file",
         ),
         (
-            "--janus-admin http://j/ --janus-way ask --sora-listen 127.0.0.1:1",
+            "--janus-admin http://j/admin --janus-way ask --sora-listen 127.0.0.1:1",
             "janus-admin cannot go with sora-listen",
         ),
         (
-            "--janus-admin http://j/ --janus-way lock --max-connections 5",
+            "--janus-admin http://j/admin --janus-way lock --max-connections 5",
             "janus-way = lock cannot go with max-connections",
         ),
         (
