@@ -10,7 +10,7 @@
 
 mod client;
 mod diagrams;
-mod ends;
+mod end_sessions;
 mod event_faults;
 mod failures;
 mod guide;
