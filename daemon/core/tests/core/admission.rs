@@ -25,11 +25,12 @@ use soramode_protocol::decision::{Connect, Decision, Explain, Lifetime};
 use soramode_protocol::error::Error;
 use soramode_protocol::id::{ClusterId, HistoryId, NodeName};
 use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
-use soramode_protocol::node::{Storage, StorageState};
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::{ConnectionState, ListConnections, ListRequest, Page};
 use soramode_protocol::time::Time;
+
+use crate::plain_settings::plain_settings;
 
 const NOW: Timestamp = Timestamp {
     wall: Time::from_micros(1_795_377_600_000_000),
@@ -44,20 +45,8 @@ const CLIENT: ReplyHandle = ReplyHandle {
 fn start(change: impl FnOnce(&mut Settings)) -> Gate {
     let mut settings = Settings {
         node_name: NodeName::new("n0").unwrap(),
-        cluster: None,
-        mode: None,
-        reconnect_grace: Duration::ZERO,
-        stall_after: Duration::from_mins(10),
         max_connections: 2,
-        pending_timeout: Duration::from_secs(30),
-        socket_grace: Duration::from_secs(30),
-        assume_complete: true,
-        sfu: SfuSettings::default(),
-        storage: Storage {
-            state: StorageState::Ok,
-            path: None,
-        },
-        webhooks: Vec::new(),
+        ..plain_settings()
     };
     change(&mut settings);
     let params = StartParams {

@@ -12,17 +12,17 @@ use soramode_core::outbox::{
     DELIVERIES_FAILED_KEPT, DELIVERIES_FINISHED_KEPT, DELIVERIES_PENDING_MAX, RETRY_PAUSES,
 };
 use soramode_core::restore::{Seed, StartParams};
-use soramode_core::settings::{Settings, SfuSettings, Webhook};
+use soramode_core::settings::{Settings, Webhook};
 use soramode_core::stored::{Stored, StoredDelivery};
 use soramode_protocol::decision::{Connect, Disconnect, Lifetime};
 use soramode_protocol::delivery::{DeliveryState, ResendDelivery};
 use soramode_protocol::event::{EventKind, EventType};
 use soramode_protocol::mode::{ChangeMode, SettableMode};
-use soramode_protocol::node::{Storage, StorageState};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
 use soramode_testkit::record_store::RecordStore;
 
+use crate::plain_settings::plain_settings;
 use crate::seeds::Rng;
 
 const SEEDS: u64 = 2_000;
@@ -51,20 +51,6 @@ fn settings() -> Settings {
         types: types.to_vec(),
     };
     Settings {
-        node_name: "node-01".parse().unwrap(),
-        cluster: None,
-        mode: None,
-        reconnect_grace: Duration::ZERO,
-        stall_after: Duration::from_mins(10),
-        max_connections: 100,
-        pending_timeout: Duration::from_secs(30),
-        socket_grace: Duration::from_secs(30),
-        assume_complete: true,
-        sfu: SfuSettings::default(),
-        storage: Storage {
-            state: StorageState::Ok,
-            path: None,
-        },
         webhooks: vec![
             webhook(
                 "a",
@@ -76,6 +62,7 @@ fn settings() -> Settings {
             ),
             webhook("b", &[EventType::SessionVanished, EventType::ModeChanged]),
         ],
+        ..plain_settings()
     }
 }
 

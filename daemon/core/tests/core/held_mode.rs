@@ -13,11 +13,12 @@ use soramode_core::settings::{Settings, SfuFeed, SfuSettings};
 use soramode_core::stored::Stored;
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::{ChangeMode, InForce, ModeChanged, SettableMode};
-use soramode_protocol::node::{Storage, StorageState};
 use soramode_protocol::plan::{PlanOutcome, PlanStep, StartPlan};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
+
+use crate::plain_settings::plain_settings;
 
 const NOW: Timestamp = Timestamp {
     wall: Time::from_micros(1_795_377_600_000_000),
@@ -36,14 +37,6 @@ struct Site {
 impl Site {
     fn start() -> Self {
         let settings = Settings {
-            node_name: "node-01".parse().unwrap(),
-            cluster: None,
-            mode: None,
-            reconnect_grace: Duration::ZERO,
-            stall_after: Duration::from_mins(10),
-            max_connections: 100,
-            pending_timeout: Duration::from_secs(30),
-            socket_grace: Duration::from_secs(30),
             assume_complete: false,
             sfu: SfuSettings {
                 feed: SfuFeed::Janus {
@@ -53,11 +46,7 @@ impl Site {
                 },
                 ..SfuSettings::default()
             },
-            storage: Storage {
-                state: StorageState::Ok,
-                path: None,
-            },
-            webhooks: Vec::new(),
+            ..plain_settings()
         };
         let params = StartParams {
             settings,

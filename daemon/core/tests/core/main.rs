@@ -15,6 +15,7 @@ mod etcd;
 mod faults;
 mod held_mode;
 mod lossy_sora;
+mod plain_settings;
 mod plan_requests;
 mod plan_simulation;
 mod purity;

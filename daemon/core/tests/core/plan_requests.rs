@@ -9,17 +9,18 @@ use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{HostState, Input};
 use soramode_core::plan::END_SESSIONS_MAX;
 use soramode_core::restore::{Seed, StartParams};
-use soramode_core::settings::{Settings, SfuSettings};
+use soramode_core::settings::Settings;
 use soramode_core::stored::Stored;
 use soramode_protocol::decision::Connect;
 use soramode_protocol::end::End;
 use soramode_protocol::error::Error;
 use soramode_protocol::mode::SettableMode;
-use soramode_protocol::node::{Storage, StorageState};
 use soramode_protocol::plan::{PlanStep, StartPlan};
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
+
+use crate::plain_settings::plain_settings;
 
 const SESSIONS: usize = 20_000;
 
@@ -30,21 +31,8 @@ const NOW: Timestamp = Timestamp {
 
 fn gate() -> Gate {
     let settings = Settings {
-        node_name: "node-01".parse().unwrap(),
-        cluster: None,
-        mode: None,
-        reconnect_grace: Duration::ZERO,
-        stall_after: Duration::from_mins(10),
         max_connections: 100_000,
-        pending_timeout: Duration::from_secs(30),
-        socket_grace: Duration::from_secs(30),
-        assume_complete: true,
-        sfu: SfuSettings::default(),
-        storage: Storage {
-            state: StorageState::Ok,
-            path: None,
-        },
-        webhooks: Vec::new(),
+        ..plain_settings()
     };
     let params = StartParams {
         settings,
