@@ -8,30 +8,14 @@
     reason = "a helper that fails fails the test that called it"
 )]
 
-#[path = "../../../daemon/tests/janus/client.rs"]
-#[allow(dead_code, reason = "the daemon's tests use more of it")]
-mod client;
-#[path = "../../../daemon/tests/janus/server.rs"]
-#[allow(dead_code, reason = "the daemon's tests use more of it")]
-mod server;
-
 use std::process::{Command, Stdio};
 
 use serde_json::json;
 use soramode_testkit::daemon::Daemon;
-use soramoded::args::janus::JanusWay;
-
-use crate::server::{Janus, Setup};
+use soramode_testkit::janus::{Janus, REFUSED, Setup};
 
 /// Exit code of a change that is set, but not in force.
 const NOT_IN_FORCE: i32 = 10;
-
-/// Error code of a join that a lock refuses.
-const REFUSED: u64 = 433;
-
-fn locking(janus: &Janus) -> Daemon {
-    janus.daemon(|settings| settings.way = JanusWay::Lock)
-}
 
 /// Runs the program, and returns its exit code and what it printed.
 fn run(daemon: &Daemon, args: &str) -> (i32, String) {
@@ -65,7 +49,7 @@ fn join(janus: &Janus, rooms: &[u64]) -> Vec<u64> {
 #[test]
 fn each_verb_that_changes_the_mode_succeeds_once_the_rooms_are_locked_or_open() {
     let janus = Janus::start(&Setup::default());
-    let daemon = locking(&janus);
+    let daemon = janus.locking();
     for (closing, opening) in [
         ("close", "open"),
         ("set block_new_connection", "set normal"),
@@ -90,7 +74,7 @@ fn with_a_room_that_cannot_be_locked_a_change_is_set_and_not_in_force() {
         rooms: vec![("room-1", ""), ("room-2", "secret = \"of-room-2\"")],
         ..Setup::default()
     });
-    let daemon = locking(&janus);
+    let daemon = janus.locking();
     for (args, codes) in [
         ("close", [REFUSED, 0]),
         ("set block_new_connection", [REFUSED, 0]),
@@ -106,7 +90,7 @@ fn with_a_room_that_cannot_be_locked_a_change_is_set_and_not_in_force() {
 #[test]
 fn requests_behind_a_change_of_the_mode_see_its_outcome() {
     let janus = Janus::start(&Setup::default());
-    let daemon = locking(&janus);
+    let daemon = janus.locking();
     let mut client = daemon.client();
     for mode in ["block_new_connection", "normal", "block_new_session"] {
         let change = client.send_request("ChangeMode", &json!({"mode": mode}));

@@ -18,6 +18,8 @@ pub mod daemon;
 #[cfg(feature = "daemon")]
 pub mod fake_sora;
 #[cfg(feature = "daemon")]
+pub mod janus;
+#[cfg(feature = "daemon")]
 pub mod receiver;
 pub mod record_store;
 #[cfg(feature = "daemon")]

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 use soramode_testkit::control_client::TestClient;
+use soramode_testkit::janus::client::post;
+use soramode_testkit::janus::{Janus, Setup};
 use soramoded::args::janus::JanusWay;
 
 use crate::locks::set;
-use crate::server::{Janus, Setup, free_address};
 use crate::watch::Watch;
 
 /// Way to apply the mode.
@@ -28,15 +29,13 @@ struct Diagram {
 impl Diagram {
     /// Runs the steps on a new Janus with a new daemon, and returns the lines of the diagram.
     fn run(way: Way, steps: impl FnOnce(&mut Self)) -> Vec<String> {
-        let events = free_address();
         let janus = Janus::start(&Setup {
             string_ids: true,
             rooms: vec![("room-spam", ""), ("room-egg", "")],
-            events_to: Some(events),
-            ..Setup::default()
+            ..Setup::with_events()
         });
         let daemon = janus.daemon(|settings| {
-            settings.listen = Some(events);
+            settings.listen = janus.events_to;
             if way != Way::Ask {
                 settings.way = JanusWay::Lock;
             }
@@ -77,7 +76,7 @@ impl Diagram {
             }
         }
         let create = json!({"janus": "create", "transaction": "c"});
-        let created = crate::client::post(self.janus.api, "/janus", &create);
+        let created = post(self.janus.api, "/janus", &create);
         if let Some(code) = created["error"]["code"].as_u64() {
             return format!("{code}");
         }

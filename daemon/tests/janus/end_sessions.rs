@@ -3,23 +3,15 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use soramoded::args::janus::JanusWay;
+use soramode_testkit::janus::{ADMIN_KEY, Janus, REFUSED, Setup};
 
-use crate::locks::{REFUSED, in_force, join};
-use crate::server::{Janus, Setup, free_address};
+use crate::locks::{in_force, join};
 use crate::watch::Watch;
 
 #[test]
 fn clients_that_come_back_at_once_are_refused_until_the_session_has_ended() {
-    let events = free_address();
-    let janus = Janus::start(&Setup {
-        events_to: Some(events),
-        ..Setup::default()
-    });
-    let daemon = janus.daemon(|settings| {
-        settings.way = JanusWay::Lock;
-        settings.listen = Some(events);
-    });
+    let janus = Janus::start(&Setup::with_events());
+    let daemon = janus.locking();
     let mut watch = Watch::of(&daemon);
     watch.synced();
     in_force(&mut watch.client, "yes");
@@ -60,7 +52,7 @@ fn clients_that_come_back_at_once_are_refused_until_the_session_has_ended() {
 #[test]
 fn the_rooms_of_a_closed_node_are_ended_and_stay_locked() {
     let janus = Janus::start(&Setup::default());
-    let daemon = janus.daemon(|settings| settings.way = JanusWay::Lock);
+    let daemon = janus.locking();
     let mut watch = Watch::of(&daemon);
     let mut user = janus.client();
     user.must_join(&json!({"room": 1, "id": 1}));
@@ -82,7 +74,7 @@ fn a_room_that_cannot_be_locked_is_ended_all_the_same() {
     let janus = Janus::start(&Setup::default());
     let tokens = json!({"request": "allowed", "room": 1, "action": "add", "allowed": ["alice"]});
     janus.videoroom(&tokens);
-    let daemon = janus.daemon(|settings| settings.way = JanusWay::Lock);
+    let daemon = janus.locking();
     let mut watch = Watch::of(&daemon);
     let mut user = janus.client();
     user.must_join(&json!({"room": 1, "id": 1, "token": "alice"}));
@@ -95,24 +87,19 @@ fn a_room_that_cannot_be_locked_is_ended_all_the_same() {
 
 #[test]
 fn rooms_whose_ids_are_longer_than_a_channels_are_locked_and_ended() {
-    let events = free_address();
     let janus = Janus::start(&Setup {
         string_ids: true,
         rooms: Vec::new(),
-        events_to: Some(events),
-        ..Setup::default()
+        ..Setup::with_events()
     });
     let rooms = ["1", "2"].map(|end| format!("{}{end}", "é".repeat(150)));
     let create = |room: &str| {
         janus.videoroom(
-            &json!({"request": "create", "room": room, "admin_key": crate::server::ADMIN_KEY}),
+            &json!({"request": "create", "room": room, "admin_key": ADMIN_KEY}),
         )
     };
     create(&rooms[0]);
-    let daemon = janus.daemon(|settings| {
-        settings.way = JanusWay::Lock;
-        settings.listen = Some(events);
-    });
+    let daemon = janus.locking();
     let mut watch = Watch::of(&daemon);
     watch.synced();
     // This one is known by its event alone.

@@ -6,10 +6,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use soramoded::args::janus::JanusWay;
+use soramode_testkit::janus::client::post;
+use soramode_testkit::janus::{Janus, REFUSED, Setup, free_address};
 
-use crate::locks::{REFUSED, in_force, join, set};
-use crate::server::{Janus, Setup, free_address};
+use crate::locks::{in_force, join, set};
 use crate::watch::Watch;
 
 /// Fault of all events.
@@ -101,7 +101,7 @@ fn keep(mut stream: TcpStream, kept: &Mutex<Vec<String>>) {
 }
 
 fn pass_on(address: SocketAddr, event: &Value) {
-    crate::client::post(address, "/janus", event);
+    post(address, "/janus", event);
 }
 
 #[test]
@@ -118,8 +118,7 @@ fn events_that_are_lost_doubled_late_or_out_of_order_leave_the_same_table_and_lo
             events_to: Some(relay.address),
             ..Setup::default()
         });
-        let daemon = janus.daemon(|settings| {
-            settings.way = JanusWay::Lock;
+        let daemon = janus.locking_with(|settings| {
             settings.listen = Some(events_to);
         });
         let mut watch = Watch::of(&daemon);

@@ -1,15 +1,17 @@
 //! Failures of Janus, of its Admin API and of soramoded, in the way `lock`: nothing is said to be closed, open or drained before it is.
 
 use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use soramode_testkit::control_client::TestClient;
+use soramode_testkit::janus::client::post;
+use soramode_testkit::janus::{ADMIN_KEY, ADMIN_SECRET, Janus, REFUSED, Setup};
 use soramoded::args::janus::JanusWay;
 use soramoded::config::{JanusConfig, Secret};
 
-use crate::locks::{REFUSED, in_force, join, locking, set};
-use crate::proxy::AdminProxy;
-use crate::server::{Janus, Setup, free_address};
+use crate::locks::{in_force, join, set};
+use crate::proxy::{AdminProxy, Side};
 use crate::watch::Watch;
 
 /// Error code of a new session that Janus refuses.
@@ -23,7 +25,7 @@ fn is_drained(client: &mut TestClient) -> bool {
 /// Returns the error code of a new session, or 0.
 fn new_session(janus: &Janus) -> u64 {
     let create = json!({"janus": "create", "transaction": "c"});
-    let answer = crate::client::post(janus.api, "/janus", &create);
+    let answer = post(janus.api, "/janus", &create);
     answer["error"]["code"].as_u64().unwrap_or(0)
 }
 
@@ -37,8 +39,7 @@ fn an_admin_api_that_refuses_or_does_not_answer_is_a_mode_that_is_not_in_force()
     let slow = move |settings: &mut JanusConfig| settings.admin = silent.parse().unwrap();
     let changes: [&dyn Fn(&mut JanusConfig); 2] = [&wrong, &slow];
     for change in changes {
-        let daemon = janus.daemon(|settings| {
-            settings.way = JanusWay::Lock;
+        let daemon = janus.locking_with(|settings| {
             change(settings);
         });
         let mut client = daemon.client();
@@ -57,8 +58,7 @@ fn an_admin_api_that_refuses_or_does_not_answer_is_a_mode_that_is_not_in_force()
 #[test]
 fn new_sessions_are_refused_where_that_is_set_and_the_mode_lets_nobody_in() {
     let janus = Janus::start(&Setup::default());
-    let daemon = janus.daemon(|settings| {
-        settings.way = JanusWay::Lock;
+    let daemon = janus.locking_with(|settings| {
         settings.refuse_sessions = true;
     });
     let mut client = daemon.client();
@@ -78,10 +78,10 @@ fn new_sessions_are_refused_where_that_is_set_and_the_mode_lets_nobody_in() {
 fn a_daemon_that_finds_new_sessions_refused_accepts_them_or_warns() {
     let janus = Janus::start(&Setup::default());
     let refuse = json!({
-        "janus": "accept_new_sessions", "accept": false, "transaction": "t", "admin_secret": crate::server::ADMIN_SECRET
+        "janus": "accept_new_sessions", "accept": false, "transaction": "t", "admin_secret": ADMIN_SECRET
     });
-    crate::client::post(janus.admin, "/admin", &refuse);
-    let daemon = locking(&janus);
+    post(janus.admin, "/admin", &refuse);
+    let daemon = janus.locking();
     let mut client = daemon.client();
     while !client.status()["warnings"]
         .to_string()
@@ -90,8 +90,7 @@ fn a_daemon_that_finds_new_sessions_refused_accepts_them_or_warns() {
         std::thread::yield_now();
     }
     drop(daemon);
-    let daemon = janus.daemon(|settings| {
-        settings.way = JanusWay::Lock;
+    let daemon = janus.locking_with(|settings| {
         settings.refuse_sessions = true;
     });
     in_force(&mut daemon.client(), "yes");
@@ -101,30 +100,33 @@ fn a_daemon_that_finds_new_sessions_refused_accepts_them_or_warns() {
 #[test]
 fn a_restarted_janus_refuses_sessions_first_and_accepts_them_behind_its_locks() {
     for mode in ["block_new_session", "block_new_connection"] {
-        let events = free_address();
-        let mut janus = Janus::start(&Setup {
-            events_to: Some(events),
-            ..Setup::default()
-        });
+        let mut janus = Janus::start(&Setup::with_events());
         let proxy = AdminProxy::to(janus.admin);
-        let daemon = janus.daemon(|settings| {
-            settings.way = JanusWay::Lock;
+        let daemon = janus.locking_with(|settings| {
             settings.refuse_sessions = true;
-            settings.listen = Some(events);
             settings.admin = format!("http://{}/admin", proxy.address).parse().unwrap();
         });
         let mut client = daemon.client();
         assert_eq!(set(&mut client, mode), "yes");
-        proxy.take_requests();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&requests);
+        proxy.at_requests(move |side, request| {
+            if side == Side::Before {
+                seen.lock().unwrap().push(request.clone());
+            }
+            true
+        });
         janus.restart();
-        let mut requests = Vec::new();
         let is_about_locks = |request: &Value| request["request"]["action"] == "enable";
-        while requests.iter().filter(|it| is_about_locks(it)).count() < 2 {
-            requests.extend(proxy.take_requests());
+        let locks = || {
+            let requests = requests.lock().unwrap();
+            requests.iter().filter(|it| is_about_locks(it)).count()
+        };
+        while locks() < 2 {
             std::thread::yield_now();
         }
         in_force(&mut client, "yes");
-        requests.extend(proxy.take_requests());
+        let requests = std::mem::take(&mut *requests.lock().unwrap());
         let accepts: Vec<&Value> = requests
             .iter()
             .filter(|it| it["janus"] == "accept_new_sessions")
@@ -176,7 +178,7 @@ fn rooms_that_were_created_or_left_while_the_daemon_was_down_are_judged_anew() {
         REFUSED,
         "it stays locked"
     );
-    let create = |room: u64| json!({"request": "create", "room": room, "admin_key": crate::server::ADMIN_KEY});
+    let create = |room: u64| json!({"request": "create", "room": room, "admin_key": ADMIN_KEY});
     for room in [7, 8] {
         janus.videoroom(&create(room));
     }
@@ -197,14 +199,14 @@ fn rooms_that_were_created_or_left_while_the_daemon_was_down_are_judged_anew() {
 #[test]
 fn locks_of_a_daemon_that_is_gone_last_until_janus_is_restarted() {
     let mut janus = Janus::start(&Setup::default());
-    let daemon = locking(&janus);
+    let daemon = janus.locking();
     assert_eq!(set(&mut daemon.client(), "block_new_connection"), "yes");
     drop(daemon);
     assert_eq!(join(&mut janus.client(), &json!(1), &json!(1)), REFUSED);
     janus.restart();
     assert_eq!(join(&mut janus.client(), &json!(1), &json!(1)), 0);
     // With `normal` first, nothing is left, as the guide says.
-    let daemon = locking(&janus);
+    let daemon = janus.locking();
     for mode in ["block_new_connection", "normal"] {
         assert_eq!(set(&mut daemon.client(), mode), "yes");
     }
@@ -219,8 +221,7 @@ fn a_client_can_unlock_a_room_only_if_that_has_no_secret() {
         ..Setup::default()
     });
     let (_path, secrets) = janus.room_secrets("2 of-room-2\n");
-    let daemon = janus.daemon(|settings| {
-        settings.way = JanusWay::Lock;
+    let daemon = janus.locking_with(|settings| {
         settings.room_secrets = Some(secrets);
     });
     assert_eq!(set(&mut daemon.client(), "block_new_connection"), "yes");
@@ -242,7 +243,7 @@ fn a_client_can_unlock_a_room_only_if_that_has_no_secret() {
 #[test]
 fn a_check_that_the_application_enabled_without_tokens_is_not_seen_and_goes_with_the_mode() {
     let janus = Janus::start(&Setup::default());
-    let daemon = locking(&janus);
+    let daemon = janus.locking();
     let mut client = daemon.client();
     in_force(&mut client, "yes");
     janus.videoroom(&json!({"request": "allowed", "room": 1, "action": "enable"}));
@@ -260,7 +261,7 @@ fn a_viewer_passes_every_lock_and_is_nobody() {
         rooms: vec![("room-1", with_stream)],
         ..Setup::default()
     });
-    let daemon = locking(&janus);
+    let daemon = janus.locking();
     let mut client = daemon.client();
     assert_eq!(set(&mut client, "block_new_connection"), "yes");
     let mut user = janus.client();

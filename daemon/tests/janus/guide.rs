@@ -6,11 +6,11 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use soramode_testkit::daemon::Daemon;
+use soramode_testkit::janus::{Janus, free_address};
 use soramoded::args::Args;
 use soramoded::config::{Config, JanusConfig};
 use tempfile::TempDir;
 
-use crate::server::{Janus, free_address};
 use crate::watch::Watch;
 
 /// Configuration that Debian's Janus comes with.

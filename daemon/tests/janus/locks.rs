@@ -4,20 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use soramode_testkit::control_client::TestClient;
-use soramode_testkit::daemon::Daemon;
+use soramode_testkit::janus::client::JanusClient;
+use soramode_testkit::janus::{ADMIN_KEY, Janus, REFUSED, Setup};
 use soramoded::args::janus::JanusWay;
 use soramoded::config::JanusConfig;
 
-use crate::client::JanusClient;
-use crate::server::{Janus, Setup, free_address};
 use crate::watch::Watch;
-
-/// Error code of a join that a lock refuses.
-pub(crate) const REFUSED: u64 = 433;
-
-pub(crate) fn locking(janus: &Janus) -> Daemon {
-    janus.daemon(|settings| settings.way = JanusWay::Lock)
-}
 
 /// Sets the mode, and returns whether it is in force then.
 pub(crate) fn set(client: &mut TestClient, mode: &str) -> Value {
@@ -45,7 +37,7 @@ fn drained(client: &mut TestClient) {
 #[test]
 fn the_modes_lock_the_rooms_that_they_close_and_no_other() {
     let janus = Janus::start(&Setup::default());
-    let daemon = locking(&janus);
+    let daemon = janus.locking();
     let mut watch = Watch::of(&daemon);
     let mut user = janus.client();
     let first = user.must_join(&json!({"room": 1, "id": 1}));
@@ -77,15 +69,8 @@ fn the_modes_lock_the_rooms_that_they_close_and_no_other() {
 
 #[test]
 fn a_room_is_locked_when_its_last_participant_has_left() {
-    let events = free_address();
-    let janus = Janus::start(&Setup {
-        events_to: Some(events),
-        ..Setup::default()
-    });
-    let daemon = janus.daemon(|settings| {
-        settings.way = JanusWay::Lock;
-        settings.listen = Some(events);
-    });
+    let janus = Janus::start(&Setup::with_events());
+    let daemon = janus.locking();
     let mut watch = Watch::of(&daemon);
     let mut user = janus.client();
     let handle = user.must_join(&json!({"room": 1, "id": 1}));
@@ -98,7 +83,7 @@ fn a_room_is_locked_when_its_last_participant_has_left() {
     drained(&mut watch.client);
     // A room that is created while the node is closed.
     janus
-        .videoroom(&json!({"request": "create", "room": 7, "admin_key": crate::server::ADMIN_KEY}));
+        .videoroom(&json!({"request": "create", "room": 7, "admin_key": ADMIN_KEY}));
     while watch.client.status()["rooms"]["settled"] != 3 {
         std::thread::yield_now();
     }
@@ -112,8 +97,7 @@ fn with_one_room_that_cannot_be_locked_nothing_is_drained() {
         ..Setup::default()
     });
     let (path, secrets) = janus.room_secrets("1 unused\n");
-    let daemon = janus.daemon(|settings| {
-        settings.way = JanusWay::Lock;
+    let daemon = janus.locking_with(|settings| {
         settings.room_secrets = Some(secrets);
     });
     let mut watch = Watch::of(&daemon);
@@ -164,7 +148,7 @@ fn tokens_of_the_application_never_change_and_its_rooms_are_left_alone() {
     };
     allowed(1, "add", &["alice", "bob"]);
     allowed(1, "enable", &[]);
-    let daemon = locking(&janus);
+    let daemon = janus.locking();
     let mut watch = Watch::of(&daemon);
     assert_eq!(set(&mut watch.client, "block_new_session"), "partial");
     let mut user = janus.client();
@@ -191,7 +175,7 @@ fn tokens_of_the_application_never_change_and_its_rooms_are_left_alone() {
 #[test]
 fn a_restarted_janus_is_locked_again_and_a_dead_one_is_no_drain() {
     let mut janus = Janus::start(&Setup::default());
-    let daemon = locking(&janus);
+    let daemon = janus.locking();
     let mut watch = Watch::of(&daemon);
     assert_eq!(set(&mut watch.client, "block_new_connection"), "yes");
     drained(&mut watch.client);
@@ -249,12 +233,12 @@ fn a_daemon_that_comes_back_opens_what_the_one_before_had_locked() {
 #[test]
 fn a_daemon_that_has_lost_its_state_opens_what_it_had_locked() {
     let janus = Janus::start(&Setup::default());
-    let daemon = locking(&janus);
+    let daemon = janus.locking();
     assert_eq!(set(&mut daemon.client(), "block_new_session"), "yes");
     drop(daemon);
     let mut user = janus.client();
     assert_eq!(join(&mut user, &json!(1), &json!(1)), REFUSED);
-    let daemon = locking(&janus);
+    let daemon = janus.locking();
     let mut client = daemon.client();
     assert_eq!(client.status()["mode"], "normal");
     in_force(&mut client, "yes");

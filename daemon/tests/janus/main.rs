@@ -8,7 +8,6 @@
     reason = "a test fails by panicking, and shows what it measured"
 )]
 
-mod client;
 mod diagrams;
 mod end_sessions;
 mod event_faults;
@@ -17,7 +16,6 @@ mod guide;
 mod kills;
 mod locks;
 mod proxy;
-mod server;
 mod source;
 mod watch;
 mod window;

@@ -1,12 +1,11 @@
-//! A proxy before Janus's Admin API, which records requests, and may act before or after one of them.
+//! A proxy before Janus's Admin API, which may act before and after each request.
 
 use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-
-use crate::client::http_message;
+use soramode_testkit::janus::client::http_message;
 
 /// Side of a request on which something is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +22,6 @@ type Hook = Box<dyn FnMut(Side, &Value) -> bool + Send>;
 /// A proxy. Its threads end with their connections.
 pub(crate) struct AdminProxy {
     pub(crate) address: SocketAddr,
-    requests: Arc<Mutex<Vec<Value>>>,
     hook: Arc<Mutex<Option<Hook>>>,
 }
 
@@ -32,15 +30,14 @@ impl AdminProxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = Self {
             address: listener.local_addr().unwrap(),
-            requests: Arc::default(),
             hook: Arc::default(),
         };
-        let (requests, hook) = (Arc::clone(&proxy.requests), Arc::clone(&proxy.hook));
+        let hook = Arc::clone(&proxy.hook);
         std::thread::spawn(move || {
             for client in listener.incoming() {
-                let (requests, hook) = (Arc::clone(&requests), Arc::clone(&hook));
+                let hook = Arc::clone(&hook);
                 // A connection that breaks is part of the tests.
-                std::thread::spawn(move || pass(&client.ok()?, janus, &requests, &hook));
+                std::thread::spawn(move || pass(&client.ok()?, janus, &hook));
             }
         });
         proxy
@@ -50,19 +47,9 @@ impl AdminProxy {
     pub(crate) fn at_requests(&self, hook: impl FnMut(Side, &Value) -> bool + Send + 'static) {
         *self.hook.lock().unwrap() = Some(Box::new(hook));
     }
-
-    /// Takes the requests that Janus was sent since the last call.
-    pub(crate) fn take_requests(&self) -> Vec<Value> {
-        std::mem::take(&mut self.requests.lock().unwrap())
-    }
 }
 
-fn pass(
-    client: &TcpStream,
-    janus: SocketAddr,
-    requests: &Mutex<Vec<Value>>,
-    hook: &Mutex<Option<Hook>>,
-) -> Option<()> {
+fn pass(client: &TcpStream, janus: SocketAddr, hook: &Mutex<Option<Hook>>) -> Option<()> {
     let server = TcpStream::connect(janus).ok()?;
     for stream in [client, &server] {
         stream.set_nodelay(true).ok()?;
@@ -78,7 +65,6 @@ fn pass(
         let (whole, body) = http_message(&mut from_client)?;
         let request: Value = serde_json::from_slice(&body).ok()?;
         act(Side::Before, &request)?;
-        requests.lock().unwrap().push(request.clone());
         (&server).write_all(&whole).ok()?;
         let (whole, _) = http_message(&mut from_server)?;
         act(Side::After, &request)?;

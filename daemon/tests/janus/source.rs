@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use soramode_testkit::daemon::Daemon;
+use soramode_testkit::janus::client::post;
+use soramode_testkit::janus::{ADMIN_KEY, Janus, Setup, free_address};
 use soramoded::args::janus::JanusEnd;
 use soramoded::config::{JanusConfig, Secret};
 
-use crate::server::{ADMIN_KEY, Janus, Setup, free_address};
 use crate::watch::Watch;
 
 fn set_mode(watch: &mut Watch, mode: &str) {
@@ -90,7 +91,7 @@ fn a_pending_connection_over_http_is_replaced_by_the_next_participant_of_its_roo
     watch.synced();
     let connect = |room: &str, id: &str| {
         let params = json!({"channel_id": room, "connection_id": id});
-        crate::client::post(api, "/v1/connect", &params)
+        post(api, "/v1/connect", &params)
     };
     assert_eq!(connect("1", "first")["type"], "offer");
     let pending = ("1".to_owned(), "first".to_owned(), "pending".to_owned());
@@ -258,12 +259,8 @@ fn a_wrong_key_or_secret_is_said_and_nothing_counts_as_empty() {
 
 #[test]
 fn events_have_rooms_listed_at_once() {
-    let events = free_address();
-    let janus = Janus::start(&Setup {
-        events_to: Some(events),
-        ..Setup::default()
-    });
-    let daemon = janus.daemon(|settings| settings.listen = Some(events));
+    let janus = Janus::start(&Setup::with_events());
+    let daemon = janus.daemon(|settings| settings.listen = janus.events_to);
     let mut watch = Watch::of(&daemon);
     watch.synced();
     let mut user = janus.client();
@@ -350,17 +347,15 @@ fn sessions_are_ended_by_kicks_or_with_their_rooms() {
 
 #[test]
 fn after_a_thousand_joins_and_leaves_with_the_same_ids_in_all_rooms_both_have_the_same_table() {
-    let events = free_address();
     let janus = Janus::start(&Setup {
         rooms: vec![
             ("room-1", ""),
             ("room-2", ""),
             ("room-3", "is_private = true"),
         ],
-        events_to: Some(events),
-        ..Setup::default()
+        ..Setup::with_events()
     });
-    let daemon = janus.daemon(|settings| settings.listen = Some(events));
+    let daemon = janus.daemon(|settings| settings.listen = janus.events_to);
     let mut watch = Watch::of(&daemon);
     watch.synced();
     let in_janus = || -> Vec<String> {

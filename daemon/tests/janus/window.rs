@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use soramode_testkit::daemon::Daemon;
-use soramoded::args::janus::JanusWay;
+use soramode_testkit::janus::client::Handle;
+use soramode_testkit::janus::{ADMIN_KEY, FIRST_NUMBERED, Janus, Setup};
 
-use crate::client::Handle;
 use crate::locks::{in_force, join, set};
 use crate::proxy::{AdminProxy, Side};
-use crate::server::{ADMIN_KEY, FIRST_NUMBERED, Janus, Setup, free_address};
 use crate::watch::Watch;
 
 /// Rooms that a last participant leaves.
@@ -48,12 +47,10 @@ struct Locked {
 }
 
 fn locked(rooms: u64) -> Locked {
-    let events = free_address();
     let janus = Janus::start(&Setup {
         rooms: Vec::new(),
         numbered_rooms: rooms,
-        events_to: Some(events),
-        ..Setup::default()
+        ..Setup::with_events()
     });
     let proxy = AdminProxy::to(janus.admin);
     let at = Arc::new(Mutex::new(BTreeMap::new()));
@@ -66,9 +63,7 @@ fn locked(rooms: u64) -> Locked {
         }
         true
     });
-    let daemon = janus.daemon(|settings| {
-        settings.way = JanusWay::Lock;
-        settings.listen = Some(events);
+    let daemon = janus.locking_with(|settings| {
         settings.admin = format!("http://{}/admin", proxy.address).parse().unwrap();
     });
     Watch::of(&daemon).synced();
@@ -189,7 +184,7 @@ fn time_of_a_join() {
     joins(&janus, "join, rooms are listed without a pause", || {
         janus.videoroom(&json!({"request": "list", "admin_key": ADMIN_KEY}));
     });
-    let daemon = janus.daemon(|settings| settings.way = JanusWay::Lock);
+    let daemon = janus.locking();
     in_force(&mut daemon.client(), "yes");
     joins(&janus, "join, rooms are listed each second", || {
         std::thread::sleep(Duration::from_millis(1));

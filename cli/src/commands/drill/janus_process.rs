@@ -1,7 +1,7 @@
 //! A Janus of the rehearsal, with a configuration and ports of its own, on the loopback.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -140,12 +140,7 @@ fn configure(folder: &Path) -> io::Result<(File, [SocketAddr; 3])> {
         fs::write(&path, text)?;
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
     }
-    let rooms = ROOMS.map(|room| {
-        format!(
-            "room-{room}: {{ publishers = 10 }}
-"
-        )
-    });
+    let rooms = ROOMS.map(|room| format!("room-{room}: {{ publishers = 10 }}\n"));
     let rooms = rooms.concat();
     let files = [
         (
@@ -190,7 +185,7 @@ fn listener() -> io::Result<TcpListener> {
 /// Returns a secret that no other user of this machine can guess.
 fn random_secret() -> io::Result<String> {
     let mut bytes = [0; 16];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    getrandom::fill(&mut bytes).map_err(|problem| io::Error::other(problem.to_string()))?;
     Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 

@@ -4,10 +4,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use serde_json::{Value, json};
-use soramode_testkit::PATIENCE;
+
+use crate::PATIENCE;
 
 /// A client with one session, and one handle of VideoRoom for each join.
-pub(crate) struct JanusClient {
+pub struct JanusClient {
     connection: Kept,
     session: String,
     last_transaction: u64,
@@ -15,10 +16,10 @@ pub(crate) struct JanusClient {
 
 /// A handle in a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Handle(u64);
+pub struct Handle(u64);
 
 impl JanusClient {
-    pub(crate) fn to(api: SocketAddr) -> Self {
+    pub fn to(api: SocketAddr) -> Self {
         let mut connection = Kept::to(api).unwrap();
         let create = json!({"janus": "create", "transaction": "c"});
         let created = connection.post("/janus", &create);
@@ -32,7 +33,7 @@ impl JanusClient {
         }
     }
 
-    pub(crate) fn attach(&mut self) -> Handle {
+    pub fn attach(&mut self) -> Handle {
         let message =
             json!({"janus": "attach", "plugin": "janus.plugin.videoroom", "transaction": "a"});
         let answer = self.connection.post(&self.session, &message);
@@ -40,14 +41,14 @@ impl JanusClient {
     }
 
     /// Joins a room as a publisher without media; the answer of the plugin, and the handle.
-    pub(crate) fn join(&mut self, join: &Value) -> (Handle, Value) {
+    pub fn join(&mut self, join: &Value) -> (Handle, Value) {
         let handle = self.attach();
         let answer = self.join_with(&handle, join);
         (handle, answer)
     }
 
     /// Joins a room with a new handle.
-    pub(crate) fn join_with(&mut self, handle: &Handle, join: &Value) -> Value {
+    pub fn join_with(&mut self, handle: &Handle, join: &Value) -> Value {
         let mut body = json!({"request": "join", "ptype": "publisher"});
         body.as_object_mut()
             .unwrap()
@@ -56,32 +57,32 @@ impl JanusClient {
     }
 
     /// Joins a room, which must not be refused.
-    pub(crate) fn must_join(&mut self, join: &Value) -> Handle {
+    pub fn must_join(&mut self, join: &Value) -> Handle {
         let (handle, answer) = self.join(join);
         assert_eq!(answer["videoroom"], "joined", "{join}: {answer}");
         handle
     }
 
-    pub(crate) fn leave(&mut self, handle: &Handle) {
+    pub fn leave(&mut self, handle: &Handle) {
         let answer = self.message(handle, &json!({"request": "leave"}));
         assert_eq!(answer["leaving"], "ok", "{answer}");
     }
 
     /// Ends a handle, and with it its stay in a room.
-    pub(crate) fn detach(&mut self, Handle(handle): &Handle) {
+    pub fn detach(&mut self, Handle(handle): &Handle) {
         let path = format!("{}/{handle}", self.session);
         let detach = json!({"janus": "detach", "transaction": "d"});
         self.connection.post(&path, &detach);
     }
 
     /// Ends the session with all its handles, without leaving any room.
-    pub(crate) fn destroy(mut self) {
+    pub fn destroy(mut self) {
         let destroy = json!({"janus": "destroy", "transaction": "d"});
         self.connection.post(&self.session, &destroy);
     }
 
     /// Waits until a participant of this session has been removed from its room.
-    pub(crate) fn wait_until_kicked(&mut self) {
+    pub fn wait_until_kicked(&mut self) {
         loop {
             let data = self.event()["plugindata"]["data"].clone();
             if data["leaving"] == "ok" && data["reason"] == "kicked" {
@@ -97,7 +98,7 @@ impl JanusClient {
     }
 
     /// Sends a message to the plugin, and returns its answer.
-    pub(crate) fn message(&mut self, Handle(handle): &Handle, body: &Value) -> Value {
+    pub fn message(&mut self, Handle(handle): &Handle, body: &Value) -> Value {
         self.last_transaction += 1;
         let transaction = self.last_transaction.to_string();
         let path = format!("{}/{handle}", self.session);
@@ -148,7 +149,7 @@ impl Kept {
 }
 
 /// Reads a message of HTTP: all of it, and its body.
-pub(crate) fn http_message(stream: &mut impl BufRead) -> Option<(Vec<u8>, Vec<u8>)> {
+pub fn http_message(stream: &mut impl BufRead) -> Option<(Vec<u8>, Vec<u8>)> {
     let (mut whole, mut length, mut is_chunked) = (Vec::new(), 0, false);
     loop {
         let line = http_line(stream, &mut whole)?;
@@ -198,11 +199,11 @@ fn read_part(
     Some(())
 }
 
-pub(crate) fn post(address: SocketAddr, path: &str, message: &Value) -> Value {
+pub fn post(address: SocketAddr, path: &str, message: &Value) -> Value {
     try_post(address, path, message).unwrap_or_else(|| panic!("no answer to {message}"))
 }
 
 /// Returns the answer; `None` if there is none.
-pub(crate) fn try_post(address: SocketAddr, path: &str, message: &Value) -> Option<Value> {
+pub fn try_post(address: SocketAddr, path: &str, message: &Value) -> Option<Value> {
     Kept::to(address)?.exchange("POST", path, &message.to_string())
 }

@@ -1,5 +1,7 @@
 //! A real Janus with a configuration and ports of its own, on the loopback.
 
+pub mod client;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -10,31 +12,34 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use soramode_testkit::PATIENCE;
-use soramode_testkit::daemon::Daemon;
 use soramoded::args::janus::{JanusEnd, JanusWay};
 use soramoded::config::{Config, JanusConfig, RoomSecrets, Secret};
 use tempfile::TempDir;
 
-use crate::client::{JanusClient, post, try_post};
+use self::client::{JanusClient, post, try_post};
+use crate::PATIENCE;
+use crate::daemon::Daemon;
 
 const PLUGINS: &str = "/usr/lib/x86_64-linux-gnu/janus";
-pub(crate) const ADMIN_SECRET: &str = "of-this-test";
-pub(crate) const ADMIN_KEY: &str = "key-of-this-test";
+pub const ADMIN_SECRET: &str = "of-this-test";
+pub const ADMIN_KEY: &str = "key-of-this-test";
+
+/// Error code of a join that a lock refuses.
+pub const REFUSED: u64 = 433;
 
 /// Id of the first of many rooms.
-pub(crate) const FIRST_NUMBERED: u64 = 10_000;
+pub const FIRST_NUMBERED: u64 = 10_000;
 
 /// Settings of a Janus.
-pub(crate) struct Setup {
-    pub(crate) has_admin_key: bool,
-    pub(crate) string_ids: bool,
+pub struct Setup {
+    pub has_admin_key: bool,
+    pub string_ids: bool,
     /// Rooms in its configuration: the lines of each.
-    pub(crate) rooms: Vec<(&'static str, &'static str)>,
+    pub rooms: Vec<(&'static str, &'static str)>,
     /// Number of rooms in addition, with the ids from [`FIRST_NUMBERED`] on.
-    pub(crate) numbered_rooms: u64,
+    pub numbered_rooms: u64,
     /// Receiver of its events.
-    pub(crate) events_to: Option<SocketAddr>,
+    pub events_to: Option<SocketAddr>,
 }
 
 impl Default for Setup {
@@ -49,24 +54,38 @@ impl Default for Setup {
     }
 }
 
+impl Setup {
+    /// Settings of a Janus that sends events to a soramoded.
+    pub fn with_events() -> Self {
+        Self {
+            events_to: Some(free_address()),
+            ..Self::default()
+        }
+    }
+}
+
 /// A Janus. Dropping it kills it.
-pub(crate) struct Janus {
+pub struct Janus {
     process: Child,
     folder: TempDir,
-    pub(crate) api: SocketAddr,
-    pub(crate) admin: SocketAddr,
+    pub api: SocketAddr,
+    pub admin: SocketAddr,
+    /// Receiver of its events.
+    pub events_to: Option<SocketAddr>,
 }
 
 impl Janus {
-    pub(crate) fn start(setup: &Setup) -> Self {
+    pub fn start(setup: &Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (api, admin) = (free_address(), free_address());
         write_config(folder.path(), setup, api, admin);
-        Self::in_folder(folder, api, admin)
+        let mut janus = Self::in_folder(folder, api, admin);
+        janus.events_to = setup.events_to;
+        janus
     }
 
     /// Starts one with the configuration that Debian's comes with, changed by the guide, with ports of its own and VideoRoom alone.
-    pub(crate) fn of_stock(configs: &Path, admin: SocketAddr) -> Self {
+    pub fn of_stock(configs: &Path, admin: SocketAddr) -> Self {
         let (folder, api) = (tempfile::tempdir().unwrap(), free_address());
         for entry in fs::read_dir(configs).unwrap() {
             let entry = entry.unwrap();
@@ -105,6 +124,7 @@ impl Janus {
             folder,
             api,
             admin,
+            events_to: None,
         };
         janus.wait_until_ready();
         janus
@@ -120,25 +140,25 @@ impl Janus {
         }
     }
 
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         // It may have ended already.
         self.process.kill().unwrap_or_default();
         self.process.wait().unwrap();
     }
 
     /// Kills it and starts it again, with nobody in it.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.kill();
         self.process = spawn(self.folder.path());
         self.wait_until_ready();
     }
 
-    pub(crate) fn client(&self) -> JanusClient {
+    pub fn client(&self) -> JanusClient {
         JanusClient::to(self.api)
     }
 
     /// Sends a request to VideoRoom over the Admin API, and returns its response.
-    pub(crate) fn videoroom(&self, request: &Value) -> Value {
+    pub fn videoroom(&self, request: &Value) -> Value {
         let message = json!({
             "janus": "message_plugin", "plugin": "janus.plugin.videoroom", "transaction": "t",
             "admin_secret": ADMIN_SECRET, "request": request
@@ -147,7 +167,7 @@ impl Janus {
     }
 
     /// Settings of a daemon for this Janus.
-    pub(crate) fn settings(&self) -> JanusConfig {
+    pub fn settings(&self) -> JanusConfig {
         JanusConfig {
             admin: format!("http://{}/admin", self.admin).parse().unwrap(),
             way: JanusWay::Ask,
@@ -161,11 +181,11 @@ impl Janus {
     }
 
     /// Starts a daemon for this Janus, with changed settings.
-    pub(crate) fn daemon(&self, change: impl FnOnce(&mut JanusConfig)) -> Daemon {
+    pub fn daemon(&self, change: impl FnOnce(&mut JanusConfig)) -> Daemon {
         self.daemon_with(|config| change(config.http.janus.as_mut().unwrap()))
     }
 
-    pub(crate) fn daemon_with(&self, change: impl FnOnce(&mut Config)) -> Daemon {
+    pub fn daemon_with(&self, change: impl FnOnce(&mut Config)) -> Daemon {
         Daemon::with(|config| {
             config.http.janus = Some(self.settings());
             config.assume_complete = false;
@@ -173,8 +193,22 @@ impl Janus {
         })
     }
 
+    /// Starts a daemon that applies the mode by locks, and receives the events that there are.
+    pub fn locking(&self) -> Daemon {
+        self.locking_with(|_| ())
+    }
+
+    /// Starts such a daemon with changed settings.
+    pub fn locking_with(&self, change: impl FnOnce(&mut JanusConfig)) -> Daemon {
+        self.daemon(|settings| {
+            settings.way = JanusWay::Lock;
+            settings.listen = self.events_to;
+            change(settings);
+        })
+    }
+
     /// Writes secrets of rooms to a file.
-    pub(crate) fn room_secrets(&self, text: &str) -> (PathBuf, RoomSecrets) {
+    pub fn room_secrets(&self, text: &str) -> (PathBuf, RoomSecrets) {
         let path = self.folder.path().join("secrets");
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -190,7 +224,7 @@ impl Drop for Janus {
 }
 
 /// An address of the loopback that nothing listens on.
-pub(crate) fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
