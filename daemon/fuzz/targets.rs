@@ -220,8 +220,8 @@ const TABLES: [(u8, &str, usize); 5] = [
     ),
     (
         b'c',
-        "INSERT OR REPLACE INTO connections VALUES (?, ?, ?, ?, ?, ?, ?)",
-        7,
+        "INSERT OR REPLACE INTO connections VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        8,
     ),
     (
         b'd',

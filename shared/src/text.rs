@@ -16,6 +16,24 @@ pub fn shorten(text: &str, bytes_max: usize) -> String {
 
 const ELLIPSIS: &str = "...";
 
+/// Names that [`list_first`] lists.
+const NAMES_LISTED: usize = 3;
+
+/// Lists the first names, each in quotes: `"1", "2", "3" and 4 more`; `None` if there are none.
+pub fn list_first<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Option<String> {
+    let mut names = names.into_iter();
+    let first: Vec<String> = names
+        .by_ref()
+        .take(NAMES_LISTED)
+        .map(|name| format!("{:?}", name.as_ref()))
+        .collect();
+    let more = match names.count() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!first.is_empty()).then(|| first.join(", ") + &more)
+}
+
 /// Deserializes a string through `parse`, without a copy if it has no escapes. `expected` describes
 /// the valid values in the error.
 pub(crate) fn deserialize_via<'de, D: Deserializer<'de>, T, E: Display>(
@@ -51,6 +69,19 @@ impl<T, E: Display, F: FnOnce(&str) -> Result<T, E>> Visitor<'_> for Text<'_, F,
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_names_are_listed_so_that_none_can_be_taken_for_two() {
+        assert_eq!(list_first([""; 0]), None);
+        assert_eq!(
+            list_first(["1", "2, 3", "\"\n"]).as_deref(),
+            Some(r#""1", "2, 3", "\"\n""#)
+        );
+        assert_eq!(
+            list_first(["1", "2", "3", "4", "5"]).as_deref(),
+            Some(r#""1", "2", "3" and 2 more"#)
+        );
+    }
 
     #[test]
     fn a_text_is_shortened_between_characters() {

@@ -121,6 +121,7 @@ pub(crate) const fn describe_hold(hold: PlanHold) -> &'static str {
         PlanHold::Announcing => "until the announcement has reached every channel",
         PlanHold::Reservation => "until its roll has reserved the other nodes, too",
         PlanHold::AnnouncedEnd => "until the time that was announced, as the clock was set back",
+        PlanHold::NotInForce => "until Janus's rooms are locked",
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use soramode_protocol::end::EndSession;
 use soramode_protocol::event::{Event, EventKind};
-use soramode_protocol::id::{AnnouncementId, ChannelId, ClientId, ConnectionId, EndId};
+use soramode_protocol::id::{AnnouncementId, ChannelId, ClientId, ConnectionId, EndId, SessionId};
 use soramode_protocol::mode::{InForce, ModeState};
 use soramode_protocol::plan::{Plan, Stalled};
 use soramode_protocol::reply::Answer;
@@ -60,6 +60,8 @@ pub enum Record {
         client_id: Option<ClientId>,
         /// When it was admitted.
         created_at: Time,
+        /// The session that its offer named.
+        session_id: SessionId,
     },
     /// A pending connection that has ended.
     PendingEnded(ConnectionId),

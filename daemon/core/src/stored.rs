@@ -111,6 +111,8 @@ pub struct StoredConnection {
     pub source: Source,
     /// It ends with its socket.
     pub is_bound: bool,
+    /// While it is pending: the session that its offer named. Older versions did not store it.
+    pub session_id: Option<SessionId>,
 }
 
 /// A delivery, as it is stored.

@@ -102,6 +102,16 @@ fn etcd(connection: &Connection) -> rusqlite::Result<Option<EtcdIdentity>> {
         .transpose()
 }
 
+/// Returns whether a column exists: a check reads a state of an older schema as it is.
+pub(super) fn has_column(
+    connection: &Connection,
+    table: &str,
+    name: &str,
+) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) FROM pragma_table_info(?1) WHERE name = ?2";
+    connection.query_row(sql, [table, name], |row| row.get(0))
+}
+
 /// Returns whether a table exists: a check reads a state of an older schema as it is.
 pub(super) fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
     let sql = "SELECT count(*) FROM sqlite_schema WHERE name = ?1";
@@ -169,6 +179,11 @@ pub(super) fn stored_connection(row: &Row<'_>) -> rusqlite::Result<StoredConnect
             Source::ControlSocket
         },
         is_bound: row.get(6)?,
+        session_id: row
+            .get_ref(7)?
+            .as_str_or_null()?
+            .map(|text| parse(text, 7))
+            .transpose()?,
     })
 }
 

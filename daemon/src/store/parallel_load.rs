@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use soramode_core::stored::StoredConnection;
 use soramode_protocol::id::ConnectionId;
 
-use super::load::stored_connection;
+use super::load::{has_column, stored_connection};
 
 use crate::lock::lock;
 
@@ -76,8 +76,13 @@ fn read(
 ) -> rusqlite::Result<Vec<StoredConnection>> {
     const COLUMNS: &str =
         "connection_id, channel_id, client_id, created_at, is_live, is_sora, is_bound";
+    let session_id = if has_column(connection, "connections", "session_id")? {
+        "session_id"
+    } else {
+        "NULL"
+    };
     let sql = format!(
-        "SELECT {COLUMNS} FROM connections ORDER BY connection_id {}",
+        "SELECT {COLUMNS}, {session_id} FROM connections ORDER BY connection_id {}",
         end.order()
     );
     let mut statement = connection.prepare(&sql)?;
@@ -115,7 +120,7 @@ mod tests {
             );
             writing
                 .execute(
-                    "INSERT INTO connections VALUES (?1, ?2, NULL, ?3, 1, 0, 0)",
+                    "INSERT INTO connections VALUES (?1, ?2, NULL, ?3, 1, 0, 0, NULL)",
                     row,
                 )
                 .unwrap();

@@ -500,7 +500,7 @@ async fn an_unusable_file_is_named_and_left_untouched() {
             Box::new(|path: &Path| {
                 sql(
                     path,
-                    "INSERT INTO connections VALUES ('', 'spam', NULL, 0, 1, 0, 0)",
+                    "INSERT INTO connections VALUES ('', 'spam', NULL, 0, 1, 0, 0, NULL)",
                 );
             }),
         ),

@@ -223,17 +223,18 @@ fn write<'a>(
             connection_id,
             client_id,
             created_at,
+            session_id,
         } => {
-            let sql = "INSERT INTO connections VALUES (?1, ?2, ?3, ?4, FALSE, TRUE, FALSE)";
-            let client_id = client_id.as_ref().map(ClientId::as_str);
+            let sql = "INSERT INTO connections VALUES (?1, ?2, ?3, ?4, FALSE, TRUE, FALSE, ?5)";
             run(
                 to,
                 sql,
                 params![
                     connection_id.as_str(),
                     channel_id.as_str(),
-                    client_id,
-                    created_at.as_micros()
+                    client_id.as_ref().map(ClientId::as_str),
+                    created_at.as_micros(),
+                    session_id.as_str()
                 ],
             )
         }
@@ -345,8 +346,8 @@ fn write_event<'a>(
             ..
         } => {
             session_changes.connection_created(channel_id);
-            let sql = "INSERT INTO connections VALUES (?1, ?2, ?3, ?4, TRUE, FALSE, FALSE)
-                ON CONFLICT DO UPDATE SET is_live = TRUE, created_at = excluded.created_at";
+            let sql = "INSERT INTO connections VALUES (?1, ?2, ?3, ?4, TRUE, FALSE, FALSE, NULL)
+                ON CONFLICT DO UPDATE SET is_live = TRUE, created_at = excluded.created_at, session_id = NULL";
             let client_id = client_id.as_ref().map(ClientId::as_str);
             run(
                 to,

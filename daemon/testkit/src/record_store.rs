@@ -161,6 +161,7 @@ impl RecordStore {
                 connection_id,
                 client_id,
                 created_at,
+                session_id,
             } => {
                 self.add(StoredConnection {
                     connection_id: connection_id.clone(),
@@ -170,6 +171,7 @@ impl RecordStore {
                     state: ConnectionState::Pending,
                     source: Source::Sfu,
                     is_bound: false,
+                    session_id: Some(session_id.clone()),
                 });
             }
             Record::PendingEnded(connection_id) => self.remove(connection_id),
@@ -284,6 +286,7 @@ impl RecordStore {
         }
         if let Some(connection) = self.connections.get_mut(connection_id) {
             (connection.state, connection.created_at) = (ConnectionState::Live, now);
+            connection.session_id = None;
             return;
         }
         self.add(StoredConnection {
@@ -294,6 +297,7 @@ impl RecordStore {
             state: ConnectionState::Live,
             source: Source::ControlSocket,
             is_bound: false,
+            session_id: None,
         });
     }
 

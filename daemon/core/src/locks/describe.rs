@@ -1,11 +1,9 @@
 //! Descriptions of rooms that are not locked or open as the mode requires.
 
 use soramode_protocol::mode::InForce;
+use soramode_protocol::text::list_first;
 
 use super::{Blocked, Class, LockCounts, Room, RoomLocks};
-
-/// Rooms that a description names for each cause.
-const ROOMS_NAMED: usize = 3;
 
 impl RoomLocks {
     /// Describes why the mode is not in force; `None` if it is.
@@ -58,17 +56,8 @@ impl RoomLocks {
         let of = |cause: Blocked| {
             let is_of_cause =
                 |room: &Room| room.class() == Class::Impossible && room.blocked == Some(cause);
-            let mut rooms = self.rooms.iter().filter(|(_, room)| is_of_cause(room));
-            let first: Vec<&str> = rooms
-                .by_ref()
-                .take(ROOMS_NAMED)
-                .map(|(id, _)| id.as_str())
-                .collect();
-            let more = match rooms.count() {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            (!first.is_empty()).then(|| first.join(", ") + &more)
+            let rooms = self.rooms.iter().filter(|(_, room)| is_of_cause(room));
+            list_first(rooms.map(|(id, _)| id.as_str()))
         };
         let secret = of(Blocked::NoSecret).map(|rooms| {
             format!(". Give the right secret in --janus-room-secrets-file for {rooms}")

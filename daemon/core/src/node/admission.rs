@@ -257,12 +257,17 @@ impl Node {
         let connection_id = request
             .connection_id
             .unwrap_or_else(|| ConnectionId::generate(ctx.random.bytes()));
-        ctx.record(Record::Pending {
-            channel_id: request.channel_id,
-            connection_id: connection_id.clone(),
-            client_id: request.client_id.clone(),
-            created_at: ctx.now.wall,
-        });
+        let row = self.sessions.session(session);
+        match row.map(|row| row.session_id.clone()) {
+            Some(session_id) => ctx.record(Record::Pending {
+                channel_id: request.channel_id,
+                connection_id: connection_id.clone(),
+                client_id: request.client_id.clone(),
+                created_at: ctx.now.wall,
+                session_id,
+            }),
+            None => ctx.bug("a connection is admitted to a session that is not in the table"),
+        }
         let new = NewConnection {
             connection_id,
             client_id: request.client_id,

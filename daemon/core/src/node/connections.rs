@@ -359,6 +359,7 @@ impl Node {
         let Some(mut row) = self.sessions.remove_session(session) else {
             return;
         };
+        self.retract_postponed(&row.channel_id);
         if self.plans.on_session_ended(session) {
             row.last_end = EndReason::Ended;
         }

@@ -1,6 +1,6 @@
 //! A mode that the SFU holds by locks of its rooms: which rooms are to be locked, and the answers that wait until that is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use soramode_protocol::id::ChannelId;
@@ -42,6 +42,8 @@ struct Target<'a> {
     may_accept_sessions: bool,
     /// The SFU is being asked to end the session of a room.
     is_ending: &'a dyn Fn(&ChannelId) -> bool,
+    /// The request of a call was not stopped.
+    is_awaited: &'a dyn Fn(CallId) -> bool,
     /// The mode lets nobody into a room.
     is_to_be_locked: &'a dyn Fn(&Timers, &ChannelId) -> bool,
 }
@@ -83,6 +85,19 @@ impl HeldMode {
             .push(call);
     }
 
+    /// Returns the calls that wait for the lock of a room.
+    pub(crate) fn postponed(&self) -> BTreeSet<CallId> {
+        let calls = self.ends.values().flatten();
+        calls.map(|call| call.id).collect()
+    }
+
+    /// Takes out the calls that wait for the lock of this room.
+    fn take_postponed(&mut self, channel_id: &ChannelId) -> Vec<CallId> {
+        let calls = self.ends.get_mut(channel_id).map(std::mem::take);
+        let calls = calls.into_iter().flatten();
+        calls.map(|call| call.id).collect()
+    }
+
     fn in_force(&self) -> InForce {
         let in_force = self.rooms.in_force();
         let is_locked = matches!(in_force, InForce::Yes | InForce::Partial);
@@ -122,6 +137,7 @@ impl HeldMode {
             new_sessions.drive(ctx.effects, target.may_accept_sessions);
         }
         ends.retain(|channel_id, calls| {
+            calls.retain(|call| (target.is_awaited)(call.id));
             let is_ending = !calls.is_empty() || (target.is_ending)(channel_id);
             if !is_ending {
                 rooms.mark(channel_id);
@@ -214,6 +230,14 @@ impl Node {
             && let Some(row) = self.sessions.session(session)
         {
             held.rooms.mark(&row.channel_id);
+        }
+    }
+
+    /// Takes back the calls to end a session that wait for the lock of its room: the session has ended by itself.
+    pub(super) fn retract_postponed(&mut self, channel_id: &ChannelId) {
+        if let Some(held) = self.held.as_deref_mut() {
+            let calls = held.take_postponed(channel_id);
+            self.plans.retract_calls(&calls);
         }
     }
 
@@ -332,6 +356,7 @@ impl Node {
                 let session = self.sessions.find_session(channel_id);
                 session.is_some_and(|session| self.plans.is_ending(session))
             },
+            is_awaited: &|id| self.plans.is_end_in_flight(id),
             is_to_be_locked: &|timers, channel_id| self.is_to_be_locked(timers, channel_id),
         };
         let was_in_force = held.in_force() == InForce::Yes;

@@ -92,7 +92,7 @@ impl Node {
         self.apply(ctx, input);
         self.drive_cluster(ctx);
         self.run_plans(ctx);
-        if self.drive_locks(ctx) {
+        while self.drive_locks(ctx) {
             self.run_plans(ctx);
         }
         if let Some(member) = self.member.as_deref_mut() {

@@ -18,6 +18,7 @@ use crate::input::HostState;
 use crate::member::ClusterMember;
 use crate::mode::Change;
 use crate::node::Node;
+use crate::node::held_mode::HeldMode;
 use crate::plan::calls::{CallId, SfuOutcome};
 use crate::plan::{PlanCommand, PlanEffects, PlanView, Plans, StoppedByMode};
 use crate::timers::Timer;
@@ -65,6 +66,11 @@ impl Node {
             sessions_ended: self.sessions_ended,
             is_complete: self.sync.is_synced(),
             is_in_force: self.is_in_force(),
+            postponed: self
+                .held
+                .as_deref()
+                .map(HeldMode::postponed)
+                .unwrap_or_default(),
             is_storage_failed: self.storage.is_failed(),
             admission: self.settings.sfu.admission,
             pending_timeout: self.settings.pending_timeout,

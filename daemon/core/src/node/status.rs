@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use soramode_protocol::cluster::Granted;
 use soramode_protocol::node::{ClusterNode, ClusterNodes, Membership, Status};
+use soramode_protocol::text::list_first;
 use soramode_protocol::version::{PROTOCOL, VERSION};
 
 use crate::ctx::Ctx;
@@ -53,8 +54,34 @@ impl Node {
         closed
             .into_iter()
             .chain(held)
+            .chain(self.failing_ends_warning())
             .chain(self.unasked_warning())
             .collect()
+    }
+
+    /// Returns a warning while sessions are still there that the SFU was asked to end: their rooms stay locked.
+    fn failing_ends_warning(&self) -> Option<String> {
+        let sessions = self.plans.failing_ends();
+        let sessions = sessions.filter_map(|slot| self.sessions.session(slot));
+        let channels: Vec<&str> = sessions.map(|row| row.channel_id.as_str()).collect();
+        let count = channels.len();
+        let named = list_first(channels)?;
+        let (have, they) = if count == 1 {
+            ("session has", "it has")
+        } else {
+            ("sessions have", "they have")
+        };
+        let problem = self.plans.end_problem();
+        let problem = problem.map_or_else(String::new, |problem| format!(" ({problem})"));
+        let locked = match (self.settings.sfu.feed.locks_rooms(), count) {
+            (false, _) => "",
+            (true, 1) => ", and its room stays locked until then",
+            (true, _) => ", and their rooms stay locked until then",
+        };
+        Some(format!(
+            "{count} {have} not ended although the SFU was asked to: {named}{problem}. soramoded asks again until {they} ended{locked}. To stop \
+             that, run: soramode plan cancel"
+        ))
     }
 
     /// Returns a warning if the node closed itself, could open again, and waits for an operator.

@@ -1,5 +1,6 @@
 //! The plan part's view of the node in a step, and its effects.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use soramode_protocol::event::{EventKind, EventType};
@@ -33,6 +34,8 @@ pub(crate) struct PlanView<'a> {
     pub(crate) is_complete: bool,
     /// False while an SFU that holds the mode by locks of its rooms has not locked all of them.
     pub(crate) is_in_force: bool,
+    /// Calls that are not made yet, because they wait for the lock of a room.
+    pub(crate) postponed: BTreeSet<CallId>,
     pub(crate) is_storage_failed: bool,
     pub(crate) admission: SfuAdmission,
     pub(crate) pending_timeout: Duration,

@@ -1,5 +1,6 @@
 //! The end queue: sessions that the SFU is asked to end, each request at its rate, the oldest session first.
 
+mod in_flight;
 mod join;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -97,11 +98,18 @@ impl EndQueue {
 
     /// Returns whether sessions are still there that the SFU was asked to end, or refuses to.
     pub(crate) fn is_failing(&self) -> bool {
-        let is_wanted = |asked: &Asked| self.requests.contains_key(&asked.request);
-        let mut asked = self.asked.values();
         let has_left = |it: &EndRequest| !it.left.is_empty();
         (self.limiter.is_down() && self.requests.values().any(has_left))
-            || asked.any(|asked| asked.is_failed && is_wanted(asked))
+            || self.failing().next().is_some()
+    }
+
+    /// Returns the sessions that are still there although the SFU was asked to end them.
+    pub(crate) fn failing(&self) -> impl Iterator<Item = SessionSlot> {
+        let is_failing =
+            |asked: &Asked| asked.is_failed && self.requests.contains_key(&asked.request);
+        let asked = self.asked.iter();
+        let failing = asked.filter(move |(_, asked)| is_failing(asked));
+        failing.map(|(slot, _)| *slot)
     }
 
     pub(crate) fn has_request(&self, id: Option<&EndId>) -> bool {
@@ -408,29 +416,6 @@ impl EndQueue {
             let problem = outcome.problem().map(str::to_owned);
             request.note(outcome, asked.tries == 1, problem);
         }
-    }
-
-    /// Takes back a call that was never made. Returns the plan that so has asked one session less.
-    pub(crate) fn retract_call(&mut self, id: CallId) -> Option<PlanId> {
-        let slot = self.calls.remove(&id)?;
-        self.limiter.on_retracted();
-        if let Some(asked) = self.calls_of_gone.remove(&id) {
-            let request = self.requests.get_mut(&asked.request)?;
-            request.counts.in_flight = request.counts.in_flight.saturating_sub(1);
-            return None;
-        }
-        let asked = self.asked.remove(&slot)?;
-        if let Some(request) = self.requests.get_mut(&asked.request) {
-            request.counts.in_flight = request
-                .counts
-                .in_flight
-                .saturating_sub(u64::from(asked.tries == 1));
-            request.unasked.insert(slot);
-            request.waiting.push_front(slot);
-        }
-        let request = self.requests.get(&asked.request)?;
-        let plan_id = request.stored.plan_id.clone();
-        plan_id.filter(|_| asked.tries == 1)
     }
 
     /// Answers clients once each of their sessions was asked, and takes their requests away of which no session is left; that of a plan stays

@@ -144,6 +144,21 @@ impl Plans {
         self.end_queue.is_asked(session)
     }
 
+    /// Returns whether a call to end a session has no outcome yet.
+    pub(crate) fn is_end_in_flight(&self, id: CallId) -> bool {
+        self.end_queue.has_call(id)
+    }
+
+    /// Returns the sessions that are still there although the SFU was asked to end them.
+    pub(crate) fn failing_ends(&self) -> impl Iterator<Item = SessionSlot> {
+        self.end_queue.failing()
+    }
+
+    /// Returns the latest problem of ends, until one succeeds.
+    pub(crate) fn end_problem(&self) -> Option<&String> {
+        self.end_queue.problem()
+    }
+
     /// Returns how often requests to end sessions were stopped.
     pub(crate) const fn stops(&self) -> u64 {
         self.end_queue.stops()
@@ -262,9 +277,9 @@ impl Plans {
             stopped.plan_id = self.running_id().cloned();
         }
         if matches!(input, PlanInput::OperatorOpens | PlanInput::SystemOpens) {
-            stopped.ends = self.stop_ends(None, out);
+            stopped.ends = self.stop_ends(view, None, out);
         } else if let Some(plan_id) = &stopped.plan_id {
-            stopped.ends = self.stop_ends(Some(plan_id), out);
+            stopped.ends = self.stop_ends(view, Some(plan_id), out);
         }
         if stopped.plan_id.is_some() {
             let why = if input == PlanInput::OperatorLoosens {
@@ -277,13 +292,18 @@ impl Plans {
         stopped
     }
 
-    /// Empties the end queue, or takes the requests of a plan away.
+    /// Empties the end queue, or takes the requests of a plan away. Their calls that wait for the lock of a room are not made any more.
     fn stop_ends(
         &mut self,
+        view: &PlanView<'_>,
         plan_id: Option<&PlanId>,
         out: &mut PlanEffects<'_>,
     ) -> Option<EndsStopped> {
         let had_any = !self.end_queue.is_empty();
+        let is_theirs = |id: &CallId| self.end_queue.is_call_of(*id, plan_id);
+        let postponed = view.postponed.iter().copied();
+        let postponed: Vec<CallId> = postponed.filter(is_theirs).collect();
+        self.retract_calls(&postponed);
         let stopped = self.end_queue.stop(plan_id, out);
         if had_any {
             self.changes += 1;

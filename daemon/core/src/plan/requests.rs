@@ -207,7 +207,7 @@ impl Plans {
         };
         let stops_ends = cancel.id.is_none() || is_selected;
         let stopped = stops_ends
-            .then(|| self.stop_ends(only.as_ref(), out))
+            .then(|| self.stop_ends(view, only.as_ref(), out))
             .flatten();
         if is_selected {
             let finish = Finish::cancelled(actor, "cancelled by an operator", cancel.reason);

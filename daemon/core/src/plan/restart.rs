@@ -59,7 +59,7 @@ impl Plans {
             self.resume_end(view, host, stored, out);
         }
         if restored.was_closed && !view.mode.mode.is_block() {
-            let _ = self.stop_ends(None, out);
+            let _ = self.stop_ends(view, None, out);
         }
         self.check_start(view, out);
     }

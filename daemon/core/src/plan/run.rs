@@ -420,7 +420,7 @@ impl Plans {
         let takes_back = plan.has_announced() && finish.outcome != PlanOutcome::Done;
         self.held = None;
         self.announcements.stop(&plan_id, out);
-        let _ = self.stop_ends(Some(&plan_id), out);
+        let _ = self.stop_ends(view, Some(&plan_id), out);
         out.commands
             .push(PlanCommand::MakeObsolete(plan_id.clone()));
         let over = PlanOver {

@@ -51,7 +51,10 @@ impl Plans {
             steps: steps.collect(),
             delay_seconds: progress.delay.as_secs(),
             max_delay_seconds: plan.max_delay.as_secs(),
-            held: self.held.or_else(|| hold_of_ending(view, plan)),
+            held: self
+                .held
+                .or_else(|| hold_of_ending(view, plan))
+                .or_else(|| hold_by_locks(view, plan)),
             announced: progress.announced,
             asked: progress.asked,
             ended: progress.ended,
@@ -78,4 +81,12 @@ fn hold_of_ending(view: &PlanView<'_>, plan: &StoredPlan) -> Option<PlanHold> {
     } else {
         Some(PlanHold::AnnouncedEnd)
     }
+}
+
+/// Returns the hold of a plan that waits for nothing but locks of rooms: to end sessions, or to be done.
+fn hold_by_locks(view: &PlanView<'_>, plan: &StoredPlan) -> Option<PlanHold> {
+    let is_empty = view.sessions.session_count() == 0;
+    let waits = (is_empty && !view.is_in_force) || !view.postponed.is_empty();
+    let is_closed = view.mode.mode.is_block() && plan.has_closed() && !plan.is_over();
+    (waits && is_closed).then_some(PlanHold::NotInForce)
 }

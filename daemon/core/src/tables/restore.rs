@@ -93,10 +93,12 @@ impl Sessions {
             state,
             source,
             is_bound,
+            session_id,
         } = stored;
-        // A session without live connections is not stored: its pending ones alone are.
+        // A session without an event is not stored: its pending connections alone are.
         let session = self.find_session(&channel_id).unwrap_or_else(|| {
-            let session_id = SessionId::generate(services.random.bytes());
+            let session_id =
+                session_id.unwrap_or_else(|| SessionId::generate(services.random.bytes()));
             let now = Timestamp {
                 wall: created_at,
                 ..started

@@ -26,4 +26,5 @@ mod show;
 mod show_etcd;
 mod show_mode;
 mod show_plan;
+mod show_status;
 mod simulation;

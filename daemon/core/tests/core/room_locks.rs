@@ -293,7 +293,7 @@ fn a_mode_is_in_force_when_each_room_that_can_be_is_locked() {
     assert_eq!(
         world.locks.describe().as_deref(),
         Some(
-            "2 rooms cannot be locked or unlocked. Give the right secret in --janus-room-secrets-file for 3. The application has tokens in 2, \
+            "2 rooms cannot be locked or unlocked. Give the right secret in --janus-room-secrets-file for \"3\". The application has tokens in \"2\", \
              which soramode leaves as they are"
         )
     );

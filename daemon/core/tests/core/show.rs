@@ -13,13 +13,13 @@ use soramode_protocol::delivery::Delivery;
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{DeliveryEnded, Event, EventKind};
 use soramode_protocol::id::{ChannelId, ConnectionId, SessionId};
-use soramode_protocol::node::Status;
 use soramode_protocol::reply::Reply;
 use soramode_protocol::session::{Connection, Page, Session};
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::WaitEnded;
 
 use crate::show_etcd;
+use crate::show_status::{accept_sessions, lock_call};
 
 /// Ids that the gate makes have this many characters; those in tests are shorter.
 const GENERATED_CHARS: usize = 26;
@@ -102,10 +102,12 @@ impl Show {
                 connection_id,
                 client_id,
                 created_at,
+                session_id,
             } => {
                 let created = self.time(*created_at);
+                let session = self.session_id(channel_id, session_id);
                 format!(
-                    "kept: {connection_id} is pending in {channel_id}{} since {created}",
+                    "kept: {connection_id} is pending in {session}{} since {created}",
                     tail(" for ", client_id.as_ref())
                 )
             }
@@ -145,7 +147,8 @@ impl Show {
             | Record::End(_)
             | Record::EndProgress { .. }
             | Record::EndFinished(_) => self.record_of_plan(record),
-            Record::RoomLocked(_) | Record::RoomUnlocked(_) => format!("kept: {record:?}"),
+            Record::RoomLocked(room) => format!("kept: {room} may be locked"),
+            Record::RoomUnlocked(room) => format!("kept: {room} is not locked"),
             Record::VanishedPending(true) => "kept: session.vanished is owed".to_owned(),
             Record::VanishedPending(false) => {
                 "kept: session.vanished is not owed any more".to_owned()
@@ -331,10 +334,9 @@ impl Show {
             Action::Deferred(reply_to) => vec![format!("-> {}: later", socket(reply_to.socket))],
             Action::Etcd(request) => vec![format!("-> etcd: {}", show_etcd::request(request))],
             Action::Fence { id, scope, .. } => vec![show_etcd::fence(*id, scope)],
-            Action::OutcomeApplied { .. }
-            | Action::Bug(_)
-            | Action::Lock(_)
-            | Action::AcceptSessions(_) => Vec::new(),
+            Action::OutcomeApplied { .. } | Action::Bug(_) => Vec::new(),
+            Action::Lock(call) => vec![lock_call(call)],
+            Action::AcceptSessions(accept) => vec![accept_sessions(*accept)],
             Action::Sfu(call) => vec![self.call(call)],
             Action::Poll => vec!["-> sora: who is connected?".to_owned()],
             Action::Deliver(attempt) => {
@@ -604,52 +606,6 @@ impl Show {
             "{answer:?}{to}{}{again}{session} by row {rule}{why}",
             tail(" ", reason.as_ref())
         )
-    }
-
-    pub(crate) fn status(&mut self, status: &Status) -> String {
-        let mut line = format!("{}; {}", self.mode(&status.mode), status.membership);
-        let Status {
-            sessions,
-            connections,
-            pending,
-            ..
-        } = status;
-        write!(
-            line,
-            "; {sessions} sessions, {connections} connections, {pending} pending"
-        )
-        .unwrap();
-        line.push_str(&self.oldest(status.oldest_session.as_ref()));
-        line.push_str(if status.sessions_complete {
-            "; known"
-        } else {
-            "; not known"
-        });
-        if let Some(plan) = &status.plan {
-            write!(line, "; {}", self.plan(plan)).unwrap();
-        }
-        line.push_str(&tail(
-            "; stalled: ",
-            status.stalled.map(|stalled| stalled.cause).as_ref(),
-        ));
-        if let Some(reservation) = &status.reservation {
-            write!(line, "; {}", self.reservation(reservation)).unwrap();
-        }
-        line.push_str(if status.shadow { "; shadow" } else { "" });
-        for (reason, number) in &status.rejected {
-            write!(line, "; {number} rejected {reason}").unwrap();
-        }
-        write!(
-            line,
-            "; storage {:?}; up {} s",
-            status.storage.state, status.uptime_seconds
-        )
-        .unwrap();
-        line.push_str(&tail(
-            "; cluster: ",
-            status.cluster.as_ref().and_then(|it| it.problem.as_ref()),
-        ));
-        line
     }
 
     pub(crate) fn session(&mut self, session: &Session) -> String {

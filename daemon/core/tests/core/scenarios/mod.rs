@@ -4,6 +4,7 @@
 mod described;
 mod etcd;
 mod explain_agrees;
+mod janus;
 mod orders;
 mod plan;
 mod read;

@@ -199,6 +199,7 @@ impl Speakers {
                 all.end(input)
             }
             "sora" => self.sora(all, now).map(Input::Sora),
+            "janus" => super::janus::input(all, now).map(Input::Janus),
             "etcd" => {
                 let serial = self.asked;
                 super::etcd::response(all, now, |who| ReplyHandle {

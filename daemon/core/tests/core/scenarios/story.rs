@@ -1,6 +1,6 @@
 //! Plays a story. `tests/scenarios/README.md` describes its lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use soramode_core::cluster::LeaseTerms;
@@ -9,11 +9,12 @@ use soramode_core::fault::PlantedFault;
 use soramode_core::gate::Gate;
 use soramode_core::handles::{DeliveryId, ReceiverIndex, Timestamp};
 use soramode_core::input::{AttemptResult, HostState, Input};
+use soramode_core::locks::LockCall;
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{
     ClusterSettings, FenceMeans, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT,
     SESSION_MAX_LINGER_DEFAULT, SOCKET_GRACE_DEFAULT, STALL_AFTER_DEFAULT, Settings, SfuAdmission,
-    SfuFeed, SfuSettings, Webhook,
+    SfuSettings, Webhook,
 };
 use soramode_core::stored::Stored;
 use soramode_protocol::event::{EventPattern, EventType};
@@ -93,6 +94,8 @@ pub(super) struct Story {
     unanswered: Unanswered,
     /// Calls to the SFU that it has not answered, in their order.
     calls: Vec<u64>,
+    /// Requests about locks that Janus has not answered, in their order.
+    pub(super) locks: VecDeque<LockCall>,
     /// The last attempt at each receiver.
     under_way: BTreeMap<ReceiverIndex, DeliveryId>,
     now: Timestamp,
@@ -120,6 +123,7 @@ impl Story {
             speakers: Speakers::default(),
             unanswered: Unanswered::default(),
             calls: Vec::new(),
+            locks: VecDeque::new(),
             under_way: BTreeMap::new(),
             now,
             settings: line.to_owned(),
@@ -152,6 +156,7 @@ impl Story {
             });
         self.starts += 1;
         self.calls.clear();
+        self.locks.clear();
         let mut stored = self.record_store.stored();
         if host == HostState::Rebooted {
             stored.expires_at_boot = None;
@@ -190,6 +195,8 @@ impl Story {
             self.now.wall = Time::from_micros(self.now.wall.as_micros() - micros);
         } else if let Some(answer) = what.strip_prefix("sfu ") {
             happened.extend(self.sfu(answer)?);
+        } else if let Some(answer) = what.strip_prefix("lock ") {
+            happened.extend(self.lock_answered(answer)?);
         } else {
             let input = match what.strip_prefix("hook ") {
                 Some(answer) => self.tried(answer),
@@ -292,7 +299,7 @@ impl Story {
         self.now.wall = self.now.wall + time;
     }
 
-    fn step(&mut self, input: Input) -> Result<Vec<String>, Problem> {
+    pub(super) fn step(&mut self, input: Input) -> Result<Vec<String>, Problem> {
         let lines = self.step_unchecked(input);
         self.gate.check()?;
         Ok(lines)
@@ -309,6 +316,9 @@ impl Story {
         for action in &actions {
             if let Action::Sfu(call) = action {
                 self.calls.push(call.id);
+            }
+            if let Action::Lock(call) = action {
+                self.locks.push_back(call.clone());
             }
             if let Action::Deliver(attempt) = action {
                 self.under_way.insert(attempt.receiver, attempt.id);
@@ -423,13 +433,7 @@ fn params(line: &str, started: Timestamp) -> Result<(StartParams, Option<u64>), 
         socket_grace: all.time("grace")?.unwrap_or(SOCKET_GRACE_DEFAULT),
         assume_complete: !all.has("unknown"),
         sfu: SfuSettings {
-            feed: if all.has("sora-api") {
-                SfuFeed::WebhooksAndApi
-            } else if all.has("sora") {
-                SfuFeed::Webhooks
-            } else {
-                SfuFeed::None
-            },
+            feed: super::janus::feed(&mut all),
             admission: if all.has("shadow") {
                 SfuAdmission::Shadow
             } else {

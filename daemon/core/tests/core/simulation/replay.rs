@@ -212,6 +212,7 @@ impl Replay {
                 connection_id,
                 client_id: it.client_id.clone(),
                 created_at: it.created_at,
+                session_id: it.session_id.clone(),
             };
             self.pending.get(&it.connection_id) == Some(&kept)
         };

@@ -226,6 +226,7 @@ impl Language {
             PlanHold::Announcing => ("announcing", "通知中"),
             PlanHold::Reservation => ("its reservation is not in force", "予約が有効でない"),
             PlanHold::AnnouncedEnd => ("the announced time has not come", "通知した時刻より前"),
+            PlanHold::NotInForce => ("rooms are still to be locked", "ルームのロック待ち"),
         };
         self.either(english, japanese)
     }
