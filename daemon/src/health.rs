@@ -49,6 +49,8 @@ pub(crate) struct Health {
     reading: Mutex<Option<String>>,
     /// Findings about Janus's setup, once it was checked.
     janus: Mutex<Option<Vec<String>>>,
+    /// Findings about the secrets of Janus's rooms.
+    janus_rooms: Mutex<Vec<String>>,
     /// Warning that Janus's events do not come.
     janus_events: Mutex<Option<&'static str>>,
     /// Number of states found that must not occur, and the last one.
@@ -71,6 +73,7 @@ impl Health {
                 && config.http.sora.mode == SoraMode::Mirror,
             reading: Mutex::default(),
             janus: Mutex::default(),
+            janus_rooms: Mutex::default(),
             janus_events: Mutex::default(),
             bugs: Mutex::default(),
         }
@@ -159,6 +162,9 @@ impl Health {
         status
             .warnings
             .extend(lock(&self.janus).iter().flatten().cloned());
+        status
+            .warnings
+            .extend(lock(&self.janus_rooms).iter().cloned());
         let events = *lock(&self.janus_events);
         status.warnings.extend(events.map(str::to_owned));
         status.warnings.extend(self.bug_warning());
@@ -175,6 +181,18 @@ impl Health {
     /// Notes the findings about Janus's setup; none before it is checked again.
     pub(crate) fn note_janus(&self, findings: Option<Vec<String>>) {
         *lock(&self.janus) = findings;
+    }
+
+    /// Notes the findings about the secrets of Janus's rooms.
+    pub(crate) fn note_janus_rooms(&self, findings: Vec<String>) {
+        let mut known = lock(&self.janus_rooms);
+        // Counts change with each room.
+        if known.is_empty() {
+            for finding in &findings {
+                tracing::warn!("{finding}");
+            }
+        }
+        *known = findings;
     }
 
     /// Notes whether Janus's events come: the warning that they do not.

@@ -34,6 +34,7 @@ pub use serve::{
 pub use stall::WRITE_TIME;
 
 use crate::args::http::HttpUrl;
+use crate::args::janus::JanusWay;
 use crate::config::{Config, HttpConfig};
 use crate::control::Operators;
 use crate::descriptors;
@@ -42,7 +43,7 @@ use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::sfu::janus::events::{self as janus, EVENTS_PATH};
-use crate::sfu::janus::{AdminApi, Bells, JanusSource, RoomLocker};
+use crate::sfu::janus::{AdminApi, DueLists, JanusSource, RoomLocker};
 use crate::sfu::sora::Poller;
 use crate::sfu::sora::webhooks::{self, Sora, UpstreamClients};
 use crate::socket_activation::InheritedSockets;
@@ -67,7 +68,7 @@ pub(crate) struct HttpState {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) sora: Arc<Sora>,
     /// Rooms of Janus to list.
-    pub(crate) bells: Arc<Bells>,
+    pub(crate) due_lists: Arc<DueLists>,
     /// The way to Sora's own API.
     proxy: Option<SoraProxy>,
     outgoing: Outgoing,
@@ -200,7 +201,7 @@ impl Http {
             ..
         } = deps;
         let tracker = TaskTracker::new();
-        let bells = Arc::new(Bells::default());
+        let due_lists = Arc::new(DueLists::default());
         tracker.spawn(address::look_for_absent(Arc::clone(&health), stop.clone()));
         if let Some(api) = api {
             let (engine, metrics) = (engine.clone(), Arc::clone(&metrics));
@@ -218,12 +219,15 @@ impl Http {
             let settings = config.http.janus.as_ref();
             let has_events = settings.is_some_and(|janus| janus.listen.is_some());
             let source = JanusSource {
+                way: settings.map_or(JanusWay::Ask, |janus| janus.way),
+                room_secrets: settings.and_then(|janus| janus.room_secrets.clone()),
+                secret_check: std::sync::Mutex::default(),
                 api,
                 engine: engine.clone(),
                 health,
                 metrics: Arc::clone(&metrics),
                 wanted: polls,
-                bells: Arc::clone(&bells),
+                due_lists: Arc::clone(&due_lists),
                 event_check: has_events.then(std::sync::Mutex::default),
                 relist_at: std::sync::Mutex::default(),
                 locker,
@@ -245,7 +249,7 @@ impl Http {
             log,
             metrics,
             sora,
-            bells,
+            due_lists,
             proxy,
             outgoing,
             page,

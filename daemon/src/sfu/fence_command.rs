@@ -53,7 +53,8 @@ pub(super) async fn run_command(
     }
 }
 
-/// The process group of a command that is running. Dropped before it has ended, at its timeout or when the daemon stops, it is killed whole.
+/// The process group of a command that is running. Dropped before it has ended, at its timeout or when the daemon stops, all its
+/// processes are killed.
 struct ProcessGroup(Option<Pid>);
 
 impl ProcessGroup {

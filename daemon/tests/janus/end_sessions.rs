@@ -94,9 +94,7 @@ fn rooms_whose_ids_are_longer_than_a_channels_are_locked_and_ended() {
     });
     let rooms = ["1", "2"].map(|end| format!("{}{end}", "é".repeat(150)));
     let create = |room: &str| {
-        janus.videoroom(
-            &json!({"request": "create", "room": room, "admin_key": ADMIN_KEY}),
-        )
+        janus.videoroom(&json!({"request": "create", "room": room, "admin_key": ADMIN_KEY}))
     };
     create(&rooms[0]);
     let daemon = janus.locking();

@@ -26,7 +26,7 @@ use crate::proxy::{AdminProxy, Side};
 const ROOMS: u64 = 60;
 const ROUNDS: u64 = 8;
 
-/// Rooms with tokens of the application: one of so many.
+/// Distance of two rooms in which the application has tokens.
 const TOKENS_EACH: u64 = 10;
 
 /// Rooms that are joined after a round, at most; all after each tenth one.
@@ -273,7 +273,11 @@ fn after_kills_between_any_two_requests_each_room_can_be_joined_and_tokens_are_u
             must_be_open(&mut user, room, tokens.and_then(BTreeSet::first));
         }
         if round % 10 == 9 {
-            eprintln!("{} rounds, {kills} kills in {:?}", round + 1, started.elapsed());
+            eprintln!(
+                "{} rounds, {kills} kills in {:?}",
+                round + 1,
+                started.elapsed()
+            );
         }
     }
     eprintln!(

@@ -82,8 +82,7 @@ fn a_room_is_locked_when_its_last_participant_has_left() {
     assert_eq!(join(&mut user, &json!(1), &json!(2)), REFUSED);
     drained(&mut watch.client);
     // A room that is created while the node is closed.
-    janus
-        .videoroom(&json!({"request": "create", "room": 7, "admin_key": ADMIN_KEY}));
+    janus.videoroom(&json!({"request": "create", "room": 7, "admin_key": ADMIN_KEY}));
     while watch.client.status()["rooms"]["settled"] != 3 {
         std::thread::yield_now();
     }
@@ -120,7 +119,10 @@ fn with_one_room_that_cannot_be_locked_nothing_is_drained() {
     assert_eq!(wait(&mut watch.client, ""), "timeout");
     assert_eq!(wait(&mut watch.client, "assume_complete"), "timeout");
     assert_eq!(wait(&mut watch.client, "assume_in_force"), "reached");
-    assert!(warning.contains("for 2"), "the room is named: {warning}");
+    assert!(
+        warning.contains("for \"2\""),
+        "the room is named: {warning}"
+    );
     // The operator gives the secret: the room is tried at once.
     let given = Instant::now();
     std::fs::write(path, "2 of-room-2\n").unwrap();
@@ -276,4 +278,35 @@ fn a_daemon_in_the_way_ask_opens_what_the_one_before_had_locked() {
         None
     );
     assert_eq!(client.status().get("warnings"), None);
+}
+
+#[test]
+fn rooms_without_a_secret_and_with_one_that_is_not_known_are_counted() {
+    let janus = Janus::start(&Setup {
+        rooms: vec![
+            ("room-1", ""),
+            ("room-2", "secret = \"of-room-2\""),
+            ("room-3", "secret = \"of-room-3\""),
+        ],
+        ..Setup::default()
+    });
+    let (path, secrets) = janus.room_secrets("2 of-room-2\n");
+    let daemon = janus.locking_with(|settings| settings.room_secrets = Some(secrets));
+    let mut client = daemon.client();
+    let mut has = |text: &str| {
+        let status = client.status();
+        let warnings = status["warnings"].as_array().cloned().unwrap_or_default();
+        warnings
+            .iter()
+            .any(|it| it.as_str().unwrap().starts_with(text))
+    };
+    while !has("1 room of Janus has a secret that soramoded does not know: \"3\"") {
+        std::thread::yield_now();
+    }
+    assert!(has("1 room of Janus has no secret: \"1\""));
+    std::fs::write(path, "2 of-room-2\n3 of-room-3\n").unwrap();
+    while has("1 room of Janus has a secret") {
+        std::thread::yield_now();
+    }
+    assert!(has("1 room of Janus has no secret: \"1\""));
 }

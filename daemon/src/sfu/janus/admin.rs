@@ -9,12 +9,13 @@ use reqwest::Url;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Map, Value, json};
-use soramode_protocol::http_client::{self, PEER_TEXT_BYTES_MAX};
+use soramode_protocol::http_client;
 use soramode_protocol::id::ChannelId;
-use soramode_protocol::text::shorten;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::connection::{ANSWER_BYTES_MAX, KeptConnection};
+pub(super) use super::admin_error::AdminError;
+use super::admin_error::{refusal, unreadable};
+use super::connection::KeptConnection;
 use super::ids::{Id, IdKind, channel_of, is_shortened};
 use crate::config::{JanusConfig, Secret};
 use crate::lock::lock;
@@ -22,26 +23,14 @@ use crate::lock::lock;
 /// Timeout of a request.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Time without a request after which one is sent. Janus closes a connection that was idle for two minutes, which would look like its restart.
+const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(30);
+
 /// The plugin: its rooms are sessions.
 const VIDEOROOM: &str = "janus.plugin.videoroom";
 
 /// A key that no VideoRoom has.
 const WRONG_KEY: &str = "soramode checks that this key is refused";
-
-/// Error code of Janus: no such session.
-const NO_SESSION: i64 = 458;
-/// Error code of Janus: no such handle.
-const NO_HANDLE: i64 = 459;
-/// Error code of VideoRoom: no such room.
-const NO_ROOM: i64 = 426;
-/// Error code of VideoRoom: no such user in the room.
-const NO_USER: i64 = 428;
-/// Error code of VideoRoom: an id of the wrong type, or another invalid element.
-const INVALID_ELEMENT: i64 = 430;
-/// Error code of VideoRoom: a secret is missing.
-const SECRET_MISSING: i64 = 429;
-/// Error code of VideoRoom: a secret is wrong.
-const SECRET_WRONG: i64 = 433;
 
 /// Janus's Admin API.
 #[derive(Clone, Debug)]
@@ -56,60 +45,11 @@ pub(crate) struct AdminApi {
 struct State {
     transactions: AtomicU64,
     connection: KeptConnection,
+    last_sent: Mutex<Option<Instant>>,
     /// Type of ids, once a list has shown it.
     ids: Mutex<Option<IdKind>>,
     /// Rooms with an id that is longer than a channel's.
     shortened: Mutex<BTreeMap<ChannelId, Id>>,
-}
-
-/// Why a request failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum AdminError {
-    /// Janus cannot be reached, or broke the connection.
-    #[error("{0}")]
-    Unreachable(String),
-    /// Janus did not answer in time.
-    #[error("no answer in time")]
-    TimedOut,
-    /// Janus answered with an error.
-    #[error("answered {code}: {reason}")]
-    Refused {
-        /// Error code.
-        code: i64,
-        /// Error text of Janus.
-        reason: String,
-    },
-    /// The answer is not as the API specifies.
-    #[error("sent an unreadable answer: {0}")]
-    Unreadable(String),
-    /// Only a part of the room's id is known.
-    #[error("has not listed this room yet, whose id is longer than a channel's")]
-    Unlisted,
-    /// The answer is longer than the limit.
-    #[error("answered more than {ANSWER_BYTES_MAX} bytes")]
-    TooLarge,
-}
-
-impl AdminError {
-    /// Returns whether there is no such room, or no such participant in it.
-    pub(super) const fn is_gone(&self) -> bool {
-        matches!(self, Self::Refused { code, .. } if matches!(*code, NO_ROOM | NO_USER | NO_SESSION | NO_HANDLE))
-    }
-
-    /// Returns whether the secret of a room is missing or wrong.
-    pub(super) const fn is_secret(&self) -> bool {
-        matches!(self, Self::Refused { code, .. } if matches!(*code, SECRET_MISSING | SECRET_WRONG))
-    }
-
-    const fn is_wrong_type(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused {
-                code: INVALID_ELEMENT,
-                ..
-            }
-        )
-    }
 }
 
 /// The part of Janus's description of itself that is used.
@@ -188,6 +128,15 @@ impl AdminApi {
             Ok(_) => Ok(false),
             Err(error) if error.is_secret() => Ok(true),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Sends a request if the connection has been idle for long. Its failure is that of the connection, which is noticed.
+    pub(super) async fn keep_alive(&self) {
+        if is_idle(*lock(&self.state.last_sent), Instant::now()) {
+            let ping = json!({"janus": "ping"});
+            let answered: Result<Map<String, Value>, AdminError> = self.send(&[], ping).await;
+            answered.map(drop).unwrap_or_default();
         }
     }
 
@@ -434,6 +383,7 @@ impl AdminApi {
         }
         let body = serde_json::to_vec(&message)
             .map_err(|error| AdminError::Unreadable(error.to_string()))?;
+        *lock(&self.state.last_sent) = Some(Instant::now());
         let sent = self.state.connection.send(&url, body.into());
         let bytes = timeout(ADMIN_TIMEOUT, sent)
             .await
@@ -446,6 +396,11 @@ impl AdminApi {
         }
         read(Value::Object(answer.into_iter().collect()))
     }
+}
+
+/// Returns whether a request is due that keeps the connection alive. One that was never used is not open.
+fn is_idle(last_sent: Option<Instant>, now: Instant) -> bool {
+    last_sent.is_some_and(|last| now.duration_since(last) >= KEEP_ALIVE_AFTER)
 }
 
 fn set(message: &mut Value, name: &str, value: Value) {
@@ -461,18 +416,20 @@ fn with_secret(mut request: Value, secret: Option<&Secret>) -> Value {
     request
 }
 
-fn refusal(code: i64, reason: Option<&Value>) -> AdminError {
-    let reason = reason.and_then(Value::as_str).unwrap_or("no reason");
-    AdminError::Refused {
-        code,
-        reason: shorten(reason, PEER_TEXT_BYTES_MAX),
-    }
-}
-
 fn read<R: DeserializeOwned>(value: Value) -> Result<R, AdminError> {
     serde_json::from_value(value).map_err(|error| unreadable(&error))
 }
 
-fn unreadable(error: &serde_json::Error) -> AdminError {
-    AdminError::Unreadable(shorten(&error.to_string(), PEER_TEXT_BYTES_MAX))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_was_used_is_kept_alive() {
+        let now = Instant::now();
+        assert!(!is_idle(None, now));
+        assert!(!is_idle(Some(now), now));
+        assert!(!is_idle(Some(now), now + KEEP_ALIVE_AFTER / 2));
+        assert!(is_idle(Some(now), now + KEEP_ALIVE_AFTER));
+    }
 }

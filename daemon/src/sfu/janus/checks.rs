@@ -1,9 +1,10 @@
 //! Checks of Janus's setup, for `status` and `doctor`: settings with which locks or lists do less than they seem to.
 
-use super::admin::{AdminApi, AdminError};
+use super::admin::AdminApi;
+use super::admin_error::AdminError;
 use crate::config::DEFAULT_ADMIN_SECRET;
 
-/// Plugin that soramoded knows the rooms of.
+/// Plugin with the rooms that soramoded lists and locks.
 const VIDEOROOM: &str = "janus.plugin.videoroom";
 
 /// Other plugins that a finding names.

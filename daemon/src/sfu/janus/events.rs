@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hyper::{Method, Request, StatusCode};
 use serde::Deserialize;
 
-use super::bells::Bells;
+use super::due_lists::DueLists;
 use super::ids::Id;
 use crate::http::HttpState;
 use crate::http::body::RequestBody;
@@ -42,23 +42,23 @@ pub(crate) async fn answer(
     if request.method() != Method::POST {
         return error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed");
     }
-    state.bells.note_events();
+    state.due_lists.note_events();
     match request.into_body().read(EVENTS_BYTES_MAX).await {
-        Ok(body) => ring(&state.bells, &body),
-        Err(_) => state.bells.ring_all(),
+        Ok(body) => note_rooms(&state.due_lists, &body),
+        Err(_) => state.due_lists.add_all(),
     }
     typed(StatusCode::OK, JSON, &b"{}"[..])
 }
 
 /// Takes the rooms from a body: one event, or a group of them. One that cannot be read has all rooms listed.
-fn ring(bells: &Arc<Bells>, body: &[u8]) {
+fn note_rooms(due_lists: &Arc<DueLists>, body: &[u8]) {
     let group: Result<OneOrMany, _> = serde_json::from_slice(body);
     let events = match group {
         Ok(OneOrMany::Many(events)) => events,
         Ok(OneOrMany::One(event)) => vec![event],
         Err(problem) => {
             log_limited!(warn, %problem, "cannot read events of Janus; listing all rooms");
-            return bells.ring_all();
+            return due_lists.add_all();
         }
     };
     for event in events {
@@ -70,13 +70,13 @@ fn ring(bells: &Arc<Bells>, body: &[u8]) {
                 }),
             ) => {
                 if let Some(room) = data.room {
-                    bells.ring(room);
+                    due_lists.add(room);
                 }
             }
             (CORE_EVENT, Some(body)) if body.status.as_deref() == Some(STARTED) => {
-                bells.ring_restarted();
+                due_lists.note_restart();
             }
-            (CORE_EVENT, _) => bells.ring_all(),
+            (CORE_EVENT, _) => due_lists.add_all(),
             (_, _) => {}
         }
     }
@@ -115,14 +115,14 @@ struct Data {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::bells::Due;
+    use super::super::due_lists::Due;
     use super::*;
 
     async fn due(body: &str) -> Due {
-        let bells = Arc::new(Bells::default());
-        ring(&bells, body.as_bytes());
-        bells.ring(Id::Number(0));
-        bells.due().await
+        let due_lists = Arc::new(DueLists::default());
+        note_rooms(&due_lists, body.as_bytes());
+        due_lists.add(Id::Number(0));
+        due_lists.next().await
     }
 
     #[tokio::test]

@@ -90,17 +90,18 @@ pub(super) fn is_shortened(id: &str) -> bool {
     is_cut && digits.len() == 2 * HASH_BYTES && digits.bytes().all(|it| it.is_ascii_hexdigit())
 }
 
-/// Returns a participant as the gate names it.
+/// Returns a participant as the gate names it. The first slash of its id ends the room: one in the room's own id is encoded.
 pub(super) fn participant(channel_id: &ChannelId, room: &Id, id: &Id) -> Option<Participant> {
+    let room = room.to_string().replace('%', "%25").replace('/', "%2F");
     Some(Participant {
         channel_id: channel_id.clone(),
         connection_id: ConnectionId::new(&within_limit(&format!("{room}/{id}"))).ok()?,
     })
 }
 
-/// Puts a hash in place of the end of an id that is too long.
+/// Puts a hash in place of the end of an id that is too long. An id that looks like such a one is replaced as well, so that no two are alike.
 fn within_limit(id: &str) -> String {
-    if id.len() <= ID_BYTES_MAX {
+    if id.len() <= ID_BYTES_MAX && !is_shortened(id) {
         return id.to_owned();
     }
     let kept = id.floor_char_boundary(ID_BYTES_KEPT);
@@ -140,6 +141,35 @@ mod tests {
         let name = |room| participant(&channel_of(room).unwrap(), room, &id).unwrap();
         assert_eq!(name(&one).connection_id.as_str(), "1/42");
         assert_eq!(name(&two).connection_id.as_str(), "lobby/42");
+    }
+
+    #[test]
+    fn a_slash_in_an_id_does_not_make_two_participants_one() {
+        let id = |room: &str, id: &str| {
+            let (room, id) = (Id::Text(room.to_owned()), Id::Text(id.to_owned()));
+            let named = participant(&channel_of(&room).unwrap(), &room, &id).unwrap();
+            named.connection_id.as_str().to_owned()
+        };
+        let ids = [
+            id("a/b", "c"),
+            id("a", "b/c"),
+            id("a%2Fb", "c"),
+            id("a%252Fb", "c"),
+        ];
+        assert_eq!(ids, ["a%2Fb/c", "a/b/c", "a%252Fb/c", "a%25252Fb/c"]);
+    }
+
+    #[test]
+    fn an_id_that_looks_like_a_shortened_one_is_not_taken_for_it() {
+        let long = Id::Text("x".repeat(256));
+        let shortened = channel_of(&long).unwrap();
+        let lookalike = Id::Text(shortened.as_str().to_owned());
+        let other = channel_of(&lookalike).unwrap();
+        assert_ne!(other, shortened);
+        assert!(is_shortened(other.as_str()), "{other}");
+        let once_more = channel_of(&Id::Text(other.as_str().to_owned())).unwrap();
+        assert_ne!(once_more, other);
+        assert_ne!(once_more, shortened);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use soramode_core::plan::calls::SfuFailure;
 use soramode_protocol::id::ChannelId;
 use tokio::time::timeout;
 
-use super::admin::{AdminApi, AdminError};
+use super::admin::AdminApi;
+use super::admin_error::AdminError;
 use crate::args::janus::{JanusEnd, JanusWay};
 use crate::config::{JanusConfig, RoomSecrets, Secret};
 use crate::sfu::CALL_TIME;
@@ -30,7 +31,7 @@ impl JanusMeans {
             room_secrets: settings.room_secrets.clone(),
             end: settings.end,
             kick_rounds: match settings.way {
-                // The room is not locked, and clients come back as they like.
+                // The room is not locked, so that clients may come back at any time.
                 JanusWay::Ask => 1,
                 JanusWay::Lock => KICK_ROUNDS_LOCKED,
             },

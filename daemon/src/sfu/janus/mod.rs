@@ -2,18 +2,20 @@
 //! Events only say which room to ask about.
 
 mod admin;
-mod bells;
+mod admin_error;
 mod checks;
 mod connection;
+mod due_lists;
 mod event_check;
 pub mod events;
 mod ids;
 mod means;
 mod room_locker;
+mod secret_check;
 mod source;
 
 pub(crate) use admin::AdminApi;
-pub(crate) use bells::Bells;
+pub(crate) use due_lists::DueLists;
 pub(crate) use means::JanusMeans;
 pub(crate) use room_locker::{HolderOrders, RoomLocker, order_queue};
 pub(crate) use source::JanusSource;

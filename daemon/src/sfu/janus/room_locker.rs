@@ -3,7 +3,8 @@
 use soramode_core::locks::{LockCall, LockOutcome, LockRequest};
 use tokio::sync::mpsc;
 
-use super::admin::{AdminApi, AdminError};
+use super::admin::AdminApi;
+use super::admin_error::AdminError;
 use crate::config::RoomSecrets;
 use crate::rate_limit::log_limited;
 

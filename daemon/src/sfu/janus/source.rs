@@ -1,4 +1,4 @@
-//! Lists the participants of Janus's rooms for the gate: all when the gate wants to know, and those of a room after an event. One request
+//! Lists the participants of Janus's rooms for the gate: all when the gate requests it, and those of a room after an event. One request
 //! at a time, so that each list is newer than those before it.
 
 use std::collections::BTreeSet;
@@ -12,12 +12,15 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::admin::{AdminApi, AdminError};
-use super::bells::{Bells, Due};
+use super::admin::AdminApi;
+use super::admin_error::AdminError;
 use super::checks;
+use super::due_lists::{Due, DueLists};
 use super::event_check::EventCheck;
 use super::ids::{Id, channel_of, participant};
 use super::room_locker::{RoomLocker, order_queue};
+use super::secret_check::{self, SecretCheck};
+use crate::args::janus::JanusWay;
 use crate::clock;
 use crate::config::RoomSecrets;
 use crate::engine::Engine;
@@ -36,19 +39,22 @@ pub(crate) struct JanusSource {
     pub(crate) engine: Engine,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
-    /// The gate wants to know.
+    /// Notified when the gate requests a list.
     pub(crate) wanted: Arc<Notify>,
     /// Rooms that events named.
-    pub(crate) bells: Arc<Bells>,
+    pub(crate) due_lists: Arc<DueLists>,
     /// Check of the events, where they are to come.
     pub(crate) event_check: Option<Mutex<EventCheck>>,
     /// Time of the next list that the gate has not asked for.
     pub(crate) relist_at: Mutex<Option<Instant>>,
     /// Locks of rooms that the gate orders, if it does.
     pub(crate) locker: Option<RoomLocker>,
+    pub(crate) way: JanusWay,
+    pub(crate) room_secrets: Option<RoomSecrets>,
+    pub(crate) secret_check: Mutex<SecretCheck>,
 }
 
-/// Why no list can be had.
+/// Failure of a list.
 #[derive(Debug, thiserror::Error)]
 enum ListError {
     #[error(transparent)]
@@ -64,21 +70,21 @@ impl JanusSource {
     /// Lists until the daemon stops.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let locker = self.locker.as_mut();
-        let secrets = locker.as_ref().and_then(|it| it.room_secrets.clone());
         let mut queue = locker.map_or_else(|| order_queue().1, RoomLocker::take_queue);
-        let mut known_secrets = secrets.as_ref().map(RoomSecrets::version);
+        let secrets = self.room_secrets.as_ref();
+        let mut known_secrets = secrets.map(RoomSecrets::version);
         let mut ticks = interval(PAUSE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let listing = async {
             loop {
                 tokio::select! {
-                    // A Janus that was restarted shuts first. The gate waits for a list before its locks are in force, and clients slip in until
-                    // a room is locked.
+                    // A restarted Janus refuses new sessions first. Lists come before locks: a mode is not in force before a list, and clients
+                    // may join a room until it is locked.
                     biased;
                     Some(accept) = queue.accept_sessions.recv() => self.accept_sessions(accept).await,
                     () = self.wanted.notified() => self.report_all().await,
                     Some(call) = queue.locks.recv() => self.execute(call).await,
-                    due = self.bells.due() => match due {
+                    due = self.due_lists.next() => match due {
                         Due::Nothing => {}
                         Due::Rooms(rooms) => self.report_rooms(rooms).await,
                         Due::All => self.report_all().await,
@@ -87,11 +93,16 @@ impl JanusSource {
                     () = self.relist() => self.report_all().await,
                     () = self.api.broken() => self.relist_within(PAUSE),
                     _ = ticks.tick() => {
-                        let version = secrets.as_ref().map(RoomSecrets::version);
+                        let version = secrets.map(RoomSecrets::version);
                         if std::mem::replace(&mut known_secrets, version) != version {
                             self.apply(JanusInput::SecretsChanged);
+                            lock(&self.secret_check).restart();
+                            self.relist_within(PAUSE);
                         }
+                        self.api.keep_alive().await;
                     }
+                    // Only while nothing else is to be done: one request at a time.
+                    Some(room) = self.next_unchecked() => self.check_secret(room).await,
                 }
             }
         };
@@ -127,6 +138,7 @@ impl JanusSource {
         if self.api.has_reconnected() {
             tracing::info!(url = %self.api.url(), "connected to Janus again; it may have been restarted");
             self.health.note_janus(None);
+            lock(&self.secret_check).restart();
             self.apply(JanusInput::Restarted);
         }
     }
@@ -142,6 +154,29 @@ impl JanusSource {
                 tracing::warn!("{finding}");
             }
             self.health.note_janus(Some(findings));
+        }
+    }
+
+    /// Returns a room to check. Cancel safe.
+    #[expect(clippy::unused_async, reason = "a branch of a select")]
+    async fn next_unchecked(&self) -> Option<Id> {
+        lock(&self.secret_check).next()
+    }
+
+    /// Checks a room's secret. One that could not be checked is so after the next list.
+    async fn check_secret(&self, room: Id) {
+        let checked = secret_check::check(&self.api, self.room_secrets.as_ref(), &room).await;
+        self.report_restart();
+        if let Ok(secret) = checked {
+            lock(&self.secret_check).note(room, secret);
+        }
+        self.note_secret_findings();
+    }
+
+    fn note_secret_findings(&self) {
+        let check = lock(&self.secret_check);
+        if check.is_finished() {
+            self.health.note_janus_rooms(check.findings(self.way));
         }
     }
 
@@ -164,7 +199,7 @@ impl JanusSource {
         let Some(check) = &self.event_check else {
             return;
         };
-        let events = self.bells.events();
+        let events = self.due_lists.events();
         let mut check = lock(check);
         check.on_all(participants, (events_before, events));
         self.health.note_janus_events(check.warning());
@@ -175,7 +210,7 @@ impl JanusSource {
 
     async fn report_all(&self) {
         *lock(&self.relist_at) = None;
-        let (began, events) = (clock::now().boot, self.bells.events());
+        let (began, events) = (clock::now().boot, self.due_lists.events());
         let listed = self.list_all().await;
         let outcome = listed.as_ref().map(|_| ()).map_err(ToString::to_string);
         self.health.note(JANUS_ADMIN, outcome);
@@ -218,7 +253,7 @@ impl JanusSource {
                 }
                 Err(error) => {
                     log_limited!(warn, url = %self.api.url(), %error, "cannot list a room of Janus; listing all");
-                    return self.bells.ring_all();
+                    return self.due_lists.add_all();
                 }
             }
         }
@@ -249,6 +284,8 @@ impl JanusSource {
             let listed = rooms.iter().map(|room| room.room.clone()).collect();
             self.check_handles(&listed).await?;
         }
+        lock(&self.secret_check).on_listed(rooms.iter().map(|room| room.room.clone()));
+        self.note_secret_findings();
         let channels = rooms.iter().filter_map(|room| channel_of(&room.room));
         Ok((channels.collect(), participants))
     }

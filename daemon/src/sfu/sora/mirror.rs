@@ -24,7 +24,7 @@ const MIRROR_TIMEOUT: Duration = Duration::from_secs(4);
 /// Pause before a failed change is retried.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
-/// The way to the Sora.
+/// Handle of the task that sets the mode on Sora.
 #[derive(Clone, Debug)]
 pub(crate) struct MirrorHandle {
     api: SoraApi,
@@ -32,7 +32,7 @@ pub(crate) struct MirrorHandle {
     warning: Arc<Mutex<Option<String>>>,
 }
 
-/// An answer that is given once Sora has answered.
+/// Answer to a client that waits for Sora's answer.
 #[derive(Debug)]
 pub(crate) struct MirroredAnswer {
     engine: WeakEngine,
@@ -46,7 +46,7 @@ struct MirrorRequest {
     answer: Option<(MirroredAnswer, ModeChanged)>,
 }
 
-/// The orders, for [`MirrorTask::run`].
+/// Task that sets the mode on Sora, as requested.
 #[derive(Debug)]
 pub(crate) struct MirrorTask {
     api: SoraApi,
@@ -127,7 +127,7 @@ impl MirroredAnswer {
     }
 }
 
-/// Mirrors where that is asked for.
+/// Runs the task, if there is one.
 pub(crate) async fn run(mirror_task: Option<MirrorTask>, stop: CancellationToken) {
     if let Some(mirror_task) = mirror_task {
         mirror_task.run(stop).await;

@@ -22,7 +22,7 @@ pub(crate) struct Poller {
     pub(crate) engine: Engine,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
-    /// The gate wants to know.
+    /// Notified when the gate requests a list.
     pub(crate) wanted: Arc<Notify>,
 }
 

@@ -1,7 +1,7 @@
 //! `POST /sora/auth`: the gate decides, then the application may deny. Any failure rejects the
 //! client, and the gate does not wait for clients that the application denied.
 //!
-//! Each question has a task of its own, which runs to its end even if Sora hangs up.
+//! Each question has a task of its own, which runs to its end even if Sora closes the connection.
 
 use std::sync::Arc;
 
@@ -113,14 +113,14 @@ impl Question {
             outcome = self.decide(answer) => Some(outcome),
             () = reply.closed() => None,
         };
-        // Sora hung up, so the client will not connect.
+        // Sora closed the connection, so the client will not connect.
         let Some((ended, outcome, answer)) = outcome else {
             return self.end(connection_id, AuthOutcome::Denied);
         };
         // The gate is notified before Sora.
         self.end(connection_id, ended);
         self.metrics.webhook("auth", outcome);
-        // If Sora hangs up at this moment, the gate's own timeout removes the client.
+        // If Sora closes the connection at this moment, the gate's own timeout removes the client.
         reply.send(answer).unwrap_or_default();
     }
 
@@ -210,7 +210,7 @@ impl Question {
     }
 }
 
-/// Expectation of the gate: will the client connect?
+/// Expectation of the gate about a client: it connects, or not.
 #[derive(Clone, Copy)]
 enum Expected {
     Yes,

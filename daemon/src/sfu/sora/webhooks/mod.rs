@@ -1,4 +1,5 @@
-//! A real Sora's webhooks: `POST /sora/auth`, `/sora/session`, `/sora/event`. soramode stands in front of the application's own.
+//! A real Sora's webhooks: `POST /sora/auth`, `/sora/session`, `/sora/event`. soramode receives them in place of the application, and
+//! forwards them to it.
 
 mod auth;
 mod pending_auth;

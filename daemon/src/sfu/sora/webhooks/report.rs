@@ -26,7 +26,7 @@ pub(super) async fn answer(
         WebhookSource::Event => sora.upstreams.event(),
     };
     let outcome = match (read_report(source, &body, clock::now().wall), &upstream) {
-        // No await between the body and this: Sora may hang up, and its report is recorded
+        // No await between the body and this: Sora may close the connection, and its report is recorded
         // nevertheless.
         (Ok(input), _) => match state.engine.apply_sora(input) {
             Ok(()) => WebhookOutcome::Taken,

@@ -77,7 +77,7 @@ impl Upstream {
         response
     }
 
-    /// The answer was none: `ask` could not know.
+    /// Notes that the response was received and its contents are invalid.
     pub(crate) fn mark_invalid(&self, problem: &str) {
         self.health.note(self.name, Err(problem.to_owned()));
     }

@@ -38,7 +38,7 @@ impl UpstreamClients {
         })
     }
 
-    /// Asks these from now on.
+    /// Replaces the upstreams.
     pub(crate) fn reload(
         &self,
         config: &SoraConfig,

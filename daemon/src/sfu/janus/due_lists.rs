@@ -1,4 +1,4 @@
-//! Rooms to list, as events of Janus named them. Many events about a room are one request for it.
+//! Rooms to list, as events of Janus named them. Many events about a room make one request for it.
 
 use std::collections::BTreeSet;
 use std::mem;
@@ -15,9 +15,9 @@ const ROOMS_MAX: usize = 1_024;
 
 /// Rooms to list.
 #[derive(Debug, Default)]
-pub(crate) struct Bells {
+pub(crate) struct DueLists {
     due: Mutex<Due>,
-    rung: Notify,
+    changed: Notify,
     /// Number of requests with events.
     events: AtomicU64,
 }
@@ -33,7 +33,7 @@ pub(super) enum Due {
     Restarted,
 }
 
-impl Bells {
+impl DueLists {
     /// Counts a request with events.
     pub(super) fn note_events(&self) {
         self.events.fetch_add(1, Ordering::Relaxed);
@@ -45,7 +45,7 @@ impl Bells {
     }
 
     /// Has a room listed.
-    pub(super) fn ring(&self, room: Id) {
+    pub(super) fn add(&self, room: Id) {
         let mut due = lock(&self.due);
         *due = match mem::take(&mut *due) {
             Due::Nothing => Due::Rooms(BTreeSet::from([room])),
@@ -56,32 +56,32 @@ impl Bells {
             Due::Rooms(_) | Due::All => Due::All,
             Due::Restarted => Due::Restarted,
         };
-        self.rung.notify_one();
+        self.changed.notify_one();
     }
 
     /// Has all rooms listed.
-    pub(super) fn ring_all(&self) {
+    pub(super) fn add_all(&self) {
         let mut due = lock(&self.due);
         if *due != Due::Restarted {
             *due = Due::All;
         }
-        self.rung.notify_one();
+        self.changed.notify_one();
     }
 
     /// Reports that Janus was restarted.
-    pub(super) fn ring_restarted(&self) {
+    pub(super) fn note_restart(&self) {
         *lock(&self.due) = Due::Restarted;
-        self.rung.notify_one();
+        self.changed.notify_one();
     }
 
     /// Waits until something is to be listed. Cancel safe.
-    pub(super) async fn due(&self) -> Due {
+    pub(super) async fn next(&self) -> Due {
         loop {
             let due = mem::take(&mut *lock(&self.due));
             if due != Due::Nothing {
                 return due;
             }
-            self.rung.notified().await;
+            self.changed.notified().await;
         }
     }
 }
@@ -92,24 +92,24 @@ mod tests {
 
     #[tokio::test]
     async fn each_room_is_listed_once_and_too_many_are_all() {
-        let bells = Bells::default();
+        let due_lists = DueLists::default();
         for _ in 0..3 {
-            bells.ring(Id::Number(1));
+            due_lists.add(Id::Number(1));
         }
         assert_eq!(
-            bells.due().await,
+            due_lists.next().await,
             Due::Rooms(BTreeSet::from([Id::Number(1)]))
         );
         for room in 0..=u64::try_from(ROOMS_MAX).unwrap() {
-            bells.ring(Id::Number(room));
+            due_lists.add(Id::Number(room));
         }
-        assert_eq!(bells.due().await, Due::All);
-        bells.ring_all();
-        bells.ring(Id::Number(1));
-        assert_eq!(bells.due().await, Due::All);
-        bells.ring_restarted();
-        bells.ring_all();
-        bells.ring(Id::Number(1));
-        assert_eq!(bells.due().await, Due::Restarted);
+        assert_eq!(due_lists.next().await, Due::All);
+        due_lists.add_all();
+        due_lists.add(Id::Number(1));
+        assert_eq!(due_lists.next().await, Due::All);
+        due_lists.note_restart();
+        due_lists.add_all();
+        due_lists.add(Id::Number(1));
+        assert_eq!(due_lists.next().await, Due::Restarted);
     }
 }
