@@ -11,14 +11,14 @@ const LINES_MAX: usize = 500;
 
 /// Files that are longer, and how long they are: a number here only ever goes down.
 const LONGER: &[(&str, usize)] = &[
-    ("cli/src/output/table.rs", 549),
+    ("cli/src/output/table.rs", 540),
     ("cli/tests/cli/api.rs", 699),
     ("cli/tests/cli/cluster.rs", 649),
     ("cli/tests/cli/drill.rs", 519),
     ("cli/tests/cli/exits.rs", 604),
     ("cli/tests/cli/waits.rs", 559),
     ("daemon/core/tests/core/lossy_sora/mod.rs", 520),
-    ("daemon/core/tests/core/show.rs", 739),
+    ("daemon/core/tests/core/show.rs", 697),
     ("daemon/src/config/tests.rs", 640),
     ("daemon/src/store/tests.rs", 587),
     ("daemon/tests/daemon/state.rs", 640),

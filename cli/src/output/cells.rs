@@ -77,6 +77,21 @@ pub(crate) fn cut_middle(text: &str, cells: usize) -> Cow<'_, str> {
     }
 }
 
+/// Divides the text into lines of this many cells.
+pub(crate) fn divided(text: &str, cells: usize) -> Vec<Cow<'_, str>> {
+    let mut lines = Vec::new();
+    let mut rest = text;
+    loop {
+        let (begin, after) = split(rest, cells.max(2));
+        if begin.is_empty() || after.is_empty() {
+            lines.push(Cow::Borrowed(rest));
+            return lines;
+        }
+        lines.push(Cow::Borrowed(begin));
+        rest = after;
+    }
+}
+
 /// Pads the text on the right to this many cells.
 pub(crate) fn padded(text: &str, cells: usize) -> String {
     format!("{text}{:1$}", "", cells.saturating_sub(width(text)))

@@ -5,9 +5,10 @@ use soramode_protocol::mode::Mode;
 use soramode_protocol::session::Session;
 use soramode_protocol::time::Time;
 
+use super::cell::Cell;
 use super::color::Emphasis;
 use super::streams::{Output, SCHEMA};
-use super::table::{Cell, Column, Shape, Table};
+use super::table::{Column, Shape, Table};
 use super::{Format, cells, escape, times};
 use crate::error::Failure;
 

@@ -1,5 +1,6 @@
 //! The output of commands: nothing else prints.
 
+mod cell;
 pub(crate) mod cells;
 pub(crate) mod color;
 pub(crate) mod escape;
@@ -14,10 +15,11 @@ pub(crate) mod table;
 mod terminal;
 pub(crate) mod times;
 
+pub(crate) use cell::Cell;
 pub(crate) use flags::{Color, Format, OutputFlags};
 pub(crate) use list::{List, Row, colored_groups, pairs, table_lines};
 pub(crate) use progress::{ProgressDisplay, ProgressSnapshot, counted};
 pub(crate) use stdout_closed::StdoutClosed;
 pub(crate) use streams::{Output, failure_json, relay, report_failure};
-pub(crate) use table::{Cell, Column};
+pub(crate) use table::Column;
 pub(crate) use terminal::{can_move_cursor, width_of_stderr};

@@ -8,10 +8,11 @@ use soramode_protocol::time::Time;
 
 use crate::error::{Exit, Failure, Problem};
 
+use super::cell::Cell;
 use super::color::{self, Emphasis};
 use super::flags::{Format, OutputFlags};
 use super::stdout_closed::StdoutClosed;
-use super::table::{Cell, Shape};
+use super::table::Shape;
 use super::terminal::{self, can_move_cursor};
 use super::{cells, escape, times};
 

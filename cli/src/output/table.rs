@@ -1,9 +1,9 @@
 //! A table that fits: columns are left out and values cut so that no line is wider than the terminal.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
-use soramode_protocol::mode::Mode;
-
+use super::cell::Cell;
 use super::color::Emphasis;
 use super::{cells, escape};
 
@@ -18,7 +18,7 @@ const COMFORTABLE: usize = 26;
 enum Kind {
     /// Cut as a last resort: words and numbers of soramode's own.
     Word,
-    /// Cut out the middle.
+    /// Cut out the middle, or wrap where that would make two alike.
     Id,
     /// Wrap to the next line.
     Text,
@@ -64,61 +64,6 @@ impl Column {
     /// Allows leaving the column out, after those with a higher number.
     pub(crate) const fn optional(self, order: u8) -> Self {
         Self { order, ..self }
-    }
-}
-
-/// A value, and a shorter form if it has one.
-#[derive(Clone, Debug)]
-pub(crate) struct Cell<'a> {
-    pub(crate) text: Cow<'a, str>,
-    pub(crate) short: Option<String>,
-    /// The colour, in addition to the text.
-    pub(crate) emphasis: Option<Emphasis>,
-}
-
-impl Cell<'_> {
-    /// Colours the cell.
-    #[must_use]
-    pub(crate) fn colored(self, emphasis: Option<Emphasis>) -> Self {
-        Self { emphasis, ..self }
-    }
-}
-
-impl<'a> From<&'a str> for Cell<'a> {
-    fn from(text: &'a str) -> Self {
-        Self {
-            text: text.into(),
-            short: None,
-            emphasis: None,
-        }
-    }
-}
-
-impl From<String> for Cell<'_> {
-    fn from(text: String) -> Self {
-        Self {
-            text: text.into(),
-            short: None,
-            emphasis: None,
-        }
-    }
-}
-
-impl From<u64> for Cell<'_> {
-    fn from(number: u64) -> Self {
-        number.to_string().into()
-    }
-}
-
-impl From<Mode> for Cell<'_> {
-    fn from(mode: Mode) -> Self {
-        Self::from(mode.name()).colored(Some(Emphasis::of(mode)))
-    }
-}
-
-impl<T: Into<Self>> From<Option<T>> for Cell<'_> {
-    fn from(value: Option<T>) -> Self {
-        value.map_or_else(|| Cell::from(""), Into::into)
     }
 }
 
@@ -250,10 +195,12 @@ impl Table {
         let header = shape
             .has_header
             .then(|| line_up(shown, &header.collect::<Vec<_>>()));
+        let alike: Vec<BTreeSet<String>> = shown.iter().map(|it| self.alike(it, form)).collect();
         let rows = self.rows.iter().map(|row| {
-            let values = shown.iter().map(|it| match row.get(it.place) {
+            let columns = shown.iter().zip(&alike);
+            let values = columns.map(|(it, alike)| match row.get(it.place) {
                 Some(value) => Fitted {
-                    lines: it.fit(form.of(value)),
+                    lines: it.fit(form.of(value), alike),
                     emphasis: emphasis(value.emphasis),
                 },
                 None => Fitted {
@@ -261,9 +208,27 @@ impl Table {
                     emphasis: None,
                 },
             });
-            line_up(shown, &values.collect::<Vec<_>>())
+            let values: Vec<Fitted<'_>> = values.collect();
+            line_up(shown, &values)
         });
         header.into_iter().chain(rows).flatten().collect()
+    }
+}
+
+impl Table {
+    /// Returns the cut values of a column of ids that stand for more than one id.
+    fn alike(&self, column: &Shown, form: Form) -> BTreeSet<String> {
+        let mut ids: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        if column.kind == Kind::Id && (2..column.natural).contains(&column.width) {
+            for value in self.rows.iter().filter_map(|row| row.get(column.place)) {
+                let cut = cells::cut_middle(form.of(value), column.width);
+                ids.entry(cut.into_owned())
+                    .or_default()
+                    .insert(form.of(value));
+            }
+        }
+        let alike = ids.into_iter().filter(|(_, ids)| ids.len() > 1);
+        alike.map(|(cut, _)| cut).collect()
     }
 }
 
@@ -291,11 +256,14 @@ impl Shown {
         }
     }
 
-    /// Wraps a value.
-    fn fit<'v>(&self, value: &'v str) -> Vec<Cow<'v, str>> {
+    /// Cuts or wraps a value. An id that would look like another one is wrapped.
+    fn fit<'v>(&self, value: &'v str, alike: &BTreeSet<String>) -> Vec<Cow<'v, str>> {
         match self.kind {
             Kind::Word => vec![cells::cut(value, self.width)],
-            Kind::Id => vec![cells::cut_middle(value, self.width)],
+            Kind::Id => match cells::cut_middle(value, self.width) {
+                cut if alike.contains(cut.as_ref()) => cells::divided(value, self.width),
+                cut => vec![cut],
+            },
             Kind::Text => cells::wrap(value, self.width)
                 .into_iter()
                 .map(Cow::Owned)
@@ -348,6 +316,8 @@ fn line_up(shown: &[Shown], values: &[Fitted<'_>]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use soramode_protocol::mode::Mode;
+
     use super::*;
 
     const COLUMNS: [Column; 5] = [
@@ -453,6 +423,27 @@ mod tests {
             )[1],
             "a-channel-with-a-v…g-name-0123456789  why"
         );
+    }
+
+    #[test]
+    fn two_ids_are_not_cut_alike() {
+        let mut table = Table::new(&[Column::id("CHANNEL"), Column::word("N")]);
+        for (id, number) in [
+            ("a-channel-1-with-a-long-name", 1_u64),
+            ("a-channel-2-with-a-long-name", 2),
+            ("another-channel-with-a-long-name", 3),
+        ] {
+            table.add(&[id.into(), number.into()]);
+        }
+        let wanted = [
+            "CHANNEL           N",
+            "a-channel-1-with  1",
+            "-a-long-name",
+            "a-channel-2-with  2",
+            "-a-long-name",
+            "another-…ng-name  3",
+        ];
+        assert_eq!(lines(&table, 19), wanted);
     }
 
     #[test]
