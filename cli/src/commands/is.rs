@@ -23,8 +23,8 @@ use crate::sfu::describe_in_force;
 pub(crate) struct Args {
     /// Condition to test
     ///
-    /// drained: the node is closed, that is in force, its session list is complete, and no session is left. joined: the node is in its cluster. A mode: the
-    /// node is in this mode.
+    /// drained: the node is closed, its mode is in force, its session list is complete, and no session is left. joined: the node is in its cluster. A mode:
+    /// the node is in this mode.
     #[arg(value_name = "MODE|drained|joined", add = ArgValueCandidates::new(candidates::predicates))]
     predicate: Predicate,
     /// With drained: proceed even if the session list is incomplete
@@ -32,7 +32,7 @@ pub(crate) struct Args {
     /// Clients may still be connected.
     #[arg(long)]
     assume_complete: bool,
-    /// With drained: proceed even if Janus does not hold the mode, because some rooms cannot be locked
+    /// With drained: proceed even if the mode is not in force, because some rooms of Janus cannot be locked
     ///
     /// Clients may join these rooms.
     #[arg(long)]
