@@ -1,30 +1,50 @@
 //! Ends of sessions in the way `lock`: a room is locked before its participants are removed.
 
 use std::collections::BTreeSet;
+use std::sync::mpsc;
 
 use serde_json::json;
+use soramode_testkit::PATIENCE;
 use soramode_testkit::janus::{ADMIN_KEY, Janus, REFUSED, Setup};
 
 use crate::locks::{in_force, join};
+use crate::proxy::{AdminProxy, Side};
 use crate::watch::Watch;
+
+/// Clients that come back as soon as they are removed.
+const CLIENTS: u64 = 3;
 
 #[test]
 fn clients_that_come_back_at_once_are_refused_until_the_session_has_ended() {
     let janus = Janus::start(&Setup::with_events());
-    let daemon = janus.locking();
+    let proxy = AdminProxy::to(janus.admin);
+    let daemon = janus.locking_with(|settings| {
+        settings.admin = format!("http://{}/admin", proxy.address).parse().unwrap();
+    });
     let mut watch = Watch::of(&daemon);
     watch.synced();
     in_force(&mut watch.client, "yes");
+    let (tried, all_tried) = mpsc::channel();
+    let mut untried = CLIENTS;
+    proxy.at_requests(move |side, request| {
+        // The room stays locked until each client has tried to come back.
+        while side == Side::Before && request["request"]["action"] == "disable" && untried > 0 {
+            all_tried.recv_timeout(PATIENCE).unwrap();
+            untried -= 1;
+        }
+        true
+    });
     let mut other = janus.client();
     other.must_join(&json!({"room": 2, "id": 9}));
-    let eager: Vec<_> = (1..=3)
+    let eager: Vec<_> = (1..=CLIENTS)
         .map(|id| {
-            let mut user = janus.client();
+            let (mut user, tried) = (janus.client(), tried.clone());
             user.must_join(&json!({"room": 1, "id": id}));
             watch.came(&format!("1/{id}"));
             std::thread::spawn(move || {
                 user.wait_until_kicked();
                 let first = join(&mut user, &json!(1), &json!(10 + id));
+                tried.send(()).unwrap();
                 while join(&mut user, &json!(1), &json!(20 + id)) != 0 {}
                 first
             })
