@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use soramode_core::locks::{LockCall, LockRequest};
 use soramode_protocol::node::Status;
 
-use crate::show::{Show, tail};
+use crate::show::{Detail, Show, tail};
 
 impl Show {
     pub(crate) fn status(&mut self, status: &Status) -> String {
@@ -54,8 +54,10 @@ impl Show {
             "; cluster: ",
             status.cluster.as_ref().and_then(|it| it.problem.as_ref()),
         ));
-        for warning in &status.warnings {
-            write!(line, "; warning: {warning}").unwrap();
+        if self.detail == Detail::InWords {
+            for warning in &status.warnings {
+                write!(line, "; warning: {warning}").unwrap();
+            }
         }
         line
     }

@@ -207,14 +207,19 @@ impl Replay {
             .partition(|it| it.state == ConnectionState::Live);
         let pending_as_kept = |it: &&Connection| {
             let (channel_id, connection_id) = (it.channel_id.clone(), it.connection_id.clone());
+            let recorded = self.pending.get(&it.connection_id);
+            let Some(Record::Pending { session_id, .. }) = recorded else {
+                return false;
+            };
             let kept = Record::Pending {
                 channel_id,
                 connection_id,
                 client_id: it.client_id.clone(),
                 created_at: it.created_at,
-                session_id: it.session_id.clone(),
+                // A Sora may have given the session another since.
+                session_id: session_id.clone(),
             };
-            self.pending.get(&it.connection_id) == Some(&kept)
+            recorded == Some(&kept)
         };
         let in_session =
             |id: &SessionId| live.iter().filter(|it| it.session_id == *id).count() as u64;

@@ -55,6 +55,7 @@ pub(super) struct Connection {
     pub(super) created_at: Time,
     /// Until when it may come; `None`: it is live.
     pending_until: Option<Duration>,
+    offered_session: Option<SessionId>,
     socket: Option<SocketId>,
     by_sora: bool,
 }
@@ -307,13 +308,12 @@ impl Model {
 
     fn open(&mut self, channel_id: ChannelId, session_id: Option<SessionId>) -> u64 {
         self.made += 1;
-        let made = made_id(self.made);
         // Somebody is here again: that the node was empty is not told any more.
         self.vanished_pending = false;
         self.sessions.push(Session {
             number: self.made,
             channel_id,
-            session_id: session_id.unwrap_or(made),
+            session_id: session_id.unwrap_or_else(|| made_id(self.made)),
             created_at: self.now.wall,
             told: false,
             of_sora: false,

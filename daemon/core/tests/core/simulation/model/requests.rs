@@ -177,6 +177,7 @@ impl Model {
             client_id,
             created_at,
             pending_until: None,
+            offered_session: None,
             socket,
             by_sora: false,
         });
@@ -263,6 +264,7 @@ impl Model {
             client_id,
             created_at,
             pending_until: None,
+            offered_session: None,
             socket: None,
             by_sora: false,
         });
@@ -363,6 +365,7 @@ impl Model {
     ) -> Decision {
         let offer = self.offer(channel_id, id);
         let session = self.session_on(channel_id).unwrap();
+        let offered = self.session(session).session_id.clone();
         let pending_until = Some(self.now.boot + self.settings.pending_timeout);
         let (id, client_id, created_at) = (id.clone(), client_id.cloned(), self.now.wall);
         self.add(Connection {
@@ -371,6 +374,7 @@ impl Model {
             client_id,
             created_at,
             pending_until,
+            offered_session: Some(offered),
             socket: None,
             by_sora: true,
         });
@@ -401,6 +405,7 @@ impl Model {
             client_id,
             created_at,
             pending_until: None,
+            offered_session: None,
             socket: None,
             by_sora: true,
         });

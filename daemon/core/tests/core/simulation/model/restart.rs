@@ -10,7 +10,7 @@ use soramode_protocol::event::EndReason;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
 
-use super::{Model, made_id, mode};
+use super::{Model, mode};
 
 impl Model {
     pub(in super::super) fn restart(
@@ -88,8 +88,8 @@ impl Model {
             session.last_end = EndReason::Disconnected;
             if !session.told {
                 session.of_sora = false;
-                self.made += 1;
-                session.session_id = made_id(self.made);
+                let first = inside.clone().min_by_key(|it| it.created_at).unwrap();
+                session.session_id = first.offered_session.clone().unwrap();
                 session.created_at = inside.map(|it| it.created_at).min().unwrap();
             }
         }
