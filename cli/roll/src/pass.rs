@@ -36,8 +36,8 @@ enum PassStage {
     First,
     /// The others are.
     Others,
-    /// All are asked for their status.
-    Ask,
+    /// All are looked at.
+    Look,
 }
 
 /// Result of a pass for the host that is to be closed.
@@ -107,7 +107,7 @@ impl RollRun {
         }
     }
 
-    pub(crate) fn on_asked(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
+    pub(crate) fn on_looked(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
         let Some(pass) = &mut self.pass else { return };
         if !pass.pending.remove(&host) {
             return;
@@ -152,15 +152,15 @@ impl RollRun {
                     self.pass = Some(pass);
                     return;
                 }
-                pass.stage = PassStage::Ask;
+                pass.stage = PassStage::Look;
                 pass.pending.clone_from(&pass.renewed);
                 for &host in &pass.renewed {
-                    self.call(host, Purpose::Ask, Call::GetStatus);
+                    self.call(host, Purpose::Look, Call::GetStatus);
                 }
                 self.pass = Some(pass);
                 self.advance_pass();
             }
-            (PassStage::First | PassStage::Ask, Some(host)) if self.is_about_to_close(host) => {
+            (PassStage::First | PassStage::Look, Some(host)) if self.is_about_to_close(host) => {
                 self.next_pass = Some(self.now + OPEN_PAUSE);
                 let result = PassResult {
                     host,

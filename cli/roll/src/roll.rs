@@ -82,31 +82,33 @@ pub(crate) enum Job {
         until: Duration,
         plan: PlanId,
     },
-    Drain,
-    /// The step is recorded on the host, before it is carried out.
-    Record {
-        step: RollStep,
-        until: Duration,
-        retry_at: Option<Duration>,
-    },
+    Run(Task),
+    Ask(Ask),
+}
+
+/// Question to the present host, which is asked again while its answer is lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub(crate) question: Question,
+    /// When it is given up.
+    pub(crate) until: Duration,
+    /// When it is asked again, after an answer was lost.
+    pub(crate) retry_at: Option<Duration>,
+}
+
+/// Subject of a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Records the step on the host, before it is carried out.
+    Record(RollStep),
     /// The node must still be closed by this roll before its machine is worked on.
-    Check {
-        task: Task,
-        until: Duration,
-        retry_at: Option<Duration>,
-    },
-    Command,
-    /// The connection was lost while the command ran.
-    Seek {
-        until: Duration,
-        retry_at: Option<Duration>,
-    },
-    Reboot,
-    AwaitReady,
-    Open {
-        until: Duration,
-        retry_at: Option<Duration>,
-    },
+    Check(Task),
+    /// The connection was lost while the command ran: its end is looked for.
+    Seek,
+    /// Opens the node.
+    Open,
+    /// An answer to [`Open`](Self::Open) was lost: the mode is looked at.
+    LookAtMode,
 }
 
 /// Purpose of a call.
@@ -119,16 +121,10 @@ pub(crate) enum Purpose {
     /// Renew it in a pass.
     Renew,
     /// Look at it in a pass.
-    Ask,
+    Look,
     Close,
-    Record,
-    /// Look at the mode before a task that may cut sessions.
-    Check,
-    /// Look for the end of the command.
-    Seek,
-    Open,
-    /// Look for the mode after an answer to `Open` was lost.
-    LookAtMode,
+    /// The [`Ask`] of the present job.
+    Ask,
     Release,
 }
 
@@ -205,14 +201,10 @@ impl RollRun {
             Purpose::Reserve => self.on_reserved(host, answer),
             Purpose::Reread => self.on_reread(host, answer),
             Purpose::Renew => self.on_renewed(host, &answer),
-            Purpose::Ask => self.on_asked(host, answer),
+            Purpose::Look => self.on_looked(host, answer),
+            Purpose::Close => self.on_close_answered(host, answer),
+            Purpose::Ask => self.on_answered(host, answer),
             Purpose::Release => self.on_released(&answer),
-            Purpose::Close
-            | Purpose::Record
-            | Purpose::Check
-            | Purpose::Seek
-            | Purpose::Open
-            | Purpose::LookAtMode => self.on_work_answered(host, purpose, answer),
         }
     }
 
@@ -251,9 +243,8 @@ impl RollRun {
                 self.finish();
             }
             // The command that runs is waited for, and so are the releases.
-            Phase::Working(_, Job::Command | Job::Seek { .. })
-            | Phase::Releasing(_)
-            | Phase::ReleasingFirst(_) => {}
+            Phase::Working(_, job) if job.is_command() => {}
+            Phase::Releasing(_) | Phase::ReleasingFirst(_) => {}
             _ => self.stop(stop),
         }
     }
@@ -301,8 +292,10 @@ impl RollRun {
             Phase::ReleasingFirst(until) | Phase::Releasing(until) if until <= self.now => {
                 self.finish();
             }
-            Phase::Working(host, job) if job.retry_at().is_some_and(|at| at <= self.now) => {
-                self.retry(host, &job);
+            Phase::Working(host, Job::Ask(ask))
+                if ask.retry_at.is_some_and(|at| at <= self.now) =>
+            {
+                self.send(host, ask.question, ask.until);
             }
             _ => {}
         }
@@ -350,7 +343,8 @@ impl RollRun {
         self.actions.push(Action::Call(host, self.last_call, call));
     }
 
-    pub(crate) fn begin_task(&mut self, host: HostIndex, task: Task) {
+    pub(crate) fn run(&mut self, host: HostIndex, task: Task) {
+        self.phase = Phase::Working(host, Job::Run(task.clone()));
         self.actions.push(Action::Begin(host, task));
     }
 
@@ -368,19 +362,21 @@ impl RollRun {
 
 impl Job {
     /// Returns when something is to be done although nothing happens.
-    pub(crate) const fn retry_at(&self) -> Option<Duration> {
+    const fn retry_at(&self) -> Option<Duration> {
         match self {
-            Self::Record { retry_at, .. }
-            | Self::Check { retry_at, .. }
-            | Self::Seek { retry_at, .. }
-            | Self::Open { retry_at, .. } => *retry_at,
-            Self::Prepare { .. }
-            | Self::Close { .. }
-            | Self::AwaitClose { .. }
-            | Self::Drain
-            | Self::Command
-            | Self::Reboot
-            | Self::AwaitReady => None,
+            Self::Ask(ask) => ask.retry_at,
+            Self::Prepare { .. } | Self::Close { .. } | Self::AwaitClose { .. } | Self::Run(_) => {
+                None
+            }
+        }
+    }
+
+    /// Returns whether the operator's command runs, as far as the roll knows.
+    fn is_command(&self) -> bool {
+        match self {
+            Self::Run(task) => *task == Task::Command,
+            Self::Ask(ask) => ask.question == Question::Seek,
+            Self::Prepare { .. } | Self::Close { .. } | Self::AwaitClose { .. } => false,
         }
     }
 
@@ -396,7 +392,7 @@ impl Job {
     const fn waits(&self) -> bool {
         matches!(
             self,
-            Self::AwaitClose { .. } | Self::Drain | Self::Reboot | Self::AwaitReady
+            Self::AwaitClose { .. } | Self::Run(Task::Drain(_) | Task::Reboot | Task::Ready)
         )
     }
 }

@@ -14,7 +14,7 @@ use crate::check::{
 };
 use crate::fault::Fault;
 use crate::pass::PassResult;
-use crate::roll::{Job, Phase, Purpose, RollRun};
+use crate::roll::{Ask, Job, Phase, Purpose, Question, RollRun};
 use crate::{
     Answer, Call, CallError, Close, ClosedNodes, HostIndex, OPEN_TIME_MAX, RENEW_PAUSE, SEEK_PAUSE,
     SEEK_TIME_MAX, Stage, Start, Stop, StopKind, Task, TaskEnd,
@@ -109,7 +109,7 @@ impl RollRun {
     fn on_closed(&mut self, host: HostIndex, is_planned: bool, plan: Option<PlanId>) {
         self.next_pass = Some(self.now + RENEW_PAUSE);
         if is_planned {
-            self.phase = Phase::Working(host, Job::Drain);
+            self.phase = Phase::Working(host, Job::Run(Task::Drain(plan)));
         } else {
             self.drain(host, plan);
         }
@@ -117,32 +117,10 @@ impl RollRun {
 
     fn drain(&mut self, host: HostIndex, plan: Option<PlanId>) {
         self.show(host, Stage::At(RollStep::Draining));
-        self.phase = Phase::Working(host, Job::Drain);
-        self.begin_task(host, Task::Drain(plan));
+        self.run(host, Task::Drain(plan));
     }
 
-    pub(crate) fn on_work_answered(
-        &mut self,
-        host: HostIndex,
-        purpose: Purpose,
-        answer: Result<Answer, CallError>,
-    ) {
-        match purpose {
-            Purpose::Close => self.on_close_answered(host, answer),
-            Purpose::Record => self.on_recorded(host, answer),
-            Purpose::Check => self.on_checked(host, answer),
-            Purpose::Seek => self.on_sought(host, answer),
-            Purpose::Open => self.on_opened(host, answer),
-            Purpose::LookAtMode => self.on_mode_seen(host, answer),
-            Purpose::Reserve
-            | Purpose::Reread
-            | Purpose::Renew
-            | Purpose::Ask
-            | Purpose::Release => {}
-        }
-    }
-
-    fn on_close_answered(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
+    pub(crate) fn on_close_answered(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
         if matches!(self.phase, Phase::ReleasingFirst(_)) {
             return self.on_late_close(host, &answer);
         }
@@ -154,7 +132,7 @@ impl RollRun {
             Ok(Answer::PlanStarted(started)) => self.on_plan_started(host, *started),
             Ok(_) => self.on_closed(host, false, None),
             Err(CallError::Refused(error)) => match error.data.error_type {
-                // PassResult at anew, in the next round.
+                // It is looked at anew, in the next round.
                 ErrorType::Reserved | ErrorType::Superseded => self.prepare_again(host),
                 _ => self.stop(Stop::on(host, StopKind::Refused, error.message)),
             },
@@ -182,88 +160,21 @@ impl RollRun {
             self.drain(host, Some(plan.id.clone()));
         }
         self.next_pass = Some(self.now + RENEW_PAUSE);
-        if is_open {
+        let plan = plan.id;
+        let job = if is_open {
             let until = self.now + RENEW_PAUSE + OPEN_TIME_MAX;
-            let plan = plan.id;
-            self.phase = Phase::Working(host, Job::AwaitClose { until, plan });
+            Job::AwaitClose { until, plan }
         } else {
-            self.phase = Phase::Working(host, Job::Drain);
-        }
-    }
-
-    /// Records a step on the host, before it is carried out.
-    pub(crate) fn record(&mut self, host: HostIndex, step: RollStep) {
-        let until = self.now + SEEK_TIME_MAX;
-        self.send_record(host, step, until);
-    }
-
-    fn send_record(&mut self, host: HostIndex, step: RollStep, until: Duration) {
-        let retry_at = None;
-        self.phase = Phase::Working(
-            host,
-            Job::Record {
-                step,
-                until,
-                retry_at,
-            },
-        );
-        let round = self.next_round();
-        let reserve = self.reserve(round, Some(step));
-        self.call(host, Purpose::Record, Call::Reserve(reserve));
-    }
-
-    fn on_recorded(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
-        let Phase::Working(_, Job::Record { step, until, .. }) = self.phase else {
-            return;
+            Job::Run(Task::Drain(Some(plan)))
         };
-        match answer {
-            Ok(_) => self.on_step(host, step),
-            Err(CallError::Refused(error)) => {
-                self.stop(Stop::on(host, StopKind::Refused, error.message));
-            }
-            Err(CallError::Lost(problem)) if self.now >= until => {
-                self.stop(Stop::on(host, StopKind::Unreachable, problem));
-            }
-            Err(CallError::Lost(_)) => {
-                let retry_at = Some(self.now + SEEK_PAUSE);
-                self.phase = Phase::Working(
-                    host,
-                    Job::Record {
-                        step,
-                        until,
-                        retry_at,
-                    },
-                );
-            }
-        }
+        self.phase = Phase::Working(host, job);
     }
 
-    /// Carries out a step that is recorded.
-    fn on_step(&mut self, host: HostIndex, step: RollStep) {
-        let is_command = step == RollStep::Command && self.settings.work.command;
-        if !is_command {
-            self.show(host, Stage::At(step));
-        }
-        match step {
-            RollStep::Command if is_command => {
-                self.check(host, Task::Command, self.now + SEEK_TIME_MAX);
-            }
-            RollStep::Command => self.check(host, Task::Reboot, self.now + SEEK_TIME_MAX),
-            RollStep::Ready => {
-                self.phase = Phase::Working(host, Job::AwaitReady);
-                self.begin_task(host, Task::Ready);
-            }
-            RollStep::Done => {
-                self.phase = Phase::Pausing(self.now + self.settings.pause);
-            }
-            RollStep::Draining | RollStep::CommandEnded => {}
-        }
-    }
-
+    /// Takes in the end of the present task.
     pub(crate) fn on_task_ended(&mut self, host: HostIndex, job: &Job, end: TaskEnd) {
         match (job, end) {
             (_, TaskEnd::Failed(stop)) => self.stop(stop),
-            (Job::Drain | Job::AwaitClose { .. }, TaskEnd::Done) => {
+            (Job::Run(Task::Drain(_)) | Job::AwaitClose { .. }, TaskEnd::Done) => {
                 let work = self.settings.work;
                 let step = if work.command || work.reboot {
                     RollStep::Command
@@ -272,22 +183,17 @@ impl RollRun {
                 };
                 self.record(host, step);
             }
-            (Job::Command, TaskEnd::CommandEnded(exit)) => self.on_command_ended(host, exit),
-            (Job::Command, TaskEnd::Lost(_)) => {
-                self.show(host, Stage::Seeking);
-                let until = self.now + SEEK_TIME_MAX;
-                self.phase = Phase::Working(
-                    host,
-                    Job::Seek {
-                        until,
-                        retry_at: Some(self.now),
-                    },
-                );
+            (Job::Run(Task::Command), TaskEnd::CommandEnded(exit)) => {
+                self.on_command_ended(host, exit);
             }
-            (Job::Reboot, TaskEnd::Done) => self.record(host, RollStep::Ready),
-            (Job::AwaitReady, TaskEnd::Done) => {
+            (Job::Run(Task::Command), TaskEnd::Lost(_)) => {
+                self.show(host, Stage::Seeking);
+                self.ask(host, Question::Seek);
+            }
+            (Job::Run(Task::Reboot), TaskEnd::Done) => self.record(host, RollStep::Ready),
+            (Job::Run(Task::Ready), TaskEnd::Done) => {
                 self.show(host, Stage::Opening);
-                self.open(host, self.now + SEEK_TIME_MAX);
+                self.ask(host, Question::Open);
             }
             (_, TaskEnd::Done | TaskEnd::CommandEnded(_) | TaskEnd::Lost(_)) => {}
         }
@@ -303,31 +209,99 @@ impl RollRun {
 
     fn after_command(&mut self, host: HostIndex) {
         if self.settings.work.reboot {
-            self.check(host, Task::Reboot, self.now + SEEK_TIME_MAX);
+            self.ask(host, Question::Check(Task::Reboot));
         } else {
             self.record(host, RollStep::Ready);
         }
     }
 
-    /// Looks whether the node is still closed by this roll before a task that may cut sessions, and whether a reboot is still to come: the
-    /// host may have rebooted before the roll was resumed.
-    fn check(&mut self, host: HostIndex, task: Task, until: Duration) {
-        let retry_at = None;
-        self.phase = Phase::Working(
-            host,
-            Job::Check {
-                task,
-                until,
-                retry_at,
-            },
-        );
-        self.call(host, Purpose::Check, Call::GetStatus);
+    /// Records a step on the host, before it is carried out.
+    fn record(&mut self, host: HostIndex, step: RollStep) {
+        self.ask(host, Question::Record(step));
     }
 
-    fn on_checked(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
-        let Phase::Working(_, Job::Check { task, until, .. }) = self.phase.clone() else {
+    /// Asks the host, for [`SEEK_TIME_MAX`] at most.
+    fn ask(&mut self, host: HostIndex, question: Question) {
+        self.send(host, question, self.now + SEEK_TIME_MAX);
+    }
+
+    /// Asks the host, or asks it again.
+    pub(crate) fn send(&mut self, host: HostIndex, question: Question, until: Duration) {
+        let call = match question {
+            Question::Record(step) => {
+                let round = self.next_round();
+                Call::Reserve(self.reserve(round, Some(step)))
+            }
+            Question::Open => Call::ChangeMode(Box::new(self.opening())),
+            Question::Check(_) | Question::Seek | Question::LookAtMode => Call::GetStatus,
+        };
+        let ask = Ask {
+            question,
+            until,
+            retry_at: None,
+        };
+        self.phase = Phase::Working(host, Job::Ask(ask));
+        self.call(host, Purpose::Ask, call);
+    }
+
+    /// Asks again after a while; stops once it was asked for too long.
+    fn ask_later(&mut self, host: HostIndex, question: Question, problem: impl Into<String>) {
+        let Phase::Working(_, Job::Ask(ask)) = &mut self.phase else {
             return;
         };
+        if self.now >= ask.until {
+            return self.stop(Stop::on(host, StopKind::Unreachable, problem));
+        }
+        ask.question = question;
+        ask.retry_at = Some(self.now + SEEK_PAUSE);
+    }
+
+    /// Takes in the answer to the present question.
+    pub(crate) fn on_answered(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
+        let Phase::Working(_, Job::Ask(ask)) = &self.phase else {
+            return;
+        };
+        match ask.question.clone() {
+            Question::Record(step) => self.on_recorded(host, step, answer),
+            Question::Check(task) => self.on_checked(host, task, answer),
+            Question::Seek => self.on_sought(host, answer),
+            Question::Open => self.on_opened(host, answer),
+            Question::LookAtMode => self.on_mode_seen(host, answer),
+        }
+    }
+
+    fn on_recorded(&mut self, host: HostIndex, step: RollStep, answer: Result<Answer, CallError>) {
+        match answer {
+            Ok(_) => self.on_step(host, step),
+            Err(CallError::Refused(error)) => {
+                self.stop(Stop::on(host, StopKind::Refused, error.message));
+            }
+            Err(CallError::Lost(problem)) => {
+                self.ask_later(host, Question::Record(step), problem);
+            }
+        }
+    }
+
+    /// Carries out a step that is recorded.
+    fn on_step(&mut self, host: HostIndex, step: RollStep) {
+        let is_command = step == RollStep::Command && self.settings.work.command;
+        if !is_command {
+            self.show(host, Stage::At(step));
+        }
+        match step {
+            RollStep::Command if is_command => self.ask(host, Question::Check(Task::Command)),
+            RollStep::Command => self.ask(host, Question::Check(Task::Reboot)),
+            RollStep::Ready => self.run(host, Task::Ready),
+            RollStep::Done => {
+                self.phase = Phase::Pausing(self.now + self.settings.pause);
+            }
+            RollStep::Draining | RollStep::CommandEnded => {}
+        }
+    }
+
+    /// Decides whether a task that may cut sessions may begin: the node must still be closed by this roll. The host may have rebooted before
+    /// the roll was resumed.
+    fn on_checked(&mut self, host: HostIndex, task: Task, answer: Result<Answer, CallError>) {
         let problem = match answer {
             // A command that was frozen for a while may come to this with a step that another one has finished.
             Ok(Answer::Status(status))
@@ -341,45 +315,22 @@ impl RollRun {
                 if task == Task::Reboot && has_rebooted && !is_repeated {
                     return self.record(host, RollStep::Ready);
                 }
-                return self.begin_work(host, task);
+                let stage = if task == Task::Reboot {
+                    Stage::Rebooting
+                } else {
+                    Stage::At(RollStep::Command)
+                };
+                self.show(host, stage);
+                return self.run(host, task);
             }
-            Ok(_) => {
-                let problem = "another user changed the mode meanwhile";
-                return self.stop(Stop::on(host, StopKind::Superseded, problem));
-            }
+            Ok(_) => return self.stop_superseded(host),
             Err(CallError::Refused(error)) => error.message,
             Err(CallError::Lost(problem)) => problem,
         };
-        if self.now >= until {
-            return self.stop(Stop::on(host, StopKind::Unreachable, problem));
-        }
-        let retry_at = Some(self.now + SEEK_PAUSE);
-        self.phase = Phase::Working(
-            host,
-            Job::Check {
-                task,
-                until,
-                retry_at,
-            },
-        );
-    }
-
-    fn begin_work(&mut self, host: HostIndex, task: Task) {
-        let job = if task == Task::Reboot {
-            self.show(host, Stage::Rebooting);
-            Job::Reboot
-        } else {
-            self.show(host, Stage::At(RollStep::Command));
-            Job::Command
-        };
-        self.phase = Phase::Working(host, job);
-        self.begin_task(host, task);
+        self.ask_later(host, Question::Check(task), problem);
     }
 
     fn on_sought(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
-        let Phase::Working(_, Job::Seek { until, .. }) = self.phase else {
-            return;
-        };
         let record = match answer {
             Ok(Answer::Status(status)) => status.reservation,
             Ok(_) | Err(_) => None,
@@ -392,26 +343,21 @@ impl RollRun {
             self.show(host, Stage::At(RollStep::Command));
             let problem = "the host has rebooted while the command ran, and its end is unknown";
             self.stop(Stop::on(host, StopKind::Failed, problem));
-        } else if self.now >= until {
-            let problem = "the connection was lost while the command ran, and its end is unknown";
-            self.stop(Stop::on(host, StopKind::Unreachable, problem));
         } else {
-            let retry_at = Some(self.now + SEEK_PAUSE);
-            self.phase = Phase::Working(host, Job::Seek { until, retry_at });
+            let problem = "the connection was lost while the command ran, and its end is unknown";
+            self.ask_later(host, Question::Seek, problem);
         }
     }
 
-    fn open(&mut self, host: HostIndex, until: Duration) {
-        let retry_at = None;
-        self.phase = Phase::Working(host, Job::Open { until, retry_at });
-        let mut change = ChangeMode::to(SettableMode::Normal);
-        change.if_roll = Some(self.settings.roll.clone());
-        change.reason = Some(with_message(
-            self.settings.close.reason(),
-            "maintenance done",
-        ));
-        change.on_behalf_of = Some(self.settings.by.clone());
-        self.call(host, Purpose::Open, Call::ChangeMode(Box::new(change)));
+    /// Returns the request that opens the node.
+    fn opening(&self) -> ChangeMode {
+        let reason = with_message(self.settings.close.reason(), "maintenance done");
+        ChangeMode {
+            if_roll: Some(self.settings.roll.clone()),
+            reason: Some(reason),
+            on_behalf_of: Some(self.settings.by.clone()),
+            ..ChangeMode::to(SettableMode::Normal)
+        }
     }
 
     fn on_opened(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
@@ -423,62 +369,31 @@ impl RollRun {
             Err(CallError::Refused(error)) => {
                 self.stop(Stop::on(host, StopKind::Refused, error.message));
             }
-            Err(CallError::Lost(problem)) => self.look_at_mode_later(host, problem),
+            Err(CallError::Lost(problem)) => self.ask_later(host, Question::LookAtMode, problem),
         }
-    }
-
-    fn look_at_mode_later(&mut self, host: HostIndex, problem: String) {
-        let Phase::Working(_, Job::Open { until, .. }) = self.phase else {
-            return;
-        };
-        if self.now >= until {
-            return self.stop(Stop::on(host, StopKind::Unreachable, problem));
-        }
-        let retry_at = Some(self.now + SEEK_PAUSE);
-        self.phase = Phase::Working(host, Job::Open { until, retry_at });
     }
 
     /// Decides whether an opening arrived, after its answer was lost.
     fn on_mode_seen(&mut self, host: HostIndex, answer: Result<Answer, CallError>) {
-        let Phase::Working(_, Job::Open { until, .. }) = self.phase else {
+        let Phase::Working(_, Job::Ask(Ask { until, .. })) = self.phase else {
             return;
         };
-        match answer {
+        let problem = match answer {
             Ok(Answer::Status(status)) if is_closed_by(&status, &self.settings.roll) => {
-                self.open(host, until);
+                return self.send(host, Question::Open, until);
             }
-            Ok(Answer::Status(status)) if !is_closed(&status) => self.record(host, RollStep::Done),
-            Ok(_) => {
-                let problem = "another user changed the mode meanwhile";
-                self.stop(Stop::on(host, StopKind::Superseded, problem));
+            Ok(Answer::Status(status)) if !is_closed(&status) => {
+                return self.record(host, RollStep::Done);
             }
-            Err(CallError::Refused(error)) => self.look_at_mode_later(host, error.message),
-            Err(CallError::Lost(problem)) => self.look_at_mode_later(host, problem),
-        }
+            Ok(_) => return self.stop_superseded(host),
+            Err(CallError::Refused(error)) => error.message,
+            Err(CallError::Lost(problem)) => problem,
+        };
+        self.ask_later(host, Question::LookAtMode, problem);
     }
 
-    /// Does what a job waited a while for.
-    pub(crate) fn retry(&mut self, host: HostIndex, job: &Job) {
-        match job.clone() {
-            Job::Record { step, until, .. } => self.send_record(host, step, until),
-            Job::Check { task, until, .. } => self.check(host, task, until),
-            Job::Seek { until, .. } => {
-                let retry_at = None;
-                self.phase = Phase::Working(host, Job::Seek { until, retry_at });
-                self.call(host, Purpose::Seek, Call::GetStatus);
-            }
-            Job::Open { until, .. } => {
-                let retry_at = None;
-                self.phase = Phase::Working(host, Job::Open { until, retry_at });
-                self.call(host, Purpose::LookAtMode, Call::GetStatus);
-            }
-            Job::Prepare { .. }
-            | Job::Close { .. }
-            | Job::AwaitClose { .. }
-            | Job::Drain
-            | Job::Command
-            | Job::Reboot
-            | Job::AwaitReady => {}
-        }
+    fn stop_superseded(&mut self, host: HostIndex) {
+        let problem = "another user changed the mode meanwhile";
+        self.stop(Stop::on(host, StopKind::Superseded, problem));
     }
 }
