@@ -64,6 +64,7 @@ use http::{Http, HttpDeps, HttpError};
 use metrics::Metrics;
 use outputs::OutputDeps;
 use reload::{Reloadable, Reloader};
+use reservation_log::ReservationLog;
 use sfu::Means;
 use sfu::announcer::Announcer;
 use sfu::janus::{AdminApi, HolderOrders, JanusMeans, RoomLocker, order_queue};
@@ -191,6 +192,7 @@ pub async fn serve(
         webhooks: receivers.settings(&config.webhooks),
         ..settings(&config, storage)
     };
+    let reservation_log = ReservationLog::of(stored.reservation.as_ref());
     let gate = Gate::restore(
         StartParams {
             settings,
@@ -221,6 +223,7 @@ pub async fn serve(
         cluster: config.cluster.is_some().then_some(cluster_orders),
         log_size: store.log_size(),
         storage_problem: warning,
+        reservation_log,
     };
     let durability = match store {
         Store::Memory => Durability::Ephemeral,

@@ -88,6 +88,7 @@ pub(crate) struct OutputDeps {
     pub(crate) log_size: Option<LogSize>,
     /// Problem with the state, until a retried write succeeds.
     pub(crate) storage_problem: Option<String>,
+    pub(crate) reservation_log: ReservationLog,
 }
 
 /// Outputs of the engine.
@@ -103,7 +104,6 @@ pub(crate) struct Outputs {
     tasks: TaskTracker,
     /// Actors of requests to end sessions that are not answered yet.
     end_actors: VecDeque<(EndId, String)>,
-    reservation_log: ReservationLog,
 }
 
 impl Outputs {
@@ -115,7 +115,6 @@ impl Outputs {
             late: HashMap::default(),
             tasks: TaskTracker::new(),
             end_actors: VecDeque::new(),
-            reservation_log: ReservationLog::default(),
         }
     }
 
@@ -253,7 +252,9 @@ impl Outputs {
         let mut failed = log::FailedDeliveries::default();
         for record in records.iter() {
             if let Record::Reservation(reservation) = record {
-                self.reservation_log.note(reservation, clock::now().boot);
+                self.deps
+                    .reservation_log
+                    .note(reservation, clock::now().boot);
             }
         }
         for event in records.iter().filter_map(Record::event) {

@@ -19,15 +19,27 @@ struct Noted {
     expires: Option<Duration>,
 }
 
-impl ReservationLog {
-    /// Logs the reservation, if it differs from before by more than its time. `now` is by the boot clock.
-    pub(crate) fn note(&mut self, it: &StoredReservation, now: Duration) {
-        let noted = Noted {
+impl Noted {
+    fn of(it: &StoredReservation) -> Self {
+        Self {
             roll: it.roll.clone(),
             step: it.step,
             expires: it.expires,
-        };
-        let before = self.last.replace(noted);
+        }
+    }
+}
+
+impl ReservationLog {
+    /// Begins with the stored reservation, which may have expired while the daemon was not running.
+    pub(crate) fn of(stored: Option<&StoredReservation>) -> Self {
+        Self {
+            last: stored.map(Noted::of),
+        }
+    }
+
+    /// Logs the reservation, if it differs from before by more than its time. `now` is by the boot clock.
+    pub(crate) fn note(&mut self, it: &StoredReservation, now: Duration) {
+        let before = self.last.replace(Noted::of(it));
         let before = before.filter(|last| last.roll == it.roll);
         let is_same_step = before.as_ref().is_some_and(|last| last.step == it.step);
         let expired = before.as_ref().and_then(|last| last.expires);

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::reservation_log::ReservationLog;
 use crate::sfu::announcer::Announcer;
 use crate::sfu::terminator::SessionTerminator;
 
@@ -52,6 +53,7 @@ pub(crate) fn engine(durability: Durability) -> Engine {
         cluster: None,
         log_size: None,
         storage_problem: None,
+        reservation_log: ReservationLog::default(),
     };
     let inputs = vec![Input::Started(HostState::Running)];
     Engine::start(
