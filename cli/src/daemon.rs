@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use soramode_protocol::client::{Client, ClientError, Message, read_answer};
+use soramode_protocol::client::{Client, ClientError, Message};
+use soramode_protocol::error::Error;
 use soramode_protocol::request::{Call, Method};
 use tokio::time::timeout;
 
@@ -35,7 +36,7 @@ impl<'a> Daemon<'a> {
 
     /// Makes a call.
     pub(crate) async fn call<C: Call>(&mut self, params: &C) -> Result<C::Reply, Failure> {
-        match timeout(answer_max(C::METHOD), self.client.call(params)).await {
+        match timeout(answer_max(C::METHOD), self.call_unexplained(params)).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => Err(self.explain(C::METHOD, error)),
             Err(_) => Err(self.endpoint.too_slow(C::METHOD)),
@@ -47,7 +48,17 @@ impl<'a> Daemon<'a> {
         &mut self,
         params: &C,
     ) -> Result<C::Reply, ClientError> {
-        self.client.call(params).await
+        let answer = self.client.call_raw(params).await?;
+        self.endpoint.read_answer::<C>(answer)
+    }
+
+    /// Reads the answer to a request that was sent.
+    pub(crate) fn read<C: Call>(
+        &self,
+        answer: Result<Box<RawValue>, Error>,
+    ) -> Result<C::Reply, Failure> {
+        let read = self.endpoint.read_answer::<C>(answer);
+        read.map_err(|error| self.explain(C::METHOD, error))
     }
 
     /// Makes two calls at once. If the first is refused, the second answer is dropped.
@@ -74,7 +85,7 @@ impl<'a> Daemon<'a> {
         let mut early = None;
         let first = loop {
             match self.next_answer().await? {
-                (id, answer) if id == first => break read_answer::<A>(answer)?,
+                (id, answer) if id == first => break self.endpoint.read_answer::<A>(answer)?,
                 (id, answer) if id == second => early = Some(answer),
                 (_, _) => {}
             }
@@ -83,19 +94,16 @@ impl<'a> Daemon<'a> {
             Some(answer) => answer,
             None => self.next_answer().await?.1,
         };
-        Ok((first, read_answer::<B>(second)?))
+        Ok((first, self.endpoint.read_answer::<B>(second)?))
     }
 
     /// Makes a call to a daemon of any version: the answer stays JSON.
     pub(crate) async fn call_raw<C: Call>(&mut self, params: &C) -> Option<Box<RawValue>> {
-        self.client.send(params).await.ok()?;
-        self.next_answer().await.ok()?.1.ok()
+        self.client.call_raw(params).await.ok()?.ok()
     }
 
     /// Receives the next answer, with the id of its request.
-    async fn next_answer(
-        &mut self,
-    ) -> Result<(i64, Result<Box<RawValue>, soramode_protocol::error::Error>), ClientError> {
+    async fn next_answer(&mut self) -> Result<(i64, Result<Box<RawValue>, Error>), ClientError> {
         loop {
             match self.client.receive().await? {
                 Message::Answer(id, answer) => return Ok((id, answer)),

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use soramode_protocol::access::Access;
 use soramode_protocol::client::{ClientError, call_blocking, read_answer};
-use soramode_protocol::error::ErrorType;
+use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::mode::ON_BEHALF_OF_BYTES_MAX;
 use soramode_protocol::node::GetInfo;
 use soramode_protocol::request::{Call, Method};
@@ -20,6 +21,7 @@ use crate::output::escape::escape;
 use crate::runtime::runtime;
 use crate::socket::{LOG_HINT, Socket, reason};
 use crate::ssh::{self, SshHost};
+use crate::suggestions::{completed, completed_result};
 
 /// Limit of the time for an answer to a call that does not wait.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -65,6 +67,20 @@ impl Endpoint {
         }
     }
 
+    /// Completes the commands of a text with the flags that select this daemon.
+    pub(crate) fn completed(&self, text: &str) -> String {
+        completed(text, |words| self.command(words)).into_owned()
+    }
+
+    /// Reads an answer, and completes its commands.
+    pub(crate) fn read_answer<C: Call>(
+        &self,
+        answer: Result<Box<RawValue>, Error>,
+    ) -> Result<C::Reply, ClientError> {
+        let complete = |result| completed_result(result, |words| self.command(words));
+        read_answer::<C>(answer.map(complete))
+    }
+
     /// Returns the flags that select this daemon.
     pub(crate) fn flags(&self) -> String {
         match self {
@@ -101,6 +117,26 @@ impl Endpoint {
         }
     }
 
+    /// Connects to a daemon that has answered before. ssh asks for nothing: the command may draw on the terminal, or have left it to another
+    /// program.
+    pub(crate) async fn connect_without_prompts(&self) -> Result<Daemon<'_>, Failure> {
+        match self {
+            Self::Local(_) => self.connect().await,
+            Self::Ssh(host) => {
+                let (client, process) = host.clone().without_prompts().connect().await?;
+                Ok(Daemon::new(client, Some(process), self))
+            }
+        }
+    }
+
+    /// Returns the way to the same daemon on which ssh asks for nothing.
+    pub(crate) fn without_prompts(self) -> Self {
+        match self {
+            Self::Local(_) => self,
+            Self::Ssh(host) => Self::Ssh(host.without_prompts()),
+        }
+    }
+
     /// Makes one call without a runtime, which is worth its start only for more calls. `None` for a daemon that is not on this machine.
     pub(crate) fn ask<C: Call>(&self, params: &C) -> Option<Result<C::Reply, Failure>> {
         let Self::Local(socket) = self else {
@@ -112,7 +148,7 @@ impl Endpoint {
                 .map_err(|it| it.failure)
                 .and_then(|stream| {
                     call_blocking(stream, params, answer_max(C::METHOD))
-                        .and_then(read_answer::<C>)
+                        .and_then(|answer| self.read_answer::<C>(answer))
                         .map_err(|error| self.explain(C::METHOD, error))
                 }),
         )
@@ -127,7 +163,7 @@ impl Endpoint {
         loop {
             sleep(pause).await;
             let left = RECONNECT_MAX.saturating_sub(lost.elapsed());
-            let failure = match timeout(left, self.connect()).await {
+            let failure = match timeout(left, self.connect_without_prompts()).await {
                 Ok(Err(failure)) if failure.exit == Exit::Unreachable => failure,
                 Ok(other) => return other,
                 Err(_) => self.silent(RECONNECT_MAX),
@@ -144,7 +180,14 @@ impl Endpoint {
             ClientError::Refused(error) if error.data.error_type == ErrorType::MethodNotFound => {
                 self.version_mismatch(method)
             }
-            ClientError::Refused(error) => error.into(),
+            ClientError::Refused(error) => {
+                let failure = Failure::from(error);
+                Failure {
+                    message: self.completed(&failure.message),
+                    hint: failure.hint.map(|hint| self.completed(&hint)),
+                    ..failure
+                }
+            }
             ClientError::Connect { source, .. } => match self {
                 Self::Local(socket) => socket.cannot_open(&source),
                 Self::Ssh(_) => self.unreachable(&reason(&source), &self.log_hint()),

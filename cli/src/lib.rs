@@ -45,6 +45,7 @@ mod signals;
 mod socket;
 mod ssh;
 mod start_hint;
+mod suggestions;
 mod target;
 mod trust;
 mod typed_time;
@@ -108,6 +109,10 @@ fn run(args: Args) -> Exit {
         Some(ended) => ended,
         None => runtime().and_then(|runtime| runtime.block_on(command.run(&mut context))),
     };
+    let ended = ended.map_err(|failure| Failure {
+        hint: failure.hint.map(|hint| context.node.completed(&hint)),
+        ..failure
+    });
     finish(ended, context.output)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use soramode_protocol::client::{Message, read_answer};
+use soramode_protocol::client::Message;
 use soramode_protocol::request::Call;
 use tokio::time::timeout;
 
@@ -34,7 +34,7 @@ pub(crate) async fn call_without_notes<C: Call>(
     loop {
         match daemon.receive().await {
             Ok(Message::Answer(answered, answer)) if answered == id => {
-                return read_answer::<C>(answer).map_err(|error| daemon.explain(C::METHOD, error));
+                return daemon.read::<C>(answer);
             }
             Ok(Message::Answer(..) | Message::Notification(_)) => {}
             Err(error) => return Err(daemon.explain(C::METHOD, error)),
@@ -56,12 +56,12 @@ pub(crate) async fn call<C: Call>(
         let received = tokio::select! {
             received = timeout(NOTE_PAUSE, daemon.receive()) => received,
             exit = signals.next() => {
-                return Err(interrupted(exit, began.elapsed()).and(how.goes_on));
+                return Err(interrupted(exit, began.elapsed()).and(context.node.completed(how.goes_on)));
             }
         };
         match received {
             Ok(Ok(Message::Answer(answered, answer))) if answered == id => {
-                return read_answer::<C>(answer).map_err(|error| daemon.explain(C::METHOD, error));
+                return daemon.read::<C>(answer);
             }
             Ok(Ok(Message::Answer(..) | Message::Notification(_))) => {}
             Ok(Err(error)) => return Err(daemon.explain(C::METHOD, error)),

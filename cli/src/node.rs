@@ -86,6 +86,14 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// Completes the commands of a text with the flags that select this node.
+    pub(crate) fn completed(self, text: &str) -> String {
+        match self {
+            Self::Daemon(endpoint) => endpoint.completed(text),
+            Self::Api(_) => text.to_owned(),
+        }
+    }
+
     /// Returns the flags that select this node, except the token's file.
     pub(crate) fn flags(self) -> String {
         match self {

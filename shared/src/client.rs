@@ -98,12 +98,18 @@ impl Client {
     /// Sends a request and waits for its answer. Other messages that arrive meanwhile are kept for
     /// [`receive`](Self::receive).
     pub async fn call<C: Call>(&mut self, params: &C) -> Result<C::Reply, ClientError> {
+        read_answer::<C>(self.call_raw(params).await?)
+    }
+
+    /// Makes a call, as [`call`](Self::call) does; its answer stays JSON.
+    pub async fn call_raw<C: Call>(
+        &mut self,
+        params: &C,
+    ) -> Result<Result<Box<RawValue>, Error>, ClientError> {
         let id = self.send(params).await?;
         loop {
             match self.read_message().await? {
-                Message::Answer(answered, answer) if answered == id => {
-                    return read_answer::<C>(answer);
-                }
+                Message::Answer(answered, answer) if answered == id => return Ok(answer),
                 other @ (Message::Answer(..) | Message::Notification(_)) => {
                     self.early.push_back(other);
                 }

@@ -12,6 +12,7 @@ use crate::cluster::ClusterView;
 use crate::command_line;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::node::Node;
 use crate::output::escape::{escape, quoted};
 use crate::output::{Format, Output};
 
@@ -61,10 +62,10 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     let decision = context.node.connect().await?.call(&connect).await?;
     let (decision, node) = if args.follow {
         let trail = follow(&mut connect, decision, context).await?;
-        show_trail(&trail, &mut context.output)?;
+        show_trail(&trail, context.node, &mut context.output)?;
         (trail.decision, trail.answered_by)
     } else {
-        show(&decision, &mut context.output)?;
+        show(&decision, context.node, &mut context.output)?;
         (decision, None)
     };
     match decision {
@@ -134,7 +135,7 @@ async fn follow(
     Ok(trail)
 }
 
-fn show_trail(trail: &Trail, output: &mut Output) -> Result<(), Failure> {
+fn show_trail(trail: &Trail, node: Node<'_>, output: &mut Output) -> Result<(), Failure> {
     let by = trail
         .answered_by
         .as_ref()
@@ -143,16 +144,20 @@ fn show_trail(trail: &Trail, output: &mut Output) -> Result<(), Failure> {
     match output.format() {
         Format::Json | Format::Jsonl => output.json(trail),
         Format::Plain => show_record(&trail.decision, output),
-        Format::Table if by.is_empty() => output.text(&describe(&trail.decision)),
-        Format::Table => output.text(&format!("{}: {}", escape(by), describe(&trail.decision))),
+        Format::Table if by.is_empty() => output.text(&describe(&trail.decision, node)),
+        Format::Table => output.text(&format!(
+            "{}: {}",
+            escape(by),
+            describe(&trail.decision, node)
+        )),
     }
 }
 
-fn show(decision: &Decision, output: &mut Output) -> Result<(), Failure> {
+fn show(decision: &Decision, node: Node<'_>, output: &mut Output) -> Result<(), Failure> {
     match output.format() {
         Format::Json | Format::Jsonl => output.json(decision),
         Format::Plain => show_record(decision, output),
-        Format::Table => output.text(&describe(decision)),
+        Format::Table => output.text(&describe(decision, node)),
     }
 }
 
@@ -202,7 +207,7 @@ fn describe_reject(reason: RejectReason, mode: Mode) -> String {
     }
 }
 
-fn describe(decision: &Decision) -> String {
+fn describe(decision: &Decision, node: Node<'_>) -> String {
     match decision {
         Decision::Offer {
             channel_id,
@@ -220,7 +225,8 @@ fn describe(decision: &Decision) -> String {
             )
         }
         Decision::Reject { reason, mode, .. } => {
-            format!("reject: {reason} ({})", describe_reject(*reason, *mode))
+            let why = node.completed(&describe_reject(*reason, *mode));
+            format!("reject: {reason} ({why})")
         }
         Decision::Redirect {
             node_name,

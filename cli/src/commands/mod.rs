@@ -51,6 +51,9 @@ macro_rules! verbs {
         }
 
         impl Command {
+            /// The verbs' names.
+            pub(crate) const NAMES: &[&str] = &[$(stringify!($module),)*];
+
             /// Returns the definition of one verb.
             pub(crate) fn definition(name: &str) -> Option<clap::Command> {
                 match name {

@@ -390,8 +390,9 @@ fn print(closed: &Closed, node: Node<'_>, output: &mut Output) -> Result<(), Fai
             }
             if closed.is_not_in_force() {
                 return output.confirm(&format!(
-                    "{} is set to {mode}, and soramoded goes on until that is in force: soramode status shows it",
-                    closed.status.name()
+                    "{} is set to {mode}, and soramoded goes on until that is in force: {} shows it",
+                    closed.status.name(),
+                    node.command("status")
                 ));
             }
             let undo = closed

@@ -106,7 +106,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
                 ("PLAN", plan_rows(&status, context.node, output)),
                 ("SESSIONS", session_rows(&status, output)),
                 ("SOURCES", source_rows(&status, output)),
-                ("DELIVERIES", delivery_rows(&status, output)),
+                ("DELIVERIES", delivery_rows(&status, context.node, output)),
                 ("CLUSTER", cluster_rows(&status, output)),
                 ("DAEMON", daemon_rows(&status, output)),
             ];
@@ -373,12 +373,12 @@ pub(super) fn describe_upstream(upstream: &Upstream, output: &Output) -> String 
     format!("{}: {how}", upstream.url)
 }
 
-fn delivery_rows(status: &Status, output: &Output) -> Vec<Row> {
+fn delivery_rows(status: &Status, node: Node<'_>, output: &Output) -> Vec<Row> {
     let counts = status.deliveries;
     let list = if counts.failed > 0 {
-        ". List them with: soramode deliveries --state failed"
+        node.completed(". List them with: soramode deliveries --state failed")
     } else {
-        ""
+        String::new()
     };
     let receivers = upstream_rows(&status.upstreams, &["webhook"], output);
     let has_any = counts.pending + counts.failed > 0 || !receivers.is_empty();

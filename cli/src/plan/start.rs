@@ -58,7 +58,7 @@ pub(crate) async fn start(
         })
         .await
         .map_err(nothing_done)
-        .map_err(|failure| with_own_remedy(failure, new, node))?;
+        .map_err(|failure| with_own_remedy(failure, new))?;
     // A step that is due at once may be done only after the answer.
     let found = daemon.call(&GetPlan {}).await?.plan;
     if let Some(plan) = found.filter(|plan| plan.id == answer.plan.id) {
@@ -150,19 +150,14 @@ fn nothing_done(failure: Failure) -> Failure {
     }
 }
 
-/// Names the commands of this node, and the options of this command, in the remedy for a plan that is there.
-fn with_own_remedy(failure: Failure, new: &NewPlan, node: Node<'_>) -> Failure {
-    if failure.error_type != Some(ErrorType::PlanRefused) {
+/// Names the options of this command in the remedy for a plan that is there.
+fn with_own_remedy(failure: Failure, new: &NewPlan) -> Failure {
+    if failure.error_type != Some(ErrorType::PlanRefused) || new.may_replace {
         return failure;
     }
-    let hint = failure.hint.as_deref().map(|hint| {
-        let hint = if new.may_replace {
-            hint.to_owned()
-        } else {
-            hint.replace("Replace it with --replace, or cancel it", "Cancel it first")
-        };
-        hint.replace("soramode plan cancel", &node.command("plan cancel"))
-    });
+    let hint = failure
+        .hint
+        .map(|hint| hint.replace("Replace it with --replace, or cancel it", "Cancel it first"));
     Failure { hint, ..failure }
 }
 

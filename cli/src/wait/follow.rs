@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use soramode_protocol::client::{Message, read_answer};
+use soramode_protocol::client::Message;
 use soramode_protocol::envelope::Notification;
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::id::LogId;
@@ -140,19 +140,18 @@ impl Follower<'_> {
             };
             match message {
                 Message::Answer(answered, answer) if answered == id => {
-                    return read_answer::<Wait>(answer)
-                        .map_err(|error| daemon.explain(Method::Wait, error));
+                    return daemon.read::<Wait>(answer);
                 }
                 Message::Answer(answered, answer) if changes_id == Some(answered) => {
                     changes_id = None;
                     // Without the history the wait goes on all the same.
-                    if let Ok(changes) = read_answer::<ListModeChanges>(answer) {
+                    if let Ok(changes) = daemon.read::<ListModeChanges>(answer) {
                         self.note_change(&changes);
                     }
                 }
                 Message::Answer(answered, answer) if status_id == Some(answered) => {
                     status_id = None;
-                    if let Ok(status) = read_answer::<GetStatus>(answer) {
+                    if let Ok(status) = daemon.read::<GetStatus>(answer) {
                         check_complete_soon(&status)?;
                     }
                 }

@@ -82,6 +82,9 @@ pub(super) async fn check(
     checks.push(end_check(&status));
     checks.push(deliveries(&status));
     checks.push(clock(&status, times::now()));
+    for check in &mut checks {
+        check.advice = check.advice.take().map(|advice| node.completed(&advice));
+    }
     Ok((status.node_name, checks))
 }
 
