@@ -66,10 +66,19 @@ impl<'a> Feed<'a> {
         Ok(())
     }
 
+    /// Connects. Once the view is drawn, ssh asks for nothing.
+    async fn connect(&self) -> Result<Daemon<'a>, Failure> {
+        if self.live_from == 0 {
+            self.endpoint.connect().await
+        } else {
+            self.endpoint.connect_without_prompts().await
+        }
+    }
+
     /// Subscribes before the first read, so that no event is missed; stored events come first.
     async fn begin(&mut self) -> Result<Connections<'a>, Failure> {
-        let mut asked = self.endpoint.connect().await?;
-        let mut events = self.endpoint.connect().await?;
+        let mut asked = self.connect().await?;
+        let mut events = self.connect().await?;
         // Only a subscription returns the current sequence number.
         let Subscribed {
             next_seq,

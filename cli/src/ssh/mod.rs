@@ -44,7 +44,7 @@ const OPTIONS: [&str; 10] = [
 ];
 
 /// A host, and how to reach the daemon there.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SshHost {
     host: Host,
     /// The command on the host, for its shell.
@@ -90,6 +90,14 @@ impl SshHost {
             asks,
             boot_id: OnceLock::new(),
         }
+    }
+
+    /// Returns the way to the same host on which ssh asks for nothing.
+    pub(crate) fn without_prompts(mut self) -> Self {
+        if self.asks == Asks::Terminal {
+            self.asks = Asks::Nothing;
+        }
+        self
     }
 
     /// Returns the host as it was typed.
