@@ -113,6 +113,9 @@ fn reached(hosts: &[Result<HostFacts, String>]) -> Result<Vec<&HostFacts>, Stop>
             let problem = "its soramoded cannot reserve the node: it is too old";
             return Err(Stop::on(host, StopKind::TooOld, problem));
         }
+        if let Some(stop) = &facts.cannot_work {
+            return Err(stop.clone());
+        }
         if !log_ids.insert(facts.log_id.as_str()) {
             let problem = "is the same node as another host of the list";
             return Err(Stop::on(host, StopKind::Usage, problem));

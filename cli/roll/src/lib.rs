@@ -142,6 +142,8 @@ pub struct HostFacts {
     pub access: Access,
     /// True if the daemon has the method `Reserve`.
     pub can_reserve: bool,
+    /// Reason why no command can be run there. Looked for on hosts that are maintained.
+    pub cannot_work: Option<Stop>,
     /// Its status.
     pub status: Box<Status>,
 }

@@ -1,4 +1,4 @@
-//! `soramode exec-stdio`: runs the command of a roll on this host, and records its end, for `soramode roll` on another one.
+//! `soramode exec-stdio`: runs the command of a roll on this host, and records its end, or reboots the host; for `soramode roll` on another one.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,7 +12,8 @@ use std::time::Duration;
 use soramode_protocol::id::RollId;
 use soramode_protocol::node::GetStatus;
 use soramode_protocol::reservation::{Reserve, RollStep};
-use tokio::time::sleep;
+use soramode_roll::SEEK_TIME_MAX;
+use tokio::time::{Instant, sleep};
 
 use super::maintain::exit_code;
 use crate::context::Context;
@@ -22,8 +23,14 @@ use crate::signals::Signals;
 /// First line on stdout: from here on, the output is the command's.
 pub(crate) const BEGUN: &str = "soramode-exec begun";
 
-/// Number of attempts to record the end of the command, which may have restarted soramoded.
-const ATTEMPTS_MAX: u32 = 600;
+/// The only line on stdout of a check.
+pub(crate) const READY: &str = "soramode-exec ready";
+
+/// The command that reboots the machine.
+pub(crate) const REBOOT: &str = "sudo -n systemctl reboot";
+
+/// Limit of the time for recording the end of the command, which may have restarted soramoded.
+const RECORD_TIME_MAX: Duration = SEEK_TIME_MAX;
 
 /// Pause between two attempts.
 const ATTEMPT_PAUSE: Duration = Duration::from_secs(1);
@@ -44,59 +51,93 @@ const REST_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 #[command(name = "exec-stdio", hide = true)]
 pub(crate) struct Args {
+    /// Do nothing: soramode roll sees that commands can be run here
+    #[arg(long, conflicts_with_all = ["roll", "reboot", "command"])]
+    check: bool,
     /// Roll that the node is reserved for
-    #[arg(long, value_name = "ID")]
-    roll: RollId,
+    #[arg(long, value_name = "ID", required_unless_present = "check")]
+    roll: Option<RollId>,
+    /// Reboot this machine, and record nothing
+    #[arg(long, conflicts_with = "command")]
+    reboot: bool,
     /// Command to run, with its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND", required_unless_present_any = ["check", "reboot"])]
     command: Vec<OsString>,
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let Some(roll) = args.roll.filter(|_| !args.check) else {
+        context.output.text(READY)?;
+        return Ok(Exit::Done);
+    };
     // From here on no signal ends this process before the command.
     let _signals = Signals::listen()?;
-    check_record(&args.roll, context).await?;
-    let cannot_run = |problem: io::Error| {
-        Failure::new(
-            Exit::Failed,
-            format!("the command cannot be run: {problem}"),
-        )
-    };
-    let code = if io::stdout().is_terminal() {
-        let status = command(&args.command).status().map_err(cannot_run)?;
-        exit_code(status)
+    let work = if args.reboot {
+        Work::Reboot
     } else {
-        let mut stdout = io::stdout();
-        // A lost connection does not keep the command from being run.
-        let _ = writeln!(stdout, "{BEGUN}").and_then(|()| stdout.flush());
-        let child = command(&args.command)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(cannot_run)?;
-        exit_code(wait(child).map_err(cannot_run)?)
+        Work::Command
     };
-    record_end(args.roll, code, context).await?;
+    check_record(&roll, work, context).await?;
+    let words = match work {
+        Work::Command => args.command,
+        Work::Reboot => REBOOT.split(' ').map(OsString::from).collect(),
+    };
+    let code = execute(&words).map_err(|problem| {
+        let message = format!("the command cannot be run: {problem}");
+        Failure::new(Exit::Failed, message)
+    })?;
+    if work == Work::Command {
+        record_end(roll, code, context).await?;
+    }
     Ok(Exit::Command(code))
 }
 
-/// Refuses to run the command where the record is another roll's or does not say that the command is next, and where the node is open
-/// or closed by another roll.
-async fn check_record(roll: &RollId, context: &Context<'_>) -> Result<(), Failure> {
+/// Work of a roll on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    Command,
+    Reboot,
+}
+
+/// Runs a command to its end; returns its exit code.
+fn execute(words: &[OsString]) -> io::Result<u8> {
+    let mut stdout = io::stdout();
+    if stdout.is_terminal() {
+        return command(words).status().map(exit_code);
+    }
+    // A lost connection does not keep the command from being run.
+    let _ = writeln!(stdout, "{BEGUN}").and_then(|()| stdout.flush());
+    let child = command(words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    wait(child).map(exit_code)
+}
+
+/// Refuses the work where the record is another roll's or is not at the step of the work, and where the node is open or closed by another
+/// roll. A machine that has rebooted since is not rebooted again.
+async fn check_record(roll: &RollId, work: Work, context: &Context<'_>) -> Result<(), Failure> {
     let status = context.node.connect().await?.call(&GetStatus {}).await?;
-    let record = status.reservation.as_deref();
-    let is_next = record.is_some_and(|it| it.roll == *roll && it.step == Some(RollStep::Command));
+    let not_done = match work {
+        Work::Command => "the command was not run",
+        Work::Reboot => "the machine was not rebooted",
+    };
+    let own = status.reservation.filter(|record| record.roll == *roll);
+    let is_next = own.is_some_and(|record| match (work, record.step) {
+        (Work::Command, Some(RollStep::Command)) => true,
+        (Work::Reboot, Some(RollStep::Command | RollStep::CommandEnded)) => !record.rebooted,
+        (_, _) => false,
+    });
     if !is_next {
-        let message =
-            format!("the command was not run: the node is not at this step of roll {roll}");
+        let message = format!("{not_done}: the node is not at this step of roll {roll}");
         return Err(Failure::new(Exit::Refused, message));
     }
     let mode = &status.mode;
     if mode.mode.is_block() && mode.roll.as_ref().is_none_or(|it| it == roll) {
         return Ok(());
     }
-    let message = "the command was not run: another user changed the mode meanwhile";
+    let message = format!("{not_done}: another user changed the mode meanwhile");
     Err(Failure::new(Exit::Superseded, message))
 }
 
@@ -152,12 +193,13 @@ async fn record_end(roll: RollId, code: u8, context: &Context<'_>) -> Result<(),
         command_exit: Some(code),
         ..Reserve::step(roll, RollStep::CommandEnded)
     };
-    let mut attempts = 1;
+    let began = Instant::now();
     loop {
         let recorded = async { context.node.connect().await?.call(&record).await };
         match recorded.await {
-            Err(failure) if failure.exit == Exit::Unreachable && attempts < ATTEMPTS_MAX => {
-                attempts += 1;
+            Err(failure)
+                if failure.exit == Exit::Unreachable && began.elapsed() < RECORD_TIME_MAX =>
+            {
                 sleep(ATTEMPT_PAUSE).await;
             }
             Err(failure) => return Err(failure),

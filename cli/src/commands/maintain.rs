@@ -87,7 +87,7 @@ async fn maintain(
     let plan = args.flags.new_plan(None)?;
     let node = context.node;
     match node.host() {
-        Some(_) => on_host::check_supported(context).await?,
+        Some(host) => on_host::check_supported(host, node).await?,
         None => check_command(&args.command)?,
     }
     let mut signals = Signals::listen()?;

@@ -84,7 +84,16 @@ impl RollRequest {
         output: &mut Output,
     ) -> Result<Exit, Failure> {
         let mut signals = Signals::listen()?;
-        let connecting = join_all(endpoints.iter().map(connect), HOSTS_AT_ONCE);
+        let is_maintained = |host: &HostIndex| self.settings.maintained.contains(host);
+        let hosts_in_order = endpoints.iter().enumerate();
+        let connecting = hosts_in_order.map(|(host, endpoint)| async move {
+            let mut start = connect(endpoint).await?;
+            if is_maintained(&host) {
+                start.facts.cannot_work = find_obstacle(host, endpoint).await;
+            }
+            Ok(start)
+        });
+        let connecting = join_all(connecting, HOSTS_AT_ONCE);
         let connected = tokio::select! {
             connected = connecting => connected,
             exit = signals.next() => return Err(crate::wait::interrupted(exit, Duration::ZERO)),
@@ -104,7 +113,9 @@ impl RollRequest {
         });
         let facts = facts.collect();
         let (inputs, mut incoming) = unbounded_channel();
-        let endpoints: Vec<Rc<Endpoint>> = endpoints.into_iter().map(Rc::new).collect();
+        // From here on the table is on the terminal.
+        let endpoints = endpoints.into_iter().map(Endpoint::without_prompts);
+        let endpoints: Vec<Rc<Endpoint>> = endpoints.map(Rc::new).collect();
         let request = Rc::new(self);
         let mut driver = Driver {
             roll: RollRun::new(request.settings.clone()),
@@ -163,6 +174,7 @@ async fn connect(endpoint: &Endpoint) -> Connected {
         log_id: info.log_id,
         access: info.access,
         can_reserve: info.methods.iter().any(|method| method == "Reserve"),
+        cannot_work: None,
         status: Box::new(status),
     };
     Ok(HostAtStart {
@@ -170,6 +182,13 @@ async fn connect(endpoint: &Endpoint) -> Connected {
         node_name: info.node_name.to_string(),
         oldest: oldest.first().map(|session| session.created_at),
     })
+}
+
+/// Finds the reason why no command can be run on a host. Later connections to it ask for nothing, and neither does this one.
+async fn find_obstacle(number: HostIndex, endpoint: &Endpoint) -> Option<Stop> {
+    let host = endpoint.host()?.clone().without_prompts();
+    let failure = host.check_exec().await.err()?;
+    Some(stop_of(number, &failure))
 }
 
 fn hosts(typed: &[String], connected: &[Connected]) -> Vec<Host> {

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use soramode_protocol::client::{Message, read_answer};
+use soramode_protocol::client::Message;
 use soramode_protocol::envelope::Notification;
 use soramode_protocol::id::PlanId;
 use soramode_protocol::mode::{ChangeMode, SettableMode};
@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::calls::is_passing;
 use super::show::RollView;
 use super::{RollRequest, stop_of};
-use crate::commands::exec_stdio::BEGUN;
+use crate::commands::exec_stdio::{BEGUN, REBOOT};
 use crate::daemon::Daemon;
 use crate::endpoint::{Endpoint, RECONNECT_MAX};
 use crate::error::{Exit, Failure};
@@ -28,8 +28,7 @@ use crate::output::escape::escape;
 use crate::output::{counted, times};
 use crate::plan::describe_not_done;
 use crate::ssh::SshHost;
-use crate::ssh::command::{CommandEnd, SSH_FAILED};
-use crate::ssh::greeting;
+use crate::ssh::command::{CommandEnd, Exec, SSH_FAILED};
 
 /// Pause between two attempts to reach a host, and between two looks at it.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -39,9 +38,6 @@ const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
 
 /// Time after an overdue progress report until the daemon counts as lost.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
-
-/// The command that reboots a machine.
-const REBOOT: &str = "sudo -n systemctl reboot";
 
 /// A task on one host.
 pub(super) struct Worker {
@@ -146,8 +142,7 @@ impl Worker {
             };
             match message {
                 Message::Answer(answered, answer) if answered == id => {
-                    return read_answer::<Wait>(answer)
-                        .map_err(|error| daemon.explain(Method::Wait, error));
+                    return daemon.read::<Wait>(answer);
                 }
                 Message::Notification(Notification::Progress(progress)) => {
                     *lost_since = None;
@@ -182,35 +177,36 @@ impl Worker {
         }
     }
 
-    /// Runs the operator's command under `exec-stdio`.
+    /// Runs the operator's command.
     async fn command(&self) -> TaskEnd {
-        let host = match self.ssh() {
-            Ok(host) => host,
-            Err(stop) => return TaskEnd::Failed(stop),
-        };
-        let line = host.exec_command(
-            self.request.settings.roll.as_str(),
-            &self.request.work.command,
-        );
-        let mut has_begun = false;
+        let RollRequest { settings, work, .. } = &*self.request;
+        let executed = self.execute(Exec::Command(&settings.roll, &work.command));
+        let end = executed.await.map_or_else(TaskEnd::Failed, |it| it.end);
+        if let TaskEnd::CommandEnded(code) = &end {
+            self.view.command_exit(self.host, *code);
+        }
+        end
+    }
+
+    /// Works under `exec-stdio`, which refuses if the node is not this roll's any more, and shows the output.
+    async fn execute(&self, exec: Exec<'_>) -> Result<Executed, Stop> {
+        let host = self.ssh()?;
+        let (mut has_begun, mut last_line) = (false, None);
         let ended = host
-            .run_command(&line, |_, text| {
+            .run_command(&host.exec_line(exec), |_, text| {
                 if !has_begun && text == BEGUN {
                     has_begun = true;
                 } else {
+                    last_line = Some(text.to_owned());
                     self.view.output(self.host, text);
                 }
             })
             .await;
-        let end = match ended {
-            Ok(end) => end,
-            Err(failure) => return TaskEnd::Failed(stop_of(self.host, &failure)),
-        };
-        let ended = end_of_command(self.host, has_begun, end);
-        if let TaskEnd::CommandEnded(code) = &ended {
-            self.view.command_exit(self.host, *code);
-        }
-        ended
+        let ended = ended.map_err(|failure| stop_of(self.host, &failure))?;
+        Ok(Executed {
+            end: end_of_command(self.host, has_begun, &ended),
+            last_line,
+        })
     }
 
     /// Reboots the machine, and waits until the host answers with another boot id.
@@ -220,20 +216,21 @@ impl Worker {
         let Some(before) = host.read_boot_id().await else {
             return Err(self.stop(StopKind::Unreachable, "cannot be reached to reboot it"));
         };
-        let end = host
-            .run_command(OsStr::new(REBOOT), |_, text| {
-                self.view.output(self.host, text);
-            })
-            .await
-            .map_err(|failure| stop_of(self.host, &failure))?;
-        // The reboot may end the connection first.
-        if let Some(code) = end.code.filter(|code| ![0, SSH_FAILED].contains(code)) {
-            let why = end.last_line.map(|line| format!(": {line}"));
-            let problem = format!(
-                "{REBOOT} failed (exit code {code}){}",
-                why.unwrap_or_default()
-            );
-            return Err(self.stop(StopKind::Failed, problem));
+        let executed = self
+            .execute(Exec::Reboot(&self.request.settings.roll))
+            .await?;
+        match executed.end {
+            // The reboot may end the connection first.
+            TaskEnd::CommandEnded(0) | TaskEnd::Lost(_) | TaskEnd::Done => {}
+            TaskEnd::CommandEnded(code) => {
+                let why = executed.last_line.map(|line| format!(": {line}"));
+                let problem = format!(
+                    "{REBOOT} failed (exit code {code}){}",
+                    why.unwrap_or_default()
+                );
+                return Err(self.stop(StopKind::Failed, problem));
+            }
+            TaskEnd::Failed(stop) => return Err(stop),
         }
         let limit = self.request.work.ready_timeout;
         while began.elapsed() < limit {
@@ -304,8 +301,15 @@ fn not_drained(ended: &WaitEnded, node: Node<'_>) -> Failure {
     describe_not_done(plan, (&name, &now), node)
 }
 
-/// Returns the end of the operator's command, from that of its ssh and whether the first line of `exec-stdio` came.
-fn end_of_command(host: HostIndex, has_begun: bool, end: CommandEnd) -> TaskEnd {
+/// Work that was carried out under `exec-stdio`.
+struct Executed {
+    end: TaskEnd,
+    /// The last line of its output, of either stream.
+    last_line: Option<String>,
+}
+
+/// Returns the end of work under `exec-stdio`, from that of its ssh and whether the first line of `exec-stdio` came.
+fn end_of_command(host: HostIndex, has_begun: bool, end: &CommandEnd) -> TaskEnd {
     match (has_begun, end.code) {
         // Without the first line too: it may have been lost with the connection.
         (_, Some(SSH_FAILED) | None) => TaskEnd::Lost("the connection was lost".to_owned()),
@@ -316,15 +320,10 @@ fn end_of_command(host: HostIndex, has_begun: bool, end: CommandEnd) -> TaskEnd 
                 code if code == Exit::Superseded.code() => StopKind::Superseded,
                 _ => StopKind::Failed,
             };
-            let why = match end.last_line {
-                Some(line) if line.starts_with(greeting::PREFIX) => {
-                    "the key allows soramode dial-stdio only".to_owned()
-                }
-                Some(line) => line,
-                None => "ssh has ended".to_owned(),
-            };
-            let problem = format!("the command was not started: {why}");
-            TaskEnd::Failed(Stop::on(host, kind, problem))
+            let why = end.last_line.as_deref().unwrap_or("ssh has ended");
+            // The words of exec-stdio are those of a command that was typed.
+            let why = why.strip_prefix("soramode: ").unwrap_or(why);
+            TaskEnd::Failed(Stop::on(host, kind, format!("not started: {why}")))
         }
     }
 }
@@ -417,7 +416,7 @@ mod tests {
     fn a_command_may_run_although_its_first_line_was_lost_with_the_connection() {
         let end = |has_begun, code| {
             let last_line = Some("not at this step".to_owned());
-            end_of_command(0, has_begun, CommandEnd { code, last_line })
+            end_of_command(0, has_begun, &CommandEnd { code, last_line })
         };
         for has_begun in [true, false] {
             assert!(matches!(end(has_begun, Some(SSH_FAILED)), TaskEnd::Lost(_)));
@@ -432,7 +431,7 @@ mod tests {
             let TaskEnd::Failed(stop) = end(false, Some(code)) else {
                 panic!("{code}")
             };
-            let problem = "the command was not started: not at this step";
+            let problem = "not started: not at this step";
             assert_eq!(stop, Stop::on(0, kind, problem));
         }
     }

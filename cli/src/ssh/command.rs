@@ -5,17 +5,27 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use soramode_protocol::id::RollId;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Child;
 use tokio::sync::mpsc::{Sender, channel};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
+use super::greeting::Greeting;
 use super::sharing::Sharing;
-use super::{SshHost, SshProcess, quoted_for_sh};
+use super::{Asks, SshHost, SshProcess, quoted_for_sh};
+use crate::commands::exec_stdio::READY;
 use crate::error::{Exit, Failure};
+use crate::output::escape::escape;
 
 /// Exit code of ssh if the connection fails or is lost; a command may end with it too.
 pub(crate) const SSH_FAILED: u8 = 255;
+
+/// Exit code of a soramode that does not know `exec-stdio`, or a flag of it.
+const UNKNOWN_FLAG: u8 = 2;
+
+/// Limit of the time for a check, where ssh asks for nothing.
+const CHECK_MAX: Duration = Duration::from_secs(30);
 
 /// Limit of a line, in bytes. A longer one comes in parts.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
@@ -41,21 +51,67 @@ pub(crate) struct CommandEnd {
     pub(crate) last_line: Option<String>,
 }
 
+/// Work of `exec-stdio` on a host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Exec<'a> {
+    /// No work: it says that it could.
+    Check,
+    /// The operator's command, for this roll.
+    Command(&'a RollId, &'a [OsString]),
+    /// A reboot of the machine, for this roll.
+    Reboot(&'a RollId),
+}
+
 impl SshHost {
-    /// Returns the command line for the shell there that runs this command under `exec-stdio`.
-    pub(crate) fn exec_command(&self, roll: &str, command: &[OsString]) -> OsString {
-        let mut line = Vec::from(format!("{} exec-stdio --roll ", self.remote));
-        line.extend(quoted_for_sh(roll.as_bytes()));
+    /// Returns the command line for the shell there that runs `exec-stdio`.
+    pub(crate) fn exec_line(&self, exec: Exec<'_>) -> OsString {
+        let mut line = Vec::from(format!("{} exec-stdio", self.remote));
+        let (roll, rest) = match exec {
+            Exec::Check => (None, &b" --check"[..]),
+            Exec::Command(roll, _) => (Some(roll), &b" --"[..]),
+            Exec::Reboot(roll) => (Some(roll), &b" --reboot"[..]),
+        };
+        if let Some(roll) = roll {
+            line.extend(b" --roll ");
+            line.extend(quoted_for_sh(roll.as_str().as_bytes()));
+        }
         if let Some(socket) = &self.socket {
             line.extend(b" --socket ");
             line.extend(quoted_for_sh(socket.as_os_str().as_bytes()));
         }
-        line.extend(b" --");
-        for word in command {
-            line.push(b' ');
-            line.extend(quoted_for_sh(word.as_bytes()));
+        line.extend(rest);
+        if let Exec::Command(_, command) = exec {
+            for word in command {
+                line.push(b' ');
+                line.extend(quoted_for_sh(word.as_bytes()));
+            }
         }
         OsString::from_vec(line)
+    }
+
+    /// Finds the reason why no command can be run there, such as a key that is for `dial-stdio` alone.
+    pub(crate) async fn check_exec(&self) -> Result<(), Failure> {
+        let line = self.exec_line(Exec::Check);
+        let (mut is_ready, mut is_dial) = (false, false);
+        let running = self.run_command(&line, |_, text| {
+            is_ready |= text == READY;
+            is_dial |= Greeting::read(text).is_some();
+        });
+        let end = if self.asks == Asks::Terminal {
+            running.await?
+        } else {
+            let ended = timeout(CHECK_MAX, running).await;
+            ended.unwrap_or_else(|_| Err(Failure::new(Exit::Unreachable, "does not answer")))?
+        };
+        if is_ready {
+            return Ok(());
+        }
+        if is_dial {
+            let message = "its key for ssh allows soramode dial-stdio only";
+            return Err(Failure::new(Exit::NotPermitted, message)
+                .with_hint("Use a key without command=\"…\" in authorized_keys"));
+        }
+        Err(cannot_exec(&end))
     }
 
     /// Runs a command line of the shell there to its end. Each line of its output goes to `show`.
@@ -92,6 +148,26 @@ impl SshHost {
             })?;
         let status = SshProcess::new(child).wait().await;
         Ok(status.and_then(exit_code))
+    }
+}
+
+/// Explains the end of a check that did not say that commands can be run.
+fn cannot_exec(end: &CommandEnd) -> Failure {
+    let why = end.last_line.as_deref().unwrap_or("it printed nothing");
+    let why = escape(why);
+    match end.code {
+        Some(SSH_FAILED) | None => {
+            let message = format!("cannot be reached over ssh to run a command: {why}");
+            Failure::new(Exit::Unreachable, message)
+        }
+        Some(UNKNOWN_FLAG) => {
+            let message = "its soramode is too old to run commands for this one";
+            Failure::new(Exit::Versions, message).with_hint("Install the same version of both")
+        }
+        Some(code) => {
+            let message = format!("cannot run soramode exec-stdio (exit code {code}): {why}");
+            Failure::new(Exit::NotPermitted, message)
+        }
     }
 }
 

@@ -272,6 +272,7 @@ impl Command {
                 log_id: LogId::new(&format!("log-{node}")).unwrap(),
                 access: Access::Operate,
                 can_reserve: true,
+                cannot_work: None,
                 status: nodes.status(now, *node),
             })
         };

@@ -78,6 +78,7 @@ impl Scene {
                 log_id: LogId::new(&format!("log-{}", 9 - node)).unwrap(),
                 access: Access::Operate,
                 can_reserve: true,
+                cannot_work: None,
                 status: self.nodes.status(self.now, node),
             })
         };

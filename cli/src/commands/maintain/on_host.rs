@@ -14,28 +14,33 @@ use crate::commands::exec_stdio::BEGUN;
 use crate::commands::roll::new_roll;
 use crate::context::Context;
 use crate::daemon::Daemon;
+use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
 use crate::node::Node;
 use crate::output::{Format, relay};
 use crate::signals::Signals;
-use crate::ssh::command::{SSH_FAILED, Stream};
+use crate::ssh::command::{Exec, SSH_FAILED, Stream};
 use crate::ssh::{self, SshHost};
 use crate::wait::interrupted;
 
 /// Limit of the time for a daemon that restarts to answer after the command.
 const RECORD_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Refuses a daemon that cannot keep the record of the command.
-pub(super) async fn check_supported(context: &Context<'_>) -> Result<(), Failure> {
-    let info = context.node.connect().await?.call(&GetInfo {}).await?;
-    if info.methods.iter().any(|method| method == "Reserve") {
-        return Ok(());
+/// Refuses a daemon that cannot keep the record of the command, and a host on which no command can be run.
+pub(super) async fn check_supported(host: &SshHost, node: Node<'_>) -> Result<(), Failure> {
+    let info = node.connect().await?.call(&GetInfo {}).await?;
+    if !info.methods.iter().any(|method| method == "Reserve") {
+        let message = format!(
+            "soramoded {} cannot record the end of a command on another host. Nothing was changed",
+            info.version
+        );
+        let failure = Failure::new(Exit::Versions, message);
+        return Err(failure.with_hint("Install the same version of both"));
     }
-    let message = format!(
-        "soramoded {} cannot record the end of a command on another host. Nothing was changed",
-        info.version
-    );
-    Err(Failure::new(Exit::Versions, message).with_hint("Install the same version of both"))
+    host.check_exec().await.map_err(|failure| Failure {
+        message: format!("{}: {}. Nothing was changed", host.shown(), failure.message),
+        ..failure
+    })
 }
 
 /// Runs the command on the host; returns its exit code.
@@ -46,17 +51,18 @@ pub(super) async fn run(
     signals: &mut Signals,
 ) -> Result<u8, Failure> {
     let roll = new_roll();
+    let endpoint = context.node.endpoint()?;
     let mut daemon = tokio::select! {
         biased;
         exit = signals.next() => {
             return Err(Failure::new(exit, "interrupted before the command was started"));
         }
-        daemon = context.node.connect() => daemon?,
+        daemon = endpoint.connect() => daemon?,
     };
     daemon
         .call(&reservation(&roll, 1, Some(RollStep::Command)))
         .await?;
-    let line = host.exec_command(roll.as_str(), command);
+    let line = host.exec_line(Exec::Command(&roll, command));
     let began = Instant::now();
     let is_on_terminal = context.output.format() == Format::Table
         && io::stdin().is_terminal()
@@ -72,7 +78,7 @@ pub(super) async fn run(
         };
         tokio::select! {
             ended = running => ended?,
-            () = renew(&roll, daemon, context.node, RENEW_PAUSE) => (true, None),
+            () = renew(&roll, daemon, endpoint, RENEW_PAUSE) => (true, None),
             exit = second_signal(signals) => {
                 return Err(interrupted(exit, began.elapsed()).and("The command goes on there"));
             }
@@ -190,8 +196,8 @@ fn reservation(roll: &RollId, round: u64, step: Option<RollStep>) -> Reserve {
 }
 
 /// Renews the reservation as long as the command runs, so that no roll takes the node.
-/// Keeps the connection, since ssh may ask for a password for another one.
-async fn renew<'a>(roll: &RollId, daemon: Daemon<'a>, node: Node<'a>, pause: Duration) {
+/// The command may have the terminal: over another connection than the first, ssh asks for nothing.
+async fn renew<'a>(roll: &RollId, daemon: Daemon<'a>, endpoint: &'a Endpoint, pause: Duration) {
     let mut round = 1;
     let mut kept = Some(daemon);
     loop {
@@ -199,7 +205,7 @@ async fn renew<'a>(roll: &RollId, daemon: Daemon<'a>, node: Node<'a>, pause: Dur
         round += 1;
         let mut daemon = match kept.take() {
             Some(daemon) => daemon,
-            None => match node.connect().await {
+            None => match endpoint.connect_without_prompts().await {
                 Ok(daemon) => daemon,
                 // A node that does not answer is tried again.
                 Err(_) => continue,
@@ -248,7 +254,6 @@ mod tests {
     use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
     use super::*;
-    use crate::endpoint::Endpoint;
 
     #[test]
     fn the_node_is_released_only_where_nothing_runs_any_more() {
@@ -307,11 +312,10 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         let (seen, mut renewals) = unbounded_channel();
         let endpoint = Endpoint::local(Some(path));
-        let node = Node::Daemon(&endpoint);
         let roll = "R1".parse().unwrap();
         let renewing = async {
-            let daemon = node.connect().await.unwrap();
-            renew(&roll, daemon, node, Duration::from_millis(1)).await;
+            let daemon = endpoint.connect().await.unwrap();
+            renew(&roll, daemon, &endpoint, Duration::from_millis(1)).await;
         };
         let six = async {
             let mut connections = Vec::new();
