@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use soramode_protocol::id::NodeName;
-use soramode_testkit::sshd::{Sshd, client_config};
+use soramode_testkit::sshd::{Sshd, client_config, command_line};
+use soramoded::config::Config;
 use tempfile::TempDir;
 
-use crate::support::{Daemon, Ended, PROGRAM, Run, with_default_signals};
+use crate::support::{Daemon, Ended, PROGRAM, Run, until, with_default_signals};
 use crate::terminal::Terminal;
 
 /// Two nodes, each behind an sshd of its own.
@@ -20,14 +21,26 @@ pub(crate) struct Fleet {
     pub(crate) home: TempDir,
 }
 
+/// Names the node of this number, which keeps its state over a restart.
+fn configure(number: usize, config: &mut Config) {
+    config.node_name = NodeName::new(&name(number)).unwrap();
+    config.state_dir = Some(config.socket.with_file_name("state"));
+}
+
+fn name(number: usize) -> String {
+    format!("sfu-0{}", number + 1)
+}
+
 impl Fleet {
     pub(crate) fn start(nodes: usize) -> Self {
-        let names: Vec<String> = (1..=nodes).map(|number| format!("sfu-0{number}")).collect();
-        let daemon = |name: &String| {
-            let name = NodeName::new(name.as_str()).unwrap();
-            Daemon::start_with(|config| config.node_name = name)
-        };
-        let daemons: Vec<Daemon> = names.iter().map(daemon).collect();
+        let daemon = |number| Daemon::start_with(|config| configure(number, config));
+        let daemons: Vec<Daemon> = (0..nodes).map(daemon).collect();
+        Self::of(daemons)
+    }
+
+    /// Puts these nodes behind an sshd each.
+    fn of(daemons: Vec<Daemon>) -> Self {
+        let names: Vec<String> = (0..daemons.len()).map(name).collect();
         let sshd = |daemon: &Daemon| {
             let socket = daemon.socket();
             let variables = [("SORAMODE_SOCKET", socket.to_str().unwrap())];
@@ -62,6 +75,36 @@ impl Fleet {
 
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
         self.program().args(args).ended()
+    }
+
+    /// Stops the daemon of a node, and starts it again.
+    pub(crate) fn restart(&mut self, number: usize) {
+        self.daemons[number].stop();
+        self.daemons[number].start_again(|config| configure(number, config));
+    }
+
+    /// Writes a program of a host's `PATH`, which comes before those of the system.
+    pub(crate) fn write_program(&self, number: usize, name: &str, text: &str) {
+        let folder = self.sshds[number].home().join("bin");
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// A program with the words of ssh as its arguments, which then becomes this fleet's ssh.
+    pub(crate) fn ssh_after(&self, script: &str) -> String {
+        let path = self.home.path().join("ssh-after");
+        let text = format!("{script}\nexec ssh -F {} \"$@\"\n", self.config.display());
+        fs::write(&path, text).unwrap();
+        format!("sh {}", path.display())
+    }
+
+    /// Waits until no command's connection to a daemon is left on the hosts.
+    pub(crate) fn until_no_dials(&self) {
+        let sessions = || self.sshds.iter().flat_map(Sshd::sessions);
+        let is_dial = |pid: &u32| command_line(*pid).contains("dial-stdio");
+        until(|| (!sessions().any(|pid| is_dial(&pid))).then_some(()));
     }
 
     /// Writes the user's `fleet.toml`.

@@ -286,6 +286,46 @@ fn daemon(folder: &Path, words: &[String]) -> Command {
     command
 }
 
+/// A soramoded of no cluster in a process of its own, which a test can halt.
+pub(crate) struct LoneDaemon {
+    child: Child,
+    folder: TempDir,
+}
+
+impl LoneDaemon {
+    pub(crate) fn start(name: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("soramoded");
+        std::os::unix::fs::symlink(std::env::current_exe().unwrap(), program).unwrap();
+        write_boot_id(folder.path(), 1);
+        let socket = folder.path().join("soramode.sock");
+        let words = [
+            format!("--node-name={name}"),
+            format!("--socket={}", socket.display()),
+            "--ephemeral".to_owned(),
+        ];
+        let child = daemon(folder.path(), &words).spawn().unwrap();
+        until(|| UnixStream::connect(&socket).ok());
+        Self { child, folder }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("soramode.sock")
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        kill(pid, signal).unwrap();
+    }
+}
+
+impl Drop for LoneDaemon {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
 /// A group of this machine, as long as the test runs.
 pub(crate) struct TestGroup(pub(crate) String);
 

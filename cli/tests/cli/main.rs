@@ -41,7 +41,11 @@ mod roll_checker;
 #[cfg(feature = "cluster")]
 mod roll_cluster;
 #[cfg(feature = "cluster")]
+mod roll_hangs;
+mod roll_lapses;
+#[cfg(feature = "cluster")]
 mod roll_load;
+mod roll_obstacles;
 mod roll_pairs;
 mod rolls;
 mod runbook;
@@ -50,6 +54,8 @@ mod sora;
 mod ssh;
 #[cfg(feature = "cluster")]
 mod ssh_losses;
+mod ssh_prompts;
+mod suggestions;
 mod support;
 mod tail;
 mod terminal;

@@ -1,10 +1,19 @@
-//! Judges rolls from outside, by the events of the daemons: how many nodes were open at each close, and which roll had closed which.
+//! Judges rolls from outside, by the events of the daemons: how many nodes were open at each close, and which roll had closed which; and by
+//! the daemons' records, how long a reservation outlasts its roll.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use soramode_protocol::time::Time;
 use soramode_testkit::control_client::TestClient;
+
+/// Time for which a dead roll keeps others out, and a daemon that has started anew.
+const BLOCKED_MAX: Duration = Duration::from_secs(60);
+
+/// Time that a daemon may take from its start, which it shows, to the first step of its gate, which begins a reservation anew.
+const START_MAX: Duration = Duration::from_secs(5);
 
 /// Promise of a roll: of its nodes, this number of others is open at each close.
 #[derive(Clone, Debug)]
@@ -30,6 +39,10 @@ pub(crate) struct Checker {
     /// The sequence number of the next event of each node.
     next: Vec<u64>,
     changes: Vec<Change>,
+    /// Rolls that are over or dead, each with a time after which nothing of it reaches a node.
+    ends: BTreeMap<String, Time>,
+    /// Violations of I4.
+    overlong: Vec<String>,
     /// Number of gaps in the nodes' logs. Each loss of power makes one at most.
     pub(crate) gaps: u32,
     pub(crate) promises: BTreeMap<String, Promise>,
@@ -55,6 +68,8 @@ impl Checker {
             next: vec![1; sockets.len()],
             sockets,
             changes: Vec::new(),
+            ends: BTreeMap::new(),
+            overlong: Vec::new(),
             gaps: 0,
             promises: BTreeMap::new(),
         }
@@ -86,7 +101,52 @@ impl Checker {
         self.changes.sort_by(|a, b| a.at.cmp(&b.at));
     }
 
-    /// Checks I1 to I3 at each close.
+    /// Notes that nothing of this roll reaches a node from now on.
+    pub(crate) fn note_end(&mut self, roll: &str) {
+        self.ends.insert(roll.to_owned(), now());
+    }
+
+    /// Notes that a command goes on with this roll.
+    pub(crate) fn note_resumed(&mut self, roll: &str) {
+        self.ends.remove(roll);
+    }
+
+    /// Checks I4 by the present records; returns the number of nodes that a roll still blocks which is over or dead. All daemons run.
+    pub(crate) fn check_reservations(&mut self) -> usize {
+        let sockets = self.sockets.clone();
+        let mut blocked = 0;
+        for (node, socket) in sockets.iter().enumerate() {
+            let asked = now();
+            let status = TestClient::to(socket).status();
+            blocked += usize::from(self.check_reservation(asked, node, &status));
+        }
+        blocked
+    }
+
+    /// Checks one record, of a status that was asked for at this time or later.
+    fn check_reservation(&mut self, asked: Time, node: usize, status: &Value) -> bool {
+        let record = &status["reservation"];
+        let (Some(roll), Some(left)) = (
+            record["roll"].as_str(),
+            record["expires_in_seconds"].as_u64(),
+        ) else {
+            return false;
+        };
+        let Some(&end) = self.ends.get(roll) else {
+            return false;
+        };
+        let started: Time = status["started_at"].as_str().unwrap().parse().unwrap();
+        let limit = end.max(started + START_MAX) + BLOCKED_MAX;
+        // The seconds are rounded up.
+        let expires = asked + Duration::from_secs(left.saturating_sub(1));
+        if expires > limit {
+            let violation = format!("I4: {roll} blocks {node} until {expires}, not {limit}");
+            self.overlong.push(violation);
+        }
+        true
+    }
+
+    /// Checks I1 to I3 at each close, and I4 as noted.
     pub(crate) fn judge(&self) -> Verdict {
         let mut closed: BTreeMap<usize, Option<&str>> = BTreeMap::new();
         let mut verdict = Verdict {
@@ -94,7 +154,7 @@ impl Checker {
             least_open: self.sockets.len(),
             least_to_spare: None,
             together: Vec::new(),
-            violations: Vec::new(),
+            violations: self.overlong.clone(),
         };
         for change in &self.changes {
             let roll = change.roll.as_deref();
@@ -166,4 +226,32 @@ fn change(node: usize, event: &Value) -> Option<Change> {
         is_block: is_block(&event["mode"]),
         roll: event["roll"].as_str().map(str::to_owned),
     })
+}
+
+/// The wall clock, which is the daemons' too.
+fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Time::from_micros(since.as_micros().try_into().unwrap())
+}
+
+#[test]
+fn a_reservation_that_outlasts_its_roll_is_found() {
+    let check = |after_end: Duration, restarted_after: Option<Duration>, left: u64| {
+        let mut checker = Checker::new(Vec::new());
+        checker.note_end("R1");
+        let end = checker.ends["R1"];
+        let started = restarted_after.map_or(Time::from_micros(0), |time| end + time);
+        let status = json!({
+            "started_at": started, "reservation": {"roll": "R1", "expires_in_seconds": left},
+        });
+        assert!(checker.check_reservation(end + after_end, 0, &status));
+        checker.judge().violations.len()
+    };
+    let seconds = Duration::from_secs;
+    assert_eq!(check(seconds(0), None, 60), 0);
+    assert_eq!(check(seconds(20), None, 41), 0);
+    assert_eq!(check(seconds(20), None, 60), 1);
+    assert_eq!(check(seconds(0), None, 600), 1);
+    assert_eq!(check(seconds(50), Some(seconds(50)), 60), 0);
+    assert_eq!(check(seconds(80), Some(seconds(50)), 60), 1);
 }

@@ -261,8 +261,14 @@ impl Cluster {
         }
         let is_killed = victim == Victim::Command;
         self.kill(victim, &roll);
+        if is_killed {
+            self.until_no_dials();
+            self.checker.note_end(&id);
+        }
         // The held processes go on.
         until(|| self.machines[0].status());
+        let blocked = self.checker.check_reservations();
+        assert_eq!(blocked, if is_killed { NAMES.len() } else { 0 });
         if step == Step::Draining {
             release(self);
         }
@@ -285,6 +291,7 @@ impl Cluster {
         if code == Some(0) {
             return;
         }
+        self.checker.note_resumed(&id);
         self.finish(&id, &words);
     }
 
@@ -297,6 +304,13 @@ impl Cluster {
             resumed = self.resume(id, &[&["--again"][..], words].concat());
         }
         id_of_done(&resumed);
+    }
+
+    /// Waits until no connection of a roll to a daemon is left.
+    fn until_no_dials(&self) {
+        let sessions = || self.machines.iter().flat_map(|it| it.sshd.sessions());
+        let is_dial = |pid: u32| command_line(pid).contains("dial-stdio");
+        until(|| (!sessions().any(is_dial)).then_some(()));
     }
 
     fn until_command_runs(&self) {

@@ -1,7 +1,6 @@
 //! `soramode roll` and `maintain -H` over a real ssh: each step, each stop, and what goes on after it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
@@ -17,27 +16,27 @@ const HOSTS: &str = "sfu-01,sfu-02,sfu-03";
 const ROLL: [&str; 7] = ["-H", HOSTS, "roll", "--keep-open", "2", "-m", "CHG-1"];
 
 impl Fleet {
-    fn roll(&self, more: &[&str]) -> Ended {
+    pub(crate) fn roll(&self, more: &[&str]) -> Ended {
         self.run(&[&ROLL[..], more].concat())
     }
 
-    fn start_roll(&self, more: &[&str]) -> Running {
+    pub(crate) fn start_roll(&self, more: &[&str]) -> Running {
         let args = [&ROLL[..], more].concat();
         self.program().args(args).running()
     }
 
-    fn modes(&self) -> Vec<String> {
+    pub(crate) fn modes(&self) -> Vec<String> {
         let mode = |daemon: &crate::support::Daemon| daemon.ok(&["get"]).trim().to_owned();
         self.daemons.iter().map(mode).collect()
     }
 
     /// A file that the commands of the hosts look for.
-    fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.home.path().join("go-on")
     }
 
     /// A command that runs until the file is there.
-    fn until_file(&self) -> String {
+    pub(crate) fn until_file(&self) -> String {
         format!(
             "until test -e {}; do sleep 0.05; done",
             self.file().display()
@@ -329,34 +328,22 @@ fn a_roll_that_is_killed_goes_on_from_any_machine() {
 fn a_node_is_opened_once_it_is_ready_and_a_reboot_that_is_refused_stops_the_roll() {
     let fleet = Fleet::start(3);
     let ready = format!("test -e {}", fleet.file().display());
-    let args = [
-        "--only",
-        "sfu-01",
-        "--ready",
-        &ready,
-        "--ready-timeout",
-        "3s",
-        "--",
-        "true",
-    ];
-    let late = fleet.roll(&args);
+    let until_ready = |limit: &str| {
+        let words = ["--only", "sfu-01", "--ready", &ready];
+        let limit = ["--ready-timeout", limit, "--", "true"];
+        fleet.roll(&[&words[..], &limit].concat())
+    };
+    let late = until_ready("3s");
     assert_eq!(late.code, 124, "{late:?}");
     assert!(late.stderr.contains("was not ready within 3 s"), "{late:?}");
     assert_eq!(fleet.modes()[0], "block_new_session");
     fleet.daemons[0].ok(&["open"]);
     fs::write(fleet.file(), "").unwrap();
-    let done = fleet.roll(&args);
+    let done = until_ready("10m");
     assert_eq!(done.code, 0, "{done:?}");
 
-    let programs = fleet.sshds[1].home().join("bin");
-    fs::create_dir_all(&programs).unwrap();
-    let sudo = programs.join("sudo");
-    fs::write(
-        &sudo,
-        "#!/bin/sh\necho a password is required >&2\nexit 1\n",
-    )
-    .unwrap();
-    fs::set_permissions(&sudo, fs::Permissions::from_mode(0o755)).unwrap();
+    let refuses = "#!/bin/sh\necho a password is required >&2\nexit 1\n";
+    fleet.write_program(1, "sudo", refuses);
     let refused = fleet.roll(&["--only", "sfu-02", "--reboot"]);
     assert_eq!(refused.code, 70, "{refused:?}");
     assert!(
@@ -371,11 +358,8 @@ fn a_node_is_opened_once_it_is_ready_and_a_reboot_that_is_refused_stops_the_roll
 fn a_node_that_another_user_opens_is_neither_rebooted_nor_worked_on() {
     let fleet = Fleet::start(3);
     let rebooted = fleet.home.path().join("rebooted");
-    let programs = fleet.sshds[0].home().join("bin");
-    fs::create_dir_all(&programs).unwrap();
-    let sudo = programs.join("sudo");
-    fs::write(&sudo, format!("#!/bin/sh\ntouch {}\n", rebooted.display())).unwrap();
-    fs::set_permissions(&sudo, fs::Permissions::from_mode(0o755)).unwrap();
+    let sudo = format!("#!/bin/sh\ntouch {}\n", rebooted.display());
+    fleet.write_program(0, "sudo", &sudo);
     let command = fleet.until_file();
     let mut roll = fleet.start_roll(&["--only", "sfu-01", "--reboot", "--", "sh", "-c", &command]);
     let node = &fleet.daemons[0];
