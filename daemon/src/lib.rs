@@ -103,6 +103,9 @@ pub enum RunError {
     /// Creating the client of Sora's API failed.
     #[error("cannot ask Sora's API: {0}")]
     SoraApi(SoraApiError),
+    /// Creating the client of Janus's Admin API failed.
+    #[error("cannot ask Janus's Admin API: {0}")]
+    JanusApi(UnusableClient),
     /// The metrics cannot be counted: a bug.
     #[error("cannot count the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -133,6 +136,7 @@ impl RunError {
             Self::InheritedSockets(_)
             | Self::Webhook(_)
             | Self::SoraApi(_)
+            | Self::JanusApi(_)
             | Self::Metrics(_)
             | Self::Cluster(_)
             | Self::Random(_)
@@ -203,7 +207,7 @@ pub async fn serve(
     );
     let metrics = Arc::new(Metrics::new()?);
     let api = sora_api(&config.http.sora, &outgoing)?;
-    let janus = config.http.janus.as_ref().map(AdminApi::new);
+    let janus = janus_api(&config.http, &outgoing)?;
     let means = means(&config, api.as_ref(), janus.as_ref());
     let announcer = Announcer::new(means.clone());
     let terminator = SessionTerminator::new(means, cluster_settings::on_fence(&config));
@@ -394,6 +398,14 @@ fn sora_api(sora: &SoraConfig, outgoing: &Outgoing) -> Result<Option<SoraApi>, R
         .map(api)
         .transpose()
         .map_err(RunError::SoraApi)
+}
+
+fn janus_api(http: &HttpConfig, outgoing: &Outgoing) -> Result<Option<AdminApi>, RunError> {
+    let janus = http.janus.as_ref();
+    let api = janus
+        .map(|janus| AdminApi::new(janus, outgoing))
+        .transpose();
+    api.map_err(RunError::JanusApi)
 }
 
 /// The task that locks and unlocks Janus's rooms; in the way `ask` it unlocks those that were locked before.

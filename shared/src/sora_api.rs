@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::announce::Notice;
 use crate::decision::{Connect, Decision};
-use crate::http_client::kept::{Answer, KeptClient, RequestFailure};
+use crate::http_client::kept::{Answer, Keep, KeptClient, Post, RequestFailure};
 use crate::http_client::{self, Outgoing, PEER_TEXT_BYTES_MAX, Url};
 use crate::id::ChannelId;
 use crate::mode::{Mode, SettableMode};
@@ -100,7 +100,7 @@ impl SoraApi {
         timeout: Duration,
         outgoing: &Outgoing,
     ) -> Result<Self, SoraApiError> {
-        let client = KeptClient::new(url, token, timeout, outgoing);
+        let client = KeptClient::new(url, token, timeout, Keep::default(), outgoing);
         client
             .map(Self)
             .map_err(|error| SoraApiError::Unreachable(error.to_string()))
@@ -255,7 +255,12 @@ impl SoraApi {
             StatusCode::OK => SORA_API_BYTES_MAX,
             _ => SORA_ERROR_BYTES_MAX,
         };
-        Ok(self.0.post(headers, body.into(), bytes_max).await?)
+        let post = Post {
+            target: None,
+            headers,
+            body: body.into(),
+        };
+        Ok(self.0.post(post, bytes_max).await?)
     }
 }
 

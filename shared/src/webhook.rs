@@ -15,7 +15,7 @@ use standardwebhooks::{
 };
 
 use crate::event::Event;
-use crate::http_client::kept::{KeptClient, RequestFailure, UnusableClient};
+use crate::http_client::kept::{Keep, KeptClient, Post, RequestFailure, UnusableClient};
 use crate::http_client::{self, Outgoing, Url};
 use crate::time::Time;
 use crate::version::VERSION;
@@ -299,7 +299,7 @@ impl Sender {
         secrets: Option<Secrets>,
         outgoing: &Outgoing,
     ) -> Result<Self, UnusableClient> {
-        let client = KeptClient::new(url, None, WEBHOOK_TIMEOUT, outgoing)?;
+        let client = KeptClient::new(url, None, WEBHOOK_TIMEOUT, Keep::default(), outgoing)?;
         Ok(Self { client, secrets })
     }
 
@@ -323,9 +323,12 @@ impl Sender {
             headers.insert(HeaderName::from_static(name), value);
         }
         // The status is the answer: what is read of the body is read so that the connection can be kept.
-        let answer = self
-            .client
-            .post(headers, body.into(), |_| WEBHOOK_ANSWER_BYTES_MAX);
+        let post = Post {
+            target: None,
+            headers,
+            body: body.into(),
+        };
+        let answer = self.client.post(post, |_| WEBHOOK_ANSWER_BYTES_MAX);
         let answer = answer.await.map_err(describe_failure)?;
         Ok(WebhookResponse {
             status: answer.status,

@@ -115,6 +115,9 @@ async fn follow(
         answered_by: None,
         hops: 0,
     };
+    // A request over HTTP may be repeated: with an id it admits one connection.
+    let new_id = || ConnectionId::generate(fastrand::u128(..).to_le_bytes());
+    connect.connection_id.get_or_insert_with(new_id);
     while let Decision::Redirect { node_name, .. } = &trail.decision
         && trail.hops < HOPS_MAX
     {

@@ -1,12 +1,13 @@
 //! Client of one server that keeps its connections between requests.
 //!
-//! A server may close a kept connection at any moment, also while a request is under way. Such a
-//! request is sent once more, over a fresh connection: so each request must be one that may be
-//! executed twice. Those of Sora's API are: they read, set a mode, disconnect a channel, or send
-//! clients a notice with an id. `Connect` is the first request of its client, so that it is not
-//! repeated. A webhook has an id, by which its receiver drops a repetition.
-//! A request over a fresh connection is not repeated.
+//! A server may close a connection at any moment, also while a request is under way. A request that
+//! a connection lost before its answer began is sent once more, over a fresh connection: so each
+//! request must be one that may be executed twice. Those of Sora's API are: they read, set a mode,
+//! disconnect a channel, send clients a notice with an id, or admit a connection with an id. Those
+//! of Janus's Admin API set a state or read one. A webhook has an id, by which its receiver drops a
+//! repetition.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use percent_encoding::percent_decode_str;
 use rustls::crypto::ring::default_provider;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tower_service::Service;
@@ -39,6 +41,24 @@ pub const KEPT_CONNECTIONS_MAX: usize = 8;
 
 type Sender = SendRequest<Full<Bytes>>;
 
+/// Connections without a request that a client keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// Maximum number.
+    pub connections_max: usize,
+    /// Time after which each is closed; `None` if only the server closes them.
+    pub idle_max: Option<Duration>,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self {
+            connections_max: KEPT_CONNECTIONS_MAX,
+            idle_max: Some(KEPT_IDLE_MAX),
+        }
+    }
+}
+
 /// The client cannot be used: its URL or a certificate is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -53,6 +73,17 @@ pub enum RequestFailure {
     TimedOut,
     /// Answer is longer than it may be.
     TooLarge,
+}
+
+/// A `POST` request.
+#[derive(Clone, Debug, Default)]
+pub struct Post {
+    /// Its path and query; those of the client's URL if absent.
+    pub target: Option<Uri>,
+    /// Its own headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
 }
 
 /// Answer to a request.
@@ -80,6 +111,11 @@ struct Shared {
     /// Headers of every request.
     headers: HeaderMap,
     timeout: Duration,
+    keep: Keep,
+    /// Number of connections so far.
+    connections: AtomicU64,
+    /// A connection was closed.
+    closed: Arc<Notify>,
     pool: Mutex<Pool>,
 }
 
@@ -112,6 +148,7 @@ impl KeptClient {
         url: Url,
         token: Option<&str>,
         timeout: Duration,
+        keep: Keep,
         outgoing: &Outgoing,
     ) -> Result<Self, UnusableClient> {
         let unusable = |error: &dyn std::fmt::Display| UnusableClient(error.to_string());
@@ -145,6 +182,9 @@ impl KeptClient {
             url,
             headers,
             timeout,
+            keep,
+            connections: AtomicU64::new(0),
+            closed: Arc::default(),
             pool: Mutex::default(),
         })))
     }
@@ -154,16 +194,25 @@ impl KeptClient {
         &self.0.url
     }
 
+    /// Returns the number of connections that were opened so far.
+    pub fn connections(&self) -> u64 {
+        self.0.connections.load(Ordering::Relaxed)
+    }
+
+    /// Waits until a connection is closed. Cancel safe, for one task.
+    pub async fn closed(&self) {
+        self.0.closed.notified().await;
+    }
+
     /// Sends a request, and reads at most `bytes_max` of the answer's body, by its status.
     pub async fn post(
         &self,
-        headers: HeaderMap,
-        body: Bytes,
+        post: Post,
         bytes_max: impl FnOnce(StatusCode) -> usize,
     ) -> Result<Answer, RequestFailure> {
         let shared = &self.0;
         let deadline = Instant::now() + shared.timeout;
-        let (response, sender) = timeout_at(deadline, shared.send(headers, body))
+        let (response, sender) = timeout_at(deadline, shared.send(post))
             .await
             .map_err(|_| RequestFailure::TimedOut)??;
         let (head, body) = response.into_parts();
@@ -192,32 +241,30 @@ impl std::fmt::Debug for KeptClient {
 }
 
 impl Shared {
-    async fn send(
-        self: &Arc<Self>,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<(Response<Incoming>, Sender), RequestFailure> {
-        let request = self.request(headers, body);
-        if let Some(mut kept) = self.take_kept()
-            && kept.ready().await.is_ok()
-            && let Ok(response) = kept.send_request(request.clone()).await
-            // Some servers announce with it that they close an idle connection.
-            && response.status() != StatusCode::REQUEST_TIMEOUT
-        {
-            return Ok((response, kept));
+    /// Sends a request, over a kept connection if there is one; once more if a connection loses it.
+    async fn send(&self, post: Post) -> Result<(Response<Incoming>, Sender), RequestFailure> {
+        let sender = match self.take_kept() {
+            Some(kept) => kept,
+            None => self.connect().await?,
+        };
+        match exchange(sender, self.request(post.clone())).await {
+            // Some servers announce with this status that they close an idle connection.
+            Ok(answered) if answered.0.status() != StatusCode::REQUEST_TIMEOUT => Ok(answered),
+            Ok(_) | Err(_) => {
+                let sender = self.connect().await?;
+                let answered = exchange(sender, self.request(post)).await;
+                answered.map_err(unreachable)
+            }
         }
-        let mut sender = self.connect().await?;
-        let response = sender.send_request(request).await.map_err(unreachable)?;
-        Ok((response, sender))
     }
 
-    fn request(&self, headers: HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
-        let length = HeaderValue::from(body.len());
-        let mut request = Request::new(Full::new(body));
+    fn request(&self, post: Post) -> Request<Full<Bytes>> {
+        let length = HeaderValue::from(post.body.len());
+        let mut request = Request::new(Full::new(post.body));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.target.clone();
+        *request.uri_mut() = post.target.unwrap_or_else(|| self.target.clone());
         *request.headers_mut() = self.headers.clone();
-        request.headers_mut().extend(headers);
+        request.headers_mut().extend(post.headers);
         request.headers_mut().insert(CONTENT_LENGTH, length);
         request
     }
@@ -226,9 +273,13 @@ impl Shared {
         let stream = self.connector.clone().call(self.origin.clone()).await;
         let stream = stream.map_err(|error| RequestFailure::Unreachable(root_cause(&*error)))?;
         let (sender, connection) = handshake(stream).await.map_err(unreachable)?;
-        let mut pool = self.pool();
-        // Its error is that of the request.
-        pool.spawn(async move { drop(connection.await) });
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        let closed = Arc::clone(&self.closed);
+        self.pool().spawn(async move {
+            // Its error is that of the request.
+            drop(connection.await);
+            closed.notify_one();
+        });
         Ok(sender)
     }
 
@@ -236,7 +287,7 @@ impl Shared {
     fn take_kept(&self) -> Option<Sender> {
         let mut pool = self.pool();
         while let Some(Idle { sender, since }) = pool.idle.pop() {
-            if !sender.is_closed() && since.elapsed() < KEPT_IDLE_MAX {
+            if !sender.is_closed() && !self.is_expired(since) {
                 return Some(sender);
             }
         }
@@ -246,15 +297,22 @@ impl Shared {
     /// Keeps a connection for the next request.
     fn keep(self: &Arc<Self>, sender: Sender) {
         let mut pool = self.pool();
-        if pool.idle.len() >= KEPT_CONNECTIONS_MAX {
+        if pool.idle.len() >= self.keep.connections_max {
             return;
         }
         let since = Instant::now();
         pool.idle.push(Idle { sender, since });
-        if !pool.has_closer {
+        if let Some(idle_max) = self.keep.idle_max
+            && !pool.has_closer
+        {
             pool.has_closer = true;
-            pool.spawn(close_idle(Arc::downgrade(self)));
+            pool.spawn(close_idle(Arc::downgrade(self), idle_max));
         }
+    }
+
+    fn is_expired(&self, since: Instant) -> bool {
+        let idle_max = self.keep.idle_max;
+        idle_max.is_some_and(|idle_max| since.elapsed() >= idle_max)
     }
 
     /// Closes the connections that were idle for too long. Returns since when the first of the
@@ -262,7 +320,7 @@ impl Shared {
     fn close_expired(&self) -> Option<Instant> {
         let mut pool = self.pool();
         pool.idle
-            .retain(|idle| idle.since.elapsed() < KEPT_IDLE_MAX && !idle.sender.is_closed());
+            .retain(|idle| !self.is_expired(idle.since) && !idle.sender.is_closed());
         let first = pool.idle.first().map(|idle| idle.since);
         pool.has_closer = first.is_some();
         first
@@ -273,10 +331,20 @@ impl Shared {
     }
 }
 
+/// Sends a request over a connection.
+async fn exchange(
+    mut sender: Sender,
+    request: Request<Full<Bytes>>,
+) -> Result<(Response<Incoming>, Sender), hyper::Error> {
+    sender.ready().await?;
+    let response = sender.send_request(request).await?;
+    Ok((response, sender))
+}
+
 /// Closes idle connections until there is none.
-async fn close_idle(shared: Weak<Shared>) {
+async fn close_idle(shared: Weak<Shared>, idle_max: Duration) {
     while let Some(since) = shared.upgrade().and_then(|shared| shared.close_expired()) {
-        sleep_until(since + KEPT_IDLE_MAX).await;
+        sleep_until(since + idle_max).await;
     }
 }
 

@@ -1,26 +1,29 @@
-//! An async client of Janus's Admin API, and through it of the plugin VideoRoom. It keeps one connection open.
+//! An async client of Janus's Admin API, and through it of the plugin VideoRoom. It keeps one connection open, for one request at a time: that
+//! it breaks is a sign that Janus was restarted. Each request may be repeated: it sets a state, or reads one.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use reqwest::Url;
+use bytes::Bytes;
+use hyper::Uri;
+use hyper::http::uri::InvalidUri;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Map, Value, json};
-use soramode_protocol::http_client;
+use soramode_protocol::http_client::kept::{Keep, KeptClient, Post, UnusableClient};
+use soramode_protocol::http_client::{self, Outgoing};
 use soramode_protocol::id::ChannelId;
 use tokio::time::{Instant, timeout};
 
 pub(super) use super::admin_error::AdminError;
-use super::admin_error::{refusal, unreadable};
-use super::connection::KeptConnection;
+use super::admin_error::{ANSWER_BYTES_MAX, refusal, unreadable};
 use super::ids::{Id, IdKind, channel_of, is_shortened};
 use crate::config::{JanusConfig, Secret};
 use crate::lock::lock;
 
-/// Timeout of a request.
+/// Timeout of a request, with the wait for the one before it.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time without a request after which one is sent. Janus closes a connection that was idle for two minutes, which would look like its restart.
@@ -35,7 +38,7 @@ const WRONG_KEY: &str = "soramode checks that this key is refused";
 /// Janus's Admin API.
 #[derive(Clone, Debug)]
 pub(crate) struct AdminApi {
-    url: Url,
+    client: KeptClient,
     secret: Secret,
     key: Option<Secret>,
     state: Arc<State>,
@@ -44,7 +47,10 @@ pub(crate) struct AdminApi {
 #[derive(Debug, Default)]
 struct State {
     transactions: AtomicU64,
-    connection: KeptConnection,
+    /// Held during a request.
+    turn: tokio::sync::Mutex<()>,
+    /// Number of connections at the last question about a new one.
+    connections: AtomicU64,
     last_sent: Mutex<Option<Instant>>,
     /// Type of ids, once a list has shown it.
     ids: Mutex<Option<IdKind>>,
@@ -103,18 +109,23 @@ impl HandleInfo {
 }
 
 impl AdminApi {
-    pub(crate) fn new(janus: &JanusConfig) -> Self {
-        Self {
-            url: janus.admin.0.clone(),
+    pub(crate) fn new(janus: &JanusConfig, outgoing: &Outgoing) -> Result<Self, UnusableClient> {
+        let keep = Keep {
+            connections_max: 1,
+            idle_max: None,
+        };
+        let url = janus.admin.0.clone();
+        Ok(Self {
+            client: KeptClient::new(url, None, ADMIN_TIMEOUT, keep, outgoing)?,
             secret: janus.admin_secret.clone(),
             key: janus.admin_key.clone(),
             state: Arc::default(),
-        }
+        })
     }
 
     /// Returns the URL, without secrets that it may have.
     pub(crate) fn url(&self) -> String {
-        http_client::redacted(&self.url)
+        http_client::redacted(self.client.url())
     }
 
     pub(super) fn secret(&self) -> &str {
@@ -255,12 +266,14 @@ impl AdminApi {
 
     /// Returns whether a connection was opened after an earlier one, since the last call: Janus may have been restarted meanwhile.
     pub(super) fn has_reconnected(&self) -> bool {
-        self.state.connection.has_reconnected()
+        let now = self.client.connections();
+        let before = self.state.connections.swap(now, Ordering::Relaxed);
+        now > before.max(1)
     }
 
     /// Waits until the connection to Janus breaks. Cancel safe.
     pub(super) async fn broken(&self) {
-        self.state.connection.broken().await;
+        self.client.closed().await;
     }
 
     /// Removes a participant from a room.
@@ -376,16 +389,14 @@ impl AdminApi {
         let transaction = self.state.transactions.fetch_add(1, Ordering::Relaxed);
         set(&mut message, "transaction", json!(transaction.to_string()));
         set(&mut message, "admin_secret", json!(self.secret.expose()));
-        let mut url = self.url.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty();
-            segments.extend(path.iter().map(u64::to_string));
-        }
-        let body = serde_json::to_vec(&message)
-            .map_err(|error| AdminError::Unreadable(error.to_string()))?;
+        let body = serde_json::to_vec(&message).map_err(|error| unreadable(&error))?;
         *lock(&self.state.last_sent) = Some(Instant::now());
-        let sent = self.state.connection.send(&url, body.into());
-        let bytes = timeout(ADMIN_TIMEOUT, sent)
+        let post = Post {
+            target: self.target(path)?,
+            body: body.into(),
+            ..Post::default()
+        };
+        let bytes = timeout(ADMIN_TIMEOUT, self.post(post))
             .await
             .unwrap_or(Err(AdminError::TimedOut))?;
         let mut answer: BTreeMap<String, Value> =
@@ -395,6 +406,31 @@ impl AdminApi {
             return Err(refusal(code, Some(&Value::String(reason))));
         }
         read(Value::Object(answer.into_iter().collect()))
+    }
+
+    /// Returns the path of a session or a handle; `None` stands for Janus itself.
+    fn target(&self, ids: &[u64]) -> Result<Option<Uri>, AdminError> {
+        if ids.is_empty() {
+            return Ok(None);
+        }
+        let base = self.client.url().path().trim_end_matches('/');
+        let path = ids
+            .iter()
+            .fold(base.to_owned(), |path, id| format!("{path}/{id}"));
+        let target = path.parse().map(Some);
+        target.map_err(|error: InvalidUri| unreadable(&error))
+    }
+
+    /// Sends a request once the one before it is over.
+    async fn post(&self, post: Post) -> Result<Bytes, AdminError> {
+        let _turn = self.state.turn.lock().await;
+        let answer = self.client.post(post, |_| ANSWER_BYTES_MAX).await?;
+        if answer.status.is_success() {
+            Ok(answer.body?)
+        } else {
+            let status = answer.status;
+            Err(AdminError::Unreadable(format!("HTTP status {status}")))
+        }
     }
 }
 

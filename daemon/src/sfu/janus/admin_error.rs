@@ -2,9 +2,11 @@
 
 use serde_json::Value;
 use soramode_protocol::http_client::PEER_TEXT_BYTES_MAX;
+use soramode_protocol::http_client::kept::RequestFailure;
 use soramode_protocol::text::shorten;
 
-use super::connection::ANSWER_BYTES_MAX;
+/// The largest answer that is read, in bytes.
+pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Error code of Janus: no such session.
 const NO_SESSION: i64 = 458;
@@ -71,6 +73,16 @@ impl AdminError {
     }
 }
 
+impl From<RequestFailure> for AdminError {
+    fn from(failure: RequestFailure) -> Self {
+        match failure {
+            RequestFailure::Unreachable(why) => Self::Unreachable(why),
+            RequestFailure::TimedOut => Self::TimedOut,
+            RequestFailure::TooLarge => Self::TooLarge,
+        }
+    }
+}
+
 pub(super) fn refusal(code: i64, reason: Option<&Value>) -> AdminError {
     let reason = reason.and_then(Value::as_str).unwrap_or("no reason");
     AdminError::Refused {
@@ -79,6 +91,6 @@ pub(super) fn refusal(code: i64, reason: Option<&Value>) -> AdminError {
     }
 }
 
-pub(super) fn unreadable(error: &serde_json::Error) -> AdminError {
+pub(super) fn unreadable(error: &impl ToString) -> AdminError {
     AdminError::Unreadable(shorten(&error.to_string(), PEER_TEXT_BYTES_MAX))
 }

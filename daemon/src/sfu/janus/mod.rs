@@ -4,7 +4,6 @@
 mod admin;
 mod admin_error;
 mod checks;
-mod connection;
 mod due_lists;
 mod event_check;
 pub mod events;
