@@ -52,10 +52,12 @@ struct Announcement {
     by_age: BTreeSet<(Time, SessionSlot)>,
     /// Sessions to announce to, oldest first.
     waiting: BTreeSet<(Time, SessionSlot)>,
-    /// Sessions with a pending connection: announced to when that is live or has ended, and at the latest at this time.
-    pending_until: BTreeMap<SessionSlot, Duration>,
-    /// Sessions that the SFU refused, and when they are tried again.
-    retries: BTreeMap<SessionSlot, Retry>,
+    /// Sessions with a pending connection: announced to when that is live or has ended, and at the latest when they are postponed to.
+    pending: BTreeSet<SessionSlot>,
+    /// Sessions that were postponed: because of a pending connection, or because the SFU refused.
+    postponed: BTreeMap<SessionSlot, Postponed>,
+    /// Sessions that are postponed at present, by time.
+    by_time: BTreeSet<(Duration, SessionSlot)>,
     problems: Vec<AnnounceProblem>,
     is_by_api: bool,
     /// Number of channels with clients that could not be reached.
@@ -64,11 +66,13 @@ struct Announcement {
     reply_to: Option<ReplyHandle>,
 }
 
-#[derive(Clone, Copy)]
-struct Retry {
+struct Postponed {
+    /// Number of tries so far.
     tries: u32,
+    /// Pause after the next failure.
     pause: Duration,
-    at: Duration,
+    /// Time to announce; `None` once that has come.
+    until: Option<Duration>,
 }
 
 /// An announcement that has reached every channel that it can.
@@ -123,8 +127,9 @@ impl Announcements {
             left: sessions.iter().map(|&(age, slot)| (slot, age)).collect(),
             by_age: sessions.iter().copied().collect(),
             waiting: sessions.into_iter().collect(),
-            pending_until: BTreeMap::new(),
-            retries: BTreeMap::new(),
+            pending: BTreeSet::new(),
+            postponed: BTreeMap::new(),
+            by_time: BTreeSet::new(),
             problems: Vec::new(),
             is_by_api: false,
             unreached: 0,
@@ -288,8 +293,8 @@ impl Announcement {
     fn drop_session(&mut self, slot: SessionSlot) {
         if let Some(age) = self.left.remove(&slot) {
             self.by_age.remove(&(age, slot));
-            self.pending_until.remove(&slot);
-            self.retries.remove(&slot);
+            self.take_postponed(slot);
+            self.postponed.remove(&slot);
         }
     }
 
@@ -300,36 +305,37 @@ impl Announcement {
         }
     }
 
+    fn postpone(&mut self, slot: SessionSlot, (tries, pause): (u32, Duration), until: Duration) {
+        self.by_time.insert((until, slot));
+        let postponed = Postponed {
+            tries,
+            pause,
+            until: Some(until),
+        };
+        self.postponed.insert(slot, postponed);
+    }
+
+    /// Takes a session from those that are postponed at present.
+    fn take_postponed(&mut self, slot: SessionSlot) {
+        self.pending.remove(&slot);
+        let postponed = self.postponed.get_mut(&slot);
+        if let Some(until) = postponed.and_then(|it| it.until.take()) {
+            self.by_time.remove(&(until, slot));
+        }
+    }
+
     /// Moves sessions that need not wait any longer to those to announce to.
     fn requeue_ready(&mut self, view: &PlanView<'_>) {
-        let now = view.now.boot;
-        let is_ready = |slot: SessionSlot| {
-            view.sessions
-                .session(slot)
-                .is_none_or(|row| row.pending == 0)
+        let is_ready = |slot: &SessionSlot| {
+            let row = view.sessions.session(*slot);
+            row.is_none_or(|row| row.pending == 0)
         };
-        let ready: Vec<SessionSlot> = self
-            .pending_until
-            .extract_if(.., |slot, until| *until <= now || is_ready(*slot))
-            .map(|(slot, _)| slot)
-            .collect();
-        for slot in ready {
-            let retry = Retry {
-                tries: 0,
-                pause: RETRY_PAUSE_MIN,
-                at: Duration::MAX,
-            };
-            self.retries.insert(slot, retry);
-            self.requeue(slot);
-        }
-        let due = self.retries.iter_mut().filter(|(_, retry)| retry.at <= now);
-        let due: Vec<SessionSlot> = due
-            .map(|(slot, retry)| {
-                retry.at = Duration::MAX;
-                *slot
-            })
-            .collect();
-        for slot in due {
+        let due = (self.by_time.iter())
+            .take_while(|(until, _)| *until <= view.now.boot)
+            .map(|(_, slot)| *slot);
+        let ready = self.pending.iter().copied().filter(is_ready);
+        for slot in ready.chain(due).collect::<Vec<_>>() {
+            self.take_postponed(slot);
             self.requeue(slot);
         }
     }
@@ -345,10 +351,11 @@ impl Announcement {
                 self.drop_session(slot);
                 continue;
             };
-            let was_pending = self.retries.contains_key(&slot);
-            if row.pending > 0 && !was_pending {
-                self.pending_until
-                    .insert(slot, view.now.boot + view.pending_timeout);
+            let was_postponed = self.postponed.contains_key(&slot);
+            if row.pending > 0 && !was_postponed {
+                self.pending.insert(slot);
+                let until = view.now.boot + view.pending_timeout;
+                self.postpone(slot, (0, RETRY_PAUSE_MIN), until);
             } else if row.live == 0 {
                 // No client is left to notify.
                 self.drop_session(slot);
@@ -384,18 +391,12 @@ impl Announcement {
             }
             return;
         }
-        let before = self.retries.get(&slot).copied();
-        let tries = before.map_or(0, |retry| retry.tries) + 1;
-        if tries >= TRIES_MAX {
+        let before = self.postponed.get(&slot);
+        let (tries, pause) = before.map_or((0, RETRY_PAUSE_MIN), |it| (it.tries, it.pause));
+        if tries + 1 >= TRIES_MAX {
             return self.fail(view, slot, problem);
         }
-        let pause = before.map_or(RETRY_PAUSE_MIN, |retry| retry.pause);
-        let retry = Retry {
-            tries,
-            pause: longer(pause),
-            at: view.now.boot + pause,
-        };
-        self.retries.insert(slot, retry);
+        self.postpone(slot, (tries + 1, longer(pause)), view.now.boot + pause);
     }
 
     fn fail(&mut self, view: &PlanView<'_>, slot: SessionSlot, problem: &str) {
@@ -470,16 +471,6 @@ impl Announcement {
 
     fn next_deadline(&self, now: Duration) -> Option<Duration> {
         let waiting = (!self.waiting.is_empty()).then_some(now);
-        let pending_until = self.pending_until.values().copied().min();
-        let retries = self
-            .retries
-            .values()
-            .map(|retry| retry.at)
-            .filter(|at| *at < Duration::MAX)
-            .min();
-        [waiting, pending_until, retries]
-            .into_iter()
-            .flatten()
-            .min()
+        waiting.or_else(|| Some(self.by_time.first()?.0))
     }
 }
