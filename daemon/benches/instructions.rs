@@ -15,7 +15,7 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -33,6 +33,11 @@ const TIMES: u64 = 320;
 const IN_FLIGHT: u64 = 16;
 
 const HTTP: &str = "127.0.0.1:19571";
+
+/// Address of a stand-in for Sora's API.
+const SORA_API: &str = "127.0.0.1:19572";
+
+const SORA_ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
 
 /// Interval of checks for a daemon's start: one under callgrind takes seconds, and would have to
 /// share its core.
@@ -90,6 +95,16 @@ const PATHS: &[Hot] = &[
         act: World::list,
     },
     Hot {
+        name: "Announce, for each channel",
+        flags: &["--ephemeral", "--sora-api", "http://127.0.0.1:19572/"],
+        act: World::announce,
+    },
+    Hot {
+        name: "Announce, with the journal",
+        flags: &["--sora-api", "http://127.0.0.1:19572/"],
+        act: World::announce,
+    },
+    Hot {
         name: "GetMode over HTTP",
         flags: &["--ephemeral", "--api-listen", HTTP],
         act: |world, times| {
@@ -117,6 +132,7 @@ fn main() {
         std::process::exit(2);
     }
     build_soramoded();
+    serve_sora_api();
     let wanted = std::env::args()
         .skip(1)
         .find(|argument| !argument.starts_with("--"))
@@ -281,6 +297,20 @@ impl World {
         }
     }
 
+    /// Announces to `TIMES` channels, as often as they make up `times`.
+    fn announce(&mut self, times: u64) {
+        for number in 0..TIMES {
+            self.ask(&format!(
+                "\"method\":\"Connect\",\"params\":{{\"channel_id\":\"CHANNELID{number:017}\"}}"
+            ));
+        }
+        for _ in 0..times / TIMES {
+            self.ask(
+                "\"method\":\"Announce\",\"params\":{\"text\":\"This meeting ends in 10 minutes\"}",
+            );
+        }
+    }
+
     fn be_rejected(&mut self, times: u64) {
         for _ in 0..times / IN_FLIGHT {
             let one = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,{}}}\n", connect(1));
@@ -337,6 +367,32 @@ impl World {
                 String::from_utf8_lossy(&answer[..read])
             );
         }
+    }
+}
+
+/// Answers each call of Sora's API.
+fn serve_sora_api() {
+    let listener = TcpListener::bind(SORA_API).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = BufReader::new(stream.unwrap());
+            std::thread::spawn(move || answer_calls(stream));
+        }
+    });
+}
+
+/// Answers until the client closes its connection.
+fn answer_calls(mut stream: BufReader<TcpStream>) {
+    let (mut line, mut length) = (String::new(), 0);
+    while stream.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+        if let Some(bytes) = line.strip_prefix("content-length: ") {
+            length = bytes.trim().parse().unwrap();
+        }
+        if line == "\r\n" {
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            stream.get_ref().write_all(SORA_ANSWER).unwrap();
+        }
+        line.clear();
     }
 }
 

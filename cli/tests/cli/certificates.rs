@@ -1,19 +1,32 @@
-//! Receivers over TLS with certificates of one's own: what is trusted, and what is said of what is not.
+//! Servers over TLS with certificates of one's own: what is trusted, what is said of what is not, and the number of connections.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
-use crate::support::{Run, program};
+use serde_json::json;
+use soramode_protocol::http_client::kept::KEPT_CONNECTIONS_MAX;
+use soramode_testkit::control_client::TestClient;
 
-/// Takes a POST over TLS, says on which port, and ends when it is killed.
+use crate::drill::soramoded;
+use crate::support::{Run, program, with_default_signals};
+
+/// Takes POSTs over TLS and keeps connections; prints its port, each connection and each request, and ends when it is killed.
 const SERVER: &str = r"
 import http.server, ssl, sys
 class Receiver(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    disable_nagle_algorithm = True
+    def setup(self):
+        print('connection', flush=True)
+        super().setup()
     def do_POST(self):
         self.rfile.read(int(self.headers['content-length']))
-        self.send_response(204)
+        print(self.headers.get('x-sora-target'), flush=True)
+        self.send_response(200)
+        self.send_header('content-length', '2')
         self.end_headers()
+        self.wfile.write(b'{}')
     def log_message(self, *_):
         pass
 server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Receiver)
@@ -26,6 +39,7 @@ server.serve_forever()
 
 struct Server {
     process: Child,
+    stdout: BufReader<ChildStdout>,
     port: String,
 }
 
@@ -38,14 +52,18 @@ impl Server {
             .arg(key)
             .stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
         let mut port = String::new();
-        BufReader::new(process.stdout.take().unwrap())
-            .read_line(&mut port)
-            .unwrap();
+        stdout.read_line(&mut port).unwrap();
         Self {
             process,
+            stdout,
             port: port.trim().to_owned(),
         }
+    }
+
+    fn url(&self) -> String {
+        format!("https://127.0.0.1:{}/", self.port)
     }
 }
 
@@ -94,7 +112,7 @@ fn a_self_signed_certificate_is_trusted_or_the_error_has_a_remedy() {
     );
     let authority = self_signed(folder.path(), "authority.pem", &[]);
     let test = |server: &Server, ca_file: &[&str]| {
-        let url = format!("https://127.0.0.1:{}/", server.port);
+        let url = server.url();
         let mut command = program(&folder.path().join("no.sock"));
         command
             .current_dir(folder.path())
@@ -107,11 +125,7 @@ fn a_self_signed_certificate_is_trusted_or_the_error_has_a_remedy() {
     let mut command = program(&folder.path().join("no.sock"));
     command
         .env("SSL_CERT_FILE", folder.path().join("plain.pem"))
-        .args([
-            "webhook",
-            "test",
-            &format!("https://127.0.0.1:{}/", plain.port),
-        ]);
+        .args(["webhook", "test", &plain.url()]);
     assert_eq!(command.ended().code, 0);
     for (server, ca_file, problem) in [
         (
@@ -146,6 +160,47 @@ fn a_self_signed_certificate_is_trusted_or_the_error_has_a_remedy() {
     }
 }
 
+#[test]
+fn announcements_over_tls_use_as_many_connections_as_calls_are_in_flight() {
+    const CHANNELS: usize = 10 * KEPT_CONNECTIONS_MAX;
+    let folder = tempfile::tempdir().unwrap();
+    let fit = ["-addext", "basicConstraints=critical,CA:FALSE"];
+    let mut sora = self_signed(folder.path(), "sora.pem", &fit);
+    let socket = folder.path().join("soramode.sock");
+    let mut command = with_default_signals(soramoded());
+    command
+        .env_clear()
+        .current_dir(folder.path())
+        .args(["--ephemeral", "--node-name", "node-01", "--socket"])
+        .arg(&socket)
+        .args(["--ca-file", "sora.pem", "--sora-api", &sora.url()]);
+    let mut daemon = command.running();
+    daemon.until_said(" ready ");
+    let mut client = TestClient::to(&socket);
+    for number in 0..CHANNELS {
+        client.connect(&format!("channel-{number}"), &format!("client-{number}"));
+    }
+    let announced = client.get("Announce", &json!({"text": "soon"}));
+    assert_eq!(announced["by"]["sora_api"]["told"], CHANNELS, "{announced}");
+    daemon.stopped();
+    sora.process.kill().unwrap();
+    let (mut connections, mut polls, mut calls) = (0, 0, 0);
+    for line in sora.stdout.by_ref().lines() {
+        match line.unwrap().as_str() {
+            "connection" => connections += 1,
+            "Sora_20201013.ListConnections" => polls += 1,
+            "Sora_20160711.PushChannel" => calls += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(calls, CHANNELS);
+    // A poll beside the calls has a connection of its own.
+    assert!(
+        connections <= KEPT_CONNECTIONS_MAX + polls,
+        "{connections} connections, {polls} polls"
+    );
+}
+
 /// The environment names a proxy.
 #[test]
 fn proxies_of_the_environment_are_ignored() {
@@ -169,7 +224,7 @@ fn proxies_of_the_environment_are_ignored() {
     command.current_dir(folder.path()).args([
         "webhook",
         "test",
-        &format!("https://127.0.0.1:{}/", server.port),
+        &server.url(),
         "--ca-file",
         "plain.pem",
     ]);

@@ -14,8 +14,10 @@ use soramode_testkit::PATIENCE;
 use soramode_testkit::control_client::TestClient;
 use tempfile::TempDir;
 
+/// The daemon: the one built for the tests, or the one that `SORAMODE_DAEMON` names.
 pub(crate) fn soramoded() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_soramoded"));
+    let built = || env!("CARGO_BIN_EXE_soramoded").into();
+    let mut command = Command::new(std::env::var_os("SORAMODE_DAEMON").unwrap_or_else(built));
     command
         .env_clear()
         .stdin(Stdio::null())
