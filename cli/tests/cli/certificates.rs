@@ -13,16 +13,18 @@ use crate::support::{Run, program, with_default_signals};
 
 /// Takes POSTs over TLS and keeps connections; prints its port, each connection and each request, and ends when it is killed.
 const SERVER: &str = r"
-import http.server, ssl, sys
+import http.server, os, ssl, sys
+def say(word):
+    os.write(1, f'{word}\n'.encode())
 class Receiver(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
     disable_nagle_algorithm = True
     def setup(self):
-        print('connection', flush=True)
+        say('connection')
         super().setup()
     def do_POST(self):
         self.rfile.read(int(self.headers['content-length']))
-        print(self.headers.get('x-sora-target'), flush=True)
+        say(self.headers.get('x-sora-target'))
         self.send_response(200)
         self.send_header('content-length', '2')
         self.end_headers()
@@ -33,7 +35,7 @@ server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Receiver)
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(sys.argv[1], sys.argv[2])
 server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-print(server.server_address[1], flush=True)
+say(server.server_address[1])
 server.serve_forever()
 ";
 
