@@ -425,7 +425,7 @@ fn room_locker(config: &Config, janus: Option<&AdminApi>) -> Option<(HolderOrder
 fn means(config: &Config, api: Option<&SoraApi>, janus: Option<&AdminApi>) -> Option<Means> {
     let janus = config.http.janus.as_ref().zip(janus);
     match (api, janus) {
-        (Some(api), _) => Some(Means::Sora(SoraMeans(api.clone()))),
+        (Some(api), _) => Some(Means::Sora(SoraMeans::new(api))),
         (None, Some((settings, api))) => Some(Means::Janus(JanusMeans::new(settings, api.clone()))),
         (None, None) => None,
     }

@@ -15,7 +15,6 @@ use soramode_core::input::Input;
 use soramode_core::member::etcd::{EtcdRequest, EtcdResponse, FenceScope};
 use soramode_core::plan::END_REQUESTS_MAX;
 use soramode_core::plan::calls::{SfuCall, SfuRequest};
-use soramode_protocol::announce::AnnounceSession;
 use soramode_protocol::end::{EndMethod, EndSession};
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::event::EventKind;
@@ -325,14 +324,9 @@ impl Outputs {
         let (metrics, engine) = (Arc::clone(&self.deps.metrics), self.engine.clone());
         match request {
             SfuRequest::Push(notice) => {
-                let notice = AnnounceSession {
-                    channel_id,
-                    session_id,
-                    notice: Arc::unwrap_or_clone(notice),
-                };
                 let announcer = self.deps.announcer.clone();
                 self.tasks.spawn(async move {
-                    let outcome = announcer.announce(notice).await;
+                    let outcome = announcer.announce(channel_id, session_id, notice).await;
                     metrics.announced(&outcome);
                     engine.apply(Input::SfuAnswered { id, outcome });
                 });

@@ -106,6 +106,12 @@ impl SoraApi {
             .map_err(|error| SoraApiError::Unreachable(error.to_string()))
     }
 
+    /// Returns a client with a timeout of at most this, over the same connections.
+    #[must_use]
+    pub fn within(&self, timeout: Duration) -> Self {
+        Self(self.0.within(timeout))
+    }
+
     /// Returns where it is, without secrets that the URL may have.
     pub fn url(&self) -> String {
         http_client::redacted(self.0.url())

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use soramode_core::plan::calls::SfuOutcome;
-use soramode_protocol::announce::AnnounceSession;
+use soramode_protocol::announce::{AnnounceSession, Notice};
+use soramode_protocol::id::{ChannelId, SessionId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -35,12 +36,22 @@ impl Announcer {
     }
 
     /// Sends a notice to the clients of a session. Returns within the timeout of a call of the SFU.
-    pub(crate) async fn announce(&self, session: AnnounceSession) -> SfuOutcome {
-        let session = Arc::new(session);
+    pub(crate) async fn announce(
+        &self,
+        channel_id: ChannelId,
+        session_id: SessionId,
+        notice: Arc<Notice>,
+    ) -> SfuOutcome {
         // Subscribers are notified even if the SFU is called: the session may be theirs.
-        let subscribers = self.subscribers.send(&session);
+        let subscribers = self.subscribers.send_made(|| {
+            Arc::new(AnnounceSession {
+                channel_id: channel_id.clone(),
+                session_id,
+                notice: Notice::clone(&notice),
+            })
+        });
         let api = match &self.means {
-            Some(means) => means.announce(&session).await,
+            Some(means) => means.announce(&channel_id, &notice).await,
             None => None,
         };
         SfuOutcome { api, subscribers }

@@ -15,8 +15,9 @@ pub(crate) mod terminator;
 use std::time::Duration;
 
 use soramode_core::plan::calls::SfuFailure;
-use soramode_protocol::announce::AnnounceSession;
+use soramode_protocol::announce::Notice;
 use soramode_protocol::end::{EndMethod, EndSession};
+use soramode_protocol::id::ChannelId;
 
 use janus::JanusMeans;
 use sora::SoraMeans;
@@ -43,9 +44,13 @@ impl Means {
     }
 
     /// Has the SFU send a notice to the clients of a session; `None` if it cannot. Returns within [`CALL_TIME`].
-    async fn announce(&self, session: &AnnounceSession) -> Option<Result<(), SfuFailure>> {
+    async fn announce(
+        &self,
+        channel_id: &ChannelId,
+        notice: &Notice,
+    ) -> Option<Result<(), SfuFailure>> {
         match self {
-            Self::Sora(sora) => Some(sora.announce(session).await),
+            Self::Sora(sora) => Some(sora.announce(channel_id, notice).await),
             // VideoRoom has no message for all participants of a room.
             Self::Janus(_) => None,
         }

@@ -7,12 +7,13 @@
 //! of Janus's Admin API set a state or read one. A webhook has an id, by which its receiver drops a
 //! repetition.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{
@@ -27,7 +28,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 use tower_service::Service;
 
 use super::{MARK_HEADER, Outgoing, Url, install_crypto, root_cause};
@@ -97,9 +98,12 @@ pub struct Answer {
     pub body: Result<Bytes, RequestFailure>,
 }
 
-/// Client of one server, for `POST` requests that may be executed twice.
+/// Client of one server, for `POST` requests that may be executed twice. Its clones share its connections.
 #[derive(Clone)]
-pub struct KeptClient(Arc<Shared>);
+pub struct KeptClient {
+    shared: Arc<Shared>,
+    timeout: Duration,
+}
 
 struct Shared {
     url: Url,
@@ -110,7 +114,6 @@ struct Shared {
     target: Uri,
     /// Headers of every request.
     headers: HeaderMap,
-    timeout: Duration,
     keep: Keep,
     /// Number of connections so far.
     connections: AtomicU64,
@@ -175,33 +178,44 @@ impl KeptClient {
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
         connector.set_nodelay(true);
-        Ok(Self(Arc::new(Shared {
+        let shared = Shared {
             connector: (connector, tls).into(),
             origin: origin.parse().map_err(|error| unusable(&error))?,
             target: target.parse().map_err(|error| unusable(&error))?,
             url,
             headers,
-            timeout,
             keep,
             connections: AtomicU64::new(0),
             closed: Arc::default(),
             pool: Mutex::default(),
-        })))
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            timeout,
+        })
+    }
+
+    /// Returns a client with a timeout of at most this, over the same connections.
+    pub fn within(&self, timeout: Duration) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            timeout: timeout.min(self.timeout),
+        }
     }
 
     /// Returns the server's URL.
     pub fn url(&self) -> &Url {
-        &self.0.url
+        &self.shared.url
     }
 
     /// Returns the number of connections that were opened so far.
     pub fn connections(&self) -> u64 {
-        self.0.connections.load(Ordering::Relaxed)
+        self.shared.connections.load(Ordering::Relaxed)
     }
 
     /// Waits until a connection is closed. Cancel safe, for one task.
     pub async fn closed(&self) {
-        self.0.closed.notified().await;
+        self.shared.closed.notified().await;
     }
 
     /// Sends a request, and reads at most `bytes_max` of the answer's body, by its status.
@@ -210,22 +224,29 @@ impl KeptClient {
         post: Post,
         bytes_max: impl FnOnce(StatusCode) -> usize,
     ) -> Result<Answer, RequestFailure> {
-        let shared = &self.0;
-        let deadline = Instant::now() + shared.timeout;
-        let (response, sender) = timeout_at(deadline, shared.send(post))
-            .await
-            .map_err(|_| RequestFailure::TimedOut)??;
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, bytes_max(head.status)).collect();
-        let body = match timeout_at(deadline, body).await {
-            Ok(Ok(body)) => {
-                shared.keep(sender);
-                Ok(body.to_bytes())
-            }
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(RequestFailure::TooLarge),
-            Ok(Err(error)) => Err(RequestFailure::Unreachable(root_cause(&*error))),
-            Err(_) => Err(RequestFailure::TimedOut),
+        // One timer, set once, for both parts of the request.
+        let mut timer = pin!(sleep(self.timeout));
+        let (response, sender) = tokio::select! {
+            biased;
+            sent = self.shared.send(post) => sent?,
+            () = &mut timer => return Err(RequestFailure::TimedOut),
         };
+        let (head, body) = response.into_parts();
+        let body = tokio::select! {
+            biased;
+            body = Limited::new(body, bytes_max(head.status)).collect() => body.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    RequestFailure::TooLarge
+                } else {
+                    RequestFailure::Unreachable(root_cause(&*error))
+                }
+            }),
+            () = &mut timer => Err(RequestFailure::TimedOut),
+        };
+        if body.is_ok() {
+            self.shared.keep(sender);
+        }
+        let body = body.map(Collected::to_bytes);
         Ok(Answer {
             status: head.status,
             headers: head.headers,

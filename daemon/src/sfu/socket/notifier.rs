@@ -55,8 +55,18 @@ impl<T: Clone> Notifier<T> {
 
     /// Sends a notification; returns the number of subscribers that it reaches.
     pub(crate) fn send(&self, notification: &T) -> u64 {
+        self.send_made(|| notification.clone())
+    }
+
+    /// Sends a notification that is made only if there are subscribers; returns the number of those that it reaches.
+    pub(crate) fn send_made(&self, make: impl FnOnce() -> T) -> u64 {
+        let mut subscribers = lock(&self.0);
+        if subscribers.is_empty() {
+            return 0;
+        }
+        let notification = make();
         let mut reached = 0;
-        lock(&self.0).retain(|subscriber| {
+        subscribers.retain(|subscriber| {
             match subscriber.sender.try_send(notification.clone()) {
                 Ok(()) => {
                     reached += 1;

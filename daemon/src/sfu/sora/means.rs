@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use soramode_core::member::etcd::FenceScope;
 use soramode_core::plan::calls::SfuFailure;
-use soramode_protocol::announce::AnnounceSession;
+use soramode_protocol::announce::Notice;
 use soramode_protocol::end::EndSession;
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::sora::DisconnectReason;
 use soramode_protocol::sora_api::{SoraApi, SoraApiError};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::sfu::CALL_TIME;
 
@@ -20,11 +20,15 @@ const END_TIME: Duration = Duration::from_secs(8);
 /// Maximum number of concurrent requests to Sora.
 const ENDS_IN_FLIGHT_MAX: usize = 8;
 
-/// Sora's API.
+/// Sora's API, with a timeout of at most [`CALL_TIME`].
 #[derive(Clone, Debug)]
-pub(crate) struct SoraMeans(pub(crate) SoraApi);
+pub(crate) struct SoraMeans(SoraApi);
 
 impl SoraMeans {
+    pub(crate) fn new(api: &SoraApi) -> Self {
+        Self(api.within(CALL_TIME))
+    }
+
     /// Has Sora end a session. Returns within [`CALL_TIME`].
     pub(crate) async fn end(&self, session: &EndSession) -> Result<(), SfuFailure> {
         let reason = DisconnectReason {
@@ -35,8 +39,12 @@ impl SoraMeans {
     }
 
     /// Sends a notice to the clients of a session. Returns within [`CALL_TIME`].
-    pub(crate) async fn announce(&self, session: &AnnounceSession) -> Result<(), SfuFailure> {
-        outcome(self.0.push_channel(&session.channel_id, &session.notice)).await
+    pub(crate) async fn announce(
+        &self,
+        channel_id: &ChannelId,
+        notice: &Notice,
+    ) -> Result<(), SfuFailure> {
+        outcome(self.0.push_channel(channel_id, notice)).await
     }
 
     /// Ends sessions that the node no longer owns; Sora may have more of them than it reported.
@@ -100,12 +108,11 @@ impl SoraMeans {
 
 /// Waits for an answer of Sora's API about a channel. A channel that it does not know has no client left: nothing remains to be done.
 async fn outcome(call: impl Future<Output = Result<bool, SoraApiError>>) -> Result<(), SfuFailure> {
-    match timeout(CALL_TIME, call).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(refused @ SoraApiError::Refused { .. })) => {
+    match call.await {
+        Ok(_) => Ok(()),
+        Err(refused @ SoraApiError::Refused { .. }) => {
             Err(SfuFailure::Refused(refused.to_string()))
         }
-        Ok(Err(error)) => Err(SfuFailure::Unreachable(error.to_string())),
-        Err(_) => Err(SfuFailure::Unreachable(SoraApiError::TimedOut.to_string())),
+        Err(error) => Err(SfuFailure::Unreachable(error.to_string())),
     }
 }

@@ -174,7 +174,7 @@ async fn as_many_connections_are_kept_as_there_are_requests_at_a_time() {
         }
     }
     assert_eq!(server.counts().0, KEPT_CONNECTIONS_MAX);
-    assert_eq!(server.client.0.pool().idle.len(), KEPT_CONNECTIONS_MAX);
+    assert_eq!(server.client.shared.pool().idle.len(), KEPT_CONNECTIONS_MAX);
 }
 
 #[tokio::test]
@@ -318,7 +318,7 @@ async fn a_connection_without_requests_is_closed() {
         (KEPT_IDLE_MAX..2 * KEPT_IDLE_MAX).contains(&idle),
         "{idle:?}"
     );
-    assert!(!client.0.pool().has_closer);
+    assert!(!client.shared.pool().has_closer);
 }
 
 #[tokio::test]
