@@ -58,7 +58,7 @@ wire_enum! {
         Reservation = "reservation",
         /// The time that was announced for the end has not come, because the clock was set back.
         AnnouncedEnd = "announced_end",
-        /// Rooms of the SFU are still to be locked.
+        /// Each step has run, and rooms of the SFU are still to be locked.
         NotInForce = "not_in_force",
     }
 }

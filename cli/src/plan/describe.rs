@@ -93,9 +93,12 @@ pub(crate) fn step_lines(plan: &Plan) -> Vec<String> {
 pub(crate) fn describe_next(plan: &Plan) -> Option<String> {
     let held = plan.held.map(describe_hold);
     let Some(next) = plan.next_step() else {
-        return held
-            .filter(|_| plan.state == PlanState::Ending)
-            .map(|why| format!("no session is asked to end {why}"));
+        return held.map(|why| match plan.state {
+            PlanState::Ending => format!("no session is asked to end {why}"),
+            PlanState::Scheduled | PlanState::Lead | PlanState::Closed | PlanState::Over => {
+                format!("it is not done {why}")
+            }
+        });
     };
     Some(match held {
         Some(why) => format!("{} is held {why}", step_name(&next.step)),
@@ -382,6 +385,27 @@ pub(crate) mod tests {
         assert_eq!(
             progress_parts(&held)[0],
             "announce is held until the session list is complete"
+        );
+    }
+
+    #[test]
+    fn a_plan_without_further_steps_says_why_it_is_not_done() {
+        let held = |state| {
+            let plan = plan();
+            Plan {
+                held: Some(PlanHold::NotInForce),
+                state,
+                steps: Vec::new(),
+                ..plan
+            }
+        };
+        assert_eq!(
+            describe_next(&held(PlanState::Closed)).unwrap(),
+            "it is not done until Janus's rooms are locked"
+        );
+        assert_eq!(
+            describe_next(&held(PlanState::Ending)).unwrap(),
+            "no session is asked to end until Janus's rooms are locked"
         );
     }
 

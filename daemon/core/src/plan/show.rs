@@ -83,10 +83,10 @@ fn hold_of_ending(view: &PlanView<'_>, plan: &StoredPlan) -> Option<PlanHold> {
     }
 }
 
-/// Returns the hold of a plan that waits for nothing but locks of rooms: to end sessions, or to be done.
+/// Returns the hold of a plan without further steps that waits for nothing but locks of rooms: to end sessions, or to be done.
 fn hold_by_locks(view: &PlanView<'_>, plan: &StoredPlan) -> Option<PlanHold> {
     let is_empty = view.sessions.session_count() == 0;
     let waits = (is_empty && !view.is_in_force) || !view.postponed.is_empty();
-    let is_closed = view.mode.mode.is_block() && plan.has_closed() && !plan.is_over();
-    (waits && is_closed).then_some(PlanHold::NotInForce)
+    let has_run = plan.has_closed() && plan.next_step().is_none() && !plan.is_over();
+    (waits && has_run && view.mode.mode.is_block()).then_some(PlanHold::NotInForce)
 }
