@@ -186,6 +186,10 @@ impl SshHost {
         all.extend(options.iter().map(Into::into));
         let mut command = Command::new(program);
         command.args(words).arg("sh").args(self.ssh_words(&all));
+        if self.asks != Asks::Terminal {
+            // Out of reach of Ctrl-C: over a shared connection ssh ends at once, although it should ignore that.
+            command.process_group(0);
+        }
         command
     }
 

@@ -18,14 +18,34 @@ fn might_ask(fleet: &Fleet) -> Vec<bool> {
     lines.map(|line| !line.contains("BatchMode=yes")).collect()
 }
 
-/// Runs the program on a terminal, with an ssh that notes its words.
-fn run_on_terminal(fleet: &Fleet, words: &str) -> Terminal {
+/// Runs the program on a terminal, after another command, with an ssh that notes its words.
+fn run_on_terminal(fleet: &Fleet, first: &str, words: &str) -> Terminal {
     let log = fleet.home.path().join("log");
     let ssh = fleet.ssh_after(&format!("echo \"$*\" >> {}", log.display()));
     let script = format!(
-        "SORAMODE_SSH='{ssh}' {PROGRAM} -H sfu-01 {words}; echo ended with $?; exec sleep 600"
+        "{first} SORAMODE_SSH='{ssh}' {PROGRAM} -H sfu-01 {words}; echo ended with $?; exec sleep 600"
     );
     Terminal::open(&script, (100, 24))
+}
+
+#[test]
+fn an_interrupt_of_a_roll_does_not_reach_its_ssh_over_a_shared_connection() {
+    let fleet = Fleet::start(1);
+    let shared = fleet.home.path().join("run");
+    fs::create_dir(&shared).unwrap();
+    let words = format!(
+        "roll --keep-open 0 -m X -- sh -c 'echo begun; {}; echo ended'",
+        fleet.until_file()
+    );
+    let variable = format!("trap : INT; export XDG_RUNTIME_DIR={};", shared.display());
+    let terminal = run_on_terminal(&fleet, &variable, &words);
+    terminal.until_shown("sfu-01: begun");
+    terminal.press("C-c");
+    terminal.until_shown("interrupted: the command that runs is waited for");
+    fs::write(fleet.file(), "").unwrap();
+    let screen = terminal.until_shown("ended with 130");
+    assert!(screen.contains("sfu-01: ended"), "{screen}");
+    assert!(!screen.contains("connection lost"), "{screen}");
 }
 
 /// Kills the sessions of the host.
@@ -41,7 +61,7 @@ fn lose_connections(fleet: &Fleet) {
 fn ssh_asks_for_nothing_once_a_roll_has_begun() {
     let fleet = Fleet::start(1);
     let words = "roll --keep-open 0 -m X -- true";
-    let terminal = run_on_terminal(&fleet, words);
+    let terminal = run_on_terminal(&fleet, "", words);
     terminal.until_shown("ended with 0");
     let asks = might_ask(&fleet);
     assert!(asks.len() > 3, "{asks:?}");
@@ -57,7 +77,7 @@ fn ssh_asks_for_nothing_when_a_lost_daemon_is_looked_for() {
     ] {
         let fleet = Fleet::start(1);
         fleet.daemons[0].connect("spam", "c1");
-        let terminal = run_on_terminal(&fleet, words);
+        let terminal = run_on_terminal(&fleet, "", words);
         terminal.until_shown(shown);
         let before = might_ask(&fleet);
         assert!(!before.contains(&false), "{words}: {before:?}");
