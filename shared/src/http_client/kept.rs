@@ -196,6 +196,7 @@ impl KeptClient {
     }
 
     /// Returns a client with a timeout of at most this, over the same connections.
+    #[must_use]
     pub fn within(&self, timeout: Duration) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
