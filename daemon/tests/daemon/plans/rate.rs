@@ -83,7 +83,7 @@ fn sessions_end_at_a_rate_while_another_client_comes_and_goes() {
 
     let end = json!({"all": true, "per_minute": per_minute});
     client.send_request("End", &end);
-    let planned = Duration::from_secs(60) * u32::try_from(sessions / per_minute + 1).unwrap();
+    let planned = Duration::from_mins(1) * u32::try_from(sessions / per_minute + 1).unwrap();
     let began = Instant::now();
     while beside.sora.channels() > 0 {
         other.come_and_go();
