@@ -246,7 +246,7 @@ impl Runner {
                     None => format!("was {previous_mode}"),
                 };
                 match connections {
-                    0 => format!("{before}; no connections"),
+                    0 => format!("{before}; none stay"),
                     1 => format!("{before}; 1 stays"),
                     connections => format!("{before}; {connections} stay"),
                 }

@@ -82,7 +82,11 @@ impl<'a> View<'a> {
         };
         match self.output.format() {
             Format::Table if result.held && self.output.is_quiet() => {}
-            Format::Table => self.output.text(&lines(&result, self.output).join("\n"))?,
+            Format::Table => {
+                let colored = |emphasis, text: &str| self.output.colored(emphasis, text);
+                let lines = lines(&result, colored);
+                self.output.text(&lines.join("\n"))?;
+            }
             Format::Plain => {
                 let verdict = if result.held { "ok" } else { "failed" };
                 let number = result.step.to_string();
@@ -191,7 +195,7 @@ impl<'a> View<'a> {
 }
 
 /// Formats a step in lines of at most 80 columns.
-fn lines(result: &StepResult, output: &Output) -> Vec<String> {
+fn lines(result: &StepResult, colored: impl Fn(Emphasis, &str) -> String) -> Vec<String> {
     let StepResult {
         step,
         asked,
@@ -199,19 +203,60 @@ fn lines(result: &StepResult, output: &Output) -> Vec<String> {
         because,
         ..
     } = result;
-    let because = output.colored(Emphasis::Aside, because);
+    let because = colored(Emphasis::Aside, because);
     if result.held {
-        let ok = output.colored(Emphasis::Good, "ok");
+        let ok = colored(Emphasis::Good, "ok");
         return vec![
             format!("{step:>2}  {ok}  {asked:<33}  {said}"),
             format!("        {because}"),
         ];
     }
-    let verdict = output.colored(Emphasis::Bad, "NOT AS EXPECTED");
+    let verdict = colored(Emphasis::Bad, "NOT AS EXPECTED");
     vec![
         format!("{step:>2}  {verdict}  {asked}"),
         format!("        said: {said}"),
         format!("    expected: {}", result.expected),
         format!("        {because}"),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{cluster, janus, one_node, plan};
+    use super::*;
+
+    const COLUMNS: usize = 80;
+    const STEPS_MAX: usize = 20;
+
+    #[test]
+    fn each_scenario_fits_a_terminal_and_takes_at_most_20_steps() {
+        for scenario in [
+            &one_node::SCENARIO,
+            &plan::SCENARIO,
+            &janus::SCENARIO,
+            &cluster::SCENARIO,
+        ] {
+            assert!(scenario.steps_total() <= STEPS_MAX, "{}", scenario.about);
+            let mut shown = format!("{}\n{}\n", scenario.about, scenario.next);
+            for part in scenario.parts {
+                shown += &format!("{}\n", part.heading);
+                for step in part.steps {
+                    let result = StepResult {
+                        step: STEPS_MAX,
+                        part: part.name,
+                        asked: step.to_string(),
+                        said: step.expected.to_owned(),
+                        expected: step.expected,
+                        because: step.because,
+                        held: true,
+                    };
+                    shown += &lines(&result, |_, text| text.to_owned()).join("\n");
+                    shown += "\n";
+                }
+            }
+            for line in shown.lines() {
+                assert!(line.len() <= COLUMNS, "{line}");
+            }
+        }
+    }
 }
