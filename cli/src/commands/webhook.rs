@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 use soramode_protocol::certificates::{Authorities, PEM_BYTES_MAX};
+use soramode_protocol::chat::WebhookFormat;
 use soramode_protocol::event::{Event, EventKind};
-use soramode_protocol::http_client::{Outgoing, Url, read_url};
+use soramode_protocol::http_client::{NoHttpUrl, Outgoing, Url, read_url};
 use soramode_protocol::id::{EventId, NodeName};
 use soramode_protocol::small_file::{self, Guard};
-use soramode_protocol::webhook::{SECRET_FILE_BYTES_MAX, Secrets, Sender, body, read_request};
+use soramode_protocol::webhook::{SECRET_FILE_BYTES_MAX, Secrets, Sender, read_request};
 
 use crate::context::Context;
 use crate::error::{Exit, Failure};
@@ -19,6 +21,9 @@ use crate::output::{Format, times};
 
 /// Limit of the request to verify, in bytes.
 const REQUEST_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Limit of a URL on standard input, in bytes.
+const URL_BYTES_MAX: u64 = 4 * 1024;
 
 /// Name of the node in a sample.
 const SAMPLE_NODE: &str = "sample-node";
@@ -34,9 +39,16 @@ pub(crate) struct Args {
 enum What {
     /// Send a sample session.vanished to a receiver
     Test {
-        /// URL of the receiver
-        #[arg(value_parser = read_url)]
-        url: Url,
+        /// URL of the receiver; - reads it from standard input
+        ///
+        /// The URL of a chat is a secret, and other users of the machine see the arguments of a command.
+        #[arg(value_parser = read_receiver)]
+        url: ReceiverUrl,
+        /// Send the sample as this chat takes it, or as JSON for programs
+        ///
+        /// The format of soramoded's --webhook-format. A chat shows one sentence about the node sample-node.
+        #[arg(long, value_name = "FORMAT", value_parser = format_parser(), default_value_t = WebhookFormat::Json)]
+        format: WebhookFormat,
         /// Sign with the secrets in this file
         ///
         /// The file of soramoded's --webhook-secret-file: one a line, as `whsec_BASE64`. File mode 0600 or 0640.
@@ -56,6 +68,26 @@ enum What {
         #[arg(long, value_name = "FILE")]
         secret_file: PathBuf,
     },
+}
+
+/// URL of the receiver of a test, or where to read it.
+#[derive(Clone, Debug)]
+enum ReceiverUrl {
+    Given(Url),
+    StandardInput,
+}
+
+fn read_receiver(text: &str) -> Result<ReceiverUrl, NoHttpUrl> {
+    match text {
+        "-" => Ok(ReceiverUrl::StandardInput),
+        url => read_url(url).map(ReceiverUrl::Given),
+    }
+}
+
+/// Returns the parser of a format, which lists the names for the completion.
+fn format_parser() -> impl TypedValueParser<Value = WebhookFormat> {
+    PossibleValuesParser::new(WebhookFormat::ALL.map(WebhookFormat::name))
+        .try_map(|name| name.parse::<WebhookFormat>())
 }
 
 /// The JSON of a test.
@@ -82,9 +114,14 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     match args.what {
         What::Test {
             url,
+            format,
             secret_file,
             ca_file,
         } => {
+            let url = match url {
+                ReceiverUrl::Given(url) => url,
+                ReceiverUrl::StandardInput => url_on_stdin()?,
+            };
             let secrets = secret_file.as_deref().map(read_secrets).transpose()?;
             let authorities = ca_file
                 .as_deref()
@@ -102,13 +139,17 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             let sender = sender.map_err(|error| {
                 Failure::new(Exit::Usage, format!("cannot send webhooks: {error}"))
             })?;
-            test(&sender, context).await
+            test(&sender, format, context).await
         }
         What::Verify { secret_file } => verify(&read_secrets(&secret_file)?, context),
     }
 }
 
-async fn test(sender: &Sender, context: &mut Context<'_>) -> Result<Exit, Failure> {
+async fn test(
+    sender: &Sender,
+    format: WebhookFormat,
+    context: &mut Context<'_>,
+) -> Result<Exit, Failure> {
     let now = times::now();
     let event = Event {
         seq: 0,
@@ -127,7 +168,8 @@ async fn test(sender: &Sender, context: &mut Context<'_>) -> Result<Exit, Failur
             NodeName::new(SAMPLE_NODE).unwrap_or_else(|_| NodeName::generate([0; 16])),
         ),
     };
-    let body = body(&event, "soramode webhook test", 0)
+    let body = format
+        .body(&event, ("soramode webhook test", 0), None)
         .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
     let began = Instant::now();
     let answered = sender.send(&event.id.to_string(), now, body).await;
@@ -137,6 +179,13 @@ async fn test(sender: &Sender, context: &mut Context<'_>) -> Result<Exit, Failur
         Err(problem) => (None, Some(problem.clone())),
     };
     let endpoint = sender.endpoint();
+    let sample = match format {
+        WebhookFormat::Json => "a sample session.vanished".to_owned(),
+        chat @ (WebhookFormat::Slack
+        | WebhookFormat::Mattermost
+        | WebhookFormat::Discord
+        | WebhookFormat::Teams) => format!("a sample message for {chat}"),
+    };
     let code = status.map(|status| status.as_u16());
     let problem = problem.as_deref();
     let output = &mut context.output;
@@ -162,7 +211,7 @@ async fn test(sender: &Sender, context: &mut Context<'_>) -> Result<Exit, Failur
         Format::Table => {
             if let (Some(status), None) = (status, problem) {
                 output.confirm(&format!(
-                    "{endpoint} accepted a sample session.vanished: {status}, in {milliseconds} ms"
+                    "{endpoint} accepted {sample}: {status}, in {milliseconds} ms"
                 ))?;
             }
         }
@@ -171,26 +220,13 @@ async fn test(sender: &Sender, context: &mut Context<'_>) -> Result<Exit, Failur
         None => Ok(Exit::Done),
         Some(problem) => Err(Failure::new(
             Exit::Failed,
-            format!("{endpoint} did not accept a sample session.vanished: {problem}"),
+            format!("{endpoint} did not accept {sample}: {problem}"),
         )),
     }
 }
 
 fn verify(secrets: &Secrets, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let mut request = Vec::new();
-    let read = io::stdin()
-        .lock()
-        .take(REQUEST_BYTES_MAX + 1)
-        .read_to_end(&mut request);
-    read.map_err(|error| {
-        Failure::new(Exit::Failed, format!("cannot read standard input: {error}"))
-    })?;
-    if request.len() as u64 > REQUEST_BYTES_MAX {
-        return Err(Failure::new(
-            Exit::Usage,
-            format!("the request has more than {REQUEST_BYTES_MAX} bytes"),
-        ));
-    }
+    let request = read_stdin("request", REQUEST_BYTES_MAX)?;
     let (headers, body) = read_request(&request).map_err(|problem| {
         Failure::new(
             Exit::Usage,
@@ -226,6 +262,39 @@ fn verify(secrets: &Secrets, context: &mut Context<'_>) -> Result<Exit, Failure>
         Exit::Done
     } else {
         Exit::False
+    })
+}
+
+/// Reads standard input to its end, up to a limit.
+fn read_stdin(what: &str, bytes_max: u64) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = io::stdin()
+        .lock()
+        .take(bytes_max + 1)
+        .read_to_end(&mut bytes);
+    read.map_err(|error| {
+        Failure::new(Exit::Failed, format!("cannot read standard input: {error}"))
+    })?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("the {what} has more than {bytes_max} bytes"),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Reads the URL of a receiver. An error does not repeat it.
+fn url_on_stdin() -> Result<Url, Failure> {
+    let bytes = read_stdin("URL", URL_BYTES_MAX)?;
+    let url = str::from_utf8(&bytes)
+        .ok()
+        .and_then(|text| read_url(text.trim()).ok());
+    url.ok_or_else(|| {
+        Failure::new(
+            Exit::Usage,
+            "standard input is no URL such as https://chat.example/hook".to_owned(),
+        )
     })
 }
 

@@ -61,6 +61,7 @@ impl Place {
             )
             .unwrap();
             write_secret(&folder.path().join("webhook-secrets"), SECRET);
+            write_secret(&folder.path().join("chat-url"), &receiver.url());
         } else if ON_A_CLOSED_NODE.iter().any(|words| line.contains(words)) {
             daemon.ok(&["set", "block_new_session"]);
         } else if !line.contains(" drain ") && !line.contains(" maintain ") {

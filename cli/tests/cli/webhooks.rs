@@ -215,6 +215,75 @@ fn a_test_reports_the_answer_of_the_receiver() {
     );
 }
 
+#[test]
+fn a_test_sends_a_chat_the_message_that_the_daemon_would() {
+    let receiver = Receiver::start(|_| ReceiverBehaviour::status(204));
+    let folder = tempfile::tempdir().unwrap();
+    let nobody = folder.path().join("no.sock");
+    // The path of a chat's URL is its secret: it is read from a file, and not shown.
+    let url = format!("http://{}/hook/services/SECRET\n", receiver.address);
+    fs::write(folder.path().join("url"), url).unwrap();
+    let sentence = "sample-node is drained: its last session has ended.";
+    for (format, text) in [
+        ("slack", "/text"),
+        ("mattermost", "/text"),
+        ("discord", "/content"),
+        ("teams", "/attachments/0/content/body/0/inlines/0/text"),
+    ] {
+        let mut command = program(&nobody);
+        command.args(["webhook", "test", "--format", format, "-"]);
+        let stdin = File::open(folder.path().join("url")).unwrap();
+        let sent = command.stdin(Stdio::from(stdin)).ended();
+        assert!(
+            sent.code == 0
+                && sent.stdout.contains(&format!(
+                    " accepted a sample message for {format}: 204 No Content, in "
+                ))
+                && !sent.stdout.contains("SECRET"),
+            "{sent:?}"
+        );
+        let received = receiver.recv();
+        assert!(
+            received.head.starts_with("POST /hook/services/SECRET "),
+            "{}",
+            received.head
+        );
+        let said = received.body.pointer(text).and_then(|text| text.as_str());
+        let plain = said.map(|said| said.replace('\\', ""));
+        assert_eq!(plain.as_deref(), Some(sentence), "{format}");
+    }
+    let url = receiver.url();
+    let unknown = program(&nobody)
+        .args(["webhook", "test", "--format", "irc", &url])
+        .ended();
+    assert!(
+        unknown.code == 2
+            && unknown
+                .stderr
+                .contains("json, slack, mattermost, discord, teams"),
+        "{unknown:?}"
+    );
+    for (text, problem) in [
+        (
+            "SECRET",
+            "standard input is no URL such as https://chat.example/hook",
+        ),
+        (&*"x".repeat(4_097), "the URL has more than 4096 bytes"),
+    ] {
+        fs::write(folder.path().join("url"), text).unwrap();
+        let mut command = program(&nobody);
+        let stdin = File::open(folder.path().join("url")).unwrap();
+        let refused = command
+            .args(["webhook", "test", "-"])
+            .stdin(Stdio::from(stdin))
+            .ended();
+        assert_eq!(
+            (refused.code, &*refused.stderr),
+            (2, &*format!("soramode: {problem}\n"))
+        );
+    }
+}
+
 /// The exit code and the answer for a request from a file.
 fn verified(folder: &Path, request: &str, secret: &str) -> (i32, String) {
     write_secret(&folder.join("secret"), secret);

@@ -79,6 +79,10 @@ pub(super) static PAGES: &[Page] = &[
                 "soramode webhook test --secret-file webhook-secrets http://127.0.0.1:9000/hook",
                 "Send a signed sample",
             ),
+            example(
+                "soramode webhook test --format slack - < chat-url",
+                "Send a sample message to the chat at the URL in a file",
+            ),
         ],
     },
     Page {
