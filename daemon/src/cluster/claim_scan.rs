@@ -21,6 +21,9 @@ use crate::clock;
 /// Number of claims per page.
 const PAGE: i64 = 1_000;
 
+/// Owners that are counted, at most. A cluster of a hundred nodes has as many, and some lives of lost ones.
+const OWNERS_MAX: usize = 16_384;
+
 /// Timeout of the scan when a node is purged.
 const PURGE_TIME: Duration = Duration::from_secs(30);
 
@@ -52,12 +55,21 @@ impl Trusted {
     /// Counts the channels of each incarnation that owns any.
     pub(super) async fn count(&self) -> Result<Vec<OwnedChannels>, String> {
         let mut by_owner: BTreeMap<(NodeName, Incarnation), OrphanedChannels> = BTreeMap::new();
+        let mut has_more = false;
         let mut count_in = |claim: Claim| {
-            let count = by_owner.entry((claim.node, claim.incarnation)).or_default();
+            let owner = (claim.node, claim.incarnation);
+            if by_owner.len() == OWNERS_MAX && !by_owner.contains_key(&owner) {
+                has_more = true;
+                return;
+            }
+            let count = by_owner.entry(owner).or_default();
             count.total += 1;
             count.held_until_purge += u64::from(claim.fence_after == FenceAfter::Never);
         };
         self.read_claims(COUNT_TIME, &mut count_in).await?;
+        if has_more {
+            return Err(format!("the claims have more than {OWNERS_MAX} owners"));
+        }
         Ok(by_owner
             .into_iter()
             .map(|((node_name, incarnation), channels)| OwnedChannels {

@@ -8,7 +8,7 @@ use soramode_core::member::etcd::{ClaimOp, EtcdResponse};
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 
-use super::keys::ClaimValue;
+use super::keys::{ClaimValue, read_json};
 use super::trusted::{Done, Trusted};
 use super::{number, revision};
 use crate::engine::Engine;
@@ -276,7 +276,7 @@ fn found(gets: &[GetResponse]) -> Result<Conflict, String> {
 }
 
 pub(super) fn read_claim(kv: &KeyValue) -> Result<Claim, String> {
-    let value: ClaimValue = serde_json::from_slice(kv.value())
+    let value: ClaimValue = read_json(kv.value())
         .map_err(|error| format!("a claim in etcd cannot be read: {error}"))?;
     Ok(value.at(Token(number(kv.mod_revision()))))
 }

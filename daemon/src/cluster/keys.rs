@@ -2,17 +2,26 @@
 
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use soramode_core::cluster::claim::Claim;
 use soramode_core::cluster::history::Configuration;
 use soramode_core::cluster::{FenceAfter, Incarnation, Token};
+use soramode_protocol::http_client::PEER_TEXT_BYTES_MAX;
 use soramode_protocol::id::{ChannelId, ClusterId, HistoryId, NodeName};
+use soramode_protocol::text::shorten;
 use soramode_protocol::time::Time;
 
 use crate::args::cluster::ClusterName;
 
 /// The protocol that nodes of one cluster speak with each other through etcd.
 pub(super) const CLUSTER_PROTOCOL: u32 = 1;
+
+/// Largest `/cfg`, in bytes. It is kept and compared byte for byte. Nodes write less than 1 KiB, and a later version may add fields.
+pub(super) const CONFIGURATION_BYTES_MAX: usize = 16 * 1024;
+
+/// Maximum length of a report in `/cfg` that is shown, in bytes.
+const REPORT_BYTES_MAX: usize = 512;
 
 /// Names of the cluster's keys.
 #[derive(Clone, Debug)]
@@ -130,8 +139,14 @@ pub(super) struct ConfigValue {
 impl ConfigValue {
     /// Reads it, if this soramoded speaks the cluster's protocol.
     pub(super) fn read(json: &[u8]) -> Result<Configuration, String> {
-        let value: Self = serde_json::from_slice(json)
-            .map_err(|error| format!("/cfg in etcd cannot be read: {error}"))?;
+        if json.len() > CONFIGURATION_BYTES_MAX {
+            return Err(format!(
+                "/cfg in etcd cannot be read: it has {} bytes, at most {CONFIGURATION_BYTES_MAX}",
+                json.len()
+            ));
+        }
+        let value: Self =
+            read_json(json).map_err(|error| format!("/cfg in etcd cannot be read: {error}"))?;
         let (min, max) = (value.protocol_min, value.protocol_max);
         if !(min..=max).contains(&CLUSTER_PROTOCOL) {
             return Err(format!(
@@ -154,9 +169,14 @@ impl ConfigValue {
             history_id,
             epoch,
             etcd_cluster_id,
-            set_back,
+            set_back: set_back.map(|report| shorten(&report, REPORT_BYTES_MAX)),
         })
     }
+}
+
+/// Parses a value. An error repeats at most the beginning of a text in it.
+pub(super) fn read_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(json).map_err(|error| shorten(&error.to_string(), PEER_TEXT_BYTES_MAX))
 }
 
 impl From<Configuration> for ConfigValue {
@@ -374,6 +394,29 @@ mod tests {
                 .unwrap_err()
                 .contains("protocol 2 to 3")
         );
+    }
+
+    #[test]
+    fn a_long_text_in_the_configuration_is_neither_kept_nor_repeated() {
+        let json = |set_back: &str, epoch: &str| {
+            format!(
+                r#"{{"protocol_min":1,"protocol_max":1,"cluster_id":"c","epoch":{epoch},"history_id":"h","etcd_cluster_id":"1","set_back":"{set_back}"}}"#
+            )
+        };
+        let read = |json: String| ConfigValue::read(json.as_bytes());
+        let report = "x".repeat(CONFIGURATION_BYTES_MAX / 2);
+        let kept = read(json(&report, "1")).unwrap().set_back.unwrap();
+        assert_eq!(kept, shorten(&report, REPORT_BYTES_MAX));
+        for (json, problem) in [
+            (json("", &format!("\"{report}\"")), "invalid type: string"),
+            (json(&report.repeat(2), "1"), "bytes, at most 16384"),
+        ] {
+            let refused = read(json).unwrap_err();
+            assert!(
+                refused.contains(problem) && refused.len() < 512,
+                "{refused}"
+            );
+        }
     }
 
     #[test]

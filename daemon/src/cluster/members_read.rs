@@ -11,19 +11,29 @@ use soramode_core::member::etcd::{Load, MembershipView, NodeRecord};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::Mode;
 
+use super::ignored_fields::IgnoredField;
 use super::keys::{ConfigValue, Kind, LoadValue, MemberValue};
 use super::{Etcd, number};
+use crate::args::cluster::NodeUrl;
 use crate::clock;
 
 /// Largest response of a read, in bytes. Nodes and purged incarnations take a few KiB; anything
 /// larger was written by another program.
 const READ_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Largest number of members in a read. A cluster has a hundred; more were written by another program.
+const MEMBERS_MAX: usize = 1_024;
+
+/// Maximum length of a member's version, in bytes.
+const VERSION_BYTES_MAX: usize = 64;
+
 /// Result of one read.
 pub(super) struct MembershipRead {
     pub(super) view: MembershipView,
     /// The lease of the node's own key, if this state folder wrote it on this boot of the machine.
     pub(super) lease: Option<i64>,
+    /// Fields of members that are not used.
+    pub(super) ignored: Vec<IgnoredField>,
 }
 
 impl Etcd {
@@ -52,6 +62,12 @@ impl Etcd {
         let [config, members, modes, loads, purged] = gets.as_slice() else {
             return Err("etcd sent an unreadable answer".to_owned());
         };
+        if members.kvs().len() > MEMBERS_MAX {
+            return Err(format!(
+                "etcd has {} members of this cluster, more than {MEMBERS_MAX}: something else wrote keys among them; remove these",
+                members.kvs().len()
+            ));
+        }
         let header = answer.header().ok_or("etcd's answer has no header")?;
         let configuration_text = config
             .kvs()
@@ -89,6 +105,7 @@ impl Etcd {
                 ..MembershipView::default()
             },
             lease: None,
+            ignored: Vec::new(),
         };
         for kv in members.kvs() {
             let Some(name) = self.keys.name(Kind::Member, kv.key()) else {
@@ -154,19 +171,48 @@ impl Etcd {
                 read.view.own_of_this_start = Some(incarnation);
             }
         }
+        let node_name = NodeName::new(name).ok()?;
+        let mut keep = |field, text: Option<String>, is_usable: fn(&str) -> bool| {
+            if text.as_deref().is_some_and(|text| !is_usable(text)) {
+                read.ignored.push(IgnoredField {
+                    incarnation,
+                    node: node_name.clone(),
+                    field,
+                });
+                return None;
+            }
+            text
+        };
         // A node that cannot be read is there all the same.
-        Some(NodeRecord {
-            node_name: NodeName::new(name).ok()?,
+        let mut record = NodeRecord {
+            node_name: node_name.clone(),
             incarnation,
             mode: None,
             load: Load::default(),
-            signaling_url: value.as_ref().and_then(|value| value.signaling_url.clone()),
-            api_url: value.as_ref().and_then(|value| value.api_url.clone()),
-            page_url: value.as_ref().and_then(|value| value.page_url.clone()),
-            since: value.as_ref().and_then(|value| value.started_at),
-            version: value.map(|value| value.version),
-        })
+            signaling_url: None,
+            api_url: None,
+            page_url: None,
+            since: None,
+            version: None,
+        };
+        if let Some(value) = value {
+            record.signaling_url = keep("signaling_url", value.signaling_url, is_node_url);
+            record.api_url = keep("api_url", value.api_url, is_node_url);
+            record.page_url = keep("page_url", value.page_url, is_node_url);
+            record.version = keep("version", Some(value.version), is_version);
+            record.since = value.started_at;
+        }
+        Some(record)
     }
+}
+
+/// Returns whether a node's settings would take this URL.
+fn is_node_url(text: &str) -> bool {
+    text.parse::<NodeUrl>().is_ok()
+}
+
+const fn is_version(text: &str) -> bool {
+    text.len() <= VERSION_BYTES_MAX
 }
 
 fn by_name<'a, T>(

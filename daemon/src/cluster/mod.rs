@@ -6,6 +6,7 @@
 
 mod claim_scan;
 mod claims;
+mod ignored_fields;
 mod keys;
 mod lost_nodes;
 mod members_read;
@@ -33,6 +34,7 @@ use crate::config::ClusterConfig;
 use crate::engine::Engine;
 use crate::health::Health;
 use crate::lock::lock;
+use ignored_fields::IgnoredFields;
 use keys::{Keys, TermsValue};
 use lost_nodes::LostNodes;
 use poller::MembershipPoller;
@@ -201,6 +203,7 @@ impl ClusterTask {
             engine: self.engine.clone(),
             wanted: Arc::clone(&self.wanted),
             lost_nodes: LostNodes::default(),
+            ignored_fields: IgnoredFields::default(),
             tasks: self.tasks.clone(),
         }
     }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::ignored_fields::IgnoredFields;
 use super::lost_nodes::{self, LostNodes};
 use super::trusted::Trusted;
 use super::{Etcd, members_read};
@@ -36,6 +37,7 @@ pub(super) struct MembershipPoller {
     pub(super) engine: Engine,
     pub(super) wanted: Arc<Notify>,
     pub(super) lost_nodes: LostNodes,
+    pub(super) ignored_fields: IgnoredFields,
     pub(super) tasks: TaskTracker,
 }
 
@@ -90,7 +92,12 @@ impl MembershipPoller {
         view: Result<members_read::MembershipRead, String>,
     ) -> Result<(), Stopped> {
         let response = match view {
-            Ok(members_read::MembershipRead { view, lease }) => {
+            Ok(members_read::MembershipRead {
+                view,
+                lease,
+                ignored,
+            }) => {
+                self.ignored_fields.warn(ignored);
                 if lease.is_some() {
                     self.etcd.set_lease(lease);
                 }

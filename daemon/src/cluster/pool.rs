@@ -235,7 +235,7 @@ fn is_final(error: &Error) -> bool {
 }
 
 /// Describes a failure, with the remedy if known.
-fn describe(error: &Error) -> String {
+pub(super) fn describe(error: &Error) -> String {
     let text = if let Error::GRpcStatus(status) = error {
         if status.source().is_some() {
             root_cause(status)

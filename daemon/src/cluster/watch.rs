@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::WatchOptions;
+use soramode_protocol::http_client::PEER_TEXT_BYTES_MAX;
+use soramode_protocol::text::shorten;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::pool::describe;
 use super::{Etcd, TRY_TIME, number, revision};
 
 /// Pause before a watch is opened again.
@@ -41,20 +44,20 @@ async fn watch(etcd: &Etcd, wanted: &Notify, next: &mut u64) -> String {
         .with_start_revision(revision(*next));
     let mut stream = match timeout(TRY_TIME, client.watch(from, Some(options))).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return error.to_string(),
+        Ok(Err(error)) => return describe(&error),
         Err(_) => return "etcd does not answer".to_owned(),
     };
     loop {
         let message = match stream.message().await {
             Ok(Some(message)) => message,
             Ok(None) => return "etcd ended it".to_owned(),
-            Err(error) => return error.to_string(),
+            Err(error) => return describe(&error),
         };
         if message.canceled() {
             // Earlier revisions are compacted: the read lists everything, and the watch starts with
             // later changes.
             *next = 0;
-            return message.cancel_reason().to_owned();
+            return shorten(message.cancel_reason(), PEER_TEXT_BYTES_MAX);
         }
         if let Some(header) = message.header() {
             *next = number(header.revision()) + 1;
