@@ -4,6 +4,8 @@
 use lz4_flex::block::{DecompressError, compress_prepend_size, decompress_into, uncompressed_size};
 use rusqlite::types::{FromSqlError, Type, ValueRef};
 use soramode_protocol::event::Event;
+use soramode_protocol::http_client::PEER_TEXT_BYTES_MAX;
+use soramode_protocol::text::shorten;
 
 /// Highest compression ratio of LZ4: a row that claims more is damaged.
 const SMALLER_MAX: usize = 255;
@@ -18,7 +20,7 @@ enum Damage {
     #[error("{0}")]
     Text(#[from] std::str::Utf8Error),
     #[error("{0}")]
-    Json(#[from] serde_json::Error),
+    Json(String),
 }
 
 /// Compresses events into a row.
@@ -57,7 +59,13 @@ fn unpack_block(bytes: &[u8]) -> Result<Vec<Event>, Damage> {
 fn read(lines: &[u8]) -> Result<Vec<Event>, Damage> {
     str::from_utf8(lines)?
         .lines()
-        .map(|line| serde_json::from_str(line).map_err(Damage::from))
+        .map(|line| {
+            // An error may repeat a text of the line.
+            let problem = |error: serde_json::Error| {
+                Damage::Json(shorten(&error.to_string(), PEER_TEXT_BYTES_MAX))
+            };
+            serde_json::from_str(line).map_err(problem)
+        })
         .collect()
 }
 

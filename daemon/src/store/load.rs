@@ -14,9 +14,11 @@ use soramode_core::stored::{
     Stored, StoredConnection, StoredDelivery, StoredMember, StoredSession,
 };
 use soramode_core::tables::rows::{SessionOwner, Source};
+use soramode_protocol::http_client::PEER_TEXT_BYTES_MAX;
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::ModeState;
 use soramode_protocol::session::ConnectionState;
+use soramode_protocol::text::shorten;
 use soramode_protocol::time::Time;
 
 use super::membership::{StoredEtcdJson, StoredMemberJson};
@@ -28,6 +30,9 @@ use super::reservation;
 /// More changes of the mode than any node has seen, and the largest number that every JSON parser
 /// reads exactly.
 const GENERATION_MAX: u64 = (1 << 53) - 1;
+
+/// Longest text of the state, in bytes. soramoded writes at most an announcement to a thousand channels.
+const STORED_TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Reads everything that a start begins with. The other connection to the same state shares the work.
 pub fn load(connection: &Connection, other: &mut Connection) -> rusqlite::Result<Stored> {
@@ -194,8 +199,8 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<StoredDelivery> {
     };
     Ok(StoredDelivery {
         id: DeliveryId(row.get("id")?),
-        url: row.get("url")?,
-        endpoint: row.get("endpoint")?,
+        url: text(row, "url")?,
+        endpoint: text(row, "endpoint")?,
         event: read_json(&row.get::<_, String>("event")?, 3)?,
         generation: row.get("generation")?,
         state: parse(&row.get::<_, String>("state")?, 5)?,
@@ -204,8 +209,30 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<StoredDelivery> {
         next_attempt_at: time("next_attempt_at")?,
         finished_at: time("finished_at")?,
         status: row.get("status")?,
-        problem: row.get("problem")?,
+        problem: row
+            .get_ref("problem")?
+            .as_str_or_null()?
+            .map(|_| text(row, "problem"))
+            .transpose()?,
     })
+}
+
+/// Reads a text that is kept as it is.
+fn text(row: &Row<'_>, column: &str) -> rusqlite::Result<String> {
+    let text = row.get_ref(column)?.as_str()?;
+    check_length(text, row.as_ref().column_index(column)?)?;
+    Ok(text.to_owned())
+}
+
+fn check_length(text: &str, column: usize) -> rusqlite::Result<()> {
+    if text.len() <= STORED_TEXT_BYTES_MAX {
+        return Ok(());
+    }
+    let problem = format!(
+        "a text has {} bytes, and can have {STORED_TEXT_BYTES_MAX} at most",
+        text.len()
+    );
+    Err(unreadable(column, &problem))
 }
 
 fn id<T: FromStr<Err: Display>>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
@@ -218,9 +245,12 @@ fn parse<T: FromStr<Err: Display>>(text: &str, column: usize) -> rusqlite::Resul
 }
 
 pub(super) fn read_json<T: DeserializeOwned>(json: &str, column: usize) -> rusqlite::Result<T> {
+    check_length(json, column)?;
     serde_json::from_str(json).map_err(|error| unreadable(column, &error.to_string()))
 }
 
+/// Creates an error that repeats at most the beginning of a text in the state.
 fn unreadable(column: usize, problem: &str) -> rusqlite::Error {
+    let problem = shorten(problem, PEER_TEXT_BYTES_MAX);
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, problem.into())
 }

@@ -1,5 +1,7 @@
 //! Checks of Janus's setup, for `status` and `doctor`: settings with which locks or lists do less than they seem to.
 
+use soramode_protocol::text::shorten;
+
 use super::admin::AdminApi;
 use super::admin_error::AdminError;
 use crate::config::DEFAULT_ADMIN_SECRET;
@@ -9,6 +11,9 @@ const VIDEOROOM: &str = "janus.plugin.videoroom";
 
 /// Other plugins that a finding names.
 const PLUGINS_NAMED: usize = 3;
+
+/// Length of a plugin's name that is shown, in bytes.
+const PLUGIN_BYTES_SHOWN: usize = 64;
 
 /// Returns a warning for each finding.
 pub(super) async fn findings(
@@ -45,7 +50,10 @@ pub(super) async fn findings(
 
 /// `Janus has other plugins than VideoRoom (audiobridge, duktape, echotest and 7 more), and their users are neither counted nor locked`
 fn describe_others(others: &[String]) -> String {
-    let name = |plugin: &String| plugin.rsplit('.').next().unwrap_or_default().to_owned();
+    let name = |plugin: &String| {
+        let name = plugin.rsplit('.').next().unwrap_or_default();
+        shorten(name, PLUGIN_BYTES_SHOWN)
+    };
     let named: Vec<String> = others.iter().take(PLUGINS_NAMED).map(name).collect();
     let more = match others.len() - named.len() {
         0 => String::new(),
@@ -77,6 +85,14 @@ mod tests {
             describe_others(&others)
         };
         assert!(of(&["sip"]).starts_with("Janus has another plugin than VideoRoom (sip), and"));
+        assert!(
+            of(&["x"; 4]
+                .map(|name| name.repeat(1_000))
+                .each_ref()
+                .map(String::as_str))
+            .len()
+                < 500
+        );
         assert!(
             of(&["a", "b", "c", "d", "e"])
                 .starts_with("Janus has other plugins than VideoRoom (a, b, c and 2 more), and")

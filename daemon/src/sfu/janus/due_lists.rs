@@ -13,6 +13,9 @@ use crate::lock::lock;
 /// Rooms that are kept; more of them make one list of all.
 const ROOMS_MAX: usize = 1_024;
 
+/// Longest id of a room that is kept, in bytes; an event with a longer one makes a list of all.
+const ROOM_BYTES_MAX: usize = 1_024;
+
 /// Rooms to list.
 #[derive(Debug, Default)]
 pub(crate) struct DueLists {
@@ -46,6 +49,9 @@ impl DueLists {
 
     /// Has a room listed.
     pub(super) fn add(&self, room: Id) {
+        if matches!(&room, Id::Text(text) if text.len() > ROOM_BYTES_MAX) {
+            return self.add_all();
+        }
         let mut due = lock(&self.due);
         *due = match mem::take(&mut *due) {
             Due::Nothing => Due::Rooms(BTreeSet::from([room])),
@@ -91,7 +97,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn each_room_is_listed_once_and_too_many_are_all() {
+    async fn each_room_is_listed_once_and_too_many_or_too_long_ones_are_all() {
+        let text = |bytes| Id::Text("r".repeat(bytes));
         let due_lists = DueLists::default();
         for _ in 0..3 {
             due_lists.add(Id::Number(1));
@@ -107,6 +114,16 @@ mod tests {
         due_lists.add_all();
         due_lists.add(Id::Number(1));
         assert_eq!(due_lists.next().await, Due::All);
+        for (bytes, due) in [
+            (
+                ROOM_BYTES_MAX,
+                Due::Rooms(BTreeSet::from([text(ROOM_BYTES_MAX)])),
+            ),
+            (ROOM_BYTES_MAX + 1, Due::All),
+        ] {
+            due_lists.add(text(bytes));
+            assert_eq!(due_lists.next().await, due);
+        }
         due_lists.note_restart();
         due_lists.add_all();
         due_lists.add(Id::Number(1));

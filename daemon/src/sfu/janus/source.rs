@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use soramode_core::input::{Input, JanusInput, ListScope, Participant};
 use soramode_core::locks::{LockCall, LockOutcome};
+use soramode_protocol::http_client::PEER_TEXT_BYTES_MAX;
 use soramode_protocol::id::ChannelId;
+use soramode_protocol::text::shorten;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -61,7 +63,8 @@ enum ListError {
     Api(#[from] AdminError),
     /// A participant is in a room that the list does not show.
     #[error(
-        "the room {0} has a participant and is not in Janus's list. Set --janus-admin-key-file to VideoRoom's admin_key"
+        "the room {} has a participant and is not in Janus's list. Set --janus-admin-key-file to VideoRoom's admin_key",
+        shorten(&.0.to_string(), PEER_TEXT_BYTES_MAX)
     )]
     HiddenRoom(Id),
 }
