@@ -56,14 +56,13 @@ impl Chart {
             .iter()
             .map(|load| load.connections.max(load.sessions))
             .max()
-            .unwrap_or(0)
-            .max(1);
+            .unwrap_or(0);
         let line = |value: fn(&Load) -> u64| {
             let mut line = String::new();
             for (index, load) in points.iter().enumerate() {
                 let x = CHART_WIDTH.saturating_sub(index * SAMPLES_PER_POINT);
                 let height =
-                    u128::from(value(load)) * u128::from(CHART_HEIGHT) / u128::from(highest);
+                    u128::from(value(load)) * u128::from(CHART_HEIGHT) / u128::from(highest.max(1));
                 let y = u128::from(CHART_HEIGHT) - height;
                 let blank = if index == 0 { "" } else { " " };
                 // A string takes every write.
@@ -139,5 +138,7 @@ mod tests {
         let samples: Vec<Load> = lock(&history.0).0.iter().copied().collect();
         assert_eq!((samples.len(), samples[0]), (SAMPLES_KEPT, load(1)));
         assert_eq!(*history.chart(), Chart::of(&samples));
+        let empty = Chart::of(&[Load::default()]);
+        assert_eq!((empty.highest, &*empty.sessions), (0, "360,100"));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::{Client, Url};
 use serde::Deserialize;
 use soramode_protocol::http_client::{self, Outgoing, redacted};
+use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::Mode;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -61,7 +62,7 @@ pub(super) struct PeerState {
 /// Part of a peer's `GetStatus` that the page shows. Other fields may be those of another version.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct PeerStatus {
-    pub(super) node_name: String,
+    pub(super) node_name: NodeName,
     pub(super) mode: Mode,
     pub(super) sessions: u64,
     pub(super) connections: u64,

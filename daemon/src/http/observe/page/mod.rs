@@ -171,7 +171,8 @@ fn warnings(status: &Status, texts: &Texts) -> Markup {
         if let Some(reason) = &source.incomplete_reason {
             rows.push((format!("{}: {reason}", source.name), source.hint.clone()));
         }
-        if let Some(problem) = &source.problem {
+        let reason = source.incomplete_reason.as_deref().unwrap_or_default();
+        if let Some(problem) = source.problem.as_ref().filter(|it| !reason.contains(*it)) {
             rows.push((format!("{}: {problem}", source.name), None));
         }
     }
@@ -210,15 +211,14 @@ fn mode_facts(mode: &ModeState, now: Time, texts: &Texts) -> Markup {
                 dt { (texts.reason) } dd { (shorten(reason, TEXT_BYTES_SHOWN)) }
             }
             @if let Some(until) = mode.expires_at {
-                dt { (texts.until) } dd { (time(until)) }
+                dt { (texts.until) } dd { (ahead(until, now, texts)) }
             }
             @if let Some(end) = mode.expected_end_at {
                 dt { (texts.expected_end) } dd {
-                    (time(end))
                     @if end < now {
-                        " " strong { (texts.overdue) " " (age(now, end)) }
+                        (time(end)) " " strong { (texts.overdue) " " (age(now, end)) }
                     } @else {
-                        " (" (age(end, now)) ")"
+                        (ahead(end, now, texts))
                     }
                 }
             }
@@ -244,11 +244,11 @@ fn plan_section(plan: &Plan, now: Time, language: Language) -> Markup {
                 }
                 @if let Some(next) = plan.next_step() {
                     dt { (texts.next_step) } dd {
-                        (language.step(&next.step)) ", " (time(next.due_at)) " (" (age(next.due_at, now)) ")"
+                        (language.step(&next.step)) ", " (ahead(next.due_at, now, texts))
                     }
                 }
                 @if let Some(end) = plan.sessions_end_at().filter(|_| plan.outcome.is_none()) {
-                    dt { (texts.sessions_end) } dd { (time(end)) }
+                    dt { (texts.sessions_end) } dd { (ahead(end, now, texts)) }
                 }
                 @if plan.asked > 0 {
                     dt { (texts.ended) } dd { (plan.ended) " / " (plan.asked) }
@@ -279,13 +279,13 @@ fn load(status: &Status, drawn: &Chart, texts: &Texts) -> Markup {
                     div { dt { (texts.pending) } dd { (status.pending) } }
                 }
             }
-            (chart(drawn, texts))
+            (chart(drawn, status.sessions.max(status.connections), texts))
         }
     }
 }
 
-/// Shows the chart: the latest sample is on the right, and an hour is the whole width.
-fn chart(drawn: &Chart, texts: &Texts) -> Markup {
+/// Shows the chart: the latest sample is on the right, and an hour is the whole width. The present load may be higher than that of each sample.
+fn chart(drawn: &Chart, present: u64, texts: &Texts) -> Markup {
     html! {
         svg viewBox={ "0 -2 " (CHART_WIDTH) " " (CHART_HEIGHT + 4) } preserveAspectRatio="none" role="img" aria-label=(texts.last_hour) {
             polyline.connections-line points=(drawn.connections) {}
@@ -294,7 +294,7 @@ fn chart(drawn: &Chart, texts: &Texts) -> Markup {
         p.key {
             span { i {} (texts.sessions) }
             span { i.dashed {} (texts.connections) }
-            span { (texts.last_hour) ", " (texts.highest) " " (drawn.highest) }
+            span { (texts.last_hour) ", " (texts.highest) " " (drawn.highest.max(present)) }
         }
     }
 }
@@ -387,7 +387,7 @@ fn peers(peers: &[PeerState], texts: &Texts) -> Markup {
                         @match &peer.status {
                             Ok(status) => {
                                 @let (class, word) = texts.word(status.mode);
-                                td { (short(&status.node_name)) }
+                                td { (short(status.node_name.as_str())) }
                                 td { span class=(class) { (word) } }
                                 td.n { (status.sessions) }
                                 td.n { (status.connections) }
@@ -439,6 +439,11 @@ fn time(time: Time) -> Markup {
     let (date, rest) = text.split_once('T').unwrap_or((&text, ""));
     let clock = rest.split('.').next().unwrap_or_default();
     html! { time datetime=(text) { (date) " " (clock) " UTC" } }
+}
+
+/// Writes a time to come, and how far ahead it is.
+fn ahead(at: Time, now: Time, texts: &Texts) -> Markup {
+    html! { (time(at)) " (" (texts.ahead) (age(at, now)) ")" }
 }
 
 /// Writes the time from one to the other, in whole minutes from an hour on.

@@ -145,7 +145,7 @@ fn hostile_names_are_escaped_and_the_page_stays_small() {
             Err(long.clone())
         } else {
             Ok(PeerStatus {
-                node_name: HOSTILE.to_owned(),
+                node_name: HOSTILE.parse().unwrap(),
                 mode: soramode_protocol::mode::Mode::Normal,
                 sessions: u64::MAX,
                 connections: u64::MAX,
@@ -171,7 +171,10 @@ fn hostile_names_are_escaped_and_the_page_stays_small() {
 #[test]
 fn the_expected_end_is_shown_with_the_time_until_it_or_since_it() {
     for (end, words) in [
-        ("2026-12-01T03:00:00.000000Z", "03:00:00 UTC</time> (20m)"),
+        (
+            "2026-12-01T03:00:00.000000Z",
+            "03:00:00 UTC</time> (in 20m)",
+        ),
         (
             "2026-12-01T02:30:00.000000Z",
             "02:30:00 UTC</time> <strong>overdue by 10m</strong>",
