@@ -47,10 +47,6 @@ fn password_file(folder: &Path, password: &str) -> String {
     format!("--cluster-password-file={}", file.display())
 }
 
-async fn problem_of(node: &Node) -> String {
-    until(async || node.status().await.cluster.unwrap().problem).await
-}
-
 #[tokio::test]
 async fn a_node_logs_in_and_does_so_again_when_its_login_is_over() {
     let etcd = Etcd::start();
@@ -74,23 +70,15 @@ async fn a_refused_login_is_reported_with_its_remedy() {
     with_users(&etcd).await;
     let folder = tempfile::tempdir().unwrap();
     let nobody = Node::start("n1", &etcd, &QUICK);
-    assert!(
-        problem_of(&nobody)
-            .await
-            .contains("set --cluster-user and --cluster-password-file"),
-        "{}",
-        problem_of(&nobody).await
-    );
+    nobody
+        .says("set --cluster-user and --cluster-password-file")
+        .await;
     let password = password_file(folder.path(), "wrong");
     let words = [&QUICK[..], &["--cluster-user=sfu", &password]].concat();
     let wrong = Node::start("n2", &etcd, &words);
-    assert!(
-        problem_of(&wrong)
-            .await
-            .contains("check --cluster-user and --cluster-password-file"),
-        "{}",
-        problem_of(&wrong).await
-    );
+    wrong
+        .says("check --cluster-user and --cluster-password-file")
+        .await;
 }
 
 #[tokio::test]
