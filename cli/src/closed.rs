@@ -329,7 +329,7 @@ impl Closed {
             return theirs(&self.before);
         }
         let until = now.state.as_ref().map(describe_expiry).unwrap_or_default();
-        if self.before.mode != self.now.mode {
+        if self.before.mode != self.now.mode && !self.is_closed_by_own_plan() {
             let label = if self.before.mode.is_block() {
                 "When you are done, go back to the mode from before"
             } else {
@@ -375,8 +375,15 @@ impl Closed {
         }
     }
 
+    /// Returns whether the command joined a plan that had closed the node: the mode from before is the plan's too.
+    fn is_closed_by_own_plan(&self) -> bool {
+        let before = self.before.state.as_ref();
+        self.plan_id.is_some()
+            && before.and_then(|state| state.plan_id.as_ref()) == self.plan_id.as_ref()
+    }
+
     /// Returns whether the node was already in a stricter mode than the target.
     pub(crate) fn is_stricter(&self) -> bool {
-        self.before.mode == self.now.mode && self.now.mode != self.target
+        self.before.mode == self.now.mode && self.now.mode > self.target
     }
 }

@@ -102,9 +102,15 @@ pub struct Plan {
     /// Outcome, if it is over.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub outcome: Option<PlanOutcome>,
-    /// Reason for the outcome.
+    /// Cause of the outcome.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub why: Option<String>,
+    /// Actor that ended it: a person, or `system:` and a part of soramoded.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub over_by: Option<String>,
+    /// Reason that this actor gave.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub over_reason: Option<String>,
     /// Time at which it was over.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub over_at: Option<Time>,

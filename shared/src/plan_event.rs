@@ -57,7 +57,7 @@ pub struct PlanOver {
     pub plan_id: PlanId,
     /// Outcome of the plan.
     pub outcome: PlanOutcome,
-    /// Reason for the outcome.
+    /// Cause of the outcome.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub why: Option<String>,
     /// Client that cancelled or replaced it, or the cause: `system:<cause>`.

@@ -192,6 +192,24 @@ pub(super) async fn drain(
     drain.wait(node, context, signals, report).await
 }
 
+/// Returns the command that waits on the same conditions: `wait drained --max-sessions 1`.
+fn wait_command(wait: &Wait) -> String {
+    let most = wait
+        .max_sessions
+        .map(|most| format!(" --max-sessions {most}"));
+    let settle = wait
+        .settle_seconds
+        .map(|settle| format!(" --settle {settle}s"));
+    let flags = [
+        most,
+        settle,
+        wait.assume_complete.then(|| " --assume-complete".to_owned()),
+        wait.assume_in_force.then(|| " --assume-in-force".to_owned()),
+    ];
+    let flags: String = flags.into_iter().flatten().collect();
+    format!("wait drained{flags}")
+}
+
 /// A node that was just closed, and how to wait until it is drained.
 pub(super) struct Drain<'a> {
     pub(super) closed: Closed,
@@ -257,7 +275,7 @@ impl Drain<'_> {
     /// Adds to the failure that the node stays closed.
     async fn stays(&self, failure: Failure, node: Node<'_>) -> Failure {
         let closed = &self.closed;
-        let again = format!("Watch again: {}", node.command("wait drained"));
+        let again = format!("Watch again: {}", node.command(&wait_command(&self.wait)));
         let (fact, undo) = if failure.exit == Exit::Unreachable {
             let name = closed.status.name();
             let fact = format!("{name} was {} at the last contact", closed.now.mode);

@@ -48,7 +48,12 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     if args.accept_risk.is_none() {
-        let message = "this disconnects the clients of the session. Nothing was done";
+        let sessions = if args.all {
+            "every session on the node"
+        } else {
+            "the session"
+        };
+        let message = format!("this disconnects the clients of {sessions}. Nothing was done");
         return Err(Failure::new(Exit::Usage, message)
             .with_hint(format!("To go on, add --accept-risk={RISK_OF_END}")));
     }
@@ -175,6 +180,7 @@ fn show(ended: &Ended, context: &mut Context<'_>) -> Result<(), Failure> {
         }
         // The error is the whole answer.
         Format::Table if ended.sessions == 0 && ended.failed > 0 => Ok(()),
+        Format::Table if ended.sessions == 0 => output.confirm("the node has no session to end"),
         Format::Table => {
             let list = context.node.command("sessions");
             let text = format!(

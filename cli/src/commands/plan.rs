@@ -16,8 +16,8 @@ use crate::output::color::Emphasis;
 use crate::output::escape::escape;
 use crate::output::{Format, Output, Row, colored_groups, counted, times};
 use crate::plan::describe::{
-    describe_announced, describe_ended, describe_next, describe_over, describe_plan_state,
-    describe_stalled, step_rows,
+    describe_announced, describe_ended, describe_ended_by, describe_next, describe_over,
+    describe_plan_state, describe_stalled, step_rows,
 };
 
 /// Show the maintenance plan of the node, or cancel it
@@ -129,6 +129,7 @@ fn plan_rows(plan: &Plan, status: &Status, node: Node<'_>, output: &Output) -> V
         ("state", Some(describe_plan_state(plan))),
         ("why", plan.why.clone()),
         ("over", plan.over_at.map(|time| output.time(time))),
+        ("ended by", describe_ended_by(plan)),
         ("next", describe_next(plan)),
         ("node", Some(format!("{}: {left}", status.node_name))),
         (

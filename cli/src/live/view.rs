@@ -216,7 +216,7 @@ fn head(model: &Model, status: &Status, theme: Theme, width: u16) -> Vec<TextLin
         sessions => format!("{} left; ", counted(sessions, "session").trim_start()),
     };
     let second = format!(
-        "{left}for {} by {}{reason}{until}{expected}, generation {}",
+        "{left}set {} ago by {}{reason}{until}{expected} (generation {})",
         times::age(mode.since),
         escape(&mode.actor),
         mode.generation
@@ -319,7 +319,7 @@ fn draw_history(frame: &mut Frame<'_>, area: Rect, name: &str, history: &History
     let columns = history.last(usize::from(bars.width));
     let least = columns.iter().min().copied().unwrap_or(0);
     let most = columns.iter().max().copied().unwrap_or(0);
-    let range = format!("min {least}, max {most}");
+    let range = format!("{least} to {most}");
     let range = format!("{range:>0$}", usize::from(LABEL_COLUMNS - 1));
     let dim = Style::new().add_modifier(Modifier::DIM);
     let words = vec![

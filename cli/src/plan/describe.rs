@@ -218,7 +218,22 @@ pub(crate) fn describe_owner(plan: &Plan) -> String {
     format!("{}{operator}{reason}", escape(&plan.owner))
 }
 
-/// Describes a plan that is over: `plan 7Q2K9XA0 was cancelled (the node was opened)`.
+/// Operator that ended a plan, with the reason: `uid:0(root) ("INC-8")`; `None` if soramoded ended it.
+pub(crate) fn describe_ended_by(plan: &Plan) -> Option<String> {
+    let by = plan
+        .over_by
+        .as_deref()
+        .filter(|by| !by.starts_with("system:"))?;
+    let reason = plan
+        .over_reason
+        .as_deref()
+        .map(|reason| format!(" ({})", quoted(reason)))
+        .unwrap_or_default();
+    Some(format!("{}{reason}", escape(by)))
+}
+
+/// Describes a plan that is over: `plan 7Q2K9XA0 was cancelled (the node was opened)`, or its operator if no cause is known:
+/// `plan 7Q2K9XA0 was cancelled by uid:0(root) ("INC-8")`.
 pub(crate) fn describe_over(plan: &Plan) -> String {
     let outcome = match plan.outcome {
         Some(PlanOutcome::Done) => "is done",
@@ -228,12 +243,13 @@ pub(crate) fn describe_over(plan: &Plan) -> String {
         Some(PlanOutcome::Failed) => "failed",
         None => "is not over",
     };
-    let why = plan
-        .why
-        .as_deref()
-        .map(|why| format!(" ({})", escape(why)))
-        .unwrap_or_default();
-    format!("plan {} {outcome}{why}", plan.id)
+    let cause = match &plan.why {
+        Some(why) => format!(" ({})", escape(why)),
+        None => describe_ended_by(plan)
+            .map(|by| format!(" by {by}"))
+            .unwrap_or_default(),
+    };
+    format!("plan {} {outcome}{cause}", plan.id)
 }
 
 /// Returns the parts of a progress line, the most important first.
@@ -306,7 +322,7 @@ pub(crate) fn describe_announced(plan: &Plan) -> Option<String> {
     ))
 }
 
-/// Returns the sentence with which a plan begins: `plan 7Q2K9XA0 is scheduled: node-01 closes in 3 h, …`.
+/// Returns the sentence with which a plan begins: `plan 7Q2K9XA0 is scheduled; next: node-01 closes in 3 h`.
 pub(crate) fn describe_begun(plan: &Plan, node: &str) -> String {
     let next = plan.next_step().map(|next| {
         format!(
@@ -315,12 +331,14 @@ pub(crate) fn describe_begun(plan: &Plan, node: &str) -> String {
             when(next.due_at)
         )
     });
-    format!(
-        "plan {} is {}{}",
-        plan.id,
-        describe_plan_state(plan),
-        next.unwrap_or_default()
-    )
+    let state = match plan.state {
+        PlanState::Scheduled => "is scheduled".to_owned(),
+        PlanState::Lead => format!("has made {node} unready"),
+        PlanState::Closed => format!("has closed {node}"),
+        PlanState::Ending => "ends sessions".to_owned(),
+        PlanState::Over => format!("is {}", describe_plan_state(plan)),
+    };
+    format!("plan {} {state}{}", plan.id, next.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -62,6 +62,13 @@ fn a_plan_without_an_end_waits_as_a_drain_does() {
         "{ended:?}"
     );
     assert_eq!(plan_of(&daemon)["outcome"], "done");
+    let again = daemon.run(&["drain", "--tighten-after", "20m"]);
+    assert!(
+        again
+            .stdout
+            .ends_with("and still closed. When you are done: soramode set normal\n"),
+        "the same plan, whose own mode is no mode from before: {again:?}"
+    );
     let (_, report) = daemon.json(&["drain", "--tighten-after", "20m"]);
     assert_eq!(
         (&report["outcome"], &report["plan"]["id"]),
@@ -88,8 +95,8 @@ fn a_plan_that_stops_in_another_way_ends_the_wait() {
         (
             &["plan", "cancel", "-m", "put off"],
             6,
-            "was cancelled (cancelled by an operator). node-01 stays closed (block_new_session)",
-            "Open it: soramode set normal",
+            "was cancelled by uid:",
+            "(\"put off\"). node-01 stays closed (block_new_session)\nhint: Wait until",
         ),
         (
             &["drain", "--tighten-after", "1m", "--replace", "--no-wait"],

@@ -242,6 +242,10 @@ struct StoredOutcomeJson {
     outcome: PlanOutcome,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     why: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    reason: Option<String>,
     at: Time,
 }
 

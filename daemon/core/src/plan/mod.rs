@@ -287,7 +287,7 @@ impl Plans {
             } else {
                 "the node was opened"
             };
-            self.finish(view, Finish::cancelled(actor, why, None), out);
+            self.finish(view, Finish::cancelled(actor, Some(why), None), out);
         }
         stopped
     }
@@ -380,10 +380,10 @@ impl Finish {
         }
     }
 
-    fn cancelled(actor: &str, why: &str, reason: Option<String>) -> Self {
+    fn cancelled(actor: &str, why: Option<&str>, reason: Option<String>) -> Self {
         Self {
             outcome: PlanOutcome::Cancelled,
-            why: Some(why.to_owned()),
+            why: why.map(str::to_owned),
             actor: actor.to_owned(),
             reason,
             replaced_by: None,

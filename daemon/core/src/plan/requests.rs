@@ -210,7 +210,7 @@ impl Plans {
             .then(|| self.stop_ends(view, only.as_ref(), out))
             .flatten();
         if is_selected {
-            let finish = Finish::cancelled(actor, "cancelled by an operator", cancel.reason);
+            let finish = Finish::cancelled(actor, None, cancel.reason);
             self.finish(view, finish, out);
         }
         let found = is_selected || stopped.is_some();

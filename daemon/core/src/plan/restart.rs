@@ -110,7 +110,7 @@ impl Plans {
         let is_open = !view.mode.mode.is_block();
         let is_unknown = plan.steps.contains(&PlanStep::Unknown);
         if is_open && plan.has_closed() {
-            let finish = Finish::cancelled(&view.mode.actor, "the node was opened", None);
+            let finish = Finish::cancelled(&view.mode.actor, Some("the node was opened"), None);
             self.finish(view, finish, out);
         } else if is_unknown {
             let why = "it has a step that this version does not know".to_owned();

@@ -45,7 +45,7 @@ impl Plans {
         let why = "the reservation of its roll is over";
         self.finish(
             view,
-            Finish::cancelled("system:reservation", why, None),
+            Finish::cancelled("system:reservation", Some(why), None),
             out,
         );
         true
@@ -414,6 +414,8 @@ impl Plans {
         plan.progress.over = Some(StoredOutcome {
             outcome: finish.outcome,
             why: finish.why.clone(),
+            by: Some(finish.actor.clone()),
+            reason: finish.reason.clone(),
             at: view.now.wall,
         });
         let (plan_id, owner) = (plan.id.clone(), plan.owner.clone());

@@ -40,6 +40,8 @@ impl Plans {
             state: plan.state(view.mode.mode),
             outcome: over.map(|over| over.outcome),
             why: over.and_then(|over| over.why.clone()),
+            over_by: over.and_then(|over| over.by.clone()),
+            over_reason: over.and_then(|over| over.reason.clone()),
             over_at: over.map(|over| over.at),
             owner: plan.owner.clone(),
             on_behalf_of: plan.on_behalf_of.clone(),

@@ -88,8 +88,12 @@ impl PlanProgress {
 pub struct StoredOutcome {
     /// The outcome.
     pub outcome: PlanOutcome,
-    /// Reason for it.
+    /// Cause of it.
     pub why: Option<String>,
+    /// Actor that ended the plan.
+    pub by: Option<String>,
+    /// Reason that the actor gave.
+    pub reason: Option<String>,
     /// Time of the end.
     pub at: Time,
 }

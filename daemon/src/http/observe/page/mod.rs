@@ -259,8 +259,8 @@ fn plan_section(plan: &Plan, now: Time, language: Language) -> Markup {
                 @if let Some(hold) = plan.held {
                     dt { (texts.held) } dd { (language.held(hold)) }
                 }
-                dt { (texts.by) } dd { (short(&plan.owner)) }
-                @if let Some(reason) = plan.why.as_ref().or(plan.reason.as_ref()) {
+                dt { (texts.by) } dd { (short(plan.over_by.as_ref().unwrap_or(&plan.owner))) }
+                @if let Some(reason) = plan.why.as_ref().or(plan.over_reason.as_ref()).or(plan.reason.as_ref()) {
                     dt { (texts.reason) } dd { (shorten(reason, TEXT_BYTES_SHOWN)) }
                 }
             }
