@@ -10,7 +10,7 @@ use soramode_protocol::time::Time;
 use soramode_testkit::control_client::TestClient;
 
 /// Time for which a dead roll keeps others out, and a daemon that has started anew.
-const BLOCKED_MAX: Duration = Duration::from_secs(60);
+const BLOCKED_MAX: Duration = Duration::from_mins(1);
 
 /// Time that a daemon may take from its start, which it shows, to the first step of its gate, which begins a reservation anew.
 const START_MAX: Duration = Duration::from_secs(5);

@@ -342,8 +342,8 @@ fn a_node_is_opened_once_it_is_ready_and_a_reboot_that_is_refused_stops_the_roll
     let done = until_ready("10m");
     assert_eq!(done.code, 0, "{done:?}");
 
-    let refuses = "#!/bin/sh\necho a password is required >&2\nexit 1\n";
-    fleet.write_program(1, "sudo", refuses);
+    let sudo_script = "#!/bin/sh\necho a password is required >&2\nexit 1\n";
+    fleet.write_program(1, "sudo", sudo_script);
     let refused = fleet.roll(&["--only", "sfu-02", "--reboot"]);
     assert_eq!(refused.code, 70, "{refused:?}");
     assert!(
