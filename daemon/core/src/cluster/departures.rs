@@ -12,7 +12,7 @@ use crate::cluster::claim::Claim;
 use crate::fault::{Fault, PlantedFault};
 
 /// Departed incarnations that are remembered one by one, at most. For all older ones the latest of their times counts.
-pub const DEPARTURES_MAX: usize = 1_024;
+const DEPARTURES_MAX: usize = 1_024;
 
 /// Members that a linearizable read shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -88,7 +88,7 @@ impl DepartedMembers {
     }
 
     /// Returns since when an incarnation is known to have departed.
-    pub fn departed_at(&self, incarnation: Incarnation) -> Option<Duration> {
+    fn departed_at(&self, incarnation: Incarnation) -> Option<Duration> {
         let older = || {
             self.older.filter(|(newest, _)| {
                 incarnation <= *newest && !self.newest.present.contains(&incarnation)

@@ -31,7 +31,7 @@ pub struct Token(pub u64);
 const RATE_PART: u32 = 100;
 
 /// Additional wait of a takeover, for the time between reading a clock and acting by it.
-pub const TAKEOVER_SLACK: Duration = Duration::from_millis(300);
+const TAKEOVER_SLACK: Duration = Duration::from_millis(300);
 
 /// Expiry of an incarnation's ownership lease after its last renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

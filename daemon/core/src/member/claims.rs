@@ -15,20 +15,15 @@ use crate::effect::{Action, Record};
 
 use super::etcd::{ClaimOp, EtcdRequest};
 use super::etcd_trust::REFUSED;
-use super::waiters::{CannotClaim, ClusterAnswer, PendingClaim, Waiter, millis};
+use super::pending_claims::WaitingRequests;
+use super::waiters::{CannotClaim, ClusterAnswer, Waiter, millis};
 use super::{ClusterMember, NodeView};
 
-/// Claims in flight at most; the client of one more channel has to retry.
-pub const CLAIMS_IN_FLIGHT_MAX: usize = 64;
-
 /// Time after which the retry may succeed.
-pub const CLAIM_RETRY_AFTER: Duration = Duration::from_millis(100);
+const CLAIM_RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// Channels that one node owns at most.
-pub const CLAIMS_MAX: usize = 100_000;
-
-/// Retries of one claim because the channel changed its owner meanwhile, at most.
-const RETRIES_MAX: u8 = 8;
+pub(super) const CLAIMS_MAX: usize = 100_000;
 
 /// Reason of a node that is not joined.
 pub(super) const ISOLATED: &str = "the node is isolated";
@@ -52,15 +47,6 @@ pub(super) struct ClaimContext {
     pub(super) now: Duration,
 }
 
-/// Requests that wait for the owner of a channel.
-pub(super) struct WaitingRequests<'a> {
-    pub(super) channel_id: &'a ChannelId,
-    /// The most redirects that one of them has followed.
-    pub(super) hops: u8,
-    /// A session of the channel runs already, and no node has claimed it.
-    pub(super) has_session: bool,
-}
-
 /// Next step for a channel after the cluster's answer.
 pub(super) enum ClaimStep {
     Own(Token),
@@ -74,10 +60,6 @@ pub(super) enum ClaimStep {
 }
 
 impl ClusterMember {
-    pub(super) fn pending_claim_count(&self) -> u64 {
-        u64::try_from(self.pending_claims.len()).unwrap_or(u64::MAX)
-    }
-
     /// Notes the owner that a claim names: it may be an absent node.
     pub(super) fn note_owner(&mut self, claim: Claim) {
         if !self.nodes.contains_key(&claim.node) {
@@ -101,21 +83,19 @@ impl ClusterMember {
         let reply_to = waiter.reply_to();
         let is_deferrable = waiter.is_deferrable();
         let hops = waiter.hops();
-        if let Some(pending) = self.pending_claims.get_mut(channel_id) {
-            pending.waiters.push(waiter);
-        } else {
-            let has_room = self.ownership.channel_count() < CLAIMS_MAX;
-            if self.pending_claims.len() >= CLAIMS_IN_FLIGHT_MAX || !has_room {
+        if !self.pending_claims.contains(channel_id) {
+            let may_own_more = self.ownership.channel_count() < CLAIMS_MAX;
+            if self.pending_claims.room() == 0 || !may_own_more {
                 return Err(CannotClaim::Full {
-                    retry_after_ms: has_room.then(|| millis(CLAIM_RETRY_AFTER)),
+                    retry_after_ms: may_own_more.then(|| millis(CLAIM_RETRY_AFTER)),
                 });
             }
-            self.pending_claims
-                .insert(channel_id.clone(), PendingClaim::of(waiter));
+        }
+        if self.pending_claims.add(channel_id, waiter) {
             let op = self.first_op(ctx, node, channel_id, hops);
             self.request_claim(ctx, channel_id, op);
         }
-        let waits = self.pending_claims.contains_key(channel_id);
+        let waits = self.pending_claims.contains(channel_id);
         if let (Some(reply_to), true) = (reply_to, is_deferrable && waits) {
             ctx.act(Action::Deferred(reply_to));
         }
@@ -160,7 +140,7 @@ impl ClusterMember {
         by: Incarnation,
         reply: Result<ClaimReply, String>,
     ) {
-        if !self.pending_claims.contains_key(&channel_id) {
+        if !self.pending_claims.contains(&channel_id) {
             return self.release_stale_claim(ctx, node, channel_id, by, &reply);
         }
         if self.trust.refuses() {
@@ -202,8 +182,8 @@ impl ClusterMember {
                 ClusterAnswer::Unavailable(MEMBERSHIP_LOST.to_owned()),
             );
         };
-        let step =
-            self.decide_claim_step(node, outcome, &self.waiting_requests(&channel_id), context);
+        let waiting_requests = self.pending_claims.waiting_requests(&channel_id);
+        let step = self.decide_claim_step(node, outcome, &waiting_requests, context);
         self.take_claim_step(ctx, &channel_id, step);
     }
 
@@ -219,18 +199,6 @@ impl ClusterMember {
         if let Ok(ClaimReply::Won(token)) = reply {
             self.ownership.on_stale_claim(by, channel_id, *token);
             self.take_steps(ctx, node);
-        }
-    }
-
-    /// Returns the connections that wait for a channel.
-    fn waiting_requests<'a>(&self, channel_id: &'a ChannelId) -> WaitingRequests<'a> {
-        let pending = self.pending_claims.get(channel_id);
-        let waiters = || pending.into_iter().flat_map(|pending| &pending.waiters);
-        let hops = waiters().map(Waiter::hops).max().unwrap_or(0);
-        WaitingRequests {
-            channel_id,
-            hops,
-            has_session: waiters().any(|waiter| matches!(waiter, Waiter::Session)),
         }
     }
 
@@ -318,13 +286,10 @@ impl ClusterMember {
             }
             ClaimStep::Request(op) => self.retry_claim(ctx, channel_id, op),
             ClaimStep::Resolve(cluster_answer) => self.resolve(channel_id, cluster_answer),
-            ClaimStep::ReadMembers => match self.pending_claims.get_mut(channel_id) {
-                Some(pending) => {
-                    pending.deferred = Some(ClaimOp::Get);
-                    ctx.request_etcd(EtcdRequest::ReadMembers);
-                }
-                None => ctx.bug("a claim to defer is not pending"),
-            },
+            ClaimStep::ReadMembers if self.pending_claims.defer(channel_id) => {
+                ctx.request_etcd(EtcdRequest::ReadMembers);
+            }
+            ClaimStep::ReadMembers => ctx.bug("a claim to defer is not pending"),
             ClaimStep::NotMember => {
                 ctx.request_etcd(EtcdRequest::ReadMembers);
                 self.resolve(
@@ -362,11 +327,10 @@ impl ClusterMember {
 
     /// Goes on with a claim by another operation.
     fn retry_claim(&mut self, ctx: &mut Ctx, channel_id: &ChannelId, op: ClaimOp) {
-        let Some(pending) = self.pending_claims.get_mut(channel_id) else {
+        let Some(may_retry) = self.pending_claims.may_retry(channel_id) else {
             return ctx.bug("a claim to retry is not pending");
         };
-        pending.rounds += 1;
-        if pending.rounds > RETRIES_MAX {
+        if !may_retry {
             let why = "the channel's owner keeps changing".to_owned();
             return self.resolve(channel_id, ClusterAnswer::Unavailable(why));
         }
@@ -378,13 +342,8 @@ impl ClusterMember {
 
     /// Goes on with the claims that waited for a read of the members.
     pub(super) fn retry_deferred_claims(&mut self, ctx: &mut Ctx) {
-        let deferred: Vec<(ChannelId, ClaimOp)> = self
-            .pending_claims
-            .iter_mut()
-            .filter_map(|(channel, pending)| Some((channel.clone(), pending.deferred.take()?)))
-            .collect();
-        for (channel_id, op) in deferred {
-            self.retry_claim(ctx, &channel_id, op);
+        for channel_id in self.pending_claims.take_deferred() {
+            self.retry_claim(ctx, &channel_id, ClaimOp::Get);
         }
     }
 

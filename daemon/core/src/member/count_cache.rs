@@ -11,10 +11,10 @@ use crate::handles::{ReplyHandle, SocketId};
 use super::etcd::{EtcdRequest, OwnedChannels};
 
 /// Time after a count for which its result is the answer, with its time, unless a node comes or goes; then the claims are read anew.
-pub const COUNT_PAUSE: Duration = Duration::from_secs(5);
+const COUNT_PAUSE: Duration = Duration::from_secs(5);
 
 /// Requests that wait for one count at most. The next one is answered at once with the last count.
-pub const COUNT_WAITERS_MAX: usize = 64;
+const COUNT_WAITERS_MAX: usize = 64;
 
 /// The requests that wait for a count, and the last one's result.
 #[derive(Default)]

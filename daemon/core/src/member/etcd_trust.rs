@@ -15,10 +15,10 @@ use crate::fault::PlantedFault;
 use super::etcd::{EtcdRequest, MembershipView};
 
 /// The highest revision that was seen is stored at most this often, beside each join, each claim, and each refusal.
-pub const REVISION_PAUSE: Duration = Duration::from_mins(1);
+const REVISION_PAUSE: Duration = Duration::from_mins(1);
 
 /// Minimum time in a new history in which nodes claim only the channels that they serve.
-pub const RECLAIM_TIME: Duration = Duration::from_secs(10);
+pub(super) const RECLAIM_TIME: Duration = Duration::from_secs(10);
 
 /// Reason of a node that refuses its etcd.
 pub(super) const REFUSED: &str = "this etcd is refused";

@@ -11,15 +11,14 @@ use crate::cluster::claim::{ClaimOutcome, ClaimReply, Conflict};
 use crate::ctx::Ctx;
 use crate::handles::ReplyHandle;
 
-use super::claims::{
-    CLAIMS_MAX, ClaimContext, ClaimStep, ISOLATED, JOINING, MEMBERSHIP_LOST, WaitingRequests,
-};
+use super::claims::{CLAIMS_MAX, ClaimContext, ClaimStep, ISOLATED, JOINING, MEMBERSHIP_LOST};
 use super::etcd::{ClaimOp, EtcdRequest};
+use super::pending_claims::WaitingRequests;
 use super::waiters::ClusterAnswer;
 use super::{ClusterEvent, ClusterMember, NodeView};
 
 /// Requests to explain that wait for etcd at most.
-pub const EXPLAINING_MAX: usize = 64;
+const EXPLAINING_MAX: usize = 64;
 
 impl ClusterMember {
     /// Returns the cluster's answer about a channel if it is known now, for every mode; `None` if etcd is read first.

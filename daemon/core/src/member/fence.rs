@@ -17,7 +17,7 @@ use super::waiters::ClusterAnswer;
 use super::{ClusterEvent, ClusterMember, NodeView};
 
 /// Time after which the SFU is ordered again to end sessions that have not ended.
-pub const FENCE_PAUSE: Duration = Duration::from_secs(1);
+const FENCE_PAUSE: Duration = Duration::from_secs(1);
 
 impl ClusterMember {
     /// Has every session end, and no connection admitted: the lease has expired.

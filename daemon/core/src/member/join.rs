@@ -10,15 +10,15 @@ use crate::ctx::Ctx;
 use crate::sync::UntrackedIncarnations;
 
 use super::etcd::{EtcdRequest, Load, MembershipView, NodeRecord};
-use super::ownership_steps::OwnKey;
+use super::member_key::OwnKey;
 use super::publication::mode_to_publish;
 use super::{ClusterEvent, ClusterMember, NodeView};
 
 /// Nodes in one cluster at most.
-pub const NODES_MAX: usize = 100;
+pub(super) const NODES_MAX: usize = 100;
 
 /// Time between two publications of the load, at least.
-pub const LOAD_PAUSE: Duration = Duration::from_secs(5);
+const LOAD_PAUSE: Duration = Duration::from_secs(5);
 
 impl ClusterMember {
     /// Takes in which nodes are present and which are not.
@@ -154,8 +154,8 @@ impl ClusterMember {
         }
     }
 
-    /// The member key holds the node's mode.
-    pub(super) fn on_key_written(&mut self, ctx: &mut Ctx, node: NodeView) {
+    /// Follows the new member key, which was written together with the node's mode.
+    pub(super) fn published_with_key(&mut self, ctx: &mut Ctx, node: NodeView) {
         let published = self.publication.joined();
         self.published_load = None;
         if let Some(mode) = published {

@@ -1,29 +1,34 @@
 //! The node as a member of its cluster, a state machine of its own: inputs and a view of the node go in, effects and events come out.
 //!
 //! The decisions are those of [`cluster`](crate::cluster) and of [`Ownership`].
+//!
+//! `ClusterMember` has parts, each with private fields and a file of its own: `ownership`, `unclaimed`, `pending_claims`, `releases`,
+//! `fence_tracker`, `publication`, `etcd_trust`, `count_cache`, `explain_requests`. The other files connect them, one subject each: they
+//! are `impl ClusterMember`. `events` is the interface to the rest of the node, `etcd` that to etcd.
 
-pub mod claims;
-pub mod count_cache;
+mod claims;
+mod count_cache;
 pub mod etcd;
-pub mod etcd_trust;
+mod etcd_trust;
 mod evaluate_etcd;
 mod events;
-pub mod explain;
+mod explain;
 mod explain_requests;
-pub mod fence;
+mod fence;
 mod fence_tracker;
 mod incarnations;
-pub mod join;
+mod join;
 mod list_nodes;
-mod member_state;
+pub mod member_key;
 pub mod ownership;
 pub mod ownership_steps;
+mod pending_claims;
 mod publication;
 mod publish;
 mod releases;
 mod resolve;
-mod steps;
-pub mod unclaimed;
+mod take_steps;
+mod unclaimed;
 mod untracked;
 mod view;
 mod waiters;
@@ -52,12 +57,13 @@ pub(crate) use events::{ClusterEvent, NodeView};
 use explain_requests::ExplainRequests;
 use fence_tracker::FenceTracker;
 use ownership::Ownership;
+use pending_claims::PendingClaims;
 use publication::Publication;
 pub(crate) use publication::{Opening, with_published};
 use releases::Releases;
 use unclaimed::Unclaimed;
+use waiters::millis;
 pub(crate) use waiters::{CannotClaim, ClusterAnswer, Waiter, retry_after};
-use waiters::{PendingClaim, millis};
 
 /// Nodes that are remembered as gone, for lists.
 const ABSENT_NODES_MAX: usize = 1_024;
@@ -73,8 +79,7 @@ pub(crate) struct ClusterMember {
     events: VecDeque<ClusterEvent>,
     ownership: Ownership,
     unclaimed: Unclaimed,
-    /// Channels that are being read or claimed.
-    pending_claims: BTreeMap<ChannelId, PendingClaim>,
+    pending_claims: PendingClaims,
     releases: Releases,
     fences: FenceTracker,
     publication: Publication,
@@ -117,7 +122,7 @@ impl ClusterMember {
             events: VecDeque::new(),
             ownership: Ownership::new(cluster.terms, previous, owned, cluster.fault),
             unclaimed: Unclaimed::default(),
-            pending_claims: BTreeMap::new(),
+            pending_claims: PendingClaims::default(),
             releases: Releases::default(),
             fences: FenceTracker::default(),
             publication: Publication::default(),
@@ -268,7 +273,7 @@ impl ClusterMember {
         self.trust.store(ctx, 0);
         let is_empty = node.sessions.session_count() == 0;
         let leaves =
-            is_empty && self.ownership.channel_count() == 0 && self.pending_claims.is_empty();
+            is_empty && self.ownership.channel_count() == 0 && self.pending_claims.count() == 0;
         let incarnation = self.incarnation().filter(|_| leaves);
         if incarnation.is_some() {
             ctx.record(Record::Member(None));

@@ -17,8 +17,8 @@ use crate::cluster::{FenceAfter, Incarnation, LeaseTerms, Token};
 use crate::fault::{Fault, PlantedFault};
 
 use super::incarnations::OwnIncarnations;
-use super::member_state::MemberState;
-use super::ownership_steps::{OwnKey, OwnershipStep};
+use super::member_key::{MemberState, OwnKey};
+use super::ownership_steps::OwnershipStep;
 
 /// Lease and member key of the node, and the channels that it owns.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -77,12 +77,12 @@ impl Ownership {
     }
 
     /// Returns whether the member key is being written.
-    pub const fn is_joining(&self) -> bool {
+    const fn is_joining(&self) -> bool {
         matches!(self.state, MemberState::Joining)
     }
 
     /// Returns whether the member key was written, and its lease has not begun.
-    pub const fn is_key_written(&self) -> bool {
+    const fn is_key_written(&self) -> bool {
         matches!(
             self.state,
             MemberState::Migrating(_) | MemberState::AwaitingConfirmation(_)

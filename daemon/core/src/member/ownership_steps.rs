@@ -1,29 +1,8 @@
 //! Steps that follow from the decisions of [`Ownership`](super::ownership::Ownership), in order: the gate takes them.
 
-use std::time::Duration;
-
 use soramode_protocol::id::ChannelId;
 
 use crate::cluster::{Incarnation, Token};
-
-/// The node's own member key, as a linearizable read shows it.
-#[derive(Clone, Copy, Debug)]
-pub struct OwnKey {
-    /// etcd's revision that the read shows.
-    pub revision: u64,
-    /// When it was sent.
-    pub sent: Duration,
-    /// When its answer came.
-    pub received: Duration,
-    /// The key under the node's name.
-    pub found: Option<Incarnation>,
-    /// This start of the daemon wrote the found key.
-    pub is_of_this_start: bool,
-    /// The found key, if the node ordered it itself and serves nothing under it.
-    pub unused: Option<Incarnation>,
-    /// The cluster takes no more nodes.
-    pub is_full: bool,
-}
 
 /// Step for the gate to take.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

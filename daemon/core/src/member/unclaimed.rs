@@ -8,13 +8,12 @@ use soramode_protocol::id::ChannelId;
 
 use crate::ctx::Ctx;
 
-use super::claims::CLAIMS_IN_FLIGHT_MAX;
 use super::etcd::ClaimOp;
-use super::waiters::{PendingClaim, Waiter};
+use super::waiters::Waiter;
 use super::{ClusterMember, NodeView};
 
 /// Channels that a node which may not claim reads with each read of the members, at most.
-pub const CHECKS_MAX: usize = 16;
+const CHECKS_MAX: usize = 16;
 
 /// Channels with a session that the node has no claim for.
 #[derive(Default)]
@@ -66,7 +65,7 @@ impl ClusterMember {
         if self.trust.refuses() || !self.ownership.may_claim(ctx.now.boot) {
             return;
         }
-        let room = CLAIMS_IN_FLIGHT_MAX.saturating_sub(self.pending_claims.len());
+        let room = self.pending_claims.room();
         let (op, count) = if self.can_claim(node.mode, ctx.now.boot) {
             (ClaimOp::Acquire, room)
         } else {
@@ -75,10 +74,9 @@ impl ClusterMember {
         let pending = &self.pending_claims;
         let wanted = self
             .unclaimed
-            .next(count, |channel| !pending.contains_key(channel));
+            .next(count, |channel| !pending.contains(channel));
         for channel_id in wanted {
-            self.pending_claims
-                .insert(channel_id.clone(), PendingClaim::of(Waiter::Session));
+            self.pending_claims.add(&channel_id, Waiter::Session);
             self.request_claim(ctx, &channel_id, op.clone());
         }
     }

@@ -26,6 +26,11 @@ impl ClusterMember {
         }
     }
 
+    /// Returns where clients of a node are redirected to.
+    pub(crate) fn signaling_url(&self, node: &NodeName) -> Option<String> {
+        self.nodes.get(node)?.signaling_url.clone()
+    }
+
     pub(crate) fn status(&self, mode: Mode, now: Duration) -> ClusterStatus {
         let settings = &self.settings;
         let lease = self.ownership.lease();
@@ -49,7 +54,7 @@ impl ClusterMember {
             on_fence: settings.on_fence.name().to_owned(),
             dead_man: settings.dead_man.clone(),
             channels: u64::try_from(self.ownership.channel_count()).unwrap_or(u64::MAX),
-            claims_in_flight: self.pending_claim_count(),
+            claims_in_flight: u64::try_from(self.pending_claims.count()).unwrap_or(u64::MAX),
             published: self.is_published(mode),
             problem: self
                 .problem

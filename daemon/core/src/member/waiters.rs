@@ -10,26 +10,6 @@ use crate::admission_request::AdmissionRequest;
 use crate::handles::ReplyHandle;
 use crate::tables::rows::Source;
 
-use super::etcd::ClaimOp;
-
-/// A channel that is being read or claimed.
-pub(super) struct PendingClaim {
-    pub(super) waiters: Vec<Waiter>,
-    pub(super) rounds: u8,
-    /// Operation that waits for a read of the members.
-    pub(super) deferred: Option<ClaimOp>,
-}
-
-impl PendingClaim {
-    pub(super) fn of(waiter: Waiter) -> Self {
-        Self {
-            waiters: vec![waiter],
-            rounds: 0,
-            deferred: None,
-        }
-    }
-}
-
 /// One that waits for the owner of a channel.
 pub(crate) enum Waiter {
     /// A request to admit a connection.

@@ -10,8 +10,9 @@ use soramode_core::cluster::history::{EtcdIdentity, KnownEtcd};
 use soramode_core::cluster::previous::{PreviousIncarnation, PreviousSessions};
 use soramode_core::cluster::{Incarnation, Token};
 use soramode_core::fault::PlantedFault;
+use soramode_core::member::member_key::OwnKey;
 use soramode_core::member::ownership::Ownership;
-use soramode_core::member::ownership_steps::{OwnKey, OwnershipStep};
+use soramode_core::member::ownership_steps::OwnershipStep;
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 

@@ -40,7 +40,7 @@ impl ClusterMember {
                     "the cluster already has {NODES_MAX} nodes, the maximum"
                 ));
             }
-            OwnershipStep::KeyWritten => self.on_key_written(ctx, node),
+            OwnershipStep::KeyWritten => self.published_with_key(ctx, node),
             OwnershipStep::ReadMembers => ctx.request_etcd(EtcdRequest::ReadMembers),
             OwnershipStep::Migrate { by, claims } => {
                 ctx.request_etcd(EtcdRequest::MigrateClaims { by, claims });
