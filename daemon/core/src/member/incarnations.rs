@@ -25,13 +25,16 @@ impl OwnIncarnations {
         }
     }
 
-    pub(super) fn add(&mut self, incarnation: Incarnation) {
+    /// Adds an incarnation. Returns whether it is newer than all others.
+    pub(super) fn add(&mut self, incarnation: Incarnation) -> bool {
+        let is_newest = self.all.last() < Some(&incarnation);
         self.all.insert(incarnation);
         if self.all.len() > INCARNATIONS_MAX
             && let Some(oldest) = self.all.pop_first()
         {
             self.ended.remove(&oldest);
         }
+        is_newest
     }
 
     pub(super) fn contains(&self, incarnation: Incarnation) -> bool {
@@ -65,12 +68,12 @@ mod tests {
     fn the_oldest_is_forgotten_first() {
         let mut own = OwnIncarnations::default();
         for number in 1..=INCARNATIONS_MAX as u64 {
-            own.add(Incarnation(number));
-            own.add(Incarnation(number));
+            assert!(own.add(Incarnation(number)));
+            assert!(!own.add(Incarnation(number)));
         }
         own.end_all();
         let next = Incarnation(INCARNATIONS_MAX as u64 + 1);
-        own.add(next);
+        assert!(own.add(next));
         assert!(!own.contains(Incarnation(1)) && !own.ended().contains(&Incarnation(1)));
         assert!(own.contains(Incarnation(2)) && own.ended().contains(&Incarnation(2)));
         assert!(own.contains(next) && !own.ended().contains(&next));

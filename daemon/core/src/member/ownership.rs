@@ -283,8 +283,7 @@ impl Ownership {
 
     /// Takes in that the member key was written; the late answer to an earlier order changes nothing.
     pub fn on_key_written(&mut self, incarnation: Incarnation) {
-        self.incarnations.add(incarnation);
-        if self.is_key_written() || self.key() >= Some(incarnation) {
+        if !self.incarnations.add(incarnation) || self.is_key_written() {
             return;
         }
         if let (MemberState::Left, Some(previous)) = (&self.state, &mut self.previous) {
