@@ -2,7 +2,7 @@
 //! request has it decided; responses that need no commit return at once, the others when their
 //! commit is safe.
 //!
-//! The only file that steps the gate. It waits for nothing. A panic inside a step ends the daemon.
+//! The only file of the daemon that steps the gate. It waits for nothing. A panic inside a step ends the daemon.
 
 mod handles;
 
@@ -48,7 +48,7 @@ struct Shared {
     /// Set while so much waits for a write that no more requests are read.
     is_crowded: AtomicBool,
     /// Wakes clients that wait for the end of that.
-    room: Notify,
+    uncrowded: Notify,
     /// Cancelled when a step has panicked.
     broken: CancellationToken,
     /// Cancelled when no input comes any more.
@@ -95,7 +95,7 @@ impl Engine {
             timer,
             work: Notify::new(),
             is_crowded: AtomicBool::new(false),
-            room: Notify::new(),
+            uncrowded: Notify::new(),
             broken: CancellationToken::new(),
             closing: CancellationToken::new(),
         });
@@ -127,7 +127,7 @@ impl Engine {
             };
             for (serial, request) in requests.drain(..) {
                 let reply_to = ReplyHandle { socket, serial };
-                state.request(now, (reply_to, Arc::clone(actor), request), &mut caller);
+                state.request(now, reply_to, Arc::clone(actor), request, &mut caller);
             }
             state.settle(now, Some(caller));
         })
@@ -142,7 +142,7 @@ impl Engine {
             _ => SocketId::HTTP,
         };
         self.decide(socket, |state, now, reply_to, caller| {
-            state.request(now, (reply_to, actor, request), caller);
+            state.request(now, reply_to, actor, request, caller);
         })
         .answer()
         .await
@@ -166,7 +166,7 @@ impl Engine {
             if state.commits.is_full() {
                 return Err(Refusal::Full);
             }
-            state.take(now, Input::Sora(input));
+            state.apply(now, Input::Sora(input));
             Ok(())
         })
         .unwrap_or(Err(Refusal::Stopped))
@@ -174,7 +174,7 @@ impl Engine {
 
     /// Takes in any other input. Never waits; does nothing once the engine has stopped.
     pub(crate) fn apply(&self, input: Input) -> Result<(), Stopped> {
-        self.with(|state, now| state.take(now, input))
+        self.with(|state, now| state.apply(now, input))
             .ok_or(Stopped)
     }
 
@@ -198,7 +198,7 @@ impl Engine {
     pub(crate) fn replace_receivers(&self, webhooks: Vec<Webhook>, senders: Webhooks) {
         self.with(|state, now| {
             state.outputs.deps.webhooks = senders;
-            state.take(now, Input::Webhooks(webhooks));
+            state.apply(now, Input::Webhooks(webhooks));
         });
     }
 
@@ -222,7 +222,7 @@ impl Engine {
     /// Waits until more requests may be read. Cancel safe.
     pub(crate) async fn not_crowded(&self) {
         while self.is_crowded() {
-            let notified = self.0.room.notified();
+            let notified = self.0.uncrowded.notified();
             if self.is_crowded() {
                 notified.await;
             }
@@ -302,9 +302,9 @@ impl Engine {
         if state.commits.has_work() {
             shared.work.notify_one();
         }
-        let is_crowded = !state.commits.has_room();
+        let is_crowded = state.commits.is_crowded();
         if shared.is_crowded.swap(is_crowded, Ordering::Relaxed) && !is_crowded {
-            shared.room.notify_waiters();
+            shared.uncrowded.notify_waiters();
         }
         guard.is_done = true;
         Some(done)
@@ -388,7 +388,7 @@ impl Engine {
     pub(crate) fn tick(&self) {
         self.with(|state, now| {
             state.armed = None;
-            state.take(now, Input::Tick);
+            state.apply(now, Input::Tick);
         });
     }
 }
@@ -398,7 +398,8 @@ impl State {
         self.gate.step_into(now, input, self.commits.open_mut(now));
     }
 
-    fn take(&mut self, now: Timestamp, input: Input) {
+    /// Steps the gate, and performs the effects that may leave.
+    fn apply(&mut self, now: Timestamp, input: Input) {
         self.step(now, input);
         self.settle(now, None);
     }
@@ -406,7 +407,9 @@ impl State {
     fn request(
         &mut self,
         now: Timestamp,
-        (reply_to, actor, request): (ReplyHandle, Arc<str>, GateRequest),
+        reply_to: ReplyHandle,
+        actor: Arc<str>,
+        request: GateRequest,
         caller: &mut Caller<'_>,
     ) {
         let adds_records = matches!(

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use soramode_core::commit_failure::Refused;
 use soramode_core::input::{HostState, Input};
 use soramode_core::stored::Stored;
 use soramode_protocol::id::LogId;
@@ -70,13 +71,7 @@ impl State {
                 };
                 let inputs = vec![
                     Input::Started(HostState::Running),
-                    Input::StorageFailed {
-                        refused: Vec::new(),
-                        generations: Vec::new(),
-                        plans: Vec::new(),
-                        calls: Vec::new(),
-                        locks: Vec::new(),
-                    },
+                    Input::StorageFailed(Refused::default()),
                 ];
                 Ok(Self {
                     storage,

@@ -15,8 +15,8 @@ use crate::plan::calls::CallId;
 /// Last step of the remedy: the node was closed because its state could not be written.
 pub const OPEN_IT: &str = "Then run: soramode set normal";
 
-/// Changes that were refused and must be taken back.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// Changes that were refused, because their records could not be written, and must be taken back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refused {
     /// Connections with a refused offer.
     pub connections: Vec<ConnectionId>,
@@ -36,11 +36,8 @@ pub fn retract(actions: &mut Vec<Action>, records: &[Record], refusal: &Error) -
     let admitted: BTreeSet<&ConnectionId> =
         records.iter().filter_map(admitted_connection).collect();
     let mut refused = Refused {
-        connections: Vec::new(),
         generations: records.iter().filter_map(operators_change).collect(),
-        plans: Vec::new(),
-        calls: Vec::new(),
-        locks: Vec::new(),
+        ..Refused::default()
     };
     // No call to the SFU is made, and no room is locked, that a restart would not know of.
     actions.retain(|action| {

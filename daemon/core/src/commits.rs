@@ -216,25 +216,12 @@ impl Commits {
         } else {
             retract(actions, records, refusal)
         };
-        let Refused {
-            connections,
-            generations,
-            plans,
-            calls,
-            locks,
-        } = if self.fault.is(Fault::FailureIsNotReported) {
+        let reported = if self.fault.is(Fault::FailureIsNotReported) {
             Refused::default()
         } else {
             refused
         };
-        let failed = Input::StorageFailed {
-            refused: connections,
-            generations,
-            plans,
-            calls,
-            locks,
-        };
-        gate.step_into(now, failed, &mut batch.effects);
+        gate.step_into(now, Input::StorageFailed(reported), &mut batch.effects);
         let backlog = self.failed.get_or_insert_default();
         backlog.absorb(&mut batch.effects, self.fault);
         batch
@@ -316,10 +303,10 @@ impl Commits {
         self.unwritten() >= UNWRITTEN_RECORDS_MAX
     }
 
-    /// Returns whether more requests may be read.
-    pub const fn has_room(&self) -> bool {
+    /// Returns whether so much waits for a write that no more requests are to be read.
+    pub const fn is_crowded(&self) -> bool {
         let Effects { records, actions } = &self.open.effects;
-        records.len() < OPEN_EFFECTS_MAX && actions.len() < OPEN_EFFECTS_MAX
+        records.len() >= OPEN_EFFECTS_MAX || actions.len() >= OPEN_EFFECTS_MAX
     }
 
     /// Takes the answer of the step just made out of the open batch, if it reads a mode that is written: it rests on no other record.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use soramode_protocol::event::WebhookSource;
-use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, PlanId, SessionId};
+use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
 
+use crate::commit_failure::Refused;
 use crate::handles::{DeliveryId, FenceId, ReplyHandle, SocketId};
 use crate::locks::LockOutcome;
 use crate::member::etcd::EtcdResponse;
@@ -51,19 +52,8 @@ pub enum Input {
     /// The daemon stops: answered by [`EtcdRequest::DeleteMember`](crate::member::etcd::EtcdRequest::DeleteMember) or
     /// [`EtcdRequest::KeepMember`](crate::member::etcd::EtcdRequest::KeepMember).
     Shutdown,
-    /// The state can no longer be written.
-    StorageFailed {
-        /// Connections with an offer that could not be stored, and so was not made.
-        refused: Vec<ConnectionId>,
-        /// Changes of the mode that could not be kept, and so were refused.
-        generations: Vec<u64>,
-        /// Plans that could not be kept, and so were refused.
-        plans: Vec<PlanId>,
-        /// Calls to the SFU that were not made, because their records could not be kept.
-        calls: Vec<CallId>,
-        /// Rooms of the locks that were not requested, for the same reason.
-        locks: Vec<ChannelId>,
-    },
+    /// The state can no longer be written: what was refused because of that must be taken back.
+    StorageFailed(Refused),
     /// The state can be written again.
     StorageRestored,
     /// A real Sora's webhook came.

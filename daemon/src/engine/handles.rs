@@ -79,7 +79,7 @@ impl Drop for Connected {
     fn drop(&mut self) {
         self.engine.with(|state, now| {
             state.outputs.remove_client(self.socket);
-            state.take(now, Input::SocketClosed(self.socket));
+            state.apply(now, Input::SocketClosed(self.socket));
         });
     }
 }

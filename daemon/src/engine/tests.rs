@@ -94,7 +94,7 @@ fn is_ready(answer: &PendingAnswer) -> bool {
 /// Makes a request, and waits for nothing.
 pub(crate) fn request(engine: &Engine, request: GateRequest) -> PendingAnswer {
     engine.decide(SocketId::HTTP, |state, now, reply_to, caller| {
-        state.request(now, (reply_to, "test".into(), request), caller);
+        state.request(now, reply_to, "test".into(), request, caller);
     })
 }
 

@@ -1,12 +1,9 @@
 //! The node and its cluster member: inputs of the member, and what follows from its events.
 
-use std::sync::Arc;
-
-use soramode_protocol::decision::{Decision, Explain, RejectReason};
+use soramode_protocol::decision::{Decision, RejectReason};
 use soramode_protocol::error::Error;
 use soramode_protocol::event::EndReason;
 use soramode_protocol::id::{ChannelId, ConnectionId};
-use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
 use soramode_protocol::node::{ListClusterNodes, Membership};
 use soramode_protocol::reply::{Answer, Reply};
 
@@ -239,55 +236,6 @@ impl Node {
             }
             self.emit_vanished_if_synced(ctx);
         }
-    }
-
-    /// Changes the mode; `None` if it is answered when the other nodes know the mode.
-    pub(super) fn change_mode(
-        &mut self,
-        ctx: &mut Ctx,
-        reply_to: ReplyHandle,
-        change: ChangeMode,
-        actor: &Arc<str>,
-    ) -> Option<Answer> {
-        let opens = change.mode == SettableMode::Normal && self.mode.mode() != Mode::Normal;
-        let is_refused = opens && self.check_change(ctx, &change).is_err();
-        if opens
-            && !is_refused
-            && let Some(member) = self.member.as_deref_mut()
-        {
-            member.defer_opening(Opening {
-                reply_to,
-                change,
-                actor: Arc::clone(actor),
-            });
-            return None;
-        }
-        let answer = self.change_mode_now(ctx, change, actor);
-        match (answer, self.member.as_deref_mut()) {
-            (Ok(Reply::ModeChanged(changed)), Some(member)) if !opens => member
-                .answer_when_published(ctx, self.mode.state(), reply_to, changed)
-                .map(|changed| Ok(Reply::ModeChanged(changed))),
-            (answer, _) => Some(answer),
-        }
-    }
-
-    /// Explains how a new connection would be answered; `None` if it is answered when etcd has been read.
-    pub(super) fn explain(
-        &mut self,
-        ctx: &mut Ctx,
-        reply_to: ReplyHandle,
-        explain: &Explain,
-    ) -> Option<Answer> {
-        let channel_id = &explain.channel_id;
-        let cluster_answer = match self.member.as_deref_mut() {
-            Some(member) => match member.explain(ctx, reply_to, channel_id) {
-                Ok(cluster_answer) => cluster_answer?,
-                Err(error) => return Some(Err(error)),
-            },
-            None => ClusterAnswer::Local,
-        };
-        let explanation = self.explanation(ctx, channel_id, |_| cluster_answer.clone());
-        Some(Ok(Reply::Explanation(Box::new(explanation))))
     }
 
     /// Returns the nodes of the cluster, or this one where there is none; `None` if they are answered after a count.

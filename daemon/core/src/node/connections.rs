@@ -110,11 +110,7 @@ impl Node {
         } = reported;
         let known = self.sessions.find(&connection_id);
         if let Some(slot) = known {
-            let row = self.sessions.connection(slot);
-            let is_here = row
-                .and_then(|row| self.sessions.session(row.session))
-                .is_some_and(|row| row.channel_id == channel_id);
-            if is_here {
+            if self.sessions.is_in(slot, &channel_id) {
                 let is_bound = self.sessions.socket_of(slot).is_some();
                 self.mark_live(ctx, slot);
                 self.bind_to_socket(ctx, slot, (is_bound && !socket.is_http()).then_some(socket));
@@ -353,7 +349,7 @@ impl Node {
         true
     }
 
-    /// Ends a session that has no connections, unless its last connection has ended it.
+    /// Ends a session that has no connections, unless it has ended already.
     pub(crate) fn destroy_session(&mut self, ctx: &mut Ctx, session: SessionSlot) {
         self.mark_room(session);
         let Some(mut row) = self.sessions.remove_session(session) else {

@@ -3,6 +3,7 @@
 mod admission;
 mod cluster;
 mod connections;
+mod explain;
 pub(crate) mod held_mode;
 mod janus;
 mod mode_changes;
@@ -20,12 +21,12 @@ use soramode_protocol::cluster::Acknowledged;
 use soramode_protocol::decision::RejectReason;
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{EndReason, EventKind};
-use soramode_protocol::id::ConnectionId;
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::reservation::Reserve;
 use soramode_protocol::wait::Outcome;
 
+use crate::commit_failure::Refused;
 use crate::ctx::Ctx;
 use crate::effect::Record;
 use crate::handles::{DeliveryId, FenceId, ReplyHandle, Timestamp};
@@ -132,17 +133,7 @@ impl Node {
                     member.on_etcd(ctx, view, response);
                 }
             }
-            Input::StorageFailed {
-                refused,
-                generations,
-                plans,
-                calls,
-                locks,
-            } => {
-                self.storage_failed(ctx, &refused, &generations);
-                let postponed = self.locks_failed(ctx, &generations, locks);
-                self.retract_plans(ctx, &plans, &[calls, postponed].concat());
-            }
+            Input::StorageFailed(refused) => self.storage_failed(ctx, refused),
             Input::SfuAnswered { id, outcome } => self.on_sfu_answered(ctx, id, &outcome),
             Input::StorageRestored => self.storage_restored(ctx),
             Input::Sora(input) => self.on_sora_input(ctx, input),
@@ -284,9 +275,16 @@ impl Node {
         self.settle_waits(ctx);
     }
 
-    fn storage_failed(&mut self, ctx: &mut Ctx, refused: &[ConnectionId], generations: &[u64]) {
-        for connection_id in refused {
-            if let Some(slot) = self.sessions.find(connection_id) {
+    fn storage_failed(&mut self, ctx: &mut Ctx, refused: Refused) {
+        let Refused {
+            connections,
+            generations,
+            plans,
+            calls,
+            locks,
+        } = refused;
+        for connection_id in connections {
+            if let Some(slot) = self.sessions.find(&connection_id) {
                 self.end_connection(ctx, slot, EndReason::Denied);
             }
         }
@@ -294,10 +292,12 @@ impl Node {
         if let Some(member) = self.member.as_deref_mut() {
             member.refuse_changes(ctx, &self.storage.refusal());
         }
-        let change = Change::by_storage(generations);
+        let change = Change::by_storage(&generations);
         if !generations.is_empty() || self.mode.mode() != change.mode() {
             self.make_change(ctx, change);
         }
+        let postponed = self.locks_failed(ctx, &generations, locks);
+        self.retract_plans(ctx, &plans, &[calls, postponed].concat());
     }
 
     fn storage_restored(&mut self, ctx: &mut Ctx) {

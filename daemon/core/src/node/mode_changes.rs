@@ -1,5 +1,7 @@
 //! Changes of the mode and of the cluster membership, and what follows from them.
 
+use std::sync::Arc;
+
 use soramode_protocol::error::Error;
 use soramode_protocol::event::EventKind;
 use soramode_protocol::mode::{ChangeMode, Mode, ModeChanged, SettableMode};
@@ -7,11 +9,43 @@ use soramode_protocol::node::Membership;
 use soramode_protocol::reply::{Answer, Reply};
 
 use crate::ctx::Ctx;
+use crate::handles::ReplyHandle;
+use crate::member::Opening;
 use crate::mode::Change;
 use crate::node::Node;
 use crate::plan::StoppedByMode;
 
 impl Node {
+    /// Changes the mode; `None` if it is answered when the other nodes know the mode.
+    pub(super) fn change_mode(
+        &mut self,
+        ctx: &mut Ctx,
+        reply_to: ReplyHandle,
+        change: ChangeMode,
+        actor: &Arc<str>,
+    ) -> Option<Answer> {
+        let opens = change.mode == SettableMode::Normal && self.mode.mode() != Mode::Normal;
+        let is_refused = opens && self.check_change(ctx, &change).is_err();
+        if opens
+            && !is_refused
+            && let Some(member) = self.member.as_deref_mut()
+        {
+            member.defer_opening(Opening {
+                reply_to,
+                change,
+                actor: Arc::clone(actor),
+            });
+            return None;
+        }
+        let answer = self.change_mode_now(ctx, change, actor);
+        match (answer, self.member.as_deref_mut()) {
+            (Ok(Reply::ModeChanged(changed)), Some(member)) if !opens => member
+                .answer_when_published(ctx, self.mode.state(), reply_to, changed)
+                .map(|changed| Ok(Reply::ModeChanged(changed))),
+            (answer, _) => Some(answer),
+        }
+    }
+
     /// Changes the mode at once: the other nodes of a cluster may learn of it later.
     pub(crate) fn change_mode_now(
         &mut self,

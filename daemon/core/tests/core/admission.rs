@@ -304,14 +304,7 @@ fn in_shadow_mode_a_connection_stays_pending_though_its_commit_was_refused() {
     let refused = retract(&mut effects.actions, &effects.records, &refusal);
     assert_eq!(refused.connections, []);
     assert_eq!(answer(&effects), "reject `BLOCK-NEW-CONNECTION`");
-    let failed = Input::StorageFailed {
-        refused: refused.connections,
-        generations: refused.generations,
-        plans: Vec::new(),
-        calls: Vec::new(),
-        locks: Vec::new(),
-    };
-    drop(gate.step(NOW, failed));
+    drop(gate.step(NOW, Input::StorageFailed(refused)));
     let list = GateRequest::List(ListRequest::Connections(ListConnections::default()));
     let effects = ask(&mut gate, list);
     let answer: &Answer = match effects.actions.as_slice() {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use soramode_core::cluster::claim::ClaimReply;
+use soramode_core::commit_failure::Refused;
 use soramode_core::input::{HostState, Input, SoraInput};
 use soramode_core::member::etcd::EtcdResponse;
 use soramode_protocol::decision::{Connect, Disconnect, Explain, HOPS_MAX, Lifetime};
@@ -38,17 +39,7 @@ impl World {
                 self.after(time, Due::Start { node, host });
             }
             _ if self.nodes[node].gate.is_some() && self.rng.one_in(2) => {
-                let refused = Vec::new();
-                self.step(
-                    node,
-                    Input::StorageFailed {
-                        refused,
-                        generations: Vec::new(),
-                        plans: Vec::new(),
-                        calls: Vec::new(),
-                        locks: Vec::new(),
-                    },
-                );
+                self.step(node, Input::StorageFailed(Refused::default()));
                 self.deliver(node, Duration::from_secs(3), Input::StorageRestored);
             }
             _ => {}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use soramode_core::commit_failure::Refused;
 use soramode_core::effect::Action;
 use soramode_core::input::{HostState, Input};
 use soramode_core::settings::SfuAdmission;
@@ -193,13 +194,7 @@ impl World {
     pub(super) fn disk(&mut self) -> Result<(), String> {
         self.storage_failed = !self.storage_failed;
         let input = if self.storage_failed {
-            Input::StorageFailed {
-                refused: Vec::new(),
-                generations: Vec::new(),
-                plans: Vec::new(),
-                calls: Vec::new(),
-                locks: Vec::new(),
-            }
+            Input::StorageFailed(Refused::default())
         } else {
             Input::StorageRestored
         };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use soramode_core::commit_failure::Refused;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{Input, PolledConnection, SoraInput};
 use soramode_protocol::cluster::{
@@ -186,13 +187,13 @@ impl Speakers {
         match who {
             "storage" => {
                 let input = match all.next()?.as_str() {
-                    "failed" => Input::StorageFailed {
+                    "failed" => Input::StorageFailed(Refused {
                         generations: all.value("refused")?.into_iter().collect(),
                         plans: all.value("plan")?.into_iter().collect(),
                         calls: all.value("call")?.into_iter().collect(),
                         locks: Vec::new(),
-                        refused: all.plain.drain(..).map(|id| id.parse().unwrap()).collect(),
-                    },
+                        connections: all.plain.drain(..).map(|id| id.parse().unwrap()).collect(),
+                    }),
                     "restored" => Input::StorageRestored,
                     other => return Err(format!("{who} cannot be {other}")),
                 };

@@ -167,7 +167,7 @@ fn a_write_that_never_ends_does_not_gather_reports_on_the_progress_of_waits() {
         now.boot = gate.next_deadline().unwrap();
         gate.step_into(now, Input::Tick, commits.open_mut(now));
         assert!(!commits.take_ready(&mut Batch::default()));
-        assert!(commits.has_room(), "a client may still ask");
+        assert!(!commits.is_crowded(), "a client may still ask");
     }
 }
 
@@ -182,11 +182,11 @@ fn records_that_are_not_written_are_bounded_wherever_they_wait() {
     let mut commits = Commits::new(Durability::Durable);
     let records = |count| vec![Record::VanishedPending(true); count];
     commits.open_mut(now).records = records(OPEN_EFFECTS_MAX - 1);
-    assert!(commits.has_room());
+    assert!(!commits.is_crowded());
     commits.open_mut(now).records.extend(records(1));
-    assert!(!commits.has_room());
+    assert!(commits.is_crowded());
     let written = commits.begin_write().unwrap();
-    assert!(commits.has_room() && commits.begin_write().is_none());
+    assert!(!commits.is_crowded() && commits.begin_write().is_none());
     commits.open_mut(now).records = records(2);
     assert_eq!(commits.unwritten(), OPEN_EFFECTS_MAX + 2);
     commits.write_failed(&mut gate, now, written, &refusal());

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use soramode_core::cluster::{FenceAfter, LeaseTerms};
+use soramode_core::commit_failure::Refused;
 use soramode_core::fault::PlantedFault;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{HostState, Input, SoraInput};
@@ -265,15 +266,13 @@ impl Inputs {
                 self.sockets.retain(|other| *other != socket);
                 Input::SocketClosed(socket)
             }
-            97 => Input::StorageFailed {
-                refused: (0..self.rng.below(3))
+            97 => Input::StorageFailed(Refused {
+                connections: (0..self.rng.below(3))
                     .map(|_| self.rng.connection())
                     .collect(),
                 generations: (0..self.rng.below(3)).collect(),
-                plans: Vec::new(),
-                calls: Vec::new(),
-                locks: Vec::new(),
-            },
+                ..Refused::default()
+            }),
             98 => Input::StorageRestored,
             _ => Input::Tick,
         }

@@ -203,7 +203,7 @@ fn vanished_where_it_must(step: &Step<'_>) -> Result<(), String> {
     if step.is_late
         || matches!(
             step.transition,
-            Transition::Input(Input::Started(_) | Input::StorageFailed { .. })
+            Transition::Input(Input::Started(_) | Input::StorageFailed(_))
         )
         || before.sessions_complete != after.sessions_complete
     {

@@ -2,6 +2,7 @@
 
 use std::mem;
 
+use soramode_core::commit_failure::Refused;
 use soramode_core::effect::{Action, Effects};
 use soramode_core::gate::Gate;
 use soramode_core::handles::Timestamp;
@@ -108,13 +109,11 @@ impl Reference {
                 Ok(_) | Err(_) => {}
             }
         }
-        let failed = Input::StorageFailed {
-            refused,
+        let failed = Input::StorageFailed(Refused {
+            connections: refused,
             generations,
-            plans: Vec::new(),
-            calls: Vec::new(),
-            locks: Vec::new(),
-        };
+            ..Refused::default()
+        });
         self.gate.step_into(now, failed, &mut self.since_success);
         self.is_failed = true;
         self.release()

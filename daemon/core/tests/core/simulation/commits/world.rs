@@ -141,7 +141,7 @@ impl World {
     pub(super) fn apply(&mut self, now: Timestamp, transition: Transition) {
         match transition {
             // The commits say when the disk fails.
-            Transition::Input(Input::StorageFailed { .. } | Input::StorageRestored)
+            Transition::Input(Input::StorageFailed(_) | Input::StorageRestored)
             | Transition::Restart { .. } => {}
             Transition::Input(input) => self.step(now, input),
             Transition::Heartbeat => {

@@ -210,11 +210,9 @@ impl Model {
             },
             Input::WallClockSet => {}
             Input::SfuAnswered { .. } => unreachable!("no SFU is called"),
-            Input::StorageFailed {
-                refused,
-                generations,
-                ..
-            } => self.storage_failed(refused, generations),
+            Input::StorageFailed(refused) => {
+                self.storage_failed(&refused.connections, &refused.generations);
+            }
             Input::StorageRestored => self.storage_restored(),
             Input::Sora(input) => self.sora(input),
             Input::DeliveryAttempted { .. }
