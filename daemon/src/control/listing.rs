@@ -41,9 +41,9 @@ pub(super) struct PageBuilder {
 /// Kind of a list, with the session of its connections.
 type PageKind = (Discriminant<Page>, Option<SessionId>);
 
-/// Next step of a listing.
+/// Next step of a page.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum PageStep {
     /// Ask for one more slice.
     Ask(GateRequest),
     /// Send this line as the answer.
@@ -69,7 +69,7 @@ impl PageBuilder {
     }
 
     /// Takes in a slice. An error is the answer.
-    pub(super) fn take(&mut self, slice: Answer) -> Result<Step, Error> {
+    pub(super) fn take(&mut self, slice: Answer) -> Result<PageStep, Error> {
         match (&self.kind, slice.and_then(page_of)) {
             (None, first) => self.begin(first?)?,
             (Some(listed), Ok(slice)) if kind(&slice) == *listed => self.append(slice)?,
@@ -79,9 +79,9 @@ impl PageBuilder {
         }
         let is_long_enough = self.rows_left() == 0 || self.line.len() >= PAGE_BYTES_MAX;
         if is_long_enough || self.cursor.is_none() {
-            self.end().map(Step::Answer)
+            self.end().map(PageStep::Answer)
         } else {
-            Ok(Step::Ask(self.slice()))
+            Ok(PageStep::Ask(self.slice()))
         }
     }
 

@@ -29,10 +29,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::ControlState;
 use super::budget::Budget;
 use super::discover::OPENRPC;
-use super::listing::{PageBuilder, Step};
+use super::listing::{PageBuilder, PageStep};
 use super::output::Output;
 use super::peer::Peer;
-use super::subscription::{Means, Subscription};
+use super::subscription::{Notifiers, Subscription};
 use crate::engine::SerialRequest;
 use crate::outputs::Response;
 
@@ -48,7 +48,7 @@ pub(super) struct RequestPipeline {
     last_serial: u64,
     lines_taken: u64,
     in_flight: VecDeque<PendingResponse>,
-    waits: BTreeMap<u64, PendingPage>,
+    waits: BTreeMap<u64, PendingWait>,
     /// Requests that the gate answers later than those behind them may be.
     deferred: BTreeMap<u64, Option<ReplyTo>>,
     /// Request that waits until all earlier ones are answered.
@@ -62,9 +62,9 @@ pub(super) struct RequestPipeline {
 
 /// Wait in flight, and its share of the limit of its access level.
 #[derive(Debug)]
-struct PendingPage {
+struct PendingWait {
     reply_to: Option<ReplyTo>,
-    _part: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// An answer that is pending, in the order of the requests.
@@ -94,7 +94,7 @@ impl PendingResponse {
 enum Barrier {
     Refuse(Error),
     List(ListRequest),
-    /// Has a large answer: one at a time, so that a client that does not read is pending no more than one.
+    /// Has a large answer: one at a time, so that at most one waits for a client that does not read.
     Ask(GateRequest),
     Subscribe(Subscribe),
     Unsubscribe,
@@ -166,22 +166,22 @@ impl RequestPipeline {
         self.is_closing = true;
     }
 
-    /// Reads lines as far as this client may go on, at most `turn_bytes`, and adds the requests for the engine to `asks`.
+    /// Reads lines as far as this client may go on, at most `turn_bytes`, and adds the requests for the engine to `requests`.
     pub(super) fn take_lines(
         &mut self,
         lines: &mut LineBuffer,
         turn_bytes: &mut usize,
-        asks: &mut Vec<SerialRequest>,
+        requests: &mut Vec<SerialRequest>,
     ) {
         loop {
-            self.take_turn(asks);
+            self.process_barrier(requests);
             if !self.is_open() || *turn_bytes == 0 {
                 return;
             }
             match lines.next_line() {
                 Ok(None) => return,
                 Ok(Some(line)) => {
-                    *turn_bytes = self.take_line_of_turn(line, asks, *turn_bytes);
+                    *turn_bytes = self.take_line_of_turn(line, requests, *turn_bytes);
                 }
                 Err(too_long) => self
                     .refuse_and_close(Error::new(ErrorType::InvalidRequest, too_long.to_string())),
@@ -194,10 +194,10 @@ impl RequestPipeline {
     fn take_line_of_turn(
         &mut self,
         line: &[u8],
-        asks: &mut Vec<SerialRequest>,
+        requests: &mut Vec<SerialRequest>,
         turn_bytes: usize,
     ) -> usize {
-        self.take_line(line, asks);
+        self.take_line(line, requests);
         let subscribes = matches!(self.barrier, Some((_, Barrier::Subscribe(_))));
         if subscribes {
             0
@@ -206,7 +206,7 @@ impl RequestPipeline {
         }
     }
 
-    fn take_line(&mut self, line: &[u8], asks: &mut Vec<SerialRequest>) {
+    fn take_line(&mut self, line: &[u8], requests: &mut Vec<SerialRequest>) {
         self.lines_taken += 1;
         if line.trim_ascii().is_empty() {
             return;
@@ -229,16 +229,16 @@ impl RequestPipeline {
             Ok(Request::Gate(GateRequest::Wait(wait))) => match Arc::clone(&self.budget.waits)
                 .try_acquire_owned()
             {
-                Ok(part) => {
+                Ok(permit) => {
                     let serial = self.next_serial();
                     self.waits.insert(
                         serial,
-                        PendingPage {
+                        PendingWait {
                             reply_to,
-                            _part: part,
+                            _permit: permit,
                         },
                     );
-                    return asks.push((serial, GateRequest::Wait(wait)));
+                    return requests.push((serial, GateRequest::Wait(wait)));
                 }
                 Err(_) => Barrier::Refuse(too_many_waits(self.peer.access, self.budget.waits_max)),
             },
@@ -250,7 +250,7 @@ impl RequestPipeline {
                     holds_back,
                     ..PendingResponse::new(serial, reply_to)
                 });
-                return asks.push((serial, request));
+                return requests.push((serial, request));
             }
         };
         self.barrier = Some((reply_to, barrier));
@@ -279,8 +279,8 @@ impl RequestPipeline {
         ))
     }
 
-    /// Processes the barrier, if its turn has come.
-    fn take_turn(&mut self, asks: &mut Vec<SerialRequest>) {
+    /// Processes the barrier, if all requests before it are answered.
+    fn process_barrier(&mut self, requests: &mut Vec<SerialRequest>) {
         let Some((reply_to, barrier)) = self.barrier.take_if(|_| self.in_flight.is_empty()) else {
             return;
         };
@@ -306,14 +306,14 @@ impl RequestPipeline {
                 // A list changes nothing: without a recipient there is nothing to do.
                 let Some(reply_to) = reply_to else { return };
                 let listing = PageBuilder::new(list, reply_to, self.out.take_buffer());
-                asks.push((self.next_serial(), listing.slice()));
+                requests.push((self.next_serial(), listing.slice()));
                 self.listing = Some(listing);
             }
             Barrier::Ask(request) => {
                 let serial = self.next_serial();
                 self.in_flight
                     .push_back(PendingResponse::new(serial, reply_to));
-                asks.push((serial, request));
+                requests.push((serial, request));
             }
         }
     }
@@ -326,24 +326,24 @@ impl RequestPipeline {
             budgets,
             ..
         } = self.state.as_ref();
-        let means = Means {
+        let notifiers = Notifiers {
             announcer,
             terminator,
         };
         Subscription::new(
             log,
-            means,
+            notifiers,
             &budgets.of(self.peer.access).readings,
             subscribe,
         )
     }
 
     /// Takes in a response, and returns the next request for the gate.
-    pub(super) fn take_response(&mut self, mail: Response) -> Option<SerialRequest> {
-        match mail {
+    pub(super) fn take_response(&mut self, response: Response) -> Option<SerialRequest> {
+        match response {
             Response::Progress(serial, progress) => {
                 // A client that does not read gets progress only when it does.
-                if let Some(PendingPage {
+                if let Some(PendingWait {
                     reply_to: Some(ReplyTo::Id(id)),
                     ..
                 }) = self.waits.get(&serial).filter(|_| !self.out.is_full())
@@ -395,15 +395,15 @@ impl RequestPipeline {
             }
             return None;
         }
-        let waited = self.waits.remove(&serial).map(|waiting| waiting.reply_to);
+        let waited = self.waits.remove(&serial).map(|wait| wait.reply_to);
         if let Some(reply_to) = waited.or_else(|| self.deferred.remove(&serial)) {
             self.out.answer(reply_to.as_ref(), answer.as_ref());
             return None;
         }
         let listing = self.listing.as_mut()?;
         match listing.take(answer) {
-            Ok(Step::Ask(slice)) => return Some((self.next_serial(), slice)),
-            Ok(Step::Answer(line)) => self.out.push_line(line),
+            Ok(PageStep::Ask(slice)) => return Some((self.next_serial(), slice)),
+            Ok(PageStep::Answer(line)) => self.out.push_line(line),
             Err(error) => self.out.refuse(Some(&listing.reply_to), &error),
         }
         self.listing = None;

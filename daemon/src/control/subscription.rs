@@ -59,9 +59,9 @@ impl From<Arc<AnnounceSession>> for PendingNotification {
     }
 }
 
-/// Means of which a client may be a part.
+/// Senders of notifications to clients that end sessions or announce.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Means<'a> {
+pub(super) struct Notifiers<'a> {
     pub(super) announcer: &'a Announcer,
     pub(super) terminator: &'a SessionTerminator,
 }
@@ -95,7 +95,7 @@ impl Subscription {
     /// Starts at the position that the client requests.
     pub(super) fn new(
         log: &Arc<EventLog>,
-        means: Means<'_>,
+        notifiers: Notifiers<'_>,
         readings: &Arc<Semaphore>,
         subscribe: &Subscribe,
     ) -> Result<(Self, Subscribed), Error> {
@@ -125,9 +125,9 @@ impl Subscription {
             oldest_seq,
         };
         let overflow = CancellationToken::new();
-        let ends = || means.terminator.subscribe(overflow.clone());
+        let ends = || notifiers.terminator.subscribe(overflow.clone());
         let terminations = subscribe.ends.then(ends);
-        let announcements = || means.announcer.subscribe(overflow.clone());
+        let announcements = || notifiers.announcer.subscribe(overflow.clone());
         let announcements = subscribe.announcements.then(announcements);
         let subscription = Self {
             log: Arc::clone(log),
@@ -296,11 +296,11 @@ pub(super) mod tests {
     use soramode_protocol::time::Time;
 
     fn subscribed(log: &Arc<EventLog>, subscribe: &Subscribe) -> Subscription {
-        let means = Means {
+        let notifiers = Notifiers {
             announcer: &Announcer::new(None),
             terminator: &SessionTerminator::new(None, Default::default()),
         };
-        Subscription::new(log, means, &Arc::new(Semaphore::new(1)), subscribe)
+        Subscription::new(log, notifiers, &Arc::new(Semaphore::new(1)), subscribe)
             .unwrap()
             .0
     }

@@ -74,8 +74,8 @@ fn asked(request: GateRequest) -> ListSessions {
     list
 }
 
-fn answer(next: Result<Step, Error>) -> String {
-    let Ok(Step::Answer(line)) = next else {
+fn answer(next: Result<PageStep, Error>) -> String {
+    let Ok(PageStep::Answer(line)) = next else {
         panic!("{next:?}")
     };
     String::from_utf8(line).unwrap()
@@ -97,8 +97,8 @@ fn put_together(limit: Option<u32>, there: u32) -> (Vec<u32>, String) {
         slices.push(rows);
         given += rows;
         match listing.take(Ok(slice(rows, (given < there).then(|| given.to_string())))) {
-            Ok(Step::Ask(next)) => request = next,
-            next @ (Ok(Step::Answer(_)) | Err(_)) => return (slices, answer(next)),
+            Ok(PageStep::Ask(next)) => request = next,
+            next @ (Ok(PageStep::Answer(_)) | Err(_)) => return (slices, answer(next)),
         }
     }
 }
@@ -169,7 +169,7 @@ fn a_page_of_the_longest_rows_is_bounded() {
             sessions: rows,
             cursor: Some("more".to_owned()),
         })))) {
-            Ok(Step::Ask(next)) => asked_for = asked(next).limit.unwrap(),
+            Ok(PageStep::Ask(next)) => asked_for = asked(next).limit.unwrap(),
             next => return assert!(answer(next).len() <= PAGE_BYTES_MAX + slice_bytes),
         }
     }
@@ -218,7 +218,7 @@ fn every_list_reads_as_if_it_were_written_in_one_piece() {
     for (mut listing, page) in [(detail_listing(), detail), (all_listing(), all)] {
         for rows in [0, 1] {
             let next = listing.take(Ok(Reply::Page(page(rows, Some("more")))));
-            assert!(matches!(next, Ok(Step::Ask(_))), "{next:?}");
+            assert!(matches!(next, Ok(PageStep::Ask(_))), "{next:?}");
         }
         assert_eq!(
             answer(listing.take(Ok(Reply::Page(page(2, Some(CURSOR)))))),
@@ -234,7 +234,7 @@ fn a_row_that_leaves_between_two_slices_ends_the_page() {
         let mut listing = detail_listing();
         assert!(matches!(
             listing.take(Ok(Reply::Page(detail(0, 2, Some("more"))))),
-            Ok(Step::Ask(_))
+            Ok(PageStep::Ask(_))
         ));
         assert_eq!(answer(listing.take(next)), whole(&detail(0, 2, None)));
     }
