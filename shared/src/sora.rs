@@ -83,13 +83,6 @@ pub struct LocalBody {
     pub local: bool,
 }
 
-/// Body of operations on one channel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChannelBody {
-    /// Name of the channel.
-    pub channel_id: ChannelId,
-}
-
 /// Body of `DisconnectChannel`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct DisconnectBody<'a> {
