@@ -4,7 +4,7 @@ use serde::Serialize;
 use soramode_protocol::mode::{InForce, Mode, ModeState};
 use soramode_protocol::node::{Status, StorageState};
 
-use crate::api::SessionSnapshot;
+use crate::api::snapshot::SessionSnapshot;
 use crate::mode_info::ModeInfo;
 use crate::output::escape::escape;
 use crate::output::{Output, counted, times};

@@ -3,7 +3,7 @@
 //!
 //! soramoded reports its status there too; a Sora reports its mode and its connections alone.
 
-mod snapshot;
+pub(crate) mod snapshot;
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,7 @@ use soramode_protocol::small_file::{self, Guard};
 use soramode_protocol::sora::{SoraConnection, SoraSession, Target};
 use soramode_protocol::sora_api::{LOOP_DETECTED, ModeSet, SoraApi, SoraApiError};
 
-pub(crate) use snapshot::SessionSnapshot;
-
+use self::snapshot::SessionSnapshot;
 use crate::command_line;
 use crate::error::{Exit, Failure};
 use crate::last_status::{LastStatus, ListedStatus};

@@ -81,12 +81,12 @@ impl Check {
 }
 
 #[derive(Serialize)]
-struct View<'a> {
+struct DoctorView<'a> {
     checks: &'a [Check],
     is_well: bool,
 }
 
-impl<'a> View<'a> {
+impl<'a> DoctorView<'a> {
     fn of(checks: &'a [Check]) -> Self {
         Self {
             checks,
@@ -97,7 +97,7 @@ impl<'a> View<'a> {
 
 pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let (_, checks) = checks::check(context.node, &context.output).await?;
-    let view = View::of(&checks);
+    let view = DoctorView::of(&checks);
     show(&view, &mut context.output)?;
     match count_bad(&checks) {
         0 => Ok(Exit::Done),
@@ -148,7 +148,7 @@ pub(super) async fn ask_host(node: Node<'_>, output: &Output) -> Result<HostAnsw
     Ok(HostAnswer {
         node_name: node_name.to_string(),
         exit,
-        result: raw_json(&View::of(&checks))?,
+        result: raw_json(&DoctorView::of(&checks))?,
         rows,
     })
 }
@@ -159,7 +159,7 @@ const INDENT: usize = 18;
 /// Indent of a remedy's text: below "hint: ".
 const ADVICE_INDENT: usize = INDENT + 2;
 
-fn show(view: &View<'_>, output: &mut Output) -> Result<(), Failure> {
+fn show(view: &DoctorView<'_>, output: &mut Output) -> Result<(), Failure> {
     if matches!(output.format(), Format::Json | Format::Jsonl) {
         return output.json(view);
     }

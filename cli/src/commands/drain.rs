@@ -9,7 +9,7 @@ use std::time::Duration;
 use soramode_protocol::mode::with_message;
 use soramode_protocol::wait::{Outcome, Wait};
 
-use super::set;
+use super::changed::{finish, note_change};
 use crate::api::Detail;
 use crate::close::{Restored, close, give_way, restore};
 use crate::closed::{Closed, Joined};
@@ -83,7 +83,7 @@ async fn close_only(args: &Args, context: &mut Context<'_>) -> Result<Exit, Fail
     let closing = flags.own.closing()?;
     let reason = closing.reason;
     let closed = close(node, closing, None).await?;
-    set::finish(&closed, node, (&flags.cluster, reason), context).await
+    finish(&closed, node, (&flags.cluster, reason), context).await
 }
 
 async fn drain_and_confirm(
@@ -361,19 +361,6 @@ fn announce(closed: &mut Closed, node: Node<'_>, output: &mut Output) -> Result<
         ));
     }
     Ok(())
-}
-
-/// Records that the mode was changed, and prints the node's warning about it.
-pub(super) fn note_change(closed: &Closed, node: Node<'_>, output: &mut Output) {
-    if closed.changed {
-        output.changed(&format!("{} is {}", closed.status.name(), closed.now.mode));
-    }
-    if let Some(warning) = &closed.warning {
-        output.warn(warning);
-    }
-    if let Some(plan) = closed.describe_plan(node) {
-        output.note(&plan);
-    }
 }
 
 /// `again; it reopens in 3 min`, with a note about lost reasons and timers.

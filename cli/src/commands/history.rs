@@ -45,7 +45,7 @@ fn columns(changes: &[DatedModeChange]) -> [Column; 8] {
 
 /// The JSON of a history.
 #[derive(Serialize)]
-struct View<'a> {
+struct HistoryView<'a> {
     changes: &'a [DatedModeChange],
     /// Plans, announcements and requests to end sessions.
     events: &'a [Event],
@@ -68,7 +68,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         }
     };
     if context.output.format() == Format::Json {
-        let view = View {
+        let view = HistoryView {
             changes: &changes,
             events: &events,
         };

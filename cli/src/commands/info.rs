@@ -13,7 +13,7 @@ use crate::output::{Format, pairs};
 pub(crate) struct Args {}
 
 #[derive(Serialize)]
-struct View<'a> {
+struct InfoView<'a> {
     #[serde(flatten)]
     daemon: &'a Info,
     client_version: &'static str,
@@ -24,7 +24,7 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
     let info = context.node.connect().await?.call(&GetInfo {}).await?;
     match context.output.format() {
         Format::Json | Format::Jsonl => {
-            context.output.json(&View {
+            context.output.json(&InfoView {
                 daemon: &info,
                 client_version: VERSION,
                 client_protocol: PROTOCOL,

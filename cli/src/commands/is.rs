@@ -40,7 +40,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Serialize)]
-struct View<'a, S> {
+struct IsView<'a, S> {
     is: bool,
     #[serde(flatten)]
     status: &'a S,
@@ -93,7 +93,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         context.output.note(&format!("{node}: {LISTS_NOTE}"));
     }
     show(
-        &View {
+        &IsView {
             is,
             status: &status,
         },
@@ -137,7 +137,7 @@ fn is_drained(status: &LastStatus, enough: DrainCondition) -> Result<(bool, Stri
 }
 
 fn show(
-    view: &View<'_, impl Serialize>,
+    view: &IsView<'_, impl Serialize>,
     words: &str,
     output: &mut Output,
 ) -> Result<Exit, Failure> {

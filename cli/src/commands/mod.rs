@@ -1,6 +1,7 @@
 //! The verbs: a file each, with its arguments, its action and its output.
 
 mod announce;
+mod changed;
 mod close;
 mod completions;
 mod connect;

@@ -63,7 +63,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 
 /// The JSON of a plan.
 #[derive(Serialize)]
-struct View<'a> {
+struct LastPlanView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<&'a Plan>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,7 +76,7 @@ async fn show(context: &mut Context<'_>) -> Result<Exit, Failure> {
     let plan = found.plan.as_ref();
     let output = &mut context.output;
     match (output.format(), plan) {
-        (Format::Json | Format::Jsonl, _) => output.json(&View {
+        (Format::Json | Format::Jsonl, _) => output.json(&LastPlanView {
             plan,
             stalled: status.stalled.as_ref(),
         })?,

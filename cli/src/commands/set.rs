@@ -6,17 +6,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap_complete::engine::ArgValueCandidates;
-use serde::Serialize;
-use soramode_protocol::id::PlanId;
-use soramode_protocol::mode::{ChangeMode, EndsStopped, InForce, Mode, SettableMode};
+use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
 use soramode_protocol::number::whole_number;
-use soramode_protocol::plan::Plan;
-use soramode_protocol::time::Time;
 use soramode_protocol::wait::{Wait, WaitFor};
 
-use super::drain::{Drain, OnTimeout, confirm_drained, note_change};
+use super::changed::{ChangeView, finish};
+use super::drain::{Drain, OnTimeout, confirm_drained};
 use crate::candidates;
-use crate::close::{self, give_way};
+use crate::close;
 use crate::closed::Closed;
 use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::conditions::{read_mode, read_mode_to_set};
@@ -26,7 +23,7 @@ use crate::expected_end::read_until;
 use crate::flags::WaitFlags;
 use crate::fleet::HostAnswer;
 use crate::node::{Feature, Node};
-use crate::output::{Column, Format, Output, times};
+use crate::output::{Column, Output, times};
 use crate::report::Report;
 use crate::signals::{Signals, unless_interrupted};
 
@@ -113,61 +110,6 @@ impl FromStr for Expiry {
     }
 }
 
-/// The JSON of a change.
-#[derive(Serialize)]
-struct View<'a> {
-    mode: Mode,
-    previous_mode: Mode,
-    changed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    generation: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sessions: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connections: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<Time>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expected_end_at: Option<Time>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    warning: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    published: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    in_force: Option<InForce>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    plan: Option<&'a Plan>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    plan_cancelled: Option<&'a PlanId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ends_stopped: Option<EndsStopped>,
-    node_name: &'a str,
-}
-
-impl<'a> View<'a> {
-    fn of(closed: &'a Closed) -> Self {
-        let (sessions, connections) = closed.status.counts().unzip();
-        let status = closed.status.of_daemon();
-        Self {
-            mode: closed.now.mode,
-            previous_mode: closed.before.mode,
-            changed: closed.changed,
-            generation: closed.now.generation(),
-            sessions,
-            connections,
-            expires_at: closed.now.expires_at(),
-            expected_end_at: closed.now.expected_end_at(),
-            warning: closed.warning.as_deref(),
-            published: closed.published,
-            in_force: status.and_then(|status| status.in_force),
-            plan: status.and_then(|status| status.plan.as_deref()),
-            plan_cancelled: closed.stopped.plan.as_ref(),
-            ends_stopped: closed.stopped.ends,
-            node_name: closed.status.node_name(),
-        }
-    }
-}
-
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     set(args.mode, &args.flags, context).await
 }
@@ -188,29 +130,6 @@ pub(super) async fn set(
     let closed = change_mode(mode, flags, (node, None), context).await?;
     let reason = flags.message.as_deref();
     finish(&closed, node, (&flags.cluster, reason), context).await
-}
-
-/// Prints the answer after a change of the mode, and checks the other nodes.
-pub(super) async fn finish(
-    closed: &Closed,
-    node: Node<'_>,
-    (cluster, reason): (&ClusterFlags, Option<&str>),
-    context: &mut Context<'_>,
-) -> Result<Exit, Failure> {
-    note_change(closed, node, &mut context.output);
-    give_way(context, node, closed, cluster, reason).await?;
-    closed.status.warn(&context.output);
-    print(closed, node, &mut context.output)?;
-    cluster.check_published(
-        closed.published,
-        &closed.status.name(),
-        closed.now.mode,
-        &context.output,
-    )?;
-    if closed.is_not_in_force() {
-        return Ok(Exit::NotInForce);
-    }
-    Ok(Exit::Done)
 }
 
 async fn set_and_wait(
@@ -294,7 +213,7 @@ pub(super) async fn ask_host(
         closed.status.counts().map(|(sessions, _)| sessions).into(),
         closed.undo_hint(node).into(),
     ];
-    HostAnswer::one_row(closed.status.node_name(), &View::of(&closed), row)
+    HostAnswer::one_row(closed.status.node_name(), &ChangeView::of(&closed), row)
 }
 
 /// Checks the flags and the other nodes, and sets the mode.
@@ -362,46 +281,6 @@ impl SetFlags {
         };
         change.check()?;
         Ok(change)
-    }
-}
-
-fn print(closed: &Closed, node: Node<'_>, output: &mut Output) -> Result<(), Failure> {
-    let mode = closed.now.mode;
-    let previous_mode = closed.before.mode;
-    let node_name = closed.status.node_name();
-    match output.format() {
-        Format::Json | Format::Jsonl => output.json(&View::of(closed)),
-        Format::Plain => {
-            let word = if closed.changed {
-                "changed"
-            } else {
-                "unchanged"
-            };
-            let generation = closed.now.generation().map(|it| it.to_string());
-            let fields = [word, node_name, previous_mode.name(), mode.name()];
-            output.record(&[&fields[..], generation.as_deref().as_slice()].concat())
-        }
-        Format::Table => {
-            if let Some(problem) = &closed.status_failure {
-                return output.confirm(&format!(
-                    "{} is {mode} now, but its sessions cannot be read: {problem}",
-                    closed.status.name()
-                ));
-            }
-            if closed.is_not_in_force() {
-                return output.confirm(&format!(
-                    "{} is set to {mode}, and soramoded goes on until that is in force: {} shows it",
-                    closed.status.name(),
-                    node.command("status")
-                ));
-            }
-            let undo = closed
-                .undo_hint(node)
-                .filter(|_| previous_mode != Mode::Initial)
-                .map(|undo| format!(". {undo}"))
-                .unwrap_or_default();
-            output.confirm(&format!("{}{undo}", closed.describe()))
-        }
     }
 }
 

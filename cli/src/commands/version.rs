@@ -15,7 +15,7 @@ use crate::output::Format;
 pub(crate) struct Args {}
 
 #[derive(Serialize)]
-struct View {
+struct VersionView {
     version: &'static str,
     protocol: u32,
 }
@@ -23,7 +23,7 @@ struct View {
 #[expect(clippy::unused_async, reason = "every verb is run alike")]
 pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     match context.output.format() {
-        Format::Json | Format::Jsonl => context.output.json(&View {
+        Format::Json | Format::Jsonl => context.output.json(&VersionView {
             version: VERSION,
             protocol: PROTOCOL,
         })?,

@@ -34,7 +34,7 @@ pub(crate) async fn run(endpoints: &[Endpoint], output: &Output) -> Result<Exit,
     let mut signals = Signals::listen()?;
     let (updates, incoming) = mpsc::channel(UPDATES_MAX);
     let screen = Screen::open(output).map_err(|problem| cannot_draw(&problem))?;
-    let view = View {
+    let view = HostsView {
         screen,
         output,
         rows: endpoints
@@ -90,14 +90,14 @@ struct Row {
     problem: Option<String>,
 }
 
-struct View<'a> {
+struct HostsView<'a> {
     /// Restores the terminal when it is dropped.
     screen: Screen,
     output: &'a Output,
     rows: Vec<Row>,
 }
 
-impl View<'_> {
+impl HostsView<'_> {
     async fn run(
         mut self,
         mut incoming: Receiver<Update>,

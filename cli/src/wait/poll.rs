@@ -9,7 +9,8 @@ use soramode_protocol::wait::{OLDEST_SESSIONS_MAX, Outcome, WaitFor};
 use tokio::time::sleep;
 
 use super::request::{Ended, WaitRequest, interrupted, restarted_without_state};
-use crate::api::{Api, Detail, SessionSnapshot};
+use crate::api::snapshot::SessionSnapshot;
+use crate::api::{Api, Detail};
 use crate::error::{Exit, Failure};
 use crate::last_status::{DrainCondition, Drained, LastStatus};
 use crate::output::{Output, ProgressDisplay, ProgressSnapshot, times};
