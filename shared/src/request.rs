@@ -249,7 +249,6 @@ pub enum Request {
     /// Request for the gate.
     Gate(GateRequest),
     /// Subscription to the event log.
-    /// Subscribes to events, each of which is a notification `Event`. A second subscription replaces the first. Needs the access `operate` with `ends` or `announcements`.
     Subscribe(Subscribe),
     /// End of the subscription to the event log.
     Unsubscribe,
@@ -265,69 +264,50 @@ pub enum GateRequest {
     /// Returns the mode of the node.
     GetMode,
     /// Changes the mode of the node.
-    /// Changes the mode of the node. Sessions and connections stay. A mode that is already set is no error.
     ChangeMode(Box<ChangeMode>),
     /// Returns the node's status.
     GetStatus,
     /// Lists the cluster's nodes.
-    /// Lists the nodes of the cluster; without a cluster, the node itself.
     ListClusterNodes(ListClusterNodes),
     /// Lists changes of the mode.
-    /// Lists changes of the mode, newest first; at most 1000 are kept.
     ListModeChanges(ListModeChanges),
     /// Requests admission of a connection.
-    /// Requests the admission of a client to a channel. The same `connection_id` in the same channel gets the same offer again, with `created: false`.
     Connect(Connect),
     /// Reports connections that are live on the SFU.
-    /// Reports the live connections of the SFU. The mode is not checked. A long report takes several requests, the last one with `complete`.
     Report(Report),
     /// Reports that a connection has ended.
-    /// Reports that a connection has ended. An unknown connection is no error.
     Disconnect(Disconnect),
     /// Sessions that the SFU is to end.
-    /// Asks the SFU to end a session, or all of them, which disconnects the clients. Answered when each session was asked once; a session has ended when its connections have left.
     End(End),
     /// Explains how admission would decide.
-    /// Explains how admission to a channel would decide, in the present mode and in each mode. Changes nothing.
     Explain(Explain),
     /// A page of a list.
     List(ListRequest),
     /// Answer when it is so.
-    /// Waits until a condition is true, and answers at once if it already is. A client may have 64 waits under way.
     Wait(Box<Wait>),
     /// Lists the webhook deliveries.
-    /// Lists webhook deliveries, newest first.
     ListDeliveries(ListDeliveries),
     /// Resends a delivery.
-    /// Sends a delivery again, after those that are pending for its receiver. One that is pending is retried at once.
     ResendDelivery(ResendDelivery),
     /// A node is off for good.
-    /// Releases the channels of a node that is off permanently. For a node that runs again after it lost its state, only its earlier incarnations are purged.
     PurgeClusterNode(PurgeClusterNode),
     /// The cluster is made in etcd.
-    /// Creates the cluster in etcd: once, before any node can join. With `accept_risk` it continues the cluster in an etcd that has lost claims.
     InitCluster(InitCluster),
     /// Returns how long the SFU may go on serving.
     Grant,
     /// Acknowledges a fence: its sessions have ended.
-    /// Confirms that the sessions of a `Fence` have ended on the SFU.
     Acknowledge(Acknowledge),
     /// Starts a maintenance plan.
-    /// Starts a maintenance plan: timed steps that soramoded carries out by itself. A node has at most one. The same plan again changes nothing.
     StartPlan(Box<StartPlan>),
     /// Returns the plan that runs, or the last one.
     GetPlan,
     /// Cancels the plan that runs.
-    /// Cancels the plan that runs. No further step runs, and the mode stays.
     CancelPlan(CancelPlan),
     /// Announces to the clients in the sessions.
-    /// Announces to the clients of every session, or of one. Answered when it is done.
     Announce(Box<Announce>),
     /// Reserves the node for a roll, or renews its reservation.
-    /// Reserves the node for a roll, or renews its reservation: no other roll can close the node meanwhile.
     Reserve(Box<Reserve>),
     /// Ends the reservation of a roll.
-    /// Ends the reservation of a roll at once. Its record stays in `GetStatus`.
     Release(Release),
 }
 
