@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use soramode_core::cluster::claim::ClaimReply;
-use soramode_core::cluster::history::Rollback;
+use soramode_core::cluster::history::{Refusal, Rollback};
 use soramode_core::input::Input;
 use soramode_core::member::etcd::{ClaimOp, EtcdRequest, EtcdResponse};
 use soramode_protocol::id::{LogId, NodeName};
@@ -256,8 +256,11 @@ impl ClusterTask {
         match request {
             EtcdRequest::ReadMembers => self.wanted.notify_one(),
             EtcdRequest::Trust { configuration_text } => etcd.set_trust(configuration_text),
+            EtcdRequest::Distrust(refusal @ Refusal::NotInitialized) => {
+                tracing::warn!(why = %refusal, remedy = refusal.remedy(), "the cluster has not been created; the node admits no client until it is");
+            }
             EtcdRequest::Distrust(refusal) => {
-                tracing::error!(why = %refusal, remedy = refusal.remedy(), "this etcd is refused; the node stays isolated until the problem is fixed");
+                tracing::error!(why = %refusal, remedy = refusal.remedy(), "this etcd is refused; the node takes no new channel until the problem is fixed");
             }
             EtcdRequest::NoteRollback {
                 found,
@@ -370,12 +373,17 @@ async fn execute(etcd: &Trusted, request: EtcdRequest, engine: &Engine) -> Optio
             }
             None
         }
+        EtcdRequest::DeleteMember(incarnation) => {
+            if let Err(why) = etcd.leave(incarnation).await {
+                tracing::debug!(why, "cannot delete this node's member key");
+            }
+            None
+        }
         EtcdRequest::Trust { .. }
         | EtcdRequest::Distrust(_)
         | EtcdRequest::NoteRollback { .. }
         | EtcdRequest::Init { .. }
         | EtcdRequest::ReadMembers
-        | EtcdRequest::DeleteMember(_)
         | EtcdRequest::KeepMember => None,
     }
 }

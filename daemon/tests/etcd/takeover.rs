@@ -99,4 +99,20 @@ async fn a_node_that_promises_nothing_is_waited_for_until_it_is_purged() {
     );
     assert_eq!(second.ask(&purge("n1", RISK_OF_PURGE)).await.channels, 1);
     assert!(second.offered("spam", "2").await > token);
+    returns_with_a_lost_channel(&mut first, &second).await;
+}
+
+/// The purged node was not off. Its session on the lost channel must end, and does not keep it out: it serves other channels.
+async fn returns_with_a_lost_channel(first: &mut Node, second: &Node) {
+    first.start_again();
+    first.has_joined().await;
+    first
+        .says("channel \"spam\", which another node owns, must end")
+        .await;
+    second.sees(&["n1 normal", "n2 normal"]).await;
+    assert!(matches!(
+        first.connect("spam", "3").await,
+        Decision::Redirect { node_name, .. } if node_name.as_str() == "n2"
+    ));
+    first.offered("egg", "4").await;
 }

@@ -49,6 +49,11 @@ impl ClaimMigration {
         self.next
     }
 
+    /// Returns whether claims are still to be rewritten.
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Claims that are still to be rewritten.
     pub fn pending(&self) -> impl Iterator<Item = (ChannelId, Token)> {
         self.pending.clone().into_iter()
@@ -102,7 +107,7 @@ impl ClaimMigration {
         self.ending.remove(channel);
     }
 
-    /// Returns whether every channel is kept or has ended: only then does the lease of the next incarnation begin.
+    /// Returns whether every channel is kept or has ended.
     pub fn is_done(&self) -> bool {
         self.pending.is_empty() && self.ending.is_empty()
     }

@@ -1,8 +1,8 @@
 //! Requests to etcd, and its responses.
 //!
 //! Every request but [`EtcdRequest::ReadMembers`], [`EtcdRequest::PublishLoad`], [`EtcdRequest::Trust`],
-//! [`EtcdRequest::Distrust`] and [`EtcdRequest::NoteRollback`] has a response, in a bounded time and with its subject. A request may
-//! have been carried out though its response says that it failed.
+//! [`EtcdRequest::Distrust`], [`EtcdRequest::NoteRollback`], [`EtcdRequest::DeleteMember`] and [`EtcdRequest::KeepMember`] has a response,
+//! in a bounded time and with its subject. A request may have been carried out though its response says that it failed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -108,7 +108,7 @@ pub enum EtcdRequest {
         /// The operator.
         actor: String,
     },
-    /// The daemon stops, and the node has nothing: delete its member key.
+    /// The daemon stops, and the node has nothing, or it is fenced: delete its member key.
     DeleteMember(Incarnation),
     /// The daemon stops, and adopts its sessions when it starts again: delete nothing.
     KeepMember,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
 
 use crate::cluster::Incarnation;
@@ -129,7 +130,11 @@ impl ClusterMember {
         node: NodeView,
         give_up: Option<Incarnation>,
     ) {
-        let mode = mode_to_publish(node.mode);
+        let mode = match mode_to_publish(node.mode) {
+            // Published as soon as its claims are written anew.
+            Mode::Normal if self.ownership.has_claims_to_migrate() => Mode::Initial,
+            mode => mode,
+        };
         self.publication.joining(mode);
         let reads_claims = node.sync.untracked() == Some(&UntrackedIncarnations::Unread);
         ctx.request_etcd(EtcdRequest::Join {

@@ -2,16 +2,18 @@
 //!
 //! Decisions alone: the gate takes the [steps](OwnershipStep) that follow. No channel may be served twice, in any order of answers, late or lost.
 
+mod migrate;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use soramode_protocol::id::{ChannelId, NodeName};
+use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 
 use crate::cluster::claim::{ClaimOutcome, ClaimReply, Claimant, evaluate_reply};
 use crate::cluster::departures::{DepartedMembers, PresentMembers};
 use crate::cluster::lease::{OwnershipLease, Remaining, Renewal};
-use crate::cluster::migration::{ClaimMigration, MigratedClaim};
+use crate::cluster::migration::ClaimMigration;
 use crate::cluster::previous::{Join, PreviousIncarnation, PreviousSessions, how_to_join};
 use crate::cluster::{FenceAfter, Incarnation, LeaseTerms, Token};
 use crate::fault::{Fault, PlantedFault};
@@ -74,6 +76,17 @@ impl Ownership {
     /// Returns whether the lease is that of the member key.
     pub const fn is_active(&self) -> bool {
         matches!(self.state, MemberState::Active)
+    }
+
+    /// Returns the incarnation that the mode is published as: that of the lease, or the one that is about to have it.
+    pub fn published_as(&self) -> Option<Incarnation> {
+        match self.state {
+            MemberState::AwaitingConfirmation(incarnation) => Some(incarnation),
+            MemberState::Left
+            | MemberState::Joining
+            | MemberState::Migrating(_)
+            | MemberState::Active => self.incarnation(),
+        }
     }
 
     /// Returns whether the member key is being written.
@@ -225,7 +238,13 @@ impl Ownership {
                 });
                 self.incarnations.end_all();
             }
-            (Join::EndSessions, _) => self.give_up(),
+            (Join::EndSessions, found) => {
+                self.give_up();
+                let earlier = self.previous.map(|previous| previous.incarnation);
+                if let Some(own) = found.filter(|it| earlier == Some(*it) || read.unused == found) {
+                    self.steps.push_back(OwnershipStep::Leave(own));
+                }
+            }
             (Join::NameInUse, _) if read.unused.is_some() => self.order_join(read.unused),
             (Join::NameInUse, Some(holder)) => {
                 self.steps.push_back(OwnershipStep::NameInUse(holder));
@@ -292,8 +311,7 @@ impl Ownership {
             return;
         }
         self.steps.push_back(OwnershipStep::KeyWritten);
-        let may_serve = self.lease.is_some() || self.previous.is_some_and(|it| it.has_sessions());
-        if !may_serve || self.fault.is(Fault::LeaseBeforeMigration) {
+        if !self.may_serve() || self.fault.is(Fault::LeaseBeforeMigration) {
             self.state = MemberState::AwaitingConfirmation(incarnation);
             return self.steps.push_back(OwnershipStep::ReadMembers);
         }
@@ -304,98 +322,6 @@ impl Ownership {
                 .push_back(OwnershipStep::StoreMember(incarnation));
         }
         self.migrate();
-    }
-
-    /// Requests the rewrite of the pending claims, or ends the migration if there is none.
-    fn migrate(&mut self) {
-        let MemberState::Migrating(migration) = &self.state else {
-            return;
-        };
-        if migration.is_done() {
-            return self.finish_migration();
-        }
-        let claims: Vec<_> = migration.pending().collect();
-        let by = migration.next();
-        if !claims.is_empty() && !std::mem::replace(&mut self.is_migrating, true) {
-            self.steps.push_back(OwnershipStep::Migrate { by, claims });
-        }
-    }
-
-    /// Takes in the result of rewriting one claim.
-    pub fn on_claim_migrated(
-        &mut self,
-        by: Incarnation,
-        channel: &ChannelId,
-        reply: &ClaimReply,
-        node: &NodeName,
-    ) {
-        let is_purged = self
-            .incarnations
-            .all()
-            .chain(reply.claimed_by())
-            .any(|it| self.departures.is_purged(*it));
-        let own = Some(node).filter(|_| !is_purged);
-        let migrated = match &mut self.state {
-            MemberState::Migrating(migration) if migration.next() == by => {
-                migration.on_reply(channel, reply, own)
-            }
-            MemberState::Migrating(_)
-            | MemberState::Left
-            | MemberState::Joining
-            | MemberState::AwaitingConfirmation(_)
-            | MemberState::Active => MigratedClaim::NotPending,
-        };
-        let channel = channel.clone();
-        match (migrated, reply) {
-            (MigratedClaim::Kept(token), _) => {
-                self.owned.insert(channel.clone(), token);
-                self.steps
-                    .push_back(OwnershipStep::StoreClaim(channel, token));
-            }
-            (MigratedClaim::Lost, _) => {
-                self.owned.remove(&channel);
-                let unclaimed = OwnershipStep::StoreUnclaimed(channel.clone());
-                self.steps
-                    .extend([unclaimed, OwnershipStep::EndSession(channel)]);
-            }
-            (MigratedClaim::NotMember, _) => self.abort_join(),
-            // Its session has ended meanwhile: its claim is released as well.
-            (MigratedClaim::NotPending, ClaimReply::Won(token))
-                if self.token(&channel).is_none() =>
-            {
-                self.steps
-                    .push_back(OwnershipStep::Release(channel, *token));
-            }
-            (MigratedClaim::NotPending | MigratedClaim::Unrecorded, _) => {}
-        }
-    }
-
-    /// Takes in that every reply of the request has come.
-    pub fn end_migration_request(&mut self) {
-        self.is_migrating = false;
-        self.finish_migration();
-    }
-
-    /// Ends the migration once every claim names the next incarnation: its lease begins with the next read that shows it.
-    fn finish_migration(&mut self) {
-        let MemberState::Migrating(migration) = &self.state else {
-            return;
-        };
-        if !migration.is_done() {
-            return;
-        }
-        let incarnation = migration.next();
-        if self.lease.is_none() {
-            self.previous = Some(PreviousIncarnation {
-                incarnation,
-                fence_after: self.terms.fence_after,
-                sessions: PreviousSessions::Alive,
-            });
-        }
-        self.state = MemberState::AwaitingConfirmation(incarnation);
-        self.steps
-            .push_back(OwnershipStep::StoreMember(incarnation));
-        self.steps.push_back(OwnershipStep::ReadMembers);
     }
 
     /// Evaluates etcd's reply about a channel under a mode.

@@ -23,6 +23,8 @@ pub enum OwnershipStep {
         /// The key to delete.
         give_up: Option<Incarnation>,
     },
+    /// Delete this member key: others must not redirect clients to a node that serves nothing.
+    Leave(Incarnation),
     /// Another has the node's name.
     NameInUse(Incarnation),
     /// The cluster takes no more nodes.

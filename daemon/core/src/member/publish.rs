@@ -35,7 +35,12 @@ impl ClusterMember {
 
     /// Publishes the mode, if the other nodes do not know it.
     pub(crate) fn publish_mode(&mut self, ctx: &mut Ctx, mode: Mode) {
-        let by = self.incarnation();
+        let by = if self.is_opening() {
+            self.incarnation()
+        } else {
+            let by = self.ownership.published_as();
+            by.filter(|_| !self.trust.refuses())
+        };
         self.publication.publish(ctx, by, mode);
     }
 

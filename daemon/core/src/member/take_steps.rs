@@ -32,6 +32,9 @@ impl ClusterMember {
             OwnershipStep::Activated { is_first } => self.on_activated(ctx, node, is_first),
             OwnershipStep::StoreMember(incarnation) => self.store_member(ctx, node, incarnation),
             OwnershipStep::Join { give_up } => self.request_join(ctx, node, give_up),
+            OwnershipStep::Leave(incarnation) => {
+                ctx.request_etcd(EtcdRequest::DeleteMember(incarnation));
+            }
             OwnershipStep::NameInUse(holder) => {
                 self.problem = Some(self.name_in_use(holder, ctx.now.boot));
             }

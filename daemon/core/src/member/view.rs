@@ -190,12 +190,21 @@ fn shown(member: &ClusterMember, node: &NodeRecord) -> ClusterNode {
         cluster_page_url: node.page_url.clone(),
         sora_version: None,
         temporary_node: Some(false),
-        membership: Some(Membership::Joined),
+        membership: Some(published_membership(node)),
         connections: Some(node.load.connections),
         sessions: Some(node.load.sessions),
         leaving: node.load.is_leaving,
         version: node.version.clone(),
         orphaned_channels: None,
+    }
+}
+
+/// Returns the membership of another node, by its published mode: `initial` until its claims are written anew.
+fn published_membership(node: &NodeRecord) -> Membership {
+    if node.mode == Some(Mode::Initial) {
+        Membership::Fenced
+    } else {
+        Membership::Joined
     }
 }
 

@@ -74,6 +74,17 @@ impl Etcd {
         Some(self.members.get(name)?.incarnation)
     }
 
+    /// Returns the mode that the other nodes see.
+    pub(crate) fn published_mode(&self, name: &NodeName) -> Option<Mode> {
+        Some(self.members.get(name)?.mode)
+    }
+
+    /// Has an operator purge a node whose daemon is down, and whose SFU still serves its channels.
+    pub(crate) fn purge_running(&mut self, name: &NodeName) {
+        self.lose_member(name);
+        self.purge(name, None);
+    }
+
     /// Deletes expired member keys.
     pub(crate) fn expire(&mut self, now: Duration) {
         let before = self.members.len();

@@ -306,11 +306,12 @@ impl Node {
                     self.queue.extend(writes);
                 }
                 OwnershipStep::Release(_, token) => self.send(Txn::Release(token)),
-                // It reads the members at any time, and its claims are stored as they are known.
+                // It reads the members at any time, and its claims are stored as they are known. Its key vanishes at any time.
                 OwnershipStep::ReadMembers
                 | OwnershipStep::StoreClaim(..)
                 | OwnershipStep::StoreUnclaimed(_)
                 | OwnershipStep::KeyWritten
+                | OwnershipStep::Leave(_)
                 | OwnershipStep::Activated { .. }
                 | OwnershipStep::Renewed
                 | OwnershipStep::NameInUse(_)

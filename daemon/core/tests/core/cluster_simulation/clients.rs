@@ -34,6 +34,9 @@ impl World {
                     HostState::Running
                 };
                 self.nodes[node].crash(host);
+                if self.mistakes.one_in(6) {
+                    self.nodes[node].purge(&mut self.etcd);
+                }
                 let time = if self.rng.one_in(3) { 30_000 } else { 3_000 };
                 let time = Duration::from_millis(self.rng.below(time));
                 self.after(time, Due::Start { node, host });

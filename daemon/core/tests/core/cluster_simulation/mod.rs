@@ -93,6 +93,8 @@ impl Message {
 
 struct World {
     rng: Rng,
+    /// Draws the mistakes of operators and SFUs, so that those of networks are as they were.
+    mistakes: Rng,
     now: Duration,
     etcd: Etcd,
     nodes: Vec<Node>,
@@ -130,6 +132,7 @@ impl World {
             .collect();
         let mut world = Self {
             rng,
+            mistakes: Rng(!seed),
             now: Duration::ZERO,
             etcd: Etcd::new(),
             nodes,
@@ -141,6 +144,7 @@ impl World {
             offers: 0,
         };
         for node in 0..count {
+            world.nodes[node].is_fence_stuck = world.mistakes.one_in(8);
             let host = HostState::Running;
             world.after(Duration::from_millis(10), Due::Start { node, host });
         }
@@ -290,7 +294,8 @@ impl World {
                 }
                 Action::Etcd(request) => self.send(node, *request),
                 Action::Fence { id, .. } => {
-                    let outcome = if self.rng.one_in(3) && !self.is_healed {
+                    let fails = self.rng.one_in(3) && !self.is_healed;
+                    let outcome = if fails || self.nodes[node].is_fence_stuck {
                         Err("it did not work".to_owned())
                     } else {
                         Ok(())

@@ -15,6 +15,7 @@ use soramode_core::settings::{ClusterSettings, FenceMeans, Settings, SfuSettings
 use soramode_core::stored::Stored;
 use soramode_protocol::decision::Decision;
 use soramode_protocol::id::{ChannelId, ConnectionId, NodeName};
+use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{Membership, Storage, StorageState};
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::time::Time;
@@ -46,6 +47,10 @@ pub(super) struct Node {
     /// Its clock's rate, per mille.
     rate: u32,
     pub(super) is_machine_up: bool,
+    /// Its SFU never ends sessions that it is ordered to end.
+    pub(super) is_fence_stuck: bool,
+    /// Channels that its SFU served when an operator purged it by mistake: other nodes may own them, until its sessions have ended.
+    purged: BTreeSet<ChannelId>,
     /// Transactions are carried out.
     pub(super) is_trusting: bool,
     /// Until then nothing of the node reaches etcd.
@@ -81,6 +86,8 @@ impl Node {
             booted_at: Duration::ZERO,
             rate,
             is_machine_up: true,
+            is_fence_stuck: false,
+            purged: BTreeSet::new(),
             is_trusting: false,
             cut_until: Duration::ZERO,
             reads: Reads::None,
@@ -120,6 +127,12 @@ impl Node {
         self.is_trusting = false;
         self.reads = Reads::None;
         self.is_machine_up = host == HostState::Running;
+    }
+
+    /// An operator purges it while its daemon is down.
+    pub(super) fn purge(&mut self, etcd: &mut Etcd) {
+        etcd.purge_running(&self.caller.name);
+        self.purged.append(&mut self.record_store.channels());
     }
 
     pub(super) fn start(&mut self, now: Duration, host: HostState) -> Effects {
@@ -184,6 +197,10 @@ impl Node {
                 }
                 _ => {}
             }
+        }
+        if !self.purged.is_empty() {
+            let served = self.record_store.channels();
+            self.purged.retain(|channel_id| served.contains(channel_id));
         }
         if let Some((_, sent)) = read.filter(|(own, _)| self.member == Some(*own)) {
             self.confirmed = self.confirmed.max(Some(sent));
@@ -295,13 +312,19 @@ impl Node {
         if is_dead || !self.is_machine_up {
             return BTreeSet::new();
         }
-        self.record_store.channels()
+        let mut channels = self.record_store.channels();
+        channels.retain(|channel_id| !self.purged.contains(channel_id));
+        channels
     }
 
-    /// In the end: every request is answered, the node is in, and etcd has its claim on every channel that it serves.
+    /// In the end: every request is answered, the node is in, and etcd has its claim on every channel that it serves. If its SFU ends no
+    /// session, it may serve others' channels, and be out; then the other nodes do not see it as `normal`.
     pub(super) fn check_end(&mut self, now: Duration, etcd: &Etcd) {
         assert_eq!(self.unanswered, BTreeSet::new(), "never answered");
         for channel_id in self.record_store.channels() {
+            if self.is_fence_stuck && !self.owned.contains_key(&channel_id) {
+                continue;
+            }
             let claim = etcd.claims.get(&channel_id);
             let token = claim
                 .filter(|claim| claim.node == self.caller.name)
@@ -326,7 +349,18 @@ impl Node {
         let [Action::Answer(_, Ok(Reply::Granted(granted)))] = effects.actions.as_slice() else {
             panic!("{effects:?}")
         };
-        assert_eq!(granted.membership, Membership::Joined);
+        let is_joined = granted.membership == Membership::Joined;
+        let published = etcd.published_mode(&self.caller.name);
+        assert!(is_joined || self.is_fence_stuck, "{granted:?}");
+        assert!(
+            is_joined || published != Some(Mode::Normal),
+            "the others redirect clients to a node that rejects them"
+        );
+        let has_own_terms = self.caller.terms.fence_after != FenceAfter::Never;
+        assert!(
+            is_joined || has_own_terms,
+            "without a lease no session keeps the node out"
+        );
     }
 }
 
