@@ -305,7 +305,9 @@ impl Ownership {
         if !self.incarnations.add(incarnation) || self.is_key_written() {
             return;
         }
-        if let (MemberState::Left, Some(previous)) = (&self.state, &mut self.previous) {
+        if let (MemberState::Left, Some(previous)) = (&self.state, &mut self.previous)
+            && !previous.has_sessions()
+        {
             // The lease ended meanwhile: this key is given up with it.
             previous.incarnation = previous.incarnation.max(incarnation);
             return;

@@ -138,6 +138,7 @@ impl OwnEtcd {
                 "{op:?} of a node that knows its claims"
             ),
             EtcdRequest::ReadMembers
+            | EtcdRequest::DeleteMember(_)
             | EtcdRequest::FindClaim { .. }
             | EtcdRequest::Release(..)
             | EtcdRequest::Trust { .. }
