@@ -29,6 +29,10 @@ pub(super) struct Lease {
     pub(super) published: Mode,
     /// It goes on with its member key of before it started.
     pub(super) adopts: bool,
+    /// It gave its member key up, as it was fenced.
+    pub(super) has_left: bool,
+    /// Its sessions outlive their lease, and end before it joins.
+    pub(super) must_end: bool,
     /// Channels that the node has claimed.
     pub(super) claims: BTreeSet<ChannelId>,
 }
@@ -43,6 +47,8 @@ impl Lease {
             untracked_stored: clustered,
             published: Mode::Initial,
             adopts: false,
+            has_left: false,
+            must_end: false,
             claims: BTreeSet::new(),
         }
     }
@@ -94,12 +100,18 @@ impl Model {
     pub(super) fn heartbeat(&mut self) {
         if self.lease.renewed_at.is_some() {
             self.claim_sessions();
-        } else if !self.lease.is_fencing {
+        } else if self.lease.is_fencing || std::mem::take(&mut self.lease.must_end) {
+            (self.lease.is_fencing, self.lease.has_left) = (true, true);
+            if self.sessions.is_empty() && self.is_known() {
+                self.sessions_ended();
+            }
+        } else {
             self.lease.joins = true;
         }
     }
 
     fn join(&mut self) {
+        self.lease.has_left = false;
         if !std::mem::take(&mut self.lease.adopts) {
             self.lease.published = self.mode_to_publish();
         }

@@ -34,6 +34,7 @@ impl Model {
         (self.lease.renewed_at, self.lease.is_fencing) = (None, false);
         self.lease.untracked = self.lease.untracked_stored;
         self.lease.adopts = !self.lease.untracked_stored && host == HostState::Running;
+        self.lease.must_end = self.lease.has_left && host == HostState::Running;
         self.membership = if settings.cluster.is_some() {
             Membership::Fenced
         } else {
