@@ -317,25 +317,10 @@ impl Node {
         channels
     }
 
-    /// In the end: every request is answered, the node is in, and etcd has its claim on every channel that it serves. If its SFU ends no
-    /// session, it may serve others' channels, and be out; then the other nodes do not see it as `normal`.
+    /// In the end: every request is answered, and the node is in. If its SFU ends no session, it may be out, and then the other nodes do not
+    /// see it as `normal`.
     pub(super) fn check_end(&mut self, now: Duration, etcd: &Etcd) {
         assert_eq!(self.unanswered, BTreeSet::new(), "never answered");
-        for channel_id in self.record_store.channels() {
-            let claim = etcd.claims.get(&channel_id);
-            let token = claim
-                .filter(|claim| claim.node == self.caller.name)
-                .map(|claim| claim.token);
-            if self.is_fence_stuck && token.is_none() {
-                continue;
-            }
-            assert_eq!(
-                token.as_ref(),
-                self.owned.get(&channel_id),
-                "{channel_id:?} is served without a claim"
-            );
-            assert!(token.is_some(), "{channel_id:?} is served, and nobody's");
-        }
         let socket = self.open_socket();
         let reply_to = self.reply_to(socket);
         let effects = self.step(
@@ -349,18 +334,38 @@ impl Node {
         let [Action::Answer(_, Ok(Reply::Granted(granted)))] = effects.actions.as_slice() else {
             panic!("{effects:?}")
         };
-        let is_joined = granted.membership == Membership::Joined;
-        let published = etcd.published_mode(&self.caller.name);
-        assert!(is_joined || self.is_fence_stuck, "{granted:?}");
+        if granted.membership == Membership::Joined {
+            return self.check_claims(etcd);
+        }
+        let is_bounded = self.caller.terms.fence_after != FenceAfter::Never;
         assert!(
-            is_joined || published != Some(Mode::Normal),
+            self.is_fence_stuck && is_bounded,
+            "{granted:?}, though its sessions end, or no lease bounds them"
+        );
+        assert_ne!(
+            etcd.published_mode(&self.caller.name),
+            Some(Mode::Normal),
             "the others redirect clients to a node that rejects them"
         );
-        let has_own_terms = self.caller.terms.fence_after != FenceAfter::Never;
-        assert!(
-            is_joined || has_own_terms,
-            "without a lease no session keeps the node out"
-        );
+    }
+
+    /// etcd has the node's claim on every channel that it serves, but for those that it lost while its SFU ends no session.
+    fn check_claims(&self, etcd: &Etcd) {
+        for channel_id in self.record_store.channels() {
+            let claim = etcd.claims.get(&channel_id);
+            let token = claim
+                .filter(|claim| claim.node == self.caller.name)
+                .map(|claim| claim.token);
+            assert_eq!(
+                token.as_ref(),
+                self.owned.get(&channel_id),
+                "{channel_id:?} is served without a claim"
+            );
+            assert!(
+                token.is_some() || self.is_fence_stuck,
+                "{channel_id:?} is served, and nobody's"
+            );
+        }
     }
 }
 

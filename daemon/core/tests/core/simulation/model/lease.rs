@@ -100,8 +100,10 @@ impl Model {
     pub(super) fn heartbeat(&mut self) {
         if self.lease.renewed_at.is_some() {
             self.claim_sessions();
-        } else if self.lease.is_fencing || std::mem::take(&mut self.lease.must_end) {
-            (self.lease.is_fencing, self.lease.has_left) = (true, true);
+        } else if self.lease.is_fencing {
+            self.lease.has_left = true;
+        } else if std::mem::take(&mut self.lease.must_end) {
+            self.lease.is_fencing = true;
             if self.sessions.is_empty() && self.is_known() {
                 self.sessions_ended();
             }
