@@ -203,8 +203,10 @@ fn wait_command(wait: &Wait) -> String {
     let flags = [
         most,
         settle,
-        wait.assume_complete.then(|| " --assume-complete".to_owned()),
-        wait.assume_in_force.then(|| " --assume-in-force".to_owned()),
+        wait.assume_complete
+            .then(|| " --assume-complete".to_owned()),
+        wait.assume_in_force
+            .then(|| " --assume-in-force".to_owned()),
     ];
     let flags: String = flags.into_iter().flatten().collect();
     format!("wait drained{flags}")

@@ -58,7 +58,9 @@ fn a_plan_closes_the_node_and_returns() {
     let id = id_of(&daemon);
     let lines: Vec<&str> = ended.stdout.lines().collect();
     assert!(
-        lines[0].starts_with(&format!("plan {id} has closed node-01; next: announces the end in ")),
+        lines[0].starts_with(&format!(
+            "plan {id} has closed node-01; next: announces the end in "
+        )),
         "{ended:?}"
     );
     let names: Vec<&str> = lines[1..4]

@@ -217,11 +217,11 @@ fn a_test_reports_the_answer_of_the_receiver() {
 
 #[test]
 fn a_test_sends_a_chat_the_message_that_the_daemon_would() {
-    let receiver = Receiver::start(|_| ReceiverBehaviour::status(204));
+    let chat = Receiver::start(|_| ReceiverBehaviour::status(204));
     let folder = tempfile::tempdir().unwrap();
     let nobody = folder.path().join("no.sock");
     // The path of a chat's URL is its secret: it is read from a file, and not shown.
-    let url = format!("http://{}/hook/services/SECRET\n", receiver.address);
+    let url = format!("http://{}/hook/services/SECRET\n", chat.address);
     fs::write(folder.path().join("url"), url).unwrap();
     let sentence = "sample-node is drained: its last session has ended.";
     for (format, text) in [
@@ -242,7 +242,7 @@ fn a_test_sends_a_chat_the_message_that_the_daemon_would() {
                 && !sent.stdout.contains("SECRET"),
             "{sent:?}"
         );
-        let received = receiver.recv();
+        let received = chat.recv();
         assert!(
             received.head.starts_with("POST /hook/services/SECRET "),
             "{}",
@@ -252,7 +252,7 @@ fn a_test_sends_a_chat_the_message_that_the_daemon_would() {
         let plain = said.map(|said| said.replace('\\', ""));
         assert_eq!(plain.as_deref(), Some(sentence), "{format}");
     }
-    let url = receiver.url();
+    let url = chat.url();
     let unknown = program(&nobody)
         .args(["webhook", "test", "--format", "irc", &url])
         .ended();

@@ -239,7 +239,8 @@ mod tests {
             assert!(scenario.steps_total() <= STEPS_MAX, "{}", scenario.about);
             let mut shown = format!("{}\n{}\n", scenario.about, scenario.next);
             for part in scenario.parts {
-                shown += &format!("{}\n", part.heading);
+                shown.push_str(part.heading);
+                shown.push('\n');
                 for step in part.steps {
                     let result = StepResult {
                         step: STEPS_MAX,

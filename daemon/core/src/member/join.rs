@@ -130,11 +130,11 @@ impl ClusterMember {
         node: NodeView,
         give_up: Option<Incarnation>,
     ) {
-        let mode = match mode_to_publish(node.mode) {
-            // Published as soon as its claims are written anew.
-            Mode::Normal if self.ownership.has_claims_to_migrate() => Mode::Initial,
-            mode => mode,
-        };
+        let mut mode = mode_to_publish(node.mode);
+        if mode == Mode::Normal && self.ownership.has_claims_to_migrate() {
+            // Normal is published as soon as its claims are written anew.
+            mode = Mode::Initial;
+        }
         self.publication.joining(mode);
         let reads_claims = node.sync.untracked() == Some(&UntrackedIncarnations::Unread);
         ctx.request_etcd(EtcdRequest::Join {

@@ -109,13 +109,13 @@ impl Node {
             session_id,
         } = reported;
         let known = self.sessions.find(&connection_id);
-        if let Some(slot) = known {
-            if self.sessions.is_in(slot, &channel_id) {
-                let is_bound = self.sessions.socket_of(slot).is_some();
-                self.mark_live(ctx, slot);
-                self.bind_to_socket(ctx, slot, (is_bound && !socket.is_http()).then_some(socket));
-                return slot;
-            }
+        if let Some(slot) = known
+            && self.sessions.is_in(slot, &channel_id)
+        {
+            let is_bound = self.sessions.socket_of(slot).is_some();
+            self.mark_live(ctx, slot);
+            self.bind_to_socket(ctx, slot, (is_bound && !socket.is_http()).then_some(socket));
+            return slot;
         }
         let session = self.sessions.find_session(&channel_id);
         let session = session.unwrap_or_else(|| self.open_session(ctx, channel_id, session_id));

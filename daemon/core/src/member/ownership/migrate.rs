@@ -6,7 +6,7 @@ use crate::cluster::Incarnation;
 use crate::cluster::claim::ClaimReply;
 use crate::cluster::migration::MigratedClaim;
 use crate::cluster::previous::{PreviousIncarnation, PreviousSessions};
-use crate::member::member_state::MemberState;
+use crate::member::member_key::MemberState;
 use crate::member::ownership_steps::OwnershipStep;
 
 use super::Ownership;
