@@ -19,7 +19,7 @@ use crate::cluster::Etcd;
 use crate::machines::{Account, Machine, TestGroup, operator, servers};
 use crate::roll_checker::{Checker, Promise, Verdict};
 use crate::roll_load::Load;
-use crate::support::{Ended, Run, Running, program, until};
+use crate::support::{Ended, Run, Running, program, until, until_file};
 
 const NAMES: [&str; 3] = ["sfu-01", "sfu-02", "sfu-03"];
 
@@ -206,11 +206,6 @@ fn all() -> Vec<(Victim, Step)> {
     let steps = [Step::Draining, Step::Command, Step::Ready];
     let of_victim = |victim| steps.map(move |step| (victim, step));
     victims.into_iter().flat_map(of_victim).collect()
-}
-
-/// A command that runs until this file is there.
-fn until_file(file: &Path) -> String {
-    format!("until test -e {}; do sleep 0.05; done", file.display())
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::machines::LoneDaemon;
 use crate::ssh::signal;
-use crate::support::{PROGRAM, Run, Running, until, with_default_signals};
+use crate::support::{PROGRAM, Run, Running, until, until_file, with_default_signals};
 
 /// A host with a soramoded and an sshd that can be halted.
 struct Host {
@@ -65,11 +65,7 @@ impl Host {
 
     /// A command that runs until the file is there.
     fn until_file(&self) -> String {
-        let file = self.file();
-        format!(
-            "echo begun; until test -e {}; do sleep 0.05; done",
-            file.display()
-        )
+        format!("echo begun; {}", until_file(&self.file()))
     }
 
     fn file(&self) -> PathBuf {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use soramode_testkit::sshd::command_line;
 
 use crate::fleet::Fleet;
-use crate::support::{Ended, Run, Running, until};
+use crate::support::{Ended, Run, Running, until, until_file};
 
 const HOSTS: &str = "sfu-01,sfu-02,sfu-03";
 
@@ -37,10 +37,7 @@ impl Fleet {
 
     /// A command that runs until the file is there.
     pub(crate) fn until_file(&self) -> String {
-        format!(
-            "until test -e {}; do sleep 0.05; done",
-            self.file().display()
-        )
+        until_file(&self.file())
     }
 }
 

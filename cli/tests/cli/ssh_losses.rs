@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::machines::{Account, TestGroup};
 use crate::ssh::{HOST, Remote, signal};
-use crate::support::{Daemon, PROGRAM, Run, Running, until};
+use crate::support::{Daemon, PROGRAM, Run, Running, until, until_file};
 use crate::terminal::Terminal;
 
 /// A way to an sshd, with connections that a test resets.
@@ -71,12 +71,9 @@ async fn pass(mut client: TcpStream, to: u16, mut resets: broadcast::Receiver<()
     }
 }
 
-/// A command that runs until this file is there.
-fn until_file(file: &Path) -> String {
-    format!(
-        "echo begun; until test -e {}; do sleep 0.05; done",
-        file.display()
-    )
+/// A command that prints a word, and runs until this file is there.
+fn begun_until(file: &Path) -> String {
+    format!("echo begun; {}", until_file(file))
 }
 
 /// The ssh of a command.
@@ -116,7 +113,7 @@ fn a_reset_connection_is_looked_for_again() {
     remote.daemon.ok(&["open"]);
 
     let file = remote.runtime.path().join("go-on");
-    let mut maintain = start(&["maintain", "--", "sh", "-c", &until_file(&file)]);
+    let mut maintain = start(&["maintain", "--", "sh", "-c", &begun_until(&file)]);
     maintain.until_answered("begun");
     proxy.reset();
     maintain.until_said("connection lost while the command runs");
@@ -202,7 +199,7 @@ fn an_interrupt_ends_each_verb_as_on_the_node() {
     // The first Ctrl-C is left to the command, the second leaves at once; the end is recorded all the same.
     let file = remote.runtime.path().join("go-on");
     let maintain = || {
-        let command = until_file(&file);
+        let command = begun_until(&file);
         let mut maintain = remote
             .command(&["maintain", "--", "sh", "-c", &command])
             .running();

@@ -356,3 +356,11 @@ pub(crate) fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
         thread::yield_now();
     }
 }
+
+/// A command that runs until this file is there, for five minutes at most: it outlives a test that failed.
+pub(crate) fn until_file(file: &Path) -> String {
+    format!(
+        "until test -e {} || test $((looks += 1)) -gt 6000; do sleep 0.05; done",
+        file.display()
+    )
+}
