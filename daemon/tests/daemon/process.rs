@@ -32,6 +32,8 @@ pub(crate) struct Process {
     log: BufReader<ChildStderr>,
     socket: PathBuf,
     folder: TempDir,
+    /// Its log up to the line that says that it is ready.
+    pub(crate) log_of_start: String,
 }
 
 impl Process {
@@ -58,8 +60,9 @@ impl Process {
             log,
             socket,
             folder,
+            log_of_start: String::new(),
         };
-        process.read_log_until(" ready ");
+        process.log_of_start = process.read_log_until(" ready ");
         process
     }
 
@@ -470,6 +473,7 @@ fn an_inherited_socket_is_used_unchanged() {
         log,
         socket,
         folder,
+        log_of_start: String::new(),
     };
     process.read_log_until("Listening on");
     // It starts with the first client.
