@@ -43,15 +43,15 @@ fn a_dead_roll_and_a_daemon_that_starts_anew_block_for_a_minute_at_most() {
     );
     if waits {
         until(|| (checker.check_reservations() == 0).then_some(()));
-        let words = ["-H", "sfu-02,sfu-03", "roll", "--keep-open", "1", "-m", "Y"];
-        let taken = fleet.run(&[&words[..], &["--", "true"]].concat());
-        assert_eq!(taken.code, 0, "{taken:?}");
-        let json = fleet.run(&[&["--json"], &words[..], &["--dry-run", "--", "true"]].concat());
-        assert_eq!(json.code, 0, "{json:?}");
     }
-    fs::write(fleet.file(), "").unwrap();
     checker.read();
     let verdict = checker.judge();
     assert_eq!(verdict.violations, Vec::<String>::new());
     assert!(verdict.closes > 0);
+    if waits {
+        let words = ["-H", "sfu-02,sfu-03", "roll", "--keep-open", "1", "-m", "Y"];
+        let taken = fleet.run(&[&words[..], &["--", "true"]].concat());
+        assert_eq!(taken.code, 0, "{taken:?}");
+    }
+    fs::write(fleet.file(), "").unwrap();
 }
