@@ -79,7 +79,7 @@ impl Etcd {
         Some(self.members.get(name)?.mode)
     }
 
-    /// Has an operator purge a node whose daemon is down, and whose SFU still serves its channels.
+    /// Has an operator purge a node while its daemon is down, and its SFU still serves its channels.
     pub(crate) fn purge_running(&mut self, name: &NodeName) {
         self.lose_member(name);
         self.purge(name, None);
