@@ -27,6 +27,7 @@ use std::time::Duration;
 use soramode_protocol::id::{EndId, PlanId};
 use soramode_protocol::mode::{EndsStopped, Mode, ModeChange};
 use soramode_protocol::plan::{PlanHold, PlanOutcome, PlanState, PlanStep, Stalled};
+use soramode_protocol::time::Time;
 
 pub(crate) use self::context::{PlanCommand, PlanEffects, PlanMode, PlanView};
 pub(crate) use self::end_queue::FIRST_PAUSE;
@@ -35,7 +36,7 @@ use self::announcements::Announcements;
 use self::calls::{CallId, SfuOutcome};
 use self::end_queue::EndQueue;
 use self::stall::StallWatch;
-use self::stored::{PlanProgress, StoredAnnouncement, StoredEnd, StoredPlan};
+use self::stored::{PlanProgress, StoredAnnouncement, StoredEnd, StoredOutcome, StoredPlan};
 use self::transitions::{PlanInput, Reaction, react};
 use crate::handles::SessionSlot;
 use crate::reservation::CloseRight;
@@ -377,6 +378,16 @@ impl Finish {
             actor: "system:plan".to_owned(),
             reason: None,
             replaced_by: None,
+        }
+    }
+
+    fn stored(&self, at: Time) -> StoredOutcome {
+        StoredOutcome {
+            outcome: self.outcome,
+            why: self.why.clone(),
+            by: Some(self.actor.clone()),
+            reason: self.reason.clone(),
+            at,
         }
     }
 

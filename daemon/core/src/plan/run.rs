@@ -10,7 +10,7 @@ use soramode_protocol::plan::{END_PER_MINUTE_DEFAULT, EndRate, PlanOutcome, Plan
 use super::announcements::FinishedAnnouncement;
 use super::context::{PlanCommand, PlanEffects, PlanMode, PlanView};
 use super::enqueue::{NewAnnouncement, sessions_of};
-use super::stored::{AnnouncementProgress, StoredOutcome, StoredPlan};
+use super::stored::{AnnouncementProgress, StoredPlan};
 use super::transitions::{PlanInput, Reaction, react};
 use super::{FOUND_CHANNELS_MAX, Finish, Plans};
 use crate::effect::Record;
@@ -411,13 +411,7 @@ impl Plans {
         let Some(plan) = self.plan.as_mut().filter(|plan| !plan.is_over()) else {
             return;
         };
-        plan.progress.over = Some(StoredOutcome {
-            outcome: finish.outcome,
-            why: finish.why.clone(),
-            by: Some(finish.actor.clone()),
-            reason: finish.reason.clone(),
-            at: view.now.wall,
-        });
+        plan.progress.over = Some(finish.stored(view.now.wall));
         let (plan_id, owner) = (plan.id.clone(), plan.owner.clone());
         let takes_back = plan.has_announced() && finish.outcome != PlanOutcome::Done;
         self.held = None;
