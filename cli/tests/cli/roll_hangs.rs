@@ -93,7 +93,7 @@ fn a_roll_stops_where_soramoded_hangs_and_goes_on_once_it_answers() {
     let stopped = roll.ended();
     assert_eq!(stopped.code, 3, "{stopped:?}");
     assert!(stopped.stderr.contains("no answer"), "{stopped:?}");
-    // The same at the begin of a roll.
+    // A new roll finds it out before it changes anything.
     let again = host.roll(&["--", "true"]).ended();
     assert_eq!(again.code, 3, "{again:?}");
     assert!(again.stderr.contains("Nothing was changed"), "{again:?}");
