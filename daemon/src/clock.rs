@@ -14,7 +14,7 @@ use soramode_protocol::time::Time;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::descriptors::watch;
+use crate::readiness::watch;
 
 const MICROS_IN_A_SECOND: i64 = 1_000_000;
 const NANOS_IN_A_MICRO: i64 = 1_000;

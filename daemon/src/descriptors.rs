@@ -1,14 +1,9 @@
-//! The files that this process has open: how many that may be (a client of the control socket is one, one more while it only listens,
-//! and one more while it does not read), and how they are watched.
+//! The number of files that this process may open: a client of the control socket is one, one more while it only listens, and one more
+//! while it does not read.
 //!
 //! Few are enough for the control socket alone: HTTP takes no more clients than leave it its own.
 
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use crate::control::{CLIENTS_MAX, UNIDENTIFIED_CLIENTS_MAX};
 use crate::http::{HTTP_CLIENTS_MAX, REFUSALS_MAX};
@@ -40,21 +35,6 @@ fn share_of(limit: usize, listeners: usize) -> usize {
     let for_http = limit.saturating_sub(KEPT_FROM_HTTP).max(limit / 2);
     let each = (for_http / listeners.max(1)).saturating_sub(REFUSALS_MAX) / PER_HTTP_CLIENT;
     each.clamp(1, HTTP_CLIENTS_MAX)
-}
-
-/// Watches a file for this alone. Needs a tokio runtime.
-pub(crate) fn watch(file: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    #[expect(
-        deprecated,
-        reason = "what replaces it is unsafe to call; an OwnedFd that is only lent out is one descriptor all its life"
-    )]
-    AsyncFd::with_interest(file, interest)
-}
-
-/// Watches a file through a duplicate descriptor: clearing its readiness does not affect other
-/// watchers.
-pub(crate) fn watch_beside(file: &impl AsFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    watch(file.as_fd().try_clone_to_owned()?, interest)
 }
 
 /// Lets this process open as many files as the system allows it. Returns a warning if that is too few for all clients.

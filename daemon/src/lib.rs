@@ -24,6 +24,7 @@ mod metrics;
 pub mod notify;
 mod outputs;
 mod rate_limit;
+mod readiness;
 mod reload;
 mod reservation_log;
 pub mod sfu;

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::descriptors::watch_beside;
+use crate::readiness::watch_beside;
 
 /// Detects that the other side has closed its socket (`EPOLLHUP`), not only its sending side.
 ///

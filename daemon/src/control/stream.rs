@@ -14,7 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 
-use crate::descriptors::{watch, watch_beside};
+use crate::readiness::{watch, watch_beside};
 
 /// Socket of the client.
 #[derive(Debug)]
