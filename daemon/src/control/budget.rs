@@ -10,7 +10,6 @@ use soramode_protocol::or_pending::or_pending;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
-use super::pipeline::IN_FLIGHT_MAX;
 use super::turns::Turns;
 
 /// Concurrent reads of stored events by clients of one level: each has a thread.
@@ -28,6 +27,9 @@ pub const VIEW_UNREAD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Memory for unread answers of all operators together, in bytes.
 pub const OPERATE_UNREAD_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Requests of one client that may be in flight; past that it is not read until some are answered.
+pub const IN_FLIGHT_MAX: usize = 256;
 
 /// Requests of one viewer that may be undecided or unanswered.
 pub const VIEW_IN_FLIGHT_MAX: usize = 32;

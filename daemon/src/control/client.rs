@@ -16,11 +16,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
-use super::ControlState;
 use super::budget::Budget;
 use super::hangup::HangUp;
 use super::peer::Peer;
 use super::pipeline::RequestPipeline;
+use super::state::ControlState;
 use super::stream::Stream;
 use super::subscription::Subscription;
 use crate::engine::{Connected, Engine, SerialRequest, Stopped};

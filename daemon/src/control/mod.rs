@@ -6,10 +6,13 @@ mod credentials;
 mod discover;
 mod hangup;
 mod listing;
+mod operators;
 mod output;
 pub mod peer;
 mod pipeline;
 mod shares;
+mod slots;
+mod state;
 mod stream;
 mod subscription;
 mod turns;
@@ -21,133 +24,43 @@ use std::time::Duration;
 
 use rustix::net::RecvFlags;
 use soramode_core::handles::SocketId;
-use soramode_protocol::access::Access;
 use soramode_protocol::envelope::{ReplyTo, write_answer};
-use soramode_protocol::error::{Error, ErrorType};
-use soramode_protocol::id::NodeName;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+pub(crate) use budget::Budgets;
 pub use budget::{
-    OPERATE_UNREAD_BYTES_MAX, OPERATE_WAITS_MAX, READINGS_MAX, VIEW_IN_FLIGHT_MAX,
+    IN_FLIGHT_MAX, OPERATE_UNREAD_BYTES_MAX, OPERATE_WAITS_MAX, READINGS_MAX, VIEW_IN_FLIGHT_MAX,
     VIEW_UNREAD_BYTES_MAX, VIEW_WAITS_MAX,
 };
 pub use client::LINE_TIME;
 pub use listing::{PAGE_BYTES_MAX, SLICE_ROWS_MAX};
+pub(crate) use operators::Operators;
 pub use output::{UNREAD_BYTES_FAIR, UNREAD_BYTES_MAX};
-pub use pipeline::IN_FLIGHT_MAX;
+pub use slots::{
+    CLIENTS_MAX, OPERATOR_SLOTS, UNIDENTIFIED_CLIENTS_MAX, UNIDENTIFIED_CLIENTS_OF_USER_MAX,
+    VIEWER_SLOTS_OF_USER_MAX,
+};
+pub(crate) use state::ControlState;
 pub use turns::TURNS_PER_PASS;
 
 use crate::engine::Engine;
-use crate::event_log::EventLog;
 use crate::rate_limit::log_limited;
-use crate::sfu::announcer::Announcer;
-use crate::sfu::terminator::SessionTerminator;
-use crate::socket_file::{self, SocketError, SocketFile};
-pub(crate) use budget::Budgets;
+use crate::socket_file::SocketFile;
 use client::ClientContext;
-use peer::{Peer, Peers};
-use shares::{Share, Shares};
-
-/// Maximum number of clients.
-pub const CLIENTS_MAX: usize = 1_024;
-
-/// Places among [`CLIENTS_MAX`] that are kept for clients that may operate.
-pub const OPERATOR_SLOTS: usize = 16;
-
-/// Places that viewers of one user may have.
-pub const VIEWER_SLOTS_OF_USER_MAX: usize = 512;
-
-/// Maximum number of clients with a user look-up in progress. They have no slot; more are rejected.
-pub const UNIDENTIFIED_CLIENTS_MAX: usize = 256;
-
-/// Maximum number of clients of one user that are being looked up.
-pub const UNIDENTIFIED_CLIENTS_OF_USER_MAX: usize = 128;
+use peer::Peer;
+use slots::{ClientSlots, Full, UnidentifiedClients};
 
 /// Clients to accept before other tasks run. Most of a flood are rejected, which costs little, and
 /// operators wait behind them in the kernel's queue.
 const ACCEPTS_PER_PASS: usize = 16;
 
-/// Passes of the runtime before an operator is rejected for want of a slot. Viewers, which may come
-/// in a flood, are rejected after one.
-const OPERATOR_SLOT_RETRIES: usize = 32;
-
 /// Pause after a failed `accept`, for example without free descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// State that all clients share.
-#[derive(Clone, Debug)]
-pub(crate) struct ControlState {
-    pub(crate) log: Arc<EventLog>,
-    pub(crate) announcer: Announcer,
-    pub(crate) terminator: SessionTerminator,
-    pub(crate) node_name: NodeName,
-    pub(crate) operator_group: Option<String>,
-    pub(crate) budgets: Budgets,
-    /// The SFU holds the mode by locks of its rooms, so that a change of the mode is answered late.
-    pub(crate) sfu_holds_mode: bool,
-}
-
-#[cfg(test)]
-impl ControlState {
-    /// Creates a state without events.
-    fn new() -> Self {
-        use soramode_protocol::id::LogId;
-        let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000));
-        let node_name = NodeName::new("node-01").unwrap();
-        let (terminator, budgets) = (
-            SessionTerminator::new(None, Default::default()),
-            Budgets::new(),
-        );
-        Self {
-            log,
-            announcer: Announcer::new(None),
-            terminator,
-            node_name,
-            operator_group: Some("operators".to_owned()),
-            budgets,
-            sfu_holds_mode: false,
-        }
-    }
-}
-
-/// Users with the access `operate`, in addition to root and the daemon's own user. A change applies
-/// to new clients.
-#[derive(Clone, Debug)]
-pub(crate) struct Operators {
-    group: Option<String>,
-    peers: Arc<Peers>,
-}
-
-impl Operators {
-    /// The members of a group. Asks the user database, which may take its time.
-    pub(crate) fn look_up(group: Option<String>) -> Result<Self, SocketError> {
-        let gid = group.as_deref().map(socket_file::find_group).transpose()?;
-        Ok(Self::of(group, gid))
-    }
-
-    /// Takes the members of a group that was looked up.
-    pub(crate) fn of(group: Option<String>, gid: Option<u32>) -> Self {
-        Self {
-            group,
-            peers: Arc::new(Peers::new(gid)),
-        }
-    }
-
-    /// Identifies the client of another Unix socket.
-    pub(crate) async fn identify(&self, stream: &UnixStream) -> Peer {
-        self.peers.identify(stream).await
-    }
-
-    /// Returns the id of the group.
-    pub(crate) fn gid(&self) -> Option<u32> {
-        self.peers.operator_gid()
-    }
-}
 
 /// Server of the control socket.
 pub(crate) struct Control {
@@ -280,123 +193,6 @@ async fn serve_identified(
     }
 }
 
-/// Clients with a user look-up in progress.
-struct UnidentifiedClients {
-    all: Arc<Semaphore>,
-    of_user: Shares,
-}
-
-/// Permit of a client with a user look-up in progress.
-struct UnidentifiedClient {
-    _any: OwnedSemaphorePermit,
-    _share: Share,
-}
-
-impl UnidentifiedClients {
-    fn new() -> Self {
-        Self {
-            all: Arc::new(Semaphore::new(UNIDENTIFIED_CLIENTS_MAX)),
-            of_user: Shares::new(UNIDENTIFIED_CLIENTS_OF_USER_MAX),
-        }
-    }
-
-    fn take(&self, uid: u32) -> Result<UnidentifiedClient, Full> {
-        let share = self.of_user.take(uid).ok_or(Full::UnidentifiedOfUser)?;
-        let any = Arc::clone(&self.all)
-            .try_acquire_owned()
-            .map_err(|_| Full::Unidentified)?;
-        Ok(UnidentifiedClient {
-            _any: any,
-            _share: share,
-        })
-    }
-}
-
-/// Slots for identified clients. A client has none before its user is known: a surplus of viewers
-/// takes no slot from operators.
-struct ClientSlots {
-    all: Arc<Semaphore>,
-    view: Arc<Semaphore>,
-    view_of_user: Shares,
-}
-
-/// Slot of one client.
-struct Slot {
-    _any: OwnedSemaphorePermit,
-    _view: Option<(OwnedSemaphorePermit, Share)>,
-}
-
-/// Why there is no place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Full {
-    Clients,
-    Viewers,
-    ViewersOfUser,
-    Unidentified,
-    UnidentifiedOfUser,
-}
-
-impl Full {
-    fn error(self) -> Error {
-        let unidentified = |clients| {
-            let message = format!("too many clients ({clients}) are being identified");
-            Error::new(ErrorType::TooManyClients, message).with_hint("Try again")
-        };
-        match self {
-            Self::Clients => Error::too_many_clients(CLIENTS_MAX),
-            Self::Viewers => Error::too_many_clients(CLIENTS_MAX - OPERATOR_SLOTS),
-            Self::ViewersOfUser => Error::too_many_clients(VIEWER_SLOTS_OF_USER_MAX),
-            Self::Unidentified => unidentified(UNIDENTIFIED_CLIENTS_MAX),
-            Self::UnidentifiedOfUser => unidentified(UNIDENTIFIED_CLIENTS_OF_USER_MAX),
-        }
-    }
-}
-
-impl ClientSlots {
-    fn new() -> Self {
-        Self {
-            all: Arc::new(Semaphore::new(CLIENTS_MAX)),
-            view: Arc::new(Semaphore::new(CLIENTS_MAX - OPERATOR_SLOTS)),
-            view_of_user: Shares::new(VIEWER_SLOTS_OF_USER_MAX),
-        }
-    }
-
-    /// Takes a slot, giving the tasks of disconnected clients time to release theirs.
-    async fn take_with_retries(&self, peer: &Peer) -> Result<Slot, Full> {
-        let turns = match peer.access {
-            Access::Operate => OPERATOR_SLOT_RETRIES,
-            Access::View => 1,
-        };
-        for _ in 0..turns {
-            if let Ok(slot) = self.take(peer.access, peer.uid) {
-                return Ok(slot);
-            }
-            yield_now().await;
-        }
-        self.take(peer.access, peer.uid)
-    }
-
-    fn take(&self, access: Access, uid: u32) -> Result<Slot, Full> {
-        let view = match access {
-            Access::Operate => None,
-            Access::View => {
-                let share = self.view_of_user.take(uid).ok_or(Full::ViewersOfUser)?;
-                let view = Arc::clone(&self.view)
-                    .try_acquire_owned()
-                    .map_err(|_| Full::Viewers)?;
-                Some((view, share))
-            }
-        };
-        let any = Arc::clone(&self.all)
-            .try_acquire_owned()
-            .map_err(|_| Full::Clients)?;
-        Ok(Slot {
-            _any: any,
-            _view: view,
-        })
-    }
-}
-
 /// Rejects a client with an error line. A new client has room for one line in its buffer; nothing
 /// is sent otherwise.
 fn reject(stream: &UnixStream, full: Full) {
@@ -428,33 +224,5 @@ mod tests {
         let (client, server) = UnixStream::pair().unwrap();
         drop(client);
         assert!(has_left(&server));
-    }
-
-    #[test]
-    fn operators_find_a_slot_when_viewers_do_not() {
-        let slots = ClientSlots::new();
-        let mut viewers: Vec<Slot> = Vec::new();
-        for uid in 0..2 {
-            while let Ok(slot) = slots.take(Access::View, uid) {
-                viewers.push(slot);
-            }
-            assert!(
-                viewers.len() <= (1 + usize::try_from(uid).unwrap()) * VIEWER_SLOTS_OF_USER_MAX,
-                "no user has all places"
-            );
-        }
-        assert_eq!(viewers.len(), CLIENTS_MAX - OPERATOR_SLOTS);
-        let operators: Vec<Slot> = (0..OPERATOR_SLOTS)
-            .map_while(|_| slots.take(Access::Operate, 0).ok())
-            .collect();
-        assert_eq!(operators.len(), OPERATOR_SLOTS);
-        assert!(matches!(slots.take(Access::Operate, 0), Err(Full::Clients)));
-        viewers.pop();
-        assert!(
-            slots.take(Access::Operate, 0).is_ok(),
-            "a place that became free is anybody's"
-        );
-        let last = slots.take(Access::View, 2);
-        assert!(last.is_ok() && slots.take(Access::View, 3).is_err());
     }
 }

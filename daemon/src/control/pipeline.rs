@@ -26,18 +26,15 @@ use soramode_protocol::version::{PROTOCOL, VERSION};
 use soramode_protocol::wait::Progress;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::ControlState;
-use super::budget::Budget;
+use super::budget::{Budget, IN_FLIGHT_MAX};
 use super::discover::OPENRPC;
 use super::listing::{PageBuilder, PageStep};
 use super::output::Output;
 use super::peer::Peer;
+use super::state::ControlState;
 use super::subscription::{Notifiers, Subscription};
 use crate::engine::SerialRequest;
 use crate::outputs::Response;
-
-/// Requests of one client that may be in flight; past that it is not read until some are answered.
-pub const IN_FLIGHT_MAX: usize = 256;
 
 /// Pipeline of one client.
 #[derive(Debug)]
