@@ -17,26 +17,6 @@ const BACKLOG: u32 = 1_024;
 /// Interval between checks for addresses that no interface has yet.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
-/// An address that is listened on, and that the machine does not have yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Absent {
-    pub(crate) address: SocketAddr,
-    /// The settings that name it.
-    pub(crate) names: String,
-}
-
-impl Absent {
-    /// States the fact and the remedy, for the log and for `status`.
-    pub(crate) fn warning(&self) -> String {
-        let Self { address, names } = self;
-        format!(
-            "no interface of this machine has the address {} yet, so no client can reach {address} ({names}). soramoded serves it as soon as \
-             an interface has it. If the address is wrong, correct {names} and restart soramoded",
-            address.ip()
-        )
-    }
-}
-
 /// Listens on an address, whether the machine has it or not.
 pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     match socket(address)?.bind(address) {
@@ -100,6 +80,8 @@ impl Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::http::Absent;
 
     /// Addresses of the range for documentation, which no machine has.
     const NOWHERE: [&str; 2] = ["192.0.2.77:0", "[2001:db8::77]:0"];

@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio_util::either::Either;
 
-use super::address::{self, Absent};
+use super::absent::Absent;
+use super::address;
 use crate::args::http::Listen;
 use crate::config::Config;
 use crate::control::{Operators, peer::Peer};

@@ -1,6 +1,7 @@
 //! HTTP listeners: Sora's API, a real Sora's webhooks, and the endpoints for load balancers and
 //! monitoring. Each is thin: it turns a call into one request to the gate, and formats the answer.
 
+mod absent;
 mod address;
 pub mod api;
 pub(crate) mod body;
@@ -24,7 +25,7 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use address::Absent;
+pub(crate) use absent::Absent;
 pub use body::{BODY_BYTES_MAX, BODY_TIME, LARGE_BODIES_KIB_MAX, LARGE_BODY_BYTES_MAX};
 pub(crate) use headers::mark;
 pub use listen::ListenError;
