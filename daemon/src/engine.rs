@@ -4,16 +4,17 @@
 //!
 //! The only file of the daemon that steps the gate. It waits for nothing. A panic inside a step ends the daemon.
 
-mod handles;
+mod refusals;
+mod tasks;
 
 use std::fmt;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, TryLockError, Weak};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
 use soramode_core::commits::{Batch, Commits, Durability, UNWRITTEN_RECORDS_MAX};
-use soramode_core::effect::{Action, Record};
+use soramode_core::effect::Action;
 use soramode_core::gate::Gate;
 use soramode_core::handles::{DeliveryId, ReceiverIndex, ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{AttemptResult, Input, SoraInput};
@@ -22,16 +23,15 @@ use soramode_core::settings::Webhook;
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::reply::Answer;
 use soramode_protocol::request::GateRequest;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::{self, BootTimer};
-use crate::outputs::{Caller, OutputDeps, Outputs, Response};
-use crate::webhook::Webhooks;
+use crate::outputs::{CallOutcome, Caller, OutputDeps, Outputs, PendingCall, Response};
+use crate::webhook::senders::Webhooks;
 
-pub(crate) use handles::{
-    Connected, LateAnswer, PendingAnswer, Refusal, Stopped, WeakEngine, WriteFailure,
-};
+pub(crate) use refusals::{Refusal, Stopped, WriteFailure};
 
 /// A request with the number that its response will have.
 pub(crate) type SerialRequest = (u64, GateRequest);
@@ -53,6 +53,8 @@ struct Shared {
     broken: CancellationToken,
     /// Cancelled when no input comes any more.
     closing: CancellationToken,
+    /// Tasks of the calls that actions have begun.
+    calls: TaskTracker,
 }
 
 struct State {
@@ -80,11 +82,11 @@ impl Engine {
         inputs: Vec<Input>,
     ) -> std::io::Result<Self> {
         let timer = BootTimer::new()?;
-        let shared = Arc::new_cyclic(|weak| Shared {
+        let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 gate,
                 commits: Commits::new(durability),
-                outputs: Outputs::new(deps, WeakEngine(Weak::clone(weak))),
+                outputs: Outputs::new(deps),
                 released: Batch::default(),
                 refused: Vec::new(),
                 armed: None,
@@ -98,6 +100,7 @@ impl Engine {
             uncrowded: Notify::new(),
             broken: CancellationToken::new(),
             closing: CancellationToken::new(),
+            calls: TaskTracker::new(),
         });
         let engine = Self(shared);
         engine.with(|state, now| {
@@ -229,20 +232,22 @@ impl Engine {
         }
     }
 
-    /// Returns once a step has panicked.
-    pub(crate) async fn broken(&self) {
-        self.0.broken.cancelled().await;
-    }
-
-    /// Closes the engine: the committer writes the open records, and ends.
-    pub(crate) fn close(&self) {
-        self.0.closing.cancel();
-    }
-
-    fn respond(&self, reply_to: ReplyHandle, answer: Answer) {
-        self.with(|state, _| {
-            let response = Response::Answer(reply_to.serial, answer);
-            state.outputs.respond(reply_to, response, None);
+    /// Carries out a call in a task of its own, which keeps no engine alive, and takes in the outcome.
+    fn carry_out(&self, call: PendingCall) {
+        let engine = Arc::downgrade(&self.0);
+        self.0.calls.spawn(async move {
+            if let Some(outcome) = call.outcome().await
+                && let Some(shared) = engine.upgrade()
+            {
+                // After the stop nothing waits for it.
+                let _ = Self(shared).with(|state, now| match outcome {
+                    CallOutcome::Input(input) => state.apply(now, input),
+                    CallOutcome::Answer(reply_to, answer) => {
+                        let response = Response::Answer(reply_to.serial, answer);
+                        state.outputs.respond(reply_to, response, None);
+                    }
+                });
+            }
         });
     }
 
@@ -298,6 +303,9 @@ impl Engine {
             is_done: false,
         };
         let done = work(&mut state, clock::now());
+        for call in state.outputs.take_calls() {
+            self.carry_out(call);
+        }
         state.arm(&shared.timer);
         if state.commits.has_work() {
             shared.work.notify_one();
@@ -311,84 +319,49 @@ impl Engine {
     }
 }
 
-/// Interface of the committer.
-impl Engine {
-    /// Waits until a write can begin. Cancel safe.
-    pub(crate) async fn can_write(&self) {
-        self.0.work.notified().await;
-    }
+/// Answer that is ready, or pending.
+#[derive(Debug)]
+pub(crate) enum PendingAnswer {
+    Ready(Answer),
+    Late(LateAnswer),
+}
 
-    /// Waits until no input comes any more. Cancel safe.
-    pub(crate) async fn closed(&self) {
-        self.0.closing.cancelled().await;
-    }
+/// An answer that waits for a commit or for another task. Dropping it forgets the request; its effects stay.
+#[derive(Debug)]
+pub(crate) struct LateAnswer {
+    engine: Engine,
+    serial: u64,
+    answer: oneshot::Receiver<Answer>,
+}
 
-    /// Begins a write, if there is something to write.
-    pub(crate) fn begin_write(&self) -> Option<Vec<Record>> {
-        self.with(|state, _| state.commits.begin_write())?
-    }
-
-    /// Begins to write again after a failure.
-    pub(crate) fn begin_retry(&self) -> Option<Vec<Record>> {
-        self.with(|state, _| state.commits.begin_retry())?
-    }
-
-    /// Ends a write, or a check without records: performs effects that may leave now.
-    pub(crate) fn finish_write(&self, records: Vec<Record>, outcome: Result<(), WriteFailure>) {
-        self.with(|state, now| {
-            state.released = match outcome {
-                Ok(()) => state.commits.written(records),
-                Err(WriteFailure { refusal, problem }) => {
-                    state.outputs.deps.storage_problem = Some(problem);
-                    let gate = &mut state.gate;
-                    state.commits.write_failed(gate, now, records, &refusal)
-                }
-            };
-            state.perform(now, None);
-            state.settle(now, None);
-        });
-    }
-
-    /// Finishes a retry.
-    pub(crate) fn finish_retry(&self, records: Vec<Record>, is_written: bool) {
-        self.with(|state, now| {
-            if !is_written {
-                return state.commits.retry_failed(records);
-            }
-            state.outputs.deps.storage_problem = None;
-            state.released = state.commits.restored(&mut state.gate, now, records);
-            state.perform(now, None);
-            state.settle(now, None);
-        });
-    }
-
-    /// Takes no input any more.
-    pub(crate) fn end(&self) {
-        self.with(|state, _| {
-            let lost = state.commits.unwritten();
-            if state.commits.is_failed() && lost > 0 {
-                tracing::error!(
-                    "stopping with {lost} changes that could not be written: they are lost"
-                );
-            }
-            state.outputs.close();
-            state.is_closed = true;
-        });
+impl PendingAnswer {
+    pub(crate) async fn answer(self) -> Answer {
+        match self {
+            Self::Ready(answer) => answer,
+            Self::Late(mut late) => (&mut late.answer).await.unwrap_or_else(|_| Err(stopped())),
+        }
     }
 }
 
-/// Interface of the task that waits for deadlines.
-impl Engine {
-    /// Waits until the timer fires.
-    pub(crate) async fn deadline(&self) -> std::io::Result<()> {
-        self.0.timer.fired().await
+impl Drop for LateAnswer {
+    fn drop(&mut self) {
+        self.engine
+            .with(|state, _| state.outputs.forget(self.serial));
     }
+}
 
-    /// Steps the gate for deadlines that have passed.
-    pub(crate) fn tick(&self) {
-        self.with(|state, now| {
-            state.armed = None;
-            state.apply(now, Input::Tick);
+/// A client of the control socket. When it is dropped, its socket is closed.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(crate) engine: Engine,
+    pub(crate) socket: SocketId,
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.engine.with(|state, now| {
+            state.outputs.remove_client(self.socket);
+            state.apply(now, Input::SocketClosed(self.socket));
         });
     }
 }

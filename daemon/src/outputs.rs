@@ -1,10 +1,12 @@
 //! Performs effects that may leave: publishes events, sends responses and deliveries, passes
 //! requests to other tasks.
 //!
-//! The only file that performs actions. It runs inside the engine: it waits for nothing, and never
-//! calls the engine itself.
+//! The only file that performs actions. It runs inside the engine: it waits for nothing, and does not
+//! know the engine. Calls that take time are handed to it, and so are their outcomes.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -19,13 +21,12 @@ use soramode_protocol::end::{EndMethod, EndSession};
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::event::EventKind;
 use soramode_protocol::id::EndId;
+use soramode_protocol::mode::ModeChanged;
 use soramode_protocol::node::Status;
 use soramode_protocol::reply::{Answer, Reply};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio_util::task::TaskTracker;
 
 use crate::clock;
-use crate::engine::WeakEngine;
 use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::log;
@@ -34,10 +35,10 @@ use crate::rate_limit::log_limited;
 use crate::reservation_log::ReservationLog;
 use crate::sfu::announcer::Announcer;
 use crate::sfu::janus::HolderOrders;
-use crate::sfu::sora::mirror::{MirrorHandle, MirroredAnswer};
+use crate::sfu::sora::mirror::MirrorHandle;
 use crate::sfu::terminator::SessionTerminator;
 use crate::store::LogSize;
-use crate::webhook::{ReceiverCommand, Webhooks};
+use crate::webhook::senders::{ReceiverCommand, Webhooks};
 
 /// Effects kept allocated from batch to batch.
 const KEPT_EFFECTS: usize = 4_096;
@@ -63,6 +64,33 @@ pub(crate) struct Caller<'a> {
     /// Number of its first request of this turn.
     pub(crate) first_serial: u64,
     pub(crate) responses: &'a mut Vec<Response>,
+}
+
+/// Call of another server, or of a command, that an action has begun: a task awaits its outcome.
+pub(crate) struct PendingCall(Pin<Box<dyn Future<Output = Option<CallOutcome>> + Send>>);
+
+/// Outcome of a call, for the engine.
+#[derive(Debug)]
+pub(crate) enum CallOutcome {
+    /// Input for the gate.
+    Input(Input),
+    /// Answer to a request that the gate has left to another server.
+    Answer(ReplyHandle, Answer),
+}
+
+impl PendingCall {
+    /// Waits for the outcome; `None` if the daemon stops before.
+    pub(crate) fn outcome(self) -> impl Future<Output = Option<CallOutcome>> + Send {
+        self.0
+    }
+}
+
+impl fmt::Debug for PendingCall {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("PendingCall")
+            .finish_non_exhaustive()
+    }
 }
 
 /// Parts of the daemon that effects reach.
@@ -94,25 +122,23 @@ pub(crate) struct OutputDeps {
 #[derive(Debug)]
 pub(crate) struct Outputs {
     pub(crate) deps: OutputDeps,
-    /// Engine handle for tasks that report back.
-    engine: WeakEngine,
     clients: HashMap<SocketId, ResponseSender, FixedState>,
     /// HTTP requests with a pending answer. The serials are assigned here, so no client can
     /// choose a hash.
     late: HashMap<u64, oneshot::Sender<Answer>, FixedState>,
-    tasks: TaskTracker,
+    /// Calls that no task carries out yet.
+    calls: Vec<PendingCall>,
     /// Actors of requests to end sessions that are not answered yet.
     end_actors: VecDeque<(EndId, String)>,
 }
 
 impl Outputs {
-    pub(crate) fn new(deps: OutputDeps, engine: WeakEngine) -> Self {
+    pub(crate) fn new(deps: OutputDeps) -> Self {
         Self {
             deps,
-            engine,
             clients: HashMap::default(),
             late: HashMap::default(),
-            tasks: TaskTracker::new(),
+            calls: Vec::new(),
             end_actors: VecDeque::new(),
         }
     }
@@ -148,6 +174,15 @@ impl Outputs {
     #[cfg(test)]
     pub(crate) fn is_waited_for(&self) -> bool {
         !self.late.is_empty()
+    }
+
+    /// Returns the calls that have been begun since the last time.
+    pub(crate) fn take_calls(&mut self) -> impl Iterator<Item = PendingCall> {
+        self.calls.drain(..)
+    }
+
+    fn call(&mut self, call: impl Future<Output = Option<CallOutcome>> + Send + 'static) {
+        self.calls.push(PendingCall(Box::pin(call)));
     }
 
     /// Publishes the events of a batch and performs its actions, in order. Orders that could not be given are added to `refused`.
@@ -313,22 +348,23 @@ impl Outputs {
         }
     }
 
-    /// Calls the SFU about a session, in a task of its own. The outcome always comes back, within a timeout.
-    fn call_sfu(&self, call: SfuCall) {
+    /// Calls the SFU about a session. The outcome always comes back, within a timeout.
+    fn call_sfu(&mut self, call: SfuCall) {
         let SfuCall {
             id,
             channel_id,
             session_id,
             request,
         } = call;
-        let (metrics, engine) = (Arc::clone(&self.deps.metrics), self.engine.clone());
+        let metrics = Arc::clone(&self.deps.metrics);
+        let answered = move |outcome| Some(CallOutcome::Input(Input::SfuAnswered { id, outcome }));
         match request {
             SfuRequest::Push(notice) => {
                 let announcer = self.deps.announcer.clone();
-                self.tasks.spawn(async move {
+                self.call(async move {
                     let outcome = announcer.announce(channel_id, session_id, notice).await;
                     metrics.announced(&outcome);
-                    engine.apply(Input::SfuAnswered { id, outcome });
+                    answered(outcome)
                 });
             }
             SfuRequest::Disconnect { plan_id, reason } => {
@@ -339,10 +375,10 @@ impl Outputs {
                     reason,
                 };
                 let terminator = self.deps.terminator.clone();
-                self.tasks.spawn(async move {
+                self.call(async move {
                     let outcome = terminator.end(session).await;
                     metrics.end_asked(&outcome);
-                    engine.apply(Input::SfuAnswered { id, outcome });
+                    answered(outcome)
                 });
             }
         }
@@ -356,16 +392,16 @@ impl Outputs {
     }
 
     /// Ends sessions that the node no longer owns, in a task of its own.
-    fn fence(&self, id: FenceId, scope: FenceScope, sessions: Vec<EndSession>) {
+    fn fence(&mut self, id: FenceId, scope: FenceScope, sessions: Vec<EndSession>) {
         tracing::error!(
             sessions = sessions.len(),
             of = ?scope,
             "fenced: ending sessions, because this node no longer owns their channels"
         );
-        let (terminator, engine) = (self.deps.terminator.clone(), self.engine.clone());
-        self.tasks.spawn(async move {
+        let terminator = self.deps.terminator.clone();
+        self.call(async move {
             let input = terminator.fence(id, scope, sessions).await;
-            engine.apply(input);
+            Some(CallOutcome::Input(input))
         });
     }
 
@@ -379,22 +415,32 @@ impl Outputs {
     }
 
     /// Gives answers about the mode to the mirror, and returns all others.
-    fn mirror(&self, reply_to: ReplyHandle, answer: Answer) -> Option<Answer> {
+    fn mirror(&mut self, reply_to: ReplyHandle, answer: Answer) -> Option<Answer> {
         let Some(mirror) = &self.deps.mirror else {
             return Some(answer);
         };
-        let pending = MirroredAnswer::new(self.engine.clone(), reply_to);
         match answer {
-            Ok(Reply::ModeChanged(changed)) => mirror
-                .answer_change(pending, changed)
-                .map(|changed| Ok(Reply::ModeChanged(changed))),
-            Ok(Reply::Mode(state)) => {
-                self.tasks
-                    .spawn(mirror.clone().answer_mode(pending, *state));
-                None
+            Ok(Reply::ModeChanged(changed)) => {
+                let Some(warning) = mirror.mirror_change(changed.mode) else {
+                    return Some(Ok(Reply::ModeChanged(changed)));
+                };
+                self.call(async move {
+                    let warning = warning.await.ok()?;
+                    let reply = Reply::ModeChanged(ModeChanged { warning, ..changed });
+                    Some(CallOutcome::Answer(reply_to, Ok(reply)))
+                });
             }
-            other => Some(other),
+            Ok(Reply::Mode(state)) => {
+                let mirror = mirror.clone();
+                self.call(async move {
+                    let state = mirror.stricter_mode(*state).await;
+                    let reply = Reply::Mode(Box::new(state));
+                    Some(CallOutcome::Answer(reply_to, Ok(reply)))
+                });
+            }
+            other => return Some(other),
         }
+        None
     }
 
     /// Adds to an answer what the gate cannot know.

@@ -6,16 +6,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use soramode_core::handles::ReplyHandle;
-use soramode_protocol::mode::{Mode, ModeChanged, ModeState, SettableMode};
+use soramode_protocol::mode::{Mode, ModeState, SettableMode};
 use soramode_protocol::node::Status;
-use soramode_protocol::reply::Reply;
 use soramode_protocol::sora_api::{SoraApi, SoraApiError};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::WeakEngine;
 use crate::lock::lock;
 
 /// Timeout of a call to Sora: the client that changes the mode waits for it.
@@ -32,18 +29,12 @@ pub(crate) struct MirrorHandle {
     warning: Arc<Mutex<Option<String>>>,
 }
 
-/// Answer to a client that waits for Sora's answer.
-#[derive(Debug)]
-pub(crate) struct MirroredAnswer {
-    engine: WeakEngine,
-    reply_to: ReplyHandle,
-}
-
 /// Request to set Sora's mode.
 #[derive(Debug)]
 struct MirrorRequest {
     mode: SettableMode,
-    answer: Option<(MirroredAnswer, ModeChanged)>,
+    /// Takes the warning, for the client that requested the change.
+    answer: Option<oneshot::Sender<Option<String>>>,
 }
 
 /// Task that sets the mode on Sora, as requested.
@@ -84,46 +75,30 @@ impl MirrorHandle {
         }
     }
 
-    /// Mirrors a change, and answers once Sora has. Returns the change if the caller must answer at
-    /// once.
-    pub(crate) fn answer_change(
-        &self,
-        pending: MirroredAnswer,
-        changed: ModeChanged,
-    ) -> Option<ModeChanged> {
-        let Ok(mode) = SettableMode::try_from(changed.mode) else {
-            return Some(changed);
-        };
-        let answer = Some((pending, changed));
-        let mpsc::error::SendError(request) =
-            self.requests.send(MirrorRequest { mode, answer }).err()?;
-        request.answer.map(|(_, changed)| changed)
+    /// Mirrors a change that a client requested. Returns a receiver of the warning, if there is one, for when Sora has answered; `None` if
+    /// the change is not mirrored.
+    pub(crate) fn mirror_change(&self, mode: Mode) -> Option<oneshot::Receiver<Option<String>>> {
+        let mode = SettableMode::try_from(mode).ok()?;
+        let (answer, warning) = oneshot::channel();
+        let answer = Some(answer);
+        self.requests.send(MirrorRequest { mode, answer }).ok()?;
+        Some(warning)
     }
 
-    /// Answers with Sora's mode if that is stricter, and with ours if Sora does not answer.
-    pub(crate) async fn answer_mode(self, pending: MirroredAnswer, mut state: ModeState) {
+    /// Returns Sora's mode if that is stricter, and ours if Sora does not answer.
+    pub(crate) async fn stricter_mode(self, mut state: ModeState) -> ModeState {
         if let Ok(theirs) = with_timeout(self.api.get_mode()).await
             && theirs > state.mode
         {
             state.own_mode = Some(state.mode);
             state.mode = theirs;
         }
-        pending.answer(Reply::Mode(Box::new(state)));
+        state
     }
 
     /// Adds a warning to a status if Sora's mode could not be set.
     pub(crate) fn complete(&self, status: &mut Status) {
         status.warnings.extend(lock(&self.warning).clone());
-    }
-}
-
-impl MirroredAnswer {
-    pub(crate) const fn new(engine: WeakEngine, reply_to: ReplyHandle) -> Self {
-        Self { engine, reply_to }
-    }
-
-    fn answer(self, reply: Reply) {
-        self.engine.respond(self.reply_to, Ok(reply));
     }
 }
 
@@ -166,11 +141,9 @@ impl MirrorTask {
                 )
             });
             self.warn(warning.clone());
-            for (pending, changed) in requests.into_iter().filter_map(|request| request.answer) {
-                pending.answer(Reply::ModeChanged(ModeChanged {
-                    warning: warning.clone(),
-                    ..changed
-                }));
+            for answer in requests.into_iter().filter_map(|request| request.answer) {
+                // The engine may have stopped.
+                answer.send(warning.clone()).unwrap_or_default();
             }
         }
     }
