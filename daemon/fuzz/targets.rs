@@ -22,6 +22,7 @@ use soramode_protocol::request::Request;
 use soramode_protocol::sora::{SoraConnection, TARGET_HEADER};
 use soramode_protocol::time::Time;
 use soramoded::config::parse_file;
+use soramoded::http::api::call::Call;
 use soramoded::http::api::target::RequestTarget;
 use soramoded::sfu::sora::webhooks::read::{Auth, read_auth, read_report};
 use soramoded::store::load::load;
@@ -177,7 +178,7 @@ pub(crate) fn api_calls(bytes: &[u8]) {
             headers.append(TARGET_HEADER, target);
         }
         if let Ok(asked) = RequestTarget::read(&headers) {
-            asked.with(body).map(drop).unwrap_or_default();
+            Call::read(&asked, body).map(drop).unwrap_or_default();
         }
         if let Ok(connections) = serde_json::from_slice::<Vec<SoraConnection>>(body) {
             let mut world = World::new();

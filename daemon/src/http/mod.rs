@@ -12,6 +12,7 @@ mod observe;
 pub(crate) mod response;
 mod serve;
 mod stall;
+pub(crate) mod state;
 
 use std::io;
 use std::sync::Arc;
@@ -19,9 +20,8 @@ use std::sync::Arc;
 use hyper::header::{HeaderValue, SERVER};
 use hyper::{Request, StatusCode};
 use soramode_protocol::http_client::Outgoing;
-use soramode_protocol::id::NodeName;
 use soramode_protocol::sora_api::{LOOP_DETECTED, SoraApi};
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,7 +36,7 @@ pub use stall::WRITE_TIME;
 
 use crate::args::http::HttpUrl;
 use crate::args::janus::JanusWay;
-use crate::config::{Config, HttpConfig};
+use crate::config::Config;
 use crate::control::Operators;
 use crate::descriptors;
 use crate::engine::Engine;
@@ -49,39 +49,14 @@ use crate::sfu::sora::Poller;
 use crate::sfu::sora::webhooks::{self, Sora, UpstreamClients};
 use crate::socket_activation::InheritedSockets;
 use crate::socket_file::FileHandle;
-use api::SoraProxy;
 use api::methods::MethodCall;
+use api::proxy::SoraProxy;
 use body::{RequestBody, Room};
 use listen::{Caller, Listener, Listeners, Routes};
-use observe::StatusPageState;
+use observe::page_state::StatusPageState;
 use response::HttpResponse;
 use serve::{ListenerContext, Service, serve};
-
-/// State that all routes share.
-#[derive(Debug)]
-pub(crate) struct HttpState {
-    pub(crate) engine: Engine,
-    /// Tasks that go on whether or not the client waits for them.
-    pub(crate) tracker: TaskTracker,
-    pub(crate) config: HttpConfig,
-    pub(crate) node_name: NodeName,
-    pub(crate) log: Arc<EventLog>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) sora: Arc<Sora>,
-    /// Rooms of Janus to list.
-    pub(crate) due_lists: Arc<DueLists>,
-    /// The way to Sora's own API.
-    proxy: Option<SoraProxy>,
-    outgoing: Outgoing,
-    /// The status page; `None` if it is off.
-    page: Option<StatusPageState>,
-    /// Memory for large bodies.
-    room: Room,
-    /// Held by the report in progress.
-    report_turn: Arc<Mutex<()>>,
-    /// Actor of requests without a named token.
-    nameless: Arc<str>,
-}
+use state::HttpState;
 
 /// Dependencies of the HTTP listeners.
 #[derive(Debug)]

@@ -14,9 +14,9 @@ use soramode_protocol::access::Access;
 
 use crate::args::http::HostName;
 use crate::config::ApiConfig;
-use crate::http::HttpState;
 use crate::http::listen::Caller;
 use crate::http::response::{ErrorBody, HttpResponse, json};
+use crate::http::state::HttpState;
 
 const ALLOW_HEADERS: &str = "Origin, X-Requested-With, Content-Type, Accept, x-sora-target";
 const ALLOW_HEADERS_AND_TOKEN: &str =

@@ -18,8 +18,8 @@ use tokio::task::yield_now;
 use super::problem::Problem;
 use crate::clock;
 use crate::engine::Engine;
-use crate::http::HttpState;
 use crate::http::response::{BodyError, HttpResponse, JSON, streaming, typed};
+use crate::http::state::HttpState;
 
 /// Maximum number of rows per request to the gate.
 const PAGE_ROWS: u32 = 64;

@@ -20,12 +20,13 @@ use soramode_protocol::request::{GateRequest, Method, Request};
 use tokio::sync::Mutex;
 use tokio::task::{spawn_blocking, yield_now};
 
-use super::{Head, access, check_head, read_small, with_headers};
+use super::access;
+use super::head::{Head, check_head, read_small, with_headers};
 use crate::engine::Engine;
-use crate::http::HttpState;
 use crate::http::body::{BODY_BYTES_MAX, Held, RequestBody};
 use crate::http::listen::Caller;
 use crate::http::response::{HttpResponse, error, json};
+use crate::http::state::HttpState;
 
 /// Connections that one request to the gate reports, as on the control socket: a larger report delays no other client.
 const PART_ROWS: usize = 512;

@@ -2,11 +2,13 @@
 //! the control socket under `/v1/`.
 
 pub(super) mod access;
+pub mod call;
+mod head;
 mod lists;
 pub(super) mod methods;
 mod nodes;
 pub mod problem;
-mod proxy;
+pub(super) mod proxy;
 mod report;
 pub mod target;
 
@@ -25,23 +27,18 @@ use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::sora::{ModeBody, PUBLISHED_HEADER, Target, WARNING_HEADER};
 
-use super::HttpState;
-use super::body::{BODY_BYTES_MAX, BodyProblem, Held, RequestBody};
+use super::body::RequestBody;
 use super::listen::Caller;
 use super::response::{HttpResponse, full, json};
+use super::state::HttpState;
+use call::Call;
+pub(super) use head::Head;
+use head::{check_head, read_small, with_headers};
 use lists::List;
 use problem::Problem;
-pub(crate) use proxy::SoraProxy;
+use proxy::SoraProxy;
 use report::StatsReport;
-use target::{Call, RequestTarget};
-
-/// Checked head of a request.
-pub(super) struct Head<T> {
-    /// Headers of every answer.
-    cors: HeaderMap,
-    /// Parsed request; or the answer, if that does not depend on the body.
-    parsed: Result<T, Box<HttpResponse>>,
-}
+use target::RequestTarget;
 
 /// Request of Sora's API without its body.
 pub(super) struct ParsedHead {
@@ -56,28 +53,6 @@ pub(super) fn read_head(state: &HttpState, caller: &Caller, head: Parts) -> Head
     check_head(state, caller, head, |head| parsed(state, caller, head))
 }
 
-/// Checks host and origin, before anything else is parsed.
-fn check_head<T>(
-    state: &HttpState,
-    caller: &Caller,
-    head: Parts,
-    parse: impl FnOnce(Parts) -> Result<T, Box<HttpResponse>>,
-) -> Head<T> {
-    let config = &state.config.api;
-    let checked = access::check_host(config, caller, &head.headers)
-        .and_then(|()| access::check_origin(config, &head.headers));
-    match checked {
-        Ok(cors) => Head {
-            cors,
-            parsed: parse(head),
-        },
-        Err(refusal) => Head {
-            cors: HeaderMap::new(),
-            parsed: Err(Box::new(refusal.answer())),
-        },
-    }
-}
-
 fn parsed(
     state: &HttpState,
     caller: &Caller,
@@ -88,7 +63,7 @@ fn parsed(
         return Err(Box::new(HttpResponse::new(full(Bytes::new()))));
     }
     let target = if head.method == Method::POST {
-        RequestTarget::read(&head.headers)
+        RequestTarget::read(&head.headers).map_err(Problem::Target)
     } else {
         Err(Problem::Method)
     };
@@ -118,20 +93,6 @@ pub(super) async fn answer(
         Err(answer) => *answer,
     };
     with_headers(answer, head.cors)
-}
-
-fn with_headers(mut answer: HttpResponse, headers: HeaderMap) -> HttpResponse {
-    if !headers.is_empty() {
-        answer.headers_mut().extend(headers);
-    }
-    answer
-}
-
-/// Reads a body that the engine takes, once there is room for its request.
-async fn read_small(state: &HttpState, body: RequestBody) -> Result<(Bytes, Held), BodyProblem> {
-    state.engine.not_crowded().await;
-    let read = body.read(BODY_BYTES_MAX).await;
-    read.map(|body| (body, Held::default()))
 }
 
 async fn answer_parsed(state: &HttpState, parsed: &ParsedHead, body: RequestBody) -> HttpResponse {
@@ -190,7 +151,7 @@ async fn dispatch(state: &HttpState, parsed: &ParsedHead, body: Bytes) -> HttpRe
         }
         (Some(proxy), _) => return Box::pin(proxy.answer(headers, body)).await,
     }
-    let answered = match target.with(&body) {
+    let answered = match Call::read(target, &body) {
         Ok(call) => answer_call(state, actor, call).await,
         Err(problem) => Err(problem),
     };

@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::target::RequestTarget;
+use super::target::{RequestTarget, TargetProblem};
 use crate::http::response::{self, HttpResponse};
 
 /// A call that is refused.
@@ -12,12 +12,8 @@ use crate::http::response::{self, HttpResponse};
 pub enum Problem {
     /// Method is not `POST`.
     Method,
-    /// Header `x-sora-target` is missing.
-    NoTarget,
-    /// Target is not of the form `Word_8digits.Word`.
-    NotATarget,
-    /// Two targets, or one of another service.
-    WrongService,
+    /// The header names no target of ours.
+    Target(TargetProblem),
     /// Target is unknown, and the body is empty.
     UnknownWithoutBody,
     /// Target needs a body, and it is empty.
@@ -50,9 +46,11 @@ impl Problem {
         let bad = StatusCode::BAD_REQUEST;
         match self {
             Self::Method => response::json(bad, &json!({"type": "UnexpectedMethod"})),
-            Self::NoTarget => response::json(bad, &json!({"type": "MissingHeaderName"})),
-            Self::NotATarget => response::error(bad, "MissingService"),
-            Self::WrongService => response::error(bad, "InvalidTarget"),
+            Self::Target(TargetProblem::Missing) => {
+                response::json(bad, &json!({"type": "MissingHeaderName"}))
+            }
+            Self::Target(TargetProblem::Malformed) => response::error(bad, "MissingService"),
+            Self::Target(TargetProblem::WrongService) => response::error(bad, "InvalidTarget"),
             Self::UnknownWithoutBody => response::error(bad, "MissingTarget"),
             Self::NoBody(asked) => response::error_because(bad, "MissingTargetFunction", asked),
             Self::NotJson => {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use soramode_protocol::event::EventType;
 use soramode_protocol::node::Status;
 
-use crate::http::HttpState;
+use crate::http::state::HttpState;
 use crate::metrics::WebhookOutcome;
 
 /// The counts since the daemon's start.

@@ -6,10 +6,10 @@
 
 mod load_history;
 mod page;
+pub(super) mod page_state;
 mod peers;
 mod state;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::{
@@ -21,7 +21,7 @@ use hyper::{Method, Request, StatusCode};
 use prometheus::{Encoder, TextEncoder};
 use serde::Serialize;
 use soramode_protocol::chat::PAGE_URL_BYTES_MAX;
-use soramode_protocol::http_client::{Outgoing, Url, read_url};
+use soramode_protocol::http_client::{Url, read_url};
 use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::node::{ClusterNode, ListClusterNodes, Membership, Status, StorageState};
 use soramode_protocol::plan::Plan;
@@ -30,48 +30,20 @@ use soramode_protocol::request::GateRequest;
 use soramode_protocol::session::{ListRequest, ListSessions, Page};
 use tokio::time::timeout;
 
-use super::HttpState;
 use super::api::access::check_host;
 use super::body::RequestBody;
 use super::listen::Caller;
 use super::response::{HttpResponse, error, json, typed};
+use super::state::HttpState;
 use crate::clock;
-use crate::config::{HttpConfig, StatusPage};
-use load_history::LoadHistory;
 use page::{Refresh, Snapshot};
-use peers::Peers;
+use page_state::StatusPageState;
 
 /// Time that `/live` waits for the gate.
 const LIVE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Version of the format of `/status.json`.
 const STATUS_SCHEMA: u32 = 1;
-
-/// State of the status page.
-#[derive(Debug)]
-pub(super) struct StatusPageState {
-    pub(super) history: Arc<LoadHistory>,
-    peers: Peers,
-}
-
-impl StatusPageState {
-    /// Creates the state, unless the page is off or has no listener.
-    pub(super) fn new(
-        config: &HttpConfig,
-        outgoing: &Outgoing,
-    ) -> Result<Option<Self>, reqwest::Error> {
-        let StatusPage::Served(peers) = &config.status_page else {
-            return Ok(None);
-        };
-        if config.observe_listen.is_none() {
-            return Ok(None);
-        }
-        Ok(Some(Self {
-            history: Arc::default(),
-            peers: Peers::new(peers, outgoing)?,
-        }))
-    }
-}
 
 /// Part of the status page.
 #[derive(Clone, Copy)]

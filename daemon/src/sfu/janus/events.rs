@@ -9,10 +9,10 @@ use serde::Deserialize;
 
 use super::due_lists::DueLists;
 use super::ids::Id;
-use crate::http::HttpState;
 use crate::http::body::RequestBody;
 use crate::http::listen::Caller;
 use crate::http::response::{HttpResponse, JSON, error, typed};
+use crate::http::state::HttpState;
 use crate::rate_limit::log_limited;
 
 /// Path of the events.

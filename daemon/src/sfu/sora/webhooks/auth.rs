@@ -15,14 +15,14 @@ use soramode_protocol::id::ConnectionId;
 use soramode_protocol::reply::{Answer, Reply};
 use tokio::sync::oneshot;
 
-use super::Sora;
 use super::pending_auth::AuthOutcome;
 use super::read::{Auth, is_object, read_auth};
+use super::sora::Sora;
 use super::upstream::UpstreamResponse;
 use crate::config::Admission;
 use crate::engine::Engine;
-use crate::http::HttpState;
 use crate::http::response::{HttpResponse, json};
+use crate::http::state::HttpState;
 use crate::metrics::{Metrics, WebhookOutcome};
 use crate::rate_limit::log_limited;
 
@@ -73,7 +73,7 @@ pub(super) async fn answer(
     let (headers, body) = request;
     let auth = match read_auth(&body) {
         Ok(auth) => auth,
-        Err(problem) => return Sora::unreadable(state, "auth", &problem),
+        Err(problem) => return Sora::unreadable(&state.metrics, "auth", &problem),
     };
     let (engine, sora, metrics) = (
         state.engine.clone(),

@@ -5,67 +5,27 @@ mod auth;
 mod pending_auth;
 pub mod read;
 mod report;
+mod sora;
 mod upstream;
 mod upstreams;
-
-use std::sync::Arc;
 
 use hyper::header::{ALLOW, HeaderValue, ORIGIN};
 use hyper::{Method, Request, StatusCode};
 use soramode_protocol::event::WebhookSource;
-use soramode_protocol::http_client::Outgoing;
 
+pub(crate) use sora::Sora;
 pub use upstream::UPSTREAM_BYTES_MAX;
 pub(crate) use upstreams::UpstreamClients;
 
-use crate::config::SoraConfig;
-use crate::health::Health;
-use crate::http::HttpState;
 use crate::http::body::RequestBody;
 use crate::http::listen::Caller;
-use crate::http::response::{HttpResponse, error, error_because};
+use crate::http::response::{HttpResponse, error};
+use crate::http::state::HttpState;
 use crate::metrics::WebhookOutcome;
 use crate::rate_limit::log_limited;
-use pending_auth::PendingAuths;
-use read::Unreadable;
 
 /// The largest webhook, in bytes: `session.destroyed` lists every connection that there was.
 pub const WEBHOOK_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// State that the webhooks share.
-#[derive(Debug)]
-pub(crate) struct Sora {
-    upstreams: Arc<UpstreamClients>,
-    pending_auths: PendingAuths,
-}
-
-impl Sora {
-    pub(crate) fn new(
-        config: &SoraConfig,
-        outgoing: Outgoing,
-        health: &Arc<Health>,
-    ) -> Result<Self, reqwest::Error> {
-        let upstreams = Arc::new(UpstreamClients::new(config, outgoing, health)?);
-        Ok(Self {
-            upstreams,
-            pending_auths: PendingAuths::default(),
-        })
-    }
-
-    pub(crate) fn upstream_clients(&self) -> Arc<UpstreamClients> {
-        Arc::clone(&self.upstreams)
-    }
-
-    fn unreadable(state: &HttpState, kind: &'static str, problem: &Unreadable) -> HttpResponse {
-        state.metrics.webhook(kind, WebhookOutcome::Unreadable);
-        log_limited!(warn, kind, %problem, "cannot read a webhook; rejected");
-        error_because(
-            StatusCode::BAD_REQUEST,
-            "InvalidWebhook",
-            problem.to_string(),
-        )
-    }
-}
 
 /// Kind of webhook of a path.
 #[derive(Clone, Copy)]

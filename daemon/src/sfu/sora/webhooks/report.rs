@@ -5,12 +5,12 @@ use bytes::Bytes;
 use hyper::{HeaderMap, StatusCode};
 use soramode_protocol::event::WebhookSource;
 
-use super::Sora;
 use super::read::read_report;
+use super::sora::Sora;
 use crate::clock;
 use crate::engine::Refusal;
-use crate::http::HttpState;
 use crate::http::response::{HttpResponse, JSON, error, typed};
+use crate::http::state::HttpState;
 use crate::metrics::WebhookOutcome;
 use crate::rate_limit::log_limited;
 
@@ -40,7 +40,7 @@ pub(super) async fn answer(
                 return error(StatusCode::SERVICE_UNAVAILABLE, "StorageUnavailable");
             }
         },
-        (Err(problem), None) => return Sora::unreadable(state, source.name(), &problem),
+        (Err(problem), None) => return Sora::unreadable(&state.metrics, source.name(), &problem),
         // The application may make more of it.
         (Err(problem), Some(_)) => {
             log_limited!(warn, kind = source.name(), %problem, "cannot read a webhook; forwarded to the application, but not recorded");
