@@ -25,7 +25,10 @@ pub(crate) fn rows(status: &Status, output: &Output) -> Vec<Row> {
     };
     vec![
         ("cluster", Some(describe_name(cluster))),
-        ("membership", Some(format!("{}{since}", status.membership))),
+        (
+            "membership",
+            Some(format!("{}{since}", status.membership_words())),
+        ),
         ("problem", cluster.problem.clone()),
         (
             "channels",
@@ -100,7 +103,7 @@ pub(crate) fn stale_because(status: &Status) -> Option<String> {
         .map(str::to_owned);
     match status.membership {
         Membership::Isolated | Membership::Fenced => {
-            Some(problem.unwrap_or_else(|| format!("this node is {}", status.membership)))
+            Some(problem.unwrap_or_else(|| format!("this node is {}", status.membership_words())))
         }
         Membership::Joined | Membership::Standalone => problem,
     }

@@ -355,6 +355,21 @@ impl Status {
         self.mode.mode.is_block() && self.sessions == 0 && self.sessions_complete && is_in_force
     }
 
+    /// Returns true if the node has a cluster and has not joined it since its start: it is `fenced` without having been a member.
+    pub fn has_not_joined(&self) -> bool {
+        let is_unchanged = |cluster: &ClusterStatus| cluster.membership_since.is_none();
+        self.membership == Membership::Fenced && self.cluster.as_deref().is_some_and(is_unchanged)
+    }
+
+    /// Describes the membership in one or two words: a node that has not joined yet is not called fenced.
+    pub fn membership_words(&self) -> &'static str {
+        if self.has_not_joined() {
+            "not joined"
+        } else {
+            self.membership.name()
+        }
+    }
+
     /// Returns true if the sessions are complete, or will be with the next answer of the SFU's API.
     pub fn is_complete_soon(&self) -> bool {
         let asks_sora = self

@@ -68,13 +68,12 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             format!("{node} is {}", status.mode()),
         ),
         Predicate::Joined => {
-            let membership = status
+            let status = status
                 .of_daemon()
-                .map(|status| status.membership)
                 .ok_or_else(|| needs_soramoded("is joined"))?;
             (
-                membership == Membership::Joined,
-                format!("{node} is {membership}"),
+                status.membership == Membership::Joined,
+                format!("{node} is {}", status.membership_words()),
             )
         }
         Predicate::Drained => is_drained(

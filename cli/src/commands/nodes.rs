@@ -151,13 +151,17 @@ async fn list(context: &mut Context<'_>) -> Result<Exit, Failure> {
 
 fn show(node: &ClusterNode, list: &mut List<'_>) -> Result<(), Failure> {
     // A Sora reports only whether a node is connected.
-    let seen = if node.connected { "joined" } else { "gone" };
+    let seen = match node.membership {
+        Some(Membership::Fenced) if node.epoch.is_none() => "not joined",
+        Some(membership) => membership.name(),
+        None if node.connected => "joined",
+        None => "gone",
+    };
     let is_lost = !node.connected && node.membership != Some(Membership::Standalone);
     let cells = [
         node.node_name.as_str().into(),
         node.mode.into(),
-        Cell::from(node.membership.map_or(seen, Membership::name))
-            .colored(is_lost.then_some(Emphasis::Bad)),
+        Cell::from(seen).colored(is_lost.then_some(Emphasis::Bad)),
         node.connections.into(),
         node.sessions.into(),
         node.member_since.map(|since| list.time(since)).into(),

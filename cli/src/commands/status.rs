@@ -61,7 +61,7 @@ pub(crate) fn host_row(status: &Status, output: &Output) -> Vec<Cell<'static>> {
         output.time_cell(status.mode.since),
         status.sessions.into(),
         status.connections.into(),
-        status.membership.to_string().into(),
+        status.membership_words().into(),
         roll.map(ToString::to_string).into(),
         Cell::from(warnings).colored(warnings.map(|_| Emphasis::Bad)),
     ]

@@ -189,7 +189,7 @@ fn head(model: &Model, status: &Status, theme: Theme, width: u16) -> Vec<TextLin
         Span::styled(paused, bold),
     ];
     for part in [
-        format!("  {}", status.membership),
+        format!("  {}", status.membership_words()),
         format!("  {}", times::local(times::now())),
     ] {
         if part.len() <= left {
@@ -358,18 +358,37 @@ fn fact_lines(status: &Status, width: u16) -> Vec<TextLine<'static>> {
         rejected.join(", ")
     };
     let uptime = times::span(std::time::Duration::from_secs(status.uptime_seconds));
+    let width = usize::from(width);
     let facts = [
         format!(
-            "deliveries: {} pending, {} failed; pending connections: {}; state {state}; up {uptime}",
-            owed.pending, owed.failed, status.pending
+            "deliveries: {} pending, {} failed",
+            owed.pending, owed.failed
         ),
-        format!("rejected: {rejected}"),
+        format!("pending connections: {}", status.pending),
+        format!("state {state}"),
+        format!("up {uptime}"),
     ];
-    facts
+    let rejected = format!("rejected: {rejected}");
+    packed(&facts, width)
         .iter()
-        .flat_map(|fact| cells::wrap(fact, usize::from(width)))
+        .chain([&rejected])
+        .flat_map(|fact| cells::wrap(fact, width))
         .map(TextLine::raw)
         .collect()
+}
+
+/// Puts parts into lines, and none of them into two where a line has room for it.
+fn packed(parts: &[String], width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for part in parts {
+        match lines.last_mut() {
+            Some(line) if cells::width(line) + cells::width(part) + "; ".len() <= width => {
+                line.extend(["; ", part]);
+            }
+            Some(_) | None => lines.push(part.clone()),
+        }
+    }
+    lines
 }
 
 /// Cells for a session's age and for each count, with the gap before them.

@@ -270,7 +270,7 @@ impl Worker {
         let status = async { self.endpoint.connect().await?.call(&GetStatus {}).await };
         let status = status.await.map_err(|failure| failure.message)?;
         if status.cluster.is_some() && status.membership != Membership::Joined {
-            return Err(format!("it is {}", status.membership));
+            return Err(format!("it is {}", status.membership_words()));
         }
         let Some(ready) = &self.request.work.ready else {
             return Ok(());

@@ -159,7 +159,7 @@ fn timed_out(
             })
         }
         (None, WaitFor::Joined, Some(LastStatus::Daemon(status))) => {
-            format!("{node} is {}", status.membership)
+            format!("{node} is {}", status.membership_words())
         }
         (None, WaitFor::Mode | WaitFor::Joined | WaitFor::Ended, Some(status)) => {
             format!("{node} is {}", status.mode())

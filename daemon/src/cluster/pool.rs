@@ -88,20 +88,27 @@ impl Pool {
         operation: impl Fn(Client) -> F,
     ) -> Result<T, String> {
         let until = Instant::now() + OPERATION_TIME;
-        let mut problem = None;
+        // The latest failure of each member.
+        let mut failed: Vec<Option<MemberFailure>> = Vec::new();
+        failed.resize_with(self.endpoints.len(), || None);
         loop {
             let first = *lock(&self.preferred);
             for turn in 0..self.endpoints.len() {
                 let index = (first + turn) % self.endpoints.len();
                 let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
                 match self.attempt(index, &operation, left.min(TRY_TIME)).await {
                     Ok(done) => return Ok(self.prefer(index, done)),
                     Err(Failure::Final(why)) => return Err(why),
-                    Err(Failure::Here(why)) => problem = Some(why),
+                    Err(Failure::Here(failure)) => {
+                        failed.get_mut(index).and_then(|it| it.replace(failure));
+                    }
                 }
             }
             if Instant::now() + ROUND_PAUSE >= until {
-                return Err(problem.unwrap_or_else(|| "etcd does not answer".to_owned()));
+                return Err(describe_failures(&failed));
             }
             sleep(ROUND_PAUSE).await;
         }
@@ -132,17 +139,23 @@ impl Pool {
                 return Err(Failure::Final(describe(&error)));
             }
             Ok(Err(error)) => (
-                Failure::Here(format!("{} fails: {}", endpoint.url, describe(&error))),
+                MemberFailure {
+                    has_answered: has_answered(&error),
+                    words: format!("{} fails: {}", endpoint.url, describe(&error)),
+                },
                 describe(&error),
             ),
             Err(_) => (
-                Failure::Here(format!("{} does not answer", endpoint.url)),
+                MemberFailure {
+                    has_answered: false,
+                    words: format!("{} does not answer", endpoint.url),
+                },
                 "does not answer".to_owned(),
             ),
         };
         endpoint.discard_client(number);
         self.health.note_etcd(index, Err(why));
-        Err(failure)
+        Err(Failure::Here(failure))
     }
 
     /// Prefers this member from now on.
@@ -204,9 +217,42 @@ impl Endpoint {
 
 enum Failure {
     /// Another member may do better.
-    Here(String),
+    Here(MemberFailure),
     /// Failure that every member would return.
     Final(String),
+}
+
+/// Failure of one member.
+struct MemberFailure {
+    /// It has answered with an error: only a part of etcd's quorum, for example.
+    has_answered: bool,
+    /// Member, and its error.
+    words: String,
+}
+
+/// Describes the failure of an operation that no member has carried out: how many do not answer, and the first of them.
+fn describe_failures(members: &[Option<MemberFailure>]) -> String {
+    let failed = || members.iter().flatten();
+    let silent = failed().filter(|it| !it.has_answered).count();
+    let first = failed()
+        .find(|it| !it.has_answered)
+        .or_else(|| failed().next());
+    match (first, silent, members.len()) {
+        (None, _, _) => "etcd does not answer".to_owned(),
+        (Some(first), _, 1) => first.words.clone(),
+        (Some(first), 0, _) => format!("no member of etcd can answer: {}", first.words),
+        (Some(first), silent, all) => {
+            format!(
+                "{silent} of {all} members of etcd do not answer, among them {}",
+                first.words
+            )
+        }
+    }
+}
+
+/// Returns true for an error that the member itself has sent.
+fn has_answered(error: &Error) -> bool {
+    matches!(error, Error::GRpcStatus(status) if status.source().is_none())
 }
 
 /// gRPC codes that concern the request, not the member.
@@ -310,4 +356,36 @@ fn tls(config: &Tls) -> TlsOptions {
         options = options.identity(Identity::from_pem(certificate, key));
     }
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_members_that_do_not_answer_are_counted() {
+        let failure = |words: &str, has_answered| {
+            let words = words.to_owned();
+            Some(MemberFailure {
+                has_answered,
+                words,
+            })
+        };
+        let refused = || failure("http://b:2379 fails: Connection refused", false);
+        let no_leader = || failure("http://a:2379 fails: etcdserver: no leader", true);
+        for (members, words) in [
+            (vec![None], "etcd does not answer"),
+            (vec![refused()], "http://b:2379 fails: Connection refused"),
+            (
+                vec![no_leader(), refused(), refused()],
+                "2 of 3 members of etcd do not answer, among them http://b:2379 fails: Connection refused",
+            ),
+            (
+                vec![no_leader(), no_leader(), None],
+                "no member of etcd can answer: http://a:2379 fails: etcdserver: no leader",
+            ),
+        ] {
+            assert_eq!(describe_failures(&members), words);
+        }
+    }
 }

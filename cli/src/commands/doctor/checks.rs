@@ -116,11 +116,9 @@ fn access(info: &Info) -> Check {
 
 fn mode(status: &Status, me: Option<&str>, open: &str) -> Check {
     let Status {
-        mode,
-        membership,
-        node_name,
-        ..
+        mode, node_name, ..
     } = status;
+    let membership = status.membership_words();
     let how = format!("{node_name} is {} and {membership}", mode.mode);
     match mode.mode {
         Mode::Normal => Check::ok("mode", how),

@@ -17,12 +17,12 @@ pub(super) fn cluster_checks(status: &Status) -> Vec<Check> {
         Some(problem) => format!(
             "{}, {}: {problem}",
             cluster_status::describe_name(cluster),
-            status.membership
+            status.membership_words()
         ),
         None => format!(
             "{}, {}",
             cluster_status::describe_name(cluster),
-            status.membership
+            status.membership_words()
         ),
     };
     let place = match (status.membership, &cluster.problem) {
