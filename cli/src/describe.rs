@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use soramode_protocol::actor::SystemActor;
 use soramode_protocol::mode::ModeState;
 
 use crate::mode_info::ModeInfo;
@@ -11,15 +12,10 @@ use crate::output::{counted, times};
 
 /// Describes an actor, also soramoded itself.
 fn describe_actor(actor: &str) -> Cow<'_, str> {
-    match actor {
-        "system:storage" => "soramoded (it cannot write its state)".into(),
-        "system:expired" => "the timer of --for".into(),
-        "system:joined" => "soramoded (the node joined its cluster)".into(),
-        "system:isolated" => "soramoded (the node lost contact with its cluster)".into(),
-        "system:fenced" => "soramoded (the node was fenced)".into(),
-        "system:start" => "soramoded at its start".into(),
-        "http" => "an HTTP client".into(),
-        actor => escape(actor),
+    match (SystemActor::from_name(actor), actor) {
+        (Some(system), _) => system.describe().into(),
+        (None, "http") => "an HTTP client".into(),
+        (None, actor) => escape(actor),
     }
 }
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
+use crate::actor::SystemActor;
 use crate::event::{Event, EventKind, EventType};
 use crate::http_client::Url;
 use crate::mode::{Mode, ModeChange};
@@ -309,7 +310,16 @@ fn mode_changed(change: &ModeChange) -> Vec<Part<'static>> {
 
 /// ` (by uid:1000(ops) for alice: CHG-123).`
 fn origin(actor: &str, on_behalf_of: Option<&str>, reason: Option<&str>) -> Vec<Part<'static>> {
-    let mut parts = vec![Part::Fixed(" (by "), name(actor)];
+    let actor = match SystemActor::from_name(actor) {
+        // The sentence is about the plan.
+        Some(SystemActor::Plan) => return vec![Part::Fixed(".")],
+        Some(system) => {
+            let words = Part::Fixed(system.describe());
+            return vec![Part::Fixed(", by "), words, Part::Fixed(".")];
+        }
+        None => name(actor),
+    };
+    let mut parts = vec![Part::Fixed(" (by "), actor];
     parts.extend(
         on_behalf_of
             .into_iter()

@@ -8,6 +8,7 @@
 //! This is the client library for Rust: `client::Client` with the feature `codec`. Those for Python and Node.js are in `clients/`.
 
 pub mod access;
+pub mod actor;
 pub mod announce;
 #[cfg(feature = "sora-api")]
 pub mod certificates;

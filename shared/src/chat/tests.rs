@@ -154,6 +154,41 @@ fn every_event_has_a_sentence() {
 }
 
 #[test]
+fn soramoded_is_named_in_words() {
+    let said = |kind: &Value| {
+        let event = event(kind);
+        text(
+            WebhookFormat::Slack,
+            &message(WebhookFormat::Slack, &event, None),
+        )
+    };
+    let over = |outcome: &str, actor: &str, reason: Option<&str>| {
+        said(
+            &json!({"type": "plan.over", "plan_id": "7Q2K9XA0", "outcome": outcome, "actor": actor, "reason": reason}),
+        )
+    };
+    assert!(
+        over("done", "system:plan", None)
+            .ends_with("the maintenance plan is done, the node is drained."),
+    );
+    assert!(
+        over("cancelled", "uid:0(root)", Some("INC-8"))
+            .ends_with("the maintenance plan is cancelled (by uid:0(root): INC-8)."),
+    );
+    let closed = said(&json!({
+        "type": "mode.changed", "mode": "block_new_connection", "previous_mode": "normal", "generation": 3, "actor": "system:storage",
+    }));
+    assert!(
+        closed.ends_with("from now on, by soramoded (it cannot write its state)."),
+        "{closed}"
+    );
+    for actor in SystemActor::ALL {
+        let words = over("cancelled", actor.name(), None);
+        assert!(!words.contains("system:"), "{words}");
+    }
+}
+
+#[test]
 fn a_format_is_read_by_its_name() {
     for format in WebhookFormat::ALL {
         assert_eq!(format.name().parse(), Ok(format));
