@@ -38,8 +38,10 @@ const SAMPLES_PER_POINT: usize = 3;
 pub(super) struct Chart {
     pub(super) sessions: String,
     pub(super) connections: String,
-    /// The highest value of both.
-    pub(super) highest: u64,
+    /// The highest values.
+    pub(super) highest: Load,
+    /// Value at the top of the chart, which is even: the middle of its axis is a whole number.
+    pub(super) top: u64,
 }
 
 impl Chart {
@@ -52,17 +54,18 @@ impl Chart {
                 connections: chunk.iter().map(|load| load.connections).max().unwrap_or(0),
             })
             .collect();
-        let highest = points
-            .iter()
-            .map(|load| load.connections.max(load.sessions))
-            .max()
-            .unwrap_or(0);
+        let highest_of =
+            |value: fn(&Load) -> u64| points.iter().map(value).max().unwrap_or_default();
+        let highest = Load {
+            sessions: highest_of(|load| load.sessions),
+            connections: highest_of(|load| load.connections),
+        };
+        let top = axis_top(highest.sessions.max(highest.connections));
         let line = |value: fn(&Load) -> u64| {
             let mut line = String::new();
             for (index, load) in points.iter().enumerate() {
                 let x = CHART_WIDTH.saturating_sub(index * SAMPLES_PER_POINT);
-                let height =
-                    u128::from(value(load)) * u128::from(CHART_HEIGHT) / u128::from(highest.max(1));
+                let height = u128::from(value(load)) * u128::from(CHART_HEIGHT) / u128::from(top);
                 let y = u128::from(CHART_HEIGHT) - height;
                 let blank = if index == 0 { "" } else { " " };
                 // A string takes every write.
@@ -74,8 +77,19 @@ impl Chart {
             sessions: line(|load| load.sessions),
             connections: line(|load| load.connections),
             highest,
+            top,
         }
     }
+}
+
+/// Returns a round, even value for the top of an axis that shows this one: 2, 4, 6, 8, 10, 20, 40 and so on.
+fn axis_top(highest: u64) -> u64 {
+    let power = 10_u64.pow(highest.max(1).ilog10());
+    let top = [2, 4, 6, 8, 10]
+        .into_iter()
+        .filter_map(|digit| power.checked_mul(digit))
+        .find(|top| *top >= highest);
+    top.unwrap_or(u64::MAX)
 }
 
 /// The last samples, oldest first, and their chart, which a page shows as it is.
@@ -139,6 +153,25 @@ mod tests {
         assert_eq!((samples.len(), samples[0]), (SAMPLES_KEPT, load(1)));
         assert_eq!(*history.chart(), Chart::of(&samples));
         let empty = Chart::of(&[Load::default()]);
-        assert_eq!((empty.highest, &*empty.sessions), (0, "360,100"));
+        assert_eq!((empty.highest, empty.top), (Load::default(), 2));
+        assert_eq!(empty.sessions, "360,100");
+    }
+
+    #[test]
+    fn the_axis_ends_at_a_round_value() {
+        for (highest, top) in [
+            (0, 2),
+            (2, 2),
+            (3, 4),
+            (7, 8),
+            (9, 10),
+            (10, 20),
+            (200, 200),
+            (359, 400),
+            (1_077, 2_000),
+            (u64::MAX, u64::MAX),
+        ] {
+            assert_eq!(axis_top(highest), top, "{highest}");
+        }
     }
 }

@@ -1,7 +1,11 @@
 //! Language of the page, and its texts.
 
+use std::borrow::Cow;
+use std::time::Duration;
+
 use hyper::HeaderMap;
 use hyper::header::ACCEPT_LANGUAGE;
+use soramode_protocol::actor::SystemActor;
 use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::node::{Membership, Status};
 use soramode_protocol::plan::{PlanHold, PlanOutcome, PlanState, PlanStep, StallCause};
@@ -60,6 +64,8 @@ pub(super) struct Texts {
     pub(super) mode: &'static str,
     pub(super) by: &'static str,
     pub(super) reason: &'static str,
+    /// Cause of a plan's end, where soramoded has ended it.
+    pub(super) cause: &'static str,
     pub(super) since: &'static str,
     pub(super) until: &'static str,
     pub(super) expected_end: &'static str,
@@ -91,11 +97,15 @@ pub(super) struct Texts {
     pub(super) none: &'static str,
     pub(super) more: &'static str,
     pub(super) updated: &'static str,
-    pub(super) pause: &'static str,
-    pub(super) resume: &'static str,
+    pub(super) stop_refresh: &'static str,
+    pub(super) refresh: &'static str,
+    /// Punctuation between two parts.
+    pub(super) comma: &'static str,
+    pub(super) colon: &'static str,
     pub(super) shadow: &'static str,
     pub(super) isolated: (&'static str, &'static str),
     pub(super) fenced: (&'static str, &'static str),
+    pub(super) not_joined: (&'static str, &'static str),
     pub(super) not_in_force: &'static str,
     pub(super) not_in_force_remedy: &'static str,
     pub(super) stalled: &'static str,
@@ -151,12 +161,13 @@ impl Texts {
     }
 
     /// Returns the membership as a warning with its remedy, if it is one.
-    pub(super) const fn membership_warning(
+    pub(super) fn membership_warning(
         &self,
-        membership: Membership,
+        status: &Status,
     ) -> Option<(&'static str, &'static str)> {
-        match membership {
+        match status.membership {
             Membership::Isolated => Some(self.isolated),
+            Membership::Fenced if status.has_not_joined() => Some(self.not_joined),
             Membership::Fenced => Some(self.fenced),
             Membership::Standalone | Membership::Joined => None,
         }
@@ -233,12 +244,64 @@ impl Language {
         self.either(english, japanese)
     }
 
+    /// Describes an actor: a part of soramoded, or as the client is known.
+    pub(super) fn actor(self, actor: &str) -> Cow<'_, str> {
+        let Some(system) = SystemActor::from_name(actor) else {
+            return actor.into();
+        };
+        let japanese = match system {
+            SystemActor::Start => "soramoded (起動時)",
+            SystemActor::Plan => "soramoded (メンテナンスのプラン)",
+            SystemActor::Expired => "--for のタイマー",
+            SystemActor::Reservation => "soramoded (ノードの予約の終了)",
+            SystemActor::Storage => "soramoded (状態を書き込めない)",
+            SystemActor::Joined => "soramoded (クラスターに参加)",
+            SystemActor::Isolated => "soramoded (クラスターとの通信が途絶)",
+            SystemActor::Fenced => "soramoded (クラスターからの切り離し)",
+        };
+        self.either(system.describe(), japanese).into()
+    }
+
+    /// Writes a span of time, in whole minutes from an hour on.
+    pub(super) fn span(self, span: Duration) -> String {
+        let seconds = span.as_secs();
+        let whole = if seconds < 3600 {
+            seconds
+        } else {
+            seconds - seconds % 60
+        };
+        let english = humantime::format_duration(Duration::from_secs(whole)).to_string();
+        match self {
+            Self::English => english,
+            Self::Japanese => english
+                .split(' ')
+                .map(in_japanese_units)
+                .collect::<Vec<_>>()
+                .join(" "),
+        }
+    }
+
     const fn either(self, english: &'static str, japanese: &'static str) -> &'static str {
         match self {
             Self::English => english,
             Self::Japanese => japanese,
         }
     }
+}
+
+/// `2 時間` for `2h`
+fn in_japanese_units(part: &str) -> String {
+    let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = part.split_at(digits);
+    let unit = match unit.trim_end_matches('s') {
+        "year" => "年",
+        "month" => "か月",
+        "day" => "日",
+        "h" => "時間",
+        "m" => "分",
+        _ => "秒",
+    };
+    format!("{number} {unit}")
 }
 
 const ENGLISH: Texts = Texts {
@@ -248,6 +311,7 @@ const ENGLISH: Texts = Texts {
     mode: "Mode",
     by: "By",
     reason: "Reason",
+    cause: "Cause",
     since: "Since",
     until: "Until",
     expected_end: "Expected end",
@@ -278,8 +342,10 @@ const ENGLISH: Texts = Texts {
     none: "None",
     more: "more",
     updated: "Updated",
-    pause: "Stop updates",
-    resume: "Update again",
+    stop_refresh: "Stop the refresh every 5 seconds",
+    refresh: "Refresh every 5 seconds",
+    comma: ", ",
+    colon: ": ",
     shadow: "Shadow mode: decisions are only logged, and clients are admitted",
     isolated: (
         "The node has lost contact with its cluster",
@@ -288,6 +354,10 @@ const ENGLISH: Texts = Texts {
     fenced: (
         "The node is fenced: it ends its sessions and admits no client",
         "Check etcd, and run: soramode doctor",
+    ),
+    not_joined: (
+        "The node has not joined its cluster yet: it admits no client",
+        "For the cause, run: soramode doctor",
     ),
     not_in_force: "The mode is not in force: rooms are not locked or unlocked as it requires",
     not_in_force_remedy: "Run: soramode doctor",
@@ -318,6 +388,7 @@ const JAPANESE: Texts = Texts {
     mode: "モード",
     by: "変更者",
     reason: "理由",
+    cause: "原因",
     since: "開始",
     until: "期限",
     expected_end: "終了予定",
@@ -348,8 +419,10 @@ const JAPANESE: Texts = Texts {
     none: "なし",
     more: "件を省略",
     updated: "更新",
-    pause: "自動更新を停止",
-    resume: "自動更新を再開",
+    stop_refresh: "5 秒ごとの自動更新を停止する",
+    refresh: "5 秒ごとに自動更新する",
+    comma: "、",
+    colon: ": ",
     shadow: "シャドーモード: 判定は記録のみで、クライアントは許可されます",
     isolated: (
         "ノードがクラスターと通信できません",
@@ -358,6 +431,10 @@ const JAPANESE: Texts = Texts {
     fenced: (
         "ノードがクラスターから切り離されました。セッションを終了し、クライアントを受け付けません",
         "etcd を確認し、soramode doctor を実行してください",
+    ),
+    not_joined: (
+        "ノードはまだクラスターに参加していないため、クライアントを受け付けません",
+        "原因を確認するには、soramode doctor を実行してください",
     ),
     not_in_force: "モードのとおりにロックまたはロック解除されていないルームがあります",
     not_in_force_remedy: "soramode doctor を実行してください",

@@ -1,14 +1,16 @@
 //! The status page: HTML without scripts, which refreshes itself. maud escapes every value.
 
+mod chart;
 mod language;
+mod messages;
+mod nodes;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::HeaderMap;
 use maud::{DOCTYPE, Markup, html};
-use soramode_protocol::chat::PAGE_URL_BYTES_MAX;
-use soramode_protocol::http_client::read_url;
 use soramode_protocol::mode::{InForce, ModeState};
 use soramode_protocol::node::{ClusterNode, Status};
 use soramode_protocol::plan::Plan;
@@ -16,7 +18,7 @@ use soramode_protocol::session::Session;
 use soramode_protocol::text::shorten;
 use soramode_protocol::time::Time;
 
-use super::load_history::{CHART_HEIGHT, CHART_WIDTH, Chart};
+use super::load_history::Chart;
 use super::peers::PeerState;
 use language::{Language, Texts};
 
@@ -30,11 +32,11 @@ pub(super) const SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; 
 #[cfg(test)]
 const PAGE_BYTES_MAX: usize = 30 * 1024;
 
+/// Time between two refreshes of the page.
+const REFRESH_PAUSE: Duration = Duration::from_secs(5);
+
 /// Number of sessions that the page lists.
 pub(super) const SESSIONS_SHOWN: u32 = 8;
-
-/// Number of nodes that each list of nodes shows.
-const NODES_SHOWN: usize = 16;
 
 /// Time for which a plan that is over is shown.
 const OVER_PLAN_SHOWN: Duration = Duration::from_hours(1);
@@ -90,7 +92,7 @@ pub(super) fn render(snapshot: &Snapshot, headers: &HeaderMap, refresh: Refresh)
             head {
                 meta charset="utf-8";
                 @if refresh == Refresh::On {
-                    meta http-equiv="refresh" content="5";
+                    meta http-equiv="refresh" content=(REFRESH_PAUSE.as_secs());
                 }
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (headline.word) " - " (name) }
@@ -100,32 +102,32 @@ pub(super) fn render(snapshot: &Snapshot, headers: &HeaderMap, refresh: Refresh)
                 header {
                     h1 { (name) }
                     span {
-                        (texts.updated) " " (time(now)) ", soramoded " (status.version) " "
+                        (texts.updated) " " (time(now)) (texts.comma) "soramoded " (status.version) " "
                         @match refresh {
-                            Refresh::On => a href="?refresh=off" { (texts.pause) },
-                            Refresh::Off => a href="." { (texts.resume) },
+                            Refresh::On => a href="?refresh=off" { (texts.stop_refresh) },
+                            Refresh::Off => a href="." { (texts.refresh) },
                         }
                     }
                 }
                 main {
-                (warnings(status, texts))
+                (warnings(status, language))
                 section class={ "mode " (headline.class) } {
                     p.word { (headline.word) }
-                    p { (status.mode.mode.name()) ": " (headline.sentence) }
-                    (mode_facts(&status.mode, now, texts))
+                    p { (status.mode.mode.name()) (texts.colon) (headline.sentence) }
+                    (mode_facts(&status.mode, now, language))
                 }
                 @if let Some(plan) = snapshot.plan.as_ref().filter(|plan| is_recent(plan, now)) {
                     (plan_section(plan, now, language))
                 }
-                (load(status, &snapshot.chart, texts))
+                (chart::load(status, &snapshot.chart, now, texts))
                 div.columns {
-                    (oldest_sessions(&snapshot.sessions, now, texts))
+                    (oldest_sessions(&snapshot.sessions, now, language))
                     (rejections(status, texts))
                     @if status.cluster.is_some() {
-                        (members(&snapshot.members, texts))
+                        (nodes::members(&snapshot.members, language))
                     }
                     @if !snapshot.peers.is_empty() {
-                        (peers(&snapshot.peers, texts))
+                        (nodes::peers(&snapshot.peers, language))
                     }
                     section {
                         h2 { (texts.deliveries) }
@@ -142,45 +144,88 @@ pub(super) fn render(snapshot: &Snapshot, headers: &HeaderMap, refresh: Refresh)
     .into_string()
 }
 
+/// Warning, or another finding that needs attention.
+struct Warning<'status> {
+    /// Name of the server that it concerns.
+    about: Option<&'status str>,
+    text: Cow<'status, str>,
+    remedy: Option<Cow<'status, str>>,
+}
+
+impl<'status> Warning<'status> {
+    /// Creates a warning in the language of the page.
+    fn of_page(text: impl Into<Cow<'status, str>>, remedy: Option<&'static str>) -> Self {
+        Self {
+            about: None,
+            text: text.into(),
+            remedy: remedy.map(Cow::Borrowed),
+        }
+    }
+
+    /// Creates a warning about a server, or one of soramoded itself, as the status has it.
+    fn of_status(
+        about: Option<&'status str>,
+        text: &'status str,
+        remedy: Option<&'status str>,
+    ) -> Self {
+        Self {
+            about,
+            text: text.into(),
+            remedy: remedy.map(Cow::Borrowed),
+        }
+    }
+}
+
 /// Returns what needs attention, each with its remedy if that is known.
-fn warnings(status: &Status, texts: &Texts) -> Markup {
-    let mut rows: Vec<(String, Option<String>)> = Vec::new();
+fn findings<'status>(status: &'status Status, texts: &'static Texts) -> Vec<Warning<'status>> {
+    let mut rows = Vec::new();
     if status.shadow {
-        rows.push((texts.shadow.to_owned(), None));
+        rows.push(Warning::of_page(texts.shadow, None));
     }
-    if let Some((warning, remedy)) = texts.membership_warning(status.membership) {
-        rows.push((warning.to_owned(), Some(remedy.to_owned())));
+    if let Some((warning, remedy)) = texts.membership_warning(status) {
+        rows.push(Warning::of_page(warning, Some(remedy)));
     }
+    let problem = status
+        .cluster
+        .as_deref()
+        .and_then(|it| it.problem.as_deref());
+    rows.extend(problem.map(|problem| Warning::of_status(None, problem, None)));
     if let Some(stalled) = status.stalled {
-        let warning = format!("{}: {}", texts.stalled, texts.cause(stalled.cause));
-        rows.push((warning, Some(texts.stalled_remedy.to_owned())));
+        let warning = format!(
+            "{}{}{}",
+            texts.stalled,
+            texts.colon,
+            texts.cause(stalled.cause)
+        );
+        rows.push(Warning::of_page(warning, Some(texts.stalled_remedy)));
     }
     if status.in_force.is_some_and(|it| it != InForce::Yes) {
-        rows.push((
-            texts.not_in_force.to_owned(),
-            Some(texts.not_in_force_remedy.to_owned()),
-        ));
+        let remedy = Some(texts.not_in_force_remedy);
+        rows.push(Warning::of_page(texts.not_in_force, remedy));
     }
-    rows.extend(
-        status
-            .warnings
-            .iter()
-            .map(|warning| (warning.clone(), None)),
-    );
+    let warnings = status.warnings.iter();
+    rows.extend(warnings.map(|warning| Warning::of_status(None, warning, None)));
     for source in &status.sources {
+        let name = Some(source.name.as_str());
         if let Some(reason) = &source.incomplete_reason {
-            rows.push((format!("{}: {reason}", source.name), source.hint.clone()));
+            rows.push(Warning::of_status(name, reason, source.hint.as_deref()));
         }
         let reason = source.incomplete_reason.as_deref().unwrap_or_default();
         if let Some(problem) = source.problem.as_ref().filter(|it| !reason.contains(*it)) {
-            rows.push((format!("{}: {problem}", source.name), None));
+            rows.push(Warning::of_status(name, problem, None));
         }
     }
     let failing = status.upstreams.iter().filter_map(|upstream| {
         let problem = upstream.problem.as_ref()?;
-        Some((format!("{}: {problem}", upstream.name), None))
+        Some(Warning::of_status(Some(&upstream.name), problem, None))
     });
     rows.extend(failing);
+    rows
+}
+
+fn warnings(status: &Status, language: Language) -> Markup {
+    let texts = language.texts();
+    let rows = findings(status, texts);
     if rows.is_empty() {
         return html! {};
     }
@@ -188,11 +233,12 @@ fn warnings(status: &Status, texts: &Texts) -> Markup {
         section.warnings {
             h2 { (texts.warnings) }
             ul {
-                @for (warning, remedy) in rows.iter().take(WARNINGS_SHOWN) {
+                @for Warning { about, text, remedy } in rows.iter().take(WARNINGS_SHOWN) {
                     li {
-                        (shorten(warning, TEXT_BYTES_SHOWN))
+                        @if let Some(about) = about { (short(about)) (texts.colon) }
+                        (worded(text, TEXT_BYTES_SHOWN, language))
                         @if let Some(remedy) = remedy {
-                            span.remedy { (shorten(remedy, TEXT_BYTES_SHOWN)) }
+                            span.remedy { (worded(remedy, TEXT_BYTES_SHOWN, language)) }
                         }
                     }
                 }
@@ -202,23 +248,24 @@ fn warnings(status: &Status, texts: &Texts) -> Markup {
     }
 }
 
-fn mode_facts(mode: &ModeState, now: Time, texts: &Texts) -> Markup {
+fn mode_facts(mode: &ModeState, now: Time, language: Language) -> Markup {
+    let texts = language.texts();
     html! {
         dl.facts {
-            dt { (texts.since) } dd { (time(mode.since)) " (" (age(now, mode.since)) ")" }
-            dt { (texts.by) } dd { (short(&mode.actor)) }
+            dt { (texts.since) } dd { (time(mode.since)) " (" (age(now, mode.since, language)) ")" }
+            dt { (texts.by) } dd { (short(&language.actor(&mode.actor))) }
             @if let Some(reason) = &mode.reason {
                 dt { (texts.reason) } dd { (shorten(reason, TEXT_BYTES_SHOWN)) }
             }
             @if let Some(until) = mode.expires_at {
-                dt { (texts.until) } dd { (ahead(until, now, texts)) }
+                dt { (texts.until) } dd { (ahead(until, now, language)) }
             }
             @if let Some(end) = mode.expected_end_at {
                 dt { (texts.expected_end) } dd {
                     @if end < now {
-                        (time(end)) " " strong { (texts.overdue) " " (age(now, end)) }
+                        (time(end)) " " strong { (texts.overdue) " " (age(now, end, language)) }
                     } @else {
-                        (ahead(end, now, texts))
+                        (ahead(end, now, language))
                     }
                 }
             }
@@ -244,23 +291,26 @@ fn plan_section(plan: &Plan, now: Time, language: Language) -> Markup {
                 }
                 @if let Some(next) = plan.next_step() {
                     dt { (texts.next_step) } dd {
-                        (language.step(&next.step)) ", " (ahead(next.due_at, now, texts))
+                        (language.step(&next.step)) (texts.comma) (ahead(next.due_at, now, language))
                     }
                 }
                 @if let Some(end) = plan.sessions_end_at().filter(|_| plan.outcome.is_none()) {
-                    dt { (texts.sessions_end) } dd { (ahead(end, now, texts)) }
+                    dt { (texts.sessions_end) } dd { (ahead(end, now, language)) }
                 }
                 @if plan.asked > 0 {
                     dt { (texts.ended) } dd { (plan.ended) " / " (plan.asked) }
                 }
                 @if plan.delay_seconds > 0 {
-                    dt { (texts.delay) } dd { (span(Duration::from_secs(plan.delay_seconds))) }
+                    dt { (texts.delay) } dd { (language.span(Duration::from_secs(plan.delay_seconds))) }
                 }
                 @if let Some(hold) = plan.held {
                     dt { (texts.held) } dd { (language.held(hold)) }
                 }
-                dt { (texts.by) } dd { (short(plan.over_by.as_ref().unwrap_or(&plan.owner))) }
-                @if let Some(reason) = plan.why.as_ref().or(plan.over_reason.as_ref()).or(plan.reason.as_ref()) {
+                dt { (texts.by) } dd { (short(&language.actor(plan.over_by.as_ref().unwrap_or(&plan.owner)))) }
+                @if let Some(why) = &plan.why {
+                    dt { (texts.cause) } dd { (worded(why, TEXT_BYTES_SHOWN, language)) }
+                }
+                @if let Some(reason) = plan.over_reason.as_ref().or(plan.reason.as_ref()) {
                     dt { (texts.reason) } dd { (shorten(reason, TEXT_BYTES_SHOWN)) }
                 }
             }
@@ -268,38 +318,8 @@ fn plan_section(plan: &Plan, now: Time, language: Language) -> Markup {
     }
 }
 
-fn load(status: &Status, drawn: &Chart, texts: &Texts) -> Markup {
-    html! {
-        section {
-            h2 { (texts.load) }
-            dl.numbers {
-                div { dt { (texts.sessions) } dd { (status.sessions) } }
-                div { dt { (texts.connections) } dd { (status.connections) } }
-                @if status.pending > 0 {
-                    div { dt { (texts.pending) } dd { (status.pending) } }
-                }
-            }
-            (chart(drawn, status.sessions.max(status.connections), texts))
-        }
-    }
-}
-
-/// Shows the chart: the latest sample is on the right, and an hour is the whole width. The present load may be higher than that of each sample.
-fn chart(drawn: &Chart, present: u64, texts: &Texts) -> Markup {
-    html! {
-        svg viewBox={ "0 -2 " (CHART_WIDTH) " " (CHART_HEIGHT + 4) } preserveAspectRatio="none" role="img" aria-label=(texts.last_hour) {
-            polyline.connections-line points=(drawn.connections) {}
-            polyline.sessions-line points=(drawn.sessions) {}
-        }
-        p.key {
-            span { i {} (texts.sessions) }
-            span { i.dashed {} (texts.connections) }
-            span { (texts.last_hour) ", " (texts.highest) " " (drawn.highest.max(present)) }
-        }
-    }
-}
-
-fn oldest_sessions(sessions: &[Session], now: Time, texts: &Texts) -> Markup {
+fn oldest_sessions(sessions: &[Session], now: Time, language: Language) -> Markup {
+    let texts = language.texts();
     html! {
         section {
             h2 { (texts.oldest_sessions) }
@@ -312,7 +332,7 @@ fn oldest_sessions(sessions: &[Session], now: Time, texts: &Texts) -> Markup {
                         tr {
                             td { (short(session.channel_id.as_str())) }
                             td.n { (session.connections) }
-                            td.n { (age(now, session.created_at)) }
+                            td.n { (age(now, session.created_at, language)) }
                         }
                     }
                 }
@@ -343,79 +363,6 @@ fn rejections(status: &Status, texts: &Texts) -> Markup {
     }
 }
 
-fn members(members: &[ClusterNode], texts: &Texts) -> Markup {
-    html! {
-        section {
-            h2 { (texts.members) }
-            table {
-                (node_heads(texts))
-                @for node in members.iter().take(NODES_SHOWN) {
-                    tr {
-                        td {
-                            @match node.cluster_page_url.as_deref().filter(|url| is_web(url)) {
-                                Some(url) => a href=(url) { (short(node.node_name.as_str())) },
-                                None => (short(node.node_name.as_str())),
-                            }
-                        }
-                        td {
-                            @match node.mode {
-                                Some(mode) if node.connected => {
-                                    @let (class, word) = texts.word(mode);
-                                    span class=(class) { (word) }
-                                }
-                                _ => "-",
-                            }
-                        }
-                        td.n { (count(node.sessions)) }
-                        td.n { (count(node.connections)) }
-                    }
-                }
-            }
-            (omitted(members.len(), NODES_SHOWN, texts))
-        }
-    }
-}
-
-fn peers(peers: &[PeerState], texts: &Texts) -> Markup {
-    html! {
-        section {
-            h2 { (texts.peers) }
-            table {
-                (node_heads(texts))
-                @for peer in peers.iter().take(NODES_SHOWN) {
-                    tr {
-                        @match &peer.status {
-                            Ok(status) => {
-                                @let (class, word) = texts.word(status.mode);
-                                td { (short(status.node_name.as_str())) }
-                                td { span class=(class) { (word) } }
-                                td.n { (status.sessions) }
-                                td.n { (status.connections) }
-                            }
-                            Err(problem) => {
-                                td { (short(&peer.url)) }
-                                td colspan="3" { span.closed { (short(problem)) } }
-                            }
-                        }
-                    }
-                }
-            }
-            (omitted(peers.len(), NODES_SHOWN, texts))
-        }
-    }
-}
-
-fn node_heads(texts: &Texts) -> Markup {
-    html! {
-        tr { th { (texts.node) } th { (texts.mode) } th.n { (texts.sessions) } th.n { (texts.connections) } }
-    }
-}
-
-/// Returns true for the URL of a page. Another node has published it, and a browser must run no script of it.
-fn is_web(url: &str) -> bool {
-    url.len() <= PAGE_URL_BYTES_MAX && read_url(url).is_ok()
-}
-
 /// Says how many rows are left out.
 fn omitted(rows: usize, shown: usize, texts: &Texts) -> Markup {
     html! {
@@ -423,10 +370,6 @@ fn omitted(rows: usize, shown: usize, texts: &Texts) -> Markup {
             p.none { (rows - shown) " " (texts.more) }
         }
     }
-}
-
-fn count(count: Option<u64>) -> String {
-    count.map_or_else(|| "-".to_owned(), |count| count.to_string())
 }
 
 fn short(name: &str) -> String {
@@ -442,23 +385,25 @@ fn time(time: Time) -> Markup {
 }
 
 /// Writes a time to come, and how far ahead it is.
-fn ahead(at: Time, now: Time, texts: &Texts) -> Markup {
-    html! { (time(at)) " (" (texts.ahead) (age(at, now)) ")" }
+fn ahead(at: Time, now: Time, language: Language) -> Markup {
+    html! { (time(at)) " (" (language.texts().ahead) (age(at, now, language)) ")" }
 }
 
-/// Writes the time from one to the other, in whole minutes from an hour on.
-fn age(later: Time, earlier: Time) -> String {
-    span(later.since(earlier))
+/// Writes the time from one to the other.
+fn age(later: Time, earlier: Time, language: Language) -> String {
+    language.span(later.since(earlier))
 }
 
-fn span(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let whole = if seconds < 3600 {
-        seconds
-    } else {
-        seconds - seconds % 60
-    };
-    humantime::format_duration(Duration::from_secs(whole)).to_string()
+/// Writes a text that soramoded or another program has worded: what no template translates is English.
+fn worded(text: &str, bytes_max: usize, language: Language) -> Markup {
+    let translated = shorten(&messages::translate(text, language), bytes_max);
+    html! {
+        @if language == Language::Japanese && translated.is_ascii() {
+            span lang="en" { (translated) }
+        } @else {
+            (translated)
+        }
+    }
 }
 
 #[cfg(test)]

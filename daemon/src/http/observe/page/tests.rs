@@ -1,5 +1,7 @@
 //! Tests of the page's HTML: its contents, escaping and size.
 
+mod japanese;
+
 use hyper::header::ACCEPT_LANGUAGE;
 use serde_json::json;
 
@@ -67,7 +69,11 @@ fn the_page_shows_the_node() {
         "CHG-123",
         "<td class=\"n\">2h 59m</td>",
         "<td>BLOCK-NEW-SESSION</td><td class=\"n\">3</td>",
-        "highest 1077",
+        "Connections (highest: 1077)",
+        "Sessions (highest: 359)",
+        "<span>2000</span><span>1000</span><span>0</span>",
+        "<span>01:40</span><span>01:55</span><span>02:10</span><span>02:25</span><span>02:40</span>",
+        "aria-label=\"Last hour 01:40-02:40 UTC: Sessions highest: 359; Connections highest: 1077\"",
     ] {
         assert!(text.contains(part), "no {part} in {text}");
     }
@@ -152,7 +158,7 @@ fn hostile_names_are_escaped_and_the_page_stays_small() {
             })
         },
     };
-    snapshot.peers = (0..NODES_SHOWN + 5).map(peer).collect();
+    snapshot.peers = (0..nodes::NODES_SHOWN + 5).map(peer).collect();
     for language in ["en", "ja"] {
         let text = page(&snapshot, language);
         assert!(
