@@ -14,8 +14,9 @@ use super::cluster::{ClusterName, DeadMan, EtcdUrl, FenceAfter, NodeUrl, OnFence
 use super::http::{CorsOrigin, HostName, HttpUrl, Listen, SoraMode};
 use super::janus::{JanusEnd, JanusWay};
 use super::values::{
-    DurationArg, address_from_text, addresses_from_text, from_text, ip_address, list_from_text,
-    settable_mode, socket_address, whole_number,
+    DurationArg, addresses_from_text, from_text, ip_address, janus_address,
+    janus_address_from_text, list_from_text, observe_address, observe_address_from_text,
+    settable_mode, sora_address, sora_address_from_text, whole_number,
 };
 use super::{LogFormat, LogLevel, SocketMode};
 
@@ -120,13 +121,13 @@ pub struct Settings {
     /// Receive Sora's webhooks on this ADDRESS:PORT: POST /sora/auth, /sora/session and /sora/event
     ///
     /// Without --sora-token-file every user of this machine can impersonate Sora, for example report connections as ended.
-    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_SORA_LISTEN", value_parser = socket_address)]
-    #[serde(deserialize_with = "address_from_text")]
+    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_SORA_LISTEN", value_parser = sora_address)]
+    #[serde(deserialize_with = "sora_address_from_text")]
     pub sora_listen: Option<SocketAddr>,
 
     /// Serve a status page at /, and /status.json, /live, /ready, /ready/new-session and /metrics, on this ADDRESS:PORT
-    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_OBSERVE_LISTEN", value_parser = socket_address)]
-    #[serde(deserialize_with = "address_from_text")]
+    #[arg(long, value_name = "ADDRESS", env = "SORAMODED_OBSERVE_LISTEN", value_parser = observe_address)]
+    #[serde(deserialize_with = "observe_address_from_text")]
     pub observe_listen: Option<SocketAddr>,
 
     /// Show this node, such as http://sfu-02:9400, on the status page; can be given several times
@@ -243,8 +244,8 @@ pub struct Settings {
     pub janus_admin_key_file: Option<PathBuf>,
 
     /// Accept Janus's events on this address, as POST /janus; without them rooms are listed each second
-    #[arg(long, value_name = "ADDRESS:PORT", env = "SORAMODED_JANUS_LISTEN", value_parser = socket_address)]
-    #[serde(deserialize_with = "address_from_text")]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "SORAMODED_JANUS_LISTEN", value_parser = janus_address)]
+    #[serde(deserialize_with = "janus_address_from_text")]
     pub janus_listen: Option<SocketAddr>,
 
     /// Secrets of Janus's rooms, one a line, as ROOM SECRET, or * SECRET for the others; file mode 0600

@@ -26,10 +26,25 @@ pub(super) fn whole_number(text: &str) -> Result<u64, String> {
 /// Description of a valid whole number.
 pub(crate) const WHOLE_NUMBER: &str = "a whole number from 0";
 
-/// Reads an address with a port.
-pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
+/// Reads an address with a port. The error names one with this port, which is usual for the listener.
+fn socket_address<const PORT: u16>(text: &str) -> Result<SocketAddr, String> {
     text.parse()
-        .map_err(|_| format!("got {text:?}, takes ADDRESS:PORT, such as 127.0.0.1:3100"))
+        .map_err(|_| format!("got {text:?}, takes ADDRESS:PORT, such as 127.0.0.1:{PORT}"))
+}
+
+/// Reads the address of the listener for Sora's webhooks.
+pub(super) fn sora_address(text: &str) -> Result<SocketAddr, String> {
+    socket_address::<3100>(text)
+}
+
+/// Reads the address of the observability listener.
+pub(super) fn observe_address(text: &str) -> Result<SocketAddr, String> {
+    socket_address::<9400>(text)
+}
+
+/// Reads the address of the listener for Janus's events.
+pub(super) fn janus_address(text: &str) -> Result<SocketAddr, String> {
+    socket_address::<3200>(text)
 }
 
 /// Reads an address without a port.
@@ -65,17 +80,37 @@ where
     T: FromStr<Err: fmt::Display>,
     D: Deserializer<'de>,
 {
-    String::deserialize(deserializer)?
-        .parse()
-        .map(Some)
-        .map_err(D::Error::custom)
+    read_text(deserializer, |text| {
+        text.parse().map_err(|error: T::Err| error.to_string())
+    })
 }
 
-/// Reads an address with a port from text in the file.
-pub(super) fn address_from_text<'de, D: Deserializer<'de>>(
+/// Reads the address of the listener for Sora's webhooks from text in the file.
+pub(super) fn sora_address_from_text<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<SocketAddr>, D::Error> {
-    socket_address(&String::deserialize(deserializer)?)
+    read_text(deserializer, sora_address)
+}
+
+/// Reads the address of the observability listener from text in the file.
+pub(super) fn observe_address_from_text<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    read_text(deserializer, observe_address)
+}
+
+/// Reads the address of the listener for Janus's events from text in the file.
+pub(super) fn janus_address_from_text<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    read_text(deserializer, janus_address)
+}
+
+fn read_text<'de, T, D: Deserializer<'de>>(
+    deserializer: D,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, D::Error> {
+    read(&String::deserialize(deserializer)?)
         .map(Some)
         .map_err(D::Error::custom)
 }
