@@ -1,6 +1,7 @@
 //! Servers over TLS with certificates of one's own: what is trusted, what is said of what is not, and the number of connections.
 
 use std::io::{BufRead, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -201,6 +202,37 @@ fn announcements_over_tls_use_as_many_connections_as_calls_are_in_flight() {
         connections <= KEPT_CONNECTIONS_MAX + polls,
         "{connections} connections, {polls} polls"
     );
+}
+
+#[test]
+fn janus_is_asked_over_tls_if_its_certificate_is_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let fit = ["-addext", "basicConstraints=critical,CA:FALSE"];
+    let mut janus = self_signed(folder.path(), "janus.pem", &fit);
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "admin-secret\n").unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let url = format!("{}admin", janus.url());
+    let start = |socket: &str, ca_file: &[&str]| {
+        let mut command = with_default_signals(soramoded());
+        command
+            .env_clear()
+            .current_dir(folder.path())
+            .args(["--ephemeral", "--node-name", "node-01", "--socket"])
+            .arg(folder.path().join(socket))
+            .args(["--janus-admin", &url, "--janus-way", "ask"])
+            .args(["--janus-admin-secret-file", "secret"])
+            .args(ca_file);
+        command.running()
+    };
+    let mut refused = start("refused.sock", &[]);
+    refused.until_said("its certificate's issuer is not trusted here");
+    refused.stopped();
+    let daemon = start("trusted.sock", &["--ca-file", "janus.pem"]);
+    // A request has no target of Sora's API.
+    let mut requests = janus.stdout.by_ref().lines().map(Result::unwrap);
+    assert!(requests.any(|line| line == "None"));
+    daemon.stopped();
 }
 
 /// The environment names a proxy.

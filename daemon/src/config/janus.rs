@@ -87,11 +87,12 @@ pub(super) fn check(settings: &Settings) -> Result<Option<JanusConfig>, ConfigEr
             None => Ok(None),
         };
     };
-    if admin.0.scheme() != "http" || admin.0.path() == "/" {
+    if admin.0.path() == "/" {
         return Err(ConfigError::OutOfRange {
             name: "janus-admin",
             got: admin.to_string(),
-            takes: "a URL such as http://127.0.0.1:7088/admin, without TLS, and with Janus's admin_base_path".to_owned(),
+            takes: "a URL such as http://127.0.0.1:7088/admin, with Janus's admin_base_path"
+                .to_owned(),
         });
     }
     for (other, is_given) in [
