@@ -25,7 +25,10 @@ pub(crate) struct Args {
     limit: u32,
 }
 
-/// Returns the columns of [`show`]. The time of an automatic reopening is never left out.
+/// Cells of an actor, at least where the reason is shown too.
+const ACTOR_CELLS: usize = 16;
+
+/// Returns the columns of [`show`]. The actor and the time of an automatic reopening are never left out.
 fn columns(changes: &[DatedModeChange]) -> [Column; 8] {
     let until = Column::word("UNTIL");
     let has_timer = changes
@@ -36,8 +39,8 @@ fn columns(changes: &[DatedModeChange]) -> [Column; 8] {
         Column::word("GENERATION").optional(4),
         Column::word("FROM").optional(3),
         Column::word("TO"),
-        Column::id("BY").optional(1),
-        Column::text("REASON"),
+        Column::id("BY").comfortable(ACTOR_CELLS),
+        Column::text("REASON").optional(1),
         if has_timer { until } else { until.optional(2) },
         Column::id("PLAN").optional(5),
     ]

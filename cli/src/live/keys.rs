@@ -50,10 +50,16 @@ fn next() -> io::Result<Option<Key>> {
     reason = "a keyboard has more keys than are listened to"
 )]
 fn meaning(key: KeyEvent) -> Option<Key> {
+    // Ctrl-Q continues a terminal after Ctrl-S: with Ctrl, no key means what it means alone.
+    if key.modifiers.contains(KeyModifiers::CONTROL) {
+        return match key.code {
+            KeyCode::Char('c') => Some(Key::Interrupt),
+            KeyCode::Char('z') => Some(Key::Suspend),
+            KeyCode::Char('l') => Some(Key::Redraw),
+            _ => None,
+        };
+    }
     match key.code {
-        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Key::Interrupt),
-        KeyCode::Char('z') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Key::Suspend),
-        KeyCode::Char('l') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Key::Redraw),
         KeyCode::Char('q') | KeyCode::Esc => Some(Key::Quit),
         KeyCode::Char('p' | ' ') => Some(Key::Pause),
         KeyCode::Char('f') => Some(Key::Filter),
@@ -75,6 +81,10 @@ mod tests {
             meaning(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)),
             Some(Key::Interrupt)
         );
+        for char in ['q', 's', 'p', 'f', ' '] {
+            let key = KeyEvent::new(KeyCode::Char(char), KeyModifiers::CONTROL);
+            assert_eq!(meaning(key), None, "Ctrl-{char}");
+        }
         for code in [
             KeyCode::Enter,
             KeyCode::Char('c'),

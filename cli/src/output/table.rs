@@ -31,6 +31,8 @@ pub(crate) struct Column {
     kind: Kind,
     /// Order of leaving columns out, the highest first; 0 never.
     order: u8,
+    /// Cells that ids or text may take before another column is left out.
+    comfortable: usize,
 }
 
 impl Column {
@@ -40,6 +42,7 @@ impl Column {
             name,
             kind: Kind::Word,
             order: 0,
+            comfortable: COMFORTABLE,
         }
     }
 
@@ -49,6 +52,7 @@ impl Column {
             name,
             kind: Kind::Id,
             order: 0,
+            comfortable: COMFORTABLE,
         }
     }
 
@@ -58,12 +62,21 @@ impl Column {
             name,
             kind: Kind::Text,
             order: 0,
+            comfortable: COMFORTABLE,
         }
     }
 
     /// Allows leaving the column out, after those with a higher number.
     pub(crate) const fn optional(self, order: u8) -> Self {
         Self { order, ..self }
+    }
+
+    /// Cuts the values to these cells before another column is left out.
+    pub(crate) const fn comfortable(self, comfortable: usize) -> Self {
+        Self {
+            comfortable,
+            ..self
+        }
     }
 }
 
@@ -103,6 +116,7 @@ struct Shown {
     place: usize,
     kind: Kind,
     order: u8,
+    comfortable: usize,
     /// Width without cutting.
     natural: usize,
     width: usize,
@@ -171,6 +185,7 @@ impl Table {
                 place,
                 kind: column.kind,
                 order,
+                comfortable: column.comfortable,
                 natural,
                 width: natural,
             }
@@ -252,7 +267,7 @@ impl Shown {
     fn comfortable(&self) -> usize {
         match self.kind {
             Kind::Word => self.natural,
-            Kind::Id | Kind::Text => self.natural.min(COMFORTABLE),
+            Kind::Id | Kind::Text => self.natural.min(self.comfortable),
         }
     }
 

@@ -73,6 +73,11 @@ fn no_table_is_wider_than_the_terminal() {
             shown(&daemon.socket(), verb, width);
         }
     }
+    let history = shown(&daemon.socket(), "history", 40);
+    assert!(
+        history.contains("  BY") && !history.contains("REASON"),
+        "{history}"
+    );
     let sessions = shown(&daemon.socket(), "sessions", 80);
     assert!(
         sessions.starts_with("CHANNEL")
