@@ -179,6 +179,7 @@ impl Node {
             (row.connection_id.clone(), row.client_id.as_deref().cloned());
         ctx.timers.cancel(Timer::PendingTimeout(slot));
         self.sessions.make_live(ctx, slot);
+        self.plans.on_pending_changed(session);
         self.emit_created(ctx, session, (connection_id, client_id));
     }
 
@@ -257,6 +258,7 @@ impl Node {
         if row.state == ConnectionState::Pending {
             ctx.timers.cancel(Timer::PendingTimeout(slot));
             ctx.record(Record::PendingEnded(row.connection_id.clone()));
+            self.plans.on_pending_changed(row.session);
         }
         let session = row.session;
         let Some(session_row) = self.sessions.session_mut(session) else {

@@ -121,6 +121,7 @@ impl Node {
     fn forget_pending(&mut self, ctx: &mut Ctx, slot: ConnectionSlot) {
         ctx.timers.cancel(Timer::PendingTimeout(slot));
         if let Some(row) = self.sessions.remove_connection(slot) {
+            self.plans.on_pending_changed(row.session);
             ctx.record(Record::PendingEnded(row.connection_id));
         }
     }

@@ -54,6 +54,8 @@ struct Announcement {
     waiting: BTreeSet<(Time, SessionSlot)>,
     /// Sessions with a pending connection: announced to when that is live or has ended, and at the latest when they are postponed to.
     pending: BTreeSet<SessionSlot>,
+    /// Sessions of these of which a pending connection is live or has ended since they were looked at.
+    changed: BTreeSet<SessionSlot>,
     /// Sessions that were postponed: because of a pending connection, or because the SFU refused.
     postponed: BTreeMap<SessionSlot, Postponed>,
     /// Sessions that are postponed at present, by time.
@@ -128,6 +130,7 @@ impl Announcements {
             by_age: sessions.iter().copied().collect(),
             waiting: sessions.into_iter().collect(),
             pending: BTreeSet::new(),
+            changed: BTreeSet::new(),
             postponed: BTreeMap::new(),
             by_time: BTreeSet::new(),
             problems: Vec::new(),
@@ -164,6 +167,15 @@ impl Announcements {
     pub(crate) fn on_session_ended(&mut self, slot: SessionSlot) {
         for running in self.running.values_mut() {
             running.drop_session(slot);
+        }
+    }
+
+    /// Takes note that a pending connection of a session is live or has ended.
+    pub(crate) fn on_pending_changed(&mut self, slot: SessionSlot) {
+        for running in self.running.values_mut() {
+            if running.pending.contains(&slot) {
+                running.changed.insert(slot);
+            }
         }
     }
 
@@ -318,6 +330,7 @@ impl Announcement {
     /// Takes a session from those that are postponed at present.
     fn take_postponed(&mut self, slot: SessionSlot) {
         self.pending.remove(&slot);
+        self.changed.remove(&slot);
         let postponed = self.postponed.get_mut(&slot);
         if let Some(until) = postponed.and_then(|it| it.until.take()) {
             self.by_time.remove(&(until, slot));
@@ -333,7 +346,9 @@ impl Announcement {
         let due = (self.by_time.iter())
             .take_while(|(until, _)| *until <= view.now.boot)
             .map(|(_, slot)| *slot);
-        let ready = self.pending.iter().copied().filter(is_ready);
+        let ready = std::mem::take(&mut self.changed)
+            .into_iter()
+            .filter(is_ready);
         for slot in ready.chain(due).collect::<Vec<_>>() {
             self.take_postponed(slot);
             self.requeue(slot);

@@ -201,6 +201,13 @@ impl Plans {
         }
     }
 
+    /// Takes note that a pending connection of a session is live or has ended.
+    pub(crate) fn on_pending_changed(&mut self, session: SessionSlot) {
+        if !self.announcements.is_empty() {
+            self.announcements.on_pending_changed(session);
+        }
+    }
+
     /// Takes note that a session has ended. Returns whether it was ended on request.
     pub(crate) fn on_session_ended(&mut self, session: SessionSlot) -> bool {
         if self.is_idle() && !self.end_queue.is_asked(session) {
