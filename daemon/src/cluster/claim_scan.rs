@@ -30,6 +30,40 @@ const PURGE_TIME: Duration = Duration::from_secs(30);
 /// Timeout of the scan when claims are only counted.
 const COUNT_TIME: Duration = Duration::from_secs(5);
 
+/// Channels of each owner: at most [`OWNERS_MAX`] owners are kept.
+#[derive(Default)]
+struct Owners {
+    channels: BTreeMap<(NodeName, Incarnation), OrphanedChannels>,
+    has_more: bool,
+}
+
+impl Owners {
+    fn count(&mut self, claim: Claim) {
+        let owner = (claim.node, claim.incarnation);
+        if self.channels.len() == OWNERS_MAX && !self.channels.contains_key(&owner) {
+            self.has_more = true;
+            return;
+        }
+        let count = self.channels.entry(owner).or_default();
+        count.total += 1;
+        count.held_until_purge += u64::from(claim.fence_after == FenceAfter::Never);
+    }
+
+    /// Returns the channels of each owner, if all of them were counted.
+    fn channels(self) -> Result<Vec<OwnedChannels>, String> {
+        if self.has_more {
+            return Err(format!("the claims have more than {OWNERS_MAX} owners"));
+        }
+        let owned = self.channels.into_iter();
+        let owned = owned.map(|((node_name, incarnation), channels)| OwnedChannels {
+            node_name,
+            incarnation,
+            channels,
+        });
+        Ok(owned.collect())
+    }
+}
+
 impl Trusted {
     /// Notes that a node is off, for each of its incarnations that channels wait for but the one that runs; gives these, and how many channels.
     pub(super) async fn purge(
@@ -54,30 +88,10 @@ impl Trusted {
 
     /// Counts the channels of each incarnation that owns any.
     pub(super) async fn count(&self) -> Result<Vec<OwnedChannels>, String> {
-        let mut by_owner: BTreeMap<(NodeName, Incarnation), OrphanedChannels> = BTreeMap::new();
-        let mut has_more = false;
-        let mut count_in = |claim: Claim| {
-            let owner = (claim.node, claim.incarnation);
-            if by_owner.len() == OWNERS_MAX && !by_owner.contains_key(&owner) {
-                has_more = true;
-                return;
-            }
-            let count = by_owner.entry(owner).or_default();
-            count.total += 1;
-            count.held_until_purge += u64::from(claim.fence_after == FenceAfter::Never);
-        };
-        self.read_claims(COUNT_TIME, &mut count_in).await?;
-        if has_more {
-            return Err(format!("the claims have more than {OWNERS_MAX} owners"));
-        }
-        Ok(by_owner
-            .into_iter()
-            .map(|((node_name, incarnation), channels)| OwnedChannels {
-                node_name,
-                incarnation,
-                channels,
-            })
-            .collect())
+        let mut owners = Owners::default();
+        self.read_claims(COUNT_TIME, &mut |claim| owners.count(claim))
+            .await?;
+        owners.channels()
     }
 
     /// Returns the incarnations of this node that own channels.
@@ -168,4 +182,50 @@ fn successor(prefix: &[u8]) -> Vec<u8> {
         *last += 1;
     }
     end
+}
+
+#[cfg(test)]
+mod tests {
+    use soramode_core::cluster::Token;
+
+    use super::*;
+
+    fn claim(owner: usize, fence_after: FenceAfter) -> Claim {
+        Claim {
+            node: NodeName::new("sfu-01").unwrap(),
+            incarnation: Incarnation(u64::try_from(owner).unwrap()),
+            fence_after,
+            fence_budget: Duration::ZERO,
+            token: Token(1),
+        }
+    }
+
+    #[test]
+    fn more_owners_than_the_limit_are_not_counted() {
+        let mut owners = Owners::default();
+        for owner in 0..OWNERS_MAX {
+            owners.count(claim(owner, FenceAfter::Never));
+        }
+        // Another channel of an owner that is known.
+        owners.count(claim(1, FenceAfter::After(Duration::from_secs(1))));
+        assert_eq!(owners.channels.len(), OWNERS_MAX);
+        owners.count(claim(OWNERS_MAX, FenceAfter::Never));
+        assert_eq!(owners.channels.len(), OWNERS_MAX);
+        let refused = owners.channels().unwrap_err();
+        assert!(refused.contains("more than 16384 owners"), "{refused}");
+    }
+
+    #[test]
+    fn channels_are_counted_by_owner() {
+        let mut owners = Owners::default();
+        owners.count(claim(1, FenceAfter::Never));
+        owners.count(claim(1, FenceAfter::After(Duration::from_secs(1))));
+        owners.count(claim(2, FenceAfter::Never));
+        let counted = owners.channels().unwrap();
+        let counts: Vec<_> = counted
+            .iter()
+            .map(|it| (it.channels.total, it.channels.held_until_purge))
+            .collect();
+        assert_eq!(counts, [(2, 1), (1, 1)]);
+    }
 }
