@@ -168,7 +168,8 @@ impl JanusSource {
 
     /// Checks a room's secret. One that could not be checked is so after the next list.
     async fn check_secret(&self, room: Id) {
-        let checked = secret_check::check(&self.api, self.room_secrets.as_ref(), &room).await;
+        let checked =
+            secret_check::check(&self.api, self.room_secrets.as_ref(), (&room, self.way)).await;
         self.report_restart();
         if let Ok(secret) = checked {
             lock(&self.secret_check).note(room, secret);
