@@ -11,7 +11,6 @@ const LINES_MAX: usize = 500;
 
 /// Files that are longer, and how long they are: a number here only ever goes down.
 const LONGER: &[(&str, usize)] = &[
-    ("cli/src/output/table.rs", 540),
     ("cli/tests/cli/api.rs", 699),
     ("cli/tests/cli/cluster.rs", 649),
     ("cli/tests/cli/drill.rs", 519),

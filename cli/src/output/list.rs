@@ -7,8 +7,9 @@ use soramode_protocol::time::Time;
 
 use super::cell::Cell;
 use super::color::Emphasis;
+use super::column::Column;
 use super::streams::{Output, SCHEMA};
-use super::table::{Column, Shape, Table};
+use super::table::{Shape, Table};
 use super::{Format, cells, escape, times};
 use crate::error::Failure;
 

@@ -3,6 +3,7 @@
 mod cell;
 pub(crate) mod cells;
 pub(crate) mod color;
+mod column;
 pub(crate) mod escape;
 pub(crate) mod event;
 mod flags;
@@ -16,10 +17,10 @@ mod terminal;
 pub(crate) mod times;
 
 pub(crate) use cell::Cell;
+pub(crate) use column::Column;
 pub(crate) use flags::{Color, Format, OutputFlags};
 pub(crate) use list::{List, Row, colored_groups, pairs, table_lines};
 pub(crate) use progress::{ProgressDisplay, ProgressSnapshot, counted};
 pub(crate) use stdout_closed::StdoutClosed;
 pub(crate) use streams::{Output, failure_json, relay, report_failure};
-pub(crate) use table::Column;
 pub(crate) use terminal::{can_move_cursor, width_of_stderr};

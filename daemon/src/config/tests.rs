@@ -3,6 +3,7 @@
 mod cluster;
 mod janus;
 mod limits;
+mod listeners;
 mod outgoing;
 
 use super::*;
@@ -497,19 +498,7 @@ fn a_wrong_flag_is_refused_with_its_valid_values() {
         ("--ephemeral=perhaps", "--ephemeral: takes true or false"),
         (
             "--sora-listen 3100",
-            "--sora-listen: got \"3100\", takes ADDRESS:PORT, such as 127.0.0.1:3100",
-        ),
-        (
-            "--observe-listen foo",
-            "--observe-listen: got \"foo\", takes ADDRESS:PORT, such as 127.0.0.1:9400",
-        ),
-        (
-            "--janus-listen foo",
-            "--janus-listen: got \"foo\", takes ADDRESS:PORT, such as 127.0.0.1:3200",
-        ),
-        (
-            "--api-listen foo",
-            "--api-listen: got \"foo\", takes ADDRESS:PORT (127.0.0.1:3000)",
+            "--sora-listen: got \"3100\", takes ADDRESS:PORT",
         ),
         (
             "--sora-peer home",
@@ -564,14 +553,6 @@ fn a_wrong_file_is_refused_with_line_and_key() {
             "got a text, takes a whole number from 0 (at keep-events)",
         ),
         ("sora-listen = '3100'", "got \"3100\", takes ADDRESS:PORT"),
-        (
-            "observe-listen = 'foo'",
-            "got \"foo\", takes ADDRESS:PORT, such as 127.0.0.1:9400",
-        ),
-        (
-            "janus-listen = 'foo'",
-            "got \"foo\", takes ADDRESS:PORT, such as 127.0.0.1:3200",
-        ),
         ("sora-peer = ['home']", "got \"home\", takes an IP address"),
         (
             "sora-peer = [1]",

@@ -1,4 +1,4 @@
-//! The Japanese page, in every state: whatever soramoded words itself is Japanese.
+//! The Japanese page in every state: each text that soramoded words itself is Japanese.
 
 use super::super::messages;
 use super::*;
