@@ -497,10 +497,6 @@ fn a_wrong_flag_is_refused_with_its_valid_values() {
         ),
         ("--ephemeral=perhaps", "--ephemeral: takes true or false"),
         (
-            "--sora-listen 3100",
-            "--sora-listen: got \"3100\", takes ADDRESS:PORT",
-        ),
-        (
             "--sora-peer home",
             "--sora-peer: got \"home\", takes an IP address",
         ),
@@ -552,7 +548,6 @@ fn a_wrong_file_is_refused_with_line_and_key() {
             "keep-events = '7'",
             "got a text, takes a whole number from 0 (at keep-events)",
         ),
-        ("sora-listen = '3100'", "got \"3100\", takes ADDRESS:PORT"),
         ("sora-peer = ['home']", "got \"home\", takes an IP address"),
         (
             "sora-peer = [1]",
