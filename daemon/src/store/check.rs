@@ -8,10 +8,11 @@ use rusqlite::{Connection, OpenFlags};
 use soramode_core::plan::stored::StoredPlan;
 use soramode_core::stored::Stored;
 
-use super::files::{self, database};
+use super::connections::read_only;
+use super::file_names::database;
+use super::files;
 use super::load::load;
 use super::meta::MetaKey;
-use super::open::read_only;
 use super::problem::{Problem, Unusable};
 use super::schema::{self, SCHEMA, SchemaKind};
 

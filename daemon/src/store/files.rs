@@ -8,16 +8,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use rustix::fs::Access;
 
-use super::open::OpenError;
-use super::problem::{AlreadyLocked, Problem, Unusable, on};
-use super::writer_thread::WriteError;
+use super::file_names::{COMPANIONS, LOCK, beside, database, databases};
+use super::problem::{AlreadyLocked, OpenError, Problem, Unusable, on};
+use super::write_error::WriteError;
 use crate::lock_file;
-
-const DATABASE: &str = "soramode.db";
-const LOCK: &str = "soramode.lock";
-
-/// Suffixes of the files that belong to an `SQLite` database: the write-ahead log and its index.
-const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
 
 /// Permission bits of the folder and of its files: connections are private data.
 const FOLDER_BITS: u32 = 0o700;
@@ -25,11 +19,6 @@ const FILE_BITS: u32 = 0o600;
 
 /// Permission bits with which others than the owner could put files into the folder.
 const BITS_OF_OTHER_WRITERS: u32 = 0o022;
-
-/// The database of a folder.
-pub fn database(folder: &Path) -> PathBuf {
-    folder.join(DATABASE)
-}
 
 /// Makes the folder if it is not there, and makes sure that no other user can write to it or has made its files.
 pub(super) fn prepare(folder: &Path) -> Result<(), Problem> {
@@ -134,13 +123,6 @@ fn check_folder(folder: &Path, uid: u32) -> Result<(), Problem> {
         return Err(Problem::FolderForOthers(there.mode() & 0o7777));
     }
     Ok(())
-}
-
-/// The database, and the files that belong to it.
-fn databases(folder: &Path) -> [PathBuf; 3] {
-    let database = database(folder);
-    let [wal, index] = COMPANIONS.map(|suffix| beside(&database, suffix));
-    [wal, index, database]
 }
 
 /// Checks that it is a plain file with one name, or not there.
@@ -352,12 +334,6 @@ impl Files {
             problem,
         }
     }
-}
-
-fn beside(database: &Path, suffix: &str) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -3,8 +3,10 @@
 pub mod archive;
 mod check;
 mod checkpointer;
+mod connections;
 mod durability;
 mod event_blob;
+mod file_names;
 mod files;
 pub mod load;
 mod membership;
@@ -14,9 +16,12 @@ mod parallel_load;
 mod plans;
 mod problem;
 mod reservation;
+mod rows;
 pub mod schema;
 mod session_changes;
+mod statements;
 mod write;
+mod write_error;
 mod writer_thread;
 
 use std::path::Path;
@@ -24,7 +29,8 @@ use std::path::Path;
 use soramode_core::effect::Record;
 
 pub use self::check::check;
-pub use self::writer_thread::{Disk, LogSize, WriteError};
+pub use self::write_error::WriteError;
+pub use self::writer_thread::{Disk, LogSize};
 
 /// Store of records. They are safe once [`commit`](Self::commit) has succeeded.
 #[derive(Debug)]

@@ -3,35 +3,24 @@
 use std::fs::{self, File};
 use std::path::Path;
 
+use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
 use soramode_core::input::HostState;
 use soramode_core::stored::Stored;
 use soramode_protocol::id::LogId;
 
 use super::archive::Archive;
+use super::connections::{enable_wal, read_only, writable};
 use super::files::{self, Files};
-use super::meta::MetaKey;
-use super::writer_thread::{Disk, WriterDeps};
-
 use super::load::load;
+use super::meta::MetaKey;
 use super::problem::{Problem, on};
 use super::schema::{self, SchemaKind};
-use super::write::{BUSY_TIMEOUT, Writer};
+use super::write::Writer;
+use super::writer_thread::{Disk, WriterDeps};
 
-pub use super::files::database;
-pub use super::problem::{AlreadyLocked, Unusable};
-
-/// Why the state is not opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another daemon has it.
-    #[error(transparent)]
-    AlreadyLocked(#[from] AlreadyLocked),
-    /// State cannot be used.
-    #[error(transparent)]
-    Unusable(#[from] Unusable),
-}
+pub use super::file_names::database;
+pub use super::problem::{AlreadyLocked, OpenError, Unusable};
 
 /// Parameters of opening a state.
 #[derive(Clone, Copy, Debug)]
@@ -114,49 +103,6 @@ fn open_database(folder: &Path, options: OpenOptions<'_>, lock: File) -> Result<
         log_id,
         host,
     })
-}
-
-/// Sets the journal mode of the file, and the durability of the connection.
-fn enable_wal(connection: &Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")
-}
-
-/// The connections to an open state.
-pub(super) struct Connections {
-    pub(super) writer: Connection,
-    pub(super) checkpoints: Connection,
-    pub(super) reader: Connection,
-}
-
-/// Opens a database that was written again, with this version's schema.
-pub(super) fn reopen(path: &Path) -> rusqlite::Result<Connections> {
-    let writer = writable(path)?;
-    enable_wal(&writer)?;
-    Ok(Connections {
-        writer,
-        checkpoints: writable(path)?,
-        reader: read_only(path)?,
-    })
-}
-
-fn writable(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    Ok(connection)
-}
-
-/// A connection that cannot change anything.
-pub(super) fn read_only(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    Ok(connection)
 }
 
 /// Notes that a daemon has begun to write, and reads the state of the previous one.

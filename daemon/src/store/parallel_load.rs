@@ -4,12 +4,14 @@ use std::panic::resume_unwind;
 use std::sync::Mutex;
 use std::thread;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Row};
 use soramode_core::stored::StoredConnection;
+use soramode_core::tables::rows::Source;
 use soramode_protocol::id::ConnectionId;
+use soramode_protocol::session::ConnectionState;
+use soramode_protocol::time::Time;
 
-use super::load::{has_column, stored_connection};
-
+use super::rows::{has_column, id, parse};
 use crate::lock::lock;
 
 /// Rows between two checks of the other's progress.
@@ -98,6 +100,35 @@ fn read(
         }
     }
     Ok(rows)
+}
+
+fn stored_connection(row: &Row<'_>) -> rusqlite::Result<StoredConnection> {
+    Ok(StoredConnection {
+        connection_id: id(row, 0)?,
+        channel_id: id(row, 1)?,
+        client_id: row
+            .get_ref(2)?
+            .as_str_or_null()?
+            .map(|text| parse(text, 2))
+            .transpose()?,
+        created_at: Time::from_micros(row.get(3)?),
+        state: if row.get(4)? {
+            ConnectionState::Live
+        } else {
+            ConnectionState::Pending
+        },
+        source: if row.get(5)? {
+            Source::Sfu
+        } else {
+            Source::ControlSocket
+        },
+        is_bound: row.get(6)?,
+        session_id: row
+            .get_ref(7)?
+            .as_str_or_null()?
+            .map(|text| parse(text, 7))
+            .transpose()?,
+    })
 }
 
 #[cfg(test)]

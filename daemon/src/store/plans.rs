@@ -13,9 +13,9 @@ use soramode_protocol::id::{AnnouncementId, ChannelId, EndId, PlanId, RollId};
 use soramode_protocol::plan::{EndRate, PlanAnnounced, PlanOutcome, PlanStep};
 use soramode_protocol::time::Time;
 
-use super::load::{all, has_table, read_json};
 use super::meta::MetaKey;
-use super::write::{json, run};
+use super::rows::{all, has_table, read_json};
+use super::statements::{json, run};
 
 /// Writes a plan in place of the one before.
 pub(super) fn write_plan(to: &Transaction<'_>, plan: &StoredPlan) -> rusqlite::Result<()> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use os_display::Quotable;
 use rusqlite::ErrorCode;
 
-use super::files::database;
+use super::file_names::database;
 use super::schema::SCHEMA;
 
 /// Another daemon writes to this state.
@@ -39,6 +39,17 @@ impl Unusable {
     pub fn hint(&self) -> String {
         self.problem.hint(&self.folder)
     }
+}
+
+/// Why the state is not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another daemon has it.
+    #[error(transparent)]
+    AlreadyLocked(#[from] AlreadyLocked),
+    /// State cannot be used.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
 }
 
 /// Problem with a state.

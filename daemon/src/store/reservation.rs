@@ -9,9 +9,9 @@ use soramode_protocol::id::RollId;
 use soramode_protocol::reservation::RollStep;
 use soramode_protocol::time::Time;
 
-use super::load::read_json;
 use super::meta::MetaKey;
-use super::write::json;
+use super::rows::read_json;
+use super::statements::json;
 
 pub(super) fn write(to: &Transaction<'_>, it: &StoredReservation) -> rusqlite::Result<()> {
     MetaKey::Reservation.write(to, json(&ReservationRef(it))?)

@@ -7,7 +7,7 @@ use rusqlite::{Transaction, params};
 use soramode_protocol::id::{ChannelId, SessionId};
 use soramode_protocol::time::Time;
 
-use super::write::run;
+use super::statements::run;
 
 /// Changes by channel.
 #[derive(Debug, Default)]

@@ -2,7 +2,6 @@
 //! as one compressed row.
 
 use std::cell::Cell;
-use std::time::Duration;
 
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -23,6 +22,7 @@ use super::meta::MetaKey;
 use super::plans;
 use super::reservation;
 use super::session_changes::SessionChanges;
+use super::statements::{json, run, unwritable};
 
 /// Sequence numbers that are reserved at once: a power loss may skip them, and each reservation waits for the disk.
 const RESERVED_SEQS_MIN: u64 = 8_192;
@@ -32,9 +32,6 @@ const EVENTS_PER_ROW: usize = 1_024;
 
 /// Maximum number of rows of the log that one commit removes: more than it adds, so that a surplus shrinks.
 const ROWS_REMOVED: u32 = 4;
-
-/// Time that a commit waits for a short lock of another connection.
-pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 thread_local! {
     /// Pages in the write-ahead log after the last commit of this thread, which has one connection that writes.
@@ -476,20 +473,4 @@ fn oldest_row(connection: &Connection) -> rusqlite::Result<Option<(u64, u64)>> {
     statement
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()
-}
-
-pub(super) fn run(
-    to: &Transaction<'_>,
-    sql: &str,
-    params: impl rusqlite::Params,
-) -> rusqlite::Result<()> {
-    to.prepare_cached(sql)?.execute(params).map(drop)
-}
-
-pub(super) fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
-    serde_json::to_string(value).map_err(unwritable)
-}
-
-fn unwritable(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
-    rusqlite::Error::ToSqlConversionFailure(error.into())
 }

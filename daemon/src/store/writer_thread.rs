@@ -10,16 +10,17 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use os_display::Quotable;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 use soramode_core::effect::Record;
 use tokio::sync::oneshot;
 
 use super::archive::Archive;
 use super::checkpointer::Checkpointer;
+use super::connections::{Connections, reopen};
 use super::durability::Durability;
 use super::files::{Files, Presence};
-use super::open::{Connections, reopen};
 use super::write::Writer;
+use super::write_error::WriteError;
 
 /// Pages (of 4 KiB) in the write-ahead log at which a checkpoint starts.
 const CHECKPOINT_AFTER_PAGES: i32 = 8_192;
@@ -42,61 +43,6 @@ const FEW_PAGES: i32 = 256;
 
 /// Time after which written pages are checkpointed.
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(30);
-
-/// Why records were not committed: none of them was.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// Database returned an error.
-    #[error("{0}")]
-    Database(#[from] rusqlite::Error),
-    /// Database was deleted, and could not be written again.
-    #[error("{} was deleted or moved, and cannot be written again: {problem}", path.display())]
-    Lost {
-        /// Path of the database.
-        path: PathBuf,
-        /// Description of the problem.
-        problem: String,
-    },
-    /// Another file has the database's name.
-    #[error("another file is in the place of {}", .0.display())]
-    Replaced(PathBuf),
-    /// Files cannot be accessed.
-    #[error("cannot access {}: {error}", path.display())]
-    Unseen {
-        /// Path of the database.
-        path: PathBuf,
-        /// Error that the system returned.
-        error: io::Error,
-    },
-}
-
-impl WriteError {
-    /// Remedy for the operator, for a database that is there.
-    pub fn remedy(&self, database: &Path) -> String {
-        match self {
-            Self::Database(error) => match error.sqlite_error_code() {
-                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                    format!(
-                        "Find the process that has locked it with: fuser -v {}; and end it",
-                        database.maybe_quote()
-                    )
-                }
-                _ => "Free disk space, or repair the disk".to_owned(),
-            },
-            Self::Lost { path, .. } => format!(
-                "Put {} back, or give soramoded's user write access to its folder",
-                path.maybe_quote()
-            ),
-            Self::Replaced(path) => format!(
-                "Restart soramoded to use that file; or move {} away with its -wal and -shm, and soramoded writes its own again",
-                path.maybe_quote()
-            ),
-            Self::Unseen { path, .. } => {
-                format!("Give soramoded's user access to {}", path.maybe_quote())
-            }
-        }
-    }
-}
 
 /// Records, and the result of writing them.
 type Written = (Vec<Record>, Result<(), WriteError>);
