@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::claims::read_claim;
 use super::keys::{Kind, PurgedValue};
-use super::revision;
+use super::revision::revision;
 use super::trusted::Trusted;
 use crate::clock;
 

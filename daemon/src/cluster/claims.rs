@@ -9,8 +9,8 @@ use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 
 use super::keys::{ClaimValue, read_json};
+use super::revision::{number, revision};
 use super::trusted::{Done, Trusted};
-use super::{number, revision};
 use crate::engine::Engine;
 
 /// Claims that one transaction rewrites: etcd takes 128 comparisons in each, and each claim has

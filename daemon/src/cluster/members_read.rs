@@ -11,9 +11,10 @@ use soramode_core::member::etcd::{Load, MembershipView, NodeRecord};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::Mode;
 
+use super::etcd::Etcd;
 use super::ignored_fields::IgnoredField;
 use super::keys::{ConfigValue, Kind, LoadValue, MemberValue};
-use super::{Etcd, number};
+use super::revision::number;
 use crate::args::cluster::NodeUrl;
 use crate::clock;
 

@@ -7,9 +7,10 @@ use soramode_core::cluster::Incarnation;
 use soramode_core::member::etcd::{Joined, Load};
 use soramode_protocol::mode::Mode;
 
+use super::etcd::Etcd;
 use super::keys::{CLUSTER_PROTOCOL, LoadValue, MemberValue};
+use super::revision::{number, revision};
 use super::trusted::{Done, Trusted};
-use super::{Etcd, number, revision};
 use crate::clock;
 
 impl Trusted {

@@ -6,6 +6,7 @@
 
 mod claim_scan;
 mod claims;
+mod etcd;
 mod ignored_fields;
 mod keys;
 mod lost_nodes;
@@ -13,18 +14,17 @@ mod members_read;
 mod membership;
 mod poller;
 mod pool;
+mod revision;
 mod trusted;
 mod watch;
 
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use soramode_core::cluster::claim::ClaimReply;
-use soramode_core::cluster::history::{Refusal, Rollback};
+use soramode_core::cluster::history::Refusal;
 use soramode_core::input::Input;
 use soramode_core::member::etcd::{ClaimOp, EtcdRequest, EtcdResponse};
-use soramode_protocol::id::{LogId, NodeName};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -33,91 +33,18 @@ use tokio_util::task::TaskTracker;
 use crate::config::ClusterConfig;
 use crate::engine::Engine;
 use crate::health::Health;
-use crate::lock::lock;
+use etcd::Etcd;
+pub(crate) use etcd::Identity;
 use ignored_fields::IgnoredFields;
-use keys::{Keys, TermsValue};
 use lost_nodes::LostNodes;
 use poller::MembershipPoller;
-use pool::Pool;
-use trusted::{Trusted, TrustedEtcd};
-
-use pool::TRY_TIME;
+use trusted::Trusted;
 
 /// Time without an answer after which a member of etcd is probed, to know its health.
 const PROBE_AFTER: Duration = Duration::from_secs(10);
 
 /// Time that a shutdown waits for the gate to decide about leaving.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Identity of this node.
-#[derive(Clone, Debug)]
-pub(crate) struct Identity {
-    node_name: NodeName,
-    /// The state folder, by its log's id: an ephemeral one is another with each start.
-    id: String,
-    boot_id: String,
-    /// Identifier of this start of the daemon.
-    start: String,
-    terms: TermsValue,
-    signaling_url: Option<String>,
-    api_url: Option<String>,
-    page_url: Option<String>,
-}
-
-impl Identity {
-    pub(crate) fn new(
-        config: &ClusterConfig,
-        (node_name, log_id): (NodeName, &LogId),
-        random: [u8; 16],
-    ) -> Self {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        Self {
-            node_name,
-            id: log_id.as_str().to_owned(),
-            boot_id: crate::store::open::boot_id().unwrap_or_default(),
-            start: LogId::generate(random).as_str().to_owned(),
-            terms: TermsValue {
-                fence_after_ms: config.fence_after.map(millis),
-                fence_budget_ms: millis(config.fence_budget),
-            },
-            signaling_url: config
-                .signaling_url
-                .as_ref()
-                .map(|url| url.as_str().to_owned()),
-            api_url: config.api_url.as_ref().map(|url| url.as_str().to_owned()),
-            page_url: config.page_url.as_ref().map(|url| url.as_str().to_owned()),
-        }
-    }
-}
-
-/// The way to etcd, as this node.
-struct Etcd {
-    pool: Pool,
-    keys: Keys,
-    identity: Identity,
-    ttl: Duration,
-    /// Range of the values of this state folder's claims.
-    own_claims: (Vec<u8>, Vec<u8>),
-    lease: Mutex<Option<i64>>,
-    /// The etcd that the gate trusts.
-    trust: Mutex<Option<Arc<TrustedEtcd>>>,
-    /// The text that was trusted last.
-    trusted_text: Mutex<Option<Vec<u8>>>,
-    /// The highest revision that any answer of it has shown.
-    revision: AtomicU64,
-    /// The etcd went back, and that is not yet noted in it.
-    rollback: Mutex<Option<Rollback>>,
-}
-
-impl Etcd {
-    fn lease(&self) -> Option<i64> {
-        *lock(&self.lease)
-    }
-
-    fn set_lease(&self, lease: Option<i64>) {
-        *lock(&self.lease) = lease;
-    }
-}
 
 /// Task that executes requests in etcd.
 pub(crate) struct ClusterTask {
@@ -137,22 +64,8 @@ impl ClusterTask {
         engine: Engine,
         health: Arc<Health>,
     ) -> Self {
-        let keys = Keys::new(&config.name, identity.node_name.clone());
-        let own_claims = keys::own_claims(&identity.node_name, &identity.id);
-        let etcd = Etcd {
-            pool: Pool::new(config, health),
-            keys,
-            identity,
-            ttl: config.ttl,
-            own_claims,
-            lease: Mutex::new(None),
-            trust: Mutex::new(None),
-            trusted_text: Mutex::new(None),
-            revision: AtomicU64::new(0),
-            rollback: Mutex::new(None),
-        };
         Self {
-            etcd: Arc::new(etcd),
+            etcd: Arc::new(Etcd::new(config, identity, health)),
             heartbeat: config.heartbeat,
             requests,
             engine,
@@ -412,13 +325,4 @@ async fn probe(etcd: Arc<Etcd>, stop: CancellationToken) {
             () = stop.cancelled() => return,
         }
     }
-}
-
-/// etcd's numbers are never negative.
-fn number(revision: i64) -> u64 {
-    u64::try_from(revision).unwrap_or(0)
-}
-
-fn revision(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

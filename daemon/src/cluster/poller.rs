@@ -11,10 +11,11 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::etcd::Etcd;
 use super::ignored_fields::IgnoredFields;
 use super::lost_nodes::{self, LostNodes};
+use super::members_read;
 use super::trusted::Trusted;
-use super::{Etcd, members_read};
 use crate::engine::{Engine, Stopped};
 
 /// Pause after a failed read, if the heartbeat is not shorter.

@@ -7,10 +7,10 @@ use etcd_client::{Client, Compare, CompareOp, GetResponse, Txn, TxnOp, TxnRespon
 use soramode_core::cluster::history::{Configuration, Refusal, Rollback, Writes, rollback};
 use soramode_core::member::etcd::Init;
 
+use super::etcd::{Etcd, TrustedEtcd};
 use super::keys::ConfigValue;
 use super::members_read::gets;
-use super::{Etcd, number, revision};
-
+use super::revision::{number, revision};
 use crate::lock::lock;
 use crate::rate_limit::log_limited;
 
@@ -19,14 +19,6 @@ use crate::rate_limit::log_limited;
 pub(super) struct Trusted {
     pub(super) etcd: Arc<Etcd>,
     pub(super) configuration: Arc<TrustedEtcd>,
-}
-
-/// The etcd that the gate trusts.
-#[derive(Debug)]
-pub(super) struct TrustedEtcd {
-    text: Vec<u8>,
-    etcd_cluster_id: u64,
-    pub(super) epoch: u64,
 }
 
 /// Outcome of writing `/cfg`: written, or its actual contents.

@@ -10,8 +10,9 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::pool::describe;
-use super::{Etcd, TRY_TIME, number, revision};
+use super::etcd::Etcd;
+use super::pool::{TRY_TIME, describe};
+use super::revision::{number, revision};
 
 /// Pause before a watch is opened again.
 const PAUSE: Duration = Duration::from_millis(500);
