@@ -8,6 +8,7 @@ mod own_listeners;
 mod pem;
 mod problem;
 mod room_secrets;
+mod secret;
 mod state_dir;
 mod tokens;
 mod webhooks;
@@ -29,8 +30,9 @@ pub use self::http::{
     Admission, ApiConfig, HttpConfig, PEERS_MAX, SoraConfig, StatusPage, UPSTREAM_TIMEOUT_MAX,
     Upstreams,
 };
-pub use self::janus::{DEFAULT_ADMIN_SECRET, JanusConfig, Secret};
+pub use self::janus::{DEFAULT_ADMIN_SECRET, JanusConfig};
 pub use self::room_secrets::{ROOM_SECRETS_BYTES_MAX, RoomSecrets};
+pub use self::secret::Secret;
 use self::state_dir::StateEnv;
 pub use self::tokens::{Holder, TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, TOKEN_FILE_BYTES_MAX, Tokens};
 pub use self::webhooks::{WebhookConfig, WebhookReceiver};

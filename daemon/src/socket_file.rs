@@ -1,8 +1,10 @@
 //! File of a Unix socket: not accessible before its permissions are set, never taken from a live
 //! daemon, and removed by a clean stop.
 
+mod error;
 mod folder;
 mod lock;
+mod same_file;
 #[cfg(test)]
 mod tests;
 
@@ -14,14 +16,15 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::Group;
-use os_display::Quotable;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use soramode_protocol::socket_path::SOCKET_PATH_BYTES_MAX;
 use tokio::net::UnixListener;
 
+pub use self::error::SocketError;
 use self::lock::Lock;
+use self::same_file::remove_if_same;
 use crate::config::Config;
 use crate::socket_activation::SocketOwner;
 
@@ -42,75 +45,6 @@ pub(crate) const fn operators_mode(operator_gid: Option<u32>) -> u32 {
         MODE_FOR_OPERATORS
     } else {
         MODE_BEFORE_HANDOVER
-    }
-}
-
-/// Why the control socket cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum SocketError {
-    /// The kernel takes no path that long, and it is not cut: it would be another one.
-    #[error("the socket path {} has {} bytes, takes at most {SOCKET_PATH_BYTES_MAX}", .0.display(), .0.as_os_str().len())]
-    PathTooLong(PathBuf),
-    /// The operator group is not there.
-    #[error("there is no group {0:?} for --operator-group")]
-    NoSuchGroup(String),
-    /// Another daemon has the socket.
-    #[error("{} is in use by a running soramoded{}", path.display(), pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
-    Running {
-        /// Path of the socket.
-        path: PathBuf,
-        /// Process of the other daemon, if known.
-        pid: Option<i32>,
-    },
-    /// Something is in the socket's place, or its folder's, or its lock file's, that must not be there.
-    #[error("{} is {found}: it must be {wanted}", path.display())]
-    PathConflict {
-        /// Path of the conflict.
-        path: PathBuf,
-        /// Description of the existing file.
-        found: String,
-        /// Description of an acceptable file.
-        wanted: &'static str,
-    },
-    /// A system call failed.
-    #[error("cannot {what} {}: {error}", path.display())]
-    System {
-        /// Operation that failed.
-        what: &'static str,
-        /// Path of the file.
-        path: PathBuf,
-        /// Error that the system returned.
-        error: io::Error,
-    },
-}
-
-impl SocketError {
-    /// Returns the remedy for the operator, if there is one in addition to the message.
-    pub(crate) fn hint(&self) -> Option<String> {
-        match self {
-            Self::PathTooLong(_) => Some("Pass a shorter path".to_owned()),
-            Self::NoSuchGroup(name) => Some(format!(
-                "Create it with: groupadd --system {}; or correct --operator-group",
-                name.maybe_quote()
-            )),
-            Self::Running { .. } => Some("Stop that soramoded, or pass another path".to_owned()),
-            Self::System { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
-                let uid = rustix::process::geteuid().as_raw();
-                Some(format!(
-                    "Give soramoded's user (uid {uid}) write access to the folder, or pass another path"
-                ))
-            }
-            Self::PathConflict { .. } | Self::System { .. } => None,
-        }
-    }
-
-    /// Creates the error of an operation on a file, for `map_err`.
-    fn on<E: Into<io::Error>>(what: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
-        move |error| Self::System {
-            what,
-            path: path.to_owned(),
-            error: error.into(),
-        }
     }
 }
 
@@ -416,22 +350,6 @@ impl BoundFile {
 impl Drop for BoundFile {
     fn drop(&mut self) {
         remove_if_same(&self.0.path, &self.0.handle);
-    }
-}
-
-/// Removes the file unless the path leads to another one by now.
-fn remove_if_same(path: &Path, file: &File) {
-    if !is_same(path, file) {
-        tracing::warn!(path = %path.display(), "the socket file was replaced by another program; not removing it");
-    } else if let Err(error) = fs::remove_file(path) {
-        tracing::warn!(path = %path.display(), %error, "cannot remove the socket file");
-    }
-}
-
-fn is_same(path: &Path, file: &File) -> bool {
-    match (fs::symlink_metadata(path), file.metadata()) {
-        (Ok(there), Ok(ours)) => (there.dev(), there.ino()) == (ours.dev(), ours.ino()),
-        (Err(_), _) | (_, Err(_)) => false,
     }
 }
 

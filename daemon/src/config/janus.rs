@@ -1,11 +1,10 @@
 //! Settings of the Janus beside this daemon, and checks of their combinations.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::room_secrets::RoomSecrets;
+use super::secret::Secret;
 use super::{ConfigError, read_secret};
 use crate::args::Settings;
 use crate::args::http::HttpUrl;
@@ -36,28 +35,6 @@ pub struct JanusConfig {
     pub end: JanusEnd,
     /// In a mode that lets nobody in, Janus refuses new sessions of all its plugins.
     pub refuse_sessions: bool,
-}
-
-/// A secret, never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<str>);
-
-impl Secret {
-    /// Wraps a secret.
-    pub fn new(secret: &str) -> Self {
-        Self(secret.into())
-    }
-
-    /// Returns the secret, for a request.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
 }
 
 pub(super) fn check(settings: &Settings) -> Result<Option<JanusConfig>, ConfigError> {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use super::janus::Secret;
 use super::read_secret;
+use super::secret::Secret;
 use crate::lock::lock;
 use crate::rate_limit::log_limited;
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use soramode_protocol::socket_path::SocketEnv;
 
-use super::SocketError;
+use super::error::SocketError;
 
 /// The bits of a folder in `/run` or `$XDG_RUNTIME_DIR`: the operator group has to get through.
 const SHARED_BITS: u32 = 0o755;

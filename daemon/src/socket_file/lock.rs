@@ -4,7 +4,8 @@ use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{SocketError, is_same, remove_if_same};
+use super::error::SocketError;
+use super::same_file::{is_same, remove_if_same};
 use crate::lock_file;
 
 /// Number of attempts if other processes keep removing the file.
