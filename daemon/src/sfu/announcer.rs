@@ -8,7 +8,7 @@ use soramode_protocol::id::{ChannelId, SessionId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::sfu::Means;
+use crate::sfu::means::Means;
 use crate::sfu::socket::notifier::Notifier;
 
 /// Means of announcing.

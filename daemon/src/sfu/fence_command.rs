@@ -8,8 +8,6 @@ use soramode_core::member::etcd::FenceScope;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::sfu::terminator::channel_of;
-
 /// Runs the command in a shell; it has ended everything, or `$SORAMODE_CHANNEL_ID`'s session, when it exits with 0.
 ///
 /// An id that no variable can carry is left out: then everything ends, which is more than was wanted and never less.
@@ -25,7 +23,10 @@ pub(super) async fn run_command(
         .process_group(0)
         .kill_on_drop(true)
         .stdin(Stdio::null());
-    match channel_of(of).filter(|channel| !channel.as_bytes().contains(&0)) {
+    match of
+        .channel()
+        .filter(|channel| !channel.as_bytes().contains(&0))
+    {
         Some(channel) => shell.env("SORAMODE_CHANNEL_ID", channel.as_str()),
         None => shell.env_remove("SORAMODE_CHANNEL_ID"),
     };

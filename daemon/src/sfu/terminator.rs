@@ -10,13 +10,12 @@ use soramode_core::member::etcd::FenceScope;
 use soramode_core::plan::calls::SfuOutcome;
 use soramode_protocol::cluster::Fence;
 use soramode_protocol::end::{EndMethod, EndSession};
-use soramode_protocol::id::ChannelId;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::cluster::OnFence;
-use crate::sfu::Means;
 use crate::sfu::fence_command::run_command;
+use crate::sfu::means::Means;
 use crate::sfu::socket::notifier::Notifier;
 
 /// Maximum number of fences that a command or the SFU executes at once: the others wait, and
@@ -99,7 +98,7 @@ impl SessionTerminator {
         sessions: Vec<EndSession>,
     ) -> Input {
         if self.on_fence == OnFence::Socket {
-            let channel_id = channel_of(&of).cloned();
+            let channel_id = of.channel().cloned();
             let clients = self.subscribers.send(&Termination::Fence(Fence {
                 id: id.0,
                 channel_id,
@@ -122,18 +121,12 @@ impl SessionTerminator {
     }
 }
 
-pub(super) const fn channel_of(of: &FenceScope) -> Option<&ChannelId> {
-    match of {
-        FenceScope::All => None,
-        FenceScope::Channel(channel) => Some(channel),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
 
     use rustix::process::Pid;
+    use soramode_protocol::id::ChannelId;
     use tokio::task::JoinSet;
     use tokio::time::timeout;
 

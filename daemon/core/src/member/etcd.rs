@@ -336,3 +336,13 @@ pub enum FenceScope {
     /// The session of one channel, which is another node's.
     Channel(ChannelId),
 }
+
+impl FenceScope {
+    /// Returns the channel, if it is only one.
+    pub const fn channel(&self) -> Option<&ChannelId> {
+        match self {
+            Self::All => None,
+            Self::Channel(channel) => Some(channel),
+        }
+    }
+}

@@ -9,7 +9,7 @@ use super::admin::AdminApi;
 use super::admin_error::AdminError;
 use crate::args::janus::{JanusEnd, JanusWay};
 use crate::config::{JanusConfig, RoomSecrets, Secret};
-use crate::sfu::CALL_TIME;
+use crate::sfu::timeouts::CALL_TIME;
 
 /// Means to end sessions on Janus.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use soramode_protocol::sora_api::{SoraApi, SoraApiError};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use crate::sfu::CALL_TIME;
+use crate::sfu::timeouts::CALL_TIME;
 
 /// Timeout for all sessions of a fence. Sessions that were not tried by then count as failed.
 const END_TIME: Duration = Duration::from_secs(8);
