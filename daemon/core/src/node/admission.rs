@@ -15,7 +15,7 @@
 //!
 //! In a cluster rule 7 comes before 4 and 5 for a channel without a session: another node may take it.
 
-use soramode_protocol::decision::{Decision, RejectReason};
+use soramode_protocol::decision::{Connect, Decision, RejectReason};
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::id::{ChannelId, ConnectionId};
 use soramode_protocol::mode::Mode;
@@ -25,7 +25,7 @@ use soramode_protocol::session::ConnectionState;
 use crate::admission_request::AdmissionRequest;
 use crate::ctx::Ctx;
 use crate::effect::Record;
-use crate::handles::{ConnectionSlot, SessionSlot};
+use crate::handles::{ConnectionSlot, ReplyHandle, SessionSlot};
 use crate::member::{CannotClaim, Waiter};
 use crate::node::Node;
 use crate::settings::SfuAdmission;
@@ -59,6 +59,23 @@ impl Rule {
 }
 
 impl Node {
+    /// Decides on the connection of a `Connect`; `None` if the cluster must answer first.
+    pub(crate) fn connect(
+        &mut self,
+        ctx: &mut Ctx,
+        reply_to: ReplyHandle,
+        connect: Connect,
+    ) -> Option<Result<Decision, Error>> {
+        self.sync.on_socket_contact(ctx.now.wall);
+        // Janus shows each client; until then it is pending.
+        let source = if self.settings.sfu.feed.is_janus() {
+            Source::Sfu
+        } else {
+            Source::ControlSocket
+        };
+        self.request_admission(ctx, AdmissionRequest::connect(reply_to, source, connect))
+    }
+
     /// Admits or rejects a connection; `None` if the cluster must answer first.
     pub(crate) fn request_admission(
         &mut self,

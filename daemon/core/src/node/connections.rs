@@ -2,19 +2,15 @@
 
 use std::time::Duration;
 
-use soramode_protocol::decision::{
-    Connect, Decision, Disconnect, Disconnected, Report, Reported, ReportedConnection,
-};
-use soramode_protocol::error::Error;
+use soramode_protocol::decision::{Disconnect, Disconnected, Report, Reported, ReportedConnection};
 use soramode_protocol::event::{EndReason, EventKind};
 use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::session::ConnectionState;
 
-use crate::admission_request::AdmissionRequest;
 use crate::ctx::Ctx;
 use crate::effect::Record;
-use crate::handles::{ConnectionSlot, ReplyHandle, SessionSlot, SocketId, Timestamp};
+use crate::handles::{ConnectionSlot, SessionSlot, SocketId, Timestamp};
 use crate::node::Node;
 use crate::tables::rows::{NewConnection, SessionOwner, SessionRow, Source, WrappingBootSecs};
 use crate::timers::Timer;
@@ -23,22 +19,6 @@ use crate::timers::Timer;
 const ENDED_PER_STEP: usize = 256;
 
 impl Node {
-    pub(crate) fn connect(
-        &mut self,
-        ctx: &mut Ctx,
-        reply_to: ReplyHandle,
-        connect: Connect,
-    ) -> Option<Result<Decision, Error>> {
-        self.sync.on_socket_contact(ctx.now.wall);
-        // Janus shows each client; until then it is pending.
-        let source = if self.settings.sfu.feed.is_janus() {
-            Source::Sfu
-        } else {
-            Source::ControlSocket
-        };
-        self.request_admission(ctx, AdmissionRequest::connect(reply_to, source, connect))
-    }
-
     pub(crate) fn disconnect(&mut self, ctx: &mut Ctx, gone: &Disconnect) -> Disconnected {
         self.sync.on_socket_contact(ctx.now.wall);
         self.cancel_waiting(ctx, &gone.connection_id);
