@@ -319,7 +319,9 @@ fn a_request_is_verified_and_a_forged_one_is_refused_with_a_reason() {
         .0,
         0
     );
-    let old = request.replace("webhook-timestamp: 17", "webhook-timestamp: 16");
+    let (before, timestamp) = request.split_once("webhook-timestamp: ").unwrap();
+    let (_, after) = timestamp.split_once("\r\n").unwrap();
+    let old = format!("{before}webhook-timestamp: 1600000000\r\n{after}");
     for (wrong, secret, problem) in [
         (
             &*request,
