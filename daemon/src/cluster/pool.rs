@@ -243,7 +243,7 @@ fn describe_failures(members: &[Option<MemberFailure>]) -> String {
         (Some(first), 0, _) => format!("no member of etcd can answer: {}", first.words),
         (Some(first), silent, all) => {
             format!(
-                "{silent} of {all} members of etcd do not answer, among them {}",
+                "{silent} of {all} members of etcd do not answer: {}",
                 first.words
             )
         }
@@ -378,7 +378,7 @@ mod tests {
             (vec![refused()], "http://b:2379 fails: Connection refused"),
             (
                 vec![no_leader(), refused(), refused()],
-                "2 of 3 members of etcd do not answer, among them http://b:2379 fails: Connection refused",
+                "2 of 3 members of etcd do not answer: http://b:2379 fails: Connection refused",
             ),
             (
                 vec![no_leader(), no_leader(), None],

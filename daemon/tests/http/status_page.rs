@@ -56,6 +56,22 @@ fn the_page_is_html_without_scripts_and_other_hosts() {
 }
 
 #[test]
+fn what_a_node_lacks_is_in_the_language_of_the_page() {
+    let node = Node::with(|config| {
+        config.assume_complete = false;
+        config.http.sora.api = Some("http://127.0.0.1:9/".parse().unwrap());
+    });
+    for (language, words) in [
+        ("en", "has had no usable answer from Sora"),
+        ("ja", "は、Sora の API"),
+    ] {
+        let headers = format!("host: localhost\r\naccept-language: {language}\r\n");
+        let page = get(&node, "/", &headers);
+        assert!(page.text().contains(words), "no {words} in {}", page.text());
+    }
+}
+
+#[test]
 fn the_status_is_that_of_get_status() {
     let node = Node::start();
     let mut client = node.daemon.client();
