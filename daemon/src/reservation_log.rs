@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use soramode_core::reservation::StoredReservation;
+use soramode_core::stored::StoredReservation;
 use soramode_protocol::id::RollId;
 use soramode_protocol::reservation::RollStep;
 

@@ -14,14 +14,13 @@ use soramode_protocol::time::Time;
 use crate::cluster::Token;
 use crate::cluster::history::EtcdIdentity;
 use crate::handles::{DeliveryId, FenceId, ReceiverIndex, ReplyHandle, SocketId};
-use crate::locks::LockCall;
+use crate::locks::calls::LockCall;
 use crate::member::etcd::{EtcdRequest, FenceScope};
 use crate::plan::calls::SfuCall;
 use crate::plan::stored::{
     AnnouncementProgress, EndProgress, PlanProgress, StoredAnnouncement, StoredEnd, StoredPlan,
 };
-use crate::reservation::StoredReservation;
-use crate::stored::{StoredDelivery, StoredMember};
+use crate::stored::{StoredDelivery, StoredMember, StoredReservation};
 
 /// Effects of a step: first every record is committed, then every action is performed, in order.
 #[derive(Debug, Default, PartialEq)]

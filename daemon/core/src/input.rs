@@ -10,7 +10,7 @@ use soramode_protocol::time::Time;
 
 use crate::commit_failure::Refused;
 use crate::handles::{DeliveryId, FenceId, ReplyHandle, SocketId};
-use crate::locks::LockOutcome;
+use crate::locks::calls::LockOutcome;
 use crate::member::etcd::EtcdResponse;
 use crate::plan::calls::{CallId, SfuOutcome};
 use crate::settings::Webhook;

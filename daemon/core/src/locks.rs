@@ -7,6 +7,7 @@
 //! The record may have been lost with the state, and the SFU does not show locks. So each room of the first list after a start may be
 //! locked, and is locked or unlocked once.
 
+pub mod calls;
 mod describe;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,41 +18,7 @@ use soramode_protocol::mode::InForce;
 
 use crate::effect::{Action, Effects, Record};
 
-/// A request about a room's lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LockCall {
-    /// The room.
-    pub channel_id: ChannelId,
-    /// The request.
-    pub request: LockRequest,
-}
-
-/// Request about a room's lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LockRequest {
-    /// Show the tokens, and change nothing.
-    ShowTokens,
-    /// Lock the room: it lets in clients with a token alone, and has none.
-    Lock,
-    /// Unlock the room.
-    Unlock,
-}
-
-/// Outcome of a request about a room's lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LockOutcome {
-    /// It was done. The room has these tokens of the application; unknown after an unlock.
-    Done {
-        /// Number of tokens.
-        tokens: usize,
-    },
-    /// There is no such room.
-    NoRoom,
-    /// The room's secret is missing or wrong.
-    NoSecret,
-    /// The SFU did not answer; it may have done it.
-    Unreachable,
-}
+use calls::{LockCall, LockOutcome, LockRequest};
 
 /// Number of rooms by the state of their locks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

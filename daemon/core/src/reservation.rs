@@ -9,39 +9,14 @@ use std::time::Duration;
 use soramode_protocol::error::Error;
 use soramode_protocol::id::RollId;
 use soramode_protocol::reservation::{Release, Released, Reservation, Reserve, Reserved, RollStep};
-use soramode_protocol::time::Time;
 
 use crate::ctx::Ctx;
 use crate::effect::Record;
 use crate::fault::{Fault, PlantedFault};
 use crate::handles::Timestamp;
 use crate::input::HostState;
+use crate::stored::StoredReservation;
 use crate::timers::Timer;
-
-/// A reservation, as a store keeps it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredReservation {
-    /// Roll that has reserved the node.
-    pub roll: RollId,
-    /// Person that runs the roll.
-    pub by: String,
-    /// Actor of the last renewal.
-    pub actor: String,
-    /// When the roll first reserved the node.
-    pub since: Time,
-    /// Round of the last renewal.
-    pub round: u64,
-    /// Progress of the roll on this node.
-    pub step: Option<RollStep>,
-    /// Exit code of the operator's command.
-    pub command_exit: Option<u8>,
-    /// The host has rebooted since the step was recorded.
-    pub rebooted: bool,
-    /// Time for which it was renewed.
-    pub time: Duration,
-    /// When it expires, by the boot clock; `None` once it has been released, or has expired.
-    pub expires: Option<Duration>,
-}
 
 /// Right of a roll to close the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

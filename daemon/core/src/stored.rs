@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use soramode_protocol::delivery::DeliveryState;
 use soramode_protocol::event::Event;
-use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
+use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, RollId, SessionId};
 use soramode_protocol::mode::{DatedModeChange, ModeState};
+use soramode_protocol::reservation::RollStep;
 use soramode_protocol::session::ConnectionState;
 use soramode_protocol::time::Time;
 
@@ -13,7 +14,6 @@ use crate::cluster::history::EtcdIdentity;
 use crate::cluster::{FenceAfter, Incarnation, Token};
 use crate::handles::DeliveryId;
 use crate::plan::stored::{StoredAnnouncement, StoredEnd, StoredPlan};
-use crate::reservation::StoredReservation;
 use crate::tables::rows::{SessionOwner, Source};
 
 /// The stored state of a node.
@@ -153,4 +153,29 @@ pub struct StoredMember {
     pub fence_after: FenceAfter,
     /// Earlier incarnations, without a record, may still have sessions.
     pub has_untracked: bool,
+}
+
+/// The node's reservation, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredReservation {
+    /// Roll that has reserved the node.
+    pub roll: RollId,
+    /// Person that runs the roll.
+    pub by: String,
+    /// Actor of the last renewal.
+    pub actor: String,
+    /// When the roll first reserved the node.
+    pub since: Time,
+    /// Round of the last renewal.
+    pub round: u64,
+    /// Progress of the roll on this node.
+    pub step: Option<RollStep>,
+    /// Exit code of the operator's command.
+    pub command_exit: Option<u8>,
+    /// The host has rebooted since the step was recorded.
+    pub rebooted: bool,
+    /// Time for which it was renewed.
+    pub time: Duration,
+    /// When it expires, by the boot clock; `None` once it has been released, or has expired.
+    pub expires: Option<Duration>,
 }

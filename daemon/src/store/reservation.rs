@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction};
 use serde::{Deserialize, Serialize};
-use soramode_core::reservation::StoredReservation;
+use soramode_core::stored::StoredReservation;
 use soramode_protocol::id::RollId;
 use soramode_protocol::reservation::RollStep;
 use soramode_protocol::time::Time;

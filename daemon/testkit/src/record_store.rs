@@ -8,8 +8,8 @@ use soramode_core::cluster::history::EtcdIdentity;
 use soramode_core::effect::Record;
 use soramode_core::handles::DeliveryId;
 use soramode_core::plan::stored::{StoredAnnouncement, StoredEnd, StoredPlan};
-use soramode_core::reservation::StoredReservation;
 use soramode_core::restore::start_change;
+use soramode_core::stored::StoredReservation;
 use soramode_core::stored::{
     Stored, StoredConnection, StoredDelivery, StoredMember, StoredSession,
 };

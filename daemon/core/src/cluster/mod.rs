@@ -5,6 +5,7 @@
 //! than 1 %. Nothing here trusts a lease of etcd; what counts are etcd's reads and transactions, and the revisions they show.
 
 pub mod claim;
+pub mod claim_outcome;
 pub mod departures;
 pub mod history;
 pub mod lease;

@@ -7,7 +7,8 @@ use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
 
-use crate::cluster::claim::{Claim, ClaimOutcome, ClaimReply, Conflict};
+use crate::cluster::claim::{Claim, ClaimReply, Conflict};
+use crate::cluster::claim_outcome::ClaimOutcome;
 use crate::cluster::placement::{Candidate, Placement, place};
 use crate::cluster::{Incarnation, Token};
 use crate::ctx::Ctx;
@@ -21,6 +22,9 @@ use super::{ClusterMember, NodeView};
 
 /// Time after which the retry may succeed.
 const CLAIM_RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Channels that a node which may not claim reads with each read of the members, at most.
+const CHECKS_MAX: usize = 16;
 
 /// Channels that one node owns at most.
 pub(super) const CLAIMS_MAX: usize = 100_000;
@@ -344,6 +348,35 @@ impl ClusterMember {
     pub(super) fn retry_deferred_claims(&mut self, ctx: &mut Ctx) {
         for channel_id in self.pending_claims.take_deferred() {
             self.retry_claim(ctx, &channel_id, ClaimOp::Get);
+        }
+    }
+
+    /// Claims the channels of unclaimed sessions, as far as there is room. A node that may not claim them, as it is closed, reads their
+    /// owners.
+    pub(super) fn claim_unclaimed(&mut self, ctx: &mut Ctx, node: NodeView) {
+        if self.trust.refuses() || !self.ownership.may_claim(ctx.now.boot) {
+            return;
+        }
+        let room = self.pending_claims.room();
+        let (op, count) = if self.can_claim(node.mode, ctx.now.boot) {
+            (ClaimOp::Acquire, room)
+        } else {
+            (ClaimOp::Get, room.min(CHECKS_MAX))
+        };
+        let pending = &self.pending_claims;
+        let wanted = self
+            .unclaimed
+            .next(count, |channel| !pending.contains(channel));
+        for channel_id in wanted {
+            self.pending_claims.add(&channel_id, Waiter::Session);
+            self.request_claim(ctx, &channel_id, op.clone());
+        }
+    }
+
+    /// Notes a session that the SFU reported, if its channel is not this node's.
+    pub(crate) fn track_unclaimed(&mut self, channel_id: &ChannelId) {
+        if self.ownership.token(channel_id).is_none() {
+            self.unclaimed.insert(channel_id.clone());
         }
     }
 

@@ -7,7 +7,8 @@ use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Membership;
 
-use crate::cluster::claim::{ClaimOutcome, ClaimReply, Conflict};
+use crate::cluster::claim::{ClaimReply, Conflict};
+use crate::cluster::claim_outcome::ClaimOutcome;
 use crate::ctx::Ctx;
 use crate::handles::ReplyHandle;
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::count::count;
 use crate::handles::{FenceId, SocketId};
 use crate::settings::FenceMeans;
 
@@ -66,7 +67,7 @@ impl FenceTracker {
     /// Returns whether every notified client has confirmed a fence.
     pub(super) fn is_acknowledged(&self, id: FenceId) -> bool {
         self.in_progress.get(&id).is_some_and(|fence| {
-            let acknowledged = u64::try_from(fence.acknowledged.len()).unwrap_or(u64::MAX);
+            let acknowledged = count(fence.acknowledged.len());
             fence
                 .notified
                 .is_some_and(|notified| notified > 0 && acknowledged >= notified)

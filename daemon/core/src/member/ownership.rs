@@ -10,7 +10,8 @@ use std::time::Duration;
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::Mode;
 
-use crate::cluster::claim::{ClaimOutcome, ClaimReply, Claimant, evaluate_reply};
+use crate::cluster::claim::ClaimReply;
+use crate::cluster::claim_outcome::{ClaimOutcome, Claimant, evaluate_reply};
 use crate::cluster::departures::{DepartedMembers, PresentMembers};
 use crate::cluster::lease::{OwnershipLease, Remaining, Renewal};
 use crate::cluster::migration::ClaimMigration;

@@ -1,19 +1,9 @@
-//! Sessions that the SFU reported on channels without a claim of this node: an open node claims the channels, and one that may not
-//! claim reads whether another node owns them.
+//! Channels on which the SFU reported a session, and for which this node has no claim.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use soramode_protocol::id::ChannelId;
-
-use crate::ctx::Ctx;
-
-use super::etcd::ClaimOp;
-use super::waiters::Waiter;
-use super::{ClusterMember, NodeView};
-
-/// Channels that a node which may not claim reads with each read of the members, at most.
-const CHECKS_MAX: usize = 16;
 
 /// Channels with a session that the node has no claim for.
 #[derive(Default)]
@@ -37,7 +27,11 @@ impl Unclaimed {
     }
 
     /// Returns the next channels that pass a filter, in turn: one that stays unclaimed does not keep the others waiting.
-    fn next(&mut self, count: usize, filter: impl Fn(&ChannelId) -> bool) -> Vec<ChannelId> {
+    pub(super) fn next(
+        &mut self,
+        count: usize,
+        filter: impl Fn(&ChannelId) -> bool,
+    ) -> Vec<ChannelId> {
         let behind = self.last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let first = match &self.last {
             Some(last) => self.channels.range(..=last),
@@ -55,37 +49,6 @@ impl Unclaimed {
             self.last = Some(last.clone());
         }
         next
-    }
-}
-
-impl ClusterMember {
-    /// Claims the channels of unclaimed sessions, as far as there is room. A node that may not claim them, as it is closed, reads their
-    /// owners.
-    pub(super) fn claim_unclaimed(&mut self, ctx: &mut Ctx, node: NodeView) {
-        if self.trust.refuses() || !self.ownership.may_claim(ctx.now.boot) {
-            return;
-        }
-        let room = self.pending_claims.room();
-        let (op, count) = if self.can_claim(node.mode, ctx.now.boot) {
-            (ClaimOp::Acquire, room)
-        } else {
-            (ClaimOp::Get, room.min(CHECKS_MAX))
-        };
-        let pending = &self.pending_claims;
-        let wanted = self
-            .unclaimed
-            .next(count, |channel| !pending.contains(channel));
-        for channel_id in wanted {
-            self.pending_claims.add(&channel_id, Waiter::Session);
-            self.request_claim(ctx, &channel_id, op.clone());
-        }
-    }
-
-    /// Notes a session that the SFU reported, if its channel is not this node's.
-    pub(crate) fn track_unclaimed(&mut self, channel_id: &ChannelId) {
-        if self.ownership.token(channel_id).is_none() {
-            self.unclaimed.insert(channel_id.clone());
-        }
     }
 }
 

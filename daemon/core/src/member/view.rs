@@ -10,6 +10,7 @@ use soramode_protocol::node::{ClusterNode, ClusterNodes, Membership};
 use soramode_protocol::reply::Reply;
 
 use crate::cluster::{FenceAfter, Incarnation};
+use crate::count::count;
 use crate::ctx::Ctx;
 use crate::handles::ReplyHandle;
 
@@ -53,8 +54,8 @@ impl ClusterMember {
             no_takeover_reason: settings.no_takeover_reason.clone(),
             on_fence: settings.on_fence.name().to_owned(),
             dead_man: settings.dead_man.clone(),
-            channels: u64::try_from(self.ownership.channel_count()).unwrap_or(u64::MAX),
-            claims_in_flight: u64::try_from(self.pending_claims.count()).unwrap_or(u64::MAX),
+            channels: count(self.ownership.channel_count()),
+            claims_in_flight: count(self.pending_claims.count()),
             published: self.is_published(mode),
             problem: self
                 .problem

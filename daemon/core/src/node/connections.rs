@@ -8,6 +8,7 @@ use soramode_protocol::id::{ChannelId, ClientId, ConnectionId, SessionId};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::session::ConnectionState;
 
+use crate::count::count;
 use crate::ctx::Ctx;
 use crate::effect::Record;
 use crate::handles::{ConnectionSlot, SessionSlot, SocketId, Timestamp};
@@ -72,7 +73,7 @@ impl Node {
         self.emit_vanished_if_synced(ctx);
         Reported {
             added,
-            removed: u64::try_from(unnamed.len()).unwrap_or(u64::MAX),
+            removed: count(unnamed.len()),
         }
     }
 

@@ -19,6 +19,7 @@ use super::calls::{
 };
 use super::context::{PlanEffects, PlanView};
 use super::stored::{AnnouncementProgress, StoredAnnouncement};
+use crate::count::count;
 use crate::effect::{Action, Record};
 use crate::handles::ReplyHandle;
 use crate::handles::SessionSlot;
@@ -120,7 +121,7 @@ impl Announcements {
             cancelled: stored.cancelled,
         });
         if stored.progress.channels == 0 {
-            stored.progress.channels = u64::try_from(sessions.len()).unwrap_or(u64::MAX);
+            stored.progress.channels = count(sessions.len());
         }
         self.last_number += 1;
         let running = Announcement {

@@ -9,7 +9,7 @@ use soramode_protocol::mode::{ModeState, SettableMode};
 use soramode_protocol::time::Time;
 
 use super::calls::CallId;
-use super::end_request::count;
+use crate::count::count;
 use crate::ctx::{Random, bug};
 use crate::effect::{Action, Record};
 use crate::handles::Timestamp;

@@ -16,8 +16,9 @@ use super::calls::{
 };
 use super::clock::micros;
 use super::context::{PlanEffects, PlanView};
-use super::end_request::{EndRequest, NewEnd, count, interval};
+use super::end_request::{EndRequest, NewEnd, interval};
 use super::stored::Moment;
+use crate::count::count;
 use crate::effect::{Action, Record};
 use crate::handles::{SessionSlot, Timestamp};
 

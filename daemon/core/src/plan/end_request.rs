@@ -11,6 +11,7 @@ use soramode_protocol::reply::Reply;
 use super::calls::SfuOutcome;
 use super::context::PlanEffects;
 use super::stored::{EndProgress, StoredEnd};
+use crate::count::count;
 use crate::effect::{Action, Record};
 use crate::handles::{ReplyHandle, SessionSlot};
 
@@ -194,10 +195,6 @@ impl EndRequest {
             });
         }
     }
-}
-
-pub(super) fn count(number: usize) -> u64 {
-    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 /// Returns the pause between two calls at this rate.

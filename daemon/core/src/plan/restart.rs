@@ -10,6 +10,7 @@ use super::end_request::interval;
 use super::enqueue::sessions_of;
 use super::stored::{Moment, StoredEnd};
 use super::{Finish, MANUAL_DELAY_MAX, Plans};
+use crate::count::count;
 use crate::effect::Record;
 use crate::handles::Timestamp;
 use crate::input::HostState;
@@ -46,7 +47,7 @@ impl Plans {
                 age >= stored.progress.cursor && age <= cutoff
             });
             // Calls that were in flight are made again, and counted then.
-            let left = u64::try_from(sessions.len()).unwrap_or(u64::MAX);
+            let left = count(sessions.len());
             let progress = &mut stored.progress;
             progress.told = progress
                 .channels

@@ -7,7 +7,7 @@ use soramode_core::effect::{Action, Effects};
 use soramode_core::gate::Gate;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{HostState, Input, JanusInput, ListScope};
-use soramode_core::locks::{LockOutcome, LockRequest};
+use soramode_core::locks::calls::{LockOutcome, LockRequest};
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{Settings, SfuFeed, SfuSettings};
 use soramode_core::stored::Stored;

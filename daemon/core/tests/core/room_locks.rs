@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use soramode_core::effect::{Action, Effects, Record};
-use soramode_core::locks::{LockCall, LockOutcome, LockRequest, RoomLocks};
+use soramode_core::locks::RoomLocks;
+use soramode_core::locks::calls::{LockCall, LockOutcome, LockRequest};
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::InForce;
 

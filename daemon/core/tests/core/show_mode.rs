@@ -1,6 +1,6 @@
 //! The mode and the reservation of a node as lines of text.
 
-use soramode_core::reservation::StoredReservation;
+use soramode_core::stored::StoredReservation;
 use soramode_protocol::mode::{ModeChange, ModeState};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::reservation::{Reservation, Reserved};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use soramode_core::locks::{LockCall, LockRequest};
+use soramode_core::locks::calls::{LockCall, LockRequest};
 use soramode_protocol::node::Status;
 
 use crate::show::{Detail, Show, tail};

@@ -1,6 +1,6 @@
 //! Locks and unlocks Janus's rooms as the gate orders, one request after the other, and has Janus refuse new sessions.
 
-use soramode_core::locks::{LockCall, LockOutcome, LockRequest};
+use soramode_core::locks::calls::{LockCall, LockOutcome, LockRequest};
 use tokio::sync::mpsc;
 
 use super::admin::AdminApi;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use soramode_core::input::{Input, JanusInput, ListScope, Participant};
-use soramode_core::locks::{LockCall, LockOutcome};
+use soramode_core::locks::calls::{LockCall, LockOutcome};
 use soramode_protocol::http_client::PEER_TEXT_BYTES_MAX;
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::text::shorten;

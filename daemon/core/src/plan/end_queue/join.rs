@@ -3,9 +3,10 @@
 use soramode_protocol::id::EndId;
 
 use super::super::asked::Asked;
-use super::super::end_request::{EndRequest, NewEnd, count};
+use super::super::end_request::{EndRequest, NewEnd};
 use super::super::stored::StoredEnd;
 use super::EndQueue;
+use crate::count::count;
 
 impl EndQueue {
     /// Number of sessions that all requests name together, and that are still there.

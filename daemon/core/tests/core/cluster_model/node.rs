@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use soramode_core::cluster::claim::{ClaimOutcome, ClaimReply};
+use soramode_core::cluster::claim::ClaimReply;
+use soramode_core::cluster::claim_outcome::ClaimOutcome;
 use soramode_core::cluster::departures::PresentMembers;
 use soramode_core::cluster::history::{EtcdIdentity, KnownEtcd};
 use soramode_core::cluster::previous::{PreviousIncarnation, PreviousSessions};

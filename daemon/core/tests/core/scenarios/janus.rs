@@ -2,7 +2,7 @@
 
 use soramode_core::handles::Timestamp;
 use soramode_core::input::{Input, JanusInput, ListScope, Participant};
-use soramode_core::locks::LockOutcome;
+use soramode_core::locks::calls::LockOutcome;
 use soramode_core::settings::SfuFeed;
 use soramode_protocol::id::ChannelId;
 
@@ -98,7 +98,7 @@ impl Story {
         let outcome = outcome(Words::new(&words(answer)))?;
         let mut happened = Vec::new();
         loop {
-            let is_answered = |call: &soramode_core::locks::LockCall| {
+            let is_answered = |call: &soramode_core::locks::calls::LockCall| {
                 room == "all" || call.channel_id.as_str() == room
             };
             let Some(at) = self.locks.iter().position(is_answered) else {

@@ -9,7 +9,7 @@ use soramode_core::fault::PlantedFault;
 use soramode_core::gate::Gate;
 use soramode_core::handles::{DeliveryId, ReceiverIndex, Timestamp};
 use soramode_core::input::{AttemptResult, HostState, Input};
-use soramode_core::locks::LockCall;
+use soramode_core::locks::calls::LockCall;
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{
     ClusterSettings, FenceMeans, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT,
