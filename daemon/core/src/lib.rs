@@ -16,6 +16,7 @@ mod expiry;
 pub mod fault;
 pub mod gate;
 pub mod handles;
+mod held_mode;
 pub mod input;
 pub mod locks;
 pub mod member;

@@ -8,10 +8,10 @@ use soramode_protocol::mode::{DatedModeChange, MODE_CHANGES_KEPT, Mode, ModeChan
 use crate::ctx::{Random, Services};
 use crate::gate::Gate;
 use crate::handles::Timestamp;
+use crate::held_mode::HeldMode;
 use crate::member::ClusterMember;
 use crate::mode::ModeControl;
 use crate::node::Node;
-use crate::node::held_mode::HeldMode;
 use crate::outbox::Outbox;
 use crate::plan::Plans;
 use crate::reservation::Reservations;
