@@ -10,7 +10,7 @@ use soramode_protocol::node::GetInfo;
 use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::fleet::HostAnswer;
+use crate::fleet::host_answer::HostAnswer;
 use crate::long_call::{self, LongCall, call};
 use crate::node::Node;
 use crate::output::escape::{escape, quoted};

@@ -2,83 +2,24 @@
 
 mod checks;
 mod cluster;
+mod verdict;
 
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::fleet::{HostAnswer, raw_json};
+use crate::fleet::host_answer::{HostAnswer, raw_json};
 use crate::node::Node;
 use crate::output::color::Emphasis;
 use crate::output::escape::escape;
 use crate::output::{Cell, Column, Format, Output, cells, counted};
+use verdict::{Check, Verdict};
 
 /// Check the setup and say what to fix
 ///
 /// Exit code 1 if something is wrong; notes do not count.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
-
-/// The result of a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Verdict {
-    Ok,
-    /// Intended, and worth knowing.
-    Note,
-    Bad,
-}
-
-impl Verdict {
-    /// Returns the word and its colour.
-    const fn shown(self) -> (&'static str, Emphasis) {
-        match self {
-            Self::Ok => ("ok", Emphasis::Good),
-            Self::Note => ("note", Emphasis::Careful),
-            Self::Bad => ("BAD", Emphasis::Bad),
-        }
-    }
-}
-
-/// A check.
-#[derive(Debug, Serialize)]
-struct Check {
-    what: &'static str,
-    verdict: Verdict,
-    how: String,
-    /// The remedy.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    advice: Option<String>,
-}
-
-impl Check {
-    fn ok(what: &'static str, how: impl Into<String>) -> Self {
-        Self {
-            what,
-            verdict: Verdict::Ok,
-            how: how.into(),
-            advice: None,
-        }
-    }
-
-    fn note(what: &'static str, how: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self {
-            what,
-            verdict: Verdict::Note,
-            how: how.into(),
-            advice: Some(advice.into()),
-        }
-    }
-
-    fn bad(what: &'static str, how: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self {
-            what,
-            verdict: Verdict::Bad,
-            how: how.into(),
-            advice: Some(advice.into()),
-        }
-    }
-}
 
 #[derive(Serialize)]
 struct DoctorView<'a> {

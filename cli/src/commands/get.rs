@@ -8,7 +8,7 @@ use soramode_protocol::node::GetInfo;
 
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::fleet::HostAnswer;
+use crate::fleet::host_answer::HostAnswer;
 use crate::node::Node;
 use crate::output::{Column, Format, Output};
 

@@ -2,7 +2,7 @@
 
 use super::{Command, announce, doctor, get, sessions, set, status};
 use crate::error::{Exit, Failure};
-use crate::fleet::HostAnswer;
+use crate::fleet::host_answer::HostAnswer;
 use crate::node::Node;
 use crate::output::{Column, Output};
 

@@ -12,7 +12,7 @@ use soramode_protocol::time::Time;
 use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::fleet::{HostAnswer, raw_json};
+use crate::fleet::host_answer::{HostAnswer, raw_json};
 use crate::lists;
 use crate::node::Node;
 use crate::output::{Cell, Column, List, Output, times};

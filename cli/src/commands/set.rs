@@ -21,7 +21,7 @@ use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::expected_end::read_until;
 use crate::flags::WaitFlags;
-use crate::fleet::HostAnswer;
+use crate::fleet::host_answer::HostAnswer;
 use crate::node::{Feature, Node};
 use crate::output::{Column, Output, times};
 use crate::report::Report;

@@ -10,7 +10,7 @@ use crate::cluster_status;
 use crate::context::Context;
 use crate::describe::describe_closing;
 use crate::error::{Exit, Failure};
-use crate::fleet::HostAnswer;
+use crate::fleet::host_answer::HostAnswer;
 use crate::last_status::{LastStatus, SHADOW, shadow_warning};
 use crate::live;
 use crate::node::{Feature, Node};

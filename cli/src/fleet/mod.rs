@@ -1,5 +1,6 @@
 //! Several nodes at once: one verb on each host, one table, and one exit code.
 
+pub(crate) mod host_answer;
 pub(crate) mod hosts;
 mod parallel;
 
@@ -14,48 +15,12 @@ use crate::node::Node;
 use crate::output::escape::escape;
 use crate::output::{Cell, Column, Format, List, Output, relay};
 use crate::ssh::SshHost;
+use host_answer::HostAnswer;
 use parallel::in_parallel;
 pub(crate) use parallel::join_all;
 
 /// Number of hosts that are asked at a time.
 pub(crate) const HOSTS_AT_ONCE: usize = 8;
-
-/// The answer of one host to a verb.
-pub(crate) struct HostAnswer {
-    pub(crate) node_name: String,
-    /// The exit code of the verb.
-    pub(crate) exit: Exit,
-    /// The JSON of the verb.
-    pub(crate) result: Box<RawValue>,
-    /// The cells after the host.
-    pub(crate) rows: Vec<Vec<Cell<'static>>>,
-}
-
-impl HostAnswer {
-    /// Makes an answer of one row with success.
-    pub(crate) fn one_row(
-        node_name: &str,
-        result: &impl Serialize,
-        row: Vec<Cell<'static>>,
-    ) -> Result<Self, Failure> {
-        Ok(Self {
-            node_name: node_name.to_owned(),
-            exit: Exit::Done,
-            result: raw_json(result)?,
-            rows: vec![row],
-        })
-    }
-}
-
-/// Writes a value as JSON that is put into the whole.
-pub(crate) fn raw_json(value: &impl Serialize) -> Result<Box<RawValue>, Failure> {
-    serde_json::value::to_raw_value(value).map_err(|problem| {
-        Failure::new(
-            Exit::Failed,
-            format!("cannot write the answer as JSON: {problem}"),
-        )
-    })
-}
 
 /// A host in the JSON.
 #[derive(Serialize)]

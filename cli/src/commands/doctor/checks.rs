@@ -12,7 +12,8 @@ use soramode_protocol::time::Time;
 use soramode_protocol::version::{PROTOCOL, VERSION};
 
 use super::super::status::{closed_by, describe_upstream, how_to_open};
-use super::{Check, cluster};
+use super::cluster;
+use super::verdict::Check;
 use crate::error::Failure;
 use crate::last_status::SHADOW;
 use crate::node::Node;

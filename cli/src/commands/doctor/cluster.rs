@@ -3,7 +3,7 @@
 use soramode_protocol::cluster::RISK_OF_PURGE;
 use soramode_protocol::node::{ClusterNode, ClusterNodes, Membership, OrphanedChannels, Status};
 
-use super::Check;
+use super::verdict::Check;
 use crate::cluster_status;
 use crate::command_line;
 use crate::output::counted;
