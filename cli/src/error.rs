@@ -1,9 +1,14 @@
 //! Exit codes and failures: the one table, and the one match that makes them.
 
 use std::fmt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
 use serde::Serialize;
 use soramode_protocol::error::{Error, ErrorType};
+
+/// Base of a shell's exit code for a command that a signal killed.
+const SIGNALLED: i32 = 128;
 
 /// The end of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +151,14 @@ impl Exit {
 /// Lists the exit codes and their meanings.
 pub(crate) fn exit_status() -> impl Iterator<Item = (u8, &'static str)> {
     Exit::TABLE.into_iter().map(Exit::entry)
+}
+
+/// Returns the exit code that a shell gives for a command that has ended.
+pub(crate) fn shell_code(status: ExitStatus) -> u8 {
+    let code = status
+        .code()
+        .unwrap_or_else(|| SIGNALLED + status.signal().unwrap_or_default());
+    u8::try_from(code).unwrap_or(u8::MAX)
 }
 
 /// Returns the table for `--help` and the man page.
@@ -327,6 +340,13 @@ fn in_flags(message: &str, field: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_exit_code_is_the_one_a_shell_would_give() {
+        assert_eq!(shell_code(ExitStatus::from_raw(0)), 0);
+        assert_eq!(shell_code(ExitStatus::from_raw(3 << 8)), 3);
+        assert_eq!(shell_code(ExitStatus::from_raw(9)), 137);
+    }
 
     #[test]
     fn the_exit_codes_are_those_that_scripts_rely_on() {

@@ -15,19 +15,10 @@ use soramode_protocol::reservation::{Reserve, RollStep};
 use soramode_roll::SEEK_TIME_MAX;
 use tokio::time::{Instant, sleep};
 
-use super::maintain::exit_code;
 use crate::context::Context;
-use crate::error::{Exit, Failure};
+use crate::error::{Exit, Failure, shell_code};
 use crate::signals::Signals;
-
-/// First line on stdout: from here on, the output is the command's.
-pub(crate) const BEGUN: &str = "soramode-exec begun";
-
-/// The only line on stdout of a check.
-pub(crate) const READY: &str = "soramode-exec ready";
-
-/// The command that reboots the machine.
-pub(crate) const REBOOT: &str = "sudo -n systemctl reboot";
+use crate::ssh::exec_lines::{BEGUN, READY, REBOOT};
 
 /// Limit of the time for recording the end of the command, which may have restarted soramoded.
 const RECORD_TIME_MAX: Duration = SEEK_TIME_MAX;
@@ -103,7 +94,7 @@ enum Work {
 fn execute(words: &[OsString]) -> io::Result<u8> {
     let mut stdout = io::stdout();
     if stdout.is_terminal() {
-        return command(words).status().map(exit_code);
+        return command(words).status().map(shell_code);
     }
     // A lost connection does not keep the command from being run.
     let _ = writeln!(stdout, "{BEGUN}").and_then(|()| stdout.flush());
@@ -112,7 +103,7 @@ fn execute(words: &[OsString]) -> io::Result<u8> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    wait(child).map(exit_code)
+    wait(child).map(shell_code)
 }
 
 /// Refuses the work where the record is another roll's or is not at the step of the work, and where the node is open or closed by another

@@ -5,7 +5,6 @@ mod on_host;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Instant;
@@ -26,7 +25,7 @@ use crate::closed::Closed;
 use crate::closing_owner::{self, OwnChanges, Owner, RestoreTo};
 use crate::context::Context;
 use crate::describe::{describe_change, describe_expiry, describe_later_change, describe_origin};
-use crate::error::{Exit, Failure};
+use crate::error::{Exit, Failure, shell_code};
 use crate::mode_info::{ModeInfo, with_operator};
 use crate::node::mode_now;
 use crate::output::escape::quoted;
@@ -49,9 +48,6 @@ const HISTORY_MAX: u32 = 100;
 
 /// The remedy where another operator keeps the node closed.
 const ASK_HINT: &str = "Ask before you open it";
-
-/// Base of a shell's exit code for a command that a signal killed.
-const SIGNALLED: i32 = 128;
 
 /// Drain the node, run a command, and open the node again
 ///
@@ -106,7 +102,7 @@ async fn maintain(
         Some(host) => on_host::run(host, &args.command, context, &mut signals).await,
         None => run_command(&args.command, context.output.format(), &mut signals)
             .await
-            .map(exit_code)
+            .map(shell_code)
             .map_err(|problem| not_started(&command, &problem)),
     };
     let code = match code {
@@ -336,13 +332,6 @@ fn forward_signal(exit: Exit, child: &Child) {
     }
 }
 
-pub(super) fn exit_code(status: ExitStatus) -> u8 {
-    let code = status
-        .code()
-        .unwrap_or_else(|| SIGNALLED + status.signal().unwrap_or_default());
-    u8::try_from(code).unwrap_or(u8::MAX)
-}
-
 /// The node after a command that succeeded.
 enum Reopened {
     /// Opened by this run.
@@ -475,16 +464,4 @@ fn describe_other_closing(theirs: &ModeState, node: &str) -> String {
         describe_origin(theirs),
         describe_expiry(theirs)
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_exit_code_is_the_one_a_shell_would_give() {
-        assert_eq!(exit_code(ExitStatus::from_raw(0)), 0);
-        assert_eq!(exit_code(ExitStatus::from_raw(3 << 8)), 3);
-        assert_eq!(exit_code(ExitStatus::from_raw(9)), 137);
-    }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
@@ -22,7 +21,9 @@ use crate::fleet::hosts::HostWord;
 use crate::output::{Output, times};
 use crate::plan::flags::PlanFlags;
 use crate::plan::request::NewPlan;
-use crate::roll::{DrainPlan, HostWork, ResumeCommand, RollRequest};
+use crate::roll::id::{new_roll, random_number};
+use crate::roll::request::{DrainPlan, HostWork, RollRequest};
+use crate::roll::resume::ResumeCommand;
 use crate::ssh::{self, SshHost};
 
 /// Maintain several nodes, one after the other
@@ -220,22 +221,4 @@ impl Args {
         change.check()?;
         Ok(Close::Mode(Box::new(change)))
     }
-}
-
-/// Returns a new id.
-pub(super) fn new_roll() -> RollId {
-    RollId::generate_short(random())
-}
-
-/// Returns a number that differs in each run.
-fn random_number() -> u64 {
-    RandomState::new().build_hasher().finish()
-}
-
-fn random() -> [u8; 16] {
-    let mut bytes = [0; 16];
-    for half in bytes.chunks_exact_mut(8) {
-        half.copy_from_slice(&random_number().to_le_bytes());
-    }
-    bytes
 }

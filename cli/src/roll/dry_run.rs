@@ -5,7 +5,9 @@ use soramode_protocol::mode::Mode;
 use soramode_protocol::time::Time;
 use soramode_roll::{HostIndex, preview};
 
-use super::{Connected, RollRequest, exit_of_kind};
+use super::connect::Connected;
+use super::request::RollRequest;
+use super::stop::exit_of_kind;
 use crate::error::{Exit, Failure, Problem};
 use crate::output::escape::escape;
 use crate::output::{Cell, Column, List, Output, report_failure};

@@ -1,25 +1,21 @@
 //! Carries out a rolling maintenance: connects to the hosts, does what the roll decides, and shows it.
 
 mod calls;
+mod connect;
 mod dry_run;
-mod resume;
+pub(crate) mod id;
+pub(crate) mod request;
+pub(crate) mod resume;
 mod show;
+mod stop;
 mod tasks;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::rc::Rc;
 use std::time::Duration;
 
-use soramode_protocol::node::{GetInfo, GetStatus};
 use soramode_protocol::or_pending::or_pending;
-use soramode_protocol::reservation::RollStep;
-use soramode_protocol::session::ListSessions;
-use soramode_protocol::time::Time;
-use soramode_protocol::wait::Wait;
-use soramode_roll::{
-    Action, Finish, HostFacts, HostIndex, Input, RollRun, Settings, Stop, StopKind, Task,
-};
+use soramode_roll::{Action, Finish, HostFacts, HostIndex, Input, RollRun, StopKind, Task};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use tokio::time::{Instant, sleep_until};
@@ -30,51 +26,10 @@ use crate::fleet::{HOSTS_AT_ONCE, join_all};
 use crate::output::Output;
 use crate::signals::Signals;
 use calls::Caller;
-pub(crate) use resume::ResumeCommand;
+use connect::{Connected, connect, find_obstacle};
+use request::RollRequest;
 use show::{Host, RollView};
-
-/// A roll to carry out.
-pub(crate) struct RollRequest {
-    pub(crate) settings: Settings,
-    /// The hosts as they were typed.
-    pub(crate) hosts: Vec<String>,
-    pub(crate) work: HostWork,
-    /// The command that goes on after a stop.
-    pub(crate) resume: ResumeCommand,
-    pub(crate) is_dry_run: bool,
-}
-
-/// The work on each host.
-pub(crate) struct HostWork {
-    /// The command and its arguments.
-    pub(crate) command: Vec<OsString>,
-    /// Command line that must succeed before the node is opened.
-    pub(crate) ready: Option<String>,
-    pub(crate) ready_timeout: Duration,
-    pub(crate) drain: DrainPlan,
-}
-
-/// The wait for a drain.
-pub(crate) struct DrainPlan {
-    /// The request, without generation and plan.
-    pub(crate) wait: Wait,
-    pub(crate) limit: Option<Duration>,
-    /// The condition once a plan has closed the node, if it is another than the end of the plan.
-    pub(crate) after_close: Option<Wait>,
-    /// The node is opened again on a timeout.
-    pub(crate) undoes: bool,
-}
-
-/// A host as it was found at the start.
-struct HostAtStart {
-    facts: HostFacts,
-    node_name: String,
-    /// The begin of its oldest session.
-    oldest: Option<Time>,
-}
-
-/// A host that was connected to, or not.
-type Connected = Result<HostAtStart, Failure>;
+use stop::exit_of_kind;
 
 impl RollRequest {
     /// Carries the roll out; returns its exit code.
@@ -161,36 +116,6 @@ impl RollRequest {
     }
 }
 
-/// Reads the facts of a host.
-async fn connect(endpoint: &Endpoint) -> Connected {
-    let mut daemon = endpoint.connect().await?;
-    let (info, status) = daemon.call_both(&GetInfo {}, &GetStatus {}).await?;
-    let first = ListSessions {
-        limit: Some(1),
-        ..ListSessions::default()
-    };
-    let oldest = daemon.call(&first).await?.sessions;
-    let facts = HostFacts {
-        log_id: info.log_id,
-        access: info.access,
-        can_reserve: info.methods.iter().any(|method| method == "Reserve"),
-        cannot_work: None,
-        status: Box::new(status),
-    };
-    Ok(HostAtStart {
-        facts,
-        node_name: info.node_name.to_string(),
-        oldest: oldest.first().map(|session| session.created_at),
-    })
-}
-
-/// Finds the reason why no command can be run on a host. Later connections to it ask for nothing, and neither does this one.
-async fn find_obstacle(number: HostIndex, endpoint: &Endpoint) -> Option<Stop> {
-    let host = endpoint.host()?.clone().without_prompts();
-    let failure = host.check_exec().await.err()?;
-    Some(stop_of(number, &failure))
-}
-
 fn hosts(typed: &[String], connected: &[Connected]) -> Vec<Host> {
     typed
         .iter()
@@ -216,42 +141,6 @@ fn exit_of(finish: &Finish, failures: &[Option<Failure>], signal: Option<Exit>) 
         (StopKind::Interrupted, _, Some(signal)) => signal,
         (kind, _, _) => exit_of_kind(kind),
     }
-}
-
-/// Returns the exit code for a reason to stop.
-pub(crate) const fn exit_of_kind(kind: StopKind) -> Exit {
-    match kind {
-        StopKind::Usage => Exit::Usage,
-        StopKind::Unreachable => Exit::Unreachable,
-        StopKind::NotPermitted => Exit::NotPermitted,
-        StopKind::Refused => Exit::Refused,
-        StopKind::Superseded => Exit::Superseded,
-        StopKind::TooOld => Exit::Versions,
-        StopKind::SessionsIncomplete => Exit::SessionsIncomplete,
-        StopKind::Failed => Exit::Failed,
-        StopKind::TimedOut => Exit::TimedOut,
-        StopKind::Interrupted => Exit::Interrupted,
-    }
-}
-
-/// Returns the kind of a reason to stop for a failure.
-const fn kind_of(exit: Exit) -> StopKind {
-    match exit {
-        Exit::Usage => StopKind::Usage,
-        Exit::Unreachable => StopKind::Unreachable,
-        Exit::NotPermitted => StopKind::NotPermitted,
-        Exit::Refused => StopKind::Refused,
-        Exit::Superseded => StopKind::Superseded,
-        Exit::Versions => StopKind::TooOld,
-        Exit::SessionsIncomplete => StopKind::SessionsIncomplete,
-        Exit::TimedOut => StopKind::TimedOut,
-        _ => StopKind::Failed,
-    }
-}
-
-/// Returns the reason to stop that a failure on a host is.
-fn stop_of(host: HostIndex, failure: &Failure) -> Stop {
-    Stop::on(host, kind_of(failure.exit), failure.message.clone())
 }
 
 /// The roll, and what carries its actions out.
@@ -318,16 +207,5 @@ impl Driver {
             let _ = inputs.send(Input::Ended(host, end));
         });
         self.tasks.insert(host, running.abort_handle());
-    }
-}
-
-/// Returns the word for a step.
-pub(crate) const fn describe_step(step: RollStep) -> &'static str {
-    match step {
-        RollStep::Draining => "draining",
-        RollStep::Command => "running the command",
-        RollStep::CommandEnded => "command ended",
-        RollStep::Ready => "waiting until ready",
-        RollStep::Done => "done",
     }
 }

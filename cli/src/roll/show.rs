@@ -8,7 +8,7 @@ use soramode_protocol::reservation::RollStep;
 use soramode_protocol::time::Time;
 use soramode_roll::{Finish, HostIndex, Stage, Start, Stop, StopKind};
 
-use super::{RollRequest, describe_step};
+use super::request::RollRequest;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
 use crate::output::width_of_stderr;
@@ -77,6 +77,17 @@ impl Host {
             Some(Stage::Opening) => Some(RollStep::Ready),
             Some(Stage::Preparing | Stage::Skipped) | None => None,
         }
+    }
+}
+
+/// Returns the word for a step.
+const fn describe_step(step: RollStep) -> &'static str {
+    match step {
+        RollStep::Draining => "draining",
+        RollStep::Command => "running the command",
+        RollStep::CommandEnded => "command ended",
+        RollStep::Ready => "waiting until ready",
+        RollStep::Done => "done",
     }
 }
 

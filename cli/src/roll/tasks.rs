@@ -16,9 +16,9 @@ use soramode_roll::{HostIndex, Stop, StopKind, Task, TaskEnd};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::calls::is_passing;
+use super::request::RollRequest;
 use super::show::RollView;
-use super::{RollRequest, stop_of};
-use crate::commands::exec_stdio::{BEGUN, REBOOT};
+use super::stop::stop_of;
 use crate::daemon::Daemon;
 use crate::endpoint::{Endpoint, RECONNECT_MAX};
 use crate::error::{Exit, Failure};
@@ -29,6 +29,7 @@ use crate::output::{counted, times};
 use crate::plan::describe_not_done;
 use crate::ssh::SshHost;
 use crate::ssh::command::{CommandEnd, Exec, SSH_FAILED};
+use crate::ssh::exec_lines::{BEGUN, REBOOT};
 
 /// Pause between two attempts to reach a host, and between two looks at it.
 const PAUSE: Duration = Duration::from_secs(2);

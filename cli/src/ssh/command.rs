@@ -11,10 +11,10 @@ use tokio::process::Child;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::time::{sleep, timeout};
 
+use super::exec_lines::READY;
 use super::greeting::Greeting;
 use super::sharing::Sharing;
 use super::{Asks, SshHost, SshProcess, quoted_for_sh};
-use crate::commands::exec_stdio::READY;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod command;
 mod connection;
+pub(crate) mod exec_lines;
 pub(crate) mod greeting;
 mod host;
 mod sharing;

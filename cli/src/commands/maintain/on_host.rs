@@ -10,16 +10,16 @@ use soramode_protocol::reservation::{Release, Reserve, RollStep};
 use soramode_roll::{RENEW_PAUSE, RESERVED_SECONDS, SEEK_PAUSE, SEEK_TIME_MAX};
 use tokio::time::{Instant, sleep};
 
-use crate::commands::exec_stdio::BEGUN;
-use crate::commands::roll::new_roll;
 use crate::context::Context;
 use crate::daemon::Daemon;
 use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
 use crate::node::Node;
 use crate::output::{Format, relay};
+use crate::roll::id::new_roll;
 use crate::signals::Signals;
 use crate::ssh::command::{Exec, SSH_FAILED, Stream};
+use crate::ssh::exec_lines::BEGUN;
 use crate::ssh::{self, SshHost};
 use crate::wait::interrupted;
 

@@ -1,0 +1,41 @@
+//! Reasons to stop a roll, as exit codes and of failures.
+
+use soramode_roll::{HostIndex, Stop, StopKind};
+
+use crate::error::{Exit, Failure};
+
+/// Returns the exit code for a reason to stop.
+pub(super) const fn exit_of_kind(kind: StopKind) -> Exit {
+    match kind {
+        StopKind::Usage => Exit::Usage,
+        StopKind::Unreachable => Exit::Unreachable,
+        StopKind::NotPermitted => Exit::NotPermitted,
+        StopKind::Refused => Exit::Refused,
+        StopKind::Superseded => Exit::Superseded,
+        StopKind::TooOld => Exit::Versions,
+        StopKind::SessionsIncomplete => Exit::SessionsIncomplete,
+        StopKind::Failed => Exit::Failed,
+        StopKind::TimedOut => Exit::TimedOut,
+        StopKind::Interrupted => Exit::Interrupted,
+    }
+}
+
+/// Returns the kind of a reason to stop for a failure.
+const fn kind_of(exit: Exit) -> StopKind {
+    match exit {
+        Exit::Usage => StopKind::Usage,
+        Exit::Unreachable => StopKind::Unreachable,
+        Exit::NotPermitted => StopKind::NotPermitted,
+        Exit::Refused => StopKind::Refused,
+        Exit::Superseded => StopKind::Superseded,
+        Exit::Versions => StopKind::TooOld,
+        Exit::SessionsIncomplete => StopKind::SessionsIncomplete,
+        Exit::TimedOut => StopKind::TimedOut,
+        _ => StopKind::Failed,
+    }
+}
+
+/// Returns the reason to stop that a failure on a host is.
+pub(super) fn stop_of(host: HostIndex, failure: &Failure) -> Stop {
+    Stop::on(host, kind_of(failure.exit), failure.message.clone())
+}
