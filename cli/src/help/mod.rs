@@ -12,9 +12,11 @@ use crate::flags::Global;
 
 use format::{heading, paragraph, table};
 pub(crate) use overview::{groups, siblings};
+pub use pages::examples;
+use pages::exits::ANY_OTHER;
 pub(crate) use pages::page;
-use pages::{ANY_OTHER, Page};
-pub use pages::{Example, examples};
+pub use pages::page::Example;
+use pages::page::Page;
 
 /// Topics of `soramode help` beside the commands.
 pub(crate) const TOPICS: [&str; 2] = ["options", "exit-codes"];

@@ -1,6 +1,7 @@
 //! Pages of the commands for a cluster.
 
-use super::{LISTED, NO_CLUSTER, NOT_ACCEPTED, Page, example};
+use super::exits::{LISTED, NO_CLUSTER, NOT_ACCEPTED};
+use super::page::{Page, example};
 use crate::error::Exit;
 
 pub(super) static PAGES: &[Page] = &[

@@ -1,6 +1,7 @@
 //! Pages of the commands that show the node.
 
-use super::{LISTED, Page, SHOWN, WAIT_LOST, example};
+use super::exits::{LISTED, SHOWN, WAIT_LOST};
+use super::page::{Page, example};
 use crate::error::Exit;
 
 pub(super) static PAGES: &[Page] = &[

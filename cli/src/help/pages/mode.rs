@@ -1,9 +1,10 @@
 //! Pages of the commands that change the mode, or wait for it.
 
-use super::{
-    ANY_OTHER, CLOSE_REFUSED, CONDITION_FALSE, NO_NODE, PRINTED, Page, WAIT_INCOMPLETE, WAIT_LOST,
-    WAIT_TIMED_OUT, example,
+use super::exits::{
+    ANY_OTHER, CLOSE_REFUSED, CONDITION_FALSE, NO_NODE, PRINTED, WAIT_INCOMPLETE, WAIT_LOST,
+    WAIT_TIMED_OUT,
 };
+use super::page::{Page, example};
 use crate::error::Exit;
 
 pub(super) static PAGES: &[Page] = &[

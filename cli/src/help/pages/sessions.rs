@@ -1,6 +1,7 @@
 //! Pages of the commands for sessions and connections.
 
-use super::{LISTED, NO_SESSION, NOT_ACCEPTED, Page, SHOWN, example};
+use super::exits::{LISTED, NO_SESSION, NOT_ACCEPTED, SHOWN};
+use super::page::{Page, example};
 use crate::error::Exit;
 
 pub(super) static PAGES: &[Page] = &[

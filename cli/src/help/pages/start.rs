@@ -1,6 +1,7 @@
 //! Pages of the commands for learning.
 
-use super::{PRINTED, Page, example};
+use super::exits::PRINTED;
+use super::page::{Page, example};
 use crate::error::Exit;
 
 pub(super) static PAGES: &[Page] = &[

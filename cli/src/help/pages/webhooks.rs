@@ -1,6 +1,7 @@
 //! Pages of the commands for webhooks.
 
-use super::{LISTED, NO_DELIVERY, Page, SHOWN, example};
+use super::exits::{LISTED, NO_DELIVERY, SHOWN};
+use super::page::{Page, example};
 use crate::error::Exit;
 
 pub(super) static PAGES: &[Page] = &[
