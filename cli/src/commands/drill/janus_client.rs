@@ -9,7 +9,7 @@ use soramode_protocol::http_client::{self, Outgoing, Url, root_cause};
 use soramode_protocol::node::GetStatus;
 use tokio::time::sleep;
 
-use super::runner::StepError;
+use super::step_error::StepError;
 
 /// Timeout of a request.
 const ANSWER_MAX: Duration = Duration::from_secs(10);

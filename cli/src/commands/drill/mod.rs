@@ -11,6 +11,7 @@ mod process;
 mod runner;
 mod sandbox;
 mod scenario;
+mod step_error;
 mod view;
 
 use runner::Runner;

@@ -10,7 +10,7 @@ use soramode_protocol::plan::{
 use soramode_protocol::session::ListConnections;
 use soramode_protocol::subscribe::Subscribe;
 
-use super::runner::StepError;
+use super::step_error::StepError;
 use crate::plan::describe::describe_ended;
 
 /// Starts a plan that closes the node after the lead, and ends the sessions after that.

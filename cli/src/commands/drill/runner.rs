@@ -14,7 +14,7 @@ use soramode_protocol::envelope::Notification;
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::event::EventKind;
 use soramode_protocol::http_client::Url;
-use soramode_protocol::id::{ChannelId, ConnectionId, InvalidId};
+use soramode_protocol::id::{ChannelId, ConnectionId};
 use soramode_protocol::mode::{ChangeMode, GetMode, InForce, Mode, ModeChanged, SettableMode};
 use soramode_protocol::node::{GetStatus, ListClusterNodes};
 use soramode_protocol::request::{Call, Method};
@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::janus_client::JanusClients;
 use super::plan_runner;
 use super::scenario::{NAMES, Request, Step};
+use super::step_error::StepError;
 use crate::output::counted;
 
 /// Limit of the time for a drain, so that the daemon keeps no wait without a client.
@@ -67,34 +68,6 @@ pub(super) struct Servers {
     pub(super) etcd: Option<Pid>,
     /// URL of Janus's API.
     pub(super) janus: Option<Url>,
-}
-
-/// The reason why a step has no answer.
-pub(super) enum StepError {
-    /// The node refused the request, which is an answer too.
-    Refused(ErrorType),
-    Lost(String),
-}
-
-impl From<ClientError> for StepError {
-    fn from(error: ClientError) -> Self {
-        match error {
-            ClientError::Refused(error) => Self::Refused(error.data.error_type),
-            lost => Self::Lost(lost.to_string()),
-        }
-    }
-}
-
-impl From<InvalidId> for StepError {
-    fn from(error: InvalidId) -> Self {
-        Self::Lost(error.to_string())
-    }
-}
-
-impl From<serde_json::Error> for StepError {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Lost(error.to_string())
-    }
 }
 
 impl Runner {
