@@ -10,6 +10,7 @@ use soramode_protocol::plan::{Plan, Stalled};
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::WaitFor;
 
+use super::count::counted;
 use super::rate::Rate;
 use super::{Format, Output, cells, escape, terminal, times};
 use crate::error::Failure;
@@ -283,11 +284,6 @@ fn draw() -> ProgressBar {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
-}
-
-/// `1 session`, `2 sessions`
-pub(crate) fn counted(count: u64, word: &str) -> String {
-    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Returns an id in quotes, cut to a part of the line.

@@ -2,9 +2,11 @@
 
 pub(crate) mod describe;
 pub(crate) mod flags;
+mod not_done;
 pub(crate) mod request;
 mod start;
 mod watch;
 
+pub(crate) use not_done::{describe_not_done, describe_replaced};
 pub(crate) use start::{check_published, confirm_started, note_started, start};
-pub(crate) use watch::{describe_not_done, describe_replaced, watch};
+pub(crate) use watch::watch;

@@ -1,0 +1,6 @@
+//! Numbers of things.
+
+/// `1 session`, `2 sessions`
+pub(crate) fn counted(count: u64, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
