@@ -1,16 +1,23 @@
 //! A connection to a daemon, and calls over it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 use soramode_protocol::client::{Client, ClientError, Message};
 use soramode_protocol::error::Error;
 use soramode_protocol::request::{Call, Method};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::endpoint::{ANSWER_MAX, Endpoint, answer_max};
-use crate::error::Failure;
+use crate::error::{Exit, Failure};
 use crate::ssh::SshProcess;
+
+/// Limit of the time for reconnecting to a lost daemon.
+pub(crate) const RECONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// Pause between two attempts to reconnect.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+const RECONNECT_PAUSE_SSH: Duration = Duration::from_secs(1);
 
 /// A connection to the daemon.
 pub(crate) struct Daemon<'a> {
@@ -20,8 +27,53 @@ pub(crate) struct Daemon<'a> {
     _ssh: Option<Box<SshProcess>>,
 }
 
+impl Endpoint {
+    /// Connects to the daemon.
+    pub(crate) async fn connect(&self) -> Result<Daemon<'_>, Failure> {
+        match self {
+            Self::Local(socket) => Ok(Daemon::new(socket.connect().await?, None, self)),
+            Self::Ssh(host) => {
+                let (client, process) = host.connect().await?;
+                Ok(Daemon::new(client, Some(process), self))
+            }
+        }
+    }
+
+    /// Connects to a daemon that has answered before. ssh asks for nothing: the command may draw on the terminal, or have left it to another
+    /// program.
+    pub(crate) async fn connect_without_prompts(&self) -> Result<Daemon<'_>, Failure> {
+        match self {
+            Self::Local(_) => self.connect().await,
+            Self::Ssh(host) => {
+                let (client, process) = host.clone().without_prompts().connect().await?;
+                Ok(Daemon::new(client, Some(process), self))
+            }
+        }
+    }
+
+    /// Reconnects to a daemon that was lost at `lost`.
+    pub(crate) async fn reconnect(&self, lost: Instant) -> Result<Daemon<'_>, Failure> {
+        let pause = match self {
+            Self::Local(_) => RECONNECT_PAUSE,
+            Self::Ssh(_) => RECONNECT_PAUSE_SSH,
+        };
+        loop {
+            sleep(pause).await;
+            let left = RECONNECT_MAX.saturating_sub(lost.elapsed());
+            let failure = match timeout(left, self.connect_without_prompts()).await {
+                Ok(Err(failure)) if failure.exit == Exit::Unreachable => failure,
+                Ok(other) => return other,
+                Err(_) => self.silent(RECONNECT_MAX),
+            };
+            if lost.elapsed() >= RECONNECT_MAX {
+                return Err(failure);
+            }
+        }
+    }
+}
+
 impl<'a> Daemon<'a> {
-    pub(crate) fn new(client: Client, ssh: Option<SshProcess>, endpoint: &'a Endpoint) -> Self {
+    fn new(client: Client, ssh: Option<SshProcess>, endpoint: &'a Endpoint) -> Self {
         Self {
             client,
             endpoint,
@@ -95,11 +147,6 @@ impl<'a> Daemon<'a> {
             None => self.next_answer().await?.1,
         };
         Ok((first, self.endpoint.read_answer::<B>(second)?))
-    }
-
-    /// Makes a call to a daemon of any version: the answer stays JSON.
-    pub(crate) async fn call_raw<C: Call>(&mut self, params: &C) -> Option<Box<RawValue>> {
-        self.client.call_raw(params).await.ok()?.ok()
     }
 
     /// Receives the next answer, with the id of its request.

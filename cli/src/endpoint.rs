@@ -1,7 +1,7 @@
 //! The way to a daemon, and why it does not answer: its socket on this machine, or that of another host over ssh.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -12,10 +12,9 @@ use soramode_protocol::mode::ON_BEHALF_OF_BYTES_MAX;
 use soramode_protocol::node::GetInfo;
 use soramode_protocol::request::{Call, Method};
 use soramode_protocol::version::{PROTOCOL, VERSION};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::command_line;
-use crate::daemon::Daemon;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
 use crate::runtime::runtime;
@@ -31,13 +30,6 @@ const LONG_ANSWER_MAX: Duration = Duration::from_secs(35);
 
 /// Limit of the time for the daemon's version, while nothing else is done.
 const VERSIONS_MAX: Duration = Duration::from_secs(1);
-
-/// Limit of the time for reconnecting to a lost daemon.
-pub(crate) const RECONNECT_MAX: Duration = Duration::from_secs(10);
-
-/// Pause between two attempts to reconnect.
-const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
-const RECONNECT_PAUSE_SSH: Duration = Duration::from_secs(1);
 
 /// Limit of the time for the daemon's version over ssh, which may log in anew.
 const VERSIONS_MAX_SSH: Duration = Duration::from_secs(10);
@@ -107,28 +99,6 @@ impl Endpoint {
         }
     }
 
-    pub(crate) async fn connect(&self) -> Result<Daemon<'_>, Failure> {
-        match self {
-            Self::Local(socket) => Ok(Daemon::new(socket.connect().await?, None, self)),
-            Self::Ssh(host) => {
-                let (client, process) = host.connect().await?;
-                Ok(Daemon::new(client, Some(process), self))
-            }
-        }
-    }
-
-    /// Connects to a daemon that has answered before. ssh asks for nothing: the command may draw on the terminal, or have left it to another
-    /// program.
-    pub(crate) async fn connect_without_prompts(&self) -> Result<Daemon<'_>, Failure> {
-        match self {
-            Self::Local(_) => self.connect().await,
-            Self::Ssh(host) => {
-                let (client, process) = host.clone().without_prompts().connect().await?;
-                Ok(Daemon::new(client, Some(process), self))
-            }
-        }
-    }
-
     /// Returns the way to the same daemon on which ssh asks for nothing.
     pub(crate) fn without_prompts(self) -> Self {
         match self {
@@ -152,26 +122,6 @@ impl Endpoint {
                         .map_err(|error| self.explain(C::METHOD, error))
                 }),
         )
-    }
-
-    /// Reconnects to a daemon that was lost at `lost`.
-    pub(crate) async fn reconnect(&self, lost: Instant) -> Result<Daemon<'_>, Failure> {
-        let pause = match self {
-            Self::Local(_) => RECONNECT_PAUSE,
-            Self::Ssh(_) => RECONNECT_PAUSE_SSH,
-        };
-        loop {
-            sleep(pause).await;
-            let left = RECONNECT_MAX.saturating_sub(lost.elapsed());
-            let failure = match timeout(left, self.connect_without_prompts()).await {
-                Ok(Err(failure)) if failure.exit == Exit::Unreachable => failure,
-                Ok(other) => return other,
-                Err(_) => self.silent(RECONNECT_MAX),
-            };
-            if lost.elapsed() >= RECONNECT_MAX {
-                return Err(failure);
-            }
-        }
     }
 
     /// Explains an error. Only a failed call asks the daemon for its version.
@@ -269,19 +219,11 @@ impl Endpoint {
                 serde_json::from_str(info.ok()?.ok()?.get()).ok()
             }
             // On a thread of its own, since no runtime waits for another.
-            Self::Ssh(_) => std::thread::scope(|scope| {
-                let read = || runtime().ok()?.block_on(self.versions_over_ssh());
+            Self::Ssh(host) => std::thread::scope(|scope| {
+                let read = || runtime().ok()?.block_on(versions_over_ssh(host));
                 scope.spawn(read).join().ok().flatten()
             }),
         }
-    }
-
-    async fn versions_over_ssh(&self) -> Option<Versions> {
-        let read = async {
-            let info = self.connect().await.ok()?.call_raw(&GetInfo {}).await?;
-            serde_json::from_str(info.get()).ok()
-        };
-        timeout(VERSIONS_MAX_SSH, read).await.ok().flatten()
     }
 
     fn unreachable(&self, why: &str, what_to_do: &str) -> Failure {
@@ -322,6 +264,16 @@ pub(crate) fn answer_max(method: Method) -> Duration {
     } else {
         ANSWER_MAX
     }
+}
+
+async fn versions_over_ssh(host: &SshHost) -> Option<Versions> {
+    let read = async {
+        // The ssh ends with its handle.
+        let (mut client, _ssh) = host.connect().await.ok()?;
+        let info = client.call_raw(&GetInfo {}).await.ok()?.ok()?;
+        serde_json::from_str(info.get()).ok()
+    };
+    timeout(VERSIONS_MAX_SSH, read).await.ok().flatten()
 }
 
 #[derive(Deserialize)]

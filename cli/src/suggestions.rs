@@ -5,23 +5,37 @@ use std::borrow::Cow;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::commands::Command;
-
 /// The beginning of a command.
 const PROGRAM: &str = "soramode ";
 
 /// Fields of results in soramoded's own words. Others may be a user's.
 const FIELDS: [&str; 5] = ["hint", "problem", "warning", "warnings", "why"];
 
-/// Verbs that concern no single node, and one that is a word of each sentence.
-const LEFT_OUT: [&str; 7] = [
-    "completions",
-    "drill",
-    "help",
-    "is",
-    "roll",
-    "version",
-    "webhook",
+/// Verbs that concern one node.
+pub(crate) const VERBS: [&str; 23] = [
+    "announce",
+    "close",
+    "connect",
+    "connections",
+    "deliveries",
+    "disconnect",
+    "doctor",
+    "drain",
+    "end",
+    "explain",
+    "get",
+    "history",
+    "info",
+    "maintain",
+    "nodes",
+    "open",
+    "plan",
+    "session",
+    "sessions",
+    "set",
+    "status",
+    "tail",
+    "wait",
 ];
 
 /// Completes each command of a text; `command` returns one as it is typed for the node.
@@ -35,7 +49,7 @@ pub(crate) fn completed(text: &str, command: impl Fn(&str) -> String) -> Cow<'_,
         let end = after.find(|letter: char| !letter.is_ascii_lowercase());
         let (verb, tail) = after.split_at(end.unwrap_or(after.len()));
         completed.push_str(before);
-        if is_verb(verb) && !before.ends_with(is_of_a_path) {
+        if VERBS.contains(&verb) && !before.ends_with(is_of_a_path) {
             completed.push_str(&command(verb));
         } else {
             completed.push_str(PROGRAM);
@@ -73,10 +87,6 @@ fn complete(value: &mut Value, is_own: bool, command: &impl Fn(&str) -> String) 
             .for_each(|(name, value)| complete(value, FIELDS.contains(&name.as_str()), command)),
         Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
-}
-
-fn is_verb(word: &str) -> bool {
-    Command::NAMES.contains(&word) && !LEFT_OUT.contains(&word)
 }
 
 fn is_of_a_path(letter: char) -> bool {
@@ -200,7 +210,7 @@ mod tests {
                 if word.is_empty() || NO_VERBS.contains(&word) {
                     continue;
                 }
-                assert!(is_verb(word), "{word} is no verb: {line}");
+                assert!(VERBS.contains(&word), "{word} is no verb: {line}");
                 checked += 1;
             }
         }

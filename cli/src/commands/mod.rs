@@ -53,7 +53,8 @@ macro_rules! verbs {
 
         impl Command {
             /// The verbs' names.
-            pub(crate) const NAMES: &[&str] = &[$(stringify!($module),)*];
+            #[cfg(test)]
+            const NAMES: &[&str] = &[$(stringify!($module),)*];
 
             /// Returns the definition of one verb.
             pub(crate) fn definition(name: &str) -> Option<clap::Command> {
@@ -172,5 +173,33 @@ impl Command {
             node.require(Feature::ControlSocket, self.name())?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Command;
+    use crate::suggestions::VERBS;
+
+    /// Verbs that concern no single node, and one that is a word of each sentence.
+    const NEVER_COMPLETED: [&str; 9] = [
+        "completions",
+        "dial_stdio",
+        "drill",
+        "exec_stdio",
+        "help",
+        "is",
+        "roll",
+        "version",
+        "webhook",
+    ];
+
+    #[test]
+    fn each_verb_is_completed_in_the_words_of_soramoded_or_never() {
+        let mut listed = [&VERBS[..], &NEVER_COMPLETED].concat();
+        listed.sort_unstable();
+        let mut all = Command::NAMES.to_vec();
+        all.sort_unstable();
+        assert_eq!(listed, all);
     }
 }

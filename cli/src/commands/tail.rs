@@ -17,8 +17,7 @@ use tokio::time::timeout;
 
 use crate::candidates;
 use crate::context::Context;
-use crate::daemon::Daemon;
-use crate::endpoint::RECONNECT_MAX;
+use crate::daemon::{Daemon, RECONNECT_MAX};
 use crate::error::{Exit, Failure};
 use crate::output::{Output, StdoutClosed, event, times};
 

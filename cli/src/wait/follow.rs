@@ -14,9 +14,9 @@ use soramode_protocol::wait::{Outcome, Progress, Wait, WaitEnded, WaitFor};
 use tokio::time::timeout;
 
 use super::request::{Ended, WaitRequest, interrupted, restarted_without_state};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, RECONNECT_MAX};
 use crate::describe::describe_change;
-use crate::endpoint::{Endpoint, RECONNECT_MAX};
+use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
 use crate::last_status::LastStatus;
 use crate::mode_info::with_operator;

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::request::interrupted;
 use crate::cluster::ClusterView;
 use crate::context::Context;
-use crate::endpoint::RECONNECT_MAX;
+use crate::daemon::RECONNECT_MAX;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
 use crate::output::times;
