@@ -13,6 +13,7 @@
 mod check;
 pub mod fault;
 mod pass;
+mod pass_state;
 mod roll;
 mod work;
 

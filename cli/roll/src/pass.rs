@@ -5,52 +5,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use soramode_protocol::node::Status;
 use soramode_protocol::reservation::RollStep;
 
 use crate::check::{is_open, is_reserved_by};
 use crate::fault::Fault;
+use crate::pass_state::{Pass, PassResult, PassStage};
 use crate::roll::{Job, Phase, Purpose, RollRun};
 use crate::{Answer, Call, CallError, HostIndex, OPEN_PAUSE, RENEW_PAUSE};
-
-/// A pass that is under way.
-#[derive(Debug)]
-pub(crate) struct Pass {
-    round: u64,
-    /// Host that is to be closed, or that a plan is about to close.
-    first: Option<HostIndex>,
-    stage: PassStage,
-    /// Hosts that have not answered.
-    pending: BTreeSet<HostIndex>,
-    /// Hosts that were renewed in this pass.
-    renewed: BTreeSet<HostIndex>,
-    /// Others that are open.
-    open: BTreeSet<HostIndex>,
-    /// Status of the first host.
-    status: Option<Box<Status>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PassStage {
-    /// The first host is renewed.
-    First,
-    /// The others are.
-    Others,
-    /// All are looked at.
-    Look,
-}
-
-/// Result of a pass for the host that is to be closed.
-#[derive(Debug)]
-pub(crate) struct PassResult {
-    pub(crate) host: HostIndex,
-    /// Round of the pass.
-    pub(crate) round: u64,
-    /// Its status; `None` if it was not renewed, or did not answer.
-    pub(crate) status: Option<Box<Status>>,
-    /// Number of others that are open, and reserved in this round.
-    pub(crate) open: usize,
-}
 
 impl RollRun {
     /// Begins a pass in the next round.

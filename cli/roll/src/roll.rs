@@ -11,7 +11,7 @@ use soramode_protocol::id::PlanId;
 use soramode_protocol::reservation::{Reservation, Reserve, RollStep};
 
 use crate::check::Resumed;
-use crate::pass::Pass;
+use crate::pass_state::Pass;
 use crate::{
     Action, Answer, Call, CallError, CallId, Finish, HostFacts, HostIndex, Input, RESERVED_SECONDS,
     Settings, Stage, Stop, StopKind, Task, TaskEnd,

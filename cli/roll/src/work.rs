@@ -13,7 +13,7 @@ use crate::check::{
     own_plan, too_few_open,
 };
 use crate::fault::Fault;
-use crate::pass::PassResult;
+use crate::pass_state::PassResult;
 use crate::roll::{Ask, Job, Phase, Purpose, Question, RollRun};
 use crate::{
     Answer, Call, CallError, Close, ClosedNodes, HostIndex, OPEN_TIME_MAX, RENEW_PAUSE, SEEK_PAUSE,
