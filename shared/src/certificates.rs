@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-use crate::http_client::install_crypto;
+use crate::crypto::install_crypto;
 
 /// The largest file of certificates or of a key, in bytes.
 pub const PEM_BYTES_MAX: u64 = 1024 * 1024;

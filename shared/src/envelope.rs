@@ -1,5 +1,9 @@
 //! JSON-RPC 2.0 around requests, answers and notifications.
 
+mod fast;
+mod incoming;
+mod strict;
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
@@ -10,40 +14,10 @@ use crate::cluster::Fence;
 use crate::end::EndSession;
 use crate::error::Error;
 use crate::event::Event;
-use crate::request::{Method, Request, RequestId};
+use crate::request::{Method, RequestId};
 use crate::subscribe::Gap;
 use crate::wait::Progress;
-
-/// Request line that was parsed: the recipient of the answer, and the request.
-#[derive(Debug, PartialEq)]
-pub struct Incoming {
-    /// Recipient of the answer; `None` for a notification, which gets no answer.
-    pub reply_to: Option<ReplyTo>,
-    /// Method and request, or the error that prevents it.
-    pub request: Result<(Method, Request), Error>,
-}
-
-/// Recipient of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReplyTo {
-    /// The request of this id.
-    Id(RequestId),
-    /// Answers with `"id":null`, because the id could not be read.
-    Null,
-}
-
-impl Serialize for ReplyTo {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Id(id) => id.serialize(serializer),
-            Self::Null => serializer.serialize_none(),
-        }
-    }
-}
-
-mod fast;
-mod strict;
-
+pub use incoming::{Incoming, ReplyTo};
 pub use strict::parse_strict;
 
 /// Parses one line, without its line feed. Valid requests take one pass; anything else is parsed

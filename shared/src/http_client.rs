@@ -19,6 +19,7 @@ use reqwest::{Client, ClientBuilder};
 pub use reqwest::Url;
 
 use crate::certificates::Authorities;
+use crate::crypto::install_crypto;
 use crate::text::shorten;
 
 /// Text of another server that is kept, logged or shown, at most, in bytes.
@@ -144,11 +145,6 @@ fn build(url: &Url, builder: ClientBuilder, outgoing: &Outgoing) -> Result<Clien
             .build(),
         (_, _) => builder.tls_certs_only([]).build(),
     }
-}
-
-/// Has TLS use *ring*. Another part of this program may have been first, and then chose the same.
-pub(crate) fn install_crypto() {
-    drop(rustls::crypto::ring::default_provider().install_default());
 }
 
 /// Returns why a request failed: the cause of all causes, because those around it repeat the URL.

@@ -19,6 +19,8 @@ pub mod client;
 pub mod cluster;
 #[cfg(feature = "codec")]
 pub mod codec;
+#[cfg(feature = "sora-api")]
+mod crypto;
 pub mod decision;
 pub mod delivery;
 pub mod discover;

@@ -7,7 +7,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{Incoming, ReplyTo};
+use super::incoming::{Incoming, ReplyTo};
 use crate::error::{Error, ErrorType};
 use crate::request::{Method, Params, Request, RequestId};
 use crate::text::deserialize_via;

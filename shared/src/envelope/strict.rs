@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{Incoming, ReplyTo};
+use super::incoming::{Incoming, ReplyTo};
 use crate::error::{Error, ErrorType};
 use crate::request::{Method, Request, RequestId, humanize};
 

@@ -31,7 +31,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tower_service::Service;
 
-use super::{MARK_HEADER, Outgoing, Url, install_crypto, root_cause};
+use super::{MARK_HEADER, Outgoing, Url, root_cause};
+use crate::crypto::install_crypto;
 
 /// Time without a request after which a connection is closed. Shorter than the 5 s after which
 /// Node.js and Apache close theirs, so that they seldom do it while a request is under way.
