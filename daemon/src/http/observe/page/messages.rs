@@ -122,36 +122,46 @@ pub(super) fn samples() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use super::*;
 
-    /// Returns the code of soramoded: a string that goes on in the next line is one.
-    fn code() -> String {
-        fn read(folder: &Path, code: &mut String) {
-            for entry in fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    read(&path, code);
-                } else if path.extension().is_some_and(|it| it == "rs") && !path.ends_with(file!())
-                {
-                    for line in fs::read_to_string(&path).unwrap().lines() {
-                        match line.trim().strip_suffix('\\') {
-                            Some(continued) => code.push_str(continued),
-                            None => code.extend([line.trim(), "\n"]),
-                        }
-                    }
-                }
+    /// Returns the files of code in a folder.
+    fn files_of(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut files = Vec::new();
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                files.extend(files_of(&path));
+            } else if path.extension().is_some_and(|it| it == "rs") && !path.ends_with(file!()) {
+                files.push(path);
             }
         }
-        let mut code = String::new();
+        files
+    }
+
+    /// Returns the code of soramoded: a string that goes on in the next line is one.
+    fn code() -> String {
         let daemon = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for folder in ["src", "core/src", "../shared/src"] {
-            read(&daemon.join(folder), &mut code);
+        let folders = ["src", "core/src", "../shared/src"];
+        let files = folders
+            .iter()
+            .flat_map(|folder| files_of(&daemon.join(folder)));
+        let mut code = String::new();
+        for line in files.flat_map(|file| lines(&file)) {
+            match line.strip_suffix('\\') {
+                Some(continued) => code.push_str(continued),
+                None => code.extend([&line, "\n"]),
+            }
         }
         code.replace("\\\"", "\"")
             .replace("{{", "{")
             .replace("}}", "}")
+    }
+
+    fn lines(file: &Path) -> Vec<String> {
+        let text = fs::read_to_string(file).unwrap();
+        text.lines().map(|line| line.trim().to_owned()).collect()
     }
 
     /// A text of several parts is made of several strings.
