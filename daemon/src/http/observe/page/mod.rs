@@ -1,6 +1,7 @@
 //! The status page: HTML without scripts, which refreshes itself. maud escapes every value.
 
 mod chart;
+mod fragments;
 mod language;
 mod messages;
 mod nodes;
@@ -20,6 +21,7 @@ use soramode_protocol::time::Time;
 
 use super::load_history::Chart;
 use super::peers::PeerState;
+use fragments::{omitted, short, worded};
 use language::{Language, Texts};
 
 /// Style sheet of the page.
@@ -44,8 +46,7 @@ const OVER_PLAN_SHOWN: Duration = Duration::from_hours(1);
 /// Number of warnings shown.
 const WARNINGS_SHOWN: usize = 8;
 
-/// Length of a name or a text on the page, in bytes.
-const NAME_BYTES_SHOWN: usize = 64;
+/// Length of a text on the page, in bytes.
 const TEXT_BYTES_SHOWN: usize = 256;
 
 /// Everything that the page shows.
@@ -363,19 +364,6 @@ fn rejections(status: &Status, texts: &Texts) -> Markup {
     }
 }
 
-/// Says how many rows are left out.
-fn omitted(rows: usize, shown: usize, texts: &Texts) -> Markup {
-    html! {
-        @if rows > shown {
-            p.none { (rows - shown) " " (texts.more) }
-        }
-    }
-}
-
-fn short(name: &str) -> String {
-    shorten(name, NAME_BYTES_SHOWN)
-}
-
 /// Writes a time to the second.
 fn time(time: Time) -> Markup {
     let text = time.to_string();
@@ -392,18 +380,6 @@ fn ahead(at: Time, now: Time, language: Language) -> Markup {
 /// Writes the time from one to the other.
 fn age(later: Time, earlier: Time, language: Language) -> String {
     language.span(later.since(earlier))
-}
-
-/// Writes a text that soramoded or another program has worded: what no template translates is English.
-fn worded(text: &str, bytes_max: usize, language: Language) -> Markup {
-    let translated = shorten(&messages::translate(text, language), bytes_max);
-    html! {
-        @if language == Language::Japanese && translated.is_ascii() {
-            span lang="en" { (translated) }
-        } @else {
-            (translated)
-        }
-    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use soramode_protocol::mode::Mode;
 use soramode_protocol::node::ClusterNode;
 
 use super::super::peers::PeerState;
+use super::fragments::{NAME_BYTES_SHOWN, omitted, short, worded};
 use super::language::{Language, Texts};
-use super::{NAME_BYTES_SHOWN, omitted, short, worded};
 
 /// Number of nodes that each list of nodes shows.
 pub(super) const NODES_SHOWN: usize = 16;

@@ -1,0 +1,36 @@
+//! Fragments that several sections of the page have.
+
+use maud::{Markup, html};
+use soramode_protocol::text::shorten;
+
+use super::language::{Language, Texts};
+use super::messages;
+
+/// Length of a name on the page, in bytes.
+pub(super) const NAME_BYTES_SHOWN: usize = 64;
+
+/// Says how many rows are left out.
+pub(super) fn omitted(rows: usize, shown: usize, texts: &Texts) -> Markup {
+    html! {
+        @if rows > shown {
+            p.none { (rows - shown) " " (texts.more) }
+        }
+    }
+}
+
+/// Shortens a name.
+pub(super) fn short(name: &str) -> String {
+    shorten(name, NAME_BYTES_SHOWN)
+}
+
+/// Writes a text that soramoded or another program has worded: what no template translates is English.
+pub(super) fn worded(text: &str, bytes_max: usize, language: Language) -> Markup {
+    let translated = shorten(&messages::translate(text, language), bytes_max);
+    html! {
+        @if language == Language::Japanese && translated.is_ascii() {
+            span lang="en" { (translated) }
+        } @else {
+            (translated)
+        }
+    }
+}
