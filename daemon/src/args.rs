@@ -5,30 +5,25 @@ pub mod cluster;
 mod groups;
 pub mod http;
 pub mod janus;
+mod log;
 mod precedence;
 mod settings;
+mod socket_mode;
 mod values;
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use clap::builder::styling::Styles;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
-use serde::{Deserialize, Serialize};
+use clap::{CommandFactory, FromArgMatches, Parser};
 
+pub use log::{LogFormat, LogLevel};
 pub use precedence::Conflict;
 pub use settings::Settings;
+pub use socket_mode::SocketMode;
 pub use values::DurationArg;
 pub(crate) use values::WHOLE_NUMBER;
-
-/// The permission bits a socket can be given.
-const SOCKET_MODE_BITS: u32 = 0o777;
-
-/// The bits without which the daemon's own user could not use the socket.
-const SOCKET_MODE_BITS_NEEDED: u32 = 0o600;
 
 /// Example command lines for `--help` and the manual, with their purpose.
 pub const EXAMPLES: [(&str, &str); 3] = [
@@ -178,67 +173,4 @@ pub fn command() -> clap::Command {
     command.after_long_help(format!(
         "{AFTER_HELP}\n\n{EXIT_CODES}\n\nExamples:\n{examples}"
     ))
-}
-
-/// Permission bits of the control socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SocketMode(pub u32);
-
-impl Default for SocketMode {
-    fn default() -> Self {
-        Self(0o660)
-    }
-}
-
-impl fmt::Display for SocketMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04o}", self.0)
-    }
-}
-
-impl FromStr for SocketMode {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        u32::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8)
-            .ok()
-            .filter(|bits| {
-                bits & !SOCKET_MODE_BITS == 0
-                    && bits & SOCKET_MODE_BITS_NEEDED == SOCKET_MODE_BITS_NEEDED
-            })
-            .map(Self)
-            .ok_or_else(|| {
-                format!(
-                    "got {text:?}, takes octal permission bits from 0600 to 0777, such as \"0660\""
-                )
-            })
-    }
-}
-
-/// Format of the log lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Lines of text
-    #[default]
-    Text,
-    /// One JSON object per line
-    Json,
-}
-
-/// Level of the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    /// Failures
-    Error,
-    /// Failures and warnings
-    Warn,
-    /// Changes of the mode, too
-    #[default]
-    Info,
-    /// Clients that connect and leave, too
-    Debug,
-    /// Everything
-    Trace,
 }

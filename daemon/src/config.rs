@@ -2,13 +2,16 @@
 //! values.
 
 mod cluster;
+mod error;
 mod http;
 mod janus;
+mod limits;
 mod own_listeners;
 mod pem;
 mod problem;
 mod room_secrets;
 mod secret;
+mod secret_file;
 mod state_dir;
 mod tokens;
 mod webhooks;
@@ -21,22 +24,26 @@ use soramode_protocol::certificates::Authorities;
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::SettableMode;
 use soramode_protocol::small_file::{self, Guard};
-use soramode_protocol::socket_path::{SOCKET_PATH_BYTES_MAX, SocketEnv};
+use soramode_protocol::socket_path::SocketEnv;
 
 pub use self::cluster::{
     ClusterConfig, ENDPOINTS_MAX, FENCE_MAX, HEARTBEAT_RANGE, Login, TTL_RANGE, Tls,
 };
+pub use self::error::ConfigError;
 pub use self::http::{
     Admission, ApiConfig, HttpConfig, PEERS_MAX, SoraConfig, StatusPage, UPSTREAM_TIMEOUT_MAX,
     Upstreams,
 };
 pub use self::janus::{DEFAULT_ADMIN_SECRET, JanusConfig};
+pub use self::limits::{DURATION_MAX, STALL_AFTER_MIN};
+use self::limits::{check_count, check_duration, check_path, check_stall_after};
 pub use self::room_secrets::{ROOM_SECRETS_BYTES_MAX, RoomSecrets};
 pub use self::secret::Secret;
+use self::secret_file::own_uid;
 use self::state_dir::StateEnv;
 pub use self::tokens::{Holder, TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, TOKEN_FILE_BYTES_MAX, Tokens};
 pub use self::webhooks::{WebhookConfig, WebhookReceiver};
-use crate::args::{Args, Conflict, DurationArg, LogFormat, LogLevel, Settings, SocketMode};
+use crate::args::{Args, LogFormat, LogLevel, Settings, SocketMode};
 
 /// The largest configuration file, in bytes.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -46,12 +53,6 @@ pub const MAX_CONNECTIONS_MAX: u64 = 10_000_000;
 
 /// Highest value of `--keep-events`.
 pub const KEEP_EVENTS_MAX: u64 = 10_000_000;
-
-/// The longest `--reconnect-grace`, `--stall-after` and `--socket-grace`: 366 days.
-pub const DURATION_MAX: Duration = Duration::from_hours(366 * 24);
-
-/// The shortest `--stall-after`.
-pub const STALL_AFTER_MIN: Duration = Duration::from_secs(1);
 
 const MAX_CONNECTIONS_DEFAULT: u64 = 1_000_000;
 const KEEP_EVENTS_DEFAULT: u64 = 100_000;
@@ -99,94 +100,6 @@ pub struct Config {
     pub log_level: LogLevel,
 }
 
-/// Problem of the configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read, is too large, or could have been written by any user.
-    #[error("{}: {problem}", path.display())]
-    Unreadable {
-        /// Path of the file.
-        path: PathBuf,
-        /// Description of the problem.
-        problem: String,
-    },
-    /// The file is not TOML, or has a key or a value that is not known.
-    #[error("{}:{line}: {message}{}", path.display(), key.as_ref().map(|key| format!(" (at {key})")).unwrap_or_default())]
-    WrongFile {
-        /// Path of the file.
-        path: PathBuf,
-        /// Line of the problem, from 1.
-        line: usize,
-        /// Key on that line, if there is one: its value may be a secret.
-        key: Option<String>,
-        /// Description of the problem.
-        message: String,
-    },
-    /// A value outside its limits.
-    #[error("{name}: got {got}, takes {takes}")]
-    OutOfRange {
-        /// The flag, without its dashes, or the key.
-        name: &'static str,
-        /// Value that was given.
-        got: String,
-        /// Description of the valid values.
-        takes: String,
-    },
-    /// Two settings contradict each other.
-    #[error(transparent)]
-    Conflict(#[from] Conflict),
-    /// A setting that does nothing without another.
-    #[error("{name} needs {needed}")]
-    Needs {
-        /// Setting that was given.
-        name: &'static str,
-        /// Setting that is missing.
-        needed: &'static str,
-    },
-    /// Two settings that cannot both hold.
-    #[error("{name} cannot go with {other}")]
-    Excludes {
-        /// Setting that was given.
-        name: &'static str,
-        /// Setting that it excludes.
-        other: &'static str,
-    },
-    /// A URL to be asked that is the daemon's own.
-    #[error(
-        "{name}: {url} is soramoded's own {listener}; set it to the URL of the server behind soramoded"
-    )]
-    OwnListener {
-        /// The flag, without its dashes.
-        name: &'static str,
-        /// URL of the server, without secrets.
-        url: String,
-        /// The flag of the listener.
-        listener: &'static str,
-    },
-    /// The cluster was not built in.
-    #[error(
-        "cluster: this soramoded was built without cluster support; build it with --features cluster, which needs protoc (Debian: \
-         protobuf-compiler and libprotobuf-dev)"
-    )]
-    WithoutCluster,
-    /// A file with tokens, secrets or certificates.
-    #[error("{name}: {}: {problem}", path.display())]
-    SecretFile {
-        /// The flag, without its dashes.
-        name: &'static str,
-        /// Path of the file.
-        path: PathBuf,
-        /// Description of the problem.
-        problem: String,
-    },
-    /// No setting or variable names the folder of the state.
-    #[error("state-dir: $HOME is not set; pass --state-dir or --ephemeral")]
-    NoStateDir,
-    /// The host name is no valid name of a node.
-    #[error("node-name: the host name is not text of 1 to 255 bytes; pass --node-name")]
-    NoHostName,
-}
-
 /// Configuration, and warnings about its sources.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -215,7 +128,7 @@ impl Config {
         let config = check(settings, &around, &StateEnv::of_process(uid))?;
         warnings.extend(
             file.as_deref()
-                .and_then(|path| problem::readable_secrets(path, &config)),
+                .and_then(|path| problem::readable_secrets(path, &config.http, &config.webhooks)),
         );
         Ok(Loaded {
             config,
@@ -324,10 +237,6 @@ fn check(settings: Settings, around: &SocketEnv, state: &StateEnv) -> Result<Con
     })
 }
 
-fn own_uid() -> u32 {
-    rustix::process::geteuid().as_raw()
-}
-
 fn read_file(path: &Path) -> Result<Settings, ConfigError> {
     let text = small_file::read_text(path, FILE_BYTES_MAX, Guard::Writers { uid: own_uid() });
     let text = text.map_err(|problem| ConfigError::Unreadable {
@@ -335,11 +244,6 @@ fn read_file(path: &Path) -> Result<Settings, ConfigError> {
         problem,
     })?;
     parse_file(path, &text)
-}
-
-/// Reads a file with secrets, of at most `bytes_max` bytes. The error describes the problem.
-fn read_secret(path: &Path, bytes_max: u64) -> Result<String, String> {
-    small_file::read_text(path, bytes_max, Guard::Owner { uid: own_uid() })
 }
 
 /// Parses the text of a configuration file. Errors name it as `path`.
@@ -362,54 +266,6 @@ pub fn parse_file(path: &Path, text: &str) -> Result<Settings, ConfigError> {
             message: problem::plain_message(error.message()),
         }
     })
-}
-
-fn check_path(path: PathBuf) -> Result<PathBuf, ConfigError> {
-    match path.as_os_str().len() {
-        1..=SOCKET_PATH_BYTES_MAX => Ok(path),
-        bytes => Err(ConfigError::OutOfRange {
-            name: "socket",
-            got: format!("{} ({bytes} bytes)", path.display()),
-            takes: format!("a path of 1 to {SOCKET_PATH_BYTES_MAX} bytes"),
-        }),
-    }
-}
-
-fn check_count(name: &'static str, count: u64, max: u64) -> Result<u64, ConfigError> {
-    match count {
-        1.. if count <= max => Ok(count),
-        _ => Err(ConfigError::OutOfRange {
-            name,
-            got: count.to_string(),
-            takes: format!("1 to {max}"),
-        }),
-    }
-}
-
-fn check_duration(
-    name: &'static str,
-    said: Option<DurationArg>,
-    default: Duration,
-) -> Result<Duration, ConfigError> {
-    match said.map_or(default, Into::into) {
-        duration if duration <= DURATION_MAX => Ok(duration),
-        duration => Err(ConfigError::OutOfRange {
-            name,
-            got: humantime::format_duration(duration).to_string(),
-            takes: format!("0s to {} days", DURATION_MAX.as_secs() / (24 * 60 * 60)),
-        }),
-    }
-}
-
-fn check_stall_after(said: Option<DurationArg>) -> Result<Duration, ConfigError> {
-    match said.map_or(STALL_AFTER_DEFAULT, Into::into) {
-        duration if (STALL_AFTER_MIN..=DURATION_MAX).contains(&duration) => Ok(duration),
-        duration => Err(ConfigError::OutOfRange {
-            name: "stall-after",
-            got: humantime::format_duration(duration).to_string(),
-            takes: format!("1s to {} days", DURATION_MAX.as_secs() / (24 * 60 * 60)),
-        }),
-    }
 }
 
 fn host_name() -> Result<NodeName, ConfigError> {

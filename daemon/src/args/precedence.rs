@@ -3,7 +3,7 @@
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
-use super::Settings;
+use super::settings::Settings;
 use super::values::first_non_empty;
 
 /// Error: `--assume-complete` and `--assume-incomplete` contradict each other.

@@ -13,12 +13,13 @@ use soramode_protocol::mode::SettableMode;
 use super::cluster::{ClusterName, DeadMan, EtcdUrl, FenceAfter, NodeUrl, OnFence};
 use super::http::{CorsOrigin, HostName, HttpUrl, Listen, SoraMode};
 use super::janus::{JanusEnd, JanusWay};
+use super::log::{LogFormat, LogLevel};
+use super::socket_mode::SocketMode;
 use super::values::{
     DurationArg, addresses_from_text, from_text, ip_address, janus_address,
     janus_address_from_text, list_from_text, observe_address, observe_address_from_text,
     settable_mode, sora_address, sora_address_from_text, whole_number,
 };
-use super::{LogFormat, LogLevel, SocketMode};
 
 /// Settings that flags, variables and the file share. `None` if not given there.
 #[expect(

@@ -7,7 +7,10 @@ use std::time::Duration;
 use soramode_core::fault::PlantedFault;
 use soramode_protocol::certificates::{PEM_BYTES_MAX, check_identity};
 
-use super::{ConfigError, check_duration, pem, read_secret};
+use super::error::ConfigError;
+use super::limits::check_duration;
+use super::pem;
+use super::secret_file::read_secret;
 use crate::args::cluster::{ClusterName, DeadMan, EtcdUrl, FenceAfter, NodeUrl, OnFence};
 use crate::args::{DurationArg, Settings};
 

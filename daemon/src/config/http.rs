@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::error::ConfigError;
 use super::janus::{self, JanusConfig};
+use super::limits::check_duration;
 use super::tokens::Tokens;
-use super::{ConfigError, check_duration};
 use crate::args::Settings;
 use crate::args::http::{CorsOrigin, HostName, HttpUrl, Listen, SoraMode};
 

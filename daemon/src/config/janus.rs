@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::error::ConfigError;
 use super::room_secrets::RoomSecrets;
 use super::secret::Secret;
-use super::{ConfigError, read_secret};
+use super::secret_file::read_secret;
 use crate::args::Settings;
 use crate::args::http::HttpUrl;
 use crate::args::janus::{JanusEnd, JanusWay};

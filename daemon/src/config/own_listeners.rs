@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use soramode_protocol::http_client::{self, Url};
 
-use super::{ConfigError, HttpConfig, WebhookConfig};
+use super::error::ConfigError;
+use super::http::HttpConfig;
+use super::webhooks::WebhookConfig;
 use crate::args::http::{HttpUrl, Listen};
 
 /// Checks that no URL of another server leads to a listener of the daemon itself. Names are not

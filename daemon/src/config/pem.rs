@@ -5,7 +5,7 @@ use std::path::Path;
 use soramode_protocol::certificates::{Authorities, PEM_BYTES_MAX, check_certificates};
 use soramode_protocol::small_file::{self, Guard};
 
-use super::ConfigError;
+use super::error::ConfigError;
 
 /// Reads the certificates of a setting's file.
 pub(super) fn read_authorities(

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use soramode_protocol::chat::WebhookFormat;
 
-use super::Config;
+use super::http::HttpConfig;
+use super::webhooks::WebhookConfig;
 use crate::args::{self, Settings, WHOLE_NUMBER};
 
 /// Minimum similarity of a misspelled name to a known one, from 0 to 1.
@@ -82,16 +83,20 @@ pub(super) fn unused_state_dir(settings: &Settings) -> Option<String> {
 }
 
 /// Secrets in a file that every user may read.
-pub(super) fn readable_secrets(path: &Path, config: &Config) -> Option<String> {
+pub(super) fn readable_secrets(
+    path: &Path,
+    http: &HttpConfig,
+    webhooks: &WebhookConfig,
+) -> Option<String> {
     let mode = std::fs::metadata(path).ok()?.mode() & 0o777;
-    let sora = &config.http.sora;
+    let sora = &http.sora;
     let upstreams = [
         &sora.upstreams.auth,
         &sora.upstreams.session,
         &sora.upstreams.event,
         &sora.api,
     ];
-    let receivers = &config.webhooks.receivers;
+    let receivers = &webhooks.receivers;
     let mut urls = receivers
         .iter()
         .map(|receiver| &receiver.url)

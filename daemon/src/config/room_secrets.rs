@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use super::read_secret;
 use super::secret::Secret;
+use super::secret_file::read_secret;
 use crate::lock::lock;
 use crate::rate_limit::log_limited;
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
 
-use super::{ConfigError, read_secret};
+use super::error::ConfigError;
+use super::secret_file::read_secret;
 
 /// The largest token file, in bytes.
 pub const TOKEN_FILE_BYTES_MAX: u64 = 64 * 1024;

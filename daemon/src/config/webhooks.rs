@@ -7,7 +7,9 @@ use soramode_protocol::chat::{PAGE_URL_BYTES_MAX, WebhookFormat};
 use soramode_protocol::event::{EventPattern, EventType};
 use soramode_protocol::webhook::{SECRET_FILE_BYTES_MAX, Secrets};
 
-use super::{ConfigError, check_duration, read_secret};
+use super::error::ConfigError;
+use super::limits::check_duration;
+use super::secret_file::read_secret;
 use crate::args::Settings;
 use crate::args::http::HttpUrl;
 

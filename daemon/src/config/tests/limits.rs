@@ -2,6 +2,8 @@
 
 use super::*;
 
+use soramode_protocol::socket_path::SOCKET_PATH_BYTES_MAX;
+
 #[test]
 fn limits_are_kept_from_both_sides() {
     assert_eq!(load("--max-connections 1", "").unwrap().max_connections, 1);
