@@ -10,11 +10,11 @@ use soramode_protocol::id::LogId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::RunError;
 use crate::args::cluster::OnFence;
 use crate::config::{ClusterConfig, Config};
 use crate::engine::Engine;
 use crate::health::Health;
+use crate::run_error::RunError;
 
 /// Returns the means of ending sessions at a fence, and its time budget.
 pub(crate) fn on_fence(config: &Config) -> (OnFence, Duration) {
@@ -90,7 +90,7 @@ fn build(
     let identity = crate::cluster::Identity::new(
         cluster,
         (config.node_name.clone(), log_id),
-        crate::random()?,
+        crate::random::random()?,
     );
     Ok(Cluster::new(
         cluster,

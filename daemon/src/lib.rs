@@ -23,10 +23,12 @@ pub mod log;
 mod metrics;
 pub mod notify;
 mod outputs;
+mod random;
 mod rate_limit;
 mod readiness;
 mod reload;
 mod reservation_log;
+mod run_error;
 pub mod sfu;
 mod socket_activation;
 pub mod socket_file;
@@ -36,7 +38,6 @@ mod watchdog;
 mod webhook;
 
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,10 +46,9 @@ use soramode_core::gate::Gate;
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{Settings, SfuAdmission, SfuFeed, SfuSettings};
 use soramode_protocol::http_client::Outgoing;
-use soramode_protocol::http_client::kept::UnusableClient;
 use soramode_protocol::id::LogId;
 use soramode_protocol::node::Storage;
-use soramode_protocol::sora_api::{SoraApi, SoraApiError};
+use soramode_protocol::sora_api::SoraApi;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -61,9 +61,10 @@ use config::{Admission, Config, HttpConfig, SoraConfig};
 use control::{Budgets, Control, ControlState, Operators};
 use engine::Engine;
 use health::Health;
-use http::{Http, HttpDeps, HttpError};
+use http::{Http, HttpDeps};
 use metrics::Metrics;
 use outputs::OutputDeps;
+use random::random;
 use reload::{Reloadable, Reloader};
 use reservation_log::ReservationLog;
 use sfu::announcer::Announcer;
@@ -76,76 +77,15 @@ use socket_activation::InheritedSockets;
 use socket_file::{SocketError, SocketFile};
 use state::State;
 use store::Store;
-use store::open::AlreadyLocked;
 use webhook::Receivers;
 
 pub use reload::{Reading, Reloads};
+pub use run_error::RunError;
 pub use socket_activation::InheritedSocketError;
 
 /// Longest shutdown, in addition to the grace time of webhook receivers (`--shutdown-grace`). Each
 /// part of it has a shorter limit of its own; the unit's `TimeoutStopSec` is longer.
 const STOP_TIME_MAX: Duration = Duration::from_secs(40);
-
-/// Why the daemon could not start or go on.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The control socket cannot be had.
-    #[error(transparent)]
-    Socket(#[from] SocketError),
-    /// Sockets that were passed to this process cannot be used.
-    #[error(transparent)]
-    InheritedSockets(#[from] InheritedSocketError),
-    /// Opening an HTTP listener failed.
-    #[error(transparent)]
-    Http(#[from] HttpError),
-    /// Creating the HTTP client for webhooks failed.
-    #[error("cannot send webhooks: {0}")]
-    Webhook(UnusableClient),
-    /// Creating the client of Sora's API failed.
-    #[error("cannot ask Sora's API: {0}")]
-    SoraApi(SoraApiError),
-    /// Creating the client of Janus's Admin API failed.
-    #[error("cannot ask Janus's Admin API: {0}")]
-    JanusApi(UnusableClient),
-    /// The metrics cannot be counted: a bug.
-    #[error("cannot count the metrics: {0}")]
-    Metrics(#[from] prometheus::Error),
-    /// Another daemon has the state.
-    #[error(transparent)]
-    State(#[from] AlreadyLocked),
-    /// The cluster was not built in.
-    #[error(transparent)]
-    Cluster(#[from] config::ConfigError),
-    /// The system gave no randomness.
-    #[error("cannot get random bytes: {0}")]
-    Random(getrandom::Error),
-    /// The timer for deadlines failed.
-    #[error("cannot set the timer")]
-    Timer(#[from] io::Error),
-    /// A bug: a step of the gate, or the committer, panicked. Nothing would be decided any more.
-    #[error("internal error: the engine stopped after a panic, which is logged above")]
-    Engine,
-}
-
-impl RunError {
-    /// Returns the remedy for the operator, if there is one in addition to the message.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::State(_) => Some(AlreadyLocked::HINT.to_owned()),
-            Self::Socket(error) => error.hint(),
-            Self::Http(error) => error.hint(),
-            Self::InheritedSockets(_)
-            | Self::Webhook(_)
-            | Self::SoraApi(_)
-            | Self::JanusApi(_)
-            | Self::Metrics(_)
-            | Self::Cluster(_)
-            | Self::Random(_)
-            | Self::Timer(_)
-            | Self::Engine => None,
-        }
-    }
-}
 
 /// Runs the daemon until `shutdown` is cancelled, then stops it in order: listeners close, requests
 /// in flight are answered, and the socket's file is removed. Needs a tokio runtime with I/O and
@@ -438,10 +378,4 @@ fn mirror(sora: &SoraConfig, api: Option<&SoraApi>) -> Option<(MirrorHandle, Mir
         SoraMode::Own => None,
         SoraMode::Mirror => api.map(|api| MirrorHandle::new(api.clone())),
     }
-}
-
-fn random<const BYTES: usize>() -> Result<[u8; BYTES], RunError> {
-    let mut bytes = [0; BYTES];
-    getrandom::fill(&mut bytes).map_err(RunError::Random)?;
-    Ok(bytes)
 }
