@@ -2,10 +2,15 @@
 
 use std::future::pending;
 
-/// Awaits the future; never returns if there is none.
-pub async fn or_pending<F: Future>(future: Option<F>) -> F::Output {
-    match future {
-        Some(future) => future.await,
-        None => pending().await,
+/// Returns a future that awaits this one; if there is none, it never completes.
+///
+/// Mostly there is none, and a `select!` moves its futures: in a box they take the room of a pointer.
+pub fn or_pending<F: Future>(future: Option<F>) -> impl Future<Output = F::Output> {
+    let future = future.map(Box::pin);
+    async move {
+        match future {
+            Some(future) => future.await,
+            None => pending().await,
+        }
     }
 }
