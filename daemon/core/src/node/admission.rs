@@ -82,7 +82,8 @@ impl Node {
         ctx: &mut Ctx,
         request: AdmissionRequest,
     ) -> Option<Result<Decision, Error>> {
-        if self.needs_cluster(self.decide(ctx.timers, &request), &request.channel_id)
+        let (rule, session) = self.decide(ctx.timers, &request);
+        if self.needs_cluster(rule, &request.channel_id)
             && let Some((member, view)) = self.cluster()
         {
             let channel_id = request.channel_id.clone();
@@ -99,7 +100,7 @@ impl Node {
                 }
             };
         }
-        Some(self.admit(ctx, request))
+        Some(self.carry_out_rule(ctx, request, rule, session))
     }
 
     /// Decides by the node's own state, and carries the decision out.
@@ -108,7 +109,18 @@ impl Node {
         ctx: &mut Ctx,
         request: AdmissionRequest,
     ) -> Result<Decision, Error> {
-        let rule = self.decide(ctx.timers, &request);
+        let (rule, session) = self.decide(ctx.timers, &request);
+        self.carry_out_rule(ctx, request, rule, session)
+    }
+
+    /// Answers a request by the rule that applies. `session` is the channel's, if it has one.
+    fn carry_out_rule(
+        &mut self,
+        ctx: &mut Ctx,
+        request: AdmissionRequest,
+        rule: Rule,
+        session: Option<SessionSlot>,
+    ) -> Result<Decision, Error> {
         if let Rule::ConnectionIdInUse(slot) = rule {
             return Err(self.connection_id_in_use(ctx, slot));
         }
@@ -128,7 +140,6 @@ impl Node {
             return Ok(rejected.clone());
         }
         self.check_owned(&request.channel_id)?;
-        let session = self.sessions.find_session(&request.channel_id);
         let created = session.is_none();
         let session =
             session.unwrap_or_else(|| self.open_session(ctx, request.channel_id.clone(), None));
@@ -141,20 +152,21 @@ impl Node {
         Ok(rejected.unwrap_or(offer))
     }
 
-    /// Returns the first rule that applies.
-    fn decide(&self, timers: &Timers, request: &AdmissionRequest) -> Rule {
+    /// Returns the first rule that applies, and the channel's session, if it has one.
+    fn decide(&self, timers: &Timers, request: &AdmissionRequest) -> (Rule, Option<SessionSlot>) {
         let existing = request
             .connection_id
             .as_ref()
             .and_then(|id| self.sessions.find(id));
         let session = self.sessions.find_session(&request.channel_id);
-        match existing {
+        let rule = match existing {
             Some(slot) if self.sessions.is_in(slot, &request.channel_id) => {
                 Rule::OfferedBefore(slot)
             }
             Some(slot) => Rule::ConnectionIdInUse(slot),
             None => self.decide_new(timers, self.mode.mode(), session),
-        }
+        };
+        (rule, session)
     }
 
     /// Returns the first rule that applies to a new connection under a mode, which is the present one but for `Explain`.
