@@ -92,6 +92,11 @@ impl HeldMode {
         calls.map(|call| call.id).collect()
     }
 
+    /// Returns whether calls wait for the lock of a room.
+    pub(crate) fn has_postponed(&self) -> bool {
+        self.ends.values().any(|calls| !calls.is_empty())
+    }
+
     /// Takes out the calls that wait for the lock of this room.
     pub(crate) fn take_postponed(&mut self, channel_id: &ChannelId) -> Vec<CallId> {
         let calls = self.ends.get_mut(channel_id).map(std::mem::take);

@@ -20,7 +20,7 @@ use crate::member::ClusterMember;
 use crate::mode::Change;
 use crate::node::Node;
 use crate::plan::calls::{CallId, SfuOutcome};
-use crate::plan::{PlanCommand, PlanEffects, PlanView, Plans, StoppedByMode};
+use crate::plan::{NodeState, PlanCommand, PlanEffects, PlanView, Plans, StoppedByMode};
 use crate::timers::Timer;
 
 /// A deadline of the past by more than this means that the daemon was stopped.
@@ -33,22 +33,18 @@ impl Node {
         ctx: &mut Ctx,
         work: impl FnOnce(&mut Plans, &PlanView<'_>, &mut PlanEffects<'_>) -> T,
     ) -> T {
-        let mut plans = std::mem::take(&mut self.plans);
         let (mut actions, mut commands) = (Vec::new(), Vec::new());
+        let (plans, view) = self.plans(ctx.now);
         let mut last_call = plans.last_call;
-        let result = {
-            let view = self.plan_view(ctx.now);
-            let mut out = PlanEffects {
-                records: &mut ctx.effects.records,
-                actions: &mut actions,
-                commands: &mut commands,
-                random: ctx.random,
-                last_call: &mut last_call,
-            };
-            work(&mut plans, &view, &mut out)
+        let mut out = PlanEffects {
+            records: &mut ctx.effects.records,
+            actions: &mut actions,
+            commands: &mut commands,
+            random: ctx.random,
+            last_call: &mut last_call,
         };
+        let result = work(plans, &view, &mut out);
         plans.last_call = last_call;
-        self.plans = plans;
         for action in actions {
             self.act_for_plans(ctx, action);
         }
@@ -58,30 +54,36 @@ impl Node {
         result
     }
 
-    fn plan_view(&self, now: Timestamp) -> PlanView<'_> {
-        PlanView {
-            now,
+    /// Returns the plan part, and the view that it needs of the rest.
+    fn plans(&mut self, now: Timestamp) -> (&mut Plans, PlanView<'_>) {
+        let member = self.member.as_deref();
+        let held = self.held.as_deref();
+        let view = PlanView {
+            state: self.state(now),
             mode: self.mode.state(),
             sessions: &self.sessions,
+            postponed: held.map(HeldMode::postponed).unwrap_or_default(),
+            admission: self.settings.sfu.admission,
+            pending_timeout: self.settings.pending_timeout,
+            is_opening: member.is_some_and(ClusterMember::is_opening),
+            member,
+            reservations: &self.reservations,
+            outbox: &self.outbox,
+        };
+        (&mut self.plans, view)
+    }
+
+    fn state(&self, now: Timestamp) -> NodeState {
+        NodeState {
+            now,
+            mode: self.mode.mode(),
+            session_count: self.sessions.session_count(),
             sessions_ended: self.sessions_ended,
             is_complete: self.sync.is_synced(),
             is_in_force: self.is_in_force(),
-            postponed: self
-                .held
-                .as_deref()
-                .map(HeldMode::postponed)
-                .unwrap_or_default(),
+            has_postponed: self.held.as_deref().is_some_and(HeldMode::has_postponed),
             is_storage_failed: self.storage.is_failed(),
-            admission: self.settings.sfu.admission,
-            pending_timeout: self.settings.pending_timeout,
             stall_after: self.settings.stall_after,
-            is_opening: self
-                .member
-                .as_deref()
-                .is_some_and(ClusterMember::is_opening),
-            member: self.member.as_deref(),
-            reservations: &self.reservations,
-            outbox: &self.outbox,
         }
     }
 
@@ -114,7 +116,7 @@ impl Node {
             ctx.timers.set(Timer::Plan, ctx.now.boot);
             return;
         }
-        if self.plans.is_idle() && self.plans.is_settled(&self.plan_view(ctx.now)) {
+        if self.plans.is_idle() && self.plans.is_settled(&self.state(ctx.now)) {
             return;
         }
         while self.with_plans(ctx, Plans::advance) {}
@@ -143,11 +145,13 @@ impl Node {
         let started =
             self.with_plans(ctx, |plans, view, out| plans.start(view, start, actor, out))?;
         self.run_plans(ctx);
-        self.plans.started(&self.plan_view(ctx.now), started)
+        let generation = self.mode.generation();
+        self.plans
+            .started(&self.state(ctx.now), generation, started)
     }
 
     pub(super) fn get_plan(&self, now: Timestamp) -> Reply {
-        let plan = self.plans.shown_last(&self.plan_view(now));
+        let plan = self.plans.shown_last(&self.state(now));
         Reply::PlanFound(Box::new(PlanFound { plan }))
     }
 
@@ -223,12 +227,12 @@ impl Node {
 
     /// Returns the plan that runs, as clients see it.
     pub(super) fn running_plan(&self, now: Timestamp) -> Option<Box<Plan>> {
-        self.plans.shown_running(&self.plan_view(now)).map(Box::new)
+        self.plans.shown_running(&self.state(now)).map(Box::new)
     }
 
     /// Returns the plan with this id, as clients see it.
     pub(super) fn plan_with_id(&self, now: Timestamp, id: &PlanId) -> Option<Box<Plan>> {
-        let plan = self.plans.shown_with_id(&self.plan_view(now), id);
+        let plan = self.plans.shown_with_id(&self.state(now), id);
         plan.map(Box::new)
     }
 

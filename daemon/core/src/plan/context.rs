@@ -1,11 +1,12 @@
 //! The plan part's view of the node in a step, and its effects.
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::time::Duration;
 
 use soramode_protocol::event::{EventKind, EventType};
 use soramode_protocol::id::{PlanId, RollId};
-use soramode_protocol::mode::{ModeState, SettableMode};
+use soramode_protocol::mode::{Mode, ModeState, SettableMode};
 use soramode_protocol::time::Time;
 
 use super::calls::CallId;
@@ -19,33 +20,51 @@ use crate::reservation::Reservations;
 use crate::settings::SfuAdmission;
 use crate::tables::sessions::Sessions;
 
-/// The rest of the node, as it is at this point of a step.
+/// State of the node at this point of a step, on which the drain and what clients see of a plan depend.
+#[derive(Clone, Copy)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a fact of its own, named where it is read"
 )]
-pub(crate) struct PlanView<'a> {
+pub(crate) struct NodeState {
     pub(crate) now: Timestamp,
-    pub(crate) mode: &'a ModeState,
-    pub(crate) sessions: &'a Sessions,
+    pub(crate) mode: Mode,
+    pub(crate) session_count: u64,
     /// Number of sessions that have ended since the start.
     pub(crate) sessions_ended: u64,
     /// True if the session list is complete.
     pub(crate) is_complete: bool,
     /// False while an SFU that holds the mode by locks of its rooms has not locked all of them.
     pub(crate) is_in_force: bool,
+    /// True if calls wait for the lock of a room.
+    pub(crate) has_postponed: bool,
+    pub(crate) is_storage_failed: bool,
+    pub(crate) stall_after: Duration,
+}
+
+/// The rest of the node, as it is at this point of a step.
+pub(crate) struct PlanView<'a> {
+    pub(crate) state: NodeState,
+    pub(crate) mode: &'a ModeState,
+    pub(crate) sessions: &'a Sessions,
     /// Calls that are not made yet, because they wait for the lock of a room.
     pub(crate) postponed: BTreeSet<CallId>,
-    pub(crate) is_storage_failed: bool,
     pub(crate) admission: SfuAdmission,
     pub(crate) pending_timeout: Duration,
-    pub(crate) stall_after: Duration,
     /// True while an operator's change to `normal` waits for the cluster.
     pub(crate) is_opening: bool,
     /// The cluster, if there is one.
     pub(crate) member: Option<&'a ClusterMember>,
     pub(crate) reservations: &'a Reservations,
     pub(crate) outbox: &'a Outbox,
+}
+
+impl Deref for PlanView<'_> {
+    type Target = NodeState;
+
+    fn deref(&self) -> &NodeState {
+        &self.state
+    }
 }
 
 impl PlanView<'_> {

@@ -29,7 +29,7 @@ use soramode_protocol::mode::{EndsStopped, Mode, ModeChange};
 use soramode_protocol::plan::{PlanHold, PlanOutcome, PlanState, PlanStep, Stalled};
 use soramode_protocol::time::Time;
 
-pub(crate) use self::context::{PlanCommand, PlanEffects, PlanMode, PlanView};
+pub(crate) use self::context::{NodeState, PlanCommand, PlanEffects, PlanMode, PlanView};
 pub(crate) use self::end_queue::FIRST_PAUSE;
 
 use self::announcements::Announcements;
@@ -115,9 +115,9 @@ impl Plans {
 
     /// Returns whether a step without a plan, an announcement or an end has nothing to do: the last plan is stored, and the drain neither
     /// begins, progresses nor stalls.
-    pub(crate) fn is_settled(&self, view: &PlanView<'_>) -> bool {
+    pub(crate) fn is_settled(&self, node: &NodeState) -> bool {
         let progress = self.plan.as_ref().map(|plan| &plan.progress);
-        self.stall.is_settled(view) && self.recorded.as_ref() == progress
+        self.stall.is_settled(node) && self.recorded.as_ref() == progress
     }
 
     fn running(&self) -> Option<&StoredPlan> {

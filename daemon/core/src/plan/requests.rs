@@ -14,7 +14,7 @@ use soramode_protocol::plan::{
 };
 use soramode_protocol::reply::{Answer, Reply};
 
-use super::context::{PlanCommand, PlanEffects, PlanView};
+use super::context::{NodeState, PlanCommand, PlanEffects, PlanView};
 use super::enqueue::NewAnnouncement;
 use super::schedule::{seconds_from, time_of_end};
 use super::stored::{EndProgress, Moment, PlanProgress, StoredEnd, StoredPlan};
@@ -166,13 +166,13 @@ impl Plans {
     }
 
     /// The answer to a request that started a plan, after the steps that were due.
-    pub(crate) fn started(&self, view: &PlanView<'_>, started: Started) -> Answer {
-        let plan = self.shown_last(view);
+    pub(crate) fn started(&self, node: &NodeState, generation: u64, started: Started) -> Answer {
+        let plan = self.shown_last(node);
         let plan = plan.ok_or_else(|| Error::new(ErrorType::Internal, "the plan is gone"))?;
         Ok(Reply::PlanStarted(Box::new(PlanStarted {
             plan,
             created: started.created,
-            generation: view.mode.generation,
+            generation,
             closed_before_by: started.closed_before_by,
             warning: started.warning,
         })))

@@ -4,27 +4,27 @@ use soramode_protocol::id::PlanId;
 use soramode_protocol::plan::{Plan, PlanHold, PlanStepState};
 
 use super::Plans;
-use super::context::PlanView;
+use super::context::NodeState;
 use super::stored::StoredPlan;
 
 impl Plans {
     /// Returns the plan that runs.
-    pub(crate) fn shown_running(&self, view: &PlanView<'_>) -> Option<Plan> {
-        self.running().map(|plan| self.shown(view, plan))
+    pub(crate) fn shown_running(&self, node: &NodeState) -> Option<Plan> {
+        self.running().map(|plan| self.shown(node, plan))
     }
 
     /// Returns the plan that runs, or the last one.
-    pub(crate) fn shown_last(&self, view: &PlanView<'_>) -> Option<Plan> {
-        self.plan.as_ref().map(|plan| self.shown(view, plan))
+    pub(crate) fn shown_last(&self, node: &NodeState) -> Option<Plan> {
+        self.plan.as_ref().map(|plan| self.shown(node, plan))
     }
 
     /// Returns the plan with this id.
-    pub(crate) fn shown_with_id(&self, view: &PlanView<'_>, id: &PlanId) -> Option<Plan> {
-        self.find(id).map(|plan| self.shown(view, plan))
+    pub(crate) fn shown_with_id(&self, node: &NodeState, id: &PlanId) -> Option<Plan> {
+        self.find(id).map(|plan| self.shown(node, plan))
     }
 
-    fn shown(&self, view: &PlanView<'_>, plan: &StoredPlan) -> Plan {
-        let now = view.now;
+    fn shown(&self, node: &NodeState, plan: &StoredPlan) -> Plan {
+        let now = node.now;
         let progress = &plan.progress;
         let over = progress.over.as_ref();
         let steps = plan.steps.iter().enumerate().map(|(index, step)| {
@@ -37,7 +37,7 @@ impl Plans {
         });
         Plan {
             id: plan.id.clone(),
-            state: plan.state(view.mode.mode),
+            state: plan.state(node.mode),
             outcome: over.map(|over| over.outcome),
             why: over.and_then(|over| over.why.clone()),
             over_by: over.and_then(|over| over.by.clone()),
@@ -55,8 +55,8 @@ impl Plans {
             max_delay_seconds: plan.max_delay.as_secs(),
             held: self
                 .held
-                .or_else(|| hold_of_ending(view, plan))
-                .or_else(|| hold_by_locks(view, plan)),
+                .or_else(|| hold_of_ending(node, plan))
+                .or_else(|| hold_by_locks(node, plan)),
             announced: progress.announced,
             asked: progress.asked,
             ended: progress.ended,
@@ -71,14 +71,14 @@ impl Plans {
 }
 
 /// Returns the reason why a plan asks for no session although it has begun to end them.
-fn hold_of_ending(view: &PlanView<'_>, plan: &StoredPlan) -> Option<PlanHold> {
+fn hold_of_ending(node: &NodeState, plan: &StoredPlan) -> Option<PlanHold> {
     if !plan.is_ending() {
         None
-    } else if view.is_storage_failed {
+    } else if node.is_storage_failed {
         Some(PlanHold::StorageFailed)
-    } else if !view.is_complete {
+    } else if !node.is_complete {
         Some(PlanHold::SessionsIncomplete)
-    } else if plan.time_to_announced_end(view.now).is_zero() {
+    } else if plan.time_to_announced_end(node.now).is_zero() {
         None
     } else {
         Some(PlanHold::AnnouncedEnd)
@@ -86,9 +86,9 @@ fn hold_of_ending(view: &PlanView<'_>, plan: &StoredPlan) -> Option<PlanHold> {
 }
 
 /// Returns the hold of a plan without further steps that waits for nothing but locks of rooms: to end sessions, or to be done.
-fn hold_by_locks(view: &PlanView<'_>, plan: &StoredPlan) -> Option<PlanHold> {
-    let is_empty = view.sessions.session_count() == 0;
-    let waits = (is_empty && !view.is_in_force) || !view.postponed.is_empty();
+fn hold_by_locks(node: &NodeState, plan: &StoredPlan) -> Option<PlanHold> {
+    let is_empty = node.session_count == 0;
+    let waits = (is_empty && !node.is_in_force) || node.has_postponed;
     let has_run = plan.has_closed() && plan.next_step().is_none() && !plan.is_over();
-    (waits && has_run && view.mode.mode.is_block()).then_some(PlanHold::NotInForce)
+    (waits && has_run && node.mode.is_block()).then_some(PlanHold::NotInForce)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use soramode_protocol::plan::{StallCause, Stalled};
 
-use super::context::PlanView;
+use super::context::NodeState;
 use crate::handles::Timestamp;
 
 /// Watches the drain of a closed node.
@@ -17,12 +17,12 @@ pub(crate) struct StallWatch {
 
 impl StallWatch {
     /// Returns whether a check would change nothing.
-    pub(crate) fn is_settled(&self, view: &PlanView<'_>) -> bool {
+    pub(crate) fn is_settled(&self, node: &NodeState) -> bool {
         match self.progress {
-            None => !is_draining(view),
+            None => !is_draining(node),
             Some((since, ended)) => {
-                let has_stalled = view.now.boot >= since.boot + view.stall_after;
-                is_draining(view) && ended == view.sessions_ended && !has_stalled
+                let has_stalled = node.now.boot >= since.boot + node.stall_after;
+                is_draining(node) && ended == node.sessions_ended && !has_stalled
             }
         }
     }
@@ -32,25 +32,21 @@ impl StallWatch {
     }
 
     /// Checks the drain. Returns the cause if it has stalled since the last check.
-    pub(crate) fn check(
-        &mut self,
-        view: &PlanView<'_>,
-        is_end_failing: bool,
-    ) -> Option<StallCause> {
-        if !is_draining(view) {
+    pub(crate) fn check(&mut self, node: &NodeState, is_end_failing: bool) -> Option<StallCause> {
+        if !is_draining(node) {
             *self = Self::default();
             return None;
         }
-        let (since, ended) = *self.progress.get_or_insert((view.now, view.sessions_ended));
-        if ended != view.sessions_ended {
-            self.progress = Some((view.now, view.sessions_ended));
+        let (since, ended) = *self.progress.get_or_insert((node.now, node.sessions_ended));
+        if ended != node.sessions_ended {
+            self.progress = Some((node.now, node.sessions_ended));
             self.stalled = None;
             return None;
         }
-        if view.now.boot < since.boot + view.stall_after {
+        if node.now.boot < since.boot + node.stall_after {
             return None;
         }
-        let cause = cause(view, is_end_failing);
+        let cause = cause(node, is_end_failing);
         let since = since.wall;
         let before = self.stalled.replace(Stalled { cause, since });
         before.is_none().then_some(cause)
@@ -66,14 +62,14 @@ impl StallWatch {
 }
 
 /// Returns whether the node is closed, and sessions are left or may be.
-fn is_draining(view: &PlanView<'_>) -> bool {
-    view.mode.mode.is_block() && (view.sessions.session_count() > 0 || !view.is_complete)
+const fn is_draining(node: &NodeState) -> bool {
+    node.mode.is_block() && (node.session_count > 0 || !node.is_complete)
 }
 
-const fn cause(view: &PlanView<'_>, is_end_failing: bool) -> StallCause {
-    if view.is_storage_failed {
+const fn cause(node: &NodeState, is_end_failing: bool) -> StallCause {
+    if node.is_storage_failed {
         StallCause::StorageFailed
-    } else if !view.is_complete {
+    } else if !node.is_complete {
         StallCause::SessionsIncomplete
     } else if is_end_failing {
         StallCause::EndFailing
