@@ -284,34 +284,34 @@ impl Outputs {
             return;
         }
         let mut failed = log::FailedDeliveries::default();
-        for record in records.iter() {
-            if let Record::Reservation(reservation) = record {
-                self.deps
-                    .reservation_log
-                    .note(reservation, clock::now().boot);
-            }
-        }
-        for event in records.iter().filter_map(Record::event) {
-            if let EventKind::EndRequested(end) = &event.kind
-                && end.plan_id.is_none()
-            {
-                self.end_actors.truncate(END_REQUESTS_MAX - 1);
-                self.end_actors
-                    .push_front((end.end_id.clone(), end.actor.clone()));
-            }
-        }
-        self.deps.log.append(
-            records
-                .drain(..)
-                .filter_map(Record::into_event)
-                .inspect(|event| {
-                    log::log_event(&event.kind);
-                    failed.note(&event.kind);
-                    self.deps.metrics.event(event);
-                    self.mirror_automatic(&event.kind);
-                }),
-        );
+        let log = Arc::clone(&self.deps.log);
+        let noted = records
+            .drain(..)
+            .inspect(|record| self.note(record, &mut failed));
+        log.append(noted.filter_map(Record::into_event));
         failed.log();
+    }
+
+    /// Logs and counts a record that is published.
+    fn note(&mut self, record: &Record, failed: &mut log::FailedDeliveries) {
+        if let Record::Reservation(reservation) = record {
+            let log = &mut self.deps.reservation_log;
+            return log.note(reservation, clock::now().boot);
+        }
+        let Some(event) = record.event() else {
+            return;
+        };
+        log::log_event(&event.kind);
+        failed.note(&event.kind);
+        self.deps.metrics.event(event);
+        self.mirror_automatic(&event.kind);
+        if let EventKind::EndRequested(end) = &event.kind
+            && end.plan_id.is_none()
+        {
+            self.end_actors.truncate(END_REQUESTS_MAX - 1);
+            self.end_actors
+                .push_front((end.end_id.clone(), end.actor.clone()));
+        }
     }
 
     /// Completes an answer, and sends it or gives it to the mirror.
@@ -323,7 +323,9 @@ impl Outputs {
     ) {
         self.complete(&mut answer);
         self.log_ends(&answer);
-        if let Some(answer) = self.mirror(reply_to, answer) {
+        if self.deps.mirror.is_none() {
+            self.respond(reply_to, Response::Answer(reply_to.serial, answer), caller);
+        } else if let Some(answer) = self.mirror(reply_to, answer) {
             self.respond(reply_to, Response::Answer(reply_to.serial, answer), caller);
         }
     }
