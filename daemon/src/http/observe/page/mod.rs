@@ -394,7 +394,7 @@ fn age(later: Time, earlier: Time, language: Language) -> String {
     language.span(later.since(earlier))
 }
 
-/// Writes a text that soramoded or another program has worded: what no template translates is English.
+/// Writes a text that soramoded or another program has worded: without a template it stays English.
 fn worded(text: &str, bytes_max: usize, language: Language) -> Markup {
     let translated = shorten(&messages::translate(text, language), bytes_max);
     html! {
