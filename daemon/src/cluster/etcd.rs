@@ -1,4 +1,4 @@
-//! The way to etcd, and the identity under which this node uses it.
+//! Client of etcd with this node's keys, lease and identity.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -62,7 +62,7 @@ pub(super) struct TrustedEtcd {
     pub(super) epoch: u64,
 }
 
-/// The way to etcd, as this node.
+/// Client of etcd with this node's keys and lease.
 pub(super) struct Etcd {
     pub(super) pool: Pool,
     pub(super) keys: Keys,

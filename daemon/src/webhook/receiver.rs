@@ -137,7 +137,7 @@ const FAILURE_PAUSE: Duration = Duration::from_hours(1);
 pub(super) struct FailureLog {
     /// Tries since the last that succeeded.
     failed: u64,
-    /// Returns whether one of these was logged.
+    /// Set once one of these was logged.
     is_logged: bool,
     last_logged: Option<Instant>,
 }

@@ -16,7 +16,7 @@ use crate::config::{WebhookConfig, WebhookReceiver};
 pub(crate) enum ReceiverCommand {
     /// Sends this attempt.
     Send(Box<Attempt>),
-    /// Send in this way from now on.
+    /// Sends in this way from now on.
     Reload(Box<SendOptions>),
     /// The outcome of the last attempt was applied; a follow-up attempt was sent before this.
     OutcomeApplied,
