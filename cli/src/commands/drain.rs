@@ -10,14 +10,14 @@ use soramode_protocol::mode::with_message;
 use soramode_protocol::wait::{Outcome, Wait};
 
 use super::changed::{finish, note_change};
+use super::reached::{describe_reached, note_lists, print_record};
 use crate::api::Detail;
 use crate::close::{Restored, close, give_way, restore};
 use crate::closed::{Closed, Joined};
 use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::context::Context;
-use crate::describe::{describe_drained, describe_expiry, describe_later_change};
+use crate::describe::{describe_expiry, describe_later_change};
 use crate::error::{Exit, Failure};
-use crate::last_status::LISTS_NOTE;
 use crate::node::{Feature, Node};
 use crate::output::{Format, Output};
 use crate::plan;
@@ -123,34 +123,6 @@ pub(super) async fn confirm_drained(
             output.confirm(&format!("{}{then}", describe_reached(reached)))
         }
     }
-}
-
-/// Prints a note where the node was found empty in the lists of a Sora without soramoded.
-pub(super) fn note_lists(reached: &Reached, output: &Output) {
-    let status = &reached.status;
-    if status.of_daemon().is_none() && status.counts().is_some() {
-        output.note(&format!("{}: {LISTS_NOTE}", status.name()));
-    }
-}
-
-/// Prints `reached`, the node, its mode and how many sessions and connections are left.
-pub(super) fn print_record(reached: &Reached, output: &mut Output) -> Result<(), Failure> {
-    let status = &reached.status;
-    let (sessions, connections) = status.counts().unwrap_or_default();
-    output.record(&[
-        "reached",
-        status.node_name(),
-        status.mode().name(),
-        &sessions.to_string(),
-        &connections.to_string(),
-    ])
-}
-
-/// `node-01 is empty after 12 min (30 sessions ended)`
-pub(super) fn describe_reached(reached: &Reached) -> String {
-    let status = &reached.status;
-    let (left, _) = status.counts().unwrap_or_default();
-    describe_drained(&status.name(), left, reached.waited, reached.sessions_ended)
 }
 
 /// Starts a plan and waits until it is done. `maintain` goes on from there.

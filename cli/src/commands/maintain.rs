@@ -18,7 +18,8 @@ use soramode_protocol::mode::{
 use soramode_protocol::node::{GetInfo, GetStatus};
 use tokio::process::{Child, Command};
 
-use super::drain::{DrainFlags, describe_reached, drain, drain_by_plan};
+use super::drain::{DrainFlags, drain, drain_by_plan};
+use super::reached::describe_reached;
 use crate::api::Detail;
 use crate::candidates;
 use crate::closed::Closed;

@@ -25,6 +25,7 @@ mod maintain;
 mod nodes;
 mod open;
 mod plan;
+mod reached;
 pub(crate) mod roll;
 mod session;
 mod sessions;

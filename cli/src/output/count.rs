@@ -1,4 +1,4 @@
-//! Numbers of things.
+//! A number with its noun.
 
 /// `1 session`, `2 sessions`
 pub(crate) fn counted(count: u64, word: &str) -> String {

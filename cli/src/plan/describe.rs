@@ -210,12 +210,15 @@ pub(crate) fn describe_owner(plan: &Plan) -> String {
         .as_deref()
         .map(|operator| format!(" for {}", escape(operator)))
         .unwrap_or_default();
-    let reason = plan
-        .reason
-        .as_deref()
-        .map(|reason| format!(" ({})", quoted(reason)))
-        .unwrap_or_default();
+    let reason = in_brackets(plan.reason.as_deref());
     format!("{}{operator}{reason}", escape(&plan.owner))
+}
+
+/// ` ("CHG-1")` for a reason that was given.
+fn in_brackets(reason: Option<&str>) -> String {
+    reason
+        .map(|reason| format!(" ({})", quoted(reason)))
+        .unwrap_or_default()
 }
 
 /// Operator that ended a plan, with the reason: `uid:0(root) ("INC-8")`; `None` if soramoded ended it.
@@ -224,11 +227,7 @@ pub(crate) fn describe_ended_by(plan: &Plan) -> Option<String> {
         .over_by
         .as_deref()
         .filter(|by| !by.starts_with("system:"))?;
-    let reason = plan
-        .over_reason
-        .as_deref()
-        .map(|reason| format!(" ({})", quoted(reason)))
-        .unwrap_or_default();
+    let reason = in_brackets(plan.over_reason.as_deref());
     Some(format!("{}{reason}", escape(by)))
 }
 

@@ -1,4 +1,4 @@
-//! Number of things, as the wire and the records have it.
+//! Lengths of collections as numbers of the wire and of the records.
 
 /// Converts the length of a collection.
 pub(crate) fn count(length: usize) -> u64 {
