@@ -6,6 +6,7 @@ mod release;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use release::Attempt;
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::id::PlanId;
 use soramode_protocol::reservation::{Reservation, Reserve, RollStep};
@@ -29,7 +30,7 @@ pub struct RollRun {
     resumed: VecDeque<Resumed>,
     /// Hosts that are to be closed.
     queue: VecDeque<HostIndex>,
-    /// Hosts that the roll has reserved.
+    /// Hosts that the roll has reserved, or may have, and that were not released.
     reserved: BTreeSet<HostIndex>,
     pub(crate) phase: Phase,
     /// The renewal of all reservations that is under way.
@@ -125,7 +126,7 @@ pub(crate) enum Purpose {
     Close,
     /// The [`Ask`] of the present job.
     Ask,
-    Release,
+    Release(Attempt),
 }
 
 impl RollRun {
@@ -204,7 +205,7 @@ impl RollRun {
             Purpose::Look => self.on_looked(host, answer),
             Purpose::Close => self.on_close_answered(host, answer),
             Purpose::Ask => self.on_answered(host, answer),
-            Purpose::Release => self.on_released(&answer),
+            Purpose::Release(attempt) => self.on_released(host, attempt, &answer),
         }
     }
 
@@ -238,12 +239,12 @@ impl RollRun {
         };
         match &self.phase {
             Phase::Over => {}
-            _ if is_second => {
+            Phase::Releasing(_) | Phase::ReleasingFirst(_) if is_second => {
                 self.stop.get_or_insert(stop);
                 self.finish();
             }
             // The command that runs is waited for, and so are the releases.
-            Phase::Working(_, job) if job.is_command() => {}
+            Phase::Working(_, job) if job.is_command() && !is_second => {}
             Phase::Releasing(_) | Phase::ReleasingFirst(_) => {}
             _ => self.stop(stop),
         }
@@ -280,6 +281,7 @@ impl RollRun {
         self.actions.push(Action::Finish(Finish {
             stop: self.stop.clone(),
             least_open: self.least_open,
+            unreleased: self.reserved.iter().copied().collect(),
         }));
     }
 

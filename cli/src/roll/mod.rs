@@ -109,6 +109,7 @@ impl RollRequest {
         let finish = finish.unwrap_or(Finish {
             stop: None,
             least_open: None,
+            unreleased: Vec::new(),
         });
         let exit = exit_of(&finish, &failures, driver.exit_of_signal);
         driver.view.finish(&finish, exit, &request, output)?;
