@@ -280,7 +280,7 @@ pub struct Finish {
     pub stop: Option<Stop>,
     /// Fewest other nodes that were open when one was closed.
     pub least_open: Option<usize>,
-    /// Hosts whose release was not confirmed: they may stay reserved until the reservation expires.
+    /// Hosts of which no release was confirmed: they may stay reserved until the reservation expires.
     pub unreleased: Vec<HostIndex>,
 }
 

@@ -238,14 +238,13 @@ impl RollRun {
             problem: "interrupted".to_owned(),
         };
         match &self.phase {
-            Phase::Over => {}
             Phase::Releasing(_) | Phase::ReleasingFirst(_) if is_second => {
                 self.stop.get_or_insert(stop);
                 self.finish();
             }
             // The command that runs is waited for, and so are the releases.
             Phase::Working(_, job) if job.is_command() && !is_second => {}
-            Phase::Releasing(_) | Phase::ReleasingFirst(_) => {}
+            Phase::Releasing(_) | Phase::ReleasingFirst(_) | Phase::Over => {}
             _ => self.stop(stop),
         }
     }
