@@ -6,7 +6,6 @@ mod release;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use release::Attempt;
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::id::PlanId;
 use soramode_protocol::reservation::{Reservation, Reserve, RollStep};
@@ -110,6 +109,13 @@ pub(crate) enum Question {
     Open,
     /// An answer to [`Open`](Self::Open) was lost: the mode is looked at.
     LookAtMode,
+}
+
+/// Attempt to release a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    First,
+    Second,
 }
 
 /// Purpose of a call.

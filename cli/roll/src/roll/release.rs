@@ -2,16 +2,9 @@
 
 use soramode_protocol::reservation::{Release, RollStep};
 
-use super::{Phase, Purpose, RollRun};
+use super::{Attempt, Phase, Purpose, RollRun};
 use crate::fault::Fault;
 use crate::{Answer, Call, CallError, HostIndex, RELEASE_TIME_MAX, Stage};
-
-/// Attempt to release a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Attempt {
-    First,
-    Second,
-}
 
 impl RollRun {
     /// Releases the nodes: the one that may be about to be closed first. The others only if that was confirmed: else a late request
