@@ -4,7 +4,9 @@ use soramode_protocol::id::PlanId;
 use soramode_protocol::mode::{EndsStopped, InForce, Mode, ModeState, SettableMode};
 use soramode_protocol::node::Membership;
 
-use crate::describe::{describe_expiry, describe_later_change, describe_origin};
+use crate::describe::{
+    ask_before_opening, describe_expiry, describe_later_change, describe_origin,
+};
 use crate::error::Failure;
 use crate::last_status::LastStatus;
 use crate::mode_info::ModeInfo;
@@ -194,7 +196,7 @@ impl Closed {
             (None, false) => String::new(),
         };
         let stays = if self.is_stricter() {
-            "; leaving it, just waiting"
+            "; that mode stays, and only the drain is waited for"
         } else {
             ""
         };
@@ -318,8 +320,9 @@ impl Closed {
     pub(crate) fn describe_next_step(&self, now: &ModeInfo, node: Node<'_>) -> String {
         let theirs = |state: &ModeInfo| {
             format!(
-                " and still closed: {}. Ask before you open it",
-                describe_later_change(state)
+                " and still closed: {}. {}",
+                describe_later_change(state),
+                ask_before_opening(state)
             )
         };
         if self.is_changed(now) {

@@ -19,6 +19,23 @@ fn describe_actor(actor: &str) -> Cow<'_, str> {
     }
 }
 
+/// `Ask alice before you open it`
+pub(crate) fn ask_before_opening(now: &ModeInfo) -> String {
+    format!("Ask {} before you open it", operator(now))
+}
+
+/// Returns the name of the person to ask about a mode: the represented operator, if there is one.
+pub(crate) fn operator(now: &ModeInfo) -> String {
+    let actor = now.state.as_ref().map(|state| state.actor.as_str());
+    match actor {
+        Some(actor) if actor.starts_with("uid:") => {
+            let name = actor.split_once(" for ").map_or(actor, |(_, name)| name);
+            escape(name).into_owned()
+        }
+        Some(_) | None => "the other operators".to_owned(),
+    }
+}
+
 /// `12 min ago ("CHG-1")`
 fn describe_age(state: &ModeState) -> String {
     let reason = state

@@ -243,7 +243,7 @@ impl Endpoint {
     }
 
     /// ` on sfu-02` for another host.
-    fn on_host(&self) -> String {
+    pub(crate) fn on_host(&self) -> String {
         self.host()
             .map(|host| format!(" on {}", host.shown()))
             .unwrap_or_default()

@@ -100,6 +100,19 @@ impl Exit {
         self.entry().0
     }
 
+    /// Returns the word for a failure in a table.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::NotPermitted => "not permitted",
+            Self::Refused => "refused",
+            Self::Superseded => "superseded",
+            Self::Versions => "version differs",
+            Self::TimedOut => "timed out",
+            _ => "failed",
+        }
+    }
+
     /// Returns the `error_type` of a failure that is not the daemon's.
     const fn name(self) -> &'static str {
         match self {

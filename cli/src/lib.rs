@@ -37,6 +37,7 @@ mod output;
 mod past_events;
 mod plan;
 mod report;
+mod reservation;
 mod roll;
 mod runtime;
 mod session_info;

@@ -8,6 +8,7 @@ use soramode_protocol::node::{GetInfo, GetStatus};
 use tokio::time::timeout;
 
 use crate::api::{Api, Detail};
+use crate::command_line;
 use crate::daemon::Daemon;
 use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
@@ -210,6 +211,11 @@ impl<'a> Node<'a> {
             api.note_pending(output).await;
         }
     }
+}
+
+/// Returns the command as it is typed on another node than the one that was asked. Its socket and its host are not known here.
+pub(crate) fn command_on_other_node(words: &str) -> String {
+    command_line::soramode(&[words])
 }
 
 /// The failure for `what`, as it is typed, where the node is reached over HTTP.

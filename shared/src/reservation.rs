@@ -170,8 +170,9 @@ pub struct Release {
     /// Roll that has reserved the node. At most [`ROLL_BYTES_MAX`] bytes.
     #[cfg_attr(feature = "schema", schemars(extend("maxLength" = ROLL_BYTES_MAX)))]
     pub roll: RollId,
-    /// Round of the caller's last renewal: a reservation that another command has renewed in a later
-    /// round stays.
+    /// Round of the release, later than those of the caller's renewals: a renewal of an earlier round
+    /// that is still on its way is refused from then on. A reservation that another command has
+    /// renewed in a later round stays.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "schema", schemars(range(max = ROUND_MAX)))]
     pub round: Option<u64>,

@@ -160,7 +160,7 @@ pub enum Input {
     Ended(HostIndex, TaskEnd),
     /// Time has passed ([`RollRun::next_deadline`]).
     Tick,
-    /// The operator interrupts. The second time nothing more is waited for.
+    /// The operator interrupts. The second time a command that runs is not waited for; once the nodes are being released, they are not either.
     Interrupted,
 }
 
@@ -280,6 +280,8 @@ pub struct Finish {
     pub stop: Option<Stop>,
     /// Fewest other nodes that were open when one was closed.
     pub least_open: Option<usize>,
+    /// Hosts of which no release was confirmed: they may stay reserved until the reservation expires.
+    pub unreleased: Vec<HostIndex>,
 }
 
 /// Reason for a roll to stop.

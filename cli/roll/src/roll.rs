@@ -29,7 +29,7 @@ pub struct RollRun {
     resumed: VecDeque<Resumed>,
     /// Hosts that are to be closed.
     queue: VecDeque<HostIndex>,
-    /// Hosts that the roll has reserved.
+    /// Hosts that the roll has reserved, or may have, and that were not released.
     reserved: BTreeSet<HostIndex>,
     pub(crate) phase: Phase,
     /// The renewal of all reservations that is under way.
@@ -111,6 +111,13 @@ pub(crate) enum Question {
     LookAtMode,
 }
 
+/// Attempt to release a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    First,
+    Second,
+}
+
 /// Purpose of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -125,7 +132,7 @@ pub(crate) enum Purpose {
     Close,
     /// The [`Ask`] of the present job.
     Ask,
-    Release,
+    Release(Attempt),
 }
 
 impl RollRun {
@@ -204,7 +211,7 @@ impl RollRun {
             Purpose::Look => self.on_looked(host, answer),
             Purpose::Close => self.on_close_answered(host, answer),
             Purpose::Ask => self.on_answered(host, answer),
-            Purpose::Release => self.on_released(&answer),
+            Purpose::Release(attempt) => self.on_released(host, attempt, &answer),
         }
     }
 
@@ -237,14 +244,13 @@ impl RollRun {
             problem: "interrupted".to_owned(),
         };
         match &self.phase {
-            Phase::Over => {}
-            _ if is_second => {
+            Phase::Releasing(_) | Phase::ReleasingFirst(_) if is_second => {
                 self.stop.get_or_insert(stop);
                 self.finish();
             }
             // The command that runs is waited for, and so are the releases.
-            Phase::Working(_, job) if job.is_command() => {}
-            Phase::Releasing(_) | Phase::ReleasingFirst(_) => {}
+            Phase::Working(_, job) if job.is_command() && !is_second => {}
+            Phase::Releasing(_) | Phase::ReleasingFirst(_) | Phase::Over => {}
             _ => self.stop(stop),
         }
     }
@@ -280,6 +286,7 @@ impl RollRun {
         self.actions.push(Action::Finish(Finish {
             stop: self.stop.clone(),
             least_open: self.least_open,
+            unreleased: self.reserved.iter().copied().collect(),
         }));
     }
 

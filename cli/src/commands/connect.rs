@@ -12,7 +12,7 @@ use crate::cluster::ClusterView;
 use crate::command_line;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::node::Node;
+use crate::node::{Node, command_on_other_node};
 use crate::output::escape::{escape, quoted};
 use crate::output::{Format, Output};
 
@@ -77,13 +77,14 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             // The result comes before the hint.
             context.output.flush()?;
             // A connection without a client has to be removed by hand.
-            let place = node
-                .map(|node| format!(", on {}", escape(node.as_str())))
-                .unwrap_or_default();
-            let end = context.node.command(&format!(
-                "disconnect {}",
-                command_line::word(connection_id.as_str())
-            ));
+            let end = format!("disconnect {}", command_line::word(connection_id.as_str()));
+            let (place, end) = match node {
+                None => (String::new(), context.node.command(&end)),
+                Some(node) => {
+                    let place = format!(", on {}", escape(node.as_str()));
+                    (place, command_on_other_node(&end))
+                }
+            };
             let stays = if is_beside_janus(context).await {
                 "it is replaced by the next client that joins the room, or ends after soramoded's --pending-timeout. To remove it before"
             } else {
@@ -147,11 +148,12 @@ fn show_trail(trail: &Trail, node: Node<'_>, output: &mut Output) -> Result<(), 
     match output.format() {
         Format::Json | Format::Jsonl => output.json(trail),
         Format::Plain => show_record(&trail.decision, output),
-        Format::Table if by.is_empty() => output.text(&describe(&trail.decision, node)),
+        Format::Table if by.is_empty() => output.text(&describe(&trail.decision, Some(node))),
+        // Its words are for its own soramode: they have no flag of ours.
         Format::Table => output.text(&format!(
             "{}: {}",
             escape(by),
-            describe(&trail.decision, node)
+            describe(&trail.decision, None)
         )),
     }
 }
@@ -160,7 +162,7 @@ fn show(decision: &Decision, node: Node<'_>, output: &mut Output) -> Result<(), 
     match output.format() {
         Format::Json | Format::Jsonl => output.json(decision),
         Format::Plain => show_record(decision, output),
-        Format::Table => output.text(&describe(decision, node)),
+        Format::Table => output.text(&describe(decision, Some(node))),
     }
 }
 
@@ -210,7 +212,8 @@ fn describe_reject(reason: RejectReason, mode: Mode) -> String {
     }
 }
 
-fn describe(decision: &Decision, node: Node<'_>) -> String {
+/// Describes a decision; `node` is the context's, if it has decided.
+fn describe(decision: &Decision, node: Option<Node<'_>>) -> String {
     match decision {
         Decision::Offer {
             channel_id,
@@ -228,7 +231,11 @@ fn describe(decision: &Decision, node: Node<'_>) -> String {
             )
         }
         Decision::Reject { reason, mode, .. } => {
-            let why = node.completed(&describe_reject(*reason, *mode));
+            let why = describe_reject(*reason, *mode);
+            let why = match node {
+                Some(node) => node.completed(&why),
+                None => why,
+            };
             format!("reject: {reason} ({why})")
         }
         Decision::Redirect {

@@ -30,8 +30,13 @@ impl Command {
             Self::Open(_) | Self::Close(_) => {
                 Err(one_at_a_time(name).with_hint("On several hosts: soramode set MODE. To maintain them, one after the other: soramode roll"))
             }
-            _ => Err(one_at_a_time(name)
-                .with_hint("To maintain several, one after the other: soramode roll")),
+            Self::Drain(_) | Self::Maintain(_) | Self::Plan(_) | Self::Wait(_) => {
+                Err(one_at_a_time(name)
+                    .with_hint("To maintain several, one after the other: soramode roll"))
+            }
+            _ => Err(one_at_a_time(name).with_hint(format!(
+                "Name one host: soramode -H HOST {name}. With several: get, status, sessions, doctor, set, announce and roll"
+            ))),
         }
     }
 }
@@ -77,6 +82,16 @@ impl HostVerb {
             Self::Doctor => &doctor::HOST_COLUMNS,
             Self::Set(_) => &set::HOST_COLUMNS,
             Self::Announce(_) => &announce::HOST_COLUMNS,
+        }
+    }
+
+    /// Returns the index of the column that has the answer: for a host that fails it says what failed.
+    pub(crate) const fn answer_column(&self) -> usize {
+        match self {
+            Self::Get | Self::Doctor => 0,
+            Self::Status(_) | Self::Announce(_) => 1,
+            Self::Set(_) => 2,
+            Self::Sessions(_) => 3,
         }
     }
 

@@ -7,15 +7,16 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::time::Instant;
 
 use clap_complete::engine::ArgValueCompleter;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{AccessFlags, Pid, access};
 use soramode_protocol::mode::{
-    ChangeMode, InForce, ListModeChanges, Mode, ModeState, SettableMode, with_message,
+    ChangeMode, DatedModeChange, InForce, ListModeChanges, Mode, ModeState, SettableMode,
+    with_message,
 };
 use soramode_protocol::node::{GetInfo, GetStatus};
+use soramode_protocol::time::Time;
 use tokio::process::{Child, Command};
 
 use super::drain::{DrainFlags, drain, drain_by_plan};
@@ -25,7 +26,10 @@ use crate::candidates;
 use crate::closed::Closed;
 use crate::closing_owner::{self, OwnChanges, Owner, RestoreTo};
 use crate::context::Context;
-use crate::describe::{describe_change, describe_expiry, describe_later_change, describe_origin};
+use crate::describe::{
+    ask_before_opening, describe_change, describe_expiry, describe_later_change, describe_origin,
+    operator,
+};
 use crate::error::{Exit, Failure, shell_code};
 use crate::mode_info::{ModeInfo, with_operator};
 use crate::node::mode_now;
@@ -46,9 +50,6 @@ const DEFAULT_PATH: &str = "/usr/bin:/bin";
 
 /// Number of mode changes to read to find the owner of the closing.
 const HISTORY_MAX: u32 = 100;
-
-/// The remedy where another operator keeps the node closed.
-const ASK_HINT: &str = "Ask before you open it";
 
 /// Drain the node, run a command, and open the node again
 ///
@@ -98,7 +99,6 @@ async fn maintain(
         "{}. Running {command}",
         describe_reached(&reached)
     ));
-    let began = Instant::now();
     let code = match node.host() {
         Some(host) => on_host::run(host, &args.command, context, &mut signals).await,
         None => run_command(&args.command, context.output.format(), &mut signals)
@@ -123,7 +123,7 @@ async fn maintain(
         )
         .await);
     }
-    let left = reopen(&closed, args.flags.own.message.as_deref(), began, context).await;
+    let left = reopen(&closed, args.flags.own.message.as_deref(), context).await;
     report.restored = Some(matches!(left, Ok(Reopened::Opened(_))));
     if let Ok(status) = node.status(Detail::Counts).await {
         closed.status = status.clone();
@@ -251,7 +251,7 @@ async fn stays_closed(exit: Exit, why: &str, closed: &Closed, context: &Context<
                 describe_later_change(&now)
             ),
         )
-        .with_hint(ASK_HINT);
+        .with_hint(ask_before_opening(&now));
     }
     let label = "Run it again, or put the mode back";
     let back = restore_hint(
@@ -286,9 +286,10 @@ async fn check_still_ours(
         return Ok(());
     }
     let hint = if now.mode.is_block() {
-        "Ask first, then run the same command again"
+        let operator = operator(&now);
+        format!("Ask {operator} first, then run the same command again")
     } else {
-        "Run the same command again to close and drain the node"
+        "Run the same command again to close and drain the node".to_owned()
     };
     Err(Failure::new(
         Exit::Superseded,
@@ -349,7 +350,6 @@ enum Reopened {
 async fn reopen(
     closed: &Closed,
     reason: Option<&str>,
-    began: Instant,
     context: &Context<'_>,
 ) -> Result<Reopened, Failure> {
     let node = closed.status.name();
@@ -420,7 +420,7 @@ async fn reopen(
             let hint = if is_own {
                 open_hint(context)
             } else {
-                ASK_HINT.to_owned()
+                ask_before_opening(&ModeInfo::of(theirs.clone()))
             };
             Ok(Reopened::StillClosed(
                 describe_other_closing(&theirs, &node),
@@ -431,9 +431,9 @@ async fn reopen(
             Ok(Reopened::NotInForce(changed.warning.unwrap_or_default()))
         }
         (Ok(_), _) => {
-            let span = times::span(began.elapsed());
+            let closed_for = times::age(closed_since(&now, &history.changes));
             Ok(Reopened::Opened(format!(
-                "{node}: {} -> normal after {span} of maintenance",
+                "{node}: {} -> normal; it was closed for {closed_for}",
                 now.mode
             )))
         }
@@ -448,13 +448,22 @@ async fn reopen(
     }
 }
 
+/// Returns when the node was closed: its mode may have changed since, without opening it.
+fn closed_since(now: &ModeState, changes: &[DatedModeChange]) -> Time {
+    let closings = changes
+        .iter()
+        .skip_while(|it| it.change.generation > now.generation);
+    let first = closings.take_while(|it| it.change.mode.is_block()).last();
+    first.map_or(now.since, |it| it.timestamp)
+}
+
 /// Describes a change during the maintenance: opening is left to that client.
 fn changed_meanwhile(node: &str, now: &ModeInfo) -> Reopened {
     let words = format!(
         "{node} was NOT reopened: during the maintenance, {}",
         describe_later_change(now)
     );
-    Reopened::StillClosed(words, ASK_HINT.to_owned())
+    Reopened::StillClosed(words, ask_before_opening(now))
 }
 
 /// Describes a closing that belongs to another owner.

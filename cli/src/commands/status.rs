@@ -3,21 +3,22 @@
 use soramode_protocol::mode::{InForce, ModeState};
 use soramode_protocol::node::{GetStatus, Membership, Source, Status, StorageState, Upstream};
 use soramode_protocol::plan::PlanState;
-use soramode_protocol::reservation::{Reservation, RollStep};
 
 use crate::api::{Detail, needs_soramoded};
 use crate::cluster_status;
 use crate::context::Context;
-use crate::describe::describe_closing;
+use crate::describe::{ask_before_opening, describe_closing};
 use crate::error::{Exit, Failure};
 use crate::fleet::host_answer::HostAnswer;
 use crate::last_status::{LastStatus, SHADOW, shadow_warning};
 use crate::live;
+use crate::mode_info::ModeInfo;
 use crate::node::{Feature, Node};
 use crate::output::color::Emphasis;
 use crate::output::escape::{escape, quoted};
 use crate::output::{Cell, Column, Format, Output, Row, colored_groups};
 use crate::plan::describe::{describe_ended, describe_next, describe_plan_state, describe_stalled};
+use crate::reservation::describe_roll;
 use crate::sfu::{describe_in_force, source_name};
 
 /// Show mode, sessions, connections and daemon health
@@ -38,7 +39,7 @@ pub(crate) const HOST_COLUMNS: [Column; 8] = [
     Column::word("SESSIONS"),
     Column::word("CONNECTIONS").optional(2),
     Column::word("MEMBERSHIP").optional(4),
-    Column::word("ROLL"),
+    Column::text("ROLL"),
     Column::word("WARNINGS"),
 ];
 
@@ -53,8 +54,6 @@ pub(super) async fn ask_host(node: Node<'_>, output: &Output) -> Result<HostAnsw
 pub(crate) fn host_row(status: &Status, output: &Output) -> Vec<Cell<'static>> {
     let warnings = status.warnings.len() as u64;
     let warnings = Some(warnings).filter(|count| *count > 0);
-    let reservation = status.reservation.as_deref();
-    let roll = reservation.filter(|it| it.is_current()).map(|it| &it.roll);
     vec![
         status.node_name.to_string().into(),
         status.mode.mode.into(),
@@ -62,7 +61,7 @@ pub(crate) fn host_row(status: &Status, output: &Output) -> Vec<Cell<'static>> {
         status.sessions.into(),
         status.connections.into(),
         status.membership_words().into(),
-        roll.map(ToString::to_string).into(),
+        describe_roll(status).into(),
         Cell::from(warnings).colored(warnings.map(|_| Emphasis::Bad)),
     ]
 }
@@ -169,26 +168,9 @@ fn mode_rows(status: &Status, how_to_open: &str, output: &Output) -> Vec<Row> {
         ("until", mode.expires_at.map(|time| output.time_ahead(time))),
         ("expected end", expected_end),
         ("generation", Some(mode.generation.to_string())),
-        (
-            "roll",
-            status.reservation.as_deref().and_then(describe_reservation),
-        ),
+        ("roll", describe_roll(status)),
         ("to open", to_open),
     ]
-}
-
-/// `7Q2K9XA0 of alice@laptop, draining; no other roll closes the node for 42 s`. A roll that is done with the node, and has released it, is
-/// not shown.
-fn describe_reservation(reservation: &Reservation) -> Option<String> {
-    let Reservation { roll, by, step, .. } = reservation;
-    let at = step.map_or_else(String::new, |step| format!(", {step}"));
-    match (reservation.expires_in_seconds, step) {
-        (Some(seconds), _) => Some(format!(
-            "{roll} of {by}{at}; no other roll closes the node for {seconds} s"
-        )),
-        (None, None | Some(RollStep::Done)) => None,
-        (None, Some(_)) => Some(format!("{roll} of {by}{at}; it has stopped")),
-    }
 }
 
 /// Lists the plan that runs: soramode plan shows its steps.
@@ -236,8 +218,9 @@ pub(crate) fn how_to_open(status: &Status, me: Option<&str>, open: &str) -> Stri
         }
         (_, Membership::Standalone | Membership::Joined) if is_another => {
             return format!(
-                "{}. Ask before you open it: {open}",
-                describe_closing(&status.mode)
+                "{}. {}: {open}",
+                describe_closing(&status.mode),
+                ask_before_opening(&ModeInfo::of(status.mode.clone()))
             );
         }
         (_, Membership::Standalone | Membership::Joined) if status.mode.expires_at.is_some() => {
@@ -471,7 +454,9 @@ mod tests {
         let words = how_to_open(&theirs, Some("uid:0(root)"), OPEN);
         assert!(words.starts_with("uid:1235 closed it "), "{words}");
         assert!(
-            words.ends_with(&format!(" ago (\"STOP\"). Ask before you open it: {OPEN}")),
+            words.ends_with(&format!(
+                " ago (\"STOP\"). Ask uid:1235 before you open it: {OPEN}"
+            )),
             "{words}"
         );
         assert!(how_to_open(&theirs, Some("uid:1235"), OPEN).starts_with("When you are done"));

@@ -90,13 +90,13 @@ fn hosts_of(name: &str, fleets: &Fleets) -> Result<Vec<FleetHost>, Failure> {
     let Some(fleet) = fleets.get(name) else {
         let known: Vec<&str> = fleets.keys().map(String::as_str).collect();
         let known = if known.is_empty() {
-            format!("neither ~/.config/soramode/fleet.toml nor {SYSTEM_FILE} names one")
+            format!("neither ~/.config/soramode/fleet.toml nor {SYSTEM_FILE} names any")
         } else {
-            format!("there are {}", known.join(", "))
+            format!("fleet.toml names {}", known.join(", "))
         };
         return Err(Failure::new(
             Exit::Usage,
-            format!("there is no fleet {name}: {known}"),
+            format!("no fleet is called {name}; {known}"),
         ));
     };
     let read = |typed: &String| {
@@ -208,7 +208,7 @@ mod tests {
         );
         assert_eq!(
             resolved("@kyoto"),
-            Err("there is no fleet kyoto: there are osaka, tokyo, wrong".to_owned())
+            Err("no fleet is called kyoto; fleet.toml names osaka, tokyo, wrong".to_owned())
         );
         assert_eq!(
             resolved("@wrong"),

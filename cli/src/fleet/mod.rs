@@ -12,6 +12,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure, Problem};
 use crate::live;
 use crate::node::Node;
+use crate::output::color::Emphasis;
 use crate::output::escape::escape;
 use crate::output::{Cell, Column, Format, List, Output, relay};
 use crate::ssh::SshHost;
@@ -100,14 +101,11 @@ fn show(verb: &HostVerb, asked: &[Asked], output: &mut Output) -> Result<(), Fai
                     .collect();
                 list.row(&(), &cells)?;
             }
+        } else if let (Err(failure), Format::Table) = (answer, list.output().format()) {
+            list.row(&(), &failed_row(verb, host, failure))?;
         }
     }
-    let none = if asked.iter().any(|it| it.answer.is_ok()) {
-        verb.describe_none()
-    } else {
-        "no host answered"
-    };
-    list.finish(none)?;
+    list.finish(verb.describe_none())?;
     output.flush()?;
     for Asked { host, answer } in asked {
         if let Err(failure) = answer {
@@ -115,6 +113,17 @@ fn show(verb: &HostVerb, asked: &[Asked], output: &mut Output) -> Result<(), Fai
         }
     }
     Ok(())
+}
+
+/// Returns the cells of a host that failed: what failed stands in the column of the verb's answer.
+fn failed_row<'a>(verb: &HostVerb, host: &'a str, failure: &Failure) -> Vec<Cell<'a>> {
+    let word = Cell::from(failure.exit.word()).colored(Some(Emphasis::Bad));
+    let mut cells = vec![Cell::from(""); verb.columns().len()];
+    if let Some(cell) = cells.get_mut(verb.answer_column()) {
+        *cell = word;
+    }
+    cells.insert(0, Cell::from(host));
+    cells
 }
 
 fn view<'a>(host: &'a str, answer: &'a Result<HostAnswer, Failure>) -> NodeView<'a> {

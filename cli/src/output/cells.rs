@@ -102,6 +102,19 @@ pub(crate) fn padded_left(text: &str, cells: usize) -> String {
     format!("{:1$}{text}", "", cells.saturating_sub(width(text)))
 }
 
+/// Adds as many of the parts as fit to a line.
+pub(super) fn joined(mut line: String, parts: &[String], cells: usize) -> String {
+    for (number, part) in parts.iter().enumerate() {
+        let joint = if number == 0 { "" } else { "; " };
+        if width(&line) + joint.len() + width(part) > cells && number > 0 {
+            continue;
+        }
+        line.push_str(joint);
+        line.push_str(part);
+    }
+    cut(&line, cells).into_owned()
+}
+
 /// Wraps the text to this many cells: at spaces, and within a word only if it is longer than a line.
 pub(crate) fn wrap(text: &str, cells: usize) -> Vec<String> {
     let cells = cells.max(2);

@@ -1,16 +1,18 @@
 //! Progress of a wait: a bar on a terminal, lines elsewhere.
 
 use std::io;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use soramode_protocol::mode::InForce;
 use soramode_protocol::plan::{Plan, Stalled};
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::WaitFor;
+use tokio::time::timeout;
 
 use super::count::counted;
+use super::live_lines::LiveLines;
 use super::rate::Rate;
 use super::{Format, Output, cells, escape, terminal, times};
 use crate::error::Failure;
@@ -31,7 +33,9 @@ pub(crate) struct ProgressDisplay {
     /// Time for which the condition must stay true.
     settle: Duration,
     limit: Option<Duration>,
-    bar: Option<ProgressBar>,
+    bar: Option<LiveLines>,
+    /// The most important part of the last progress.
+    last: Option<String>,
     began: Instant,
     /// The most sessions at a time, plus those that ended.
     total: u64,
@@ -82,13 +86,15 @@ impl ProgressDisplay {
         settle: Duration,
         limit: Option<Duration>,
     ) -> Self {
-        let bar = output.can_draw().then(draw);
+        let bar = output.can_draw().then(LiveLines::start);
         Self {
             goal,
             allowed,
             settle,
             limit,
-            bar,
+            // Without its thread there are lines.
+            bar: bar.and_then(Result::ok),
+            last: None,
             began: Instant::now(),
             total: 0,
             rate: Rate::default(),
@@ -130,12 +136,11 @@ impl ProgressDisplay {
         self.rate.add(elapsed, self.ended(progress.sessions));
         let parts = self.describe(progress, elapsed);
         match &self.bar {
-            // The last cell stays free: some terminals wrap when it is written to.
-            Some(bar) => bar.set_message(self.drawn(
-                &parts,
-                self.ended(progress.sessions),
-                terminal::columns(io::stderr()) - 1,
-            )),
+            Some(bar) => {
+                let ended = self.ended(progress.sessions);
+                bar.draw(vec![self.drawn(&parts, ended, width_of_bar())]);
+                self.last = parts.into_iter().next();
+            }
             None => output.note(&parts.join("; ")),
         }
         if output.format() == Format::Jsonl {
@@ -169,7 +174,8 @@ impl ProgressDisplay {
                 let left = counted(progress.sessions, "session");
                 vec![format!("{left} left on the node"), elapsed]
             }
-            WaitFor::Mode | WaitFor::Joined => vec![format!("still waiting after {elapsed}")],
+            WaitFor::Mode => vec!["not in this mode yet".to_owned(), elapsed],
+            WaitFor::Joined => vec!["not joined yet".to_owned(), elapsed],
         }
     }
 
@@ -249,41 +255,54 @@ impl ProgressDisplay {
             "[{:<BAR_CELLS$}] ",
             format!("{}{head}", "#".repeat(done.min(BAR_CELLS)))
         );
-        let mut line = if has_bar { bar } else { String::new() };
-        for (number, part) in parts.iter().enumerate() {
-            let joint = if number == 0 { "" } else { "; " };
-            if cells::width(&line) + joint.len() + cells::width(part) > width && number > 0 {
-                continue;
+        cells::joined(if has_bar { bar } else { String::new() }, parts, width)
+    }
+
+    /// Waits for the node. In place of the bar stands each second what is awaited, if `words` has it after this time, and the last progress.
+    pub(crate) async fn until_answer<T>(
+        &self,
+        words: impl Fn(Duration) -> Option<String>,
+        answer: impl Future<Output = T>,
+    ) -> T {
+        let began = Instant::now();
+        let mut answer = pin!(answer);
+        loop {
+            let waited = timeout(DRAW_PAUSE, &mut answer).await;
+            match (waited, words(began.elapsed())) {
+                (Ok(answer), _) => return answer,
+                (Err(_), Some(words)) => self.draw_absence(words),
+                (Err(_), None) => {}
             }
-            line.push_str(joint);
-            line.push_str(part);
         }
-        cells::cut(&line, width).into_owned()
+    }
+
+    fn draw_absence(&self, words: String) {
+        let Some(bar) = &self.bar else { return };
+        let last = self.last.as_ref().map(|last| format!("before: {last}"));
+        let parts: Vec<String> = std::iter::once(words).chain(last).collect();
+        bar.draw(vec![cells::joined(String::new(), &parts, width_of_bar())]);
     }
 
     /// Prints a note beside the bar.
     pub(crate) fn note(&self, output: &Output, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| output.note(text)),
+            Some(bar) => bar.add(text),
             None => output.note(text),
         }
     }
 
     /// Removes the bar.
-    pub(crate) fn clear(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+    pub(crate) fn clear(&mut self) {
+        if let Some(mut bar) = self.bar.take() {
+            bar.draw(Vec::new());
+            bar.finish();
         }
     }
 }
 
-/// Creates the bar.
-fn draw() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    match ProgressStyle::with_template("{msg}") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
+/// Returns the width of the bar. The last cell stays free: some terminals wrap when it is written to.
+fn width_of_bar() -> usize {
+    terminal::columns(io::stderr()) - 1
 }
 
 /// Returns an id in quotes, cut to a part of the line.
@@ -306,6 +325,7 @@ mod tests {
             settle: Duration::ZERO,
             limit: Some(Duration::from_mins(30)),
             bar: None,
+            last: None,
             began: Instant::now(),
             total: 30,
             rate: Rate::default(),

@@ -18,9 +18,15 @@ pub(super) fn columns(terminal: impl AsFd) -> usize {
     }
 }
 
-/// Returns the width of the terminal at stderr.
-pub(crate) fn width_of_stderr() -> usize {
-    columns(std::io::stderr())
+/// Number of lines of a terminal that does not report its own.
+const LINES_DEFAULT: usize = 24;
+
+/// Returns the columns and lines of the terminal at stderr.
+pub(crate) fn size_of_stderr() -> (usize, usize) {
+    let stderr = std::io::stderr();
+    let lines = tcgetwinsize(&stderr).map_or(0, |size| usize::from(size.ws_row));
+    let lines = if lines == 0 { LINES_DEFAULT } else { lines };
+    (columns(stderr), lines)
 }
 
 /// Returns whether the terminal, by `TERM`, can redraw lines.

@@ -5,6 +5,7 @@ mod connect;
 mod dry_run;
 pub(crate) mod id;
 pub(crate) mod request;
+mod result;
 pub(crate) mod resume;
 mod show;
 mod stop;
@@ -18,18 +19,26 @@ use soramode_protocol::or_pending::or_pending;
 use soramode_roll::{Action, Finish, HostFacts, HostIndex, Input, RollRun, StopKind, Task};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::{AbortHandle, LocalSet, spawn_local};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, interval, sleep, sleep_until};
 
 use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
 use crate::fleet::{HOSTS_AT_ONCE, join_all};
+use crate::node::mode_now;
 use crate::output::Output;
 use crate::signals::Signals;
 use calls::Caller;
 use connect::{Connected, connect, find_obstacle};
 use request::RollRequest;
+use result::Left;
 use show::{Host, RollView};
 use stop::exit_of_kind;
+
+/// Pause between two updates of the rows.
+const DRAW_PAUSE: Duration = Duration::from_secs(1);
+
+/// Limit of the time for a look at the node that a roll leaves closed.
+const LOOK_MAX: Duration = Duration::from_secs(5);
 
 impl RollRequest {
     /// Carries the roll out; returns its exit code.
@@ -56,7 +65,7 @@ impl RollRequest {
         if self.is_dry_run {
             return dry_run::show(&self, &connected, output);
         }
-        let view = RollView::new(&self, hosts(&self.hosts, &connected), output);
+        let view = RollView::new(&self, hosts(&self.hosts, &connected), output)?;
         let failures: Vec<Option<Failure>> = connected
             .iter()
             .map(|it| it.as_ref().err().cloned())
@@ -88,6 +97,8 @@ impl RollRequest {
         let finish = local
             .run_until(async {
                 driver.start(facts);
+                // The rows say for how long each step has lasted.
+                let mut seconds = interval(DRAW_PAUSE);
                 while driver.finish.is_none() {
                     let deadline = driver.roll.next_deadline();
                     let deadline = deadline.map(|deadline| driver.began + deadline);
@@ -99,6 +110,10 @@ impl RollRequest {
                             Input::Interrupted
                         }
                         Some(input) = incoming.recv() => input,
+                        _ = seconds.tick() => {
+                            driver.view.draw();
+                            continue;
+                        }
                         () = or_pending(deadline.map(sleep_until)) => Input::Tick,
                     };
                     driver.step(input);
@@ -109,9 +124,15 @@ impl RollRequest {
         let finish = finish.unwrap_or(Finish {
             stop: None,
             least_open: None,
+            unreleased: Vec::new(),
         });
         let exit = exit_of(&finish, &failures, driver.exit_of_signal);
-        driver.view.finish(&finish, exit, &request, output)?;
+        let left = match &finish.stop {
+            Some(_) => driver.look_at_left(&mut signals).await,
+            None => None,
+        };
+        let view = &driver.view;
+        view.finish(&finish, (exit, left.as_ref()), &request, output)?;
         Ok(exit)
     }
 }
@@ -188,6 +209,20 @@ impl Driver {
             Action::Show(host, stage) => self.view.show(host, stage),
             Action::Finish(finish) => self.finish = Some(finish),
         }
+    }
+
+    /// Looks at the node that the roll leaves closed: another user may have opened it.
+    async fn look_at_left(&self, signals: &mut Signals) -> Option<Left> {
+        let host = self.view.left_closed()?;
+        let endpoint = self.endpoints.get(host)?;
+        let look = async { mode_now(&mut endpoint.connect().await.ok()?).await.ok() };
+        let mode = tokio::select! {
+            mode = look => mode,
+            () = sleep(LOOK_MAX) => None,
+            _ = signals.next() => None,
+        };
+        let open = endpoint.command("set normal");
+        Some(Left { host, mode, open })
     }
 
     fn begin(&mut self, host: HostIndex, task: Task) {

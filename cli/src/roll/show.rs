@@ -1,45 +1,31 @@
-//! The roll on the screen: a table that is redrawn, or a line a step; and its result at the end.
+//! The roll on the screen: a row for each host, which is redrawn, or a line a step.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde::Serialize;
 use soramode_protocol::reservation::RollStep;
 use soramode_protocol::time::Time;
-use soramode_roll::{Finish, HostIndex, Stage, Start, Stop, StopKind};
+use soramode_roll::{HostIndex, Stage};
 
 use super::request::RollRequest;
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
-use crate::output::width_of_stderr;
-use crate::output::{Format, Output, cells, counted, relay, report_failure, times};
-
-/// Outcome of the roll on a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum HostOutcome {
-    Done,
-    Skipped,
-    Stopped,
-    Untouched,
-}
+use crate::output::{LiveLines, Output, cells, counted, size_of_stderr, times};
 
 /// A host of the roll.
 #[derive(Debug)]
 pub(super) struct Host {
-    typed: String,
-    node_name: Option<String>,
-    stage: Option<Stage>,
+    pub(super) typed: String,
+    pub(super) node_name: Option<String>,
+    pub(super) stage: Option<Stage>,
     since: Option<Time>,
     sessions: Option<u64>,
-    sessions_at_close: Option<u64>,
-    closed_at: Option<Time>,
-    drained_at: Option<Time>,
-    opened_at: Option<Time>,
-    command_exit: Option<u8>,
-    /// The obstacle that the wait for readiness has seen last.
+    pub(super) sessions_at_close: Option<u64>,
+    pub(super) closed_at: Option<Time>,
+    pub(super) drained_at: Option<Time>,
+    pub(super) opened_at: Option<Time>,
+    pub(super) command_exit: Option<u8>,
+    /// The obstacle that the present wait has seen last.
     waits_for: String,
-    bar: Option<ProgressBar>,
 }
 
 impl Host {
@@ -56,21 +42,10 @@ impl Host {
             opened_at: None,
             command_exit: None,
             waits_for: String::new(),
-            bar: None,
         }
     }
 
-    fn outcome(&self, stop: Option<&Stop>, number: HostIndex) -> HostOutcome {
-        match self.stage {
-            Some(Stage::At(RollStep::Done)) => HostOutcome::Done,
-            Some(Stage::Skipped) => HostOutcome::Skipped,
-            _ if stop.is_some_and(|stop| stop.host == Some(number)) => HostOutcome::Stopped,
-            Some(_) if stop.is_some() && self.closed_at.is_some() => HostOutcome::Stopped,
-            Some(_) | None => HostOutcome::Untouched,
-        }
-    }
-
-    const fn step(&self) -> Option<RollStep> {
+    pub(super) const fn step(&self) -> Option<RollStep> {
         match self.stage {
             Some(Stage::At(step)) => Some(step),
             Some(Stage::Seeking | Stage::Rebooting) => Some(RollStep::Command),
@@ -106,72 +81,25 @@ const fn describe_stage(stage: Stage) -> &'static str {
 /// The screen of a roll.
 pub(super) struct RollView {
     hosts: RefCell<Vec<Host>>,
-    /// The redrawn table, on a terminal.
-    table: Option<MultiProgress>,
+    lines: RefCell<LiveLines>,
+    /// Rows are redrawn.
+    is_drawn: bool,
     quiet: bool,
-    name_width: usize,
-}
-
-/// The JSON of a host.
-#[derive(Serialize)]
-struct HostView<'a> {
-    host: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    node_name: Option<&'a str>,
-    outcome: HostOutcome,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    step: Option<RollStep>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    command_exit: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    closed_at: Option<Time>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    drained_at: Option<Time>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    opened_at: Option<Time>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sessions_at_close: Option<u64>,
-}
-
-/// The JSON of a roll.
-#[derive(Serialize)]
-struct RollResult<'a> {
-    roll: &'a str,
-    outcome: &'static str,
-    exit: u8,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    resume: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    least_open: Option<usize>,
-    nodes: Vec<HostView<'a>>,
 }
 
 impl RollView {
-    pub(super) fn new(request: &RollRequest, mut hosts: Vec<Host>, output: &Output) -> Self {
-        let name_width = hosts
-            .iter()
-            .map(|host| cells::width(&host.typed))
-            .max()
-            .unwrap_or_default();
-        let table = output.can_draw().then(|| {
-            let table = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-            for host in &mut hosts {
-                let bar = table.add(ProgressBar::no_length());
-                bar.set_style(
-                    ProgressStyle::with_template("{msg}")
-                        .unwrap_or_else(|_| ProgressStyle::default_spinner()),
-                );
-                host.bar = Some(bar);
-            }
-            table
-        });
+    pub(super) fn new(
+        request: &RollRequest,
+        hosts: Vec<Host>,
+        output: &Output,
+    ) -> Result<Self, Failure> {
+        let lines = LiveLines::start()
+            .map_err(|problem| Failure::new(Exit::Failed, format!("cannot start: {problem}")))?;
         let view = Self {
             hosts: RefCell::new(hosts),
-            table,
+            lines: RefCell::new(lines),
+            is_drawn: output.can_draw(),
             quiet: output.is_quiet(),
-            name_width,
         };
         view.line(&format!(
             "roll {}: {} of {}",
@@ -180,7 +108,17 @@ impl RollView {
             counted(request.hosts.len() as u64, "host")
         ));
         view.draw();
-        view
+        Ok(view)
+    }
+
+    pub(super) fn hosts(&self) -> Ref<'_, Vec<Host>> {
+        self.hosts.borrow()
+    }
+
+    /// Returns the host that the roll has closed and not opened.
+    pub(super) fn left_closed(&self) -> Option<HostIndex> {
+        let is_left = |host: &Host| host.closed_at.is_some() && host.opened_at.is_none();
+        self.hosts().iter().position(is_left)
     }
 
     /// Shows that the roll is here on this host.
@@ -189,7 +127,10 @@ impl RollView {
         let line = self.change(number, |host| {
             let is_new = host.stage != Some(stage);
             host.stage = Some(stage);
-            host.since = Some(now);
+            if is_new {
+                host.since = Some(now);
+                host.waits_for.clear();
+            }
             match stage {
                 Stage::At(RollStep::Draining) => host.closed_at = host.closed_at.or(Some(now)),
                 Stage::At(RollStep::Command | RollStep::Ready) if host.closed_at.is_some() => {
@@ -202,7 +143,7 @@ impl RollView {
             }
             is_new.then(|| format!("{}: {}", escape(&host.typed), describe_stage(stage)))
         });
-        if let Some(line) = line.filter(|_| self.table.is_none()) {
+        if let Some(line) = line.filter(|_| !self.is_drawn) {
             self.line(&line);
         }
     }
@@ -211,16 +152,20 @@ impl RollView {
     pub(super) fn sessions(&self, number: HostIndex, sessions: u64) {
         self.change(number, |host| {
             host.sessions = Some(sessions);
+            host.waits_for.clear();
             host.sessions_at_close.get_or_insert(sessions);
             None
         });
     }
 
-    /// Shows a line of the command's output.
-    pub(super) fn output(&self, number: HostIndex, text: &str) {
-        let hosts = self.hosts.borrow();
-        let host = hosts.get(number).map_or("", |host| host.typed.as_str());
-        self.any_line(&format!("{host}: {text}"));
+    /// Shows a line of the command's output. Waits while the terminal does not take it.
+    pub(super) async fn output(&self, number: HostIndex, text: &str) {
+        let line = match self.hosts().get(number) {
+            Some(host) => format!("{}: {text}", host.typed),
+            None => text.to_owned(),
+        };
+        let adder = self.lines.borrow().adder();
+        adder.add_output(&line).await;
     }
 
     pub(super) fn command_exit(&self, number: HostIndex, code: u8) {
@@ -230,7 +175,7 @@ impl RollView {
         });
     }
 
-    /// Shows what the wait until the host is ready waits for.
+    /// Shows what the present wait on the host waits for.
     pub(super) fn waits_for(&self, number: HostIndex, why: &str) {
         self.change(number, |host| {
             why.clone_into(&mut host.waits_for);
@@ -239,7 +184,7 @@ impl RollView {
     }
 
     pub(super) fn last_wait(&self, number: HostIndex) -> String {
-        let hosts = self.hosts.borrow();
+        let hosts = self.hosts();
         hosts
             .get(number)
             .map(|host| host.waits_for.clone())
@@ -249,7 +194,7 @@ impl RollView {
     /// Says that an interrupt waits for the command, if one runs.
     pub(super) fn interrupted(&self) {
         let runs = |host: &Host| host.stage.is_some() && host.step() == Some(RollStep::Command);
-        if !self.hosts.borrow().iter().any(runs) {
+        if !self.hosts().iter().any(runs) {
             return;
         }
         self.line("interrupted: the command that runs is waited for. Ctrl-C again leaves at once");
@@ -268,158 +213,128 @@ impl RollView {
     /// Prints a note.
     fn line(&self, text: &str) {
         if !self.quiet {
-            self.any_line(text);
+            self.lines.borrow().add(text);
         }
     }
 
-    fn any_line(&self, text: &str) {
-        match &self.table {
-            Some(table) => table.suspend(|| relay(text)),
-            None => relay(text),
+    /// Redraws the rows.
+    pub(super) fn draw(&self) {
+        if !self.is_drawn {
+            return;
         }
+        let (columns, lines) = size_of_stderr();
+        // The last cell stays free: some terminals wrap when it is written to.
+        let rows = rows(&self.hosts(), columns - 1, lines);
+        self.lines.borrow().draw(rows);
     }
 
-    fn draw(&self) {
-        let width = width_of_stderr().saturating_sub(1);
-        for host in self.hosts.borrow().iter() {
-            let Some(bar) = &host.bar else { continue };
-            let step = host.stage.map_or("", describe_stage);
-            let left = match (host.step(), host.sessions) {
-                (Some(RollStep::Draining), Some(sessions)) => {
-                    format!(", {} left", counted(sessions, "session"))
-                }
-                _ => String::new(),
-            };
-            let since = host.since.map(|since| format!(" ({})", times::age(since)));
-            let name = cells::padded(&escape(&host.typed), self.name_width);
-            let line = format!("{name}  {step}{left}{}", since.unwrap_or_default());
-            bar.set_message(cells::cut_middle(&line, width).into_owned());
-        }
-    }
-
-    /// Prints the result.
-    pub(super) fn finish(
-        &self,
-        finish: &Finish,
-        exit: Exit,
-        request: &RollRequest,
-        output: &mut Output,
-    ) -> Result<(), Failure> {
-        // The table stays on the screen.
-        for host in self.hosts.borrow().iter() {
-            host.bar.iter().for_each(ProgressBar::finish);
-        }
-        let stop = finish.stop.as_ref();
-        let roll = request.settings.roll.as_str();
-        match output.format() {
-            Format::Json | Format::Jsonl => {
-                self.json(finish, exit, request, output)?;
-            }
-            Format::Plain | Format::Table if stop.is_none() => {
-                let hosts = self.hosts.borrow();
-                let count = |outcome| {
-                    let hosts = hosts.iter().enumerate();
-                    hosts
-                        .filter(|(number, it)| it.outcome(None, *number) == outcome)
-                        .count() as u64
-                };
-                let skipped = match count(HostOutcome::Skipped) {
-                    0 => String::new(),
-                    skipped => format!(", {skipped} skipped"),
-                };
-                let done = counted(count(HostOutcome::Done), "node");
-                output.confirm(&format!("roll {roll} is done: {done}{skipped}"))?;
-            }
-            Format::Plain | Format::Table => {}
-        }
-        output.flush()?;
-        if let Some(stop) = stop {
-            report_failure(&self.failure(stop, exit, request));
-        }
-        Ok(())
-    }
-
-    /// Describes a stop.
-    fn failure(&self, stop: &Stop, exit: Exit, request: &RollRequest) -> Failure {
-        let hosts = self.hosts.borrow();
-        let host = stop.host.and_then(|number| hosts.get(number));
-        let problem = match host {
-            Some(host) => format!("{}: {}", escape(&host.typed), stop.problem),
-            None => stop.problem.clone(),
-        };
-        if hosts.iter().all(|host| host.stage.is_none()) {
-            return not_begun(stop, &problem, exit, request);
-        }
-        let is_left = |host: &&Host| host.closed_at.is_some() && host.opened_at.is_none();
-        let left = hosts
-            .iter()
-            .find(is_left)
-            .map(|host| format!(". {} is left as it is", escape(&host.typed)));
-        let message = format!(
-            "roll {} has stopped: {problem}{}",
-            request.settings.roll,
-            left.unwrap_or_default()
-        );
-        let resume = request.resume.line(needs_again(&hosts, stop));
-        Failure::new(exit, message).with_hint(format!("Go on: {resume}"))
-    }
-
-    fn json(
-        &self,
-        finish: &Finish,
-        exit: Exit,
-        request: &RollRequest,
-        output: &mut Output,
-    ) -> Result<(), Failure> {
-        let hosts = self.hosts.borrow();
-        let stop = finish.stop.as_ref();
-        let nodes = hosts.iter().enumerate().map(|(number, host)| HostView {
-            host: &host.typed,
-            node_name: host.node_name.as_deref(),
-            outcome: host.outcome(stop, number),
-            step: host.step(),
-            command_exit: host.command_exit,
-            problem: stop
-                .filter(|stop| stop.host == Some(number))
-                .map(|stop| stop.problem.as_str()),
-            closed_at: host.closed_at,
-            drained_at: host.drained_at,
-            opened_at: host.opened_at,
-            sessions_at_close: host.sessions_at_close,
-        });
-        output.json(&RollResult {
-            roll: request.settings.roll.as_str(),
-            outcome: if stop.is_some() { "stopped" } else { "done" },
-            exit: exit.code(),
-            resume: stop.map(|stop| request.resume.line(needs_again(&hosts, stop))),
-            least_open: finish.least_open,
-            nodes: nodes.collect(),
-        })
+    /// Ends the drawing. The rows stay on the screen.
+    pub(super) fn end(&self) {
+        self.draw();
+        self.lines.borrow_mut().finish();
     }
 }
 
-/// Returns whether the roll goes on only with `--again`: its command failed, or may not have been run.
-fn needs_again(hosts: &[Host], stop: &Stop) -> bool {
-    let host = stop.host.and_then(|number| hosts.get(number));
-    let stage = host.and_then(|host| host.stage);
-    stage == Some(Stage::At(RollStep::Command))
-        && !matches!(stop.kind, StopKind::Unreachable | StopKind::Interrupted)
-}
-
-/// Describes a roll that was refused, with nothing changed.
-fn not_begun(stop: &Stop, problem: &str, exit: Exit, request: &RollRequest) -> Failure {
-    let begins = match request.settings.start {
-        Start::New => "has not begun",
-        Start::Resume | Start::ResumeAgain => "does not go on",
+/// Returns a row for each host. Where the terminal has too few lines they are those around the present host, and the last one counts the others.
+fn rows(hosts: &[Host], width: usize, lines: usize) -> Vec<String> {
+    let names: Vec<String> = hosts
+        .iter()
+        .map(|host| cells::cut_middle(&escape(&host.typed), width / 2).into_owned())
+        .collect();
+    let name_width = names.iter().map(|name| cells::width(name)).max();
+    let row = |(name, host): (&String, &Host)| {
+        let name = cells::padded(name, name_width.unwrap_or_default());
+        let row = format!("{name}  {}", host.describe());
+        cells::cut_middle(row.trim_end(), width).into_owned()
     };
-    let roll = &request.settings.roll;
-    let message = format!("roll {roll} {begins}: {problem}. Nothing was changed");
-    let failure = Failure::new(exit, message);
-    if stop.kind == StopKind::Failed {
-        return failure.with_hint(format!(
-            "Run the command again: {}. Or open the node to go on without the command",
-            request.resume.line(true)
-        ));
+    // The cursor stands below the rows.
+    let room = lines.saturating_sub(1).max(2);
+    if hosts.len() <= room {
+        return names.iter().zip(hosts).map(row).collect();
     }
-    failure
+    let is_over =
+        |host: &Host| matches!(host.stage, Some(Stage::At(RollStep::Done) | Stage::Skipped));
+    let is_present = |host: &Host| host.stage.is_some() && !is_over(host);
+    let present = hosts.iter().position(is_present).unwrap_or_default();
+    let shown = room - 1;
+    let first = present.saturating_sub(shown / 2).min(hosts.len() - shown);
+    let window = names.iter().zip(hosts).skip(first).take(shown);
+    let over = hosts.iter().filter(|host| is_over(host)).count();
+    let others = hosts.len() - shown;
+    let count = format!("and {others} other hosts; {over} of {} over", hosts.len());
+    let count = cells::cut(&count, width).into_owned();
+    window.map(row).chain(std::iter::once(count)).collect()
+}
+
+impl Host {
+    /// `draining, 3 sessions left (12 s)`
+    fn describe(&self) -> String {
+        let Some(stage) = self.stage else {
+            return String::new();
+        };
+        let left = match (self.step(), self.sessions) {
+            (Some(RollStep::Draining), Some(sessions)) => {
+                format!(", {} left", counted(sessions, "session"))
+            }
+            _ => String::new(),
+        };
+        let obstacle = if self.waits_for.is_empty() {
+            String::new()
+        } else {
+            format!("; {}", escape(&self.waits_for))
+        };
+        let since = self.since.map(|since| format!(" ({})", times::age(since)));
+        let since = since.unwrap_or_default();
+        format!("{}{left}{obstacle}{since}", describe_stage(stage))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(count: usize) -> Vec<Host> {
+        let host = |number| Host::new(format!("東京-{number:02}"), None);
+        (0..count).map(host).collect()
+    }
+
+    #[test]
+    fn each_row_fits_and_says_for_how_long_the_step_has_lasted() {
+        let mut hosts = hosts(2);
+        hosts[1].stage = Some(Stage::Seeking);
+        hosts[1].since = Some(times::now());
+        hosts[0].stage = Some(Stage::At(RollStep::Draining));
+        hosts[0].sessions = Some(2);
+        let wide = rows(&hosts, 79, 24);
+        assert_eq!(wide[0], "東京-00  draining, 2 sessions left");
+        assert!(wide[1].ends_with("looking for the host (0 s)"), "{wide:?}");
+        let narrow = rows(&hosts, 39, 24);
+        assert!(
+            narrow.iter().all(|row| cells::width(row) <= 39),
+            "{narrow:?}"
+        );
+        assert!(narrow[1].ends_with("(0 s)"), "{narrow:?}");
+        hosts[0].typed = "x".repeat(300);
+        let long = rows(&hosts, 39, 24);
+        assert!(long[0].ends_with("sessions left"), "{long:?}");
+        assert!(long.iter().all(|row| cells::width(row) <= 39), "{long:?}");
+    }
+
+    #[test]
+    fn a_terminal_with_fewer_lines_than_hosts_shows_those_around_the_present_one() {
+        let mut hosts = hosts(50);
+        for host in &mut hosts[..30] {
+            host.stage = Some(Stage::At(RollStep::Done));
+        }
+        hosts[30].stage = Some(Stage::At(RollStep::Command));
+        for lines in [1, 2, 3, 24, 50] {
+            let rows = rows(&hosts, 79, lines);
+            assert!(rows.len() < lines.max(3), "{lines}: {rows:?}");
+            assert!(rows.iter().any(|row| row.contains("running the command")));
+            let others = 50 - (rows.len() - 1);
+            let last = format!("and {others} other hosts; 30 of 50 over");
+            assert_eq!(rows.last(), Some(&last));
+        }
+        assert_eq!(rows(&hosts, 79, 51).len(), 50);
+    }
 }

@@ -81,6 +81,8 @@ impl Worker {
                 Err(failure) => failure,
             };
             let since = *lost_since.get_or_insert_with(Instant::now);
+            self.view
+                .waits_for(self.host, "soramoded does not answer: looking for it");
             if !is_passing(failure.exit) || since.elapsed() >= RECONNECT_MAX {
                 return Err(stop_of(self.host, &failure));
             }
@@ -194,12 +196,12 @@ impl Worker {
         let host = self.ssh()?;
         let (mut has_begun, mut last_line) = (false, None);
         let ended = host
-            .run_command(&host.exec_line(exec), |_, text| {
+            .run_command(&host.exec_line(exec), async |_, text: &str| {
                 if !has_begun && text == BEGUN {
                     has_begun = true;
                 } else {
                     last_line = Some(text.to_owned());
-                    self.view.output(self.host, text);
+                    self.view.output(self.host, text).await;
                 }
             })
             .await;
@@ -278,7 +280,7 @@ impl Worker {
         };
         let host = self.ssh().map_err(|stop| stop.problem)?;
         let end = host
-            .run_command(OsStr::new(ready), |_, _| ())
+            .run_command(OsStr::new(ready), async |_, _| ())
             .await
             .map_err(|failure| failure.message)?;
         match end.code {

@@ -93,7 +93,7 @@ impl SshHost {
     pub(crate) async fn check_exec(&self) -> Result<(), Failure> {
         let line = self.exec_line(Exec::Check);
         let (mut is_ready, mut is_dial) = (false, false);
-        let running = self.run_command(&line, |_, text| {
+        let running = self.run_command(&line, async |_, text| {
             is_ready |= text == READY;
             is_dial |= Greeting::read(text).is_some();
         });
@@ -118,7 +118,7 @@ impl SshHost {
     pub(crate) async fn run_command(
         &self,
         line: &OsStr,
-        show: impl FnMut(Stream, &str),
+        show: impl AsyncFnMut(Stream, &str),
     ) -> Result<CommandEnd, Failure> {
         let sharing = Sharing::find(self).await;
         let child = self
@@ -207,7 +207,7 @@ impl SshProcess {
     }
 
     /// Shows both streams line by line until both have ended, or ssh has and nothing more comes.
-    async fn follow(mut self, mut show: impl FnMut(Stream, &str)) -> CommandEnd {
+    async fn follow(mut self, mut show: impl AsyncFnMut(Stream, &str)) -> CommandEnd {
         let (lines, mut incoming) = channel(LINES_AHEAD);
         let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
         let read = async move {
@@ -220,7 +220,7 @@ impl SshProcess {
             tokio::select! {
                 biased;
                 Some((stream, line)) = incoming.recv() => {
-                    show(stream, &line);
+                    show(stream, &line).await;
                     last_line = Some(line);
                 }
                 () = &mut read, if !is_read => is_read = true,
@@ -258,7 +258,7 @@ mod tests {
             .spawn()
             .unwrap();
         let mut lines = Vec::new();
-        let show = |_, line: &str| lines.push(line.to_owned());
+        let show = async |_, line: &str| lines.push(line.to_owned());
         let end = SshProcess::new(child).follow(show).await;
         (end, lines)
     }

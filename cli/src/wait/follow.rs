@@ -21,7 +21,7 @@ use crate::error::{Exit, Failure};
 use crate::last_status::LastStatus;
 use crate::mode_info::with_operator;
 use crate::output::escape::escape;
-use crate::output::{Output, ProgressDisplay, ProgressSnapshot};
+use crate::output::{Output, ProgressDisplay, ProgressSnapshot, times};
 use crate::session_info::SessionInfo;
 use crate::signals::Signals;
 
@@ -106,7 +106,16 @@ impl Follower<'_> {
                     format!("connection to soramoded lost: trying to reconnect for {limit} s");
                 self.progress.note(self.output, &text);
             }
-            daemon = self.endpoint.reconnect(since).await?;
+            let place = self.endpoint.on_host();
+            let looking = |_| {
+                Some(format!(
+                    "looking for soramoded{place} for {} of at most {}",
+                    times::span(since.elapsed()),
+                    times::span(RECONNECT_MAX)
+                ))
+            };
+            let reconnecting = self.endpoint.reconnect(since);
+            daemon = self.progress.until_answer(looking, reconnecting).await?;
         }
     }
 
@@ -134,7 +143,14 @@ impl Follower<'_> {
         let silence = self.progress.every() + SILENCE_MAX;
         let (mut changes_id, mut status_id) = (None, None);
         loop {
-            let message = match timeout(silence, daemon.receive()).await {
+            let place = self.endpoint.on_host();
+            let is_late = |for_now: Duration| {
+                let silent = times::span(for_now);
+                let is_late = for_now > self.progress.every() * 2;
+                is_late.then(|| format!("no answer from soramoded{place} for {silent}"))
+            };
+            let receiving = timeout(silence, daemon.receive());
+            let message = match self.progress.until_answer(is_late, receiving).await {
                 Ok(message) => message.map_err(|error| daemon.explain(Method::Wait, error))?,
                 Err(_) => return Err(daemon.silent(silence)),
             };

@@ -110,15 +110,27 @@ impl Poller<'_> {
         };
         loop {
             let began = Instant::now();
-            let outcome = match self.api.read_status(want).await {
+            let late = self.progress.every() * 2;
+            let reading = self.api.read_status(want);
+            let words = |waited| self.describe_silence((waited > late).then_some(waited));
+            let outcome = match self.progress.until_answer(words, reading).await {
                 Ok(status) => self.take(status, began)?,
                 Err(failure) => self.take_loss(failure).map(|()| None)?,
             };
             if let Some(outcome) = outcome {
                 return Ok(outcome);
             }
-            sleep(PAUSE_MIN.max(began.elapsed() * 10)).await;
+            let pausing = sleep(PAUSE_MIN.max(began.elapsed() * 10));
+            let words = |_| self.describe_silence(None);
+            self.progress.until_answer(words, pausing).await;
         }
+    }
+
+    /// Describes for how long the node has been lost, or has not answered a read.
+    fn describe_silence(&self, read: Option<Duration>) -> Option<String> {
+        let lost = self.lost.as_ref().map(|(since, _)| since.elapsed());
+        let silent = times::span(lost.or(read)?);
+        Some(format!("no answer from {} for {silent}", self.api.name()))
     }
 
     fn take(&mut self, status: LastStatus, began: Instant) -> Result<Option<Outcome>, Failure> {

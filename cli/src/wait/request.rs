@@ -69,10 +69,11 @@ impl Ended {
     }
 }
 
-/// `at most 30m`
+/// `at most 30 min`
 pub(crate) fn describe_limit(limit: Option<Duration>) -> String {
     match limit {
-        Some(limit) => format!("at most {}", times::typed(limit)),
+        Some(limit) if limit.subsec_nanos() > 0 => format!("at most {}", times::typed(limit)),
+        Some(limit) => format!("at most {}", times::span(limit)),
         None => "without a limit".to_owned(),
     }
 }

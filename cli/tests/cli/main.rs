@@ -10,6 +10,7 @@
 mod announcements;
 mod ansible;
 mod api;
+mod as_on_the_node;
 mod certificates;
 #[cfg(feature = "cluster")]
 mod cluster;
@@ -47,6 +48,7 @@ mod roll_lapses;
 mod roll_load;
 mod roll_obstacles;
 mod roll_pairs;
+mod roll_screens;
 mod rolls;
 mod runbook;
 mod runbook_plans;

@@ -46,7 +46,7 @@ fn says_what_bob_did(ended: &Ended, mode: &str) {
 #[test]
 fn a_maintenance_does_not_run_its_command_after_anothers_stop() {
     for (mode, hint) in [
-        ("block_new_connection", "Ask first"),
+        ("block_new_connection", "Ask bob first"),
         ("normal", "Clients may connect"),
     ] {
         let daemon = Daemon::start();
@@ -118,7 +118,7 @@ fn a_drain_reports_a_later_change_and_suggests_no_opening() {
         assert_eq!(ended.code, 0, "{ended:?}");
         says_what_bob_did(&ended, mode);
         assert!(
-            ended.stdout.ends_with("Ask before you open it\n"),
+            ended.stdout.ends_with("Ask bob before you open it\n"),
             "{ended:?}"
         );
     }
@@ -151,7 +151,9 @@ fn a_maintenance_leaves_the_opening_to_the_operator_who_closed_first() {
         ended
             .stderr
             .contains("STILL CLOSED (block_new_session), by uid:")
-            && ended.stderr.ends_with("\nhint: Ask before you open it\n"),
+            && ended
+                .stderr
+                .ends_with("\nhint: Ask bob before you open it\n"),
         "{ended:?}"
     );
 }

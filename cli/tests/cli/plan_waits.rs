@@ -57,7 +57,7 @@ fn a_plan_without_an_end_waits_as_a_drain_does() {
     let ended = drain.ended();
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!(
-        ended.stderr.contains("waiting at most 30m until plan ")
+        ended.stderr.contains("waiting at most 30 min until plan ")
             && ended.stdout.contains("(1 session ended) and still closed"),
         "{ended:?}"
     );
@@ -189,10 +189,8 @@ fn maintain_opens_the_node_after_its_plan() {
     );
     let ended = daemon.run(&[&ends[..], &["sh", "-c", "echo RAN"]].concat());
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert_eq!(
-        ended.stdout,
-        "RAN\nnode-01: block_new_connection -> normal after 0 s of maintenance\n"
-    );
+    let begin = "RAN\nnode-01: block_new_connection -> normal; it was closed for ";
+    assert!(ended.stdout.starts_with(begin), "{ended:?}");
 }
 
 #[test]

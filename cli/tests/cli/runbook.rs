@@ -94,7 +94,7 @@ fn maintenance_of_one_node() {
         "nothing was restarted"
     );
     let mut draining = machine.begin(&drain);
-    draining.until_said("waiting at most 30m");
+    draining.until_said("waiting at most 30 min");
     daemon.disconnect("c-1");
     assert_eq!(draining.ended().code, 0);
 
@@ -446,7 +446,7 @@ fn a_pod_drains_before_it_stops() {
     let checked = machine.paste(&format!("{} --check-config", sidecar.join(" ")));
     assert_eq!(checked.code, 0, "{checked:?}");
     let mut draining = machine.begin(&hook.join(" "));
-    draining.until_said("waiting at most 30m");
+    draining.until_said("waiting at most 30 min");
     assert_eq!(
         daemon.run(&["connect", "spam"]).code,
         1,

@@ -19,7 +19,7 @@ fn might_ask(fleet: &Fleet) -> Vec<bool> {
 }
 
 /// Runs the program on a terminal, after another command, with an ssh that notes its words.
-fn run_on_terminal(fleet: &Fleet, first: &str, words: &str) -> Terminal {
+pub(crate) fn run_on_terminal(fleet: &Fleet, first: &str, words: &str) -> Terminal {
     let log = fleet.home.path().join("log");
     let ssh = fleet.ssh_after(&format!("echo \"$*\" >> {}", log.display()));
     let script = format!(
@@ -66,6 +66,24 @@ fn ssh_asks_for_nothing_once_a_roll_has_begun() {
     let asks = might_ask(&fleet);
     assert!(asks.len() > 3, "{asks:?}");
     assert!(asks[0] && !asks[1..].contains(&true), "{asks:?}");
+}
+
+#[test]
+fn ssh_asks_for_nothing_when_a_maintenance_renews_its_reservation() {
+    let fleet = Fleet::start(1);
+    let words = format!(
+        "maintain -m X -- sh -c 'echo begun $((40 + 2)); {}'",
+        fleet.until_file()
+    );
+    let terminal = run_on_terminal(&fleet, "", &words);
+    terminal.until_shown("begun 42");
+    let before = might_ask(&fleet);
+    assert!(!before.contains(&false), "{before:?}");
+    lose_connections(&fleet);
+    let asks = until(|| Some(might_ask(&fleet)).filter(|asks| asks.len() > before.len()));
+    assert!(!asks[before.len()..].contains(&true), "{asks:?}");
+    fs::write(fleet.file(), "").unwrap();
+    terminal.until_shown("ended with 0");
 }
 
 #[test]

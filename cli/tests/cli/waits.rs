@@ -19,7 +19,7 @@ fn a_drain_closes_the_node_and_ends_with_its_last_session() {
     drain.until_said(
         "normal -> block_new_session (1 session, 2 connections stay). Undo: soramode set normal",
     );
-    drain.until_said("waiting at most 30m until no session is left (now 1 session, 2 connections)");
+    drain.until_said("at most 30 min until no session is left (now 1 session, 2 connections)");
     drain.until_said("1 of 1 session left; 2 connections; ");
     daemon.disconnect("c1");
     daemon.disconnect("c2");
@@ -62,11 +62,11 @@ fn a_drain_never_loosens() {
         "{ended:?}"
     );
     assert!(
-        ended.stderr.contains("leaving it, just waiting") && !ended.stderr.contains("Undo"),
+        ended.stderr.contains("; that mode stays") && !ended.stderr.contains("Undo"),
         "{ended:?}"
     );
     assert!(
-        ended.stdout.ends_with("Ask before you open it\n") && !ended.stdout.contains("set normal"),
+        ended.stdout.ends_with(" before you open it\n") && !ended.stdout.contains("set normal"),
         "{ended:?}"
     );
     assert_eq!(daemon.ok(&["get"]), "block_new_connection\n");
@@ -225,7 +225,7 @@ fn a_few_sessions_may_be_left() {
     assert!(
         ended
             .stderr
-            .contains("waiting at most 30m until at most 1 session is left"),
+            .contains("waiting at most 30 min until at most 1 session is left"),
         "{ended:?}"
     );
     assert!(
@@ -340,8 +340,8 @@ fn a_hang_up_that_is_ignored_from_the_start_stays_ignored() {
 fn a_wait_prints_its_limit_and_its_end() {
     let daemon = Daemon::start();
     let mut wait = daemon.spawn(&["wait", "mode=block-new-connection", "--timeout", "0"]);
-    wait.until_said("waiting until the node is block_new_connection, without a limit");
-    wait.until_said("still waiting after 0 s");
+    wait.until_said("until the node is block_new_connection, without a limit");
+    wait.until_said("not in this mode yet; 0 s");
     daemon.ok(&["set", "block_new_connection"]);
     let ended = wait.ended();
     assert_eq!(
@@ -449,7 +449,7 @@ fn a_daemon_that_comes_back_open_supersedes_the_drain() {
 fn a_daemon_that_comes_back_is_waited_on_further() {
     let mut daemon = Daemon::start();
     let mut wait = daemon.spawn(&["wait", "mode=block_new_session"]);
-    wait.until_said("still waiting");
+    wait.until_said("not in this mode yet");
     daemon.stop();
     wait.until_said("connection to soramoded lost");
     daemon.start_again(|_| {});
@@ -545,7 +545,7 @@ fn a_terminal_gets_a_bar() {
         .env("TERM", "xterm")
         .stdin(std::process::Stdio::null());
     let mut drawn = command.running();
-    drawn.until_answered("waiting at most 30m");
+    drawn.until_answered("waiting at most 30 min");
     daemon.disconnect("c1");
     let ended = drawn.ended();
     assert!(ended.stdout.contains("node-01 is empty after"), "{ended:?}");

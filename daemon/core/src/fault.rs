@@ -63,6 +63,8 @@ pub enum Fault {
     AnyRoundCloses,
     /// A roll closes the node with a reservation that was not renewed since the daemon started.
     ReservationOutlivesRestart,
+    /// A renewal of an earlier round than the release reserves the node again.
+    ReleaseForgetsRound,
 }
 
 /// The planted mistake, if there is one.

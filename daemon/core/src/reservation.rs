@@ -134,19 +134,25 @@ impl Reservations {
         })
     }
 
-    /// Ends the reservation of a roll.
+    /// Ends the reservation of a roll. Renewals of earlier rounds, which may still be on their way, are refused from then on.
     pub(crate) fn release(&mut self, ctx: &mut Ctx, release: &Release) -> Released {
         let now = ctx.now;
-        let Some(record) = &mut self.record else {
+        let own = self.record.as_mut();
+        let own = own.filter(|record| record.roll == release.roll);
+        let Some(record) = own.filter(|record| release.round.is_none_or(|it| it >= record.round))
+        else {
             return Released { found: false };
         };
-        let was_renewed_later = release.round.is_some_and(|round| round < record.round);
-        let found = record.roll == release.roll && record.is_current(now) && !was_renewed_later;
-        if found {
-            record.expires = None;
-            ctx.record(Record::Reservation(Box::new(record.clone())));
-            self.set_timer(ctx);
+        let before = record.clone();
+        let found = record.is_current(now);
+        record.expires = None;
+        if !self.fault.is(Fault::ReleaseForgetsRound) {
+            record.round = release.round.unwrap_or(record.round);
         }
+        if *record != before {
+            ctx.record(Record::Reservation(Box::new(record.clone())));
+        }
+        self.set_timer(ctx);
         Released { found }
     }
 

@@ -38,6 +38,8 @@ impl RollRun {
     fn reserve_next(&mut self, number: usize) {
         if let Some(&host) = self.order.get(number) {
             self.phase = Phase::Reserving(number);
+            // It may arrive although its answer does not.
+            self.reserved.insert(host);
             let reserve = self.reserve(self.round, None);
             self.call(host, Purpose::Reserve, Call::Reserve(reserve));
         } else if self.settings.start == Start::New {
@@ -55,16 +57,12 @@ impl RollRun {
             return;
         };
         match answer {
-            Ok(_) => {
-                self.reserved.insert(host);
-                self.reserve_next(number + 1);
-            }
+            Ok(_) => self.reserve_next(number + 1),
             Err(CallError::Refused(error)) => {
+                self.reserved.remove(&host);
                 self.stop(Stop::on(host, StopKind::Refused, error.message));
             }
             Err(CallError::Lost(problem)) => {
-                // It may have arrived.
-                self.reserved.insert(host);
                 self.stop(Stop::on(host, StopKind::Unreachable, problem));
             }
         }

@@ -2,7 +2,7 @@
 
 use soramode_protocol::reservation::{Release, RollStep};
 
-use super::{Phase, Purpose, RollRun};
+use super::{Attempt, Phase, Purpose, RollRun};
 use crate::fault::Fault;
 use crate::{Answer, Call, CallError, HostIndex, RELEASE_TIME_MAX, Stage};
 
@@ -15,12 +15,13 @@ impl RollRun {
         // A close that is under way may still be answered.
         let is_close = |purpose: &Purpose| *purpose == Purpose::Close;
         self.calls.retain(|_, (_, purpose)| is_close(purpose));
+        // Renewals that are under way come too late from then on.
+        self.next_round();
         let until = self.now + RELEASE_TIME_MAX;
         let first = first.filter(|_| !self.settings.fault.is(Fault::ReleaseAtOnce));
         if let Some(host) = first {
             self.phase = Phase::ReleasingFirst(until);
-            self.reserved.remove(&host);
-            self.send_release(host);
+            self.send_release(host, Attempt::First);
         } else {
             self.release_all();
         }
@@ -29,21 +30,34 @@ impl RollRun {
     pub(super) fn release_all(&mut self) {
         self.forget_close();
         self.phase = Phase::Releasing(self.now + RELEASE_TIME_MAX);
-        for host in std::mem::take(&mut self.reserved) {
-            self.send_release(host);
+        for host in self.reserved.clone() {
+            self.send_release(host, Attempt::First);
         }
         self.finish_if_released();
     }
 
-    pub(super) fn send_release(&mut self, host: HostIndex) {
+    fn send_release(&mut self, host: HostIndex, attempt: Attempt) {
         let release = Release {
             roll: self.settings.roll.clone(),
             round: Some(self.round),
         };
-        self.call(host, Purpose::Release, Call::Release(release));
+        self.call(host, Purpose::Release(attempt), Call::Release(release));
     }
 
-    pub(super) fn on_released(&mut self, answer: &Result<Answer, CallError>) {
+    pub(super) fn on_released(
+        &mut self,
+        host: HostIndex,
+        attempt: Attempt,
+        answer: &Result<Answer, CallError>,
+    ) {
+        match (answer, attempt) {
+            (Ok(_), _) => drop(self.reserved.remove(&host)),
+            // The connection may have been lost before: the next attempt makes a new one.
+            (Err(CallError::Lost(_)), Attempt::First) => {
+                return self.send_release(host, Attempt::Second);
+            }
+            (Err(_), _) => {}
+        }
         match (&self.phase, answer) {
             (Phase::ReleasingFirst(_), Ok(_)) => self.release_all(),
             (Phase::ReleasingFirst(_), Err(_)) => self.finish(),

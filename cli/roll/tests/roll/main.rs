@@ -10,6 +10,7 @@
 
 mod commands;
 mod nodes;
+mod released;
 mod resumed;
 mod simulation;
 mod steps;

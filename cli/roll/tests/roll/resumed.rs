@@ -15,7 +15,7 @@ fn resumed(at: &Task, end: &TaskEnd, start: Start) -> (Scene, Finish, Vec<Task>)
     let mut end = Some(end.clone());
     let first = scene.play(settings(2, 1), |scene, host, task| {
         if task == at {
-            return end.take().map_or(Reaction::Interrupts, Reaction::Ends);
+            return end.take().map_or(Reaction::Interrupts(1), Reaction::Ends);
         }
         at_once(scene, host, task)
     });

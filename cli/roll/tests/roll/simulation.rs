@@ -2,7 +2,7 @@
 //!
 //! `SORAMODE_SEEDS` sets the number of seeds; `SORAMODE_SEED` plays one alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -46,6 +46,8 @@ struct World {
     resumed: u64,
     /// True if the host had rebooted since the command, when a call of a command was answered.
     rebooted_at: BTreeMap<(usize, CallId), bool>,
+    /// Nodes that each command has released.
+    released: BTreeSet<(usize, usize)>,
 }
 
 impl World {
@@ -62,6 +64,7 @@ impl World {
             odds,
             resumed: 0,
             rebooted_at: BTreeMap::new(),
+            released: BTreeSet::new(),
         }
     }
 
@@ -181,7 +184,11 @@ impl World {
                     let has_rebooted = self.nodes.has_rebooted(host, &self.commands[command].id);
                     self.rebooted_at.insert((command, id), has_rebooted);
                 }
+                let released = self.check_released((command, host), &request);
                 let answered = self.nodes.request(self.now, host, request)?;
+                if let Some(renewed) = released.filter(|_| answered.is_ok()) {
+                    return Err(renewed);
+                }
                 let input = Input::Answered(id, answer(answered));
                 let pause = Duration::from_millis(self.rng.u64(1..300));
                 let reach = Event::Reach { command, input };
@@ -217,6 +224,32 @@ impl World {
         let (rng, events) = (&mut self.rng, &mut self.events);
         self.commands[command].reach(self.now, input, command, rng, events);
         self.check_reboots(command)
+    }
+
+    /// Returns the failure that it is if the node accepts this request: a renewal after the release. A node that has had another roll on
+    /// record since knows nothing of the release.
+    fn check_released(
+        &mut self,
+        (command, host): (usize, usize),
+        request: &GateRequest,
+    ) -> Option<String> {
+        let roll = &self.commands[command].id;
+        let record = self.nodes.status(self.now, host).reservation;
+        if record.is_none_or(|it| it.roll != *roll) {
+            self.released.retain(|(_, node)| *node != host);
+            return None;
+        }
+        match request {
+            GateRequest::Release(_) => {
+                self.released.insert((command, host));
+                None
+            }
+            GateRequest::Reserve(it) if it.seconds.is_some() => {
+                let is_released = self.released.contains(&(command, host));
+                is_released.then(|| format!("I6: {roll} reserves {host} after its release"))
+            }
+            _ => None,
+        }
     }
 
     /// Checks that a roll reboots no host that it could see rebooted since its command.
@@ -394,6 +427,19 @@ fn a_roll_that_releases_all_nodes_at_once_is_found() {
             ..Faults::default()
         },
         &Odds::LATE_RELEASES,
+    );
+}
+
+#[test]
+fn a_node_that_is_reserved_after_its_release_is_found() {
+    let gate = GatePlanted::of(GateFault::ReleaseForgetsRound);
+    is_found(
+        "reserved after the release",
+        Faults {
+            gate,
+            ..Faults::default()
+        },
+        &Odds::USUAL,
     );
 }
 

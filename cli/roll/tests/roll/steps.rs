@@ -11,8 +11,8 @@ use soramode_protocol::plan::{PlanStep, StartPlan};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::reservation::{Reserve, RollStep};
 use soramode_roll::{
-    Action, Call, Close, ClosedNodes, Finish, HostFacts, Input, RollRun, Settings, Stage, Start,
-    StopKind, Task, TaskEnd, Work, check, preview,
+    Action, Call, CallError, Close, ClosedNodes, Finish, HostFacts, Input, RollRun, Settings,
+    Stage, Start, StopKind, Task, TaskEnd, Work, check, preview,
 };
 
 use crate::commands::answer;
@@ -42,8 +42,8 @@ pub(crate) enum Reaction {
     Ends(TaskEnd),
     /// It is looked at again when time has passed.
     GoesOn,
-    /// The operator interrupts the roll.
-    Interrupts,
+    /// The operator interrupts the roll this many times.
+    Interrupts(usize),
 }
 
 /// Nodes, a clock, and the calls of the roll in their order.
@@ -52,10 +52,12 @@ pub(crate) struct Scene {
     pub(crate) now: Duration,
     pub(crate) calls: Vec<String>,
     /// Call after which the operator interrupts the roll, before its answer.
-    interrupts_at: Option<&'static str>,
+    pub(crate) interrupts_at: Option<&'static str>,
     /// Call before which the command of before goes on until the node is awaited to be ready.
     pub(crate) ends_at: Option<&'static str>,
-    shown: Vec<(usize, Stage)>,
+    pub(crate) shown: Vec<(usize, Stage)>,
+    /// Call that is lost before it arrives, and how many times.
+    pub(crate) lost: Option<(&'static str, u8)>,
 }
 
 impl Scene {
@@ -67,6 +69,7 @@ impl Scene {
             interrupts_at: None,
             ends_at: None,
             shown: Vec::new(),
+            lost: None,
         }
     }
 
@@ -107,6 +110,16 @@ impl Scene {
         let is_due = self.ends_at.take_if(|begin| line.starts_with(*begin));
         if is_due.is_some() {
             self.record(host, RollStep::Ready);
+        }
+    }
+
+    fn lose(&mut self, line: &str) -> bool {
+        match &mut self.lost {
+            Some((call, times)) if *call == line && *times > 0 => {
+                *times -= 1;
+                true
+            }
+            _ => false,
         }
     }
 
@@ -151,7 +164,13 @@ impl Scene {
                         inputs.extend(is_interrupt.then_some(Input::Interrupted));
                         inputs.rotate_right(usize::from(is_interrupt));
                         self.end_where_due(host, &line);
+                        let is_lost = self.lose(&line);
                         self.calls.push(line);
+                        if is_lost {
+                            let lost = CallError::Lost("the connection was lost".to_owned());
+                            inputs.push_back(Input::Answered(id, Err(lost)));
+                            continue;
+                        }
                         let answered = self.nodes.request(self.now, host, call.into()).unwrap();
                         inputs.push_back(Input::Answered(id, answer(answered)));
                     }
@@ -165,7 +184,9 @@ impl Scene {
                 match react(self, host, &task) {
                     Reaction::Ends(end) => inputs.push_back(Input::Ended(host, end)),
                     Reaction::GoesOn => tasks.push((host, task)),
-                    Reaction::Interrupts => inputs.push_back(Input::Interrupted),
+                    Reaction::Interrupts(times) => {
+                        inputs.extend(std::iter::repeat_with(|| Input::Interrupted).take(times));
+                    }
                 }
             }
         }
@@ -389,7 +410,7 @@ fn an_interrupted_roll_releases_the_nodes_and_leaves_the_present_one_closed() {
     let mut scene = Scene::new(2);
     let finish = scene.play(settings(2, 1), |_, _, task| {
         assert_eq!(*task, Task::Drain(None));
-        Reaction::Interrupts
+        Reaction::Interrupts(1)
     });
     assert_eq!(stopped(&finish).0, StopKind::Interrupted);
     assert_eq!(scene.mode(0), Mode::BlockNewSession);

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use soramode_protocol::id::RollId;
 use soramode_protocol::node::{GetInfo, GetStatus};
-use soramode_protocol::reservation::{Release, Reserve, RollStep};
+use soramode_protocol::reservation::{ROUND_MAX, Release, Reserve, RollStep};
 use soramode_roll::{RENEW_PAUSE, RESERVED_SECONDS, SEEK_PAUSE, SEEK_TIME_MAX};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::context::Context;
 use crate::daemon::Daemon;
@@ -164,7 +164,7 @@ async fn run_in_pipes(
 ) -> Result<(bool, Option<u8>), Failure> {
     let mut has_begun = false;
     let end = host
-        .run_command(line, |stream, text| match stream {
+        .run_command(line, async |stream, text: &str| match stream {
             Stream::Stdout if !has_begun && text == BEGUN => has_begun = true,
             Stream::Stdout if matches!(format, Format::Table | Format::Plain) => {
                 use io::Write;
@@ -201,16 +201,21 @@ async fn renew<'a>(roll: &RollId, daemon: Daemon<'a>, endpoint: &'a Endpoint, pa
     let mut round = 1;
     let mut kept = Some(daemon);
     loop {
-        sleep(pause).await;
-        round += 1;
-        let mut daemon = match kept.take() {
-            Some(daemon) => daemon,
-            None => match endpoint.connect_without_prompts().await {
+        let mut daemon = if let Some(mut daemon) = kept.take() {
+            // Only the end of the connection can come.
+            if timeout(pause, daemon.receive()).await.is_ok() {
+                continue;
+            }
+            daemon
+        } else {
+            sleep(pause.min(SEEK_PAUSE)).await;
+            match endpoint.connect_without_prompts().await {
                 Ok(daemon) => daemon,
                 // A node that does not answer is tried again.
                 Err(_) => continue,
-            },
+            }
         };
+        round += 1;
         let renewed = daemon.call(&reservation(roll, round, None)).await;
         let is_lost = renewed.is_err_and(|failure| failure.exit == Exit::Unreachable);
         kept = (!is_lost).then_some(daemon);
@@ -242,7 +247,8 @@ async fn finish(roll: &RollId, context: &Context<'_>) -> Result<(), Failure> {
         .await?;
     let release = Release {
         roll: roll.clone(),
-        round: None,
+        // A renewal that is still on its way comes too late.
+        round: Some(ROUND_MAX),
     };
     daemon.call(&release).await.map(drop)
 }

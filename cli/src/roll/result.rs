@@ -1,0 +1,239 @@
+//! The end of a roll: what is printed of it, and its JSON.
+
+use serde::Serialize;
+use soramode_protocol::reservation::RollStep;
+use soramode_protocol::time::Time;
+use soramode_roll::{Finish, HostIndex, RESERVED_SECONDS, Stage, Start, Stop, StopKind};
+
+use super::request::RollRequest;
+use super::show::{Host, RollView};
+use crate::describe::describe_change;
+use crate::error::{Exit, Failure};
+use crate::mode_info::ModeInfo;
+use crate::output::escape::escape;
+use crate::output::{Format, Output, counted, report_failure, times};
+
+/// The node that a roll has left closed, as it is after the end.
+pub(super) struct Left {
+    pub(super) host: HostIndex,
+    /// The mode; `None` if the node does not answer.
+    pub(super) mode: Option<ModeInfo>,
+    /// The command that opens the node.
+    pub(super) open: String,
+}
+
+impl Left {
+    /// Returns whether the node is closed, as far as is known.
+    fn is_closed(&self) -> bool {
+        self.mode.as_ref().is_none_or(|mode| mode.mode.is_block())
+    }
+
+    /// `. sfu-01 is still closed: uid:0(root) for alice@laptop set block_new_session 12 s ago ("CHG-1")`
+    fn describe(&self, host: &Host) -> String {
+        let name = escape(&host.typed);
+        let state = self.mode.as_ref().and_then(|mode| mode.state.as_ref());
+        match state {
+            Some(state) if state.mode.is_block() => {
+                format!(". {name} is still closed: {}", describe_change(state))
+            }
+            Some(state) => format!(". {name} is open: {}", describe_change(state)),
+            None => {
+                let closed = host.closed_at.map(times::age).unwrap_or_default();
+                format!(". {name} was closed {closed} ago, and does not answer now")
+            }
+        }
+    }
+}
+
+/// Outcome of the roll on a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum HostOutcome {
+    Done,
+    Skipped,
+    Stopped,
+    Untouched,
+}
+
+/// The JSON of a host.
+#[derive(Serialize)]
+struct HostView<'a> {
+    host: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_name: Option<&'a str>,
+    outcome: HostOutcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<RollStep>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command_exit: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closed_at: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drained_at: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opened_at: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sessions_at_close: Option<u64>,
+}
+
+/// The JSON of a roll.
+#[derive(Serialize)]
+struct RollResult<'a> {
+    roll: &'a str,
+    outcome: &'static str,
+    exit: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resume: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    least_open: Option<usize>,
+    nodes: Vec<HostView<'a>>,
+}
+
+impl Host {
+    fn outcome(&self, stop: Option<&Stop>, number: HostIndex) -> HostOutcome {
+        match self.stage {
+            Some(Stage::At(RollStep::Done)) => HostOutcome::Done,
+            Some(Stage::Skipped) => HostOutcome::Skipped,
+            _ if stop.is_some_and(|stop| stop.host == Some(number)) => HostOutcome::Stopped,
+            Some(_) if stop.is_some() && self.closed_at.is_some() => HostOutcome::Stopped,
+            Some(_) | None => HostOutcome::Untouched,
+        }
+    }
+}
+
+impl RollView {
+    /// Prints the result.
+    pub(super) fn finish(
+        &self,
+        finish: &Finish,
+        (exit, left): (Exit, Option<&Left>),
+        request: &RollRequest,
+        output: &mut Output,
+    ) -> Result<(), Failure> {
+        self.end();
+        let stop = finish.stop.as_ref();
+        let roll = request.settings.roll.as_str();
+        match output.format() {
+            Format::Json | Format::Jsonl => {
+                self.json(finish, exit, request, output)?;
+            }
+            Format::Plain | Format::Table if stop.is_none() => {
+                let hosts = self.hosts();
+                let count = |outcome| {
+                    let hosts = hosts.iter().enumerate();
+                    hosts
+                        .filter(|(number, it)| it.outcome(None, *number) == outcome)
+                        .count() as u64
+                };
+                let skipped = match count(HostOutcome::Skipped) {
+                    0 => String::new(),
+                    skipped => format!(", {skipped} skipped"),
+                };
+                let done = counted(count(HostOutcome::Done), "node");
+                output.confirm(&format!("roll {roll} is done: {done}{skipped}"))?;
+            }
+            Format::Plain | Format::Table => {}
+        }
+        output.flush()?;
+        for host in &finish.unreleased {
+            let host = escape(request.hosts.get(*host).map_or("", String::as_str));
+            output.warn(&format!(
+                "{host} was not released: other rolls are refused there for at most {RESERVED_SECONDS} s"
+            ));
+        }
+        if let Some(stop) = stop {
+            report_failure(&self.failure(stop, (exit, left), request));
+        }
+        Ok(())
+    }
+
+    /// Describes a stop.
+    fn failure(
+        &self,
+        stop: &Stop,
+        (exit, left): (Exit, Option<&Left>),
+        request: &RollRequest,
+    ) -> Failure {
+        let hosts = self.hosts();
+        let host = stop.host.and_then(|number| hosts.get(number));
+        let problem = match host {
+            Some(host) => format!("{}: {}", escape(&host.typed), stop.problem),
+            None => stop.problem.clone(),
+        };
+        if hosts.iter().all(|host| host.stage.is_none()) {
+            return not_begun(stop, &problem, exit, request);
+        }
+        let state = left.and_then(|left| Some(left.describe(hosts.get(left.host)?)));
+        let message = format!(
+            "roll {} has stopped: {problem}{}",
+            request.settings.roll,
+            state.unwrap_or_default()
+        );
+        let resume = request.resume.line(needs_again(&hosts, stop));
+        let open = left.filter(|left| left.is_closed());
+        let open = open.map(|left| format!(". Or open the node: {}", left.open));
+        let hint = format!("Go on: {resume}{}", open.unwrap_or_default());
+        Failure::new(exit, message).with_hint(hint)
+    }
+
+    fn json(
+        &self,
+        finish: &Finish,
+        exit: Exit,
+        request: &RollRequest,
+        output: &mut Output,
+    ) -> Result<(), Failure> {
+        let hosts = self.hosts();
+        let stop = finish.stop.as_ref();
+        let nodes = hosts.iter().enumerate().map(|(number, host)| HostView {
+            host: &host.typed,
+            node_name: host.node_name.as_deref(),
+            outcome: host.outcome(stop, number),
+            step: host.step(),
+            command_exit: host.command_exit,
+            problem: stop
+                .filter(|stop| stop.host == Some(number))
+                .map(|stop| stop.problem.as_str()),
+            closed_at: host.closed_at,
+            drained_at: host.drained_at,
+            opened_at: host.opened_at,
+            sessions_at_close: host.sessions_at_close,
+        });
+        output.json(&RollResult {
+            roll: request.settings.roll.as_str(),
+            outcome: if stop.is_some() { "stopped" } else { "done" },
+            exit: exit.code(),
+            resume: stop.map(|stop| request.resume.line(needs_again(&hosts, stop))),
+            least_open: finish.least_open,
+            nodes: nodes.collect(),
+        })
+    }
+}
+
+/// Returns whether the roll goes on only with `--again`: its command failed, or may not have been run.
+fn needs_again(hosts: &[Host], stop: &Stop) -> bool {
+    let host = stop.host.and_then(|number| hosts.get(number));
+    let stage = host.and_then(|host| host.stage);
+    stage == Some(Stage::At(RollStep::Command))
+        && !matches!(stop.kind, StopKind::Unreachable | StopKind::Interrupted)
+}
+
+/// Describes a roll that was refused, with nothing changed.
+fn not_begun(stop: &Stop, problem: &str, exit: Exit, request: &RollRequest) -> Failure {
+    let begins = match request.settings.start {
+        Start::New => "has not begun",
+        Start::Resume | Start::ResumeAgain => "does not go on",
+    };
+    let roll = &request.settings.roll;
+    let message = format!("roll {roll} {begins}: {problem}. Nothing was changed");
+    let failure = Failure::new(exit, message);
+    if stop.kind == StopKind::Failed {
+        return failure.with_hint(format!(
+            "Run the command again: {}. Or open the node to go on without the command",
+            request.resume.line(true)
+        ));
+    }
+    failure
+}

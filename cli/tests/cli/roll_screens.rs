@@ -1,0 +1,109 @@
+//! A roll on a terminal: its rows go on, a Ctrl-C leaves one table, and a terminal that is stopped stops nothing.
+
+use std::fs;
+
+use crate::fleet::Fleet;
+use crate::support::{PROGRAM, until};
+use crate::terminal::Terminal;
+
+const HOSTS: [&str; 3] = ["sfu-01", "sfu-02", "sfu-03"];
+
+/// A roll on a terminal of this width. The command runs until the test's file is there.
+fn roll(fleet: &Fleet, columns: u16) -> Terminal {
+    let script = format!(
+        "trap : INT; HOME={} SORAMODE_SSH='ssh -F {}' {PROGRAM} -H {} roll --keep-open 1 -m CHG-1 -- sh -c 'echo begun; {}'; echo ended with $?; exec sleep 600",
+        fleet.home.path().display(),
+        fleet.config.display(),
+        HOSTS.join(","),
+        fleet.until_file()
+    );
+    Terminal::open(&script, (columns, 24))
+}
+
+/// The rows of a host: what it printed begins with the name and a colon.
+fn rows<'a>(screen: &'a str, host: &str) -> Vec<&'a str> {
+    let begin = format!("{host}  ");
+    let is_row = |line: &&str| *line == host || line.starts_with(&begin);
+    screen.lines().filter(is_row).collect()
+}
+
+fn is_reserved(fleet: &Fleet, node: usize) -> bool {
+    let (_, status) = fleet.daemons[node].json(&["status"]);
+    status["reservation"]["expires_in_seconds"].is_number()
+}
+
+#[test]
+fn the_rows_of_a_roll_go_on_and_a_stop_releases_each_node() {
+    for columns in [80, 40] {
+        let fleet = Fleet::start(3);
+        let terminal = roll(&fleet, columns);
+        let first = terminal.until("begun", |screen| {
+            screen.contains("sfu-01: begun") && screen.contains("running the command (")
+        });
+        let before = rows(&first, "sfu-01");
+        terminal.until("another second", |screen| rows(screen, "sfu-01") != before);
+        assert!((0..3).all(|node| is_reserved(&fleet, node)));
+        terminal.press("C-c");
+        terminal.until_shown("interrupted: ");
+        fs::write(fleet.file(), "").unwrap();
+        let screen = terminal.until_shown("ended with 130");
+        for host in HOSTS {
+            assert_eq!(rows(&screen, host).len(), 1, "{screen}");
+        }
+        assert!(!screen.contains("^C"), "{screen}");
+        assert!(!(0..3).any(|node| is_reserved(&fleet, node)));
+        let words: Vec<&str> = screen.split_whitespace().collect();
+        let words = words.join(" ");
+        assert!(words.contains("sfu-01 is still closed: uid:"), "{screen}");
+        let open = "Or open the node: soramode -H sfu-01 set normal";
+        assert!(words.contains(open), "{screen}");
+        let status = fleet.run(&["-H", &HOSTS.join(","), "status"]);
+        let stopped = "command_ended; it has stopped";
+        assert!(status.stdout.contains(stopped), "{status:?}");
+    }
+}
+
+#[test]
+fn a_terminal_that_is_stopped_does_not_stop_the_roll() {
+    let fleet = Fleet::start(3);
+    let terminal = roll(&fleet, 80);
+    terminal.until_shown("sfu-01: begun");
+    terminal.press("C-s");
+    fs::write(fleet.file(), "").unwrap();
+    for daemon in &fleet.daemons {
+        until(|| {
+            let (_, status) = daemon.json(&["status"]);
+            (status["reservation"]["step"] == "done").then_some(())
+        });
+    }
+    assert!(!terminal.screen().contains("sfu-03: begun"));
+    terminal.press("C-q");
+    let screen = terminal.until_shown("ended with 0");
+    assert!(screen.contains("sfu-03: begun"), "{screen}");
+}
+
+#[test]
+fn a_wait_says_that_it_looks_for_a_lost_daemon() {
+    for is_remote in [false, true] {
+        let mut fleet = Fleet::start(1);
+        let (flags, place) = if is_remote {
+            ("-H sfu-01".to_owned(), " on sfu-01")
+        } else {
+            let socket = fleet.daemons[0].socket();
+            (format!("--socket {}", socket.display()), "")
+        };
+        let script = format!(
+            "SORAMODE_SSH='ssh -F {}' {PROGRAM} {flags} wait mode=block_new_session; echo ended with $?; exec sleep 600",
+            fleet.config.display()
+        );
+        let terminal = Terminal::open(&script, (80, 24));
+        terminal.until_shown("not in this mode yet");
+        fleet.daemons[0].stop();
+        terminal.until_shown(&format!("looking for soramoded{place} for "));
+        fleet.restart(0);
+        terminal.until_shown("soramoded is back");
+        fleet.daemons[0].ok(&["close"]);
+        let screen = terminal.until_shown("ended with 0");
+        assert!(!screen.contains("looking for soramoded"), "{screen}");
+    }
+}
