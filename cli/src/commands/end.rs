@@ -103,18 +103,19 @@ fn check_failed(ended: &Ended, context: &Context<'_>) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let why = ended.problem.as_deref().unwrap_or("no reason was given");
-    let again = format!(
-        "Look at what is left, then try again: {}",
-        context.node.command("sessions")
+    let hint = format!(
+        "soramoded asks again until they have ended. To look: {}. To stop it: {}",
+        context.node.command("status"),
+        context.node.command("plan cancel")
     );
     Err(Failure::new(
         Exit::Failed,
         format!(
-            "{} could not be ended: {why}",
+            "{} could not be ended yet: {why}",
             counted(ended.failed, "session")
         ),
     )
-    .with_hint(again))
+    .with_hint(hint))
 }
 
 /// Waits until each session of a request has ended.

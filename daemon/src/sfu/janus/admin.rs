@@ -49,8 +49,10 @@ struct State {
     transactions: AtomicU64,
     /// Held during a request.
     turn: tokio::sync::Mutex<()>,
-    /// Number of connections at the last question about a new one.
-    connections: AtomicU64,
+    /// Number of connections up to the last one that brought an answer.
+    answered: AtomicU64,
+    /// The same, when `has_reconnected` was last called, or at the first answer.
+    answered_before: AtomicU64,
     last_sent: Mutex<Option<Instant>>,
     /// Type of ids, once a list has shown it.
     ids: Mutex<Option<IdKind>>,
@@ -264,11 +266,12 @@ impl AdminApi {
         Ok(allowed.len())
     }
 
-    /// Returns whether a connection was opened after an earlier one, since the last call: Janus may have been restarted meanwhile.
+    /// Returns whether an answer has come over another connection since the last call: Janus may have been restarted meanwhile. A connection
+    /// without an answer does not count: the system accepts it for a Janus that hangs.
     pub(super) fn has_reconnected(&self) -> bool {
-        let now = self.client.connections();
-        let before = self.state.connections.swap(now, Ordering::Relaxed);
-        now > before.max(1)
+        let now = self.state.answered.load(Ordering::Relaxed);
+        let before = self.state.answered_before.swap(now, Ordering::Relaxed);
+        now > before
     }
 
     /// Waits until the connection to Janus breaks. Cancel safe.
@@ -425,6 +428,12 @@ impl AdminApi {
     async fn post(&self, post: Post) -> Result<Bytes, AdminError> {
         let _turn = self.state.turn.lock().await;
         let answer = self.client.post(post, |_| ANSWER_BYTES_MAX).await?;
+        let connections = self.client.connections();
+        if self.state.answered.swap(connections, Ordering::Relaxed) == 0 {
+            self.state
+                .answered_before
+                .store(connections, Ordering::Relaxed);
+        }
         if answer.status.is_success() {
             Ok(answer.body?)
         } else {
@@ -458,7 +467,60 @@ fn read<R: DeserializeOwned>(value: Value) -> Result<R, AdminError> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
+    use crate::args::janus::{JanusEnd, JanusWay};
+
+    /// Reads a request and answers it, or closes the connection without an answer.
+    fn serve(mut stream: TcpStream, answers: bool) {
+        let mut request = [0; 4096];
+        let read = stream.read(&mut request).unwrap();
+        if answers && read > 0 {
+            let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
+            stream.write_all(head.as_bytes()).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_an_answer_is_no_restart() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let admin = format!("http://{}/admin", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            // A lost request is sent once more.
+            for answers in [true, false, false, false, false, true, true] {
+                serve(listener.accept().unwrap().0, answers);
+            }
+        });
+        let janus = JanusConfig {
+            admin: admin.parse().unwrap(),
+            way: JanusWay::Lock,
+            admin_secret: Secret::new("s"),
+            admin_key: None,
+            listen: None,
+            room_secrets: None,
+            end: JanusEnd::Kick,
+            refuse_sessions: false,
+        };
+        let api = AdminApi::new(&janus, &Outgoing::default()).unwrap();
+        let mut reports = Vec::new();
+        for _ in 0..5 {
+            let answered: Result<Map<String, Value>, _> = api.send(&[], json!({})).await;
+            reports.push((answered.is_ok(), api.has_reconnected()));
+        }
+        server.join().unwrap();
+        let [first, hangs, still, again, next] = reports[..] else {
+            panic!("five requests");
+        };
+        assert_eq!(first, (true, false));
+        assert_eq!((hangs, still), ((false, false), (false, false)));
+        assert_eq!(
+            (again, next),
+            ((true, true), (true, true)),
+            "each over a connection of its own"
+        );
+    }
 
     #[test]
     fn a_connection_that_was_used_is_kept_alive() {
