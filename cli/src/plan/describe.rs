@@ -185,6 +185,10 @@ pub(crate) fn describe_future(plan: &Plan, node: &str) -> String {
         }
         (_, None) => None,
     };
+    let ends = ends.map(|ends| match plan.held {
+        Some(why) => format!("{ends}, but is held {}", describe_hold(why)),
+        None => ends,
+    });
     let parts: Vec<String> = closes.into_iter().chain(ends).collect();
     match (parts.is_empty(), plan.outcome) {
         (false, _) => parts.join(", and "),
@@ -386,6 +390,15 @@ pub(crate) mod tests {
         let mut endless = plan();
         endless.steps.pop();
         assert_eq!(describe_future(&endless, "n"), "it ends no session");
+        let held = Plan {
+            held: Some(PlanHold::SessionsIncomplete),
+            ..plan()
+        };
+        let future = describe_future(&held, "n");
+        assert!(
+            future.ends_with(", but is held until the session list is complete"),
+            "{future}"
+        );
         let over = Plan {
             state: PlanState::Over,
             outcome: Some(PlanOutcome::Missed),
