@@ -37,11 +37,11 @@ pub const EXAMPLES: [(&str, &str); 3] = [
         "Run with the settings in a file",
     ),
     (
-        "soramoded --check-config --config /etc/soramode/soramoded.toml",
+        "sudo -u soramode soramoded --check-config --config /etc/soramode/soramoded.toml",
         "Check the settings and start nothing",
     ),
     (
-        "soramoded --check-state --config /etc/soramode/soramoded.toml",
+        "sudo -u soramode soramoded --check-state --config /etc/soramode/soramoded.toml",
         "Read the stored state and start nothing",
     ),
 ];

@@ -104,14 +104,14 @@ fn check_failed(ended: &Ended, context: &Context<'_>) -> Result<Exit, Failure> {
     }
     let why = ended.problem.as_deref().unwrap_or("no reason was given");
     let hint = format!(
-        "soramoded asks again until they have ended. To look: {}. To stop it: {}",
+        "Look at what is left, and whether soramoded goes on asking: {}. To stop it: {}",
         context.node.command("status"),
         context.node.command("plan cancel")
     );
     Err(Failure::new(
         Exit::Failed,
         format!(
-            "{} could not be ended yet: {why}",
+            "{} could not be ended: {why}",
             counted(ended.failed, "session")
         ),
     )

@@ -185,13 +185,13 @@ pub(crate) fn describe_future(plan: &Plan, node: &str) -> String {
         }
         (_, None) => None,
     };
-    let ends = ends.map(|ends| match plan.held {
-        Some(why) => format!("{ends}, but is held {}", describe_hold(why)),
-        None => ends,
-    });
     let parts: Vec<String> = closes.into_iter().chain(ends).collect();
     match (parts.is_empty(), plan.outcome) {
-        (false, _) => parts.join(", and "),
+        (false, _) => {
+            let held = plan.held.map(describe_hold);
+            let held = held.map_or_else(String::new, |why| format!(", but is held {why}"));
+            parts.join(", and ") + &held
+        }
         (true, Some(outcome)) => format!("it is over ({outcome})"),
         (true, None) => "it ends no session".to_owned(),
     }

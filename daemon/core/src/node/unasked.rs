@@ -12,7 +12,7 @@ pub(crate) struct Unasked {
 }
 
 impl Unasked {
-    /// Counts one.
+    /// Counts a client that joined this channel.
     pub(super) fn note(&mut self, channel_id: &ChannelId) {
         self.count += 1;
         self.latest = Some(channel_id.clone());
@@ -26,15 +26,16 @@ impl Unasked {
         } else {
             "connections"
         };
-        let came = format!("{} {connections} joined a room of Janus", self.count);
-        let closed = format!("while the node was closed (the latest: {latest})");
+        let count = self.count;
         Some(if locks_rooms {
             format!(
-                "{came} before it was locked, {closed}. To see the sessions, run: soramode sessions"
+                "{count} {connections} joined a room of Janus before it was locked, while the node was closed (the latest: {latest}). To see \
+                 the sessions, run: soramode sessions"
             )
         } else {
             format!(
-                "{came} without a Connect {closed}. Have the application call Connect before it creates a room or lets a client join one"
+                "{count} {connections} joined a room of Janus without a Connect while the node was closed (the latest: {latest}). Have the \
+                 application call Connect before it creates a room or lets a client join one"
             )
         })
     }
