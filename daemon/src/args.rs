@@ -37,11 +37,11 @@ pub const EXAMPLES: [(&str, &str); 3] = [
         "Run with the settings in a file",
     ),
     (
-        "sudo -u soramode soramoded --check-config --config /etc/soramode/soramoded.toml",
+        "soramoded --check-config --config /etc/soramode/soramoded.toml",
         "Check the settings and start nothing",
     ),
     (
-        "sudo -u soramode soramoded --check-state --config /etc/soramode/soramoded.toml",
+        "soramoded --check-state --config /etc/soramode/soramoded.toml",
         "Read the stored state and start nothing",
     ),
 ];
