@@ -28,6 +28,22 @@ pub(crate) fn source_api(source: &Source) -> (&'static str, &'static str) {
 
 /// `no: 1 of 5 rooms cannot be locked or unlocked`
 pub(crate) fn describe_in_force(in_force: InForce, rooms: Option<RoomCounts>) -> String {
+    let answer = match in_force {
+        InForce::Yes => "yes",
+        InForce::Pending => "not yet",
+        InForce::Partial | InForce::No => "no",
+    };
+    match describe_not_in_force(in_force, rooms) {
+        Some(why) => format!("{answer}: {why}"),
+        None => answer.to_owned(),
+    }
+}
+
+/// Returns the reason for which a mode is not in force; `None` if it is.
+pub(crate) fn describe_not_in_force(
+    in_force: InForce,
+    rooms: Option<RoomCounts>,
+) -> Option<String> {
     let of = |count: fn(RoomCounts) -> u64| {
         rooms.map_or("some rooms".to_owned(), |rooms| {
             let all = rooms.settled + rooms.outstanding + rooms.impossible;
@@ -35,15 +51,18 @@ pub(crate) fn describe_in_force(in_force: InForce, rooms: Option<RoomCounts>) ->
         })
     };
     match in_force {
-        InForce::Yes => "yes".to_owned(),
-        InForce::Pending => format!(
-            "not yet: {} still to be locked or unlocked",
+        InForce::Yes => None,
+        InForce::Pending if rooms.is_some_and(|rooms| rooms.outstanding == 0) => {
+            Some("some rooms still to be listed".to_owned())
+        }
+        InForce::Pending => Some(format!(
+            "{} still to be locked or unlocked",
             of(|it| it.outstanding)
-        ),
-        InForce::Partial => format!(
-            "no: {} cannot be locked or unlocked",
+        )),
+        InForce::Partial => Some(format!(
+            "{} cannot be locked or unlocked",
             of(|it| it.impossible)
-        ),
-        InForce::No => "no: Janus's rooms cannot be listed".to_owned(),
+        )),
+        InForce::No => Some("Janus's rooms cannot be listed".to_owned()),
     }
 }

@@ -70,9 +70,15 @@ impl Guard {
             return Ok(());
         }
         if file.uid() != uid && file.uid() != 0 {
+            let owner = file.uid();
+            // Root may look at a service of another user: the owner is right then.
+            let remedy = if uid == 0 {
+                format!("run this command as that user (sudo -u '#{owner}'), or: chown 0")
+            } else {
+                format!("run: chown {uid}")
+            };
             return Err(format!(
-                "belongs to another user (uid {}); run: chown {uid} {}",
-                file.uid(),
+                "belongs to another user (uid {owner}); {remedy} {}",
                 path.maybe_quote()
             ));
         }

@@ -135,7 +135,7 @@ fn permissions_that_are_too_open_are_refused() {
         std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
         let told = read(&path, MAX, Guard::Owner { uid }).unwrap_err();
         assert!(
-            told.starts_with("belongs to another user (uid 65534)"),
+            told.starts_with("belongs to another user (uid 65534); run this command as that user (sudo -u '#65534'), or: chown 0 "),
             "{told}"
         );
     }

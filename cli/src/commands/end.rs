@@ -103,9 +103,10 @@ fn check_failed(ended: &Ended, context: &Context<'_>) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let why = ended.problem.as_deref().unwrap_or("no reason was given");
-    let again = format!(
-        "Look at what is left, then try again: {}",
-        context.node.command("sessions")
+    let hint = format!(
+        "Look at what is left, and whether soramoded goes on asking: {}. To stop it: {}",
+        context.node.command("status"),
+        context.node.command("plan cancel")
     );
     Err(Failure::new(
         Exit::Failed,
@@ -114,7 +115,7 @@ fn check_failed(ended: &Ended, context: &Context<'_>) -> Result<Exit, Failure> {
             counted(ended.failed, "session")
         ),
     )
-    .with_hint(again))
+    .with_hint(hint))
 }
 
 /// Waits until each session of a request has ended.

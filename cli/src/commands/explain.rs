@@ -3,7 +3,6 @@
 use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::decision::{Answer, Explain, Explanation, RejectReason, Verdict};
 use soramode_protocol::id::ChannelId;
-use soramode_protocol::mode::InForce;
 use soramode_protocol::node::GetStatus;
 
 use crate::candidates;
@@ -13,7 +12,7 @@ use crate::output::color::Emphasis;
 use crate::output::escape::{escape, quoted};
 use crate::output::{Cell, Column, Format, List};
 use crate::plan::describe::describe_future;
-use crate::sfu::describe_in_force;
+use crate::sfu::describe_not_in_force;
 
 /// Show whether a channel accepts a new connection, and why
 ///
@@ -42,8 +41,10 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
                 "channel {channel}, mode {mode}: {}",
                 describe(now)
             ))?;
-            if let Some(in_force) = status.in_force.filter(|it| *it != InForce::Yes) {
-                let why = describe_in_force(in_force, status.rooms);
+            if let Some(why) = status
+                .in_force
+                .and_then(|it| describe_not_in_force(it, status.rooms))
+            {
                 context.output.sentence(&format!(
                     "{mode} is set, but not in force ({why}). Clients may join rooms that are not locked"
                 ))?;

@@ -14,7 +14,7 @@ use crate::describe::describe_expiry;
 use crate::error::{Exit, Failure};
 use crate::last_status::{DrainCondition, Drained, LISTS_NOTE, LastStatus};
 use crate::output::{Format, Output, counted};
-use crate::sfu::describe_in_force;
+use crate::sfu::describe_not_in_force;
 
 /// Test a condition: exit 0 if true, 1 if false
 ///
@@ -116,7 +116,7 @@ fn is_drained(status: &LastStatus, enough: DrainCondition) -> Result<(bool, Stri
         (Drained::Left(sessions), _) => Ok((false, left(sessions))),
         (Drained::NotInForce(in_force), _) => {
             let rooms = status.of_daemon().and_then(|status| status.rooms);
-            let why = describe_in_force(in_force, rooms);
+            let why = describe_not_in_force(in_force, rooms).unwrap_or_default();
             let words = format!("{node} is {mode}, but that is not in force: {why}");
             Ok((false, words))
         }

@@ -1,5 +1,6 @@
 //! `soramode status`
 
+use soramode_protocol::actor::SystemActor;
 use soramode_protocol::mode::{InForce, ModeState};
 use soramode_protocol::node::{GetStatus, Membership, Source, Status, StorageState, Upstream};
 use soramode_protocol::plan::PlanState;
@@ -196,12 +197,10 @@ fn plan_rows(status: &Status, node: Node<'_>, output: &Output) -> Vec<Row> {
     ]
 }
 
-/// Describes the actor of the mode, with soramoded's own reasons.
+/// Describes the actor of the mode, also soramoded itself.
 pub(crate) fn closed_by(mode: &ModeState) -> String {
-    match mode.actor.as_str() {
-        "system:storage" => "soramoded, because its state could not be used".to_owned(),
-        actor => actor.to_owned(),
-    }
+    let system = SystemActor::from_name(&mode.actor);
+    system.map_or_else(|| mode.actor.clone(), |it| it.describe().to_owned())
 }
 
 /// Describes how to open a closed node with the command `open`, or why it cannot be opened yet.
@@ -479,7 +478,7 @@ mod tests {
         assert!(how_to_open(&full, None, OPEN).ends_with(OPEN));
         assert_eq!(
             closed_by(&full.mode),
-            "soramoded, because its state could not be used"
+            "soramoded (it cannot write its state)"
         );
     }
 }

@@ -18,7 +18,7 @@ use super::{Format, Output, cells, escape, terminal, times};
 use crate::error::Failure;
 use crate::plan::describe::{describe_stalled, progress_parts};
 use crate::session_info::SessionInfo;
-use crate::sfu::describe_in_force;
+use crate::sfu::describe_not_in_force;
 
 /// Pause between two updates of the bar.
 const DRAW_PAUSE: Duration = Duration::from_secs(1);
@@ -185,9 +185,11 @@ impl ProgressDisplay {
             let left = counted(progress.sessions, "session");
             let why = if progress.plan.is_some() {
                 format!("{left} left")
-            } else if let Some(in_force) = progress.in_force.filter(|it| *it != InForce::Yes) {
-                let why = describe_in_force(in_force, None);
-                format!("{left} left, waiting until the mode is in force ({why})")
+            } else if let Some(why) = progress
+                .in_force
+                .and_then(|it| describe_not_in_force(it, None))
+            {
+                format!("{left} left, mode not in force: {why}")
             } else if self.settle.is_zero() {
                 format!("{left} left, waiting for a complete session list")
             } else {
@@ -407,7 +409,7 @@ mod tests {
             display
                 .describe(&progress, Duration::from_secs(2))
                 .join("; "),
-            "0 sessions left, waiting until the mode is in force (no: some rooms cannot be locked or unlocked); 0 connections; 2 s of 30 min"
+            "0 sessions left, mode not in force: some rooms cannot be locked or unlocked; 0 connections; 2 s of 30 min"
         );
     }
 

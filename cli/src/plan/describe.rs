@@ -187,7 +187,11 @@ pub(crate) fn describe_future(plan: &Plan, node: &str) -> String {
     };
     let parts: Vec<String> = closes.into_iter().chain(ends).collect();
     match (parts.is_empty(), plan.outcome) {
-        (false, _) => parts.join(", and "),
+        (false, _) => {
+            let held = plan.held.map(describe_hold);
+            let held = held.map_or_else(String::new, |why| format!(", but is held {why}"));
+            parts.join(", and ") + &held
+        }
         (true, Some(outcome)) => format!("it is over ({outcome})"),
         (true, None) => "it ends no session".to_owned(),
     }
@@ -385,6 +389,15 @@ pub(crate) mod tests {
         let mut endless = plan();
         endless.steps.pop();
         assert_eq!(describe_future(&endless, "n"), "it ends no session");
+        let held = Plan {
+            held: Some(PlanHold::SessionsIncomplete),
+            ..plan()
+        };
+        let future = describe_future(&held, "n");
+        assert!(
+            future.ends_with(", but is held until the session list is complete"),
+            "{future}"
+        );
         let over = Plan {
             state: PlanState::Over,
             outcome: Some(PlanOutcome::Missed),

@@ -45,8 +45,8 @@ pub(crate) struct PlanFlags {
     announce_data: Option<NoticeData>,
     /// End the sessions that are left this long after the close
     ///
-    /// This disconnects their clients, and needs --accept-risk=cuts-clients. There is no default --timeout then: soramode waits until the plan is
-    /// over.
+    /// This disconnects their clients, and needs --accept-risk=cuts-clients. The node has blocked new connections by then: since the last
+    /// announcement, or from the end on. There is no default --timeout then: soramode waits until the plan is over.
     #[arg(long, value_name = "DURATION", value_parser = times::read_span, help_heading = HEADING, hide_short_help = true)]
     pub(super) end_after: Option<Duration>,
     /// End at most N sessions per minute: N/min, or max [default: 60/min]

@@ -7,7 +7,6 @@ mod request;
 
 use std::time::Duration;
 
-use soramode_protocol::mode::InForce;
 use soramode_protocol::plan::{Plan, PlanOutcome};
 use soramode_protocol::wait::{Outcome, WaitFor};
 
@@ -22,7 +21,7 @@ use crate::output::{ProgressDisplay, counted, times};
 use crate::plan::{describe_not_done, describe_replaced};
 use crate::report::Report;
 use crate::session_info::SessionInfo;
-use crate::sfu::describe_in_force;
+use crate::sfu::describe_not_in_force;
 use crate::signals::Signals;
 use request::Ended;
 pub(crate) use request::{Reached, WaitRequest, describe_limit, describe_wait, interrupted};
@@ -182,17 +181,16 @@ fn timed_out(
 /// Describes a node with few enough sessions that is not drained, because the SFU does not hold its mode.
 fn not_in_force(request: &WaitRequest, status: &LastStatus) -> Option<String> {
     let status = status.of_daemon()?;
-    let in_force = status.in_force.filter(|it| *it != InForce::Yes)?;
+    let why = describe_not_in_force(status.in_force?, status.rooms)?;
     let is_awaited = !request.wait.assume_in_force
         && request.wait.wait_for == WaitFor::Drained
         && status.sessions <= request.max_sessions();
     is_awaited.then(|| {
         format!(
-            "{} left on {}, and {} is not in force: {}",
+            "{} left on {}, and {} is not in force: {why}",
             counted(status.sessions, "session"),
             escape(status.node_name.as_str()),
             status.mode.mode,
-            describe_in_force(in_force, status.rooms)
         )
     })
 }

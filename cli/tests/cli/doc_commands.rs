@@ -78,7 +78,7 @@ impl Machine {
         for made in FOLDERS {
             fs::create_dir_all(machine.path(made)).unwrap();
         }
-        machine.command("sudo", r#"exec "$@""#);
+        machine.command("sudo", r#"[ "$1" = -u ] && shift 2; exec "$@""#);
         let systemd = machine.folder.path().join("systemd");
         let ask = format!(
             r#"[ "$1" = status ] && exit 3; echo "${{0##*/}} $*" | socat -t 90 - UNIX-CONNECT:{}"#,

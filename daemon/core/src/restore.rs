@@ -12,6 +12,7 @@ use crate::held_mode::HeldMode;
 use crate::member::ClusterMember;
 use crate::mode::ModeControl;
 use crate::node::Node;
+use crate::node::unasked::Unasked;
 use crate::outbox::Outbox;
 use crate::plan::Plans;
 use crate::reservation::Reservations;
@@ -94,7 +95,7 @@ impl Gate {
             vanished_recorded: stored.vanished_pending,
             sessions_ended: 0,
             rejected: BTreeMap::new(),
-            unasked: 0,
+            unasked: Unasked::default(),
             held,
             waits: Waits::default(),
             plans,

@@ -231,10 +231,27 @@ fn auth_check(status: &Status) -> Option<Check> {
     })
 }
 
+/// Checks an SFU's API that ends sessions.
+fn end_by_api(status: &Status, source: &str, api: &str) -> Check {
+    let is_failing = status
+        .sources
+        .iter()
+        .any(|it| it.name == source && it.problem.is_some());
+    if is_failing {
+        Check::note(
+            "end",
+            format!("{api} ends sessions, but its last request has failed"),
+            format!("See the {source} line above"),
+        )
+    } else {
+        Check::ok("end", format!("{api} ends sessions"))
+    }
+}
+
 /// Checks how `soramode end` and fences end sessions.
 fn end_check(status: &Status) -> Check {
     if status.sources.iter().any(|source| source.name == "janus") {
-        return Check::ok("end", "Janus's Admin API ends sessions");
+        return end_by_api(status, "janus", "Janus's Admin API");
     }
     let asks_sora = status
         .upstreams
@@ -245,21 +262,7 @@ fn end_check(status: &Status) -> Check {
         .as_deref()
         .is_some_and(|cluster| cluster.on_fence == "socket");
     let cannot = match (status.end_subscribers, asks_sora, fences_by_socket) {
-        (0, true, false) => {
-            return match status
-                .sources
-                .iter()
-                .find(|source| source.name == "sora")
-                .and_then(|source| source.problem.as_ref())
-            {
-                Some(_) => Check::note(
-                    "end",
-                    "Sora's API ends sessions, but it does not answer",
-                    "See the sora line above",
-                ),
-                None => Check::ok("end", "Sora's API ends sessions"),
-            };
-        }
+        (0, true, false) => return end_by_api(status, "sora", "Sora's API"),
         (0, true, true) => "a fence (--on-fence socket) cannot end sessions",
         (0, false, false) => "soramode end cannot end sessions",
         (0, false, true) => "neither soramode end nor a fence (--on-fence socket) can end sessions",

@@ -16,7 +16,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 /// The commands of the first Janus.
 const NEXT: &str = "\
-Your own Janus: man/janus.md. Its daily commands:
+Guide to a Janus of your own: man/janus.md. Its daily commands:
   soramode status                            mode, and whether it is in force
   soramode drain --timeout 30m -m \"upgrade\"  close it, wait until it is empty
   soramode set normal                        unlock its rooms again";

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use soramode_protocol::event::EndReason;
+use soramode_protocol::id::ChannelId;
 use soramode_protocol::session::ConnectionState;
 
 use crate::ctx::Ctx;
@@ -84,7 +85,7 @@ impl Node {
         let session = self.sessions.find_session(&channel_id);
         let admitted = session.and_then(|session| self.first_pending(session));
         if admitted.is_none() {
-            self.note_unasked(ctx, session);
+            self.note_unasked(ctx, session, &channel_id);
         }
         let session = session.unwrap_or_else(|| self.open_session(ctx, channel_id, None));
         if let Some(elsewhere) = known {
@@ -127,9 +128,9 @@ impl Node {
     }
 
     /// Counts a client that came without having asked, if it would have been rejected.
-    fn note_unasked(&mut self, ctx: &Ctx, session: Option<SessionSlot>) {
+    fn note_unasked(&mut self, ctx: &Ctx, session: Option<SessionSlot>, channel_id: &ChannelId) {
         if self.sync.is_known() && !self.would_admit(ctx.timers, session) {
-            self.unasked += 1;
+            self.unasked.note(channel_id);
         }
     }
 
@@ -164,21 +165,6 @@ impl Node {
         for slot in gone {
             self.end_connection(ctx, slot, EndReason::Disconnected);
         }
-    }
-
-    /// Returns a warning if clients came to the closed node without having asked.
-    pub(super) fn unasked_warning(&self) -> Option<String> {
-        let count = self.unasked;
-        (count > 0 && self.mode.is_block()).then(|| {
-            let connections = if count == 1 { "connection" } else { "connections" };
-            if self.settings.sfu.feed.locks_rooms() {
-                return format!("{count} {connections} joined a room of Janus before it was locked, while the node was closed");
-            }
-            format!(
-                "{count} {connections} joined a room of Janus without a Connect while the node was closed. Have the application call \
-                 Connect before it creates a room or lets a client join one"
-            )
-        })
     }
 }
 

@@ -12,6 +12,7 @@ mod reconcile;
 mod sora;
 mod start;
 mod status;
+pub(crate) mod unasked;
 mod waiting;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ use crate::input::Input;
 use crate::member::ClusterMember;
 use crate::member::etcd::EtcdResponse;
 use crate::mode::{Change, ModeControl};
+use crate::node::unasked::Unasked;
 use crate::outbox::Outbox;
 use crate::plan::Plans;
 use crate::reservation::Reservations;
@@ -69,7 +71,7 @@ pub(crate) struct Node {
     /// Locks of the SFU's rooms, where they apply the mode.
     pub(crate) held: Option<Box<HeldMode>>,
     /// Clients that came to the closed node without having asked, since it was closed.
-    pub(crate) unasked: u64,
+    pub(crate) unasked: Unasked,
     pub(crate) waits: Waits,
     /// The maintenance plan, announcements and ends.
     pub(crate) plans: Plans,

@@ -13,6 +13,7 @@ use crate::handles::ReplyHandle;
 use crate::member::Opening;
 use crate::mode::Change;
 use crate::node::Node;
+use crate::node::unasked::Unasked;
 use crate::plan::StoppedByMode;
 
 impl Node {
@@ -129,7 +130,7 @@ impl Node {
             self.outbox
                 .make_obsolete(ctx, |kind| *kind == EventKind::SessionVanished);
         } else if !was_block {
-            self.unasked = 0;
+            self.unasked = Unasked::default();
             self.sync.require_verification(ctx);
         }
         self.hold_mode(ctx);

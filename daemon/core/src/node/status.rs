@@ -50,12 +50,17 @@ impl Node {
 
     fn warnings(&self) -> Vec<String> {
         let closed = self.closed_by_storage_warning();
+        let locks_rooms = self.settings.sfu.feed.locks_rooms();
+        let unasked = self
+            .mode
+            .is_block()
+            .then(|| self.unasked.warning(locks_rooms));
         let held = self.held_warning();
         closed
             .into_iter()
             .chain(held)
             .chain(self.failing_ends_warning())
-            .chain(self.unasked_warning())
+            .chain(unasked.flatten())
             .collect()
     }
 

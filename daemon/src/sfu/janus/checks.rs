@@ -9,8 +9,8 @@ use crate::config::DEFAULT_ADMIN_SECRET;
 /// Plugin with the rooms that soramoded lists and locks.
 const VIDEOROOM: &str = "janus.plugin.videoroom";
 
-/// Other plugins that a finding names.
-const PLUGINS_NAMED: usize = 3;
+/// Other plugins that a finding names: all that Janus comes with.
+const PLUGINS_NAMED: usize = 12;
 
 /// Length of a plugin's name that is shown, in bytes.
 const PLUGIN_BYTES_SHOWN: usize = 64;
@@ -48,27 +48,42 @@ pub(super) async fn findings(
     Ok(findings)
 }
 
-/// `Janus has other plugins than VideoRoom (audiobridge, duktape, echotest and 7 more), and their users are neither counted nor locked`
+/// `Janus has other plugins than VideoRoom (echolua, sip and 9 more), and their users are neither counted nor locked`, and how to disable them.
 fn describe_others(others: &[String]) -> String {
-    let name = |plugin: &String| {
-        let name = plugin.rsplit('.').next().unwrap_or_default();
-        shorten(name, PLUGIN_BYTES_SHOWN)
-    };
-    let named: Vec<String> = others.iter().take(PLUGINS_NAMED).map(name).collect();
-    let more = match others.len() - named.len() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
+    let names: Vec<String> = others.iter().map(|plugin| short_name(plugin)).collect();
     let plugins = if others.len() == 1 {
         "another plugin"
     } else {
         "other plugins"
     };
+    let (named, rest) = names.split_at(names.len().min(PLUGINS_NAMED));
+    let more = match rest.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let libraries: Vec<String> = named.iter().map(|name| library(name)).collect();
     format!(
         "Janus has {plugins} than VideoRoom ({}{more}), and their users are neither counted nor locked. Disable those that you do not use, in \
-         janus.jcfg: plugins: {{ disable = \"libjanus_NAME.so,...\" }}",
-        named.join(", ")
+         janus.jcfg: plugins: {{ disable = \"{}\" }}",
+        named.join(", "),
+        libraries.join(",")
     )
+}
+
+/// `sip` of `janus.plugin.sip`
+fn short_name(plugin: &str) -> String {
+    let name = plugin.rsplit('.').next().unwrap_or_default();
+    shorten(name, PLUGIN_BYTES_SHOWN)
+}
+
+/// Returns the file of a plugin. Those that execute a script have the name of the script; Janus's own examples are known.
+fn library(name: &str) -> String {
+    let file = match name {
+        "echojs" => "duktape",
+        "echolua" => "lua",
+        name => name,
+    };
+    format!("libjanus_{file}.so")
 }
 
 #[cfg(test)]
@@ -85,17 +100,18 @@ mod tests {
             describe_others(&others)
         };
         assert!(of(&["sip"]).starts_with("Janus has another plugin than VideoRoom (sip), and"));
+        let two = of(&["sip", "echolua"]);
         assert!(
-            of(&["x"; 4]
-                .map(|name| name.repeat(1_000))
-                .each_ref()
-                .map(String::as_str))
-            .len()
-                < 500
+            two.starts_with("Janus has other plugins than VideoRoom (sip, echolua), and"),
+            "{two}"
         );
         assert!(
-            of(&["a", "b", "c", "d", "e"])
-                .starts_with("Janus has other plugins than VideoRoom (a, b, c and 2 more), and")
+            two.ends_with("disable = \"libjanus_sip.so,libjanus_lua.so\" }"),
+            "{two}"
         );
+        let many = ["x"; PLUGINS_NAMED + 2].map(|name| name.repeat(1_000));
+        let many = of(&many.each_ref().map(String::as_str));
+        assert!(many.contains(" and 2 more), and"), "{many}");
+        assert!(many.len() < 3_000);
     }
 }
