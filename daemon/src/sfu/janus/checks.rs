@@ -56,16 +56,16 @@ fn describe_others(others: &[String]) -> String {
     } else {
         "other plugins"
     };
-    let (named, rest) = names.split_at(names.len().min(PLUGINS_NAMED));
+    let (listed, rest) = names.split_at(names.len().min(PLUGINS_NAMED));
     let more = match rest.len() {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let libraries: Vec<String> = named.iter().map(|name| library(name)).collect();
+    let libraries: Vec<String> = listed.iter().map(|name| library(name)).collect();
     format!(
         "Janus has {plugins} than VideoRoom ({}{more}), and their users are neither counted nor locked. Disable those that you do not use, in \
          janus.jcfg: plugins: {{ disable = \"{}\" }}",
-        named.join(", "),
+        listed.join(", "),
         libraries.join(",")
     )
 }
