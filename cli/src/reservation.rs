@@ -6,9 +6,11 @@ use soramode_protocol::reservation::{Reservation, RollStep};
 /// Describes the roll that concerns the node: the one that has reserved it, and the one that has left it closed.
 pub(crate) fn describe_roll(status: &Status) -> Option<String> {
     let reservation = status.reservation.as_deref();
-    let by_record = reservation.and_then(describe_reservation);
+    let is_closed = status.mode.mode.is_block();
+    let by_record = reservation.filter(|it| it.is_current() || is_closed);
+    let by_record = by_record.and_then(describe_reservation);
     let of_mode = status.mode.roll.as_ref();
-    let of_mode = of_mode.filter(|_| status.mode.mode.is_block());
+    let of_mode = of_mode.filter(|_| is_closed);
     let other = of_mode.filter(|roll| reservation.is_none_or(|it| it.roll != **roll));
     let closed_by = other.map(|roll| format!("closed by {roll}"));
     let parts: Vec<String> = by_record.into_iter().chain(closed_by).collect();
@@ -52,6 +54,9 @@ mod tests {
             shown("block_new_session", "R2", r#","expires_in_seconds":42"#).as_deref(),
             Some("R2 of alice@laptop; no other roll closes the node for 42 s; closed by R1")
         );
-        assert_eq!(shown("normal", "R1", r#","step":"done""#), None);
+        for step in ["done", "command"] {
+            let step = format!(r#","step":"{step}""#);
+            assert_eq!(shown("normal", "R1", &step), None);
+        }
     }
 }

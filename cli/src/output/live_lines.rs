@@ -12,8 +12,8 @@ use tokio::sync::Semaphore;
 
 use super::{cells, escape, terminal};
 
-/// Limit of the lines of other programs that wait to be written. A program with more of them waits.
-const LINES_MAX: usize = 1_000;
+/// Limit of the bytes of other programs that wait to be written. A program with more of them waits.
+const BYTES_MAX: u32 = 1024 * 1024;
 
 /// Lines that stay, and rows below them.
 pub(crate) struct LiveLines {
@@ -24,14 +24,14 @@ pub(crate) struct LiveLines {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-    /// Room for lines of other programs.
-    room: Semaphore,
+    /// A permit for each byte of other programs.
+    permits: Semaphore,
 }
 
 #[derive(Default)]
 struct State {
-    /// Lines to be written, and whether each takes room.
-    lines: VecDeque<(String, bool)>,
+    /// Lines to be written, and the permits that each holds.
+    lines: VecDeque<(String, u32)>,
     /// Rows that were set since they were drawn last.
     rows: Option<Vec<String>>,
     is_over: bool,
@@ -44,7 +44,10 @@ impl LiveLines {
         let of_thread = Arc::clone(&shared);
         let writer = thread::Builder::new()
             .name("live-lines".to_owned())
-            .spawn(move || of_thread.write_to(&mut io::stderr(), width_of_stderr))?;
+            .spawn(move || {
+                let _end = EndOfWriter(&of_thread);
+                of_thread.write_to(&mut io::stderr(), width_of_stderr);
+            })?;
         Ok(Self {
             shared,
             writer: Some(writer),
@@ -53,10 +56,10 @@ impl LiveLines {
 
     /// Adds a line of soramode's own.
     pub(crate) fn add(&self, line: &str) {
-        self.shared.add(line, false);
+        self.shared.add(line, 0);
     }
 
-    /// Returns what adds lines of another program.
+    /// Returns a handle that adds lines of another program.
     pub(crate) fn adder(&self) -> OutputLines {
         OutputLines(Arc::clone(&self.shared))
     }
@@ -78,17 +81,29 @@ impl LiveLines {
     }
 }
 
+/// Frees the programs that wait, also where the writer panics.
+struct EndOfWriter<'a>(&'a Shared);
+
+impl Drop for EndOfWriter<'_> {
+    fn drop(&mut self) {
+        self.0.permits.close();
+    }
+}
+
 /// Lines of another program.
 pub(crate) struct OutputLines(Arc<Shared>);
 
 impl OutputLines {
     /// Adds a line. Waits while too many lines are not written yet.
     pub(crate) async fn add_output(&self, line: &str) {
-        // It is never closed.
-        if let Ok(permit) = self.0.room.acquire().await {
+        let bytes = u32::try_from(line.len())
+            .unwrap_or(BYTES_MAX)
+            .min(BYTES_MAX);
+        // Without the writer no line is kept.
+        if let Ok(permit) = self.0.permits.acquire_many(bytes).await {
             permit.forget();
+            self.0.add(line, bytes);
         }
-        self.0.add(line, true);
     }
 }
 
@@ -109,7 +124,7 @@ impl Shared {
         Self {
             state: Mutex::default(),
             changed: Condvar::new(),
-            room: Semaphore::new(LINES_MAX),
+            permits: Semaphore::new(BYTES_MAX as usize),
         }
     }
 
@@ -117,8 +132,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, line: &str, takes_room: bool) {
-        self.lock().lines.push_back((line.to_owned(), takes_room));
+    fn add(&self, line: &str, permits: u32) {
+        self.lock().lines.push_back((line.to_owned(), permits));
         self.changed.notify_one();
     }
 
@@ -135,7 +150,7 @@ impl Shared {
             let rows = state.rows.take();
             let is_over = state.is_over;
             drop(state);
-            let freed = lines.iter().filter(|(_, takes_room)| *takes_room).count();
+            let freed: usize = lines.iter().map(|(_, permits)| *permits as usize).sum();
             let rows = rows.unwrap_or_else(|| drawn.clone());
             if !lines.is_empty() || rows != drawn {
                 let lines = lines.iter().map(|(line, _)| line);
@@ -144,7 +159,7 @@ impl Shared {
                 let _ = stream.flush();
                 drawn = rows;
             }
-            self.room.add_permits(freed);
+            self.permits.add_permits(freed);
             if is_over && self.lock().lines.is_empty() {
                 return;
             }
@@ -259,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_with_more_lines_than_the_limit_waits_and_nothing_is_lost() {
+    fn a_program_with_more_than_the_limit_waits_and_nothing_is_lost() {
         let runtime = crate::runtime::runtime().unwrap();
         let mut lines = LiveLines {
             shared: Arc::new(Shared::new()),
@@ -267,10 +282,11 @@ mod tests {
         };
         runtime.block_on(async {
             let adder = lines.adder();
-            for number in 0..LINES_MAX {
-                adder.add_output(&number.to_string()).await;
+            let long = "x".repeat(BYTES_MAX as usize / 16);
+            for _ in 0..16 {
+                adder.add_output(&long).await;
             }
-            assert_eq!(lines.shared.room.available_permits(), 0);
+            assert_eq!(lines.shared.permits.available_permits(), 0);
             // No thread writes: the next line waits, and soramode's own does not.
             let next = adder.add_output("next");
             let mut next = std::pin::pin!(next);
@@ -288,8 +304,8 @@ mod tests {
             next.await;
             lines.finish();
             let written = String::from_utf8(writer.join().unwrap()).unwrap();
-            assert_eq!(written.lines().count(), LINES_MAX + 2);
-            assert!(written.ends_with("interrupted\nnext\n"), "{written}");
+            assert_eq!(written.lines().count(), 16 + 2);
+            assert!(written.ends_with("interrupted\nnext\n"));
         });
     }
 }

@@ -19,7 +19,7 @@ use soramode_protocol::or_pending::or_pending;
 use soramode_roll::{Action, Finish, HostFacts, HostIndex, Input, RollRun, StopKind, Task};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::{AbortHandle, LocalSet, spawn_local};
-use tokio::time::{Instant, interval, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
@@ -92,6 +92,7 @@ impl RollRequest {
             began: Instant::now(),
             finish: None,
             exit_of_signal: None,
+            is_in_a_hurry: false,
         };
         let local = LocalSet::new();
         let finish = local
@@ -99,12 +100,14 @@ impl RollRequest {
                 driver.start(facts);
                 // The rows say for how long each step has lasted.
                 let mut seconds = interval(DRAW_PAUSE);
+                seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 while driver.finish.is_none() {
                     let deadline = driver.roll.next_deadline();
                     let deadline = deadline.map(|deadline| driver.began + deadline);
                     let input = tokio::select! {
                         biased;
                         exit = signals.next() => {
+                            driver.is_in_a_hurry = driver.exit_of_signal.is_some();
                             driver.exit_of_signal.get_or_insert(exit);
                             driver.view.interrupted();
                             Input::Interrupted
@@ -128,8 +131,8 @@ impl RollRequest {
         });
         let exit = exit_of(&finish, &failures, driver.exit_of_signal);
         let left = match &finish.stop {
-            Some(_) => driver.look_at_left(&mut signals).await,
-            None => None,
+            Some(_) if !driver.is_in_a_hurry => driver.look_at_left(&mut signals).await,
+            Some(_) | None => None,
         };
         let view = &driver.view;
         view.finish(&finish, (exit, left.as_ref()), &request, output)?;
@@ -177,6 +180,8 @@ struct Driver {
     began: Instant,
     finish: Option<Finish>,
     exit_of_signal: Option<Exit>,
+    /// It was interrupted more than once.
+    is_in_a_hurry: bool,
 }
 
 impl Driver {

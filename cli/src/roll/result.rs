@@ -1,13 +1,14 @@
-//! The end of a roll: what is printed of it, and its JSON.
+//! The end of a roll: its sentences and its JSON.
 
 use serde::Serialize;
+use soramode_protocol::id::RollId;
 use soramode_protocol::reservation::RollStep;
 use soramode_protocol::time::Time;
 use soramode_roll::{Finish, HostIndex, RESERVED_SECONDS, Stage, Start, Stop, StopKind};
 
 use super::request::RollRequest;
 use super::show::{Host, RollView};
-use crate::describe::describe_change;
+use crate::describe::{ask_before_opening, describe_change};
 use crate::error::{Exit, Failure};
 use crate::mode_info::ModeInfo;
 use crate::output::escape::escape;
@@ -23,9 +24,19 @@ pub(super) struct Left {
 }
 
 impl Left {
-    /// Returns whether the node is closed, as far as is known.
-    fn is_closed(&self) -> bool {
-        self.mode.as_ref().is_none_or(|mode| mode.mode.is_block())
+    /// Continues the hint: the command that opens the node, or the operator to ask where another one has closed it meanwhile.
+    fn how_to_open(&self, roll: &RollId) -> String {
+        let own = format!(". Or open the node: {}", self.open);
+        match &self.mode {
+            Some(now) if !now.mode.is_block() => String::new(),
+            Some(now) => match &now.state {
+                Some(state) if state.roll.as_ref() != Some(roll) => {
+                    format!(". {}", ask_before_opening(now))
+                }
+                Some(_) | None => own,
+            },
+            None => own,
+        }
     }
 
     /// `. sfu-01 is still closed: uid:0(root) for alice@laptop set block_new_session 12 s ago ("CHG-1")`
@@ -36,7 +47,7 @@ impl Left {
             Some(state) if state.mode.is_block() => {
                 format!(". {name} is still closed: {}", describe_change(state))
             }
-            Some(state) => format!(". {name} is open: {}", describe_change(state)),
+            Some(state) => format!(". {name} is {}: {}", state.mode, describe_change(state)),
             None => {
                 let closed = host.closed_at.map(times::age).unwrap_or_default();
                 format!(". {name} was closed {closed} ago, and does not answer now")
@@ -172,8 +183,7 @@ impl RollView {
             state.unwrap_or_default()
         );
         let resume = request.resume.line(needs_again(&hosts, stop));
-        let open = left.filter(|left| left.is_closed());
-        let open = open.map(|left| format!(". Or open the node: {}", left.open));
+        let open = left.map(|left| left.how_to_open(&request.settings.roll));
         let hint = format!("Go on: {resume}{}", open.unwrap_or_default());
         Failure::new(exit, message).with_hint(hint)
     }

@@ -175,7 +175,7 @@ impl RollView {
         });
     }
 
-    /// Shows what the present wait on the host waits for.
+    /// Shows the obstacle of the present wait on the host.
     pub(super) fn waits_for(&self, number: HostIndex, why: &str) {
         self.change(number, |host| {
             why.clone_into(&mut host.waits_for);
@@ -197,7 +197,9 @@ impl RollView {
         if !self.hosts().iter().any(runs) {
             return;
         }
-        self.line("interrupted: the command that runs is waited for. Ctrl-C again leaves at once");
+        self.line(
+            "interrupted: the command that runs is waited for. Ctrl-C again does not wait for it",
+        );
     }
 
     fn change(

@@ -81,11 +81,11 @@ impl Worker {
                 Err(failure) => failure,
             };
             let since = *lost_since.get_or_insert_with(Instant::now);
-            self.view
-                .waits_for(self.host, "soramoded does not answer: looking for it");
             if !is_passing(failure.exit) || since.elapsed() >= RECONNECT_MAX {
                 return Err(stop_of(self.host, &failure));
             }
+            self.view
+                .waits_for(self.host, "soramoded does not answer: looking for it");
             sleep(PAUSE).await;
         }
     }

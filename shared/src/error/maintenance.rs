@@ -105,7 +105,7 @@ impl Error {
     /// Another run of the same roll has reserved the node in a later round.
     pub fn round_is_over(round: u64, reservation: Reservation) -> Self {
         let message = format!(
-            "roll {} is in round {}, and round {round} is over: it has ended, or another command has resumed it",
+            "roll {} is in round {}, and round {round} is over: the roll has ended, or another command has resumed it",
             reservation.roll, reservation.round
         );
         Self::new(ErrorType::Reserved, message).with_reservation(Some(reservation))

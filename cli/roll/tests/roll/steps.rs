@@ -11,8 +11,8 @@ use soramode_protocol::plan::{PlanStep, StartPlan};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::reservation::{Reserve, RollStep};
 use soramode_roll::{
-    Action, Call, CallError, Close, ClosedNodes, Finish, HostFacts, Input, RollRun, Settings,
-    Stage, Start, StopKind, Task, TaskEnd, Work, check, preview,
+    Action, Answer, Call, CallError, Close, ClosedNodes, Finish, HostFacts, Input, RollRun,
+    Settings, Stage, Start, StopKind, Task, TaskEnd, Work, check, preview,
 };
 
 use crate::commands::answer;
@@ -113,14 +113,16 @@ impl Scene {
         }
     }
 
-    fn lose(&mut self, line: &str) -> bool {
-        match &mut self.lost {
-            Some((call, times)) if *call == line && *times > 0 => {
-                *times -= 1;
-                true
-            }
-            _ => false,
+    /// Makes a call, unless it is to be lost.
+    fn ask(&mut self, host: usize, line: &str, call: Call) -> Result<Answer, CallError> {
+        if let Some((lost, times)) = &mut self.lost
+            && *lost == line
+            && *times > 0
+        {
+            *times -= 1;
+            return Err(CallError::Lost("the connection was lost".to_owned()));
         }
+        answer(self.nodes.request(self.now, host, call.into()).unwrap())
     }
 
     /// Records a step of the roll, without a round.
@@ -164,15 +166,9 @@ impl Scene {
                         inputs.extend(is_interrupt.then_some(Input::Interrupted));
                         inputs.rotate_right(usize::from(is_interrupt));
                         self.end_where_due(host, &line);
-                        let is_lost = self.lose(&line);
+                        let answer = self.ask(host, &line, call);
                         self.calls.push(line);
-                        if is_lost {
-                            let lost = CallError::Lost("the connection was lost".to_owned());
-                            inputs.push_back(Input::Answered(id, Err(lost)));
-                            continue;
-                        }
-                        let answered = self.nodes.request(self.now, host, call.into()).unwrap();
-                        inputs.push_back(Input::Answered(id, answer(answered)));
+                        inputs.push_back(Input::Answered(id, answer));
                     }
                     Action::Begin(host, task) => begun.push((host, task)),
                     Action::Show(host, stage) => self.shown.push((host, stage)),

@@ -1,12 +1,13 @@
 //! The command of `maintain -H`: it runs on the node's host under `exec-stdio`, which waits for it also when the connection is lost.
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use soramode_protocol::id::RollId;
 use soramode_protocol::node::{GetInfo, GetStatus};
-use soramode_protocol::reservation::{ROUND_MAX, Release, Reserve, RollStep};
+use soramode_protocol::reservation::{Release, Reserve, RollStep};
 use soramode_roll::{RENEW_PAUSE, RESERVED_SECONDS, SEEK_PAUSE, SEEK_TIME_MAX};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -59,8 +60,9 @@ pub(super) async fn run(
         }
         daemon = endpoint.connect() => daemon?,
     };
+    let round = Cell::new(1);
     daemon
-        .call(&reservation(&roll, 1, Some(RollStep::Command)))
+        .call(&reservation(&roll, round.get(), Some(RollStep::Command)))
         .await?;
     let line = host.exec_line(Exec::Command(&roll, command));
     let began = Instant::now();
@@ -78,7 +80,7 @@ pub(super) async fn run(
         };
         tokio::select! {
             ended = running => ended?,
-            () = renew(&roll, daemon, endpoint, RENEW_PAUSE) => (true, None),
+            () = renew((&roll, &round), daemon, endpoint, RENEW_PAUSE) => (true, None),
             exit = second_signal(signals) => {
                 return Err(interrupted(exit, began.elapsed()).and("The command goes on there"));
             }
@@ -103,7 +105,7 @@ pub(super) async fn run(
     let end = running.end(recorded);
     if end != CommandState::Unknown {
         // A reservation that is not released expires by itself.
-        let _ = finish(&roll, context).await;
+        let _ = finish((&roll, round.get() + 1), context).await;
     }
     match end {
         CommandState::Ended(code) => Ok(code),
@@ -197,8 +199,12 @@ fn reservation(roll: &RollId, round: u64, step: Option<RollStep>) -> Reserve {
 
 /// Renews the reservation as long as the command runs, so that no roll takes the node.
 /// The command may have the terminal: over another connection than the first, ssh asks for nothing.
-async fn renew<'a>(roll: &RollId, daemon: Daemon<'a>, endpoint: &'a Endpoint, pause: Duration) {
-    let mut round = 1;
+async fn renew<'a>(
+    (roll, round): (&RollId, &Cell<u64>),
+    daemon: Daemon<'a>,
+    endpoint: &'a Endpoint,
+    pause: Duration,
+) {
     let mut kept = Some(daemon);
     loop {
         let mut daemon = if let Some(mut daemon) = kept.take() {
@@ -215,8 +221,8 @@ async fn renew<'a>(roll: &RollId, daemon: Daemon<'a>, endpoint: &'a Endpoint, pa
                 Err(_) => continue,
             }
         };
-        round += 1;
-        let renewed = daemon.call(&reservation(roll, round, None)).await;
+        round.set(round.get() + 1);
+        let renewed = daemon.call(&reservation(roll, round.get(), None)).await;
         let is_lost = renewed.is_err_and(|failure| failure.exit == Exit::Unreachable);
         kept = (!is_lost).then_some(daemon);
     }
@@ -240,7 +246,7 @@ async fn seek(roll: &RollId, limit: Duration, context: &Context<'_>) -> Option<u
     None
 }
 
-async fn finish(roll: &RollId, context: &Context<'_>) -> Result<(), Failure> {
+async fn finish((roll, round): (&RollId, u64), context: &Context<'_>) -> Result<(), Failure> {
     let mut daemon = context.node.connect().await?;
     daemon
         .call(&Reserve::step(roll.clone(), RollStep::Done))
@@ -248,7 +254,7 @@ async fn finish(roll: &RollId, context: &Context<'_>) -> Result<(), Failure> {
     let release = Release {
         roll: roll.clone(),
         // A renewal that is still on its way comes too late.
-        round: Some(ROUND_MAX),
+        round: Some(round),
     };
     daemon.call(&release).await.map(drop)
 }
@@ -321,7 +327,8 @@ mod tests {
         let roll = "R1".parse().unwrap();
         let renewing = async {
             let daemon = endpoint.connect().await.unwrap();
-            renew(&roll, daemon, &endpoint, Duration::from_millis(1)).await;
+            let round = Cell::new(1);
+            renew((&roll, &round), daemon, &endpoint, Duration::from_millis(1)).await;
         };
         let six = async {
             let mut connections = Vec::new();
