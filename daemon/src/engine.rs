@@ -25,7 +25,6 @@ use soramode_protocol::reply::Answer;
 use soramode_protocol::request::GateRequest;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::clock::{self, BootTimer};
 use crate::outputs::{CallOutcome, Caller, OutputDeps, Outputs, PendingCall, Response};
@@ -53,8 +52,6 @@ struct Shared {
     broken: CancellationToken,
     /// Cancelled when no input comes any more.
     closing: CancellationToken,
-    /// Tasks of the calls that actions have begun.
-    calls: TaskTracker,
 }
 
 struct State {
@@ -100,7 +97,6 @@ impl Engine {
             uncrowded: Notify::new(),
             broken: CancellationToken::new(),
             closing: CancellationToken::new(),
-            calls: TaskTracker::new(),
         });
         let engine = Self(shared);
         engine.with(|state, now| {
@@ -235,7 +231,7 @@ impl Engine {
     /// Carries out a call in a task of its own, which keeps no engine alive, and takes in the outcome.
     fn carry_out(&self, call: PendingCall) {
         let engine = Arc::downgrade(&self.0);
-        self.0.calls.spawn(async move {
+        tokio::spawn(async move {
             if let Some(outcome) = call.outcome().await
                 && let Some(shared) = engine.upgrade()
             {
