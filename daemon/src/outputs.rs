@@ -323,9 +323,10 @@ impl Outputs {
     ) {
         self.complete(&mut answer);
         self.log_ends(&answer);
-        if self.deps.mirror.is_none() {
-            self.respond(reply_to, Response::Answer(reply_to.serial, answer), caller);
-        } else if let Some(answer) = self.mirror(reply_to, answer) {
+        let Some(mirror) = self.deps.mirror.clone() else {
+            return self.respond(reply_to, Response::Answer(reply_to.serial, answer), caller);
+        };
+        if let Some(answer) = self.mirror(&mirror, reply_to, answer) {
             self.respond(reply_to, Response::Answer(reply_to.serial, answer), caller);
         }
     }
@@ -417,10 +418,12 @@ impl Outputs {
     }
 
     /// Gives answers about the mode to the mirror, and returns all others.
-    fn mirror(&mut self, reply_to: ReplyHandle, answer: Answer) -> Option<Answer> {
-        let Some(mirror) = &self.deps.mirror else {
-            return Some(answer);
-        };
+    fn mirror(
+        &mut self,
+        mirror: &MirrorHandle,
+        reply_to: ReplyHandle,
+        answer: Answer,
+    ) -> Option<Answer> {
         match answer {
             Ok(Reply::ModeChanged(changed)) => {
                 let Some(warning) = mirror.mirror_change(changed.mode) else {

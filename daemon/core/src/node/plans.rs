@@ -34,7 +34,7 @@ impl Node {
         work: impl FnOnce(&mut Plans, &PlanView<'_>, &mut PlanEffects<'_>) -> T,
     ) -> T {
         let (mut actions, mut commands) = (Vec::new(), Vec::new());
-        let (plans, view) = self.plans(ctx.now);
+        let (plans, view) = self.plans_and_view(ctx.now);
         let mut last_call = plans.last_call;
         let mut out = PlanEffects {
             records: &mut ctx.effects.records,
@@ -55,7 +55,7 @@ impl Node {
     }
 
     /// Returns the plan part, and the view that it needs of the rest.
-    fn plans(&mut self, now: Timestamp) -> (&mut Plans, PlanView<'_>) {
+    fn plans_and_view(&mut self, now: Timestamp) -> (&mut Plans, PlanView<'_>) {
         let member = self.member.as_deref();
         let held = self.held.as_deref();
         let view = PlanView {

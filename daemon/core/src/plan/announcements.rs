@@ -196,7 +196,7 @@ impl Announcements {
         let mut is_renewed = false;
         for (&number, running) in &mut self.running {
             running.requeue_ready(view);
-            while self.limiter.may_call(view.now.boot) {
+            while self.limiter.may_call(view.state.now.boot) {
                 let Some(slot) = running.next(view, out) else {
                     break;
                 };
@@ -206,7 +206,7 @@ impl Announcements {
                     continue;
                 };
                 if let Some(renewal) = renewal
-                    && running.names_past_end(&renewal.plan_id, view.now.wall)
+                    && running.names_past_end(&renewal.plan_id, view.state.now.wall)
                 {
                     running.renew(renewal);
                     is_renewed = true;
@@ -242,7 +242,7 @@ impl Announcements {
             self.unanswered = 0;
             SfuReach::Reachable
         };
-        self.limiter.on_outcome(view.now.boot, reached);
+        self.limiter.on_outcome(view.state.now.boot, reached);
         let is_outage = self.unanswered >= OUTAGE_CALLS_MAX;
         if let Some(running) = self.running.get_mut(&number) {
             running.on_outcome(view, slot, outcome, is_outage);
@@ -345,7 +345,7 @@ impl Announcement {
             row.is_none_or(|row| row.pending == 0)
         };
         let due = (self.by_time.iter())
-            .take_while(|(until, _)| *until <= view.now.boot)
+            .take_while(|(until, _)| *until <= view.state.now.boot)
             .map(|(_, slot)| *slot);
         let ready = std::mem::take(&mut self.changed)
             .into_iter()
@@ -370,7 +370,7 @@ impl Announcement {
             let was_postponed = self.postponed.contains_key(&slot);
             if row.pending > 0 && !was_postponed {
                 self.pending.insert(slot);
-                let until = view.now.boot + view.pending_timeout;
+                let until = view.state.now.boot + view.pending_timeout;
                 self.postpone(slot, (0, RETRY_PAUSE_MIN), until);
             } else if row.live == 0 {
                 // No client is left to notify.
@@ -412,7 +412,11 @@ impl Announcement {
         if tries + 1 >= TRIES_MAX {
             return self.fail(view, slot, problem);
         }
-        self.postpone(slot, (tries + 1, longer(pause)), view.now.boot + pause);
+        self.postpone(
+            slot,
+            (tries + 1, longer(pause)),
+            view.state.now.boot + pause,
+        );
     }
 
     fn fail(&mut self, view: &PlanView<'_>, slot: SessionSlot, problem: &str) {

@@ -1,7 +1,6 @@
 //! The plan part's view of the node in a step, and its effects.
 
 use std::collections::BTreeSet;
-use std::ops::Deref;
 use std::time::Duration;
 
 use soramode_protocol::event::{EventKind, EventType};
@@ -59,19 +58,11 @@ pub(crate) struct PlanView<'a> {
     pub(crate) outbox: &'a Outbox,
 }
 
-impl Deref for PlanView<'_> {
-    type Target = NodeState;
-
-    fn deref(&self) -> &NodeState {
-        &self.state
-    }
-}
-
 impl PlanView<'_> {
     /// Returns whether the closed node has no session, and none can begin.
     pub(crate) fn is_drained(&self) -> bool {
-        let is_empty = self.sessions.session_count() == 0 && self.is_complete;
-        self.mode.mode.is_block() && self.is_in_force && is_empty
+        let is_empty = self.sessions.session_count() == 0 && self.state.is_complete;
+        self.mode.mode.is_block() && self.state.is_in_force && is_empty
     }
 
     /// Number of other nodes of the cluster that are open; `None` without a cluster.
@@ -88,8 +79,8 @@ impl PlanView<'_> {
     pub(crate) fn may_plan_end(&self) -> bool {
         self.mode.mode.is_block()
             && self.admission == SfuAdmission::Enforced
-            && !self.is_storage_failed
-            && self.is_complete
+            && !self.state.is_storage_failed
+            && self.state.is_complete
             && !self.is_opening
     }
 }

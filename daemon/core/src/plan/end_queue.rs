@@ -234,7 +234,7 @@ impl EndQueue {
         may_plan: bool,
         out: &mut PlanEffects<'_>,
     ) -> u64 {
-        let now = view.now.boot;
+        let now = view.state.now.boot;
         let mut asked_by_plan = 0;
         let numbers: Vec<u64> = self.requests.keys().copied().collect();
         for number in numbers {
@@ -310,7 +310,7 @@ impl EndQueue {
         is_first: bool,
         out: &mut PlanEffects<'_>,
     ) -> bool {
-        let now = view.now;
+        let now = view.state.now;
         let (Some(request), Some(session)) = (
             self.requests.get_mut(&number),
             view.sessions.view_session(slot),

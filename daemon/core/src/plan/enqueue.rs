@@ -38,7 +38,7 @@ impl Plans {
         new: NewAnnouncement,
         out: &mut PlanEffects<'_>,
     ) -> AnnouncementId {
-        let now = view.now;
+        let now = view.state.now;
         let is_manual = new.reply_to.is_some();
         let plan = self.plan.as_ref().filter(|_| !is_manual);
         // A client's announcement names the end that the plan has set, too.
@@ -131,8 +131,8 @@ impl Plans {
             rate,
             progress: EndProgress {
                 // Ages are by the wall clock, which may have been set back.
-                cutoff: newest_age(&sessions_of(view, None, |_| true)).max(view.now.wall),
-                next: Moment::now(view.now).shifted(micros(FIRST_PAUSE)),
+                cutoff: newest_age(&sessions_of(view, None, |_| true)).max(view.state.now.wall),
+                next: Moment::now(view.state.now).shifted(micros(FIRST_PAUSE)),
             },
         };
         self.request_end(view, stored, None, out);

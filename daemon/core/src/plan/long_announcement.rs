@@ -21,8 +21,8 @@ impl Plans {
     ) -> bool {
         let is_late = self
             .announcement_limit()
-            .is_some_and(|limit| view.now.boot > limit);
-        if !is_late || view.is_storage_failed || view.is_opening {
+            .is_some_and(|limit| view.state.now.boot > limit);
+        if !is_late || view.state.is_storage_failed || view.is_opening {
             return false;
         }
         let state = self
@@ -45,7 +45,10 @@ impl Plans {
     /// Returns what the plan's announcement names from now on, if the end that it named is past.
     pub(super) fn renewal(&self, view: &PlanView<'_>) -> Option<Renewal> {
         let plan = self.running().filter(|plan| !plan.is_ending())?;
-        if !self.announcements.names_past_end(&plan.id, view.now.wall) {
+        if !self
+            .announcements
+            .names_past_end(&plan.id, view.state.now.wall)
+        {
             return None;
         }
         let (step, end) = (plan.done_steps().last()?, plan.steps.last()?);
@@ -53,7 +56,7 @@ impl Plans {
             return None;
         };
         let gap = StoredPlan::offset_of(end).saturating_sub(StoredPlan::offset_of(step));
-        let counted_from_now = shifted(view.now.wall, gap);
+        let counted_from_now = shifted(view.state.now.wall, gap);
         let announced_end = plan.progress.announced_end.unwrap_or(counted_from_now);
         let sessions_end_at = counted_from_now.max(announced_end);
         Some(Renewal {
@@ -61,7 +64,7 @@ impl Plans {
             sessions_end_at,
             text: text
                 .as_ref()
-                .map(|text| with_minutes(text, Some(sessions_end_at), view.now)),
+                .map(|text| with_minutes(text, Some(sessions_end_at), view.state.now)),
         })
     }
 }

@@ -323,7 +323,7 @@ impl Plans {
     /// Takes in the outcome of a call to the SFU.
     pub(crate) fn on_outcome(&mut self, view: &PlanView<'_>, id: CallId, outcome: &SfuOutcome) {
         if !self.announcements.on_outcome(view, id, outcome) {
-            self.end_queue.on_outcome(view.now.boot, id, outcome);
+            self.end_queue.on_outcome(view.state.now.boot, id, outcome);
         }
     }
 
@@ -413,7 +413,10 @@ impl StoredPlan {
     /// Returns its right to close the node: only the plan of a roll needs one.
     fn right_to_close(&self, view: &PlanView<'_>) -> CloseRight {
         match (&self.roll, self.progress.round) {
-            (Some(roll), Some(round)) => view.reservations.right_to_close(view.now, roll, round),
+            (Some(roll), Some(round)) => {
+                view.reservations
+                    .right_to_close(view.state.now, roll, round)
+            }
             (_, _) => CloseRight::Held,
         }
     }

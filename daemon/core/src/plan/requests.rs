@@ -51,7 +51,7 @@ impl Plans {
                 warning: self.take_expected_end(&start, out),
             });
         }
-        if let Some(plan) = self.shown_running(view)
+        if let Some(plan) = self.shown_running(&view.state)
             && !start.replace
         {
             return Err(Error::plan_exists(plan));
@@ -73,7 +73,9 @@ impl Plans {
             out,
         );
         self.record(out);
-        let reserved = view.reservations.warning(view.now, start.roll.as_ref());
+        let reserved = view
+            .reservations
+            .warning(view.state.now, start.roll.as_ref());
         let warning = reserved.or_else(|| long_end(view, &start));
         let plan = new_plan(view, start, id, actor);
         let created = PlanCreated {
@@ -82,7 +84,7 @@ impl Plans {
             on_behalf_of: plan.on_behalf_of.clone(),
             reason: plan.reason.clone(),
             closes_at: plan.progress.closes.wall,
-            sessions_end_at: plan.ends_at(view.now),
+            sessions_end_at: plan.ends_at(view.state.now),
             steps: plan.steps.clone(),
             replaces: replaces.clone(),
         };
@@ -148,7 +150,7 @@ impl Plans {
             return Ok(());
         };
         if let (Some(roll), Some(round)) = (&start.roll, start.round) {
-            view.reservations.check_close(view.now, roll, round)?;
+            view.reservations.check_close(view.state.now, roll, round)?;
             plan.progress.round = Some(round);
         }
         Ok(())
@@ -192,7 +194,7 @@ impl Plans {
             (_, None) => false,
         };
         let of_other = self
-            .shown_last(view)
+            .shown_last(&view.state)
             .filter(|plan| cancel.id.as_ref() == Some(&plan.id));
         let state = self
             .running()
@@ -217,13 +219,13 @@ impl Plans {
         PlanCancelled {
             found,
             plan: if is_selected {
-                self.shown_last(view)
+                self.shown_last(&view.state)
             } else {
                 of_other
             },
             sessions: stopped.map_or(0, |stopped| stopped.sessions),
             in_flight: stopped.map_or(0, |stopped| stopped.in_flight),
-            durable: (found && view.is_storage_failed).then_some(false),
+            durable: (found && view.state.is_storage_failed).then_some(false),
         }
     }
 
@@ -261,7 +263,7 @@ impl Plans {
         }
         let has_end = self
             .running()
-            .is_some_and(|plan| !plan.is_ending() && plan.ends_at(view.now).is_some());
+            .is_some_and(|plan| !plan.is_ending() && plan.ends_at(view.state.now).is_some());
         if !has_end
             && announce
                 .text
@@ -318,8 +320,8 @@ impl Plans {
             channel_id: end.channel_id,
             rate: end.per_minute.unwrap_or(EndRate::Max),
             progress: EndProgress {
-                cutoff: view.now.wall,
-                next: Moment::now(view.now),
+                cutoff: view.state.now.wall,
+                next: Moment::now(view.state.now),
             },
         };
         if self.end_queue.joinable(&stored).is_none() {
@@ -355,9 +357,9 @@ impl Plans {
 /// Refuses a roll without the right to close the node; and a plan of no roll on a node that is reserved, unless it replaces.
 fn check_reservation(view: &PlanView<'_>, start: &StartPlan) -> Result<(), Error> {
     match (&start.roll, start.round) {
-        (Some(roll), Some(round)) => view.reservations.check_close(view.now, roll, round),
+        (Some(roll), Some(round)) => view.reservations.check_close(view.state.now, roll, round),
         (_, _) if start.replace => Ok(()),
-        (_, _) => view.reservations.check_unreserved(view.now),
+        (_, _) => view.reservations.check_unreserved(view.state.now),
     }
 }
 
@@ -388,7 +390,7 @@ fn check_start(view: &PlanView<'_>, start: &StartPlan) -> Result<(), Error> {
     let Some(at) = start.at else { return Ok(()) };
     let first = start.steps.first().map_or(0, PlanStep::at_seconds);
     let starts = seconds_from(at, first);
-    let now = view.now.wall;
+    let now = view.state.now.wall;
     if now.since(starts) > max_delay(start) {
         return Err(Error::invalid_params(
             "at",
@@ -406,9 +408,9 @@ fn check_start(view: &PlanView<'_>, start: &StartPlan) -> Result<(), Error> {
 
 fn new_plan(view: &PlanView<'_>, start: StartPlan, id: PlanId, actor: &str) -> StoredPlan {
     let first = start.steps.first().map_or(0, PlanStep::at_seconds);
-    let now = Moment::now(view.now);
+    let now = Moment::now(view.state.now);
     let at = start.at.unwrap_or_else(|| seconds_from(now.wall, -first));
-    let closes = Moment { wall: at, ..now }.boot_from_wall(view.now);
+    let closes = Moment { wall: at, ..now }.boot_from_wall(view.state.now);
     let max_delay = max_delay(&start);
     StoredPlan {
         id,
@@ -416,7 +418,7 @@ fn new_plan(view: &PlanView<'_>, start: StartPlan, id: PlanId, actor: &str) -> S
         on_behalf_of: start.on_behalf_of,
         reason: start.reason,
         roll: start.roll,
-        created_at: view.now.wall,
+        created_at: view.state.now.wall,
         requested_at: start.at,
         expected_end_at: start.expected_end_at,
         steps: start.steps,

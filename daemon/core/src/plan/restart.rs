@@ -23,7 +23,7 @@ impl Plans {
         host: HostState,
         out: &mut PlanEffects<'_>,
     ) {
-        let now = view.now;
+        let now = view.state.now;
         let restored = std::mem::take(&mut self.restored);
         if let Some(plan) = &mut self.plan
             && host == HostState::Rebooted
@@ -72,7 +72,7 @@ impl Plans {
         mut stored: StoredEnd,
         out: &mut PlanEffects<'_>,
     ) {
-        let now = view.now;
+        let now = view.state.now;
         let late = at_boot(stored.progress.next, host, now).ago(now);
         let plan = self
             .plan

@@ -21,7 +21,7 @@ use crate::settings::SfuAdmission;
 impl Plans {
     /// Does one thing that is due; false if nothing is. The commands must be carried out before the next call.
     pub(crate) fn advance(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) -> bool {
-        self.note_clock(view.now);
+        self.note_clock(view.state.now);
         self.cancel_unreserved(view, out)
             || self.take_found_sessions(view, out)
             || self.finish_if_drained(view, out)
@@ -61,7 +61,8 @@ impl Plans {
 
     /// Returns whether the plan may have sessions ended as things are: not before the time that was announced, by the wall clock as well.
     fn may_end(&self, view: &PlanView<'_>) -> bool {
-        let is_ahead = |plan: &StoredPlan| plan.time_to_announced_end(view.now) > Duration::ZERO;
+        let is_ahead =
+            |plan: &StoredPlan| plan.time_to_announced_end(view.state.now) > Duration::ZERO;
         view.may_plan_end() && !self.running().is_some_and(is_ahead)
     }
 
@@ -77,7 +78,7 @@ impl Plans {
                 .max(Some(renewal.sessions_end_at));
         }
         let may_plan = self.may_end(view);
-        self.end_queue.watched(view.now.boot);
+        self.end_queue.watched(view.state.now.boot);
         let asked = self.end_queue.call(view, may_plan, out);
         if let Some(plan) = &mut self.plan {
             plan.progress.asked += asked;
@@ -86,7 +87,7 @@ impl Plans {
             self.changes += 1;
         }
         let is_any_over = self.finish_announcements(view, out);
-        if let Some(cause) = self.stall.check(view, self.end_queue.is_failing())
+        if let Some(cause) = self.stall.check(&view.state, self.end_queue.is_failing())
             && let Some(plan) = self.running()
         {
             let plan_id = plan.id.clone();
@@ -103,8 +104,8 @@ impl Plans {
             return false;
         };
         let max_delay = plan.max_delay;
-        let ahead = plan.time_to_announced_end(view.now);
-        let now = view.now.boot;
+        let ahead = plan.time_to_announced_end(view.state.now);
+        let now = view.state.now.boot;
         if self.may_end(view) {
             if let Some(since) = self.ends_held_since.take().filter(|since| *since < now) {
                 self.delay_ends(now.saturating_sub(since));
@@ -150,7 +151,7 @@ impl Plans {
         let actor = plan.owner.clone();
         let Some((text, data)) = announced else {
             for slot in found {
-                self.end_queue.add_found(view.now, &plan_id, slot);
+                self.end_queue.add_found(view.state.now, &plan_id, slot);
             }
             return true;
         };
@@ -177,7 +178,8 @@ impl Plans {
             return false;
         };
         let reaction = react(plan.state(view.mode.mode), PlanInput::Drained);
-        let is_done = view.is_drained() && !view.is_storage_failed && reaction == Reaction::Finish;
+        let is_done =
+            view.is_drained() && !view.state.is_storage_failed && reaction == Reaction::Finish;
         if is_done {
             self.finish(view, Finish::by_system(PlanOutcome::Done, None), out);
         }
@@ -211,14 +213,14 @@ impl Plans {
             // Sessions that were found while the plan ends sessions.
             let plan_id = plan.id.clone();
             for (_, slot) in sessions_of(view, Some(channel_ids), |_| true) {
-                self.end_queue.add_found(view.now, &plan_id, slot);
+                self.end_queue.add_found(view.state.now, &plan_id, slot);
             }
             return;
         }
         note_progress(plan, &finished.progress);
         let is_late = plan
             .announcement_limit()
-            .is_some_and(|limit| view.now.boot > limit);
+            .is_some_and(|limit| view.state.now.boot > limit);
         if is_late {
             return self.miss(view, out);
         }
@@ -229,7 +231,7 @@ impl Plans {
         }
         let step = plan.done_steps().last().cloned();
         if let Some(step) = step.filter(|step| matches!(step, PlanStep::Announce { .. })) {
-            plan.reschedule_from(&step, view.now);
+            plan.reschedule_from(&step, view.state.now);
         }
     }
 
@@ -250,11 +252,11 @@ impl Plans {
         let Some(step) = plan.next_step() else {
             return false;
         };
-        let due = plan.due(step, view.now);
-        let is_due = view.now.boot >= due.boot();
+        let due = plan.due(step, view.state.now);
+        let is_due = view.state.now.boot >= due.boot();
         // A clock that was set back after an announcement makes the end late, which is known at once.
-        let planned = plan.planned(step, view.now);
-        let late = planned.ago(view.now).max(due.since(planned));
+        let planned = plan.planned(step, view.state.now);
+        let late = planned.ago(view.state.now).max(due.since(planned));
         if !is_due && plan.progress.late + late <= plan.max_delay {
             return false;
         }
@@ -296,13 +298,13 @@ impl Plans {
             let open = view.open_others().unwrap_or(u64::MAX);
             plan.keep_open.is_some_and(|keep_open| open < keep_open)
         };
-        if view.is_storage_failed || view.is_opening {
+        if view.state.is_storage_failed || view.is_opening {
             PlanInput::StorageFails
         } else if self.announcements.of_plan(&plan.id).is_some() {
             PlanInput::StillAnnouncing
         } else if *step == PlanStep::Unknown || (ends && view.admission == SfuAdmission::Shadow) {
             PlanInput::CannotGoOn
-        } else if ends && !view.is_complete {
+        } else if ends && !view.state.is_complete {
             PlanInput::EndWithoutSessions
         } else if closes && plan.right_to_close(view) != CloseRight::Held {
             PlanInput::RoundIsOver
@@ -325,9 +327,9 @@ impl Plans {
         let Some(plan) = &mut self.plan else {
             return out.bug("a plan with a due step is not there");
         };
-        plan.reschedule_from(step, view.now);
+        plan.reschedule_from(step, view.state.now);
         plan.progress.late += late;
-        plan.progress.done.push(view.now.wall);
+        plan.progress.done.push(view.state.now.wall);
         let done = PlanStepDone {
             plan_id: plan.id.clone(),
             step: u32::try_from(plan.progress.done.len()).unwrap_or(u32::MAX),
@@ -411,7 +413,7 @@ impl Plans {
         let Some(plan) = self.plan.as_mut().filter(|plan| !plan.is_over()) else {
             return;
         };
-        plan.progress.over = Some(finish.stored(view.now.wall));
+        plan.progress.over = Some(finish.stored(view.state.now.wall));
         let (plan_id, owner) = (plan.id.clone(), plan.owner.clone());
         let takes_back = plan.has_announced() && finish.outcome != PlanOutcome::Done;
         self.held = None;
@@ -461,14 +463,14 @@ impl Plans {
 
     /// Returns when something is to be done although nothing happens.
     pub(crate) fn next_deadline(&self, view: &PlanView<'_>) -> Option<Duration> {
-        let now = view.now;
+        let now = view.state.now;
         let is_held = self.held.is_some();
         let step = self
             .running()
             .filter(|_| !is_held)
             .and_then(|plan| Some(plan.due(plan.next_step()?, now).boot()));
         let announcements = self.announcements.next_deadline(now.boot);
-        let is_free = !view.is_storage_failed && !view.is_opening;
+        let is_free = !view.state.is_storage_failed && !view.is_opening;
         let limit = self.announcement_limit().filter(|_| is_free);
         let too_late = limit.map(|limit| limit + Duration::from_micros(1));
         let roll = self.running().filter(|plan| !plan.has_closed());
@@ -481,7 +483,7 @@ impl Plans {
             .map(|plan| plan.time_to_announced_end(now))
             .filter(|ahead| *ahead > Duration::ZERO)
             .map(|ahead| now.boot + ahead);
-        let stall = self.stall.next_deadline(view.stall_after);
+        let stall = self.stall.next_deadline(view.state.stall_after);
         let of_plan = [step, too_late, announced_end, reservation];
         let others = [announcements, ends, stall];
         of_plan.into_iter().chain(others).flatten().min()
