@@ -7,7 +7,7 @@ use soramode_protocol::cluster::{
 };
 use soramode_protocol::id::NodeName;
 use soramode_protocol::node::{
-    ClusterNode, ClusterNodes, GetStatus, ListClusterNodes, Membership, OrphanedChannels,
+    ClusterNode, ClusterNodes, GetStatus, ListClusterNodes, Membership, OrphanedChannels, Status,
 };
 
 use crate::candidates;
@@ -131,7 +131,10 @@ async fn list(context: &mut Context<'_>) -> Result<Exit, Failure> {
     };
     nodes.sort_by(|one, other| one.node_name.cmp(&other.node_name));
     let mut list = List::begin(&mut context.output, "nodes", &COLUMNS)?;
-    nodes.iter().try_for_each(|node| show(node, &mut list))?;
+    let own = status.as_deref();
+    nodes
+        .iter()
+        .try_for_each(|node| show(node, own, &mut list))?;
     list.finish("no nodes")?;
     match (
         status.as_deref().and_then(cluster_status::stale_because),
@@ -149,13 +152,15 @@ async fn list(context: &mut Context<'_>) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn show(node: &ClusterNode, list: &mut List<'_>) -> Result<(), Failure> {
+fn show(node: &ClusterNode, own: Option<&Status>, list: &mut List<'_>) -> Result<(), Failure> {
     // A Sora reports only whether a node is connected.
-    let seen = match node.membership {
-        Some(Membership::Fenced) if node.epoch.is_none() => "not joined",
-        Some(membership) => membership.name(),
-        None if node.connected => "joined",
-        None => "gone",
+    let own =
+        own.filter(|own| own.node_name == node.node_name && own.membership == Membership::Fenced);
+    let seen = match (own, node.membership) {
+        (Some(own), _) => own.membership_words(),
+        (None, Some(membership)) => membership.name(),
+        (None, None) if node.connected => "joined",
+        (None, None) => "gone",
     };
     let is_lost = !node.connected && node.membership != Some(Membership::Standalone);
     let cells = [

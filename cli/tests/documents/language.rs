@@ -63,7 +63,7 @@ const BANNED_IN_JAPANESE: &[&str] = &[
     "開いているノード",
     "開かれたノード",
     "順に閉じ",
-    " incarnation",
+    "の incarnation",
     " purge し",
     "purge を",
     "purge され",

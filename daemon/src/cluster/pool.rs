@@ -240,7 +240,11 @@ fn describe_failures(members: &[Option<MemberFailure>]) -> String {
     match (first, silent, members.len()) {
         (None, _, _) => "etcd does not answer".to_owned(),
         (Some(first), _, 1) => first.words.clone(),
-        (Some(first), 0, _) => format!("no member of etcd can answer: {}", first.words),
+        (Some(first), 0, all) => format!(
+            "{} of {all} members of etcd answer with an error: {}",
+            failed().count(),
+            first.words
+        ),
         (Some(first), silent, all) => {
             format!(
                 "{silent} of {all} members of etcd do not answer: {}",
@@ -382,7 +386,7 @@ mod tests {
             ),
             (
                 vec![no_leader(), no_leader(), None],
-                "no member of etcd can answer: http://a:2379 fails: etcdserver: no leader",
+                "2 of 3 members of etcd answer with an error: http://a:2379 fails: etcdserver: no leader",
             ),
         ] {
             assert_eq!(describe_failures(&members), words);

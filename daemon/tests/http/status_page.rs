@@ -56,7 +56,7 @@ fn the_page_is_html_without_scripts_and_other_hosts() {
 }
 
 #[test]
-fn what_a_node_lacks_is_in_the_language_of_the_page() {
+fn the_reason_of_an_incomplete_list_is_in_the_language_of_the_page() {
     let node = Node::with(|config| {
         config.assume_complete = false;
         config.http.sora.api = Some("http://127.0.0.1:9/".parse().unwrap());

@@ -23,7 +23,7 @@ pub(super) fn short(name: &str) -> String {
     shorten(name, NAME_BYTES_SHOWN)
 }
 
-/// Writes a text that soramoded or another program has worded: what no template translates is English.
+/// Writes a text that soramoded or another program has worded: without a template it stays English.
 pub(super) fn worded(text: &str, bytes_max: usize, language: Language) -> Markup {
     let translated = shorten(&messages::translate(text, language), bytes_max);
     html! {
