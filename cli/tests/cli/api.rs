@@ -211,7 +211,7 @@ fn a_drain_ends_when_the_last_connection_has_left() {
         again.code == 0
             && again
                 .stderr
-                .contains("is already in a stricter mode (block_new_connection); leaving it"),
+                .contains("is already in a stricter mode (block_new_connection); that mode stays"),
         "{again:?}"
     );
     assert_eq!(sora.state().mode, "block_new_connection");
