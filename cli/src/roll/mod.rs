@@ -53,7 +53,8 @@ impl RollRequest {
         let connecting = hosts_in_order.map(|(host, endpoint)| async move {
             let mut start = connect(endpoint).await?;
             if is_maintained(&host) {
-                start.facts.cannot_work = find_obstacle(host, endpoint).await;
+                start.facts.cannot_work = find_obstacle(host, endpoint, command).await;
+        let command = &self.work.command;
             }
             Ok(start)
         });
@@ -109,7 +110,6 @@ impl RollRequest {
                         exit = signals.next() => {
                             driver.is_in_a_hurry = driver.exit_of_signal.is_some();
                             driver.exit_of_signal.get_or_insert(exit);
-                            driver.view.interrupted();
                             Input::Interrupted
                         }
                         Some(input) = incoming.recv() => input,
