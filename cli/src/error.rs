@@ -7,6 +7,12 @@ use std::process::ExitStatus;
 use serde::Serialize;
 use soramode_protocol::error::{Error, ErrorType};
 
+/// Exit code of a shell for an unknown command.
+pub(crate) const NOT_FOUND: u8 = 127;
+
+/// Exit code of a shell for a command that cannot be started.
+pub(crate) const NOT_STARTED: u8 = 126;
+
 /// Base of a shell's exit code for a command that a signal killed.
 const SIGNALLED: i32 = 128;
 

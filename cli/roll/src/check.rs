@@ -49,7 +49,7 @@ pub fn check(settings: &Settings, hosts: &[Result<HostFacts, String>]) -> Result
         return Err(Stop {
             kind: StopKind::Refused,
             host: None,
-            problem: "no node has a record of it: another roll has reserved the nodes since"
+            problem: "no node has a record of it: the id is mistyped, or another roll has reserved the nodes since"
                 .to_owned(),
         });
     }

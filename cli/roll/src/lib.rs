@@ -325,6 +325,8 @@ pub enum StopKind {
     SessionsIncomplete,
     /// The operator's command or a reboot failed: 70.
     Failed,
+    /// A host cannot start the operator's command: the exit code of a shell for that.
+    NotStartable(u8),
     /// It took too long: 124.
     TimedOut,
     /// The operator interrupted: 130.

@@ -1,10 +1,11 @@
 //! `soramode exec-stdio`: runs the command of a roll on this host, and records its end, or reboots the host; for `soramode roll` on another one.
 
+mod child;
+mod terminal;
+
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
-use std::os::fd::AsFd;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::io::{self, IsTerminal, Write};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -15,6 +16,9 @@ use soramode_protocol::reservation::{Reserve, RollStep};
 use soramode_roll::SEEK_TIME_MAX;
 use tokio::time::{Instant, sleep};
 
+use child::{REST_MAX, copy, own, without_hangup};
+
+use super::maintain::{check_command, not_started};
 use crate::context::Context;
 use crate::error::{Exit, Failure, shell_code};
 use crate::signals::Signals;
@@ -26,15 +30,6 @@ const RECORD_TIME_MAX: Duration = SEEK_TIME_MAX;
 /// Pause between two attempts.
 const ATTEMPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs a command that ignores the loss of the connection (SIGHUP).
-const WITHOUT_HANGUP: &str = "trap '' HUP; exec \"$@\"";
-
-/// Bytes to copy per system call.
-const COPY_BYTES: usize = 16 * 1024;
-
-/// Limit of the time for the rest of the output of a command that has ended: a process that it left behind may hold the pipe open.
-const REST_MAX: Duration = Duration::from_secs(2);
-
 /// Run the command of a roll, and record its end
 ///
 /// soramode roll runs it on each host, over ssh. It does nothing if the node is not reserved for this roll, and waits for the command also when
@@ -42,11 +37,14 @@ const REST_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 #[command(name = "exec-stdio", hide = true)]
 pub(crate) struct Args {
-    /// Do nothing: soramode roll sees that commands can be run here
-    #[arg(long, conflicts_with_all = ["roll", "reboot", "command"])]
+    /// Do nothing: soramode roll sees that commands can be run here, and that this one can be started
+    #[arg(long, conflicts_with_all = ["roll", "reboot"])]
     check: bool,
+    /// Become the command in a new session, with standard input as its terminal
+    #[arg(long, conflicts_with_all = ["check", "roll", "reboot"])]
+    new_session: bool,
     /// Roll that the node is reserved for
-    #[arg(long, value_name = "ID", required_unless_present = "check")]
+    #[arg(long, value_name = "ID", required_unless_present_any = ["check", "new_session"])]
     roll: Option<RollId>,
     /// Reboot this machine, and record nothing
     #[arg(long, conflicts_with = "command")]
@@ -57,8 +55,14 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if args.new_session {
+        let problem = terminal::become_command(&args.command);
+        return Err(not_started(&args.command, &problem));
+    }
     let Some(roll) = args.roll.filter(|_| !args.check) else {
         context.output.text(READY)?;
+        context.output.flush()?;
+        check_command(&args.command)?;
         return Ok(Exit::Done);
     };
     // From here on no signal ends this process before the command.
@@ -73,7 +77,12 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         Work::Command => args.command,
         Work::Reboot => REBOOT.split(' ').map(OsString::from).collect(),
     };
-    let code = execute(&words).map_err(|problem| {
+    let executed = if io::stdin().is_terminal() && io::stdout().is_terminal() {
+        terminal::execute(&words).await
+    } else {
+        execute(&words)
+    };
+    let code = executed.map_err(|problem| {
         let message = format!("the command cannot be run: {problem}");
         Failure::new(Exit::Failed, message)
     })?;
@@ -90,15 +99,12 @@ enum Work {
     Reboot,
 }
 
-/// Runs a command to its end; returns its exit code.
+/// Runs a command to its end without a terminal; returns its exit code.
 fn execute(words: &[OsString]) -> io::Result<u8> {
     let mut stdout = io::stdout();
-    if stdout.is_terminal() {
-        return command(words).status().map(shell_code);
-    }
     // A lost connection does not keep the command from being run.
     let _ = writeln!(stdout, "{BEGUN}").and_then(|()| stdout.flush());
-    let child = command(words)
+    let child = without_hangup(words)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -132,17 +138,11 @@ async fn check_record(roll: &RollId, work: Work, context: &Context<'_>) -> Resul
     Err(Failure::new(Exit::Superseded, message))
 }
 
-fn command(words: &[OsString]) -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", WITHOUT_HANGUP, "sh"]).args(words);
-    command
-}
-
 /// Waits for the command, and passes its output on as long as there is a reader.
 fn wait(mut child: Child) -> io::Result<ExitStatus> {
     let streams = [
-        child.stdout.take().map(|it| (pipe(it), own(io::stdout()))),
-        child.stderr.take().map(|it| (pipe(it), own(io::stderr()))),
+        child.stdout.take().map(|it| (own(it), own(io::stdout()))),
+        child.stderr.take().map(|it| (own(it), own(io::stderr()))),
     ];
     let (end, ends) = mpsc::channel();
     let streams = streams.into_iter().flatten();
@@ -158,24 +158,6 @@ fn wait(mut child: Child) -> io::Result<ExitStatus> {
     let status = child.wait()?;
     while ends.recv_timeout(REST_MAX).is_ok() {}
     Ok(status)
-}
-
-fn pipe(stream: impl AsFd) -> io::Result<File> {
-    own(stream)
-}
-
-fn own(stream: impl AsFd) -> io::Result<File> {
-    stream.as_fd().try_clone_to_owned().map(File::from)
-}
-
-/// Copies to the end; without a reader the rest is dropped, so that the command never waits for one.
-fn copy(mut from: File, mut to: File) {
-    let mut buffer = vec![0; COPY_BYTES];
-    let mut has_reader = true;
-    while let Ok(bytes @ 1..) = from.read(&mut buffer) {
-        let bytes = buffer.get(..bytes).unwrap_or_default();
-        has_reader = has_reader && to.write_all(bytes).is_ok();
-    }
 }
 
 /// Records the end of the command. soramoded may be restarting.

@@ -30,7 +30,7 @@ use crate::describe::{
     ask_before_opening, describe_change, describe_expiry, describe_later_change, describe_origin,
     operator,
 };
-use crate::error::{Exit, Failure, shell_code};
+use crate::error::{Exit, Failure, NOT_FOUND, NOT_STARTED, shell_code};
 use crate::mode_info::{ModeInfo, with_operator};
 use crate::node::mode_now;
 use crate::output::escape::quoted;
@@ -38,12 +38,6 @@ use crate::output::{Format, times};
 use crate::report::Report;
 use crate::signals::Signals;
 use crate::undo::{restore_change, restore_hint};
-
-/// Exit code of a shell for an unknown command.
-const NOT_FOUND: u8 = 127;
-
-/// Exit code of a shell for a command that cannot be started.
-const NOT_STARTED: u8 = 126;
 
 /// Default of `PATH`.
 const DEFAULT_PATH: &str = "/usr/bin:/bin";
@@ -85,8 +79,8 @@ async fn maintain(
     let plan = args.flags.new_plan(None)?;
     let node = context.node;
     match node.host() {
-        Some(host) => on_host::check_supported(host, node).await?,
-        None => check_command(&args.command)?,
+        Some(host) => on_host::check_supported(host, &args.command, node).await?,
+        None => check_command(&args.command).map_err(|it| it.and("Nothing was changed"))?,
     }
     let mut signals = Signals::listen()?;
     let (mut closed, reached) = match &plan {
@@ -104,7 +98,7 @@ async fn maintain(
         None => run_command(&args.command, context.output.format(), &mut signals)
             .await
             .map(shell_code)
-            .map_err(|problem| not_started(&command, &problem)),
+            .map_err(|problem| not_started(&args.command, &problem)),
     };
     let code = match code {
         Ok(code) => code,
@@ -133,13 +127,16 @@ async fn maintain(
 }
 
 /// The failure for a command that cannot be started.
-fn not_started(command: &str, problem: &io::Error) -> Failure {
+pub(super) fn not_started(command: &[OsString], problem: &io::Error) -> Failure {
     let code = if problem.kind() == ErrorKind::NotFound {
         NOT_FOUND
     } else {
         NOT_STARTED
     };
-    let message = format!("{command} could not be started: {problem}");
+    let message = format!(
+        "{} could not be started: {problem}",
+        quoted_command(command)
+    );
     Failure::new(Exit::Command(code), message)
 }
 
@@ -194,7 +191,7 @@ async fn confirm(
 }
 
 /// Checks that the command can be started, as far as its file shows that: a node is not drained for a typing error.
-fn check_command(command: &[OsString]) -> Result<(), Failure> {
+pub(super) fn check_command(command: &[OsString]) -> Result<(), Failure> {
     let Some(program) = command.first() else {
         return Ok(());
     };
@@ -216,10 +213,7 @@ fn check_command(command: &[OsString]) -> Result<(), Failure> {
         Some(_) => (NOT_STARTED, "it is not executable"),
         None => (NOT_FOUND, "no such command"),
     };
-    let message = format!(
-        "{} could not be started: {why}. Nothing was changed",
-        quoted_command(command)
-    );
+    let message = format!("{} could not be started: {why}", quoted_command(command));
     Err(Failure::new(Exit::Command(code), message))
 }
 

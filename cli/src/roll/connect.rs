@@ -1,5 +1,7 @@
 //! Connects to the hosts at the start of a roll, and reads their facts.
 
+use std::ffi::OsString;
+
 use soramode_protocol::node::{GetInfo, GetStatus};
 use soramode_protocol::session::ListSessions;
 use soramode_protocol::time::Time;
@@ -43,9 +45,13 @@ pub(super) async fn connect(endpoint: &Endpoint) -> Connected {
     })
 }
 
-/// Finds the reason why no command can be run on a host. Later connections to it ask for nothing, and neither does this one.
-pub(super) async fn find_obstacle(number: HostIndex, endpoint: &Endpoint) -> Option<Stop> {
+/// Finds the reason why a command cannot be run on a host. Later connections to it ask for nothing, and neither does this one.
+pub(super) async fn find_obstacle(
+    number: HostIndex,
+    endpoint: &Endpoint,
+    command: &[OsString],
+) -> Option<Stop> {
     let host = endpoint.host()?.clone().without_prompts();
-    let failure = host.check_exec().await.err()?;
+    let failure = host.check_exec(command).await.err()?;
     Some(stop_of(number, &failure))
 }

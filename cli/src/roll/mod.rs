@@ -37,6 +37,11 @@ use stop::exit_of_kind;
 /// Pause between two updates of the rows.
 const DRAW_PAUSE: Duration = Duration::from_secs(1);
 
+/// Notes at the first and the second interrupt while a command runs.
+const INTERRUPTED: &str =
+    "interrupted: the command that runs is waited for. Ctrl-C again does not wait for it";
+const INTERRUPTED_AGAIN: &str = "interrupted again: the command is not waited for. Ctrl-C again leaves at once, also if nodes are not released";
+
 /// Limit of the time for a look at the node that a roll leaves closed.
 const LOOK_MAX: Duration = Duration::from_secs(5);
 
@@ -49,11 +54,12 @@ impl RollRequest {
     ) -> Result<Exit, Failure> {
         let mut signals = Signals::listen()?;
         let is_maintained = |host: &HostIndex| self.settings.maintained.contains(host);
+        let command = &self.work.command;
         let hosts_in_order = endpoints.iter().enumerate();
         let connecting = hosts_in_order.map(|(host, endpoint)| async move {
             let mut start = connect(endpoint).await?;
             if is_maintained(&host) {
-                start.facts.cannot_work = find_obstacle(host, endpoint).await;
+                start.facts.cannot_work = find_obstacle(host, endpoint, command).await;
             }
             Ok(start)
         });
@@ -107,9 +113,13 @@ impl RollRequest {
                     let input = tokio::select! {
                         biased;
                         exit = signals.next() => {
+                            match (driver.exit_of_signal, driver.is_in_a_hurry) {
+                                (None, _) => driver.view.interrupted(INTERRUPTED),
+                                (Some(_), false) => driver.view.interrupted(INTERRUPTED_AGAIN),
+                                (Some(_), true) => {}
+                            }
                             driver.is_in_a_hurry = driver.exit_of_signal.is_some();
                             driver.exit_of_signal.get_or_insert(exit);
-                            driver.view.interrupted();
                             Input::Interrupted
                         }
                         Some(input) = incoming.recv() => input,

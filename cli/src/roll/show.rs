@@ -148,11 +148,11 @@ impl RollView {
         }
     }
 
-    /// Shows how many sessions are left.
-    pub(super) fn sessions(&self, number: HostIndex, sessions: u64) {
+    /// Shows how many sessions are left, and another obstacle of the drain.
+    pub(super) fn sessions(&self, number: HostIndex, sessions: u64, obstacle: Option<String>) {
         self.change(number, |host| {
             host.sessions = Some(sessions);
-            host.waits_for.clear();
+            host.waits_for = obstacle.unwrap_or_default();
             host.sessions_at_close.get_or_insert(sessions);
             None
         });
@@ -191,15 +191,12 @@ impl RollView {
             .unwrap_or_default()
     }
 
-    /// Says that an interrupt waits for the command, if one runs.
-    pub(super) fn interrupted(&self) {
+    /// Prints a note on an interrupt, if a command runs.
+    pub(super) fn interrupted(&self, note: &str) {
         let runs = |host: &Host| host.stage.is_some() && host.step() == Some(RollStep::Command);
-        if !self.hosts().iter().any(runs) {
-            return;
+        if self.hosts().iter().any(runs) {
+            self.line(note);
         }
-        self.line(
-            "interrupted: the command that runs is waited for. Ctrl-C again does not wait for it",
-        );
     }
 
     fn change(

@@ -15,6 +15,7 @@ pub(super) const fn exit_of_kind(kind: StopKind) -> Exit {
         StopKind::TooOld => Exit::Versions,
         StopKind::SessionsIncomplete => Exit::SessionsIncomplete,
         StopKind::Failed => Exit::Failed,
+        StopKind::NotStartable(code) => Exit::Command(code),
         StopKind::TimedOut => Exit::TimedOut,
         StopKind::Interrupted => Exit::Interrupted,
     }
@@ -30,6 +31,7 @@ const fn kind_of(exit: Exit) -> StopKind {
         Exit::Superseded => StopKind::Superseded,
         Exit::Versions => StopKind::TooOld,
         Exit::SessionsIncomplete => StopKind::SessionsIncomplete,
+        Exit::Command(code) => StopKind::NotStartable(code),
         Exit::TimedOut => StopKind::TimedOut,
         _ => StopKind::Failed,
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use soramode_protocol::client::Message;
 use soramode_protocol::envelope::Notification;
 use soramode_protocol::id::PlanId;
-use soramode_protocol::mode::{ChangeMode, SettableMode};
-use soramode_protocol::node::{GetStatus, Membership, Status};
+use soramode_protocol::mode::{ChangeMode, InForce, SettableMode};
+use soramode_protocol::node::{GetStatus, Membership, RoomCounts, Status};
 use soramode_protocol::plan::{Plan, PlanState};
 use soramode_protocol::request::Method;
 use soramode_protocol::wait::{Outcome, Wait, WaitEnded};
@@ -27,6 +27,7 @@ use crate::node::Node;
 use crate::output::escape::escape;
 use crate::output::{counted, times};
 use crate::plan::describe_not_done;
+use crate::sfu::describe_not_in_force;
 use crate::ssh::SshHost;
 use crate::ssh::command::{CommandEnd, Exec, SSH_FAILED};
 use crate::ssh::exec_lines::{BEGUN, REBOOT};
@@ -112,7 +113,7 @@ impl Worker {
             Some(_) => daemon.call(&GetStatus {}).await?,
             None => closed(&mut daemon).await?,
         };
-        self.view.sessions(self.host, status.sessions);
+        self.view.sessions(self.host, status.sessions, None);
         let left = drain
             .limit
             .map(|limit| limit.saturating_sub(began.elapsed()));
@@ -126,7 +127,7 @@ impl Worker {
         match ended.outcome {
             Outcome::Reached => Ok(()),
             Outcome::Superseded => Err(not_drained(&ended, Node::Daemon(&self.endpoint))),
-            Outcome::Timeout => Err(self.timed_out(&ended.status, &mut daemon).await),
+            Outcome::Timeout => Err(self.timed_out(&wait, &ended.status, &mut daemon).await),
         }
     }
 
@@ -149,7 +150,9 @@ impl Worker {
                 }
                 Message::Notification(Notification::Progress(progress)) => {
                     *lost_since = None;
-                    self.view.sessions(self.host, progress.sessions);
+                    let (sessions, in_force) = (progress.sessions, progress.in_force);
+                    let obstacle = not_in_force(wait, sessions, in_force, None);
+                    self.view.sessions(self.host, sessions, obstacle);
                 }
                 Message::Answer(..) | Message::Notification(_) => {}
             }
@@ -157,13 +160,15 @@ impl Worker {
     }
 
     /// The failure for a drain that took too long. Opens the node again if the operator wants that.
-    async fn timed_out(&self, status: &Status, daemon: &mut Daemon<'_>) -> Failure {
-        let limit = self.request.work.drain.limit.unwrap_or_default();
-        let message = format!(
-            "still has {} after {}",
-            counted(status.sessions, "session"),
-            times::span(limit)
-        );
+    async fn timed_out(&self, wait: &Wait, status: &Status, daemon: &mut Daemon<'_>) -> Failure {
+        let limit = times::span(self.request.work.drain.limit.unwrap_or_default());
+        let sessions = counted(status.sessions, "session");
+        let message = match not_in_force(wait, status.sessions, status.in_force, status.rooms) {
+            Some(obstacle) => {
+                format!("has {sessions} left after {limit}, but its mode is {obstacle}")
+            }
+            None => format!("still has {sessions} after {limit}"),
+        };
         let failure = Failure::new(Exit::TimedOut, message);
         if !self.request.work.drain.undoes {
             return failure;
@@ -291,6 +296,18 @@ impl Worker {
     }
 }
 
+/// Describes a node with few enough sessions that is not drained, because the SFU does not hold its mode.
+fn not_in_force(
+    wait: &Wait,
+    sessions: u64,
+    in_force: Option<InForce>,
+    rooms: Option<RoomCounts>,
+) -> Option<String> {
+    let is_awaited = !wait.assume_in_force && sessions <= wait.max_sessions.unwrap_or_default();
+    let why = describe_not_in_force(in_force.filter(|_| is_awaited)?, rooms)?;
+    Some(format!("not in force: {why}"))
+}
+
 /// Returns the failure for a drain that another user ended, or a plan that is over and not done.
 fn not_drained(ended: &WaitEnded, node: Node<'_>) -> Failure {
     let Some(plan) = &ended.plan else {
@@ -413,6 +430,28 @@ mod tests {
             assert_eq!(failure.exit, exit, "{outcome:?}");
             assert!(failure.message.contains(words), "{}", failure.message);
         }
+    }
+
+    #[test]
+    fn a_drain_is_held_up_where_few_enough_sessions_are_left_and_the_mode_is_awaited() {
+        let rooms = RoomCounts {
+            settled: 4,
+            outstanding: 0,
+            impossible: 1,
+        };
+        let describe = |wait: &Wait, sessions, in_force| {
+            not_in_force(wait, sessions, Some(in_force), Some(rooms))
+        };
+        let wait = Wait::new(soramode_protocol::wait::WaitFor::Drained);
+        let words = "not in force: 1 of 5 rooms cannot be locked or unlocked";
+        assert_eq!(describe(&wait, 0, InForce::Partial).as_deref(), Some(words));
+        assert_eq!(describe(&wait, 1, InForce::Partial), None);
+        assert_eq!(describe(&wait, 0, InForce::Yes), None);
+        let assumed = Wait {
+            assume_in_force: true,
+            ..wait
+        };
+        assert_eq!(describe(&assumed, 0, InForce::Partial), None);
     }
 
     #[test]

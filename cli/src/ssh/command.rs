@@ -1,10 +1,12 @@
 //! A command on another host, over ssh: its output comes line by line.
 
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use soramode_protocol::id::RollId;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Child;
@@ -15,7 +17,7 @@ use super::exec_lines::READY;
 use super::greeting::Greeting;
 use super::sharing::Sharing;
 use super::{Asks, SshHost, SshProcess, quoted_for_sh};
-use crate::error::{Exit, Failure};
+use crate::error::{Exit, Failure, NOT_FOUND, NOT_STARTED};
 use crate::output::escape::escape;
 
 /// Exit code of ssh if the connection fails or is lost; a command may end with it too.
@@ -54,8 +56,8 @@ pub(crate) struct CommandEnd {
 /// Work of `exec-stdio` on a host.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Exec<'a> {
-    /// No work: it says that it could.
-    Check,
+    /// No work: it says that it could, and whether this command can be started. It is empty for a reboot alone.
+    Check(&'a [OsString]),
     /// The operator's command, for this roll.
     Command(&'a RollId, &'a [OsString]),
     /// A reboot of the machine, for this roll.
@@ -67,8 +69,8 @@ impl SshHost {
     pub(crate) fn exec_line(&self, exec: Exec<'_>) -> OsString {
         let mut line = Vec::from(format!("{} exec-stdio", self.remote));
         let (roll, rest) = match exec {
-            Exec::Check => (None, &b" --check"[..]),
-            Exec::Command(roll, _) => (Some(roll), &b" --"[..]),
+            Exec::Check(_) => (None, &b" --check"[..]),
+            Exec::Command(roll, _) => (Some(roll), &b""[..]),
             Exec::Reboot(roll) => (Some(roll), &b" --reboot"[..]),
         };
         if let Some(roll) = roll {
@@ -80,7 +82,8 @@ impl SshHost {
             line.extend(quoted_for_sh(socket.as_os_str().as_bytes()));
         }
         line.extend(rest);
-        if let Exec::Command(_, command) = exec {
+        if let Exec::Command(_, command @ [_, ..]) | Exec::Check(command @ [_, ..]) = exec {
+            line.extend(b" --");
             for word in command {
                 line.push(b' ');
                 line.extend(quoted_for_sh(word.as_bytes()));
@@ -89,13 +92,16 @@ impl SshHost {
         OsString::from_vec(line)
     }
 
-    /// Finds the reason why no command can be run there, such as a key that is for `dial-stdio` alone.
-    pub(crate) async fn check_exec(&self) -> Result<(), Failure> {
-        let line = self.exec_line(Exec::Check);
-        let (mut is_ready, mut is_dial) = (false, false);
-        let running = self.run_command(&line, async |_, text| {
+    /// Finds the reason why a command cannot be run there, such as a key that is for `dial-stdio` alone.
+    pub(crate) async fn check_exec(&self, command: &[OsString]) -> Result<(), Failure> {
+        let line = self.exec_line(Exec::Check(command));
+        let (mut is_ready, mut is_dial, mut problem) = (false, false, String::new());
+        let running = self.run_command(&line, async |stream, text| {
             is_ready |= text == READY;
             is_dial |= Greeting::read(text).is_some();
+            if stream == Stream::Stderr {
+                text.clone_into(&mut problem);
+            }
         });
         let end = if self.asks == Asks::Terminal {
             running.await?
@@ -104,7 +110,10 @@ impl SshHost {
             ended.unwrap_or_else(|_| Err(Failure::new(Exit::Unreachable, "does not answer")))?
         };
         if is_ready {
-            return Ok(());
+            return match end.code {
+                Some(code @ (NOT_STARTED | NOT_FOUND)) => Err(not_startable(code, &problem)),
+                _ => Ok(()),
+            };
         }
         if is_dial {
             let message = "its key for ssh allows soramode dial-stdio only";
@@ -135,10 +144,29 @@ impl SshHost {
     }
 }
 
+/// The settings of the terminal, which are restored when this is dropped: an ssh that is killed leaves its own.
+struct TerminalSettings(Option<Termios>);
+
+impl TerminalSettings {
+    fn keep() -> Self {
+        Self(tcgetattr(io::stdin()).ok())
+    }
+}
+
+impl Drop for TerminalSettings {
+    fn drop(&mut self) {
+        if let Some(settings) = &self.0 {
+            // The terminal may be gone.
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, settings);
+        }
+    }
+}
+
 impl SshHost {
     /// Runs a command line of the shell there on this terminal; returns its exit code.
     pub(crate) async fn run_on_terminal(&self, line: &OsStr) -> Result<Option<u8>, Failure> {
         let sharing = Sharing::find(self).await;
+        let _terminal = TerminalSettings::keep();
         let child = self
             .launcher(&sharing, &["-t"])
             .arg(line)
@@ -149,6 +177,13 @@ impl SshHost {
         let status = SshProcess::new(child).wait().await;
         Ok(status.and_then(exit_code))
     }
+}
+
+/// Returns the failure for a command that the host cannot start, in the words of `exec-stdio`.
+fn not_startable(code: u8, problem: &str) -> Failure {
+    // The words are those of a command that was typed.
+    let problem = problem.strip_prefix("soramode: ").unwrap_or(problem);
+    Failure::new(Exit::Command(code), escape(problem))
 }
 
 /// Explains the end of a check that did not say that commands can be run.

@@ -57,6 +57,7 @@ mod ssh;
 #[cfg(feature = "cluster")]
 mod ssh_losses;
 mod ssh_prompts;
+mod ssh_terminals;
 mod suggestions;
 mod support;
 mod tail;

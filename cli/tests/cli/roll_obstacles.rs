@@ -66,6 +66,33 @@ fn a_host_that_runs_no_commands_is_found_before_anything_is_changed() {
     assert_eq!(counted.code, 0, "{counted:?}");
 }
 
+#[test]
+fn a_command_that_a_host_does_not_have_is_found_before_anything_is_changed() {
+    let fleet = Fleet::start(2);
+    fleet.write_program(0, "of-one-host", "#!/bin/sh\n");
+    let roll = ["-H", "sfu-01,sfu-02", "roll", "--keep-open", "1", "-m", "X"];
+    let maintain = ["-H", "sfu-02", "maintain", "-m", "X"];
+    let refused = |more: &[&str], code: i32, words: &str| {
+        for before in [&roll[..], &[&roll[..], &["--dry-run"]].concat(), &maintain] {
+            let ended = fleet.run(&[before, &["--"], more].concat());
+            assert_eq!(ended.code, code, "{ended:?}");
+            assert!(ended.stderr.contains(words), "{ended:?}");
+        }
+        assert_eq!(fleet.modes(), ["normal"; 2]);
+        assert_eq!(fleet.record(0), Value::Null);
+    };
+    refused(
+        &["of-one-host", "it's"],
+        127,
+        "sfu-02: \"of-one-host it's\" could not be started: no such command",
+    );
+    refused(
+        &["/etc/passwd"],
+        126,
+        "\"/etc/passwd\" could not be started: it is not executable",
+    );
+}
+
 /// A node, and the file that its `sudo` writes in place of a reboot.
 fn with_sudo() -> (Fleet, PathBuf) {
     let fleet = Fleet::start(1);

@@ -27,8 +27,12 @@ use crate::wait::interrupted;
 /// Limit of the time for a daemon that restarts to answer after the command.
 const RECORD_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Refuses a daemon that cannot keep the record of the command, and a host on which no command can be run.
-pub(super) async fn check_supported(host: &SshHost, node: Node<'_>) -> Result<(), Failure> {
+/// Refuses a daemon that cannot keep the record of the command, and a host on which this command cannot be run.
+pub(super) async fn check_supported(
+    host: &SshHost,
+    command: &[OsString],
+    node: Node<'_>,
+) -> Result<(), Failure> {
     let info = node.connect().await?.call(&GetInfo {}).await?;
     if !info.methods.iter().any(|method| method == "Reserve") {
         let message = format!(
@@ -38,7 +42,7 @@ pub(super) async fn check_supported(host: &SshHost, node: Node<'_>) -> Result<()
         let failure = Failure::new(Exit::Versions, message);
         return Err(failure.with_hint("Install the same version of both"));
     }
-    host.check_exec().await.map_err(|failure| Failure {
+    host.check_exec(command).await.map_err(|failure| Failure {
         message: format!("{}: {}. Nothing was changed", host.shown(), failure.message),
         ..failure
     })
