@@ -39,7 +39,7 @@ impl Fleet {
     }
 
     /// Puts these nodes behind an sshd each.
-    fn of(daemons: Vec<Daemon>) -> Self {
+    pub(crate) fn of(daemons: Vec<Daemon>) -> Self {
         let names: Vec<String> = (0..daemons.len()).map(name).collect();
         let sshd = |daemon: &Daemon| {
             let socket = daemon.socket();

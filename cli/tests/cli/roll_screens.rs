@@ -2,8 +2,12 @@
 
 use std::fs;
 
+use soramode_testkit::janus::{Janus, Setup};
+use soramoded::args::janus::JanusWay;
+use soramoded::config::JanusConfig;
+
 use crate::fleet::Fleet;
-use crate::support::{PROGRAM, until};
+use crate::support::{Daemon, PROGRAM, until};
 use crate::terminal::Terminal;
 
 const HOSTS: [&str; 3] = ["sfu-01", "sfu-02", "sfu-03"];
@@ -106,4 +110,46 @@ fn a_wait_says_that_it_looks_for_a_lost_daemon() {
         let screen = terminal.until_shown("ended with 0");
         assert!(!screen.contains("looking for soramoded"), "{screen}");
     }
+}
+
+#[test]
+fn each_interrupt_says_what_the_next_one_does() {
+    let fleet = Fleet::start(3);
+    let terminal = roll(&fleet, 160);
+    terminal.until_shown("sfu-01: begun");
+    terminal.press("C-c");
+    terminal.until_shown("Ctrl-C again does not wait for it");
+    terminal.press("C-c");
+    let screen = terminal.until_shown("ended with 130");
+    for words in ["the command that runs is waited for", "interrupted again: "] {
+        assert_eq!(screen.matches(words).count(), 1, "{screen}");
+    }
+    fs::write(fleet.file(), "").unwrap();
+}
+
+#[test]
+fn a_room_that_cannot_be_locked_is_named_in_the_row_and_in_the_timeout() {
+    let janus = Janus::start(&Setup {
+        rooms: vec![("room-1", ""), ("room-2", "secret = \"of-room-2\"")],
+        ..Setup::default()
+    });
+    let daemon = Daemon::start_with(|config| {
+        config.http.janus = Some(JanusConfig {
+            way: JanusWay::Lock,
+            ..janus.settings()
+        });
+        config.assume_complete = false;
+    });
+    let fleet = Fleet::of(vec![daemon]);
+    let script = format!(
+        "HOME={} SORAMODE_SSH='ssh -F {}' {PROGRAM} -H sfu-01 roll --keep-open 0 -m X --timeout 4s -- true; echo ended with $?; exec sleep 600",
+        fleet.home.path().display(),
+        fleet.config.display(),
+    );
+    let terminal = Terminal::open(&script, (160, 24));
+    let row = "draining, 0 sessions left; not in force: some rooms cannot be locked or unlocked";
+    terminal.until_shown(row);
+    let screen = terminal.until_shown("ended with 124");
+    let words = "its mode is not in force: 1 of 2 rooms cannot be locked or unlocked";
+    assert!(screen.contains(words), "{screen}");
 }

@@ -125,6 +125,7 @@ fn a_command_that_fails_stops_the_roll_which_goes_on_where_it_was() {
     assert_eq!(fleet.modes(), ["normal"; 3]);
     let unknown = fleet.roll(&["--resume", "NOSUCH00", "--", "true"]);
     assert_eq!(unknown.code, 5, "{unknown:?}");
+    assert!(unknown.stderr.contains("mistyped"), "{unknown:?}");
 }
 
 #[test]

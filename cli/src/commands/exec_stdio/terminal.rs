@@ -25,13 +25,7 @@ const ENDS_OF_INPUT_MAX: usize = 64 * 1024;
 
 /// Runs a command to its end on a terminal of its own, which this process copies from and to that of ssh; returns its exit code.
 pub(super) async fn execute(words: &[OsString]) -> io::Result<u8> {
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-    grantpt(&ours)?;
-    unlockpt(&ours)?;
-    let theirs = ioctl_tiocgptpeer(
-        &ours,
-        OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
-    )?;
+    let (ours, theirs) = open()?;
     let mut resized = signal(SignalKind::window_change())?;
     let outer = RawTerminal::take()?;
     tcsetattr(&theirs, OptionalActions::Now, &outer.before)?;
@@ -48,6 +42,16 @@ pub(super) async fn execute(words: &[OsString]) -> io::Result<u8> {
     // A process that the command left behind may hold its terminal open.
     let _ = output.recv_timeout(REST_MAX);
     Ok(shell_code(status))
+}
+
+/// Opens a terminal: the end of this process, and that of the command.
+fn open() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let ours = openpt(flags)?;
+    grantpt(&ours)?;
+    unlockpt(&ours)?;
+    let theirs = ioctl_tiocgptpeer(&ours, flags)?;
+    Ok((ours, theirs))
 }
 
 /// Becomes the command, with standard input as the terminal of a new session. It returns if the command cannot be started.
@@ -146,4 +150,27 @@ fn end_input(ours: &mut File) -> io::Result<()> {
     type_key(keys[SpecialCodeIndex::VSTART], 1, ours)?;
     type_key(keys[SpecialCodeIndex::VKILL], 1, ours)?;
     type_key(keys[SpecialCodeIndex::VEOF], ENDS_OF_INPUT_MAX, ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{OFlags, fcntl_setfl};
+
+    use super::*;
+
+    #[test]
+    fn the_end_of_the_input_is_read_a_limited_number_of_times() {
+        let (ours, theirs) = open().unwrap();
+        let (mut ours, mut theirs) = (File::from(ours), File::from(theirs));
+        ours.write_all(b"half a line").unwrap();
+        let typing = thread::spawn(move || end_input(&mut ours).map(|()| ours));
+        let mut buffer = [0; 64];
+        for _ in 0..ENDS_OF_INPUT_MAX {
+            assert_eq!(theirs.read(&mut buffer).unwrap(), 0);
+        }
+        let _ours = typing.join().unwrap().unwrap();
+        fcntl_setfl(&theirs, OFlags::NONBLOCK).unwrap();
+        let more = theirs.read(&mut buffer).unwrap_err();
+        assert_eq!(more.kind(), io::ErrorKind::WouldBlock);
+    }
 }
