@@ -182,8 +182,7 @@ fn real_shells_complete_a_word_and_are_quiet_without_the_program() {
             if wanted.is_empty() {
                 terminal.tmux(&["send-keys", "-l", socket.strip_suffix(".sock").unwrap()]);
             }
-            terminal.press("Tab");
-            terminal.until_shown(if wanted.is_empty() { &socket } else { wanted });
+            terminal.press_until_shown("Tab", if wanted.is_empty() { &socket } else { wanted });
             assert!(!terminal.screen().contains(".lock"), "{shell}");
             terminal.press("C-u");
             until_ready();

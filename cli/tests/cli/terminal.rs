@@ -1,5 +1,6 @@
 //! A real terminal, tmux's: what a person sees of the program, and what they type.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -8,6 +9,9 @@ use std::time::Instant;
 use soramode_testkit::PATIENCE;
 
 use crate::support::PROGRAM;
+
+/// Looks at the screen after which a key is pressed again.
+const LOOKS_PER_KEY: u32 = 200;
 
 /// A terminal with a shell that runs a script in it.
 pub(crate) struct Terminal {
@@ -91,6 +95,17 @@ impl Terminal {
 
     pub(crate) fn until_shown(&self, words: &str) -> String {
         self.until(words, |screen| screen.contains(words))
+    }
+
+    /// Presses a key until the screen shows the words: a completion that takes long gives up.
+    pub(crate) fn press_until_shown(&self, key: &str, words: &str) -> String {
+        let looks = Cell::new(0);
+        self.until(words, |screen| {
+            if looks.replace(looks.get() + 1) % LOOKS_PER_KEY == 0 {
+                self.press(key);
+            }
+            screen.contains(words)
+        })
     }
 
     pub(crate) fn press(&self, key: &str) {
