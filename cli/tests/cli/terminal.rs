@@ -10,8 +10,8 @@ use soramode_testkit::PATIENCE;
 
 use crate::support::PROGRAM;
 
-/// Looks at the screen after which a key is pressed again.
-const LOOKS_PER_KEY: u32 = 200;
+/// Reads of the screen after which a key is pressed again.
+const POLLS_PER_KEY: u32 = 200;
 
 /// A terminal with a shell that runs a script in it.
 pub(crate) struct Terminal {
@@ -99,9 +99,9 @@ impl Terminal {
 
     /// Presses a key until the screen shows the words: a completion that takes long gives up.
     pub(crate) fn press_until_shown(&self, key: &str, words: &str) -> String {
-        let looks = Cell::new(0);
+        let polls = Cell::new(0);
         self.until(words, |screen| {
-            if looks.replace(looks.get() + 1) % LOOKS_PER_KEY == 0 {
+            if polls.replace(polls.get() + 1) % POLLS_PER_KEY == 0 {
                 self.press(key);
             }
             screen.contains(words)

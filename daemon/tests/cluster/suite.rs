@@ -167,7 +167,7 @@ fn the_network_and_the_history_are_real() {
             .into_iter()
             .map(|change| change.what)
             .collect();
-        // A write whose answer a change of the leader loses is made once more.
+        // A write is repeated if a change of the leader has lost its answer.
         whole.dedup();
         let mode = What::Mode {
             node: "n1".to_owned(),
