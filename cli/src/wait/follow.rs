@@ -47,11 +47,12 @@ pub(super) async fn follow(
         was_lost: false,
     };
     let ended = tokio::select! {
-        ended = follower.follow_over_losses() => ended,
+        biased;
         exit = signals.next() => {
             let waited = follower.progress.elapsed();
             return Ended::without_status(interrupted(exit, waited));
         }
+        ended = follower.follow_over_losses() => ended,
     };
     let WaitEnded {
         outcome,

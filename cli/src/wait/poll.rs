@@ -45,8 +45,9 @@ pub(super) async fn poll(
         last: None,
     };
     let outcome = tokio::select! {
-        outcome = poller.poll_until_end() => outcome,
+        biased;
         exit = signals.next() => Err(interrupted(exit, poller.progress.elapsed())),
+        outcome = poller.poll_until_end() => outcome,
         () = or_pending(limit) => Ok(Outcome::Timeout),
     };
     let silence = match (&poller.lost, &poller.last) {
