@@ -22,7 +22,10 @@ impl Remote {
     /// A command that prints two words, the second once the file `go-on` is there.
     fn begun_and_ended(&self) -> String {
         let file = self.runtime.path().join("go-on");
-        format!("sh -c 'echo begun $((40 + 2)); {}; echo ended'", until_file(&file))
+        format!(
+            "sh -c 'echo begun $((40 + 2)); {}; echo ended'",
+            until_file(&file)
+        )
     }
 
     fn go_on(&self) {
@@ -115,6 +118,25 @@ fn after_a_signal_ctrl_c_leaves_a_command_that_has_the_terminal() {
     terminal.press("C-c");
     assert_left_closed(&terminal.until_shown("ended with 130"));
     remote.until_recorded_closed();
+}
+
+#[test]
+fn an_interrupt_leaves_a_command_that_has_ended_while_soramoded_is_down() {
+    let mut remote = Remote::start();
+    let terminal = remote.on_terminal(&format!("maintain -m X -- {}", remote.begun_and_ended()));
+    terminal.until_shown("begun 42");
+    remote.daemon.stop();
+    remote.go_on();
+    terminal.until_shown("soramoded does not answer");
+    terminal.press("C-c");
+    let screen = terminal.until_shown("ended with 130");
+    for words in [
+        "is not recorded",
+        "STILL CLOSED",
+        "soramode -H sfu-02 set normal",
+    ] {
+        assert!(screen.contains(words), "{words}: {screen}");
+    }
 }
 
 #[test]
