@@ -177,8 +177,13 @@ pub(crate) async fn close(
 ) -> Result<Closed, Failure> {
     match node {
         Node::Daemon(_) => {
-            let mut daemon = unless_interrupted(signals, node.connect()).await?;
-            close_by_daemon(&mut daemon, closing).await
+            let look = async {
+                let mut daemon = node.connect().await?;
+                let status = daemon.call(&GetStatus {}).await?;
+                Ok((daemon, status))
+            };
+            let (mut daemon, status) = unless_interrupted(signals, look).await?;
+            close_by_daemon(&mut daemon, status, closing).await
         }
         Node::Api(api) => {
             let Closing { target, reason, .. } = closing;
@@ -196,15 +201,23 @@ pub(crate) async fn close(
     }
 }
 
-async fn close_by_daemon(daemon: &mut Daemon<'_>, closing: Closing<'_>) -> Result<Closed, Failure> {
+async fn close_by_daemon(
+    daemon: &mut Daemon<'_>,
+    first: Status,
+    closing: Closing<'_>,
+) -> Result<Closed, Failure> {
     let Closing {
         target,
         reason,
         expected_end_at,
     } = closing;
     let mut failure = None;
+    let mut first = Some(first);
     for _ in 0..ATTEMPTS_MAX {
-        let status = daemon.call(&GetStatus {}).await?;
+        let status = match first.take() {
+            Some(status) => status,
+            None => daemon.call(&GetStatus {}).await?,
+        };
         let FoundMode {
             state: before,
             mut joined,

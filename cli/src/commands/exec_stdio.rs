@@ -12,8 +12,10 @@ use std::time::Duration;
 
 use soramode_protocol::id::RollId;
 use soramode_protocol::node::GetStatus;
+use soramode_protocol::or_pending::or_pending;
 use soramode_protocol::reservation::{Reserve, RollStep};
 use soramode_roll::SEEK_TIME_MAX;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use child::{REST_MAX, copy, own, without_hangup};
@@ -21,6 +23,7 @@ use child::{REST_MAX, copy, own, without_hangup};
 use super::maintain::{check_command, not_started};
 use crate::context::Context;
 use crate::error::{Exit, Failure, shell_code};
+use crate::output::relay;
 use crate::signals::Signals;
 use crate::ssh::exec_lines::{BEGUN, READY, REBOOT};
 
@@ -160,20 +163,35 @@ fn wait(mut child: Child) -> io::Result<ExitStatus> {
     Ok(status)
 }
 
-/// Records the end of the command. soramoded may be restarting.
+/// Records the end of the command. soramoded may be restarting: on a terminal Ctrl-C leaves that alone.
 async fn record_end(roll: RollId, code: u8, context: &Context<'_>) -> Result<(), Failure> {
     let record = Reserve {
         command_exit: Some(code),
         ..Reserve::step(roll, RollStep::CommandEnded)
     };
     let began = Instant::now();
+    let mut interrupts = signal(SignalKind::interrupt()).ok();
+    let mut is_said = false;
     loop {
         let recorded = async { context.node.connect().await?.call(&record).await };
         match recorded.await {
             Err(failure)
                 if failure.exit == Exit::Unreachable && began.elapsed() < RECORD_TIME_MAX =>
             {
-                sleep(ATTEMPT_PAUSE).await;
+                if !is_said {
+                    is_said = true;
+                    relay(&format!(
+                        "the command has ended (exit code {code}), but soramoded does not answer: looking for it to record that"
+                    ));
+                }
+                tokio::select! {
+                    biased;
+                    _ = or_pending(interrupts.as_mut().map(Signal::recv)), if io::stdin().is_terminal() => {
+                        let message = format!("interrupted: exit code {code} of the command is not recorded");
+                        return Err(Failure::new(Exit::Interrupted, message));
+                    }
+                    () = sleep(ATTEMPT_PAUSE) => {}
+                }
             }
             Err(failure) => return Err(failure),
             Ok(_) => return Ok(()),

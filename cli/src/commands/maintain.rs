@@ -103,7 +103,8 @@ async fn maintain(
     let code = match code {
         Ok(code) => code,
         Err(failure) => {
-            return Err(stays_closed(failure.exit, &failure.message, &closed, context).await);
+            let stays = stays_closed(failure.exit, &failure.message, &closed, context).await;
+            return Err(with_hint_before(failure.hint, stays));
         }
     };
     report.ran = Some(true);
@@ -170,15 +171,9 @@ async fn confirm(
         Err(problem) => {
             let why = format!("the command succeeded, but {node} could not be reopened: {problem}");
             let failure = stays_closed(problem.exit, &why, closed, context).await;
-            let hint = [problem.hint, failure.hint]
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>()
-                .join(". ");
             return Err(Failure {
                 error_type: problem.error_type,
-                hint: Some(hint).filter(|hint| !hint.is_empty()),
-                ..failure
+                ..with_hint_before(problem.hint, failure)
             });
         }
     };
@@ -188,6 +183,19 @@ async fn confirm(
         Format::Table => context.output.confirm(&words)?,
     }
     Ok(Exit::Done)
+}
+
+/// Puts another hint before that of the failure.
+fn with_hint_before(hint: Option<String>, failure: Failure) -> Failure {
+    let hint = [hint, failure.hint]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(". ");
+    Failure {
+        hint: Some(hint).filter(|hint| !hint.is_empty()),
+        ..failure
+    }
 }
 
 /// Checks that the command can be started, as far as its file shows that: a node is not drained for a typing error.

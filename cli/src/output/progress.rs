@@ -260,28 +260,29 @@ impl ProgressDisplay {
         cells::joined(if has_bar { bar } else { String::new() }, parts, width)
     }
 
-    /// Waits for the node. In place of the bar stands each second what is awaited, if `words` has it after this time, and the last progress.
+    /// Waits for the node. In place of the bar stands each second what is awaited, if `parts` has it after this time, and the last progress after its first part.
     pub(crate) async fn until_answer<T>(
         &self,
-        words: impl Fn(Duration) -> Option<String>,
+        parts: impl Fn(Duration) -> Option<Vec<String>>,
         answer: impl Future<Output = T>,
     ) -> T {
         let began = Instant::now();
         let mut answer = pin!(answer);
         loop {
             let waited = timeout(DRAW_PAUSE, &mut answer).await;
-            match (waited, words(began.elapsed())) {
+            match (waited, parts(began.elapsed())) {
                 (Ok(answer), _) => return answer,
-                (Err(_), Some(words)) => self.draw_absence(words),
+                (Err(_), Some(parts)) => self.draw_absence(parts),
                 (Err(_), None) => {}
             }
         }
     }
 
-    fn draw_absence(&self, words: String) {
+    fn draw_absence(&self, mut parts: Vec<String>) {
         let Some(bar) = &self.bar else { return };
-        let last = self.last.as_ref().map(|last| format!("before: {last}"));
-        let parts: Vec<String> = std::iter::once(words).chain(last).collect();
+        if let Some(last) = &self.last {
+            parts.insert(parts.len().min(1), format!("before: {last}"));
+        }
         bar.draw(vec![cells::joined(String::new(), &parts, width_of_bar())]);
     }
 

@@ -6,13 +6,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, OutputModes, Termios, tcgetattr, tcsetattr};
 use soramode_protocol::id::RollId;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Child;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::time::{sleep, timeout};
 
+use super::connection::spawn_without_interrupt;
 use super::exec_lines::READY;
 use super::greeting::Greeting;
 use super::sharing::Sharing;
@@ -130,16 +131,13 @@ impl SshHost {
         show: impl AsyncFnMut(Stream, &str),
     ) -> Result<CommandEnd, Failure> {
         let sharing = Sharing::find(self).await;
-        let child = self
-            .launcher(&sharing, &[])
+        let mut command = self.launcher(&sharing, &[]);
+        command
             .arg(line)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|problem| {
-                Failure::new(Exit::Failed, format!("cannot start ssh: {problem}"))
-            })?;
+            .stderr(Stdio::piped());
+        let child = spawn_without_interrupt(&mut command).map_err(|it| cannot_start(&it))?;
         Ok(SshProcess::new(child).follow(show).await)
     }
 }
@@ -167,16 +165,26 @@ impl SshHost {
     pub(crate) async fn run_on_terminal(&self, line: &OsStr) -> Result<Option<u8>, Failure> {
         let sharing = Sharing::find(self).await;
         let _terminal = TerminalSettings::keep();
-        let child = self
-            .launcher(&sharing, &["-t"])
-            .arg(line)
-            .spawn()
-            .map_err(|problem| {
-                Failure::new(Exit::Failed, format!("cannot start ssh: {problem}"))
-            })?;
+        let mut command = self.launcher(&sharing, &["-t"]);
+        command.arg(line);
+        let child = spawn_without_interrupt(&mut command).map_err(|it| cannot_start(&it))?;
         let status = SshProcess::new(child).wait().await;
         Ok(status.and_then(exit_code))
     }
+}
+
+/// Has Ctrl-C interrupt this program again, and lines begin at the left, on a terminal that ssh passes to the host.
+pub(crate) fn take_ctrl_c() {
+    if let Ok(mut settings) = tcgetattr(io::stdin()) {
+        settings.local_modes |= LocalModes::ISIG;
+        settings.output_modes |= OutputModes::OPOST | OutputModes::ONLCR;
+        // The terminal may be gone.
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &settings);
+    }
+}
+
+fn cannot_start(problem: &io::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("cannot start ssh: {problem}"))
 }
 
 /// Returns the failure for a command that the host cannot start, in the words of `exec-stdio`.

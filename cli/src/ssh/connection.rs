@@ -1,5 +1,6 @@
 //! One connection to a daemon on another host: starts ssh, and waits for the first line of `dial-stdio`.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net;
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::unistd::Pid;
 use soramode_protocol::client::Client;
 use tokio::io::AsyncReadExt;
@@ -148,7 +149,7 @@ impl SshHost {
 
     /// Starts ssh on one end of a socket pair.
     fn start(&self, sharing: &Sharing) -> Result<(UnixStream, SshProcess, Stderr), Failure> {
-        let cannot_start = |problem: std::io::Error| {
+        let cannot_start = |problem: io::Error| {
             Failure::new(
                 Exit::Failed,
                 format!("cannot start ssh: {}", reason(&problem)),
@@ -158,14 +159,13 @@ impl SshHost {
         ours.set_nonblocking(true).map_err(cannot_start)?;
         let stream = UnixStream::from_std(ours).map_err(cannot_start)?;
         let theirs = OwnedFd::from(theirs);
-        let mut child = self
-            .launcher(sharing, &[])
+        let mut command = self.launcher(sharing, &[]);
+        command
             .arg(self.dial_command())
             .stdin(Stdio::from(theirs.try_clone().map_err(cannot_start)?))
             .stdout(Stdio::from(theirs))
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(cannot_start)?;
+            .stderr(Stdio::piped());
+        let mut child = spawn_without_interrupt(&mut command).map_err(cannot_start)?;
         let stderr = child.stderr.take();
         let process = SshProcess { child };
         let prefix = match self.asks {
@@ -187,7 +187,7 @@ impl SshHost {
         let mut command = Command::new(program);
         command.args(words).arg("sh").args(self.ssh_words(&all));
         if self.asks != Asks::Terminal {
-            // Out of reach of Ctrl-C: over a shared connection ssh ends at once, although it should ignore that.
+            // Out of reach of the terminal's keys, which ssh needs to ask.
             command.process_group(0);
         }
         command
@@ -272,6 +272,14 @@ impl SshHost {
         let message = format!("{host} has no {} in its PATH for ssh", escape(&self.remote));
         Failure::new(Exit::Unreachable, message).with_hint("Install it, or set SORAMODE_REMOTE")
     }
+}
+
+/// Starts ssh with SIGINT blocked: Ctrl-C is meant for this program alone, and over a shared connection ssh ends at it although it was ignored.
+pub(super) fn spawn_without_interrupt(command: &mut Command) -> io::Result<Child> {
+    let before = SigSet::from(Signal::SIGINT).thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    let child = command.spawn();
+    before.thread_set_mask()?;
+    child
 }
 
 /// A connection that failed.

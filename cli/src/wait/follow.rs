@@ -47,11 +47,12 @@ pub(super) async fn follow(
         was_lost: false,
     };
     let ended = tokio::select! {
-        ended = follower.follow_over_losses() => ended,
+        biased;
         exit = signals.next() => {
             let waited = follower.progress.elapsed();
             return Ended::without_status(interrupted(exit, waited));
         }
+        ended = follower.follow_over_losses() => ended,
     };
     let WaitEnded {
         outcome,
@@ -108,11 +109,12 @@ impl Follower<'_> {
             }
             let place = self.endpoint.on_host();
             let looking = |_| {
-                Some(format!(
-                    "looking for soramoded{place} for {} of at most {}",
-                    times::span(since.elapsed()),
-                    times::span(RECONNECT_MAX)
-                ))
+                let waited = times::span(since.elapsed());
+                let limit = times::span(RECONNECT_MAX);
+                Some(vec![
+                    format!("looking for soramoded{place} for {waited}"),
+                    format!("at most {limit}"),
+                ])
             };
             let reconnecting = self.endpoint.reconnect(since);
             daemon = self.progress.until_answer(looking, reconnecting).await?;
@@ -147,7 +149,7 @@ impl Follower<'_> {
             let is_late = |for_now: Duration| {
                 let silent = times::span(for_now);
                 let is_late = for_now > self.progress.every() * 2;
-                is_late.then(|| format!("no answer from soramoded{place} for {silent}"))
+                is_late.then(|| vec![format!("no answer from soramoded{place} for {silent}")])
             };
             let receiving = timeout(silence, daemon.receive());
             let message = match self.progress.until_answer(is_late, receiving).await {

@@ -45,8 +45,9 @@ pub(super) async fn poll(
         last: None,
     };
     let outcome = tokio::select! {
-        outcome = poller.poll_until_end() => outcome,
+        biased;
         exit = signals.next() => Err(interrupted(exit, poller.progress.elapsed())),
+        outcome = poller.poll_until_end() => outcome,
         () = or_pending(limit) => Ok(Outcome::Timeout),
     };
     let silence = match (&poller.lost, &poller.last) {
@@ -112,7 +113,10 @@ impl Poller<'_> {
             let began = Instant::now();
             let late = self.progress.every() * 2;
             let reading = self.api.read_status(want);
-            let words = |waited| self.describe_silence((waited > late).then_some(waited));
+            let words = |waited| {
+                let silence = self.describe_silence((waited > late).then_some(waited));
+                silence.map(|it| vec![it])
+            };
             let outcome = match self.progress.until_answer(words, reading).await {
                 Ok(status) => self.take(status, began)?,
                 Err(failure) => self.take_loss(failure).map(|()| None)?,
@@ -121,7 +125,7 @@ impl Poller<'_> {
                 return Ok(outcome);
             }
             let pausing = sleep(PAUSE_MIN.max(began.elapsed() * 10));
-            let words = |_| self.describe_silence(None);
+            let words = |_| self.describe_silence(None).map(|it| vec![it]);
             self.progress.until_answer(words, pausing).await;
         }
     }

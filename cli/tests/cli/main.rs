@@ -54,6 +54,7 @@ mod runbook;
 mod runbook_plans;
 mod sora;
 mod ssh;
+mod ssh_interrupts;
 #[cfg(feature = "cluster")]
 mod ssh_losses;
 mod ssh_prompts;

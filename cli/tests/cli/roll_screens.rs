@@ -104,6 +104,7 @@ fn a_wait_says_that_it_looks_for_a_lost_daemon() {
         terminal.until_shown("not in this mode yet");
         fleet.daemons[0].stop();
         terminal.until_shown(&format!("looking for soramoded{place} for "));
+        terminal.until_shown("s; before: not in this mode yet");
         fleet.restart(0);
         terminal.until_shown("soramoded is back");
         fleet.daemons[0].ok(&["close"]);

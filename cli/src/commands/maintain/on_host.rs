@@ -16,16 +16,19 @@ use crate::daemon::Daemon;
 use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
 use crate::node::Node;
-use crate::output::{Format, relay};
+use crate::output::{Format, relay, times};
 use crate::roll::id::new_roll;
 use crate::signals::Signals;
-use crate::ssh::command::{Exec, SSH_FAILED, Stream};
+use crate::ssh::command::{Exec, SSH_FAILED, Stream, take_ctrl_c};
 use crate::ssh::exec_lines::BEGUN;
 use crate::ssh::{self, SshHost};
 use crate::wait::interrupted;
 
 /// Limit of the time for a daemon that restarts to answer after the command.
 const RECORD_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Limit of the time for reading the end of the command before the operator is told.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// Refuses a daemon that cannot keep the record of the command, and a host on which this command cannot be run.
 pub(super) async fn check_supported(
@@ -57,17 +60,19 @@ pub(super) async fn run(
 ) -> Result<u8, Failure> {
     let roll = new_roll();
     let endpoint = context.node.endpoint()?;
-    let mut daemon = tokio::select! {
+    let round = Cell::new(1);
+    let reserved = async {
+        let mut daemon = endpoint.connect().await?;
+        let record = reservation(&roll, round.get(), Some(RollStep::Command));
+        daemon.call(&record).await.map(|_| daemon)
+    };
+    let daemon = tokio::select! {
         biased;
         exit = signals.next() => {
             return Err(Failure::new(exit, "interrupted before the command was started"));
         }
-        daemon = endpoint.connect() => daemon?,
+        daemon = reserved => daemon?,
     };
-    let round = Cell::new(1);
-    daemon
-        .call(&reservation(&roll, round.get(), Some(RollStep::Command)))
-        .await?;
     let line = host.exec_line(Exec::Command(&roll, command));
     let began = Instant::now();
     let is_on_terminal = context.output.format() == Format::Table
@@ -83,11 +88,12 @@ pub(super) async fn run(
             }
         };
         tokio::select! {
+            biased;
+            exit = second_signal(signals, is_on_terminal) => {
+                return Err(goes_on_there(exit, began.elapsed(), context));
+            }
             ended = running => ended?,
             () = renew((&roll, &round), daemon, endpoint, RENEW_PAUSE) => (true, None),
-            exit = second_signal(signals) => {
-                return Err(interrupted(exit, began.elapsed()).and("The command goes on there"));
-            }
         }
     };
     let (has_begun, code) = ended;
@@ -96,15 +102,16 @@ pub(super) async fn run(
         code,
         is_on_terminal,
     };
-    let recorded = match recorded_exit(&roll, context).await {
-        Some(recorded) => Some(recorded),
-        None if has_begun && running.is_lost() => {
-            relay("connection lost while the command runs: looking for its end for 10 min");
-            seek(&roll, SEEK_TIME_MAX, context).await
+    let recorded = tokio::select! {
+        biased;
+        exit = signals.next() => {
+            return Err(if running.is_lost() {
+                goes_on_there(exit, began.elapsed(), context)
+            } else {
+                interrupted(exit, began.elapsed()).and("The command has ended there")
+            });
         }
-        // The command may have restarted soramoded.
-        None if has_begun => seek(&roll, RECORD_TIME_MAX, context).await,
-        None => None,
+        recorded = look_for_end(&roll, running, context) => recorded,
     };
     let end = running.end(recorded);
     if end != CommandState::Unknown {
@@ -116,6 +123,10 @@ pub(super) async fn run(
         CommandState::Unknown => {
             let message = "the connection was lost, and the end of the command is unknown";
             Err(Failure::new(Exit::Unreachable, message))
+        }
+        CommandState::Interrupted => {
+            let message = "interrupted: the end of the command is not recorded";
+            Err(Failure::new(Exit::Interrupted, message))
         }
         CommandState::NotStarted => {
             let message = "the command was not started there";
@@ -140,6 +151,8 @@ enum CommandState {
     Ended(u8),
     /// It may still run: no other roll takes the node before the reservation expires.
     Unknown,
+    /// It has ended, and so has `exec-stdio`, by Ctrl-C: its end is not recorded.
+    Interrupted,
     NotStarted,
 }
 
@@ -148,11 +161,17 @@ impl Running {
         matches!(self.code, Some(SSH_FAILED) | None)
     }
 
+    /// Returns whether Ctrl-C has ended `exec-stdio`, which could not record the end of the command, or the command itself.
+    fn is_interrupted(self) -> bool {
+        self.is_on_terminal && self.code == Some(Exit::Interrupted.code())
+    }
+
     /// Returns the state of the command, from the exit code in the node's record if there is one.
-    const fn end(self, recorded: Option<u8>) -> CommandState {
+    fn end(self, recorded: Option<u8>) -> CommandState {
         match (recorded, self.code) {
             (Some(code), _) => CommandState::Ended(code),
             (None, _) if self.is_lost() => CommandState::Unknown,
+            (None, _) if self.is_interrupted() => CommandState::Interrupted,
             // On a terminal nothing tells the command's exit code from that of exec-stdio, and both have ended.
             (None, Some(code)) if self.has_begun && !self.is_on_terminal => {
                 CommandState::Ended(code)
@@ -184,10 +203,22 @@ async fn run_in_pipes(
 }
 
 /// Waits for the second signal: the first one is left to the command.
-async fn second_signal(signals: &mut Signals) -> Exit {
+async fn second_signal(signals: &mut Signals, is_on_terminal: bool) -> Exit {
     signals.next().await;
+    if is_on_terminal {
+        // Until now Ctrl-C went to the command.
+        take_ctrl_c();
+    }
     relay("interrupted: the command is waited for. Ctrl-C again leaves at once");
     signals.next().await
+}
+
+/// Describes a signal that ended the wait for the command, but not the command.
+fn goes_on_there(exit: Exit, waited: Duration, context: &Context<'_>) -> Failure {
+    let look = context.node.command("status");
+    interrupted(exit, waited)
+        .and("The command goes on there, and its end is recorded")
+        .with_hint(format!("See first whether it has ended: {look}"))
 }
 
 fn reservation(roll: &RollId, round: u64, step: Option<RollStep>) -> Reserve {
@@ -233,19 +264,46 @@ async fn renew<'a>(
 }
 
 /// Reads the exit code of the command from the node's record.
-async fn recorded_exit(roll: &RollId, context: &Context<'_>) -> Option<u8> {
-    let read = async { context.node.connect().await?.call(&GetStatus {}).await };
-    let record = read.await.ok()?.reservation?;
-    record.command_exit.filter(|_| record.roll == *roll)
+async fn recorded_exit(roll: &RollId, context: &Context<'_>) -> Result<Option<u8>, Failure> {
+    let status = context.node.connect().await?.call(&GetStatus {}).await?;
+    let record = status.reservation.filter(|record| record.roll == *roll);
+    Ok(record.and_then(|record| record.command_exit))
 }
 
-async fn seek(roll: &RollId, limit: Duration, context: &Context<'_>) -> Option<u8> {
+/// Reads the exit code of the command from the node's record, and says so if it has to wait for that.
+async fn look_for_end(roll: &RollId, running: Running, context: &Context<'_>) -> Option<u8> {
+    let first = recorded_exit(roll, context);
+    if !running.has_begun {
+        return first.await.ok().flatten();
+    }
+    match timeout(SILENCE_MAX, first).await {
+        Ok(Ok(Some(code))) => return Some(code),
+        // The command was not recorded before its ssh ended.
+        Ok(Ok(None)) if !running.is_lost() => return None,
+        _ if running.is_interrupted() => return None,
+        Ok(_) | Err(_) => {}
+    }
+    let place = context.node.host().map(SshHost::shown).unwrap_or_default();
+    let (fact, limit) = if running.is_lost() {
+        let fact =
+            format!("connection lost while the command runs: looking for its end on {place}");
+        (fact, SEEK_TIME_MAX)
+    } else {
+        // The command may have restarted soramoded.
+        let fact = format!("soramoded on {place} does not answer: looking for the command's end");
+        (fact, RECORD_TIME_MAX)
+    };
+    relay(&format!(
+        "{fact} for {}. Ctrl-C leaves at once",
+        times::span(limit)
+    ));
     let began = Instant::now();
     while began.elapsed() < limit {
-        if let Some(code) = recorded_exit(roll, context).await {
-            return Some(code);
+        match recorded_exit(roll, context).await {
+            Ok(Some(code)) => return Some(code),
+            Ok(None) if !running.is_lost() => return None,
+            Ok(None) | Err(_) => sleep(SEEK_PAUSE).await,
         }
-        sleep(SEEK_PAUSE).await;
     }
     None
 }
@@ -293,6 +351,8 @@ mod tests {
         assert_eq!(end(true, Some(0), false, None), CommandState::Ended(0));
         assert_eq!(end(false, Some(5), false, None), CommandState::NotStarted);
         assert_eq!(end(true, Some(5), true, None), CommandState::NotStarted);
+        assert_eq!(end(true, Some(130), true, None), CommandState::Interrupted);
+        assert_eq!(end(true, Some(130), false, None), CommandState::Ended(130));
     }
 
     /// Answers renewals, and says over which connection each came. The first connection is lost after three.
