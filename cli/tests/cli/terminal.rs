@@ -99,9 +99,9 @@ impl Terminal {
 
     /// Presses a key until the screen shows the words: a completion that takes long gives up.
     pub(crate) fn press_until_shown(&self, key: &str, words: &str) -> String {
-        let polls = Cell::new(0);
+        let polls = Cell::new(0_u32);
         self.until(words, |screen| {
-            if polls.replace(polls.get() + 1) % POLLS_PER_KEY == 0 {
+            if polls.replace(polls.get() + 1).is_multiple_of(POLLS_PER_KEY) {
                 self.press(key);
             }
             screen.contains(words)
