@@ -53,7 +53,7 @@ pub(crate) fn describe_not_in_force(
     match in_force {
         InForce::Yes => None,
         InForce::Pending if rooms.is_some_and(|rooms| rooms.outstanding == 0) => {
-            Some("some rooms still to be listed".to_owned())
+            Some("Janus has not confirmed it yet".to_owned())
         }
         InForce::Pending => Some(format!(
             "{} still to be locked or unlocked",

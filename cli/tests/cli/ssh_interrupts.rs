@@ -43,16 +43,15 @@ impl Remote {
     }
 }
 
-fn assert_left_closed(screen: &str) {
-    for words in [
-        "The command goes on there",
-        "STILL CLOSED",
-        "soramode -H sfu-02 status",
-        "soramode -H sfu-02 set normal",
-    ] {
+fn assert_left_closed(screen: &str, words: &[&str]) {
+    let open = ["STILL CLOSED", "soramode -H sfu-02 set normal"];
+    for words in open.iter().chain(words) {
         assert!(screen.contains(words), "{words}: {screen}");
     }
 }
+
+/// Words for a command that has not ended yet.
+const GOES_ON: [&str; 2] = ["The command goes on there", "soramode -H sfu-02 status"];
 
 #[test]
 fn an_interrupt_leaves_a_command_whose_connection_is_lost() {
@@ -63,7 +62,7 @@ fn an_interrupt_leaves_a_command_whose_connection_is_lost() {
     signal(session, Signal::SIGKILL);
     terminal.until_shown("looking for its end");
     terminal.press("C-c");
-    assert_left_closed(&terminal.until_shown("ended with 130"));
+    assert_left_closed(&terminal.until_shown("ended with 130"), &GOES_ON);
     remote.until_recorded_closed();
 }
 
@@ -95,7 +94,7 @@ fn an_interrupt_does_not_reach_the_ssh_of_a_command_without_a_terminal() {
     fs::remove_file(&out).unwrap();
     let left = begin_and_interrupt();
     left.press("C-c");
-    assert_left_closed(&left.until_shown("ended with 130"));
+    assert_left_closed(&left.until_shown("ended with 130"), &GOES_ON);
     remote.until_recorded_closed();
 }
 
@@ -116,7 +115,7 @@ fn after_a_signal_ctrl_c_leaves_a_command_that_has_the_terminal() {
     signal(pid, Signal::SIGTERM);
     terminal.until_shown("Ctrl-C again leaves at once");
     terminal.press("C-c");
-    assert_left_closed(&terminal.until_shown("ended with 130"));
+    assert_left_closed(&terminal.until_shown("ended with 130"), &GOES_ON);
     remote.until_recorded_closed();
 }
 
@@ -130,13 +129,7 @@ fn an_interrupt_leaves_a_command_that_has_ended_while_soramoded_is_down() {
     terminal.until_shown("soramoded does not answer");
     terminal.press("C-c");
     let screen = terminal.until_shown("ended with 130");
-    for words in [
-        "is not recorded",
-        "STILL CLOSED",
-        "soramode -H sfu-02 set normal",
-    ] {
-        assert!(screen.contains(words), "{words}: {screen}");
-    }
+    assert_left_closed(&screen, &["is not recorded"]);
 }
 
 #[test]

@@ -52,10 +52,9 @@ impl Check {
         advice: impl Into<String>,
     ) -> Self {
         Self {
-            what,
             verdict: Verdict::Note,
-            how: how.into(),
             advice: Some(advice.into()),
+            ..Self::ok(what, how)
         }
     }
 
@@ -65,10 +64,8 @@ impl Check {
         advice: impl Into<String>,
     ) -> Self {
         Self {
-            what,
             verdict: Verdict::Bad,
-            how: how.into(),
-            advice: Some(advice.into()),
+            ..Self::note(what, how, advice)
         }
     }
 }

@@ -51,7 +51,7 @@ struct State {
     turn: tokio::sync::Mutex<()>,
     /// Number of connections up to the last one that brought an answer.
     answered: AtomicU64,
-    /// The same, when `has_reconnected` was last called, or at the first answer.
+    /// Value of `answered` when `has_reconnected` was last called, or at the first answer.
     answered_before: AtomicU64,
     last_sent: Mutex<Option<Instant>>,
     /// Type of ids, once a list has shown it.
