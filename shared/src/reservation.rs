@@ -12,6 +12,9 @@ use crate::wire_enum::wire_enum;
 /// The longest id of a roll, in bytes of UTF-8.
 pub const ROLL_BYTES_MAX: usize = 64;
 
+/// Beginning of the id with which `soramode maintain` on another host reserves its node.
+pub const MAINTAIN_PREFIX: &str = "maintain-";
+
 /// Shortest time of a reservation, in seconds.
 pub const RESERVE_SECONDS_MIN: u64 = 30;
 
@@ -70,6 +73,20 @@ impl Reservation {
     pub const fn is_current(&self) -> bool {
         self.expires_in_seconds.is_some()
     }
+}
+
+/// Returns words for a roll in a sentence: `roll 7Q2K9XA0`, or `maintain-7Q2K9XA0`.
+pub fn roll_words(roll: &RollId) -> String {
+    if is_maintain(roll) {
+        roll.to_string()
+    } else {
+        format!("roll {roll}")
+    }
+}
+
+/// Returns whether a `soramode maintain` on another host has reserved the node, and no roll.
+pub fn is_maintain(roll: &RollId) -> bool {
+    roll.as_str().starts_with(MAINTAIN_PREFIX)
 }
 
 /// Parameters of the method `Reserve`: reserves the node for a roll, or renews its reservation.
@@ -170,8 +187,8 @@ pub struct Release {
     /// Roll that has reserved the node. At most [`ROLL_BYTES_MAX`] bytes.
     #[cfg_attr(feature = "schema", schemars(extend("maxLength" = ROLL_BYTES_MAX)))]
     pub roll: RollId,
-    /// Round of the release, later than those of the caller's renewals: a renewal of an earlier round
-    /// that is still on its way is refused from then on. A reservation that another command has
+    /// Round of the release, later than those of the caller's renewals: a request of an earlier round
+    /// that is still on its way is refused from then on, also the first one. A reservation that another command has
     /// renewed in a later round stays.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "schema", schemars(range(max = ROUND_MAX)))]

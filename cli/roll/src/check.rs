@@ -6,9 +6,13 @@ use soramode_protocol::access::Access;
 use soramode_protocol::id::{PlanId, RollId};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{Membership, Status};
-use soramode_protocol::reservation::{Reservation, RollStep};
+use soramode_protocol::reservation::{Reservation, RollStep, roll_words};
 
 use crate::{ClosedNodes, HostFacts, HostIndex, Settings, Start, Stop, StopKind};
+
+/// Words for a command without a recorded end, which none will record.
+pub const COMMAND_GONE: &str =
+    "the command does not run under soramode there any more, and its end is not recorded";
 
 /// Work to do, in its order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -164,7 +168,7 @@ fn check_resumed(
             Ok(())
         }
         // Only the reboot runs, which is looked at before it is repeated.
-        (RollStep::Command, None) if !settings.work.command => Ok(()),
+        (RollStep::Command | RollStep::CommandEnded, None) if !settings.work.command => Ok(()),
         (RollStep::Command, None) => {
             let problem = if has_rebooted(&facts.status, &settings.roll) {
                 "the host has rebooted while the command ran there: --again runs it again"
@@ -174,6 +178,10 @@ fn check_resumed(
             Err(Stop::on(host, StopKind::Refused, problem))
         }
         (RollStep::CommandEnded, Some(exit @ 1..)) => Err(command_failed(host, exit)),
+        (RollStep::CommandEnded, None) => {
+            let problem = format!("{COMMAND_GONE}. Once it does not run, add --again");
+            Err(Stop::on(host, StopKind::Refused, problem))
+        }
         (_, _) => Ok(()),
     }
 }
@@ -207,8 +215,9 @@ pub(crate) fn closed_by_another(host: HostIndex, status: &Status) -> Stop {
 
 fn reserved(reservation: &Reservation) -> String {
     format!(
-        "is reserved for roll {} of {}",
-        reservation.roll, reservation.by
+        "is reserved for {} of {}",
+        roll_words(&reservation.roll),
+        reservation.by
     )
 }
 

@@ -9,8 +9,8 @@ use soramode_protocol::plan::{PlanStarted, PlanState};
 use soramode_protocol::reservation::RollStep;
 
 use crate::check::{
-    Resumed, closed_by_another, command_failed, has_rebooted, is_closed, is_closed_by, is_open,
-    own_plan, too_few_open,
+    COMMAND_GONE, Resumed, closed_by_another, command_failed, has_rebooted, is_closed,
+    is_closed_by, is_open, own_plan, too_few_open,
 };
 use crate::fault::Fault;
 use crate::pass_state::PassResult;
@@ -337,12 +337,16 @@ impl RollRun {
         };
         let own = record.filter(|record| record.roll == self.settings.roll);
         let has_rebooted = own.as_ref().is_some_and(|record| record.rebooted);
+        let step = own.as_ref().and_then(|record| record.step);
         if let Some(exit) = own.and_then(|record| record.command_exit) {
             self.on_command_ended(host, exit);
         } else if has_rebooted {
             self.show(host, Stage::At(RollStep::Command));
             let problem = "the host has rebooted while the command ran, and its end is unknown";
             self.stop(Stop::on(host, StopKind::Failed, problem));
+        } else if step == Some(RollStep::CommandEnded) {
+            self.show(host, Stage::At(RollStep::Command));
+            self.stop(Stop::on(host, StopKind::Failed, COMMAND_GONE));
         } else {
             let problem = "the connection was lost while the command ran, and its end is unknown";
             self.ask_later(host, Question::Seek, problem);

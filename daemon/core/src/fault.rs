@@ -65,6 +65,10 @@ pub enum Fault {
     ReservationOutlivesRestart,
     /// A renewal of an earlier round than the release reserves the node again.
     ReleaseForgetsRound,
+    /// A release of a roll that has not reserved the node is forgotten.
+    UnknownReleaseIsForgotten,
+    /// The round of a roll is forgotten when another roll reserves the node.
+    OtherRollForgetsRound,
 }
 
 /// The planted mistake, if there is one.

@@ -24,6 +24,7 @@ mod mode;
 pub(crate) mod new_sessions;
 mod node;
 pub mod outbox;
+mod past_rounds;
 pub mod plan;
 mod reservation;
 pub mod restore;

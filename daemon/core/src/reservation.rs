@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use soramode_protocol::error::Error;
 use soramode_protocol::id::RollId;
-use soramode_protocol::reservation::{Release, Released, Reservation, Reserve, Reserved, RollStep};
+use soramode_protocol::reservation::{
+    Release, Released, Reservation, Reserve, Reserved, RollStep, roll_words,
+};
 
 use crate::ctx::Ctx;
 use crate::effect::Record;
 use crate::fault::{Fault, PlantedFault};
 use crate::handles::Timestamp;
 use crate::input::HostState;
+use crate::past_rounds::PastRounds;
 use crate::stored::StoredReservation;
 use crate::timers::Timer;
 
@@ -37,6 +40,8 @@ pub(crate) struct Reservations {
     record: Option<StoredReservation>,
     /// True if it was renewed since the daemon started.
     is_renewed: bool,
+    /// Rounds of rolls that are not on record. Late requests of these rolls are refused.
+    past: PastRounds,
     fault: PlantedFault,
 }
 
@@ -106,15 +111,21 @@ impl Reservations {
         if let Some(other) = other.clone().filter(Reservation::is_current) {
             return Err(Error::reserved(other));
         }
+        let last_round = match &own {
+            Some(own) => Some(own.round),
+            None => self.past.of(now.boot, &request.roll),
+        };
+        let round = request.round.unwrap_or(0);
+        if let Some(last) = last_round.filter(|last| request.seconds.is_some() && round < *last) {
+            let shown = own.map(|own| own.shown(now));
+            return Err(Error::round_is_over(&request.roll, (round, last), shown));
+        }
         let record = match (own, request.seconds) {
             (Some(own), None) => own.at_step(request, StepOrder::Forward),
             (None, None) => return Err(Error::no_reservation(&request.roll)),
-            (Some(own), Some(_)) if request.round < Some(own.round) => {
-                let round = request.round.unwrap_or(0);
-                return Err(Error::round_is_over(round, own.shown(now)));
-            }
             (own, Some(seconds)) => {
                 self.is_renewed = true;
+                self.keep_replaced(now, &request.roll);
                 renewed(
                     own.as_ref(),
                     request,
@@ -134,15 +145,30 @@ impl Reservations {
         })
     }
 
-    /// Ends the reservation of a roll. Renewals of earlier rounds, which may still be on their way, are refused from then on.
+    /// Keeps the round of the record that another roll's replaces.
+    fn keep_replaced(&mut self, now: Timestamp, roll: &RollId) {
+        self.past.take(now.boot, roll);
+        let other = self.record.as_ref().filter(|record| record.roll != *roll);
+        if let Some(other) = other.filter(|_| !self.fault.is(Fault::OtherRollForgetsRound)) {
+            self.past.keep(now.boot, &other.roll, other.round);
+        }
+    }
+
+    /// Ends the reservation of a roll. Its requests of earlier rounds, which may still be on their way, are refused from then on, also where
+    /// none has arrived yet.
     pub(crate) fn release(&mut self, ctx: &mut Ctx, release: &Release) -> Released {
         let now = ctx.now;
         let own = self.record.as_mut();
-        let own = own.filter(|record| record.roll == release.roll);
-        let Some(record) = own.filter(|record| release.round.is_none_or(|it| it >= record.round))
-        else {
+        let Some(record) = own.filter(|record| record.roll == release.roll) else {
+            let forgets = self.fault.is(Fault::UnknownReleaseIsForgotten);
+            if let Some(round) = release.round.filter(|_| !forgets) {
+                self.past.keep(now.boot, &release.roll, round);
+            }
             return Released { found: false };
         };
+        if release.round.is_some_and(|round| round < record.round) {
+            return Released { found: false };
+        }
         let before = record.clone();
         let found = record.is_current(now);
         record.expires = None;
@@ -209,8 +235,9 @@ impl Reservations {
         let shown = self.shown(now).filter(Reservation::is_current);
         let other = shown.filter(|it| Some(&it.roll) != roll)?;
         Some(format!(
-            "the node is reserved for roll {} of {}, which counts on its mode",
-            other.roll, other.by
+            "the node is reserved for {} of {}, which counts on its mode",
+            roll_words(&other.roll),
+            other.by
         ))
     }
 

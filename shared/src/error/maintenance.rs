@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Error, ErrorType};
 use crate::id::{PlanId, RollId};
 use crate::plan::{Plan, PlanRefusal, PlanState};
-use crate::reservation::Reservation;
+use crate::reservation::{Reservation, is_maintain, roll_words};
 
 impl Error {
     /// Another plan runs.
@@ -80,11 +80,17 @@ impl Error {
     pub fn reserved(reservation: Reservation) -> Self {
         let seconds = reservation.expires_in_seconds.unwrap_or(0);
         let message = format!(
-            "the node is reserved for roll {} of {} (since {}; expires in {seconds} s unless renewed)",
-            reservation.roll, reservation.by, reservation.since
+            "the node is reserved for {} of {} (since {}; expires in {seconds} s unless renewed)",
+            roll_words(&reservation.roll),
+            reservation.by,
+            reservation.since
         );
-        let error = Self::new(ErrorType::Reserved, message)
-            .with_hint("Wait until that roll is over. In an emergency: soramode drain --replace, or soramode set");
+        let hint = if is_maintain(&reservation.roll) {
+            "Wait until that maintenance is over, or until the reservation expires if it has died. In an emergency: soramode drain --replace, or soramode set"
+        } else {
+            "Wait until that roll is over. In an emergency: soramode drain --replace, or soramode set"
+        };
+        let error = Self::new(ErrorType::Reserved, message).with_hint(hint);
         error.with_reservation(Some(reservation))
     }
 
@@ -102,13 +108,16 @@ impl Error {
             .with_reservation(reservation)
     }
 
-    /// Another run of the same roll has reserved the node in a later round.
-    pub fn round_is_over(round: u64, reservation: Reservation) -> Self {
+    /// The round of a request is over: the first of these rounds, while the second is the roll's last one here.
+    pub fn round_is_over(
+        roll: &RollId,
+        (round, last): (u64, u64),
+        reservation: Option<Reservation>,
+    ) -> Self {
         let message = format!(
-            "roll {} is in round {}, and round {round} is over: the roll has ended, or another command has resumed it",
-            reservation.roll, reservation.round
+            "roll {roll} is in round {last}, and round {round} is over: the roll has ended, or another command has resumed it"
         );
-        Self::new(ErrorType::Reserved, message).with_reservation(Some(reservation))
+        Self::new(ErrorType::Reserved, message).with_reservation(reservation)
     }
 
     /// No reservation of this roll is on record.

@@ -1,6 +1,7 @@
 //! Begin of a roll: it reserves all hosts, and finds where each of them stands.
 
-use soramode_protocol::reservation::RollStep;
+use soramode_protocol::error::Error;
+use soramode_protocol::reservation::{RollStep, is_maintain};
 
 use super::{Phase, Purpose, RollRun};
 use crate::check::{Schedule, check};
@@ -60,7 +61,7 @@ impl RollRun {
             Ok(_) => self.reserve_next(number + 1),
             Err(CallError::Refused(error)) => {
                 self.reserved.remove(&host);
-                self.stop(Stop::on(host, StopKind::Refused, error.message));
+                self.stop(Stop::on(host, StopKind::Refused, refused(error)));
             }
             Err(CallError::Lost(problem)) => {
                 self.stop(Stop::on(host, StopKind::Unreachable, problem));
@@ -112,5 +113,19 @@ impl RollRun {
         self.queue = closed.into();
         self.next_pass = Some(self.now + crate::RENEW_PAUSE);
         self.next_host();
+    }
+}
+
+/// Describes the refusal of a node that is reserved, with the remedy if the other roll has died.
+fn refused(error: Error) -> String {
+    let message = error.message;
+    match error.data.reservation.map(|it| it.roll) {
+        Some(roll) if is_maintain(&roll) => {
+            format!("{message}. If that has died, wait until its reservation expires")
+        }
+        Some(roll) => format!(
+            "{message}. If that roll has died, go on with it (--resume {roll}), or wait until its reservation expires"
+        ),
+        None => message,
     }
 }

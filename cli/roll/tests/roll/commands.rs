@@ -426,11 +426,13 @@ impl Command {
             Task::Command => {
                 let exit = u8::from(rng.u8(..10) == 0);
                 let mut record = Reserve::step(self.id.clone(), RollStep::CommandEnded);
-                record.command_exit = Some(exit);
+                // Now and then it is killed on its host, where nothing but that can be recorded.
+                record.command_exit = (rng.u8(..16) > 0).then_some(exit);
+                let is_killed = record.command_exit.is_none();
                 let request = GateRequest::Reserve(Box::new(record));
                 // A node that another roll has reserved meanwhile refuses it.
                 let _ = nodes.request(now, node, request);
-                Some(if rng.u8(..5) == 0 {
+                Some(if is_killed || rng.u8(..5) == 0 {
                     TaskEnd::Lost("the connection was lost".to_owned())
                 } else {
                     TaskEnd::CommandEnded(exit)

@@ -121,6 +121,11 @@ impl Nodes {
         self.all.len()
     }
 
+    /// Returns the number of starts of a node's daemon.
+    pub(crate) fn starts(&self, node: usize) -> u8 {
+        self.all[node].starts
+    }
+
     /// The daemon of a node starts anew, with what it has stored.
     pub(crate) fn restart(
         &mut self,

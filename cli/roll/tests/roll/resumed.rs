@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use soramode_core::input::HostState;
 use soramode_protocol::mode::Mode;
-use soramode_protocol::reservation::RollStep;
+use soramode_protocol::request::GateRequest;
+use soramode_protocol::reservation::{Reserve, RollStep};
 use soramode_roll::{Finish, Settings, Start, Stop, StopKind, Task, TaskEnd, Work};
 
 use crate::steps::{Reaction, Scene, at_once, settings, stopped};
@@ -69,6 +70,33 @@ fn a_command_that_a_reboot_has_ended_is_waited_for_no_longer() {
         Task::Command => {
             let rebooted = scene.nodes.restart(scene.now, host, HostState::Rebooted);
             rebooted.unwrap();
+            Reaction::Ends(TaskEnd::Lost("the connection was lost".to_owned()))
+        }
+        _ => at_once(scene, host, task),
+    });
+    assert_eq!(stopped(&finish), (StopKind::Failed, Some(0)));
+    assert!(scene.now < Duration::from_mins(1), "{:?}", scene.now);
+    let mut resume = |start| {
+        let settings = Settings {
+            start,
+            ..settings(2, 1)
+        };
+        scene.play(settings, at_once)
+    };
+    let refused = resume(Start::Resume);
+    assert_eq!(stopped(&refused), (StopKind::Refused, Some(0)));
+    assert!(resume(Start::ResumeAgain).stop.is_none());
+}
+
+#[test]
+fn a_command_that_is_gone_is_waited_for_no_longer() {
+    let mut scene = Scene::new(2);
+    let finish = scene.play(settings(2, 1), |scene, host, task| match task {
+        Task::Command => {
+            let gone = Reserve::step("R1".parse().unwrap(), RollStep::CommandEnded);
+            let request = GateRequest::Reserve(Box::new(gone));
+            let recorded = scene.nodes.request(scene.now, host, request);
+            recorded.unwrap().unwrap();
             Reaction::Ends(TaskEnd::Lost("the connection was lost".to_owned()))
         }
         _ => at_once(scene, host, task),

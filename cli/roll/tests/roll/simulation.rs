@@ -2,7 +2,7 @@
 //!
 //! `SORAMODE_SEEDS` sets the number of seeds; `SORAMODE_SEED` plays one alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -46,8 +46,8 @@ struct World {
     resumed: u64,
     /// True if the host had rebooted since the command, when a call of a command was answered.
     rebooted_at: BTreeMap<(usize, CallId), bool>,
-    /// Nodes that each command has released.
-    released: BTreeSet<(usize, usize)>,
+    /// Nodes that each command has released, each with the number of its starts then.
+    released: BTreeMap<(usize, usize), u8>,
 }
 
 impl World {
@@ -64,7 +64,7 @@ impl World {
             odds,
             resumed: 0,
             rebooted_at: BTreeMap::new(),
-            released: BTreeSet::new(),
+            released: BTreeMap::new(),
         }
     }
 
@@ -226,8 +226,8 @@ impl World {
         self.check_reboots(command)
     }
 
-    /// Returns the failure that it is if the node accepts this request: a renewal after the release. A node that has had another roll on
-    /// record since knows nothing of the release.
+    /// Returns the failure that it is if the node accepts this request: a reservation or a renewal after the release. A restart of the node
+    /// ends the connections of before, over which such a request would come; only the node's record outlives it.
     fn check_released(
         &mut self,
         (command, host): (usize, usize),
@@ -235,17 +235,16 @@ impl World {
     ) -> Option<String> {
         let roll = &self.commands[command].id;
         let record = self.nodes.status(self.now, host).reservation;
-        if record.is_none_or(|it| it.roll != *roll) {
-            self.released.retain(|(_, node)| *node != host);
-            return None;
-        }
+        let is_on_record = record.is_some_and(|it| it.roll == *roll);
+        let starts = self.nodes.starts(host);
         match request {
             GateRequest::Release(_) => {
-                self.released.insert((command, host));
+                self.released.insert((command, host), starts);
                 None
             }
             GateRequest::Reserve(it) if it.seconds.is_some() => {
-                let is_released = self.released.contains(&(command, host));
+                let of_start = self.released.get(&(command, host));
+                let is_released = of_start.is_some_and(|it| is_on_record || *it == starts);
                 is_released.then(|| format!("I6: {roll} reserves {host} after its release"))
             }
             _ => None,
@@ -440,6 +439,32 @@ fn a_node_that_is_reserved_after_its_release_is_found() {
             ..Faults::default()
         },
         &Odds::USUAL,
+    );
+}
+
+#[test]
+fn a_node_that_forgets_a_release_before_the_reservation_is_found() {
+    let gate = GatePlanted::of(GateFault::UnknownReleaseIsForgotten);
+    is_found(
+        "reserved after a release that came first",
+        Faults {
+            gate,
+            ..Faults::default()
+        },
+        &Odds::USUAL,
+    );
+}
+
+#[test]
+fn a_node_that_forgets_the_round_of_an_earlier_roll_is_found() {
+    let gate = GatePlanted::of(GateFault::OtherRollForgetsRound);
+    is_found(
+        "reserved after the release and another roll",
+        Faults {
+            gate,
+            ..Faults::default()
+        },
+        &Odds::LATE_REQUESTS,
     );
 }
 
