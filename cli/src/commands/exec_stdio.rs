@@ -1,10 +1,12 @@
 //! `soramode exec-stdio`: runs the command of a roll on this host, and records its end, or reboots the host; for `soramode roll` on another one.
 
 mod child;
+mod lock;
 mod terminal;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -13,19 +15,21 @@ use std::time::Duration;
 use soramode_protocol::id::RollId;
 use soramode_protocol::node::GetStatus;
 use soramode_protocol::or_pending::or_pending;
-use soramode_protocol::reservation::{Reserve, RollStep};
+use soramode_protocol::reservation::{Reserve, RollStep, roll_words};
 use soramode_roll::SEEK_TIME_MAX;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use child::{REST_MAX, copy, own, without_hangup};
+use lock::Lock;
 
 use super::maintain::{check_command, not_started};
 use crate::context::Context;
+use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure, shell_code};
-use crate::output::relay;
+use crate::output::{begin_line, relay};
 use crate::signals::Signals;
-use crate::ssh::exec_lines::{BEGUN, READY, REBOOT};
+use crate::ssh::exec_lines::{BEGUN, ENDED, GONE, READY, REBOOT, RUNS};
 
 /// Limit of the time for recording the end of the command, which may have restarted soramoded.
 const RECORD_TIME_MAX: Duration = SEEK_TIME_MAX;
@@ -39,6 +43,10 @@ const ATTEMPT_PAUSE: Duration = Duration::from_secs(1);
 /// the connection is lost.
 #[derive(Debug, clap::Args)]
 #[command(name = "exec-stdio", hide = true)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(crate) struct Args {
     /// Do nothing: soramode roll sees that commands can be run here, and that this one can be started
     #[arg(long, conflicts_with_all = ["roll", "reboot"])]
@@ -52,8 +60,11 @@ pub(crate) struct Args {
     /// Reboot this machine, and record nothing
     #[arg(long, conflicts_with = "command")]
     reboot: bool,
+    /// Run nothing: say whether the command of the roll runs here, and record it if none will record its end
+    #[arg(long, conflicts_with_all = ["check", "new_session", "reboot", "command"])]
+    look: bool,
     /// Command to run, with its arguments
-    #[arg(last = true, value_name = "COMMAND", required_unless_present_any = ["check", "reboot"])]
+    #[arg(last = true, value_name = "COMMAND", required_unless_present_any = ["check", "reboot", "look"])]
     command: Vec<OsString>,
 }
 
@@ -68,6 +79,9 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         check_command(&args.command)?;
         return Ok(Exit::Done);
     };
+    if args.look {
+        return look(roll, context).await;
+    }
     // From here on no signal ends this process before the command.
     let _signals = Signals::listen()?;
     let work = if args.reboot {
@@ -75,7 +89,17 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     } else {
         Work::Command
     };
+    // Taken before the record is looked at: from then on a look finds it.
+    let lock = match work {
+        Work::Command => Some(lock::take(&roll, socket(context)).await),
+        Work::Reboot => None,
+    };
     check_record(&roll, work, context).await?;
+    if let Some(Lock::HeldByAnother) = lock {
+        let words = roll_words(&roll);
+        let message = format!("the command was not run: that of {words} still runs here");
+        return Err(Failure::new(Exit::Refused, message));
+    }
     let words = match work {
         Work::Command => args.command,
         Work::Reboot => REBOOT.split(' ').map(OsString::from).collect(),
@@ -100,6 +124,40 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 enum Work {
     Command,
     Reboot,
+}
+
+fn socket<'a>(context: &Context<'a>) -> &'a Path {
+    match context.node.endpoint() {
+        Ok(Endpoint::Local(socket)) => socket.path(),
+        Ok(Endpoint::Ssh(_)) | Err(_) => Path::new(""),
+    }
+}
+
+/// Says whether the command of a roll runs here. If not, it records under the lock that it has ended, so that one that starts late is refused.
+async fn look(roll: RollId, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let lock = lock::take(&roll, socket(context)).await;
+    let line = match lock {
+        Lock::Held { .. } => {
+            let mut daemon = context.node.connect().await?;
+            let record = daemon.call(&GetStatus {}).await?.reservation;
+            // A reboot has ended it already.
+            let is_at_command = record.is_some_and(|it| {
+                it.roll == roll && it.step == Some(RollStep::Command) && !it.rebooted
+            });
+            if is_at_command {
+                let ended = Reserve::step(roll, RollStep::CommandEnded);
+                daemon.call(&ended).await?;
+            }
+            GONE
+        }
+        Lock::HeldByAnother => RUNS,
+        Lock::Unknown => {
+            let message = "it cannot be seen whether the command runs here";
+            return Err(Failure::new(Exit::Failed, message));
+        }
+    };
+    context.output.text(line)?;
+    Ok(Exit::Done)
 }
 
 /// Runs a command to its end without a terminal; returns its exit code.
@@ -130,7 +188,8 @@ async fn check_record(roll: &RollId, work: Work, context: &Context<'_>) -> Resul
         (_, _) => false,
     });
     if !is_next {
-        let message = format!("{not_done}: the node is not at this step of roll {roll}");
+        let words = roll_words(roll);
+        let message = format!("{not_done}: the node is not at this step of {words}");
         return Err(Failure::new(Exit::Refused, message));
     }
     let mode = &status.mode;
@@ -180,8 +239,9 @@ async fn record_end(roll: RollId, code: u8, context: &Context<'_>) -> Result<(),
             {
                 if !is_said {
                     is_said = true;
+                    begin_line();
                     relay(&format!(
-                        "the command has ended (exit code {code}), but soramoded does not answer: looking for it to record that"
+                        "{ENDED}{code}), but soramoded does not answer: looking for it to record that"
                     ));
                 }
                 tokio::select! {

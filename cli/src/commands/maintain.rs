@@ -1,5 +1,7 @@
 //! `soramode maintain -- CMD`
 
+mod command_state;
+mod earlier;
 mod on_host;
 
 use std::ffi::OsString;
@@ -34,7 +36,7 @@ use crate::error::{Exit, Failure, NOT_FOUND, NOT_STARTED, shell_code};
 use crate::mode_info::{ModeInfo, with_operator};
 use crate::node::mode_now;
 use crate::output::escape::quoted;
-use crate::output::{Format, times};
+use crate::output::{Format, begin_line, times};
 use crate::report::Report;
 use crate::signals::Signals;
 use crate::undo::{restore_change, restore_hint};
@@ -79,7 +81,10 @@ async fn maintain(
     let plan = args.flags.new_plan(None)?;
     let node = context.node;
     match node.host() {
-        Some(host) => on_host::check_supported(host, &args.command, node).await?,
+        Some(host) => {
+            on_host::check_supported(host, &args.command, node).await?;
+            earlier::check_earlier(host, node).await?;
+        }
         None => check_command(&args.command).map_err(|it| it.and("Nothing was changed"))?,
     }
     let mut signals = Signals::listen()?;
@@ -320,7 +325,10 @@ async fn run_command(
         .spawn()?;
     loop {
         tokio::select! {
-            status = child.wait() => return status,
+            status = child.wait() => {
+                begin_line();
+                return status;
+            }
             exit = signals.next() => forward_signal(exit, &child),
         }
     }

@@ -26,5 +26,5 @@ pub(crate) use list::{List, Row, colored_groups, pairs, table_lines};
 pub(crate) use live_lines::LiveLines;
 pub(crate) use progress::{ProgressDisplay, ProgressSnapshot};
 pub(crate) use stdout_closed::StdoutClosed;
-pub(crate) use streams::{Output, failure_json, relay, report_failure};
+pub(crate) use streams::{Output, begin_line, failure_json, relay, report_failure};
 pub(crate) use terminal::{can_move_cursor, size_of_stderr};

@@ -370,6 +370,16 @@ pub(crate) fn relay(line: &str) {
     print_line(line);
 }
 
+/// Begins a line of its own on the terminal at stderr, where another program may have left the cursor within one. As many spaces as a line is
+/// wide take it to the next line, except from the beginning of a line.
+pub(crate) fn begin_line() {
+    let stderr = io::stderr();
+    let width = terminal::reported_columns(&stderr).filter(|_| can_move_cursor());
+    if let Some(width) = width {
+        let _ = write!(&stderr, "{:width$}\r", "");
+    }
+}
+
 /// Prints a line on stderr, wrapped to a terminal: text from outside begins no line of its own. A
 /// failed write is ignored.
 fn print_line(text: &str) {

@@ -12,10 +12,13 @@ const COLUMNS_DEFAULT: usize = 80;
 
 /// Returns the width of the terminal at this descriptor.
 pub(super) fn columns(terminal: impl AsFd) -> usize {
-    match tcgetwinsize(terminal) {
-        Ok(size) if size.ws_col > 0 => usize::from(size.ws_col).max(COLUMNS_MIN),
-        Ok(_) | Err(_) => COLUMNS_DEFAULT,
-    }
+    reported_columns(terminal).map_or(COLUMNS_DEFAULT, |columns| columns.max(COLUMNS_MIN))
+}
+
+/// Returns the width that the terminal at this descriptor reports; `None` also for no terminal.
+pub(super) fn reported_columns(terminal: impl AsFd) -> Option<usize> {
+    let columns = tcgetwinsize(terminal).ok()?.ws_col;
+    (columns > 0).then_some(usize::from(columns))
 }
 
 /// Number of lines of a terminal that does not report its own.

@@ -3,10 +3,18 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use soramode_protocol::id::RollId;
+use soramode_protocol::reservation::MAINTAIN_PREFIX;
 
 /// Returns a new id.
 pub(crate) fn new_roll() -> RollId {
     RollId::generate_short(random())
+}
+
+/// Returns a new id for the maintenance of one node.
+pub(crate) fn new_maintenance() -> RollId {
+    let id = new_roll();
+    // It is never too long, or empty.
+    format!("{MAINTAIN_PREFIX}{id}").parse().unwrap_or(id)
 }
 
 /// Returns a number that differs in each run.

@@ -1,6 +1,7 @@
 //! Carries out a rolling maintenance: connects to the hosts, does what the roll decides, and shows it.
 
 mod calls;
+mod command_end;
 mod connect;
 mod dry_run;
 pub(crate) mod id;
@@ -16,7 +17,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use soramode_protocol::or_pending::or_pending;
-use soramode_roll::{Action, Finish, HostFacts, HostIndex, Input, RollRun, StopKind, Task};
+use soramode_roll::{
+    Action, Finish, HostFacts, HostIndex, Input, RollRun, StopKind, Task, TaskEnd,
+};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
@@ -253,8 +256,12 @@ impl Driver {
         let inputs = self.inputs.clone();
         let running = spawn_local(async move {
             let end = worker.run(task).await;
+            let is_lost = matches!(end, TaskEnd::Lost(_));
             // The roll may be over.
             let _ = inputs.send(Input::Ended(host, end));
+            if is_lost {
+                worker.look_for_command().await;
+            }
         });
         self.tasks.insert(host, running.abort_handle());
     }

@@ -155,7 +155,13 @@ impl RollView {
             ));
         }
         if let Some(stop) = stop {
-            report_failure(&self.failure(stop, (exit, left), request));
+            let failure = self.failure(stop, (exit, left), request);
+            let is_hint_due = failure.hint.is_none() && !finish.unreleased.is_empty();
+            let hint = is_hint_due.then(|| {
+                let resume = request.resume.line(false);
+                format!("To run it again before the reservation expires: {resume}")
+            });
+            report_failure(&failure.with_hint(hint.unwrap_or_default()));
         }
         Ok(())
     }

@@ -8,8 +8,9 @@ use soramode_roll::{HostIndex, Stage};
 
 use super::request::RollRequest;
 use crate::error::{Exit, Failure};
-use crate::output::escape::escape;
+use crate::output::escape::{escape, neutralised};
 use crate::output::{LiveLines, Output, cells, counted, size_of_stderr, times};
+use crate::ssh::command::OUTPUT_LOST;
 
 /// A host of the roll.
 #[derive(Debug)]
@@ -168,6 +169,17 @@ impl RollView {
         adder.add_output(&line).await;
     }
 
+    /// Says that the rest of the command's output will not come.
+    pub(super) fn output_lost(&self, number: HostIndex) {
+        let host = self
+            .hosts()
+            .get(number)
+            .map(|host| escape(&host.typed).into_owned());
+        if let Some(host) = host {
+            self.line(&format!("{host}: {OUTPUT_LOST}"));
+        }
+    }
+
     pub(super) fn command_exit(&self, number: HostIndex, code: u8) {
         self.change(number, |host| {
             host.command_exit = Some(code);
@@ -280,7 +292,7 @@ impl Host {
         let obstacle = if self.waits_for.is_empty() {
             String::new()
         } else {
-            format!("; {}", escape(&self.waits_for))
+            format!("; {}", neutralised(&self.waits_for))
         };
         let since = self.since.map(|since| format!(" ({})", times::age(since)));
         let since = since.unwrap_or_default();

@@ -12,10 +12,11 @@ use soramode_protocol::node::{GetStatus, Membership, RoomCounts, Status};
 use soramode_protocol::plan::{Plan, PlanState};
 use soramode_protocol::request::Method;
 use soramode_protocol::wait::{Outcome, Wait, WaitEnded};
-use soramode_roll::{HostIndex, Stop, StopKind, Task, TaskEnd};
+use soramode_roll::{HostIndex, SEEK_TIME_MAX, Stop, StopKind, Task, TaskEnd};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::calls::is_passing;
+use super::command_end::{Executed, end_of_command, with_last_line};
 use super::request::RollRequest;
 use super::show::RollView;
 use super::stop::stop_of;
@@ -29,7 +30,7 @@ use crate::output::{counted, times};
 use crate::plan::describe_not_done;
 use crate::sfu::describe_not_in_force;
 use crate::ssh::SshHost;
-use crate::ssh::command::{CommandEnd, Exec, SSH_FAILED};
+use crate::ssh::command::{CommandThere, Exec};
 use crate::ssh::exec_lines::{BEGUN, REBOOT};
 
 /// Pause between two attempts to reach a host, and between two looks at it.
@@ -196,16 +197,35 @@ impl Worker {
         end
     }
 
+    /// Looks on the host for the operator's command after its connection was lost. A command that is gone is recorded there, where the roll
+    /// reads it.
+    pub(super) async fn look_for_command(&self) {
+        let began = Instant::now();
+        let Some(host) = self.endpoint.host() else {
+            return;
+        };
+        let mut is_said = false;
+        while began.elapsed() < SEEK_TIME_MAX {
+            // A command with the exit code of a lost connection has only ended.
+            if host.look(&self.request.settings.roll).await == Some(CommandThere::NotRunning) {
+                return;
+            }
+            if !std::mem::replace(&mut is_said, true) {
+                self.view.output_lost(self.host);
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
     /// Works under `exec-stdio`, which refuses if the node is not this roll's any more, and shows the output.
     async fn execute(&self, exec: Exec<'_>) -> Result<Executed, Stop> {
         let host = self.ssh()?;
-        let (mut has_begun, mut last_line) = (false, None);
+        let mut has_begun = false;
         let ended = host
             .run_command(&host.exec_line(exec), async |_, text: &str| {
                 if !has_begun && text == BEGUN {
                     has_begun = true;
                 } else {
-                    last_line = Some(text.to_owned());
                     self.view.output(self.host, text).await;
                 }
             })
@@ -213,7 +233,7 @@ impl Worker {
         let ended = ended.map_err(|failure| stop_of(self.host, &failure))?;
         Ok(Executed {
             end: end_of_command(self.host, has_begun, &ended),
-            last_line,
+            last_line: ended.last_line.filter(|line| line != BEGUN),
         })
     }
 
@@ -231,11 +251,8 @@ impl Worker {
             // The reboot may end the connection first.
             TaskEnd::CommandEnded(0) | TaskEnd::Lost(_) | TaskEnd::Done => {}
             TaskEnd::CommandEnded(code) => {
-                let why = executed.last_line.map(|line| format!(": {line}"));
-                let problem = format!(
-                    "{REBOOT} failed (exit code {code}){}",
-                    why.unwrap_or_default()
-                );
+                let why = with_last_line(executed.last_line.as_deref());
+                let problem = format!("{REBOOT} failed (exit code {code}){why}");
                 return Err(self.stop(StopKind::Failed, problem));
             }
             TaskEnd::Failed(stop) => return Err(stop),
@@ -290,7 +307,10 @@ impl Worker {
             .map_err(|failure| failure.message)?;
         match end.code {
             Some(0) => Ok(()),
-            Some(code) => Err(format!("{ready} ends with {code}")),
+            Some(code) => {
+                let why = with_last_line(end.last_line.as_deref());
+                Err(format!("{ready} ends with {code}{why}"))
+            }
             None => Err("ssh was ended by a signal".to_owned()),
         }
     }
@@ -319,33 +339,6 @@ fn not_drained(ended: &WaitEnded, node: Node<'_>) -> Failure {
     let now = ModeInfo::of(ended.status.mode.clone());
     let name = escape(ended.status.node_name.as_str());
     describe_not_done(plan, (&name, &now), node)
-}
-
-/// Work that was carried out under `exec-stdio`.
-struct Executed {
-    end: TaskEnd,
-    /// The last line of its output, of either stream.
-    last_line: Option<String>,
-}
-
-/// Returns the end of work under `exec-stdio`, from that of its ssh and whether the first line of `exec-stdio` came.
-fn end_of_command(host: HostIndex, has_begun: bool, end: &CommandEnd) -> TaskEnd {
-    match (has_begun, end.code) {
-        // Without the first line too: it may have been lost with the connection.
-        (_, Some(SSH_FAILED) | None) => TaskEnd::Lost("the connection was lost".to_owned()),
-        (true, Some(code)) => TaskEnd::CommandEnded(code),
-        (false, Some(code)) => {
-            let kind = match code {
-                code if code == Exit::Refused.code() => StopKind::Refused,
-                code if code == Exit::Superseded.code() => StopKind::Superseded,
-                _ => StopKind::Failed,
-            };
-            let why = end.last_line.as_deref().unwrap_or("ssh has ended");
-            // The words of exec-stdio are those of a command that was typed.
-            let why = why.strip_prefix("soramode: ").unwrap_or(why);
-            TaskEnd::Failed(Stop::on(host, kind, format!("not started: {why}")))
-        }
-    }
 }
 
 /// Waits until the node is closed: its plan may do that later.
@@ -452,29 +445,5 @@ mod tests {
             ..wait
         };
         assert_eq!(describe(&assumed, 0, InForce::Partial), None);
-    }
-
-    #[test]
-    fn a_command_may_run_although_its_first_line_was_lost_with_the_connection() {
-        let end = |has_begun, code| {
-            let last_line = Some("not at this step".to_owned());
-            end_of_command(0, has_begun, &CommandEnd { code, last_line })
-        };
-        for has_begun in [true, false] {
-            assert!(matches!(end(has_begun, Some(SSH_FAILED)), TaskEnd::Lost(_)));
-            assert!(matches!(end(has_begun, None), TaskEnd::Lost(_)));
-        }
-        assert!(matches!(end(true, Some(5)), TaskEnd::CommandEnded(5)));
-        for (code, kind) in [
-            (5, StopKind::Refused),
-            (6, StopKind::Superseded),
-            (127, StopKind::Failed),
-        ] {
-            let TaskEnd::Failed(stop) = end(false, Some(code)) else {
-                panic!("{code}")
-            };
-            let problem = "not started: not at this step";
-            assert_eq!(stop, Stop::on(0, kind, problem));
-        }
     }
 }

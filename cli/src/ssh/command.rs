@@ -14,24 +14,32 @@ use tokio::sync::mpsc::{Sender, channel};
 use tokio::time::{sleep, timeout};
 
 use super::connection::spawn_without_interrupt;
-use super::exec_lines::READY;
+use super::exec_lines::{GONE, READY, RUNS};
 use super::greeting::Greeting;
 use super::sharing::Sharing;
 use super::{Asks, SshHost, SshProcess, quoted_for_sh};
 use crate::error::{Exit, Failure, NOT_FOUND, NOT_STARTED};
+use crate::output::cells;
 use crate::output::escape::escape;
 
 /// Exit code of ssh if the connection fails or is lost; a command may end with it too.
 pub(crate) const SSH_FAILED: u8 = 255;
 
+/// Words for the output of a command after its connection was lost.
+pub(crate) const OUTPUT_LOST: &str =
+    "the command's output from here on is lost: it is not kept on the host";
+
 /// Exit code of a soramode that does not know `exec-stdio`, or a flag of it.
 const UNKNOWN_FLAG: u8 = 2;
 
-/// Limit of the time for a check, where ssh asks for nothing.
+/// Limit of the time for a check or a look, where ssh asks for nothing.
 const CHECK_MAX: Duration = Duration::from_secs(30);
 
 /// Limit of a line, in bytes. A longer one comes in parts.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Limit of the columns of the last line of a command in a sentence.
+const SHOWN_COLUMNS_MAX: usize = 160;
 
 /// Number of lines that are read ahead.
 const LINES_AHEAD: usize = 4;
@@ -46,11 +54,20 @@ pub(crate) enum Stream {
     Stderr,
 }
 
+/// A roll's command, as a look finds it on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CommandThere {
+    /// It runs under `exec-stdio`, which will record its end.
+    Runs,
+    /// None will record its end, and none will start it.
+    NotRunning,
+}
+
 /// The end of a command.
 pub(crate) struct CommandEnd {
     /// The exit code, of ssh too; `None` if a signal ended ssh.
     pub(crate) code: Option<u8>,
-    /// The last line of its output.
+    /// The last line of its output that has text, escaped and cut.
     pub(crate) last_line: Option<String>,
 }
 
@@ -61,6 +78,8 @@ pub(crate) enum Exec<'a> {
     Check(&'a [OsString]),
     /// The operator's command, for this roll.
     Command(&'a RollId, &'a [OsString]),
+    /// A look at that command.
+    Look(&'a RollId),
     /// A reboot of the machine, for this roll.
     Reboot(&'a RollId),
 }
@@ -72,6 +91,7 @@ impl SshHost {
         let (roll, rest) = match exec {
             Exec::Check(_) => (None, &b" --check"[..]),
             Exec::Command(roll, _) => (Some(roll), &b""[..]),
+            Exec::Look(roll) => (Some(roll), &b" --look"[..]),
             Exec::Reboot(roll) => (Some(roll), &b" --reboot"[..]),
         };
         if let Some(roll) = roll {
@@ -122,6 +142,20 @@ impl SshHost {
                 .with_hint("Use a key without command=\"…\" in authorized_keys"));
         }
         Err(cannot_exec(&end))
+    }
+
+    /// Looks whether the command of a roll runs there; `None` if that is not known. ssh asks for nothing.
+    pub(crate) async fn look(&self, roll: &RollId) -> Option<CommandThere> {
+        let host = self.clone().without_prompts();
+        let line = host.exec_line(Exec::Look(roll));
+        let mut found = None;
+        let looking = host.run_command(&line, async |_, text| match text {
+            RUNS => found = Some(CommandThere::Runs),
+            GONE => found = Some(CommandThere::NotRunning),
+            _ => {}
+        });
+        timeout(CHECK_MAX, looking).await.ok()?.ok()?;
+        found
     }
 
     /// Runs a command line of the shell there to its end. Each line of its output goes to `show`.
@@ -197,7 +231,6 @@ fn not_startable(code: u8, problem: &str) -> Failure {
 /// Explains the end of a check that did not say that commands can be run.
 fn cannot_exec(end: &CommandEnd) -> Failure {
     let why = end.last_line.as_deref().unwrap_or("it printed nothing");
-    let why = escape(why);
     match end.code {
         Some(SSH_FAILED) | None => {
             let message = format!("cannot be reached over ssh to run a command: {why}");
@@ -212,6 +245,12 @@ fn cannot_exec(end: &CommandEnd) -> Failure {
             Failure::new(Exit::NotPermitted, message)
         }
     }
+}
+
+/// Returns a line of the host's for a sentence: escaped, and no longer than a line of a terminal.
+fn shown_line(line: &str) -> String {
+    let text = escape(line.trim());
+    cells::cut_middle(&text, SHOWN_COLUMNS_MAX).into_owned()
 }
 
 fn exit_code(status: ExitStatus) -> Option<u8> {
@@ -264,7 +303,9 @@ impl SshProcess {
                 biased;
                 Some((stream, line)) = incoming.recv() => {
                     show(stream, &line).await;
-                    last_line = Some(line);
+                    if !line.trim().is_empty() {
+                        last_line = Some(line);
+                    }
                 }
                 () = &mut read, if !is_read => is_read = true,
                 status = self.wait(), if ended.is_none() => ended = Some(status),
@@ -277,7 +318,7 @@ impl SshProcess {
         };
         CommandEnd {
             code: status.and_then(exit_code),
-            last_line,
+            last_line: last_line.map(|line| shown_line(&line)),
         }
     }
 
@@ -313,6 +354,16 @@ mod tests {
         assert_eq!(lines.iter().map(String::len).sum::<usize>(), 1_000_000);
         let longest = lines.iter().map(String::len).max();
         assert_eq!(longest, usize::try_from(LINE_BYTES_MAX).ok());
+    }
+
+    #[tokio::test]
+    async fn the_last_line_with_text_is_kept_escaped_and_cut() {
+        let (end, _) = follow("printf 'first\\nred \\033[31m\\n \\n\\n' >&2").await;
+        assert_eq!(end.last_line.as_deref(), Some("red \\u{1b}[31m"));
+        let (end, _) = follow("head -c 1000000 /dev/zero | tr '\\0' x").await;
+        let width = end.last_line.map(|line| cells::width(&line));
+        assert_eq!(width, Some(SHOWN_COLUMNS_MAX));
+        assert_eq!(follow("echo; exit 1").await.0.last_line, None);
     }
 
     #[tokio::test]

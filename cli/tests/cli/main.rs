@@ -56,6 +56,7 @@ mod sora;
 mod ssh;
 mod ssh_interrupts;
 #[cfg(feature = "cluster")]
+mod ssh_killed;
 mod ssh_losses;
 mod ssh_prompts;
 mod ssh_terminals;

@@ -325,7 +325,11 @@ fn a_roll_that_is_killed_goes_on_from_any_machine() {
 #[test]
 fn a_node_is_opened_once_it_is_ready_and_a_reboot_that_is_refused_stops_the_roll() {
     let fleet = Fleet::start(3);
-    let ready = format!("test -e {}", fleet.file().display());
+    let file = fleet.file();
+    let ready = format!(
+        "test -e {} || {{ printf 'not \\033[31myet\\n\\n'; exit 4; }}",
+        file.display()
+    );
     let until_ready = |limit: &str| {
         let words = ["--only", "sfu-01", "--ready", &ready];
         let limit = ["--ready-timeout", limit, "--", "true"];
@@ -333,7 +337,12 @@ fn a_node_is_opened_once_it_is_ready_and_a_reboot_that_is_refused_stops_the_roll
     };
     let late = until_ready("3s");
     assert_eq!(late.code, 124, "{late:?}");
-    assert!(late.stderr.contains("was not ready within 3 s"), "{late:?}");
+    for words in [
+        "was not ready within 3 s",
+        " ends with 4: not \\u{1b}[31myet",
+    ] {
+        assert!(late.stderr.contains(words), "{late:?}");
+    }
     assert_eq!(fleet.modes()[0], "block_new_session");
     fleet.daemons[0].ok(&["open"]);
     fs::write(fleet.file(), "").unwrap();

@@ -147,3 +147,23 @@ fn a_command_is_asked_resized_and_interrupted_as_on_the_host() {
     terminal.until_shown("interrupted");
     terminal.until_shown("ended with 7");
 }
+
+#[test]
+fn a_sentence_after_the_command_begins_a_line_of_its_own() {
+    let remote = Remote::start();
+    let terminal = remote.maintain_on_terminal("printf 'no line feed'; exit 3");
+    let screen = terminal.until_shown("ended with 3");
+    let lines: Vec<&str> = screen.lines().map(str::trim_end).collect();
+    let last = lines.iter().position(|line| *line == "no line feed");
+    let next = lines[last.unwrap() + 1];
+    assert!(next.starts_with("soramode: "), "{screen}");
+    remote.daemon.ok(&["open"]);
+    let script = format!(
+        "{PROGRAM} --socket {} maintain -- printf 'no line feed'; exec sleep 600",
+        remote.daemon.socket().display()
+    );
+    let terminal = Terminal::open(&script, (100, 24));
+    let screen = terminal.until_shown("it was closed for");
+    let mut lines = screen.lines().map(str::trim_end);
+    assert!(lines.any(|line| line == "no line feed"), "{screen}");
+}

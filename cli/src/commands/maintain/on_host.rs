@@ -6,29 +6,24 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use soramode_protocol::id::RollId;
-use soramode_protocol::node::{GetInfo, GetStatus};
+use soramode_protocol::node::GetInfo;
 use soramode_protocol::reservation::{Release, Reserve, RollStep};
-use soramode_roll::{RENEW_PAUSE, RESERVED_SECONDS, SEEK_PAUSE, SEEK_TIME_MAX};
+use soramode_roll::{RENEW_PAUSE, RESERVED_SECONDS, SEEK_PAUSE};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::command_state::{CommandState, Running, look_for_end};
 use crate::context::Context;
 use crate::daemon::Daemon;
 use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
 use crate::node::Node;
-use crate::output::{Format, relay, times};
-use crate::roll::id::new_roll;
+use crate::output::{Format, begin_line, relay};
+use crate::roll::id::new_maintenance;
 use crate::signals::Signals;
-use crate::ssh::command::{Exec, SSH_FAILED, Stream, take_ctrl_c};
-use crate::ssh::exec_lines::BEGUN;
+use crate::ssh::command::{Exec, Stream, take_ctrl_c};
+use crate::ssh::exec_lines::{BEGUN, ENDED};
 use crate::ssh::{self, SshHost};
 use crate::wait::interrupted;
-
-/// Limit of the time for a daemon that restarts to answer after the command.
-const RECORD_TIME_MAX: Duration = Duration::from_secs(10);
-
-/// Limit of the time for reading the end of the command before the operator is told.
-const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// Refuses a daemon that cannot keep the record of the command, and a host on which this command cannot be run.
 pub(super) async fn check_supported(
@@ -58,7 +53,7 @@ pub(super) async fn run(
     context: &mut Context<'_>,
     signals: &mut Signals,
 ) -> Result<u8, Failure> {
-    let roll = new_roll();
+    let roll = new_maintenance();
     let endpoint = context.node.endpoint()?;
     let round = Cell::new(1);
     let reserved = async {
@@ -75,117 +70,61 @@ pub(super) async fn run(
     };
     let line = host.exec_line(Exec::Command(&roll, command));
     let began = Instant::now();
-    let is_on_terminal = context.output.format() == Format::Table
-        && io::stdin().is_terminal()
-        && context.output.is_on_terminal();
     let format = context.output.format();
-    let ended = {
+    let is_on_terminal =
+        format == Format::Table && io::stdin().is_terminal() && context.output.is_on_terminal();
+    let unrecorded = Cell::new(None);
+    let (has_begun, code) = {
         let running = async {
             if is_on_terminal {
                 host.run_on_terminal(&line).await.map(|code| (true, code))
             } else {
-                run_in_pipes(host, &line, format).await
+                run_in_pipes(host, &line, format, &unrecorded).await
             }
         };
         tokio::select! {
             biased;
             exit = second_signal(signals, is_on_terminal) => {
-                return Err(goes_on_there(exit, began.elapsed(), context));
+                let waited = began.elapsed();
+                return Err(goes_on_there(exit, waited, unrecorded.get(), context));
             }
             ended = running => ended?,
             () = renew((&roll, &round), daemon, endpoint, RENEW_PAUSE) => (true, None),
         }
     };
-    let (has_begun, code) = ended;
+    if is_on_terminal {
+        begin_line();
+    }
     let running = Running {
         has_begun,
         code,
         is_on_terminal,
     };
-    let recorded = tokio::select! {
+    let found = tokio::select! {
         biased;
         exit = signals.next() => {
             return Err(if running.is_lost() {
-                goes_on_there(exit, began.elapsed(), context)
+                goes_on_there(exit, began.elapsed(), unrecorded.get(), context)
             } else {
                 interrupted(exit, began.elapsed()).and("The command has ended there")
             });
         }
-        recorded = look_for_end(&roll, running, context) => recorded,
+        found = look_for_end(&roll, running, context) => found,
     };
-    let end = running.end(recorded);
+    let end = running.end(found);
     if end != CommandState::Unknown {
         // A reservation that is not released expires by itself.
         let _ = finish((&roll, round.get() + 1), context).await;
     }
-    match end {
-        CommandState::Ended(code) => Ok(code),
-        CommandState::Unknown => {
-            let message = "the connection was lost, and the end of the command is unknown";
-            Err(Failure::new(Exit::Unreachable, message))
-        }
-        CommandState::Interrupted => {
-            let message = "interrupted: the end of the command is not recorded";
-            Err(Failure::new(Exit::Interrupted, message))
-        }
-        CommandState::NotStarted => {
-            let message = "the command was not started there";
-            Err(Failure::new(Exit::Failed, message))
-        }
-    }
+    end.exit_code()
 }
 
-/// The command as its ssh has left it.
-#[derive(Clone, Copy)]
-struct Running {
-    /// The first line of `exec-stdio` came; on a terminal nothing tells that.
-    has_begun: bool,
-    /// The exit code of ssh; `None` if a signal ended it.
-    code: Option<u8>,
-    is_on_terminal: bool,
-}
-
-/// Result of the command, as far as it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CommandState {
-    Ended(u8),
-    /// It may still run: no other roll takes the node before the reservation expires.
-    Unknown,
-    /// It has ended, and so has `exec-stdio`, by Ctrl-C: its end is not recorded.
-    Interrupted,
-    NotStarted,
-}
-
-impl Running {
-    const fn is_lost(self) -> bool {
-        matches!(self.code, Some(SSH_FAILED) | None)
-    }
-
-    /// Returns whether Ctrl-C has ended `exec-stdio`, which could not record the end of the command, or the command itself.
-    fn is_interrupted(self) -> bool {
-        self.is_on_terminal && self.code == Some(Exit::Interrupted.code())
-    }
-
-    /// Returns the state of the command, from the exit code in the node's record if there is one.
-    fn end(self, recorded: Option<u8>) -> CommandState {
-        match (recorded, self.code) {
-            (Some(code), _) => CommandState::Ended(code),
-            (None, _) if self.is_lost() => CommandState::Unknown,
-            (None, _) if self.is_interrupted() => CommandState::Interrupted,
-            // On a terminal nothing tells the command's exit code from that of exec-stdio, and both have ended.
-            (None, Some(code)) if self.has_begun && !self.is_on_terminal => {
-                CommandState::Ended(code)
-            }
-            (None, _) => CommandState::NotStarted,
-        }
-    }
-}
-
-/// Runs it without a terminal; returns whether it has begun, and the exit code.
+/// Runs it without a terminal; returns whether it has begun, and the exit code. One that is not recorded yet is put into `unrecorded`.
 async fn run_in_pipes(
     host: &SshHost,
     line: &OsStr,
     format: Format,
+    unrecorded: &Cell<Option<u8>>,
 ) -> Result<(bool, Option<u8>), Failure> {
     let mut has_begun = false;
     let end = host
@@ -196,10 +135,20 @@ async fn run_in_pipes(
                 // A reader that is gone does not end the command.
                 let _ = writeln!(io::stdout(), "{text}");
             }
-            Stream::Stdout | Stream::Stderr => relay(text),
+            Stream::Stdout => relay(text),
+            Stream::Stderr => {
+                unrecorded.set(unrecorded_exit(text).or(unrecorded.get()));
+                relay(text);
+            }
         })
         .await?;
     Ok((has_begun, end.code))
+}
+
+/// Reads the exit code from the sentence of an `exec-stdio` that cannot record it yet.
+fn unrecorded_exit(line: &str) -> Option<u8> {
+    let (code, _) = line.strip_prefix(ENDED)?.split_once(')')?;
+    code.parse().ok()
 }
 
 /// Waits for the second signal: the first one is left to the command.
@@ -208,23 +157,40 @@ async fn second_signal(signals: &mut Signals, is_on_terminal: bool) -> Exit {
     if is_on_terminal {
         // Until now Ctrl-C went to the command.
         take_ctrl_c();
+        begin_line();
     }
     relay("interrupted: the command is waited for. Ctrl-C again leaves at once");
     signals.next().await
 }
 
-/// Describes a signal that ended the wait for the command, but not the command.
-fn goes_on_there(exit: Exit, waited: Duration, context: &Context<'_>) -> Failure {
+/// Describes a signal that ended the wait for the command, but not the command, or not the record of its end.
+fn goes_on_there(
+    exit: Exit,
+    waited: Duration,
+    unrecorded: Option<u8>,
+    context: &Context<'_>,
+) -> Failure {
+    let fact = match unrecorded {
+        None => "The command goes on there, and its end is recorded".to_owned(),
+        Some(code) => format!(
+            "The command has ended there (exit code {code}), and that is recorded once soramoded answers"
+        ),
+    };
     let look = context.node.command("status");
     interrupted(exit, waited)
-        .and("The command goes on there, and its end is recorded")
+        .and(fact)
         .with_hint(format!("See first whether it has ended: {look}"))
+}
+
+/// Returns the person that runs the maintenance, for others to read.
+pub(super) fn operator() -> String {
+    ssh::local_operator().unwrap_or_else(|| "unknown".to_owned())
 }
 
 fn reservation(roll: &RollId, round: u64, step: Option<RollStep>) -> Reserve {
     Reserve {
         roll: roll.clone(),
-        by: Some(ssh::local_operator().unwrap_or_else(|| "unknown".to_owned())),
+        by: Some(operator()),
         seconds: Some(RESERVED_SECONDS),
         round: Some(round),
         step,
@@ -263,51 +229,6 @@ async fn renew<'a>(
     }
 }
 
-/// Reads the exit code of the command from the node's record.
-async fn recorded_exit(roll: &RollId, context: &Context<'_>) -> Result<Option<u8>, Failure> {
-    let status = context.node.connect().await?.call(&GetStatus {}).await?;
-    let record = status.reservation.filter(|record| record.roll == *roll);
-    Ok(record.and_then(|record| record.command_exit))
-}
-
-/// Reads the exit code of the command from the node's record, and says so if it has to wait for that.
-async fn look_for_end(roll: &RollId, running: Running, context: &Context<'_>) -> Option<u8> {
-    let first = recorded_exit(roll, context);
-    if !running.has_begun {
-        return first.await.ok().flatten();
-    }
-    match timeout(SILENCE_MAX, first).await {
-        Ok(Ok(Some(code))) => return Some(code),
-        // The command was not recorded before its ssh ended.
-        Ok(Ok(None)) if !running.is_lost() => return None,
-        _ if running.is_interrupted() => return None,
-        Ok(_) | Err(_) => {}
-    }
-    let place = context.node.host().map(SshHost::shown).unwrap_or_default();
-    let (fact, limit) = if running.is_lost() {
-        let fact =
-            format!("connection lost while the command runs: looking for its end on {place}");
-        (fact, SEEK_TIME_MAX)
-    } else {
-        // The command may have restarted soramoded.
-        let fact = format!("soramoded on {place} does not answer: looking for the command's end");
-        (fact, RECORD_TIME_MAX)
-    };
-    relay(&format!(
-        "{fact} for {}. Ctrl-C leaves at once",
-        times::span(limit)
-    ));
-    let began = Instant::now();
-    while began.elapsed() < limit {
-        match recorded_exit(roll, context).await {
-            Ok(Some(code)) => return Some(code),
-            Ok(None) if !running.is_lost() => return None,
-            Ok(None) | Err(_) => sleep(SEEK_PAUSE).await,
-        }
-    }
-    None
-}
-
 async fn finish((roll, round): (&RollId, u64), context: &Context<'_>) -> Result<(), Failure> {
     let mut daemon = context.node.connect().await?;
     daemon
@@ -330,29 +251,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_node_is_released_only_where_nothing_runs_any_more() {
-        let end = |has_begun, code, is_on_terminal, recorded| {
-            let running = Running {
-                has_begun,
-                code,
-                is_on_terminal,
-            };
-            running.end(recorded)
-        };
-        for code in [Some(SSH_FAILED), None] {
-            for has_begun in [true, false] {
-                assert_eq!(end(has_begun, code, false, None), CommandState::Unknown);
-                let recorded = end(has_begun, code, false, Some(3));
-                assert_eq!(recorded, CommandState::Ended(3));
-            }
-            assert_eq!(end(true, code, true, None), CommandState::Unknown);
-        }
-        // The record cannot be read for a while: the command has restarted soramoded.
-        assert_eq!(end(true, Some(0), false, None), CommandState::Ended(0));
-        assert_eq!(end(false, Some(5), false, None), CommandState::NotStarted);
-        assert_eq!(end(true, Some(5), true, None), CommandState::NotStarted);
-        assert_eq!(end(true, Some(130), true, None), CommandState::Interrupted);
-        assert_eq!(end(true, Some(130), false, None), CommandState::Ended(130));
+    fn the_exit_code_that_is_not_recorded_is_read_from_the_sentence() {
+        let line = format!("{ENDED}3), but soramoded does not answer");
+        assert_eq!(unrecorded_exit(&line), Some(3));
+        assert_eq!(unrecorded_exit("the command has ended"), None);
     }
 
     /// Answers renewals, and says over which connection each came. The first connection is lost after three.
