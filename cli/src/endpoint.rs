@@ -142,10 +142,13 @@ impl Endpoint {
                 Self::Local(socket) => socket.cannot_open(&source),
                 Self::Ssh(_) => self.unreachable(&reason(&source), &self.log_hint()),
             },
-            ClientError::Closed => self.unreachable(
-                "it closed the connection without an answer",
-                &self.log_hint(),
-            ),
+            ClientError::Closed => {
+                let why = match self {
+                    Self::Local(_) => "it closed the connection without an answer",
+                    Self::Ssh(_) => "the connection over ssh ended without an answer",
+                };
+                self.unreachable(why, &self.log_hint())
+            }
             ClientError::Io(problem) if problem.kind() == std::io::ErrorKind::TimedOut => {
                 self.too_slow(method)
             }

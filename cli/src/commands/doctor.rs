@@ -91,6 +91,7 @@ pub(super) async fn ask_host(node: Node<'_>, output: &Output) -> Result<HostAnsw
         exit,
         result: raw_json(&DoctorView::of(&checks))?,
         rows,
+        note: None,
     })
 }
 

@@ -142,6 +142,7 @@ pub(super) async fn ask_host(
         exit: Exit::Done,
         rows: sessions.iter().map(|it| cells(it, output)).collect(),
         result: raw_json(&SessionsView { sessions })?,
+        note: None,
     })
 }
 

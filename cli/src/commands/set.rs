@@ -159,12 +159,11 @@ async fn set_and_wait(
 }
 
 /// The columns on several hosts.
-pub(super) const HOST_COLUMNS: [Column; 5] = [
+pub(super) const HOST_COLUMNS: [Column; 4] = [
     Column::id("NODE").optional(2),
     Column::word("BEFORE").optional(1),
     Column::word("MODE"),
     Column::word("SESSIONS"),
-    Column::text("UNDO"),
 ];
 
 impl Args {
@@ -211,9 +210,9 @@ pub(super) async fn ask_host(
         closed.before.mode.into(),
         mode.into(),
         closed.status.counts().map(|(sessions, _)| sessions).into(),
-        closed.undo_hint(node).into(),
     ];
-    HostAnswer::one_row(closed.status.node_name(), &ChangeView::of(&closed), row)
+    let answer = HostAnswer::one_row(closed.status.node_name(), &ChangeView::of(&closed), row)?;
+    Ok(answer.with_note(closed.undo_hint(node)))
 }
 
 /// Checks the flags and the other nodes, and sets the mode.

@@ -15,6 +15,8 @@ pub(crate) struct HostAnswer {
     pub(crate) result: Box<RawValue>,
     /// The cells after the host.
     pub(crate) rows: Vec<Vec<Cell<'static>>>,
+    /// A sentence below the table.
+    pub(crate) note: Option<String>,
 }
 
 impl HostAnswer {
@@ -29,7 +31,13 @@ impl HostAnswer {
             exit: Exit::Done,
             result: raw_json(result)?,
             rows: vec![row],
+            note: None,
         })
+    }
+
+    /// Adds a sentence below the table.
+    pub(crate) fn with_note(self, note: Option<String>) -> Self {
+        Self { note, ..self }
     }
 }
 

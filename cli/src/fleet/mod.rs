@@ -106,6 +106,12 @@ fn show(verb: &HostVerb, asked: &[Asked], output: &mut Output) -> Result<(), Fai
         }
     }
     list.finish(verb.describe_none())?;
+    let answers = asked.iter().filter_map(|it| it.answer.as_ref().ok());
+    if output.format() == Format::Table {
+        for note in answers.filter_map(|answer| answer.note.as_deref()) {
+            output.confirm(note)?;
+        }
+    }
     output.flush()?;
     for Asked { host, answer } in asked {
         if let Err(failure) = answer {

@@ -17,6 +17,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
 use crate::output::{Format, Output, can_move_cursor};
 use crate::signals::Signals;
+use crate::ssh::SshHost;
 use feed::Feed;
 use keys::Key;
 use model::Model;
@@ -39,7 +40,10 @@ pub(crate) async fn run(endpoint: &Endpoint, output: &Output) -> Result<Exit, Fa
     let mut signals = Signals::listen()?;
     let screen = Screen::open(output).map_err(|problem| cannot_draw(&problem))?;
     let live = Live {
-        model: Model::default(),
+        model: Model {
+            host: endpoint.host().map(SshHost::shown),
+            ..Model::default()
+        },
         screen,
         keys: keys::read(),
         incoming,

@@ -140,6 +140,8 @@ pub(super) struct Model {
     /// Events, newest last.
     pub(super) events: VecDeque<Line>,
     pub(super) filter: Filter,
+    /// The host of the daemon, if it is another one.
+    pub(super) host: Option<String>,
     /// Time and reason of the loss of the daemon.
     pub(super) lost: Option<(Instant, String)>,
     /// Events are held back, so that they can be read.

@@ -244,8 +244,13 @@ fn describe_plan(plan: &Plan) -> String {
 fn alarms(model: &Model, status: &Status) -> Vec<String> {
     let mut alarms = Vec::new();
     if let Some((since, why)) = &model.lost {
+        // Over ssh the reason says which of both is lost.
+        let lost = match &model.host {
+            Some(host) => format!("NO CONNECTION to {host}"),
+            None => "NO DAEMON".to_owned(),
+        };
         alarms.push(format!(
-            "NO DAEMON for {}: showing the last known state. {}",
+            "{lost} for {}: showing the last known state. {}",
             times::span(since.elapsed()),
             escape(why)
         ));

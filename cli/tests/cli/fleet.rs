@@ -119,6 +119,26 @@ impl Fleet {
 }
 
 #[test]
+fn commands_that_undo_a_change_stand_below_the_table() {
+    let fleet = Fleet::start(3);
+    let script = format!(
+        "SORAMODE_SSH='ssh -F {}' {PROGRAM} -H sfu-01,sfu-02,sfu-03 set block_new_session --accept-risk=closes-several; exec sleep 600",
+        fleet.config.display()
+    );
+    let terminal = Terminal::open(&script, (80, 24));
+    let undo = |host: &str| format!("Undo: soramode -H {host} set normal --if-generation 2");
+    let screen = terminal.until_shown(&undo("sfu-03"));
+    let lines: Vec<&str> = screen.lines().map(str::trim_end).collect();
+    let header = lines[0].split_whitespace().collect::<Vec<_>>();
+    assert_eq!(header, ["HOST", "NODE", "BEFORE", "MODE", "SESSIONS"]);
+    for (number, host) in ["sfu-01", "sfu-02", "sfu-03"].into_iter().enumerate() {
+        let row = lines[1 + number].split_whitespace().collect::<Vec<_>>();
+        assert_eq!(row, [host, host, "normal", "block_new_session", "0"]);
+        assert_eq!(lines[4 + number], undo(host));
+    }
+}
+
+#[test]
 fn several_hosts_answer_in_one_table_and_the_first_failure_is_the_exit_code() {
     let mut fleet = Fleet::start(2);
     let both = fleet.run(&["-H", "sfu-01,sfu-02", "get"]);
