@@ -1,163 +1,10 @@
 //! A disk that is full, or fails in the middle of a write, or at all, under a running daemon, and one that can be written again.
 
-use std::ffi::OsString;
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
 use rustix::io::Errno;
 use serde_json::{Value, json};
 use soramode_testkit::control_client::{TestClient, partial_report};
-use soramode_testkit::receiver::{Receiver, ReceiverBehaviour};
 
-use crate::process::Process;
-use crate::state::Home;
-
-/// Daemon with its state on a small file system.
-struct OnSmallDisk {
-    home: Home,
-    process: Process,
-    receiver: Receiver,
-}
-
-impl OnSmallDisk {
-    /// `None` where this user can mount nothing.
-    fn start() -> Option<Self> {
-        Self::start_after("true")
-    }
-
-    /// Starts once this command has been run in the state's folder.
-    fn start_after(prepare: &str) -> Option<Self> {
-        let may_mount = Command::new("unshare")
-            .args(["-m", "true"])
-            .stderr(Stdio::null())
-            .status();
-        if !may_mount.is_ok_and(|status| status.success()) {
-            eprintln!("skipped: this user can mount no file system");
-            return None;
-        }
-        let home = Home::new();
-        std::fs::create_dir(home.state()).unwrap();
-        let mut command = Command::new("unshare");
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .env_remove("SORAMODE_SOCKET");
-        let script = format!(
-            "mount -t tmpfs -o size=4m,mode=0700 none '{0}' && (cd '{0}' && {prepare}) && exec \"$@\"",
-            home.state().display()
-        );
-        command.args(["-m", "sh", "-c", &script, "sh"]);
-        command
-            .arg("env")
-            .arg(set("LD_PRELOAD", &faults_library(home.folder())))
-            .arg(set("FAULTS", &home.faults()));
-        command.arg(env!("CARGO_BIN_EXE_soramoded"));
-        let receiver = Receiver::start(|_| ReceiverBehaviour::ok());
-        let process = home.start_with(
-            command,
-            &["--node-name", "node-01", "--webhook", &receiver.url()],
-        );
-        Some(Self {
-            home,
-            process,
-            receiver,
-        })
-    }
-
-    /// A file of the daemon's file system.
-    fn path(&self, name: &str) -> PathBuf {
-        let inside = self.home.state().join(name);
-        PathBuf::from(format!(
-            "/proc/{}/root{}",
-            self.process.pid().as_raw_nonzero(),
-            inside.display()
-        ))
-    }
-
-    fn fill(&self) {
-        let mut file = File::create(self.path("filler")).unwrap();
-        while file.write_all(&[0; 4_096]).is_ok() {}
-        // Fills the last page too.
-        while file.write_all(&[0]).is_ok() {}
-    }
-
-    fn make_room(&self) {
-        std::fs::remove_file(self.path("filler")).unwrap();
-    }
-
-    /// Limits the size of the daemon's files: a write past that fails in its middle.
-    fn limit_files(&self, bytes: &str) {
-        let pid = self.process.pid().as_raw_nonzero().to_string();
-        let status = Command::new("prlimit")
-            .args(["--pid", &pid, &format!("--fsize={bytes}:")])
-            .status();
-        assert!(status.unwrap().success());
-    }
-
-    /// Has the calls fail in the daemon from now on, with this error.
-    fn fail(&self, calls: &str, errno: Errno) {
-        self.fail_after(calls, errno, 0);
-    }
-
-    /// Makes these calls fail after a delay in milliseconds.
-    fn fail_after(&self, calls: &str, errno: Errno, millis: u32) {
-        let (path, next) = (
-            self.home.faults(),
-            self.home.faults().with_extension("next"),
-        );
-        std::fs::write(&next, format!("{calls}{} {millis}", errno.raw_os_error())).unwrap();
-        std::fs::rename(next, path).unwrap();
-    }
-
-    fn heal(&self) {
-        std::fs::remove_file(self.home.faults()).unwrap();
-    }
-}
-
-/// A variable of `env`.
-fn set(name: &str, path: &Path) -> OsString {
-    let mut variable = OsString::from(format!("{name}="));
-    variable.push(path);
-    variable
-}
-
-/// The library that has calls of the system fail, in this folder.
-fn faults_library(folder: &Path) -> PathBuf {
-    let library = folder.join("faults.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/daemon/faults.c");
-    let compiled = Command::new("cc")
-        .args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"])
-        .arg(&library)
-        .arg(source)
-        .status();
-    assert!(compiled.unwrap().success());
-    library
-}
-
-/// Lets connections in until one is refused; gives those that were offered, and the one that was not.
-fn connect_until_refused(client: &mut TestClient) -> (Vec<String>, String) {
-    let mut offered = Vec::new();
-    for number in 0.. {
-        let connection_id = format!("c{number}");
-        let answer = client.call(
-            "Connect",
-            &json!({"channel_id": "a", "connection_id": connection_id}),
-        );
-        if answer["result"]["type"] == "offer" {
-            offered.push(connection_id);
-            continue;
-        }
-        assert_eq!(
-            answer["error"]["data"]["error_type"], "StorageUnavailable",
-            "{answer}"
-        );
-        return (offered, connection_id);
-    }
-    unreachable!("a disk is full some time")
-}
+use crate::small_disk::{OnSmallDisk, SYNCS, WRITES, connect_until_refused};
 
 fn ids(client: &mut TestClient) -> Vec<String> {
     let (mut ids, mut cursor) = (Vec::new(), Value::Null);
@@ -294,19 +141,11 @@ fn fails_and_recovers(
 
 /// Returns the contents of the database, read outside the daemon.
 fn check(disk: &OnSmallDisk) -> String {
-    let pid = disk.process.pid().as_raw_nonzero().to_string();
-    let mut command = Command::new("nsenter");
-    command
-        .args([
-            "-t",
-            &pid,
-            "-m",
-            env!("CARGO_BIN_EXE_soramoded"),
-            "--check-state",
-            "--state-dir",
-        ])
-        .arg(disk.home.state());
-    String::from_utf8(command.output().unwrap().stdout).unwrap()
+    disk.run(&[
+        env!("CARGO_BIN_EXE_soramoded"),
+        "--check-state",
+        "--state-dir",
+    ])
 }
 
 #[test]
@@ -350,12 +189,6 @@ fn a_write_that_fails_in_its_middle_closes_the_node_until_writes_succeed() {
         );
     }
 }
-
-/// Calls that write the database, as `faults.c` names them.
-const WRITES: &str = "w";
-
-/// Calls that wait for the disk.
-const SYNCS: &str = "s";
 
 #[test]
 fn writes_that_fail_close_the_node_until_they_succeed() {

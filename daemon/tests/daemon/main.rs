@@ -37,6 +37,7 @@ mod request_lines;
 mod reservation;
 mod sessions_known;
 mod slow;
+mod small_disk;
 mod socket_activation;
 mod state;
 mod subscribers;
