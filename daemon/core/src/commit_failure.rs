@@ -65,27 +65,25 @@ pub fn retract(actions: &mut Vec<Action>, records: &[Record], refusal: &Error) -
                 mode,
                 ..
             })) => {
-                let mut refusal = refusal.clone();
-                if mode.is_block() {
-                    // The operator did not request to open the node.
-                    refusal.data.hint = refusal
-                        .data
-                        .hint
-                        .map(|hint| hint.replace(OPEN_IT, "Then run the same command again"));
-                }
+                let mut refusal = if mode.is_block() {
+                    to_repeat(refusal)
+                } else {
+                    refusal.clone()
+                };
                 refusal.message.push_str(". The mode was not changed as requested: the node was set to block_new_connection");
                 *answer = Err(refusal);
             }
             Ok(Reply::PlanStarted(started)) if started.created => {
                 refused.plans.push(started.plan.id.clone());
-                let mut refusal = refusal.clone();
+                let mut refusal = to_repeat(refusal);
+                refusal.message.push_str(". No plan was started");
                 if let Some(replaced) = replaced_plan(records, &started.plan.id) {
-                    let over = format!(". No plan was started, and plan {replaced} is over");
+                    let over = format!(", and plan {replaced} is over");
                     refusal.message.push_str(&over);
                 }
                 *answer = Err(refusal);
             }
-            Ok(Reply::Reserved(_)) => *answer = Err(refusal.clone()),
+            Ok(Reply::Reserved(_)) => *answer = Err(to_repeat(refusal)),
             Ok(Reply::PlanCancelled(cancelled)) if cancelled.found => {
                 cancelled.durable = Some(false);
             }
@@ -96,6 +94,14 @@ pub fn retract(actions: &mut Vec<Action>, records: &[Record], refusal: &Error) -
         }
     }
     refused
+}
+
+/// Returns the refusal of a request that did not ask to open the node.
+fn to_repeat(refusal: &Error) -> Error {
+    let mut refusal = refusal.clone();
+    let hint = refusal.data.hint.take();
+    refusal.data.hint = hint.map(|it| it.replace(OPEN_IT, "Then run the same command again"));
+    refusal
 }
 
 /// Returns the plan that this one replaced.
