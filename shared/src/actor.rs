@@ -32,7 +32,7 @@ impl SystemActor {
             Self::Plan => "soramoded (its maintenance plan)",
             Self::Expired => "the timer of --for",
             Self::Reservation => "soramoded (the reservation of the node is over)",
-            Self::Storage => "soramoded (it cannot write its state)",
+            Self::Storage => "soramoded (it could not write its state)",
             Self::Joined => "soramoded (the node joined its cluster)",
             Self::Isolated => "soramoded (the node lost contact with its cluster)",
             Self::Fenced => "soramoded (the node was fenced)",

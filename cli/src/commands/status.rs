@@ -478,7 +478,7 @@ mod tests {
         assert!(how_to_open(&full, None, OPEN).ends_with(OPEN));
         assert_eq!(
             closed_by(&full.mode),
-            "soramoded (it cannot write its state)"
+            "soramoded (it could not write its state)"
         );
     }
 }

@@ -179,7 +179,7 @@ fn soramoded_is_named_in_words() {
         "type": "mode.changed", "mode": "block_new_connection", "previous_mode": "normal", "generation": 3, "actor": "system:storage",
     }));
     assert!(
-        closed.ends_with("from now on, by soramoded (it cannot write its state)."),
+        closed.ends_with("from now on, by soramoded (it could not write its state)."),
         "{closed}"
     );
     for actor in SystemActor::ALL {
