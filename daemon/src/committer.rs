@@ -74,7 +74,8 @@ impl Committer {
         self.engine.end();
     }
 
-    async fn write_open(&mut self) {
+    /// Writes until nothing is open, or a write fails.
+    pub(crate) async fn write_open(&mut self) {
         while let Some(records) = self.engine.begin_write() {
             self.write(records).await;
         }

@@ -177,7 +177,9 @@ pub async fn serve(
     // Started before any listener: the gate's start precedes every request.
     let engine = Engine::start(gate, durability, deps, inputs)?;
     let clock_changes = clock::ClockChanges::new()?;
-    let writer = Committer::new(engine.clone(), store, Arc::clone(&metrics));
+    let mut writer = Committer::new(engine.clone(), store, Arc::clone(&metrics));
+    // Before any answer, so that each of them knows whether the state can be written.
+    writer.write_open().await;
     receivers.start(engine.clone());
     let receiver_tasks = receivers.tasks().clone();
     let cluster = Cluster::open(&config, log.log_id(), orders, &engine, &health)?;

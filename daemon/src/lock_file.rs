@@ -7,8 +7,8 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-/// The most that is read of a lock file, in bytes: a process id and a line feed.
-const PID_BYTES_MAX: u64 = 16;
+/// Bytes of the line with the process id, and the most that is read of a lock file.
+pub(crate) const PID_LINE_BYTES: usize = 16;
 
 /// Permission bits of a lock file.
 const BITS: u32 = 0o600;
@@ -40,9 +40,16 @@ pub(crate) fn holder(file: File) -> Option<i32> {
     if !is_ours(&file.metadata().ok()?) {
         return None;
     }
-    let mut text = String::new();
-    file.take(PID_BYTES_MAX).read_to_string(&mut text).ok()?;
-    text.trim_end().parse().ok().filter(|pid| *pid > 0)
+    let mut line = String::new();
+    let bytes = u64::try_from(PID_LINE_BYTES).ok()?;
+    file.take(bytes).read_to_string(&mut line).ok()?;
+    line.trim_end().parse().ok().filter(|pid| *pid > 0)
+}
+
+/// Returns the line that names this process.
+pub(crate) fn pid_line() -> String {
+    let width = PID_LINE_BYTES - 1;
+    format!("{:<width$}\n", std::process::id())
 }
 
 /// Writes that this process holds the lock.

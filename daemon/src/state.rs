@@ -40,7 +40,8 @@ impl State {
             log_id: &new_log_id,
             boot_id: boot_id.as_deref(),
         };
-        match open::open(folder, options).inspect(log_start) {
+        let opened = open::open(folder, options).inspect(|opened| log_start(opened, config));
+        match opened {
             Ok(Opened {
                 disk,
                 archive,
@@ -99,11 +100,16 @@ impl State {
 }
 
 /// Logs the state that was found.
-fn log_start(opened: &Opened) {
+fn log_start(opened: &Opened, config: &Config) {
     let Opened { stored, host, .. } = opened;
     let (sessions, connections) = (stored.sessions.len(), stored.connections.len());
     if let Some(state) = &stored.mode {
         tracing::info!(mode = %state.mode, sessions, connections, events = stored.next_seq - 1, "state restored");
+    }
+    if stored.closed_by_storage && config.mode.is_none() {
+        tracing::warn!(
+            "the node closed itself because its state could not be written, and stays closed. To open it, run: soramode set normal"
+        );
     }
     if *host == HostState::Rebooted && connections > 0 {
         tracing::warn!(

@@ -190,7 +190,15 @@ fn soramoded_is_down() {
     let state = machine.path("/var/lib/soramode");
     let settings = format!("state-dir = {state:?}\nsocket = {:?}\n", daemon.socket());
     fs::write(machine.path("/etc/soramode/soramoded.toml"), settings).unwrap();
-    let [look, start, without_state, way_round, back, over_api] = section(SECTIONS[3]);
+    let [
+        look,
+        start,
+        full_disk,
+        without_state,
+        way_round,
+        back,
+        over_api,
+    ] = section(SECTIONS[3]);
     let on_disk = |config: &mut soramoded::config::Config| {
         config.state_dir = Some(machine.path("/var/lib/soramode"));
     };
@@ -221,6 +229,8 @@ fn soramoded_is_down() {
         "block_new_session\n",
         "it goes on where it was"
     );
+    machine.all(&full_disk, &[0, 0, 0, 0]);
+    assert_eq!(daemon.ok(&["get"]), "normal\n");
 
     let [stop, away, start, status] = lines(&without_state);
     assert_eq!(

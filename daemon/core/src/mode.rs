@@ -19,7 +19,7 @@ use crate::tables::lists::page_size;
 use crate::timers::{Timer, Timers};
 
 /// Actor of a node that closes itself because its state cannot be written.
-const BY_STORAGE: &str = "system:storage";
+pub(crate) const BY_STORAGE: &str = "system:storage";
 
 /// The mode, and its history.
 pub(crate) struct ModeControl {

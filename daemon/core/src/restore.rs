@@ -10,7 +10,7 @@ use crate::gate::Gate;
 use crate::handles::Timestamp;
 use crate::held_mode::HeldMode;
 use crate::member::ClusterMember;
-use crate::mode::ModeControl;
+use crate::mode::{BY_STORAGE, ModeControl};
 use crate::node::Node;
 use crate::node::unasked::Unasked;
 use crate::outbox::Outbox;
@@ -59,7 +59,7 @@ impl Gate {
         let mut random = Random::new(seed.0);
         let hashing = Hashing::new(random.number(), random.number());
         let mut services = Services::new(random, settings.node_name.clone(), stored.next_seq);
-        let mut mode = restore_mode(&settings, stored.mode, stored.mode_changes, started);
+        let mut mode = restore_mode(&settings, &mut stored, started);
         mode.restore_expiry(&mut services.timers, stored.expires_at_boot);
         let sync = SyncState::new(&settings, started, untracked, mode.is_block());
         sync.start_polls(&mut services.timers);
@@ -109,14 +109,10 @@ impl Gate {
 }
 
 /// Returns the mode at the start, with its history.
-fn restore_mode(
-    settings: &Settings,
-    stored: Option<ModeState>,
-    mut changes: Vec<DatedModeChange>,
-    started: Timestamp,
-) -> ModeControl {
-    let before = stored.clone();
-    let mode = start_mode(settings, stored, started);
+fn restore_mode(settings: &Settings, stored: &mut Stored, started: Timestamp) -> ModeControl {
+    let mut changes = std::mem::take(&mut stored.mode_changes);
+    let before = stored.mode.take();
+    let mode = start_mode(settings, before.clone(), stored.closed_by_storage, started);
     changes.extend(before.and_then(|before| start_change(&before, &mode)));
     let surplus = changes.len().saturating_sub(MODE_CHANGES_KEPT);
     changes.drain(..surplus);
@@ -124,10 +120,21 @@ fn restore_mode(
     ModeControl::new(mode, changes, opened_generation, started)
 }
 
-/// Returns the mode at the start: the operator's, else the stored one, as far as the cluster allows it.
-fn start_mode(settings: &Settings, stored: Option<ModeState>, started: Timestamp) -> ModeState {
+/// Returns the mode at the start: the operator's, else the stored one, as far as the cluster allows it. A node that closed itself because its
+/// state could not be written stays closed.
+fn start_mode(
+    settings: &Settings,
+    stored: Option<ModeState>,
+    closed_by_storage: bool,
+    started: Timestamp,
+) -> ModeState {
     let stored_mode = stored.as_ref().map(|state| state.mode);
-    let wanted = settings.mode.map(Mode::from).or(stored_mode);
+    let (kept, actor) = if closed_by_storage && settings.mode.is_none() {
+        (Some(Mode::BlockNewConnection), BY_STORAGE)
+    } else {
+        (stored_mode, "system:start")
+    };
+    let wanted = settings.mode.map(Mode::from).or(kept);
     let mode = match wanted {
         Some(mode) if settings.cluster.is_some() && mode.is_block() => mode,
         _ if settings.cluster.is_some() => Mode::Initial,
@@ -136,8 +143,8 @@ fn start_mode(settings: &Settings, stored: Option<ModeState>, started: Timestamp
     };
     match stored {
         Some(state) if state.mode == mode => state,
-        Some(ModeState { generation, .. }) => start_state(mode, generation + 1, started),
-        None => start_state(mode, 1, started),
+        Some(ModeState { generation, .. }) => start_state(mode, generation + 1, actor, started),
+        None => start_state(mode, 1, actor, started),
     }
 }
 
@@ -159,12 +166,12 @@ fn opened_generation(now: &ModeState, changes: &[DatedModeChange]) -> u64 {
     opened.unwrap_or(0)
 }
 
-fn start_state(mode: Mode, generation: u64, started: Timestamp) -> ModeState {
+fn start_state(mode: Mode, generation: u64, actor: &str, started: Timestamp) -> ModeState {
     ModeState {
         mode,
         generation,
         since: started.wall,
-        actor: "system:start".to_owned(),
+        actor: actor.to_owned(),
         reason: None,
         expires_at: None,
         expected_end_at: None,

@@ -23,6 +23,8 @@ pub struct Stored {
     pub mode: Option<ModeState>,
     /// When the mode ends by itself, by the boot clock; `None` also where the machine has been restarted since that was written.
     pub expires_at_boot: Option<Duration>,
+    /// The node closed itself because its state could not be written, which the stored mode does not say.
+    pub closed_by_storage: bool,
     /// The mode's history, oldest first.
     pub mode_changes: Vec<DatedModeChange>,
     /// The seq of the next event.
@@ -59,6 +61,7 @@ impl Default for Stored {
         Self {
             mode: None,
             expires_at_boot: None,
+            closed_by_storage: false,
             mode_changes: Vec::new(),
             next_seq: 1,
             sessions: Vec::new(),

@@ -15,6 +15,10 @@ use super::load::load;
 use super::meta::MetaKey;
 use super::problem::{Problem, Unusable};
 use super::schema::{self, SCHEMA, SchemaKind};
+use super::state_lock::is_noted;
+
+const CLOSED: &str =
+    "closed (block_new_connection): the node closed itself because its state could not be written";
 
 /// Reads the whole state in a folder without changing it, and describes its contents, or the reason
 /// why soramoded would refuse it.
@@ -28,6 +32,9 @@ pub fn check(folder: &Path) -> Result<String, Unusable> {
         files::Inspection::Nothing => Ok(format!("{}: not there yet\n", path.display())),
         files::Inspection::DatabaseOf(uid) => {
             let mut report = describe(&path).map_err(unusable)?;
+            if is_noted(folder) {
+                add_line(&mut report, "start", CLOSED);
+            }
             if uid != rustix::process::geteuid().as_raw() {
                 add_line(
                     &mut report,

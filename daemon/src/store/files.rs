@@ -1,6 +1,6 @@
 //! The state's files: checks their owner, and whether they are still the ones that were opened.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -9,9 +9,9 @@ use rusqlite::Connection;
 use rustix::fs::Access;
 
 use super::file_names::{COMPANIONS, LOCK, beside, database, databases};
-use super::problem::{AlreadyLocked, OpenError, Problem, Unusable, on};
+use super::problem::{Problem, on};
+use super::state_lock::StateLock;
 use super::write_error::WriteError;
-use crate::lock_file;
 
 /// Permission bits of the folder and of its files: connections are private data.
 const FOLDER_BITS: u32 = 0o700;
@@ -161,37 +161,6 @@ pub(super) fn make_database(path: &Path) -> io::Result<()> {
         .map(drop)
 }
 
-/// Takes the state's lock. The kernel gives it back when the process ends, however it ends; the file stays.
-pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
-    let path = folder.join(LOCK);
-    let unusable = |problem| Unusable {
-        folder: folder.to_owned(),
-        problem,
-    };
-    let Some(file) = lock_file::open(&path)
-        .map_err(on("open soramode.lock"))
-        .map_err(unusable)?
-    else {
-        return Err(unusable(Problem::NotPlain(path)).into());
-    };
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(AlreadyLocked {
-                folder: folder.to_owned(),
-                pid: lock_file::holder(file),
-            }
-            .into());
-        }
-        Err(TryLockError::Error(error)) => {
-            return Err(unusable(on("lock soramode.lock")(error)).into());
-        }
-    }
-    // It is only for people.
-    let _ = lock_file::write_holder(&file);
-    Ok(file)
-}
-
 /// A file's device and its number there: another file of the same name has others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
@@ -232,12 +201,12 @@ pub(super) struct Files {
     database: PathBuf,
     database_identity: Option<Identity>,
     companions: [(PathBuf, Option<Identity>); 2],
-    lock: File,
+    lock: StateLock,
 }
 
 impl Files {
     /// Notes the files of a state that has been opened and written to, so that all its files exist.
-    pub(super) fn opened(folder: &Path, lock: File) -> io::Result<Self> {
+    pub(super) fn opened(folder: &Path, lock: StateLock) -> io::Result<Self> {
         let database = database(folder);
         let companion = |suffix: &str| -> io::Result<_> {
             let path = beside(&database, suffix);
@@ -298,7 +267,8 @@ impl Files {
             return Err(self.lost("its folder is on another file system now".to_owned()));
         }
         if !self.has_lock().map_err(lost)? {
-            self.lock = lock(&self.folder).map_err(|error| self.lost(error.to_string()))?;
+            self.lock =
+                StateLock::take(&self.folder).map_err(|error| self.lost(error.to_string()))?;
         }
         let lost = |error: io::Error| self.lost(error.to_string());
         let new = beside(&self.database, ".new");
@@ -317,6 +287,11 @@ impl Files {
         fs::rename(&new, &self.database)
             .and_then(|()| File::open(&self.folder)?.sync_all())
             .map_err(lost)
+    }
+
+    /// Notes the outcome of a commit, for the next start.
+    pub(super) fn note_commit(&mut self, is_written: bool) {
+        self.lock.note_commit(is_written);
     }
 
     /// Notes the new files as the current ones.

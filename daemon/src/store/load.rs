@@ -43,6 +43,7 @@ pub fn load(connection: &Connection, other: &mut Connection) -> rusqlite::Result
             .read::<i64>(connection)?
             .and_then(|micros| u64::try_from(micros).ok())
             .map(Duration::from_micros),
+        closed_by_storage: false,
         mode_changes,
         next_seq: last_seq.unwrap_or(0) + 1,
         sessions: all(

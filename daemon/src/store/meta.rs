@@ -10,6 +10,8 @@ pub(super) enum MetaKey {
     LogId,
     /// Boot of the machine that wrote last.
     BootId,
+    /// Number of starts.
+    Starts,
     /// `true` after a clean stop with everything on the disk.
     IsClosed,
     /// Bound of the used sequence numbers, safe from a power loss: none from this one on was used.
@@ -37,6 +39,7 @@ impl MetaKey {
         match self {
             Self::LogId => "log_id",
             Self::BootId => "boot_id",
+            Self::Starts => "starts",
             Self::IsClosed => "is_closed",
             Self::ReservedSeq => "reserved_seq",
             Self::IsVanishedHeld => "is_vanished_held",

@@ -19,6 +19,8 @@ mod reservation;
 mod rows;
 pub mod schema;
 mod session_changes;
+mod start;
+mod state_lock;
 mod statements;
 mod write;
 mod write_error;

@@ -1,6 +1,6 @@
 //! Opens the state: checks its owner and format, and detects a reboot of the machine.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -13,9 +13,10 @@ use super::archive::Archive;
 use super::connections::{enable_wal, read_only, writable};
 use super::files::{self, Files};
 use super::load::load;
-use super::meta::MetaKey;
 use super::problem::{Problem, on};
 use super::schema::{self, SchemaKind};
+use super::start::StartFacts;
+use super::state_lock::StateLock;
 use super::write::Writer;
 use super::writer_thread::{Disk, WriterDeps};
 
@@ -55,8 +56,16 @@ pub fn open(folder: &Path, options: OpenOptions<'_>) -> Result<Opened, OpenError
         problem,
     };
     files::prepare(folder).map_err(unusable)?;
-    let lock = files::lock(folder)?;
-    Ok(open_database(folder, options, lock).map_err(unusable)?)
+    let mut lock = StateLock::take(folder)?;
+    let mut database = open_database(&database(folder), options)
+        .inspect_err(|problem| {
+            if problem.is_passing() {
+                lock.note_commit(false);
+            }
+        })
+        .map_err(unusable)?;
+    database.stored.closed_by_storage = lock.is_closed();
+    Ok(start(folder, database, lock).map_err(unusable)?)
 }
 
 /// Returns the identifier of the machine's boot. In a container it is its host's.
@@ -66,8 +75,17 @@ pub fn boot_id() -> Option<String> {
         .map(|id| id.trim_end().to_owned())
 }
 
-fn open_database(folder: &Path, options: OpenOptions<'_>, lock: File) -> Result<Opened, Problem> {
-    let path = &database(folder);
+/// A database with its contents, and its connections.
+struct OpenDatabase {
+    writer: Writer,
+    checkpoints: Connection,
+    reader: Connection,
+    stored: Stored,
+    log_id: LogId,
+    host: HostState,
+}
+
+fn open_database(path: &Path, options: OpenOptions<'_>) -> Result<OpenDatabase, Problem> {
     files::make_database(path).map_err(on("open soramode.db"))?;
     // Open until the end: with the first connection that comes after none the whole write-ahead log is read again.
     let mut reader = read_only(path)?;
@@ -84,61 +102,42 @@ fn open_database(folder: &Path, options: OpenOptions<'_>, lock: File) -> Result<
     schema::migrate(&mut connection)?;
     let mut stored = load(&connection, &mut reader)?;
     enable_wal(&connection)?;
-    let (log_id, host) = begin(&mut connection, options, &mut stored)?;
+    let (facts, host) =
+        StartFacts::read(&connection, options.boot_id, options.log_id, &mut stored)?;
+    let log_id = facts.log_id().clone();
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
-    let writer = Writer::new(connection, stored.next_seq, options.keep_events)?;
-    let archive = Archive::new(reader, writer.oldest());
-    let files = Files::opened(folder, lock).map_err(on("read its files"))?;
-    let deps = WriterDeps {
-        writer,
+    Ok(OpenDatabase {
+        writer: Writer::new(connection, facts, stored.next_seq, options.keep_events)?,
         checkpoints: writable(path)?,
-        archive: archive.clone(),
-        files,
-    };
-    let disk = Disk::start(deps).map_err(on("start the writing thread"))?;
-    Ok(Opened {
-        disk,
-        archive,
+        reader,
         stored,
         log_id,
         host,
     })
 }
 
-/// Notes that a daemon has begun to write, and reads the state of the previous one.
-fn begin(
-    connection: &mut Connection,
-    options: OpenOptions<'_>,
-    stored: &mut Stored,
-) -> Result<(LogId, HostState), Problem> {
-    let transaction = connection.transaction()?;
-    let boot_id: Option<String> = MetaKey::BootId.read(&transaction)?;
-    let host = match (&boot_id, options.boot_id) {
-        (Some(before), Some(now)) if before != now => HostState::Rebooted,
-        (Some(_) | None, Some(_) | None) => HostState::Running,
+/// Starts the thread that writes.
+fn start(folder: &Path, database: OpenDatabase, lock: StateLock) -> Result<Opened, Problem> {
+    let OpenDatabase {
+        writer,
+        checkpoints,
+        reader,
+        stored,
+        log_id,
+        host,
+    } = database;
+    let archive = Archive::new(reader, writer.oldest());
+    let deps = WriterDeps {
+        writer,
+        checkpoints,
+        archive: archive.clone(),
+        files: Files::opened(folder, lock).map_err(on("read its files"))?,
     };
-    if boot_id.as_deref() != options.boot_id || options.boot_id.is_none() {
-        // It is from a clock that has restarted since, or may have.
-        stored.expires_at_boot = None;
-    }
-    let was_closed = MetaKey::IsClosed.read(&transaction)?.unwrap_or(false);
-    if host == HostState::Rebooted && !was_closed {
-        // A power loss may have removed the last events, which readers may have seen.
-        stored.next_seq = MetaKey::ReservedSeq
-            .read(&transaction)?
-            .unwrap_or(0)
-            .max(stored.next_seq);
-    }
-    if let Some(boot_id) = options.boot_id {
-        MetaKey::BootId.write(&transaction, boot_id)?;
-    }
-    MetaKey::IsClosed.write(&transaction, false)?;
-    let log_id = match MetaKey::LogId.read::<String>(&transaction)? {
-        Some(log_id) => LogId::new(&log_id)
-            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?,
-        None => options.log_id.clone(),
-    };
-    MetaKey::LogId.write(&transaction, log_id.as_str())?;
-    transaction.commit()?;
-    Ok((log_id, host))
+    Ok(Opened {
+        disk: Disk::start(deps).map_err(on("start the writing thread"))?,
+        archive,
+        stored,
+        log_id,
+        host,
+    })
 }

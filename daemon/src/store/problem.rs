@@ -158,6 +158,21 @@ impl Problem {
         }
     }
 
+    /// Returns true if the same state can be used later, once the disk or the system lets it.
+    pub(super) const fn is_passing(&self) -> bool {
+        match self {
+            Self::Database(_) | Self::Full(_) | Self::Locked(_) | Self::System { .. } => true,
+            Self::Newer(_)
+            | Self::Foreign
+            | Self::Damaged(_)
+            | Self::Inconsistent(_)
+            | Self::FolderOfAnother(_)
+            | Self::FolderForOthers(_)
+            | Self::NotFolder
+            | Self::NotPlain(_) => false,
+        }
+    }
+
     /// Rewords the problem for `--check-state`, which names no further check.
     pub(super) fn after_check(self) -> Self {
         if let Self::Damaged(error) = self {

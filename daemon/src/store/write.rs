@@ -22,6 +22,7 @@ use super::meta::MetaKey;
 use super::plans;
 use super::reservation;
 use super::session_changes::SessionChanges;
+use super::start::StartFacts;
 use super::statements::{json, run, unwritable};
 
 /// Sequence numbers that are reserved at once: a power loss may skip them, and each reservation waits for the disk.
@@ -56,6 +57,8 @@ struct LogPosition {
 #[derive(Debug)]
 pub(super) struct Writer {
     connection: Connection,
+    /// Facts of the start, until a commit has written them.
+    start: Option<StartFacts>,
     position: LogPosition,
     keep_events: u64,
     oldest: OldestSeq,
@@ -66,6 +69,7 @@ impl Writer {
     /// Creates the writer of a migrated database, over a connection that waits for the disk. No event has `next_seq` or a later one.
     pub(super) fn new(
         mut connection: Connection,
+        start: StartFacts,
         next_seq: u64,
         keep_events: u64,
     ) -> rusqlite::Result<Self> {
@@ -79,6 +83,7 @@ impl Writer {
         };
         let writer = Self {
             connection,
+            start: Some(start),
             position,
             keep_events,
             oldest: OldestSeq::default(),
@@ -101,8 +106,9 @@ impl Writer {
 
     /// Returns the durability that a commit of these records needs.
     pub(super) fn durability_of(&self, records: &[Record]) -> Durability {
-        let must_sync =
-            self.last_seq(records) >= self.position.reserved_seq || records.iter().any(needs_sync);
+        let must_sync = self.start.is_some()
+            || self.last_seq(records) >= self.position.reserved_seq
+            || records.iter().any(needs_sync);
         if must_sync {
             Durability::PowerLoss
         } else {
@@ -128,10 +134,12 @@ impl Writer {
         checkpoint(&self.connection)
     }
 
-    /// Notes the clean stop, and checkpoints: a reader of the log may continue a moment longer and would leave the log behind.
+    /// Notes the clean stop, if anything was written, and checkpoints: a reader of the log may continue a moment longer and would leave the log behind.
     pub(super) fn close(mut self) -> rusqlite::Result<()> {
         self.set_durability(Durability::PowerLoss)?;
-        MetaKey::IsClosed.write(&self.connection, true)?;
+        if self.start.is_none() {
+            MetaKey::IsClosed.write(&self.connection, true)?;
+        }
         self.connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     }
@@ -148,6 +156,9 @@ impl Writer {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if let Some(start) = &self.start {
+            start.write(&transaction)?;
+        }
         let mut position = LogPosition {
             last_seq,
             ..self.position
@@ -170,7 +181,7 @@ impl Writer {
             }
         }
         transaction.commit()?;
-        self.position = position;
+        (self.start, self.position) = (None, position);
         self.publish_oldest();
         Ok(())
     }

@@ -44,6 +44,14 @@ impl WriteError {
                         database.maybe_quote()
                     )
                 }
+                Some(ErrorCode::DiskFull) => "Free disk space".to_owned(),
+                Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                    format!(
+                        "Give soramoded's user write access to {}, and to its -wal and -shm files; and restart soramoded",
+                        database.maybe_quote()
+                    )
+                }
+                // Most failed system calls, such as a write past a quota, are reported without the system's error.
                 _ => "Free disk space, or repair the disk".to_owned(),
             },
             Self::Lost { path, .. } => format!(

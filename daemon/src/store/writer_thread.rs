@@ -202,6 +202,7 @@ impl WriterThread {
             match self.next(commands) {
                 Ok(WriterCommand::Commit(records, done)) => {
                     let outcome = self.commit(&records);
+                    self.files.note_commit(outcome.is_ok());
                     // The caller may be gone; its records are written nevertheless.
                     let _ = done.send((records, outcome));
                     self.check_pages(commands);

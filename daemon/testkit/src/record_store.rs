@@ -48,6 +48,7 @@ impl RecordStore {
         let Stored {
             mode,
             expires_at_boot,
+            closed_by_storage: _,
             mode_changes,
             next_seq,
             sessions,
@@ -329,6 +330,7 @@ impl RecordStore {
         Stored {
             mode: self.mode.clone(),
             expires_at_boot: self.expires_at_boot,
+            closed_by_storage: false,
             mode_changes: self.mode_changes.clone(),
             next_seq: self.last_seq + 1,
             sessions: self.sessions.values().cloned().collect(),

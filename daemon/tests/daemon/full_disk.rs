@@ -128,7 +128,7 @@ fn fails_and_recovers(
     client.get("ChangeMode", &json!({"mode": "normal"}));
     assert_eq!(client.status().get("warnings"), None);
     client.connect("spam", "last");
-    let told = check(&disk);
+    let told = disk.check();
     assert!(
         told.contains("\nconnections   1\n")
             && told.contains(&format!(
@@ -137,15 +137,6 @@ fn fails_and_recovers(
             )),
         "{told}"
     );
-}
-
-/// Returns the contents of the database, read outside the daemon.
-fn check(disk: &OnSmallDisk) -> String {
-    disk.run(&[
-        env!("CARGO_BIN_EXE_soramoded"),
-        "--check-state",
-        "--state-dir",
-    ])
 }
 
 #[test]

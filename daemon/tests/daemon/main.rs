@@ -19,6 +19,7 @@ mod client_limit;
 mod corpus;
 mod discover;
 mod events;
+mod failed_storage_restart;
 mod full_disk;
 mod half_close;
 mod http_flood;

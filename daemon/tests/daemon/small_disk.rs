@@ -104,7 +104,7 @@ impl OnSmallDisk {
     /// Ends the daemon by a signal, and starts it again when something has been done without it.
     pub(crate) fn restart(self, signal: Signal, meanwhile: impl FnOnce(&Path)) -> Self {
         self.restart_with(signal, |mount, home| {
-            meanwhile(&inside(mount, &home.state()))
+            meanwhile(&inside(mount, &home.state()));
         })
     }
 
@@ -136,10 +136,13 @@ impl OnSmallDisk {
         }
     }
 
-    /// Runs a program where the state's file system is mounted, with the state's folder as its last argument.
-    pub(crate) fn run(&self, program: &[&str]) -> String {
+    /// Returns the contents of the database, read outside the daemon.
+    pub(crate) fn check(&self) -> String {
         let mut command = self.mount.enter();
-        command.args(program).arg(self.home.state());
+        command.arg(env!("CARGO_BIN_EXE_soramoded"));
+        command
+            .args(["--check-state", "--state-dir"])
+            .arg(self.home.state());
         String::from_utf8(command.output().unwrap().stdout).unwrap()
     }
 
@@ -188,7 +191,7 @@ pub(crate) fn fill(state: &Path) {
     while file.write_all(&[0]).is_ok() {}
 }
 
-/// Removes what filled it.
+/// Removes the file that filled it.
 pub(crate) fn make_room(state: &Path) {
     std::fs::remove_file(state.join("filler")).unwrap();
 }

@@ -161,10 +161,9 @@ impl Story {
         if host == HostState::Rebooted {
             stored.expires_at_boot = None;
         }
-        let params = StartParams {
-            stored,
-            ..params(line, self.now)?.0
-        };
+        let (params, _) = params(line, self.now)?;
+        stored.closed_by_storage = params.stored.closed_by_storage;
+        let params = StartParams { stored, ..params };
         self.gate = Gate::restore(params, Seed([self.starts; 32]));
         self.step(Input::Started(host))
     }
@@ -446,7 +445,10 @@ fn params(line: &str, started: Timestamp) -> Result<(StartParams, Option<u64>), 
         storage: Storage { state, path: None },
         webhooks: webhooks(&mut all)?,
     };
-    let mut stored = Stored::default();
+    let mut stored = Stored {
+        closed_by_storage: all.has("closed"),
+        ..Stored::default()
+    };
     if let Some(generation) = all.value("opened")? {
         let change = ModeChange {
             mode: Mode::Normal,

@@ -156,6 +156,8 @@ pub(super) enum Transition {
     Restart {
         settings: Box<Settings>,
         host: HostState,
+        /// The node had closed itself because of its storage, and that is not stored.
+        closed_by_storage: bool,
     },
 }
 
@@ -227,6 +229,7 @@ impl Inputs {
         Transition::Restart {
             settings: Box::new(settings),
             host,
+            closed_by_storage: rng.one_in(4),
         }
     }
 

@@ -97,7 +97,11 @@ impl Run {
             Transition::Input(_) | Transition::Heartbeat | Transition::SessionsEnded => {
                 self.step(now, transition)
             }
-            Transition::Restart { settings, host } => self.restart(now, settings, *host),
+            Transition::Restart {
+                settings,
+                host,
+                closed_by_storage,
+            } => self.restart(now, settings, *host, *closed_by_storage),
         }));
         caught.unwrap_or_else(|panic| {
             let message = panic.downcast_ref::<String>().cloned();
@@ -112,6 +116,7 @@ impl Run {
         now: Timestamp,
         settings: &Settings,
         host: HostState,
+        closed_by_storage: bool,
     ) -> Result<Vec<String>, String> {
         let stored = self.record_store.stored();
         // Two starts from the same state begin with the same.
@@ -128,6 +133,7 @@ impl Run {
             started: now,
             stored: Stored {
                 expires_at_boot,
+                closed_by_storage,
                 ..stored
             },
         };
@@ -135,7 +141,7 @@ impl Run {
         self.driven
             .restart(Gate::restore(params, Seed([self.seed; 32])));
         self.driven.gate.check()?;
-        self.model.restart(settings, now, host);
+        self.model.restart(settings, now, host, closed_by_storage);
         self.replay.set_mode(self.model.mode.clone());
         self.step(now, &Transition::Input(Input::Started(host)))
     }

@@ -109,7 +109,7 @@ impl Model {
             .as_ref()
             .filter(|state| !state.mode.is_block())
             .map_or(0, |state| state.generation);
-        let (mode, change) = mode::start(&settings, mode, started.wall);
+        let (mode, change) = mode::start(&settings, mode, false, started.wall);
         let opened = if mode.mode.is_block() {
             opened_before
         } else {

@@ -19,9 +19,14 @@ use super::Model;
 pub(super) fn start(
     settings: &Settings,
     stored: Option<ModeState>,
+    closed_by_storage: bool,
     wall: Time,
 ) -> (ModeState, Option<DatedModeChange>) {
-    let before = stored.as_ref().map(|state| state.mode);
+    let (before, actor) = if closed_by_storage && settings.mode.is_none() {
+        (Some(Mode::BlockNewConnection), "system:storage")
+    } else {
+        (stored.as_ref().map(|state| state.mode), "system:start")
+    };
     let mode = match (
         settings.cluster.is_some(),
         settings.mode.map(Mode::from).or(before),
@@ -31,7 +36,7 @@ pub(super) fn start(
         (true, Some(mode)) if mode.is_block() => mode,
         (true, _) => Mode::Initial,
     };
-    let actor = "system:start".to_owned();
+    let actor = actor.to_owned();
     let new = ModeState {
         mode,
         generation: 1,

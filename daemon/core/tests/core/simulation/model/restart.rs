@@ -18,12 +18,18 @@ impl Model {
         settings: &Settings,
         started: Timestamp,
         host: HostState,
+        closed_by_storage: bool,
     ) {
         (self.settings, self.started, self.now) = (settings.clone(), started, started);
         (self.progress, self.stalled) = (None, None);
         let was_held = std::mem::take(&mut self.vanished_pending);
         let change;
-        (self.mode, change) = mode::start(settings, Some(self.mode.clone()), started.wall);
+        (self.mode, change) = mode::start(
+            settings,
+            Some(self.mode.clone()),
+            closed_by_storage,
+            started.wall,
+        );
         self.changes.extend(change);
         if !self.mode.mode.is_block() {
             self.opened = self.mode.generation;
