@@ -220,9 +220,10 @@ fn the_first_failure_is_in_the_log_and_a_removed_receiver_is_one_line() {
         "{log}"
     );
     let process = home.start(&[]);
-    process.client().status();
+    let log_of_start = process.log_of_start.clone();
     process.kill(Signal::TERM);
     let (_, log, _) = process.end();
+    let log = log_of_start + &log;
     assert_eq!(
         log.matches("a receiver was removed with deliveries pending")
             .count(),
