@@ -11,7 +11,7 @@ use super::scenario::Request::{
 use super::scenario::{Part, Scenario, on, step};
 
 pub(super) const SCENARIO: Scenario = Scenario {
-    about: "A rehearsal with an etcd and three nodes of its own; what runs is not touched.",
+    about: "A rehearsal with a private etcd and three nodes; running ones are not touched.",
     parts: PARTS,
     next: NEXT,
     // etcd may have to be read from a slow disk first.

@@ -8,7 +8,7 @@ use super::scenario::Request::{Drain, Get, Join, Leave, Set};
 use super::scenario::{Part, Scenario, step};
 
 pub(super) const SCENARIO: Scenario = Scenario {
-    about: "A rehearsal with a private Janus and soramoded; what runs is not touched.",
+    about: "A rehearsal with a private Janus and soramoded; running ones are not touched.",
     parts: PARTS,
     next: NEXT,
     step_max: Duration::from_secs(10),
@@ -31,7 +31,7 @@ const PARTS: &[Part] = &[
             step(Join("ham-1", "ham"), "joined", "rooms are open"),
             step(
                 Set(BlockNewConnection),
-                "in force; 1 stays",
+                "in force; 1 connected",
                 "each room is locked, and connected clients stay",
             ),
             step(
@@ -41,7 +41,7 @@ const PARTS: &[Part] = &[
             ),
             step(
                 Set(Normal),
-                "in force; 1 stays",
+                "in force; 1 connected",
                 "the operator opens the node again, and the rooms are unlocked",
             ),
             step(Join("ham-2", "ham"), "joined", "now the same client joins"),
@@ -54,7 +54,7 @@ const PARTS: &[Part] = &[
             step(Join("spam-1", "spam"), "joined", "rooms are open"),
             step(
                 Set(BlockNewSession),
-                "in force; 3 stay",
+                "in force; 3 connected",
                 "empty rooms are locked",
             ),
             step(
@@ -95,7 +95,7 @@ const PARTS: &[Part] = &[
             ),
             step(
                 Set(Normal),
-                "in force; none stay",
+                "in force; 0 connected",
                 "the maintenance is done",
             ),
             step(Join("egg-2", "egg"), "joined", "the refused client joins"),

@@ -8,7 +8,7 @@ use super::scenario::Request::{Connect, Disconnect, Drain, Get, Set, Tail, WaitD
 use super::scenario::{Part, Scenario, step};
 
 pub(super) const SCENARIO: Scenario = Scenario {
-    about: "A rehearsal with a private soramoded; one that runs is not touched.",
+    about: "A rehearsal with a private soramoded; a running one is not touched.",
     parts: PARTS,
     next: NEXT,
     step_max: Duration::from_secs(3),
@@ -37,7 +37,7 @@ const PARTS: &[Part] = &[
             ),
             step(
                 Set(BlockNewConnection),
-                "was normal; 1 stays",
+                "was normal; 1 connected",
                 "connected clients stay",
             ),
             step(
@@ -47,7 +47,7 @@ const PARTS: &[Part] = &[
             ),
             step(
                 Set(Normal),
-                "was block_new_connection; 1 stays",
+                "was block_new_connection; 1 connected",
                 "the operator opens the node again",
             ),
             step(
@@ -68,7 +68,7 @@ const PARTS: &[Part] = &[
             ),
             step(
                 Set(BlockNewSession),
-                "was normal; 3 stay",
+                "was normal; 3 connected",
                 "connected clients stay",
             ),
             step(
@@ -99,7 +99,7 @@ const PARTS: &[Part] = &[
             ),
             step(
                 Set(Normal),
-                "was block_new_session; 4 stay",
+                "was block_new_session; 4 connected",
                 "open again, and all connections are still there",
             ),
             step(
@@ -135,7 +135,7 @@ const PARTS: &[Part] = &[
             ),
             step(
                 Set(Normal),
-                "was block_new_session; none stay",
+                "was block_new_session; 0 connected",
                 "the maintenance is done",
             ),
             step(

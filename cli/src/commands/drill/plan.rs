@@ -8,7 +8,7 @@ use super::scenario::Request::{CancelPlan, Connect, EndByPlan, Set, StartPlan};
 use super::scenario::{Part, Scenario, step};
 
 pub(super) const SCENARIO: Scenario = Scenario {
-    about: "A rehearsal of plans with a private soramoded; what runs is not touched.",
+    about: "A rehearsal of plans with a private soramoded; a running one is not touched.",
     parts: PARTS,
     next: NEXT,
     step_max: Duration::from_secs(10),
@@ -88,7 +88,7 @@ const PARTS: &[Part] = &[
             ),
             step(
                 Set(Normal),
-                "was block_new_connection; none stay",
+                "was block_new_connection; 0 connected",
                 "the maintenance is done",
             ),
         ],

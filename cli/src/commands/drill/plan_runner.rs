@@ -14,13 +14,28 @@ use super::step_error::StepError;
 use crate::plan::describe::describe_ended;
 
 /// Starts a plan that closes the node after the lead, and ends the sessions after that.
-pub(super) async fn start(node: &mut Client, lead: i64, end: i64) -> Result<String, StepError> {
+pub(super) async fn start(
+    (node, subscriber): (&mut Client, &mut Client),
+    lead: i64,
+    end: i64,
+) -> Result<String, StepError> {
+    subscribe(subscriber).await?;
     node.call(&plan(lead, end)).await?;
     let plan = last(node).await?;
     let next = plan
         .next_step()
         .map_or("nothing", |next| next.step.action());
     Ok(format!("{}; next: {next}", plan.state))
+}
+
+/// Subscribes to requests to end sessions, without which no plan may end any.
+async fn subscribe(subscriber: &mut Client) -> Result<(), StepError> {
+    let subscribe = Subscribe {
+        ends: true,
+        ..Subscribe::default()
+    };
+    subscriber.call(&subscribe).await?;
+    Ok(())
 }
 
 fn plan(lead: i64, end: i64) -> StartPlan {
@@ -61,14 +76,9 @@ pub(super) async fn cancel(node: &mut Client) -> Result<String, StepError> {
 
 /// Starts a plan that ends every session at once, and ends them as it asks.
 pub(super) async fn end_all(
-    node: &mut Client,
-    subscriber: &mut Client,
+    (node, subscriber): (&mut Client, &mut Client),
 ) -> Result<String, StepError> {
-    let subscribe = Subscribe {
-        ends: true,
-        ..Subscribe::default()
-    };
-    subscriber.call(&subscribe).await?;
+    subscribe(subscriber).await?;
     node.call(&plan(0, 0)).await?;
     loop {
         if let Message::Notification(Notification::End(session)) = subscriber.receive().await? {

@@ -133,16 +133,10 @@ impl Runner {
             Request::Disconnect(connections) => self.disconnect(node, connections).await,
             Request::Tail => self.tail().await,
             Request::StartPlan { lead, end } => {
-                plan_runner::start(self.node(node)?, lead, end).await
+                plan_runner::start(self.node_and_subscriber(node)?, lead, end).await
             }
             Request::CancelPlan => plan_runner::cancel(self.node(node)?).await,
-            Request::EndByPlan => {
-                let Self {
-                    nodes, subscriber, ..
-                } = self;
-                let client = nodes.get_mut(node).ok_or_else(no_such_node)?;
-                plan_runner::end_all(client, subscriber).await
-            }
+            Request::EndByPlan => plan_runner::end_all(self.node_and_subscriber(node)?).await,
             Request::Join(client, room) => {
                 let (node, janus) = self.node_and_janus(node)?;
                 janus.join(client, room, node).await
@@ -218,11 +212,7 @@ impl Runner {
                     }
                     None => format!("was {previous_mode}"),
                 };
-                match connections {
-                    0 => format!("{before}; none stay"),
-                    1 => format!("{before}; 1 stays"),
-                    connections => format!("{before}; {connections} stay"),
-                }
+                format!("{before}; {connections} connected")
             }
             ModeChanged { generation, .. } if generation != before => {
                 format!("another generation, {generation}")
@@ -245,6 +235,14 @@ impl Runner {
         }
         let redirect = if connect.hops > 0 { "redirect; " } else { "" };
         Ok(format!("{redirect}{}", describe_decision(&decision)))
+    }
+
+    fn node_and_subscriber(
+        &mut self,
+        node: usize,
+    ) -> Result<(&mut Client, &mut Client), StepError> {
+        let client = self.nodes.get_mut(node).ok_or_else(no_such_node)?;
+        Ok((client, &mut self.subscriber))
     }
 
     async fn drain(&mut self, node: usize) -> Result<String, StepError> {
