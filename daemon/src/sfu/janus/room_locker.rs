@@ -71,7 +71,12 @@ impl RoomLocker {
             Ok(tokens) => LockOutcome::Done { tokens },
             Err(error) if error.is_gone() => LockOutcome::NoRoom,
             Err(error) => {
-                log_limited!(warn, room = %call.channel_id, request = ?call.request, %error, "cannot lock or unlock a room of Janus; retrying");
+                let action = match call.request {
+                    LockRequest::ShowTokens => "read the tokens of",
+                    LockRequest::Lock => "lock",
+                    LockRequest::Unlock => "unlock",
+                };
+                log_limited!(warn, room = %call.channel_id, %error, "cannot {action} a room of Janus; retrying");
                 if error.is_secret() {
                     LockOutcome::NoSecret
                 } else {
