@@ -54,8 +54,12 @@ impl Serialize for ModeInfo {
     }
 }
 
-/// Adds the represented operator to the actor, from the history: `uid:0(root) for alice`.
-pub(crate) fn with_operator(state: ModeState, changes: &[DatedModeChange]) -> ModeState {
+/// Adds the represented operator to the actor: `uid:0(root) for alice`. The state of an older daemon does not name it, but the history does.
+pub(crate) fn with_operator(mut state: ModeState, changes: &[DatedModeChange]) -> ModeState {
+    if let Some(operator) = state.on_behalf_of.take() {
+        state.actor = format!("{} for {operator}", state.actor);
+        return state;
+    }
     let change = changes
         .iter()
         .map(|dated| &dated.change)
@@ -101,7 +105,15 @@ mod tests {
     #[test]
     fn the_operator_on_whose_behalf_the_actor_acted_is_named() {
         let theirs = change(4, Some("alice"));
-        let actor = |changes: &[DatedModeChange]| with_operator(theirs.state(), changes).actor;
+        let of_older = ModeState {
+            on_behalf_of: None,
+            ..theirs.state()
+        };
+        let actor = |changes: &[DatedModeChange]| with_operator(of_older.clone(), changes).actor;
+        assert_eq!(
+            with_operator(theirs.state(), &[]).actor,
+            "uid:0(root) for alice"
+        );
         assert_eq!(
             actor(std::slice::from_ref(&theirs)),
             "uid:0(root) for alice"

@@ -167,6 +167,7 @@ pub(crate) mod tests {
             generation,
             since: times::now(),
             actor: "uid:1000(ops)".to_owned(),
+            on_behalf_of: None,
             reason: reason.map(str::to_owned),
             expires_at: expires_in.map(|seconds| times::now() + Duration::from_secs(seconds)),
             expected_end_at: None,

@@ -11,7 +11,7 @@ use soramode_core::gate::Gate;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{HostState, Input, PolledConnection, SoraInput};
 use soramode_core::restore::{Seed, StartParams};
-use soramode_core::settings::{Settings, SfuAdmission, SfuFeed, SfuSettings};
+use soramode_core::settings::{Settings, SfuAdmission, SfuFeed, SfuMeans, SfuSettings};
 use soramode_core::stored::Stored;
 use soramode_protocol::codec::{LineBuffer, REQUEST_BYTES_MAX};
 use soramode_protocol::envelope::{parse_strict, read_request, write_answer};
@@ -95,6 +95,7 @@ fn settings() -> Settings {
         sfu: SfuSettings {
             feed: SfuFeed::Webhooks,
             admission: SfuAdmission::Enforced,
+            means: SfuMeans::SORA_API,
             session_max_linger: Duration::from_mins(1),
         },
         storage: Storage {

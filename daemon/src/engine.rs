@@ -17,7 +17,7 @@ use soramode_core::commits::{Batch, Commits, Durability, UNWRITTEN_RECORDS_MAX};
 use soramode_core::effect::Action;
 use soramode_core::gate::Gate;
 use soramode_core::handles::{DeliveryId, ReceiverIndex, ReplyHandle, SocketId, Timestamp};
-use soramode_core::input::{AttemptResult, Input, SoraInput};
+use soramode_core::input::{AttemptResult, Input, SoraInput, Subscribers};
 use soramode_core::member::etcd::EtcdResponse;
 use soramode_core::settings::Webhook;
 use soramode_protocol::error::{Error, ErrorType};
@@ -62,6 +62,8 @@ struct State {
     released: Batch,
     /// Outcomes of orders that could not be given: inputs of the same turn.
     refused: Vec<EtcdResponse>,
+    /// Subscribers that the gate knows of.
+    subscribers: Subscribers,
     /// The deadline that the timer is set to.
     armed: Option<Duration>,
     /// Number of the last HTTP request.
@@ -86,6 +88,7 @@ impl Engine {
                 outputs: Outputs::new(deps),
                 released: Batch::default(),
                 refused: Vec::new(),
+                subscribers: Subscribers::default(),
                 armed: None,
                 last_serial: 0,
                 responses: Vec::new(),
@@ -211,6 +214,11 @@ impl Engine {
             .ok_or(Stopped)?;
         let engine = self.clone();
         Ok((Connected { engine, socket }, responses))
+    }
+
+    /// Takes note that a client has subscribed, or does not subscribe any more, before any request that comes after.
+    pub(crate) fn subscribers_changed(&self) {
+        self.with(State::note_subscribers);
     }
 
     /// Returns whether so much waits for a write that no more requests are to be read.
@@ -361,6 +369,8 @@ impl Drop for Connected {
     fn drop(&mut self) {
         self.engine.with(|state, now| {
             state.outputs.remove_client(self.socket);
+            // Its subscription was dropped before.
+            state.note_subscribers(now);
             state.apply(now, Input::SocketClosed(self.socket));
         });
     }
@@ -375,6 +385,15 @@ impl State {
     fn apply(&mut self, now: Timestamp, input: Input) {
         self.step(now, input);
         self.settle(now, None);
+    }
+
+    /// Tells the gate the numbers of subscribers, if they have changed.
+    fn note_subscribers(&mut self, now: Timestamp) {
+        let subscribers = self.outputs.subscribers();
+        if self.subscribers != subscribers {
+            self.subscribers = subscribers;
+            self.apply(now, Input::Subscribers(subscribers));
+        }
     }
 
     fn request(

@@ -12,6 +12,7 @@ pub mod config;
 pub mod control;
 mod deadlines;
 mod descriptors;
+mod end_log;
 mod engine;
 pub mod event_log;
 mod failed_deliveries;
@@ -44,7 +45,7 @@ use std::time::Duration;
 use soramode_core::commits::Durability;
 use soramode_core::gate::Gate;
 use soramode_core::restore::{Seed, StartParams};
-use soramode_core::settings::{Settings, SfuAdmission, SfuFeed, SfuSettings};
+use soramode_core::settings::{Settings, SfuAdmission, SfuFeed, SfuMeans, SfuSettings};
 use soramode_protocol::http_client::Outgoing;
 use soramode_protocol::id::LogId;
 use soramode_protocol::node::Storage;
@@ -328,6 +329,11 @@ fn sfu_settings(http: &HttpConfig) -> SfuSettings {
         admission: match sora.admission {
             Admission::Enforced => SfuAdmission::Enforced,
             Admission::Shadow => SfuAdmission::Shadow,
+        },
+        means: match (&sora.api, &http.janus) {
+            (Some(_), _) => SfuMeans::SORA_API,
+            (None, Some(_)) => SfuMeans::JANUS_ADMIN,
+            (None, None) => SfuMeans::default(),
         },
         session_max_linger: sora.session_max_linger,
     }

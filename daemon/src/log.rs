@@ -137,7 +137,7 @@ pub(crate) fn log_event(kind: &EventKind) {
             tracing::info!(%plan, late_seconds, "maintenance plan: step {} done: {}", step.step, step.done.action());
         }
         EventKind::PlanStalled { plan_id, cause } => {
-            tracing::warn!(plan = %plan_id, %cause, "the drain of the maintenance plan does not progress");
+            tracing::warn!(plan = %plan_id, %cause, "the maintenance plan does not progress");
         }
         EventKind::PlanOver(plan) => {
             let (reason, why) = (plan.reason.as_deref(), plan.why.as_deref());

@@ -4,7 +4,7 @@
 //! The only file that performs actions. It runs inside the engine: it waits for nothing, and does not
 //! know the engine. Calls that take time are handed to it, and so are their outcomes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,20 +13,18 @@ use foldhash::fast::FixedState;
 use soramode_core::commits::Batch;
 use soramode_core::effect::{Action, Effects, Record, WaitProgress};
 use soramode_core::handles::{FenceId, ReplyHandle, SocketId};
-use soramode_core::input::Input;
+use soramode_core::input::{Input, Subscribers};
 use soramode_core::member::etcd::{EtcdRequest, EtcdResponse, FenceScope};
-use soramode_core::plan::END_REQUESTS_MAX;
 use soramode_core::plan::calls::{SfuCall, SfuRequest};
-use soramode_protocol::end::{EndMethod, EndSession};
-use soramode_protocol::error::{Error, ErrorType};
+use soramode_protocol::end::EndSession;
 use soramode_protocol::event::EventKind;
-use soramode_protocol::id::EndId;
 use soramode_protocol::mode::ModeChanged;
 use soramode_protocol::node::Status;
 use soramode_protocol::reply::{Answer, Reply};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::clock;
+use crate::end_log::EndLog;
 use crate::event_log::EventLog;
 use crate::health::Health;
 use crate::log;
@@ -128,8 +126,7 @@ pub(crate) struct Outputs {
     late: HashMap<u64, oneshot::Sender<Answer>, FixedState>,
     /// Calls that no task carries out yet.
     calls: Vec<PendingCall>,
-    /// Actors of requests to end sessions that are not answered yet.
-    end_actors: VecDeque<(EndId, String)>,
+    end_log: EndLog,
 }
 
 impl Outputs {
@@ -139,7 +136,7 @@ impl Outputs {
             clients: HashMap::default(),
             late: HashMap::default(),
             calls: Vec::new(),
-            end_actors: VecDeque::new(),
+            end_log: EndLog::default(),
         }
     }
 
@@ -179,6 +176,14 @@ impl Outputs {
     /// Returns the calls that have been begun since the last time.
     pub(crate) fn take_calls(&mut self) -> impl Iterator<Item = PendingCall> {
         self.calls.drain(..)
+    }
+
+    /// Returns the numbers of clients that subscribed to ends, and to announcements.
+    pub(crate) fn subscribers(&self) -> Subscribers {
+        Subscribers {
+            ends: self.deps.terminator.subscribers(),
+            announcements: self.deps.announcer.subscribers(),
+        }
     }
 
     fn call(&mut self, call: impl Future<Output = Option<CallOutcome>> + Send + 'static) {
@@ -298,6 +303,7 @@ impl Outputs {
             let log = &mut self.deps.reservation_log;
             return log.note(reservation, clock::now().boot);
         }
+        self.end_log.note(record);
         let Some(event) = record.event() else {
             return;
         };
@@ -305,13 +311,6 @@ impl Outputs {
         failed.note(&event.kind);
         self.deps.metrics.event(event);
         self.mirror_automatic(&event.kind);
-        if let EventKind::EndRequested(end) = &event.kind
-            && end.plan_id.is_none()
-        {
-            self.end_actors.truncate(END_REQUESTS_MAX - 1);
-            self.end_actors
-                .push_front((end.end_id.clone(), end.actor.clone()));
-        }
     }
 
     /// Completes an answer, and sends it or gives it to the mirror.
@@ -322,32 +321,12 @@ impl Outputs {
         caller: Option<&mut Caller<'_>>,
     ) {
         self.complete(&mut answer);
-        self.log_ends(&answer);
+        self.end_log.answered(&answer);
         let Some(mirror) = self.deps.mirror.clone() else {
             return self.respond(reply_to, Response::Answer(reply_to.serial, answer), caller);
         };
         if let Some(answer) = self.mirror(&mirror, reply_to, answer) {
             self.respond(reply_to, Response::Answer(reply_to.serial, answer), caller);
-        }
-    }
-
-    /// Logs whether a request to end sessions was carried out.
-    fn log_ends(&mut self, answer: &Answer) {
-        match answer {
-            Ok(Reply::Ended(ended)) => {
-                let place = self
-                    .end_actors
-                    .iter()
-                    .position(|(id, _)| ended.id.as_ref() == Some(id));
-                if let Some((_, actor)) = place.and_then(|place| self.end_actors.remove(place)) {
-                    let (sessions, failed) = (ended.sessions, ended.failed);
-                    tracing::warn!(actor, sessions, failed, "ended sessions, as requested");
-                }
-            }
-            Err(refused) if refused.data.error_type == ErrorType::CannotEndSessions => {
-                tracing::info!("request to end sessions refused: {}", refused.message);
-            }
-            Ok(_) | Err(_) => {}
         }
     }
 
@@ -453,15 +432,6 @@ impl Outputs {
         match answer {
             Ok(Reply::Status(status)) => self.complete_status(status),
             Ok(Reply::WaitEnded(ended)) => self.complete_status(&mut ended.status),
-            // The gate has called nothing if there is no session, or if each was asked before.
-            Ok(Reply::Ended(ended)) => match self.deps.terminator.end_method() {
-                // The gate knows that the SFU has means, and not which.
-                Some(via) if ended.id.is_none() || ended.via == EndMethod::SoraApi => {
-                    ended.via = via;
-                }
-                Some(_) => {}
-                None => *answer = Err(Error::cannot_end_sessions()),
-            },
             Ok(_) | Err(_) => {}
         }
     }
@@ -469,7 +439,6 @@ impl Outputs {
     fn complete_status(&self, status: &mut Status) {
         let deps = &self.deps;
         deps.health.complete(status);
-        status.end_subscribers = deps.terminator.subscribers();
         let log_size = || deps.log_size.as_ref().and_then(LogSize::warning);
         status
             .warnings

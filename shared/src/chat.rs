@@ -245,7 +245,7 @@ fn sentence(event: &Event) -> Vec<Part<'static>> {
             Part::Fixed(" of its maintenance plan is done."),
         ],
         EventKind::PlanStalled { cause, .. } => vec![
-            Part::Fixed(": the drain does not progress, "),
+            Part::Fixed(": its maintenance plan does not progress, "),
             Part::Fixed(describe_cause(*cause)),
             Part::Fixed("."),
         ],
@@ -394,6 +394,7 @@ const fn describe_cause(cause: StallCause) -> &'static str {
     match cause {
         StallCause::NoDepartures => "no session has ended by itself",
         StallCause::SessionsIncomplete => "the session list may lack sessions of the SFU",
+        StallCause::NoMeans => "soramoded has no means to announce or to end sessions",
         StallCause::EndFailing => "the SFU does not end the sessions that it was asked to",
         StallCause::StorageFailed => "the state cannot be written",
     }

@@ -200,7 +200,7 @@ pub enum EventKind {
     /// A step of a plan was done.
     #[serde(rename = "plan.step")]
     PlanStep(Box<PlanStepDone>),
-    /// The drain of a plan does not progress.
+    /// A plan does not progress: its drain has stalled, or it has no means for its steps.
     #[serde(rename = "plan.stalled")]
     PlanStalled {
         /// Identifier of the plan.
@@ -302,7 +302,7 @@ wire_enum! {
         PlanCreated = "plan.created",
         /// A step of a plan was done.
         PlanStep = "plan.step",
-        /// The drain of a plan does not progress.
+        /// A plan does not progress: its drain has stalled, or it has no means for its steps.
         PlanStalled = "plan.stalled",
         /// A plan is over.
         PlanOver = "plan.over",

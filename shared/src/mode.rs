@@ -145,6 +145,9 @@ pub struct ModeState {
     pub since: Time,
     /// Actor of the change: `uid:1000(ops)`, `system:<cause>`.
     pub actor: String,
+    /// Person that the actor acted for, as the caller said; not verified.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub on_behalf_of: Option<String>,
     /// Reason that the actor gave.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
@@ -430,7 +433,7 @@ impl DatedModeChange {
             expected_end_at,
             plan_id,
             roll,
-            on_behalf_of: _,
+            on_behalf_of,
             previous_mode: _,
         } = self.change.clone();
         ModeState {
@@ -438,6 +441,7 @@ impl DatedModeChange {
             generation,
             since: self.timestamp,
             actor,
+            on_behalf_of,
             reason,
             expires_at,
             expected_end_at,

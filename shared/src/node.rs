@@ -31,6 +31,16 @@ wire_enum! {
     }
 }
 
+wire_enum! {
+    /// Action for which soramoded needs means of the SFU or of a subscriber.
+    pub enum MeansFor {
+        /// Announce to the clients of a session.
+        Announce = "announce",
+        /// End a session.
+        End = "end",
+    }
+}
+
 /// Source of connections, and the state of its synchronization.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -289,6 +299,9 @@ pub struct Status {
     /// Clients that accept end requests: they are subscribed with `ends: true` at this moment.
     #[serde(default)]
     pub end_subscribers: u64,
+    /// Actions for which there are no means at this moment: such requests and plans are refused.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub no_means_to: Vec<MeansFor>,
     /// Storage of the state, and its health.
     pub storage: Storage,
     /// Version of the daemon.

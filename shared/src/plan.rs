@@ -58,6 +58,8 @@ wire_enum! {
         Reservation = "reservation",
         /// The time that was announced for the end has not come, because the clock was set back.
         AnnouncedEnd = "announced_end",
+        /// The step announces or ends sessions, and there are no means to.
+        NoMeans = "no_means",
         /// Each step has run, and rooms of the SFU are still to be locked.
         NotInForce = "not_in_force",
     }
@@ -293,7 +295,7 @@ pub enum PlanRefusal {
 }
 
 wire_enum! {
-    /// Cause of a drain that does not progress.
+    /// Cause of a plan, or of a drain, that does not progress.
     pub enum StallCause {
         /// No session has ended by itself.
         NoDepartures = "no_departures",
@@ -301,6 +303,8 @@ wire_enum! {
         SessionsIncomplete = "sessions_incomplete",
         /// SFU does not end the sessions that it was asked to.
         EndFailing = "end_failing",
+        /// Sessions are to be announced to or ended, and there are no means to.
+        NoMeans = "no_means",
         /// The state cannot be written.
         StorageFailed = "storage_failed",
     }

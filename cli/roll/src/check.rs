@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 
 use soramode_protocol::access::Access;
+use soramode_protocol::end::EndMethod;
+use soramode_protocol::error::Error;
 use soramode_protocol::id::{PlanId, RollId};
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::{Membership, Status};
+use soramode_protocol::node::{MeansFor, Membership, Status};
+use soramode_protocol::plan::PlanStep;
 use soramode_protocol::reservation::{Reservation, RollStep, roll_words};
 
-use crate::{ClosedNodes, HostFacts, HostIndex, Settings, Start, Stop, StopKind};
+use crate::{Close, ClosedNodes, HostFacts, HostIndex, Settings, Start, Stop, StopKind};
 
 /// Words for a command without a recorded end, which none will record.
 pub const COMMAND_GONE: &str =
@@ -63,7 +66,10 @@ pub fn check(settings: &Settings, hosts: &[Result<HostFacts, String>]) -> Result
             continue;
         };
         match place(settings, facts) {
-            Place::Open => schedule.closed.push(host),
+            Place::Open => {
+                check_means(settings, host, &facts.status)?;
+                schedule.closed.push(host);
+            }
             Place::Done => schedule.done.push(host),
             Place::Resumed(step) => {
                 check_resumed(settings, host, facts, step)?;
@@ -77,6 +83,32 @@ pub fn check(settings: &Settings, hosts: &[Result<HostFacts, String>]) -> Result
         }
     }
     Ok(schedule)
+}
+
+/// Refuses a plan if a node has no means for its steps, as the node itself does.
+fn check_means(settings: &Settings, host: HostIndex, status: &Status) -> Result<(), Stop> {
+    let Close::Plan(plan) = &settings.close else {
+        return Ok(());
+    };
+    let lacks = |step: &PlanStep| match step {
+        PlanStep::Announce { .. } if status.no_means_to.contains(&MeansFor::Announce) => {
+            let is_janus = status.sources.iter().any(|source| source.name == "janus");
+            let end_method = is_janus.then_some(EndMethod::JanusAdmin);
+            Some(Error::cannot_announce(end_method))
+        }
+        PlanStep::End { .. } if status.no_means_to.contains(&MeansFor::End) => {
+            Some(Error::cannot_end_sessions())
+        }
+        PlanStep::Announce { .. }
+        | PlanStep::End { .. }
+        | PlanStep::Unready { .. }
+        | PlanStep::Mode { .. }
+        | PlanStep::Unknown => None,
+    };
+    match plan.steps.iter().find_map(lacks) {
+        Some(refusal) => Err(Stop::on(host, StopKind::Refused, refusal.to_string())),
+        None => Ok(()),
+    }
 }
 
 /// Checks all hosts, and whether the first node could be closed as things are. Reserves nothing.

@@ -13,7 +13,7 @@ use crate::error::{Exit, Failure};
 use crate::fleet::host_answer::HostAnswer;
 use crate::last_status::{LastStatus, SHADOW, shadow_warning};
 use crate::live;
-use crate::mode_info::ModeInfo;
+use crate::mode_info::{ModeInfo, with_operator};
 use crate::node::{Feature, Node};
 use crate::output::color::Emphasis;
 use crate::output::escape::{escape, quoted};
@@ -200,7 +200,10 @@ fn plan_rows(status: &Status, node: Node<'_>, output: &Output) -> Vec<Row> {
 /// Describes the actor of the mode, also soramoded itself.
 pub(crate) fn closed_by(mode: &ModeState) -> String {
     let system = SystemActor::from_name(&mode.actor);
-    system.map_or_else(|| mode.actor.clone(), |it| it.describe().to_owned())
+    system.map_or_else(
+        || with_operator(mode.clone(), &[]).actor,
+        |it| it.describe().to_owned(),
+    )
 }
 
 /// Describes how to open a closed node with the command `open`, or why it cannot be opened yet.
@@ -216,10 +219,11 @@ pub(crate) fn how_to_open(status: &Status, me: Option<&str>, open: &str) -> Stri
             "It can be opened once it has joined its cluster. Then run"
         }
         (_, Membership::Standalone | Membership::Joined) if is_another => {
+            let mode = with_operator(status.mode.clone(), &[]);
             return format!(
                 "{}. {}: {open}",
-                describe_closing(&status.mode),
-                ask_before_opening(&ModeInfo::of(status.mode.clone()))
+                describe_closing(&mode),
+                ask_before_opening(&ModeInfo::of(mode.clone()))
             );
         }
         (_, Membership::Standalone | Membership::Joined) if status.mode.expires_at.is_some() => {

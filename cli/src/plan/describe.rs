@@ -122,6 +122,7 @@ pub(crate) const fn describe_hold(hold: PlanHold) -> &'static str {
         PlanHold::SessionsIncomplete => "until the session list is complete",
         PlanHold::KeepOpen => "until enough other nodes are open",
         PlanHold::Announcing => "until the announcement has reached every channel",
+        PlanHold::NoMeans => "until soramoded has means to announce or to end sessions",
         PlanHold::Reservation => "until its roll has reserved the other nodes, too",
         PlanHold::AnnouncedEnd => "until the time that was announced, as the clock was set back",
         PlanHold::NotInForce => "until Janus's rooms are locked",
@@ -133,6 +134,7 @@ const fn describe_cause(cause: StallCause) -> &'static str {
     match cause {
         StallCause::NoDepartures => "no session has ended",
         StallCause::SessionsIncomplete => "the session list is incomplete",
+        StallCause::NoMeans => "soramoded has no means to announce or to end sessions",
         StallCause::EndFailing => "the SFU does not end the sessions that it was asked to end",
         StallCause::StorageFailed => "soramoded cannot write its state",
     }

@@ -64,6 +64,8 @@ impl Place {
             write_secret(&folder.path().join("chat-url"), &receiver.url());
         } else if ON_A_CLOSED_NODE.iter().any(|words| line.contains(words)) {
             daemon.ok(&["set", "block_new_session"]);
+        } else if line.contains(" --end-after ") {
+            signalling_server(&daemon.socket(), &[]);
         } else if !line.contains(" drain ") && !line.contains(" maintain ") {
             signalling_server(
                 &daemon.socket(),

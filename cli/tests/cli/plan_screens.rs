@@ -11,7 +11,7 @@ const RISK: &str = "--accept-risk=cuts-clients";
 
 /// A node with one session, and a plan that ends it.
 fn daemon() -> Daemon {
-    let daemon = Daemon::start();
+    let daemon = Daemon::with_subscriber();
     daemon.connect("第一会議室・営業本部・週次定例ミーティング", "c1");
     daemon.ok(&[
         "drain",

@@ -8,7 +8,7 @@ use crate::support::{Daemon, Ended, Run, Running, program};
 
 /// A daemon with one session, and a command that waits for its plan.
 fn waiting(args: &[&str]) -> (Daemon, Running, String) {
-    let daemon = Daemon::start();
+    let daemon = Daemon::with_subscriber();
     daemon.connect("会議室", "c1");
     let mut running = daemon.spawn(args);
     running.until_said("Ctrl-C stops waiting; the plan goes on");
@@ -154,7 +154,8 @@ fn a_wait_that_ends_early_says_that_the_plan_goes_on() {
 
 #[test]
 fn an_incomplete_session_list_ends_the_wait_with_8_and_the_plan_goes_on() {
-    let daemon = Daemon::start_with(|config| config.assume_complete = false);
+    let mut daemon = Daemon::start_with(|config| config.assume_complete = false);
+    daemon.subscribe();
     let ended = daemon.run(&ENDS);
     assert_eq!(ended.code, 8, "{ended:?}");
     assert!(

@@ -50,7 +50,7 @@ pub(crate) fn id_of(daemon: &Daemon) -> String {
 
 #[test]
 fn a_plan_closes_the_node_and_returns() {
-    let daemon = Daemon::start();
+    let daemon = Daemon::with_subscriber();
     daemon.connect("spam", "c1");
     let args = [&ENDS[..], &["--no-wait"]].concat();
     let ended = daemon.run(&args);
@@ -96,7 +96,7 @@ fn a_plan_closes_the_node_and_returns() {
 
 #[test]
 fn another_plan_is_refused_unless_it_replaces() {
-    let daemon = Daemon::start();
+    let daemon = Daemon::with_subscriber();
     daemon.connect("spam", "c1");
     daemon.ok(&[&ENDS[..], &["--no-wait"]].concat());
     let id = id_of(&daemon);
@@ -141,7 +141,7 @@ fn a_node_in_its_lead_is_explained() {
 
 #[test]
 fn a_plan_at_a_time_is_scheduled_and_does_not_wait() {
-    let daemon = Daemon::start();
+    let daemon = Daemon::with_subscriber();
     let at = ahead();
     let args = [&ENDS[..], &["--lead", "30s", "--at", &at]].concat();
     let ended = program(&daemon.socket())
@@ -361,7 +361,7 @@ fn wrong_plan_options_end_with_2_and_their_remedy() {
 
 #[test]
 fn an_opening_says_what_it_stopped() {
-    let daemon = Daemon::start();
+    let daemon = Daemon::with_subscriber();
     daemon.connect("spam", "c1");
     daemon.ok(&[&ENDS[..], &["--no-wait"]].concat());
     let id = id_of(&daemon);
@@ -418,7 +418,7 @@ fn a_daemon_without_plans_closes_nothing() {
 
 #[test]
 fn a_cancelled_plan_is_named_and_an_unknown_one_is_not_found() {
-    let daemon = Daemon::start();
+    let daemon = Daemon::with_subscriber();
     assert_eq!(
         daemon.ok(&["plan", "cancel"]),
         "no plan runs, and no session waits to be ended. node-01 is normal\n"

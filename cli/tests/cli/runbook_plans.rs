@@ -12,7 +12,7 @@ const AT: &str = "2026-12-01 02:00";
 
 #[test]
 fn a_drain_with_a_deadline() {
-    let daemon = Daemon::start();
+    let daemon = Daemon::with_subscriber();
     daemon.connect("spam", "c-1");
     let machine = Machine::new(&daemon.socket());
     let [deadline, at_night, one_line] = section(SECTIONS[6]);
@@ -43,11 +43,12 @@ fn a_drain_with_a_deadline() {
 
 #[test]
 fn tell_people_first() {
-    let daemon = Daemon::start();
+    let mut daemon = Daemon::start();
     daemon.connect("spam", "c-1");
     let machine = Machine::new(&daemon.socket());
     let [by_hand, by_plan] = section(SECTIONS[7]);
     machine.all(&by_hand, &[5]);
+    daemon.subscribe();
     let mut draining = machine.begin(&format!("exec {by_plan}"));
     draining.until_said("Ctrl-C stops waiting; the plan goes on");
     draining.signal(Signal::SIGINT);
@@ -56,7 +57,7 @@ fn tell_people_first() {
 
 #[test]
 fn a_plan_is_running() {
-    let daemon = Daemon::start();
+    let daemon = Daemon::with_subscriber();
     daemon.connect("spam", "c-1");
     let machine = Machine::new(&daemon.socket());
     let [look, put_off, later] = section(SECTIONS[8]);

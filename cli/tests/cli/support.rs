@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use soramode_protocol::id::NodeName;
 use soramode_testkit::PATIENCE;
+use soramode_testkit::control_client::TestClient;
 use soramode_testkit::daemon::DaemonThread;
 use soramoded::config::Config;
 use tempfile::TempDir;
@@ -22,6 +23,8 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_soramode");
 
 /// A real daemon in this process, on a socket in a folder of its own.
 pub(crate) struct Daemon {
+    /// Client that accepts requests to announce and to end sessions, and does nothing.
+    subscriber: Option<TestClient>,
     // Before the folder: the daemon stops while its files are there.
     running: Option<DaemonThread>,
     folder: TempDir,
@@ -32,8 +35,24 @@ impl Daemon {
         Self::start_with(|_| {})
     }
 
+    /// Starts a daemon with means to announce and to end sessions.
+    pub(crate) fn with_subscriber() -> Self {
+        let mut daemon = Self::start();
+        daemon.subscribe();
+        daemon
+    }
+
+    /// Gives it means to announce and to end sessions.
+    pub(crate) fn subscribe(&mut self) {
+        let mut client = TestClient::to(&self.socket());
+        let params = json!({"types": ["plan.*"], "ends": true, "announcements": true});
+        client.get("Subscribe", &params);
+        self.subscriber = Some(client);
+    }
+
     pub(crate) fn start_with(configure: impl FnOnce(&mut Config)) -> Self {
         let mut daemon = Self {
+            subscriber: None,
             folder: tempfile::tempdir().unwrap(),
             running: None,
         };

@@ -387,7 +387,7 @@ fn is_of_mode(record: &Record) -> bool {
         | Record::AnnouncementFinished(_)
         | Record::End(_)
         | Record::EndProgress { .. }
-        | Record::EndFinished(_)
+        | Record::EndFinished { .. }
         | Record::Reservation(_) => false,
     }
 }

@@ -131,7 +131,12 @@ pub enum Record {
         progress: EndProgress,
     },
     /// A request to end sessions is over.
-    EndFinished(EndId),
+    EndFinished {
+        /// The request.
+        id: EndId,
+        /// Outcome of it.
+        outcome: EndOutcome,
+    },
     /// The node's reservation, new or as it is now.
     Reservation(Box<StoredReservation>),
 }
@@ -166,7 +171,7 @@ impl Record {
             | Self::AnnouncementFinished(_)
             | Self::End(_)
             | Self::EndProgress { .. }
-            | Self::EndFinished(_)
+            | Self::EndFinished { .. }
             | Self::Reservation(_) => None,
         }
     }
@@ -179,6 +184,15 @@ impl Record {
             None
         }
     }
+}
+
+/// Outcome of a request to end sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndOutcome {
+    /// Each of its sessions has ended.
+    Ended,
+    /// It was stopped, or not resumed after a restart.
+    Stopped,
 }
 
 /// Something to do.

@@ -69,6 +69,8 @@ pub enum Input {
         /// Its outcome.
         outcome: SfuOutcome,
     },
+    /// Numbers of the clients that end sessions and that announce, as they are from now on. None at the start.
+    Subscribers(Subscribers),
     /// The wall clock was set. A plan that no step of was done goes by it.
     WallClockSet,
     /// An attempt of a delivery has ended ([`Action::Deliver`](crate::effect::Action::Deliver)).
@@ -78,6 +80,15 @@ pub enum Input {
         /// Its result.
         result: AttemptResult,
     },
+}
+
+/// Numbers of clients that subscribed to requests of the gate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Subscribers {
+    /// Clients that end sessions.
+    pub ends: u64,
+    /// Clients that pass announcements on.
+    pub announcements: u64,
 }
 
 /// Result of an attempt of a delivery.

@@ -9,6 +9,7 @@ use crate::ctx::{Random, Services};
 use crate::gate::Gate;
 use crate::handles::Timestamp;
 use crate::held_mode::HeldMode;
+use crate::input::Subscribers;
 use crate::member::ClusterMember;
 use crate::mode::{BY_STORAGE, ModeControl};
 use crate::node::Node;
@@ -98,6 +99,7 @@ impl Gate {
             unasked: Unasked::default(),
             held,
             waits: Waits::default(),
+            subscribers: Subscribers::default(),
             plans,
             reservations: Reservations::restore(stored.reservation),
             outbox: Outbox::restore(stored.deliveries, webhooks),
@@ -172,6 +174,7 @@ fn start_state(mode: Mode, generation: u64, actor: &str, started: Timestamp) -> 
         generation,
         since: started.wall,
         actor: actor.to_owned(),
+        on_behalf_of: None,
         reason: None,
         expires_at: None,
         expected_end_at: None,
@@ -189,6 +192,7 @@ pub fn start_change(before: &ModeState, state: &ModeState) -> Option<DatedModeCh
         generation,
         since,
         actor,
+        on_behalf_of,
         reason,
         expires_at,
         expected_end_at,
@@ -202,7 +206,7 @@ pub fn start_change(before: &ModeState, state: &ModeState) -> Option<DatedModeCh
         previous_mode: before.mode,
         generation,
         actor,
-        on_behalf_of: None,
+        on_behalf_of,
         reason,
         expires_at,
         expected_end_at,

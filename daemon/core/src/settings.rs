@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use soramode_protocol::end::EndMethod;
 use soramode_protocol::event::EventType;
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::SettableMode;
@@ -93,6 +94,8 @@ pub struct SfuSettings {
     pub feed: SfuFeed,
     /// Admission of its clients.
     pub admission: SfuAdmission,
+    /// Its own means to reach the clients of a session.
+    pub means: SfuMeans,
     /// Time that a session lasts which its API shows to be empty, without its `session.destroyed`.
     pub session_max_linger: Duration,
 }
@@ -103,9 +106,33 @@ impl Default for SfuSettings {
         Self {
             feed: SfuFeed::None,
             admission: SfuAdmission::Enforced,
+            means: SfuMeans::default(),
             session_max_linger: SESSION_MAX_LINGER_DEFAULT,
         }
     }
+}
+
+/// Means of the SFU itself to reach the clients of a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SfuMeans {
+    /// Means to end a session.
+    pub end: Option<EndMethod>,
+    /// The SFU can send a notice to the clients of a session.
+    pub announces: bool,
+}
+
+impl SfuMeans {
+    /// Sora's API.
+    pub const SORA_API: Self = Self {
+        end: Some(EndMethod::SoraApi),
+        announces: true,
+    };
+
+    /// Janus's Admin API. `VideoRoom` has no message for all participants of a room.
+    pub const JANUS_ADMIN: Self = Self {
+        end: Some(EndMethod::JanusAdmin),
+        announces: false,
+    };
 }
 
 /// Sources of the SFU's reports.

@@ -35,6 +35,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Client of the control socket.
 pub(super) struct Client {
+    /// Dropped before `connected`, which tells the gate that its subscription has ended.
+    pipeline: RequestPipeline,
     connected: Connected,
     stream: Stream,
     actor: Arc<str>,
@@ -44,7 +46,6 @@ pub(super) struct Client {
     requests: Vec<SerialRequest>,
     responses: Vec<Response>,
     lines: LineBuffer,
-    pipeline: RequestPipeline,
     budget: Arc<Budget>,
     /// Number and deadline of the line that has begun.
     line_due: Option<(u64, Instant)>,
@@ -281,6 +282,9 @@ impl Client {
     fn take_lines(&mut self) -> bool {
         self.pipeline
             .take_lines(&mut self.lines, &mut self.turn_bytes, &mut self.requests);
+        if self.pipeline.take_subscription_change() {
+            self.connected.engine.subscribers_changed();
+        }
         !self.requests.is_empty()
     }
 

@@ -52,6 +52,8 @@ pub(super) struct RequestPipeline {
     barrier: Option<(Option<ReplyTo>, Barrier)>,
     listing: Option<PageBuilder>,
     pub(super) subscription: Option<Subscription>,
+    /// The client has subscribed, or does not any more, and the engine was not told yet.
+    has_subscription_changed: bool,
     pub(super) out: Output,
     /// `true` if no more input is accepted.
     is_closing: bool,
@@ -113,6 +115,7 @@ impl RequestPipeline {
             barrier: None,
             listing: None,
             subscription: None,
+            has_subscription_changed: false,
             out: Output::new(Arc::clone(&budget.unread)),
             budget,
             is_closing: false,
@@ -150,6 +153,11 @@ impl RequestPipeline {
 
     pub(super) const fn is_closing(&self) -> bool {
         self.is_closing
+    }
+
+    /// Returns whether the client's subscription has changed since the last time.
+    pub(super) const fn take_subscription_change(&mut self) -> bool {
+        std::mem::replace(&mut self.has_subscription_changed, false)
     }
 
     /// Stops accepting input.
@@ -288,11 +296,13 @@ impl RequestPipeline {
             Barrier::Discover => self.out.answer(to, Ok(&*OPENRPC)),
             Barrier::Unsubscribe => {
                 let found = self.subscription.take().is_some();
+                self.has_subscription_changed |= found;
                 self.out.answer(to, Ok(&Unsubscribed { found }));
             }
             Barrier::Subscribe(subscribe) => match self.subscribe(&subscribe) {
                 Err(error) => self.out.refuse(to, &error),
                 Ok((subscription, subscribed)) => {
+                    self.has_subscription_changed = true;
                     self.out.answer(to, Ok(&subscribed));
                     self.subscription
                         .insert(subscription)

@@ -35,6 +35,11 @@ impl Announcer {
         self.subscribers.subscribe(overflow)
     }
 
+    /// Returns the number of clients that pass announcements on.
+    pub(crate) fn subscribers(&self) -> u64 {
+        self.subscribers.subscribers()
+    }
+
     /// Sends a notice to the clients of a session. Returns within the timeout of a call of the SFU.
     pub(crate) async fn announce(
         &self,

@@ -2,7 +2,7 @@
 
 use soramode_core::plan::calls::SfuFailure;
 use soramode_protocol::announce::Notice;
-use soramode_protocol::end::{EndMethod, EndSession};
+use soramode_protocol::end::EndSession;
 use soramode_protocol::id::ChannelId;
 
 use super::janus::JanusMeans;
@@ -36,14 +36,6 @@ impl Means {
             Self::Sora(sora) => Some(sora.announce(channel_id, notice).await),
             // VideoRoom has no message for all participants of a room.
             Self::Janus(_) => None,
-        }
-    }
-
-    /// Returns the name of the means in responses.
-    pub(super) const fn end_method(&self) -> EndMethod {
-        match self {
-            Self::Sora(_) => EndMethod::SoraApi,
-            Self::Janus(_) => EndMethod::JanusAdmin,
         }
     }
 }

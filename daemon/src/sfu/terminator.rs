@@ -9,7 +9,7 @@ use soramode_core::input::Input;
 use soramode_core::member::etcd::FenceScope;
 use soramode_core::plan::calls::SfuOutcome;
 use soramode_protocol::cluster::Fence;
-use soramode_protocol::end::{EndMethod, EndSession};
+use soramode_protocol::end::EndSession;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -65,15 +65,6 @@ impl SessionTerminator {
     /// Returns the number of clients that accept end requests.
     pub(crate) fn subscribers(&self) -> u64 {
         self.subscribers.subscribers()
-    }
-
-    /// Returns the means that a response names, if there are any.
-    pub(crate) fn end_method(&self) -> Option<EndMethod> {
-        let subscribers = || (self.subscribers() > 0).then_some(EndMethod::Subscribers);
-        self.means
-            .as_ref()
-            .map(Means::end_method)
-            .or_else(subscribers)
     }
 
     /// Has a session ended: by the SFU, if it has means, and by the subscribers. Returns within the timeout of a call of the SFU.

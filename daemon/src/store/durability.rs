@@ -23,7 +23,7 @@ pub(super) fn needs_sync(record: &Record) -> bool {
         | Record::Plan(_)
         | Record::PlanProgress(_)
         | Record::End(_)
-        | Record::EndFinished(_)
+        | Record::EndFinished { .. }
         // A promise to a roll, on which what it does to other nodes rests.
         | Record::Reservation(_) => true,
         // A pending delivery. The outcome of an attempt may be lost: then it is repeated, and its receiver knows it by its id.

@@ -322,7 +322,7 @@ fn write<'a>(
         Record::AnnouncementFinished(id) => plans::remove_announcement(to, id),
         Record::End(end) => plans::add_end(to, end),
         Record::EndProgress { id, progress } => plans::write_end_progress(to, id, progress),
-        Record::EndFinished(id) => plans::remove_end(to, id),
+        Record::EndFinished { id, .. } => plans::remove_end(to, id),
         Record::Reservation(it) => reservation::write(to, it),
     }
 }

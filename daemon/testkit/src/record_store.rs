@@ -153,7 +153,7 @@ impl RecordStore {
                     end.progress = *progress;
                 }
             }
-            Record::EndFinished(id) => self.ends.retain(|it| it.id != *id),
+            Record::EndFinished { id, .. } => self.ends.retain(|it| it.id != *id),
             Record::Reservation(reservation) => {
                 self.reservation = Some(reservation.as_ref().clone());
             }

@@ -175,9 +175,9 @@ fn the_log_says_of_each_request_to_end_sessions_whether_it_was_carried_out() {
         &json!({"types": ["mode.changed"], "ends": true}),
     );
     client.get("End", &json!({"all": true}));
-    let log = process.read_log_until(" ended sessions");
+    let log = process.read_log_until(" asked to end sessions");
     assert!(
-        log.contains(" WARN ended sessions, as requested actor="),
+        log.contains(" WARN asked to end sessions, as requested actor="),
         "{log}"
     );
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Error, ErrorType};
+use crate::end::EndMethod;
 use crate::id::{PlanId, RollId};
 use crate::plan::{Plan, PlanRefusal, PlanState};
 use crate::reservation::{Reservation, is_maintain, roll_words};
@@ -56,8 +57,11 @@ impl Error {
             .with_hint("soramode plan shows the plan of this node")
     }
 
-    /// There is no means of announcing.
-    pub fn cannot_announce() -> Self {
+    /// There is no means of announcing, beside an SFU that ends sessions in this way.
+    pub fn cannot_announce(end_method: Option<EndMethod>) -> Self {
+        if end_method == Some(EndMethod::JanusAdmin) {
+            return Self::cannot_announce_on_janus();
+        }
         Self::new(
             ErrorType::CannotAnnounce,
             "cannot announce: --sora-api is not set, no client has subscribed with announcements: true, and no webhook receives \
@@ -66,8 +70,7 @@ impl Error {
         .with_hint("Set --sora-api, or have the signalling server subscribe with announcements: true")
     }
 
-    /// There is no means of announcing beside Janus.
-    pub fn cannot_announce_on_janus() -> Self {
+    fn cannot_announce_on_janus() -> Self {
         Self::new(
             ErrorType::CannotAnnounce,
             "cannot announce: --janus-admin has no means to announce to a room, no client has subscribed with announcements: true, and no \

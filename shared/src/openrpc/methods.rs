@@ -103,6 +103,8 @@ const fn errors(method: Method) -> &'static [ErrorType] {
         ],
         Method::StartPlan => &[
             E::PlanRefused,
+            E::CannotAnnounce,
+            E::CannotEndSessions,
             E::Reserved,
             E::StorageUnavailable,
             E::PermissionDenied,

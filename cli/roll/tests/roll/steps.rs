@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use soramode_core::fault::PlantedFault;
 use soramode_protocol::access::Access;
+use soramode_protocol::error::Error;
 use soramode_protocol::id::LogId;
 use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
 use soramode_protocol::plan::{PlanStep, StartPlan};
@@ -376,6 +377,40 @@ fn the_first_step_refuses_what_cannot_work() {
     };
     let schedule = check(&skips, &facts).unwrap();
     assert_eq!((schedule.closed, schedule.skipped), (vec![0, 2], vec![1]));
+}
+
+#[test]
+fn a_plan_is_refused_where_a_node_has_no_means_for_its_steps() {
+    let facts = Scene::new(2).facts();
+    let announce = PlanStep::Announce {
+        at_seconds: 0,
+        text: None,
+        data: None,
+    };
+    let end = PlanStep::End {
+        at_seconds: 60,
+        per_minute: None,
+    };
+    for (step, refusal) in [
+        (announce, Error::cannot_announce(None)),
+        (end, Error::cannot_end_sessions()),
+    ] {
+        let close = PlanStep::Mode {
+            at_seconds: 0,
+            mode: SettableMode::BlockNewSession,
+        };
+        let settings = Settings {
+            close: Close::Plan(Box::new(StartPlan::now(vec![close, step]))),
+            ..settings(2, 1)
+        };
+        for checked in [check(&settings, &facts), preview(&settings, &facts)] {
+            let stop = checked.unwrap_err();
+            assert_eq!(
+                (stop.kind, stop.problem),
+                (StopKind::Refused, refusal.to_string())
+            );
+        }
+    }
 }
 
 #[test]

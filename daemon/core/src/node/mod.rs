@@ -32,7 +32,7 @@ use crate::ctx::Ctx;
 use crate::effect::Record;
 use crate::handles::{DeliveryId, FenceId, ReplyHandle, Timestamp};
 use crate::held_mode::HeldMode;
-use crate::input::Input;
+use crate::input::{Input, Subscribers};
 use crate::member::ClusterMember;
 use crate::member::etcd::EtcdResponse;
 use crate::mode::{Change, ModeControl};
@@ -73,6 +73,8 @@ pub(crate) struct Node {
     /// Clients that came to the closed node without having asked, since it was closed.
     pub(crate) unasked: Unasked,
     pub(crate) waits: Waits,
+    /// Clients that end sessions, and that announce.
+    pub(crate) subscribers: Subscribers,
     /// The maintenance plan, announcements and ends.
     pub(crate) plans: Plans,
     /// The reservation by a roll.
@@ -130,6 +132,7 @@ impl Node {
             Input::SocketClosed(socket) => self.close_socket(ctx, socket),
             Input::Started(host) => self.begin(ctx, host),
             Input::Tick | Input::WallClockSet => {}
+            Input::Subscribers(subscribers) => self.subscribers = subscribers,
             Input::Etcd(response) => {
                 if let Some((member, view)) = self.cluster() {
                     member.on_etcd(ctx, view, response);

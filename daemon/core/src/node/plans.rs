@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use soramode_protocol::announce::Announce;
 use soramode_protocol::end::End;
-use soramode_protocol::error::{Error, ErrorType};
-use soramode_protocol::event::EventKind;
+use soramode_protocol::event::{EventKind, EventType};
 use soramode_protocol::id::PlanId;
 use soramode_protocol::mode::ModeChange;
 use soramode_protocol::plan::{CancelPlan, Plan, PlanFound, StartPlan};
 use soramode_protocol::reply::{Answer, Reply};
 
+use crate::count::count;
 use crate::ctx::Ctx;
 use crate::effect::Action;
 use crate::handles::{ReplyHandle, Timestamp};
@@ -20,7 +20,7 @@ use crate::member::ClusterMember;
 use crate::mode::Change;
 use crate::node::Node;
 use crate::plan::calls::{CallId, SfuOutcome};
-use crate::plan::{NodeState, PlanCommand, PlanEffects, PlanView, Plans, StoppedByMode};
+use crate::plan::{Means, NodeState, PlanCommand, PlanEffects, PlanView, Plans, StoppedByMode};
 use crate::timers::Timer;
 
 /// A deadline of the past by more than this means that the daemon was stopped.
@@ -64,11 +64,11 @@ impl Node {
             sessions: &self.sessions,
             postponed: held.map(HeldMode::postponed).unwrap_or_default(),
             admission: self.settings.sfu.admission,
+            means: self.means(),
             pending_timeout: self.settings.pending_timeout,
             is_opening: member.is_some_and(ClusterMember::is_opening),
             member,
             reservations: &self.reservations,
-            outbox: &self.outbox,
         };
         (&mut self.plans, view)
     }
@@ -83,6 +83,7 @@ impl Node {
             is_in_force: self.is_in_force(),
             has_postponed: self.held.as_deref().is_some_and(HeldMode::has_postponed),
             is_storage_failed: self.storage.is_failed(),
+            can_end: self.settings.sfu.means.end.is_some() || self.subscribers.ends > 0,
             stall_after: self.settings.stall_after,
         }
     }
@@ -179,9 +180,6 @@ impl Node {
     fn act_for_plans(&mut self, ctx: &mut Ctx, action: Action) {
         match (action, self.held.as_deref_mut()) {
             (Action::Sfu(call), Some(held)) if call.is_end() => held.postpone_end(*call),
-            (Action::Answer(reply_to, Err(refusal)), _) if self.settings.sfu.feed.is_janus() => {
-                ctx.act(Action::Answer(reply_to, Err(about_janus(refusal))));
-            }
             (action, _) => ctx.act(action),
         }
     }
@@ -236,6 +234,25 @@ impl Node {
         plan.map(Box::new)
     }
 
+    /// Returns the means to reach the clients of a session.
+    pub(super) fn means(&self) -> Means {
+        Means {
+            sfu: self.settings.sfu.means,
+            subscribers: self.subscribers,
+            webhooks: count(self.outbox.receivers_of(EventType::MaintenanceAnnounced)),
+        }
+    }
+
+    /// Returns a warning if the plan that runs has no means for one of its steps.
+    pub(super) fn plan_without_means_warning(&self) -> Option<String> {
+        let (id, problem) = self.plans.missing_means(&self.means())?;
+        let hint = problem.data.hint.unwrap_or_default();
+        Some(format!(
+            "plan {id} {}. It waits until it can. {hint}, or cancel the plan: soramode plan cancel {id}",
+            problem.message
+        ))
+    }
+
     /// Warning that a plan will close the node all the same.
     pub(super) fn scheduled_plan_warning(&self, now: Timestamp) -> Option<String> {
         let plan = self.running_plan(now)?;
@@ -243,14 +260,5 @@ impl Node {
         Some(format!(
             "plan {id} is scheduled and closes the node at {at}. To cancel it, run: soramode plan cancel {id}"
         ))
-    }
-}
-
-/// Names Janus in a refusal that names Sora's API.
-fn about_janus(refusal: Error) -> Error {
-    if refusal.data.error_type == ErrorType::CannotAnnounce {
-        Error::cannot_announce_on_janus()
-    } else {
-        refusal
     }
 }

@@ -26,7 +26,7 @@ impl Node {
             oldest_session: self.sessions.oldest_session(),
             rejected: self.rejected.clone(),
             deliveries: self.outbox.counts(),
-            end_subscribers: 0,
+            end_subscribers: self.subscribers.ends,
             storage: self.storage.shown(),
             version: VERSION.to_owned(),
             protocol: PROTOCOL,
@@ -44,6 +44,7 @@ impl Node {
             reservation: self.reservations.shown(now).map(Box::new),
             in_force: self.in_force(),
             rooms: self.room_counts(),
+            no_means_to: self.means().missing(),
             warnings: self.warnings(),
         }
     }
@@ -59,6 +60,7 @@ impl Node {
         closed
             .into_iter()
             .chain(held)
+            .chain(self.plan_without_means_warning())
             .chain(self.failing_ends_warning())
             .chain(unasked.flatten())
             .collect()

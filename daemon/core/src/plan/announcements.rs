@@ -8,7 +8,6 @@ use soramode_protocol::announce::{
     ANNOUNCE_PROBLEMS_MAX, AnnounceProblem, Announced, AnnouncedBy, AnnouncedByApi, Notice,
     NoticeKind,
 };
-use soramode_protocol::error::Error;
 use soramode_protocol::id::{ChannelId, PlanId};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::text::shorten;
@@ -18,6 +17,8 @@ use super::calls::{
     CallId, CallLimiter, RETRY_PAUSE_MIN, SfuCall, SfuOutcome, SfuReach, SfuRequest, longer,
 };
 use super::context::{PlanEffects, PlanView};
+use super::means::Means;
+use super::renewal::Renewal;
 use super::stored::{AnnouncementProgress, StoredAnnouncement};
 use crate::count::count;
 use crate::effect::{Action, Record};
@@ -86,13 +87,6 @@ pub(crate) struct FinishedAnnouncement {
     pub(crate) progress: AnnouncementProgress,
     /// False if there were clients, and none of them could be told.
     pub(crate) has_reached: bool,
-}
-
-/// End that an announcement of a plan names, in place of one that is past.
-pub(crate) struct Renewal {
-    pub(crate) plan_id: PlanId,
-    pub(crate) sessions_end_at: Time,
-    pub(crate) text: Option<String>,
 }
 
 impl Announcements {
@@ -195,6 +189,9 @@ impl Announcements {
     ) -> bool {
         let mut is_renewed = false;
         for (&number, running) in &mut self.running {
+            if running.is_held(view) {
+                continue;
+            }
             running.requeue_ready(view);
             while self.limiter.may_call(view.state.now.boot) {
                 let Some(slot) = running.next(view, out) else {
@@ -263,12 +260,16 @@ impl Announcements {
     }
 
     /// Takes the announcements that are over, and answers their clients; stores how far the others are.
-    pub(crate) fn finish(&mut self, out: &mut PlanEffects<'_>) -> Vec<FinishedAnnouncement> {
+    pub(crate) fn finish(
+        &mut self,
+        means: &Means,
+        out: &mut PlanEffects<'_>,
+    ) -> Vec<FinishedAnnouncement> {
         let mut finished = Vec::new();
         for (_, running) in self.running.extract_if(.., |_, it| it.left.is_empty()) {
             out.records
                 .push(Record::AnnouncementFinished(running.stored.id.clone()));
-            finished.push(running.finish(out));
+            finished.push(running.finish(means, out));
         }
         for running in self.running.values_mut() {
             running.record(out);
@@ -277,20 +278,20 @@ impl Announcements {
     }
 
     /// Returns when something is to be done although nothing happens.
-    pub(crate) fn next_deadline(&self, now: Duration) -> Option<Duration> {
-        let at = |running: &Announcement| running.next_deadline(now);
-        let work = self.running.values().filter_map(at).min()?;
+    pub(crate) fn next_deadline(&self, view: &PlanView<'_>) -> Option<Duration> {
+        let now = view.state.now.boot;
+        let running = self.running.values().filter(|it| !it.is_held(view));
+        let work = running.filter_map(|it| it.next_deadline(now)).min()?;
         self.limiter.may_call_at(now).map(|at| at.max(work))
     }
 }
 
-impl StoredAnnouncement {
-    fn is_of(&self, plan_id: &PlanId) -> bool {
-        self.plan_id.as_ref() == Some(plan_id) && !self.cancelled
-    }
-}
-
 impl Announcement {
+    /// Returns whether it waits for means: a plan's does, for its subscribers come back after a restart.
+    fn is_held(&self, view: &PlanView<'_>) -> bool {
+        self.stored.plan_id.is_some() && view.means.check_announce().is_err()
+    }
+
     fn names_past_end(&self, plan_id: &PlanId, now: Time) -> bool {
         let is_past = self.notice.sessions_end_at.is_some_and(|end| end <= now);
         is_past && self.stored.is_of(plan_id) && self.stored.channel_ids.is_none()
@@ -440,7 +441,7 @@ impl Announcement {
         }
     }
 
-    fn finish(self, out: &mut PlanEffects<'_>) -> FinishedAnnouncement {
+    fn finish(self, means: &Means, out: &mut PlanEffects<'_>) -> FinishedAnnouncement {
         let progress = self.stored.progress;
         let has_reached = self.unreached == 0
             || progress.told > 0
@@ -462,7 +463,7 @@ impl Announcement {
                     problems: self.problems,
                 }))
             } else {
-                Err(Error::cannot_announce())
+                Err(means.cannot_announce())
             };
             out.actions.push(Action::Answer(reply_to, answer));
         }

@@ -3,18 +3,18 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use soramode_protocol::event::{EventKind, EventType};
+use soramode_protocol::event::EventKind;
 use soramode_protocol::id::{PlanId, RollId};
 use soramode_protocol::mode::{Mode, ModeState, SettableMode};
 use soramode_protocol::time::Time;
 
 use super::calls::CallId;
+use super::means::Means;
 use crate::count::count;
 use crate::ctx::{Random, bug};
 use crate::effect::{Action, Record};
 use crate::handles::Timestamp;
 use crate::member::ClusterMember;
-use crate::outbox::Outbox;
 use crate::reservation::Reservations;
 use crate::settings::SfuAdmission;
 use crate::tables::sessions::Sessions;
@@ -38,6 +38,8 @@ pub(crate) struct NodeState {
     /// True if calls wait for the lock of a room.
     pub(crate) has_postponed: bool,
     pub(crate) is_storage_failed: bool,
+    /// True if sessions can be ended at all.
+    pub(crate) can_end: bool,
     pub(crate) stall_after: Duration,
 }
 
@@ -49,13 +51,13 @@ pub(crate) struct PlanView<'a> {
     /// Calls that are not made yet, because they wait for the lock of a room.
     pub(crate) postponed: BTreeSet<CallId>,
     pub(crate) admission: SfuAdmission,
+    pub(crate) means: Means,
     pub(crate) pending_timeout: Duration,
     /// True while an operator's change to `normal` waits for the cluster.
     pub(crate) is_opening: bool,
     /// The cluster, if there is one.
     pub(crate) member: Option<&'a ClusterMember>,
     pub(crate) reservations: &'a Reservations,
-    pub(crate) outbox: &'a Outbox,
 }
 
 impl PlanView<'_> {
@@ -70,15 +72,11 @@ impl PlanView<'_> {
         self.member.map(|member| count(member.open_others()))
     }
 
-    /// Number of webhooks that receive announcements.
-    pub(crate) fn webhooks(&self) -> u64 {
-        count(self.outbox.receivers_of(EventType::MaintenanceAnnounced))
-    }
-
     /// Returns whether a plan may have sessions ended as things are.
     pub(crate) fn may_plan_end(&self) -> bool {
         self.mode.mode.is_block()
             && self.admission == SfuAdmission::Enforced
+            && self.state.can_end
             && !self.state.is_storage_failed
             && self.state.is_complete
             && !self.is_opening

@@ -19,7 +19,7 @@ use super::context::{PlanEffects, PlanView};
 use super::end_request::{EndRequest, NewEnd, interval};
 use super::stored::Moment;
 use crate::count::count;
-use crate::effect::{Action, Record};
+use crate::effect::{Action, EndOutcome, Record};
 use crate::handles::{SessionSlot, Timestamp};
 
 /// Pause before the first session of a plan is asked, and after the daemon was stopped: an opening that waits comes first.
@@ -171,8 +171,10 @@ impl EndQueue {
                 continue;
             };
             stopped.sessions += count(request.unasked.len());
-            out.records
-                .push(Record::EndFinished(request.stored.id.clone()));
+            out.records.push(Record::EndFinished {
+                id: request.stored.id.clone(),
+                outcome: EndOutcome::Stopped,
+            });
             if request.left.is_empty() && request.reply_to.is_none() {
                 continue;
             }
@@ -357,10 +359,6 @@ impl EndQueue {
             self.on_outcome_of_gone(now, &asked, outcome);
             return true;
         }
-        if outcome.has_no_recipient() && !self.is_asked_by_plan(slot) {
-            self.on_no_recipient(now, slot, outcome);
-            return true;
-        }
         let is_unreachable = outcome.is_unreachable() || outcome.has_no_recipient();
         self.limiter.on_outcome(now, SfuReach::of(is_unreachable));
         let problem = outcome
@@ -383,7 +381,7 @@ impl EndQueue {
             self.retries.insert((now + pause, slot));
         }
         if let Some(request) = number.and_then(|number| self.requests.get_mut(&number)) {
-            request.note(outcome, is_first, problem);
+            request.note(is_first, problem);
         } else {
             // Its request was stopped: it is not asked again.
             self.retries.retain(|(_, other)| *other != slot);
@@ -397,25 +395,7 @@ impl EndQueue {
         self.limiter
             .on_outcome(now, SfuReach::of(outcome.is_unreachable()));
         if let Some(request) = self.requests.get_mut(&asked.request) {
-            request.note(outcome, asked.tries == 1, None);
-        }
-    }
-
-    fn is_asked_by_plan(&self, slot: SessionSlot) -> bool {
-        let asked = self.asked.get(&slot);
-        let request = asked.and_then(|asked| self.requests.get(&asked.request));
-        request.is_some_and(|request| request.stored.plan_id.is_some())
-    }
-
-    /// Takes note that there was nobody to ask for a client's request: that is no outage, and the session goes on as before.
-    fn on_no_recipient(&mut self, now: Duration, slot: SessionSlot, outcome: &SfuOutcome) {
-        self.limiter.on_outcome(now, SfuReach::Reachable);
-        let Some(asked) = self.asked.remove(&slot) else {
-            return;
-        };
-        if let Some(request) = self.requests.get_mut(&asked.request) {
-            let problem = outcome.problem().map(str::to_owned);
-            request.note(outcome, asked.tries == 1, problem);
+            request.note(asked.tries == 1, None);
         }
     }
 
@@ -427,20 +407,21 @@ impl EndQueue {
         for request in self.requests.values_mut() {
             request.answer_if_asked(is_down, problem.as_ref(), out);
         }
-        let has_no_recipient =
-            |it: &EndRequest| it.stored.plan_id.is_none() && it.counts.has_no_recipient();
         let over: Vec<u64> = self
             .requests
             .iter()
             .filter(|(_, it)| {
                 let is_done = it.left.is_empty() && it.counts.in_flight == 0;
-                (is_done && it.stored.plan_id.is_none()) || has_no_recipient(it)
+                is_done && it.stored.plan_id.is_none()
             })
             .map(|(number, _)| *number)
             .collect();
         for number in &over {
             if let Some(request) = self.requests.remove(number) {
-                out.records.push(Record::EndFinished(request.stored.id));
+                out.records.push(Record::EndFinished {
+                    id: request.stored.id,
+                    outcome: EndOutcome::Ended,
+                });
             }
         }
         for request in self.requests.values_mut() {

@@ -4,11 +4,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use soramode_protocol::end::{EndMethod, Ended};
-use soramode_protocol::error::Error;
 use soramode_protocol::plan::EndRate;
 use soramode_protocol::reply::Reply;
 
-use super::calls::SfuOutcome;
 use super::context::PlanEffects;
 use super::stored::{EndProgress, StoredEnd};
 use crate::count::count;
@@ -19,7 +17,14 @@ use crate::handles::{ReplyHandle, SessionSlot};
 pub(crate) struct NewEnd {
     pub(crate) stored: StoredEnd,
     pub(crate) sessions: Vec<SessionSlot>,
-    pub(crate) reply_to: Option<ReplyHandle>,
+    pub(crate) reply_to: Option<EndReply>,
+}
+
+/// The client that waits for the answer, and the means that the answer names.
+#[derive(Clone, Copy)]
+pub(crate) struct EndReply {
+    pub(crate) to: ReplyHandle,
+    pub(crate) via: EndMethod,
 }
 
 /// A request, and how far it is.
@@ -35,7 +40,7 @@ pub(super) struct EndRequest {
     pub(super) next_at: Duration,
     pub(super) was_retry: bool,
     pub(super) counts: EndCounts,
-    pub(super) reply_to: Option<ReplyHandle>,
+    pub(super) reply_to: Option<EndReply>,
 }
 
 /// The answer so far: each session counts once.
@@ -45,13 +50,6 @@ pub(super) struct EndCounts {
     pub(super) asked: u64,
     pub(super) failed: u64,
     pub(super) problem: Option<String>,
-    pub(super) is_by_api: bool,
-}
-
-impl EndCounts {
-    pub(super) fn has_no_recipient(&self) -> bool {
-        self.asked == 0 && self.failed > 0 && !self.is_by_api && self.problem.is_none()
-    }
 }
 
 impl EndRequest {
@@ -91,7 +89,6 @@ impl EndRequest {
             asked: asked.saturating_sub(refused),
             failed: refused,
             problem: problem.filter(|_| refused > 0),
-            is_by_api: self.counts.is_by_api,
         };
         self.reply_to = new.reply_to;
     }
@@ -106,9 +103,8 @@ impl EndRequest {
         None
     }
 
-    pub(super) fn note(&mut self, outcome: &SfuOutcome, is_first: bool, problem: Option<String>) {
+    pub(super) fn note(&mut self, is_first: bool, problem: Option<String>) {
         let counts = &mut self.counts;
-        counts.is_by_api |= outcome.api.is_some();
         if !is_first {
             return;
         }
@@ -117,7 +113,7 @@ impl EndRequest {
             None => counts.asked += 1,
             Some(problem) => {
                 counts.failed += 1;
-                counts.problem = (!outcome.has_no_recipient()).then_some(problem);
+                counts.problem = Some(problem);
             }
         }
     }
@@ -136,11 +132,6 @@ impl EndRequest {
         let Some(reply_to) = self.reply_to.take() else {
             return;
         };
-        if self.counts.has_no_recipient() {
-            out.actions
-                .push(Action::Answer(reply_to, Err(Error::cannot_end_sessions())));
-            return;
-        }
         let left = count(self.unasked.len()) + self.counts.in_flight;
         if left > 0 {
             let problem = problem.map_or("the SFU does not answer", String::as_str);
@@ -161,23 +152,18 @@ impl EndRequest {
         }
     }
 
-    pub(super) fn reply(&self, reply_to: ReplyHandle) -> Action {
+    pub(super) fn reply(&self, reply_to: EndReply) -> Action {
         let EndCounts {
             asked,
             failed,
             problem,
-            is_by_api,
             ..
         } = &self.counts;
         Action::Answer(
-            reply_to,
+            reply_to.to,
             Ok(Reply::Ended(Ended {
                 sessions: *asked,
-                via: if *is_by_api {
-                    EndMethod::SoraApi
-                } else {
-                    EndMethod::Subscribers
-                },
+                via: reply_to.via,
                 failed: *failed,
                 problem: problem.clone(),
                 id: Some(self.stored.id.clone()),

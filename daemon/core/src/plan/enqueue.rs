@@ -12,7 +12,7 @@ use super::Plans;
 use super::clock::micros;
 use super::context::{PlanCommand, PlanEffects, PlanView};
 use super::end_queue::FIRST_PAUSE;
-use super::end_request::NewEnd;
+use super::end_request::{EndReply, NewEnd};
 use super::stored::{AnnouncementProgress, EndProgress, Moment, StoredAnnouncement, StoredEnd};
 use crate::count::count;
 use crate::effect::Record;
@@ -109,7 +109,7 @@ impl Plans {
             });
         }
         self.announcements
-            .begin(stored, sessions, view.webhooks(), new.reply_to);
+            .begin(stored, sessions, view.means.webhooks, new.reply_to);
         id
     }
 
@@ -143,7 +143,7 @@ impl Plans {
         &mut self,
         view: &PlanView<'_>,
         mut stored: StoredEnd,
-        reply_to: Option<ReplyHandle>,
+        reply_to: Option<EndReply>,
         out: &mut PlanEffects<'_>,
     ) {
         let channels = stored.channel_id.as_ref().map(std::slice::from_ref);

@@ -5,10 +5,10 @@ use std::time::Duration;
 use soramode_protocol::plan::{PlanState, PlanStep};
 
 use super::Plans;
-use super::announcements::Renewal;
 use super::clock::shifted;
 use super::context::{PlanEffects, PlanView};
 use super::enqueue::with_minutes;
+use super::renewal::Renewal;
 use super::stored::StoredPlan;
 use super::transitions::{PlanInput, Reaction, react};
 

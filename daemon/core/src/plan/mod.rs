@@ -13,6 +13,8 @@ mod end_queue;
 mod end_request;
 mod enqueue;
 mod long_announcement;
+mod means;
+mod renewal;
 mod requests;
 mod restart;
 mod run;
@@ -21,6 +23,7 @@ mod show;
 mod stall;
 pub mod stored;
 mod transitions;
+mod watch;
 
 use std::time::Duration;
 
@@ -31,10 +34,12 @@ use soramode_protocol::time::Time;
 
 pub(crate) use self::context::{NodeState, PlanCommand, PlanEffects, PlanMode, PlanView};
 pub(crate) use self::end_queue::FIRST_PAUSE;
+pub(crate) use self::means::Means;
 
 use self::announcements::Announcements;
 use self::calls::{CallId, SfuOutcome};
 use self::end_queue::EndQueue;
+use self::means::MeansWatch;
 use self::stall::StallWatch;
 use self::stored::{PlanProgress, StoredAnnouncement, StoredEnd, StoredOutcome, StoredPlan};
 use self::transitions::{PlanInput, Reaction, react};
@@ -71,6 +76,7 @@ pub(crate) struct Plans {
     announcements: Announcements,
     end_queue: EndQueue,
     stall: StallWatch,
+    means_watch: MeansWatch,
     /// Sessions that appeared since the last step, while a plan ends sessions.
     found_sessions: Vec<SessionSlot>,
     pub(crate) last_call: CallId,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use soramode_protocol::announce::{Announce, MINUTES};
-use soramode_protocol::end::{End, EndMethod, Ended};
+use soramode_protocol::end::{End, Ended};
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::event::{EventKind, PlanCreated};
 use soramode_protocol::id::{EndId, PlanId};
@@ -15,6 +15,7 @@ use soramode_protocol::plan::{
 use soramode_protocol::reply::{Answer, Reply};
 
 use super::context::{NodeState, PlanCommand, PlanEffects, PlanView};
+use super::end_request::EndReply;
 use super::enqueue::NewAnnouncement;
 use super::schedule::{seconds_from, time_of_end};
 use super::stored::{EndProgress, Moment, PlanProgress, StoredEnd, StoredPlan};
@@ -48,7 +49,9 @@ impl Plans {
             return Ok(Started {
                 created: false,
                 closed_before_by: None,
-                warning: self.take_expected_end(&start, out),
+                warning: self
+                    .take_expected_end(&start, out)
+                    .or_else(|| self.no_means(view)),
             });
         }
         if let Some(plan) = self.shown_running(&view.state)
@@ -142,6 +145,12 @@ impl Plans {
         plan.expected_end_at = Some(end);
         out.records.push(Record::Plan(Box::new(plan.clone())));
         None
+    }
+
+    /// Returns a warning if the plan that runs has no means for one of its steps.
+    fn no_means(&self, view: &PlanView<'_>) -> Option<String> {
+        let (_, problem) = self.missing_means(&view.means)?;
+        Some(problem.to_string())
     }
 
     /// Takes the plan over into a later round of its roll, in which it may close the node.
@@ -275,6 +284,7 @@ impl Plans {
                 "{minutes} needs a plan that ends sessions, and there is none",
             ));
         }
+        view.means.check_announce()?;
         let new = NewAnnouncement {
             text: announce.text,
             data: announce.data,
@@ -302,11 +312,11 @@ impl Plans {
         {
             return Err(Error::no_session(channel_id));
         }
+        let via = view.means.check_end()?;
         if view.sessions.session_count() == 0 {
-            // The daemon knows by what means, and whether there is one.
             return Ok(Some(Reply::Ended(Ended {
                 sessions: 0,
-                via: EndMethod::Subscribers,
+                via,
                 failed: 0,
                 problem: None,
                 id: None,
@@ -327,7 +337,7 @@ impl Plans {
         if self.end_queue.joinable(&stored).is_none() {
             self.check_end_room(view, &stored)?;
         }
-        self.request_end(view, stored, Some(reply_to), out);
+        self.request_end(view, stored, Some(EndReply { to: reply_to, via }), out);
         out.actions.push(Action::Deferred(reply_to));
         Ok(None)
     }
@@ -375,6 +385,8 @@ fn check_start(view: &PlanView<'_>, start: &StartPlan) -> Result<(), Error> {
     if ends(start) && view.admission == SfuAdmission::Shadow {
         return Err(Error::plan_in_shadow());
     }
+    let mut steps = start.steps.iter();
+    steps.try_for_each(|step| view.means.check(step))?;
     match (start.keep_open, view.open_others()) {
         (Some(_), None) => {
             return Err(Error::invalid_params(

@@ -11,7 +11,7 @@ use super::enqueue::sessions_of;
 use super::stored::{Moment, StoredEnd};
 use super::{Finish, MANUAL_DELAY_MAX, Plans};
 use crate::count::count;
-use crate::effect::Record;
+use crate::effect::{EndOutcome, Record};
 use crate::handles::Timestamp;
 use crate::input::HostState;
 
@@ -54,7 +54,7 @@ impl Plans {
                 .saturating_sub(left)
                 .saturating_sub(progress.failed);
             self.announcements
-                .begin(stored, sessions, view.webhooks(), None);
+                .begin(stored, sessions, view.means.webhooks, None);
         }
         for stored in restored.ends {
             self.resume_end(view, host, stored, out);
@@ -90,7 +90,10 @@ impl Plans {
             (None, None) => late <= MANUAL_DELAY_MAX,
         };
         if !is_wanted {
-            out.records.push(Record::EndFinished(stored.id));
+            out.records.push(Record::EndFinished {
+                id: stored.id,
+                outcome: EndOutcome::Stopped,
+            });
             return;
         }
         let pause = interval(stored.rate).max(FIRST_PAUSE);

@@ -87,13 +87,7 @@ impl Plans {
             self.changes += 1;
         }
         let is_any_over = self.finish_announcements(view, out);
-        if let Some(cause) = self.stall.check(&view.state, self.end_queue.is_failing())
-            && let Some(plan) = self.running()
-        {
-            let plan_id = plan.id.clone();
-            out.commands
-                .push(PlanCommand::Emit(EventKind::PlanStalled { plan_id, cause }));
-        }
+        self.report_stall(view, out);
         is_any_over
     }
 
@@ -188,7 +182,7 @@ impl Plans {
 
     /// Takes announcements that are over: the steps after it count from its end.
     fn finish_announcements(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) -> bool {
-        let finished = self.announcements.finish(out);
+        let finished = self.announcements.finish(&view.means, out);
         let is_any = !finished.is_empty();
         for it in finished {
             self.on_announcement_finished(view, &it, out);
@@ -306,6 +300,8 @@ impl Plans {
             PlanInput::CannotGoOn
         } else if ends && !view.state.is_complete {
             PlanInput::EndWithoutSessions
+        } else if view.means.check(step).is_err() {
+            PlanInput::WithoutMeans
         } else if closes && plan.right_to_close(view) != CloseRight::Held {
             PlanInput::RoundIsOver
         } else if closes && has_too_few() {
@@ -432,7 +428,8 @@ impl Plans {
         out.commands
             .push(PlanCommand::Emit(EventKind::PlanOver(Box::new(over))));
         self.changes += 1;
-        if takes_back && view.sessions.session_count() > 0 {
+        let can_announce = view.means.check_announce().is_ok();
+        if takes_back && can_announce && view.sessions.session_count() > 0 {
             let new = NewAnnouncement {
                 text: None,
                 data: None,
@@ -469,7 +466,7 @@ impl Plans {
             .running()
             .filter(|_| !is_held)
             .and_then(|plan| Some(plan.due(plan.next_step()?, now).boot()));
-        let announcements = self.announcements.next_deadline(now.boot);
+        let announcements = self.announcements.next_deadline(view);
         let is_free = !view.state.is_storage_failed && !view.is_opening;
         let limit = self.announcement_limit().filter(|_| is_free);
         let too_late = limit.map(|limit| limit + Duration::from_micros(1));
@@ -484,7 +481,8 @@ impl Plans {
             .filter(|ahead| *ahead > Duration::ZERO)
             .map(|ahead| now.boot + ahead);
         let stall = self.stall.next_deadline(view.state.stall_after);
-        let of_plan = [step, too_late, announced_end, reservation];
+        let means = self.means_watch.next_deadline();
+        let of_plan = [step, too_late, announced_end, reservation, means];
         let others = [announcements, ends, stall];
         of_plan.into_iter().chain(others).flatten().min()
     }

@@ -78,6 +78,8 @@ fn hold_of_ending(node: &NodeState, plan: &StoredPlan) -> Option<PlanHold> {
         Some(PlanHold::StorageFailed)
     } else if !node.is_complete {
         Some(PlanHold::SessionsIncomplete)
+    } else if !node.can_end {
+        Some(PlanHold::NoMeans)
     } else if plan.time_to_announced_end(node.now).is_zero() {
         None
     } else {

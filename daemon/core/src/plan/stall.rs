@@ -32,7 +32,11 @@ impl StallWatch {
     }
 
     /// Checks the drain. Returns the cause if it has stalled since the last check.
-    pub(crate) fn check(&mut self, node: &NodeState, is_end_failing: bool) -> Option<StallCause> {
+    pub(crate) fn check(
+        &mut self,
+        node: &NodeState,
+        end_obstacle: Option<StallCause>,
+    ) -> Option<StallCause> {
         if !is_draining(node) {
             *self = Self::default();
             return None;
@@ -46,7 +50,7 @@ impl StallWatch {
         if node.now.boot < since.boot + node.stall_after {
             return None;
         }
-        let cause = cause(node, is_end_failing);
+        let cause = cause(node, end_obstacle);
         let since = since.wall;
         let before = self.stalled.replace(Stalled { cause, since });
         before.is_none().then_some(cause)
@@ -66,13 +70,13 @@ const fn is_draining(node: &NodeState) -> bool {
     node.mode.is_block() && (node.session_count > 0 || !node.is_complete)
 }
 
-const fn cause(node: &NodeState, is_end_failing: bool) -> StallCause {
+const fn cause(node: &NodeState, end_obstacle: Option<StallCause>) -> StallCause {
     if node.is_storage_failed {
         StallCause::StorageFailed
     } else if !node.is_complete {
         StallCause::SessionsIncomplete
-    } else if is_end_failing {
-        StallCause::EndFailing
+    } else if let Some(obstacle) = end_obstacle {
+        obstacle
     } else {
         StallCause::NoDepartures
     }

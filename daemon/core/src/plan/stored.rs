@@ -121,6 +121,13 @@ pub struct StoredAnnouncement {
     pub progress: AnnouncementProgress,
 }
 
+impl StoredAnnouncement {
+    /// Returns whether this plan announces, and takes nothing back.
+    pub(crate) fn is_of(&self, plan_id: &PlanId) -> bool {
+        self.plan_id.as_ref() == Some(plan_id) && !self.cancelled
+    }
+}
+
 /// The part of an announcement that changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnnouncementProgress {

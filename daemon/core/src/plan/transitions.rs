@@ -25,6 +25,8 @@ pub(crate) enum PlanInput {
     StorageFails,
     /// The session list may lack sessions, and the step that is due ends them.
     EndWithoutSessions,
+    /// The step that is due announces or ends sessions, and there are no means to.
+    WithoutMeans,
     /// Fewer nodes are open than must be, and the step that is due closes this one.
     TooFewOpen,
     /// The announcement before the step that is due has not reached every channel.
@@ -55,7 +57,7 @@ pub(crate) enum Reaction {
 
 /// Returns what the input means in this state.
 pub(crate) const fn react(state: PlanState, input: PlanInput) -> Reaction {
-    use PlanHold::{Announcing, KeepOpen, Reservation, SessionsIncomplete, StorageFailed};
+    use PlanHold::{Announcing, KeepOpen, NoMeans, Reservation, SessionsIncomplete, StorageFailed};
     use PlanInput as In;
     use Reaction::{Cancel, Fail, Finish, Hold, Miss, Run, Stay};
 
@@ -69,6 +71,7 @@ pub(crate) const fn react(state: PlanState, input: PlanInput) -> Reaction {
         In::Drained => [Stay, Stay, Finish, Finish],
         In::StorageFails => [Hold(StorageFailed); 4],
         In::EndWithoutSessions => [Stay, Stay, Hold(SessionsIncomplete), Stay],
+        In::WithoutMeans => [Hold(NoMeans), Hold(NoMeans), Hold(NoMeans), Stay],
         In::TooFewOpen => [Hold(KeepOpen), Hold(KeepOpen), Hold(KeepOpen), Stay],
         In::StillAnnouncing => [Hold(Announcing); 4],
         In::RoundIsOver => [

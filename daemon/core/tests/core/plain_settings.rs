@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use soramode_core::settings::{Settings, SfuSettings};
+use soramode_core::settings::{Settings, SfuMeans, SfuSettings};
 use soramode_protocol::node::{Storage, StorageState};
 
 pub(crate) fn plain_settings() -> Settings {
@@ -16,7 +16,10 @@ pub(crate) fn plain_settings() -> Settings {
         pending_timeout: Duration::from_secs(30),
         socket_grace: Duration::from_secs(30),
         assume_complete: true,
-        sfu: SfuSettings::default(),
+        sfu: SfuSettings {
+            means: SfuMeans::SORA_API,
+            ..SfuSettings::default()
+        },
         storage: Storage {
             state: StorageState::Ok,
             path: None,

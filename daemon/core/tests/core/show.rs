@@ -146,7 +146,7 @@ impl Show {
             | Record::AnnouncementFinished(_)
             | Record::End(_)
             | Record::EndProgress { .. }
-            | Record::EndFinished(_) => self.record_of_plan(record),
+            | Record::EndFinished { .. } => self.record_of_plan(record),
             Record::RoomLocked(room) => format!("kept: {room} may be locked"),
             Record::RoomUnlocked(room) => format!("kept: {room} is not locked"),
             Record::VanishedPending(true) => "kept: session.vanished is owed".to_owned(),

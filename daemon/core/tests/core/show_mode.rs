@@ -55,6 +55,7 @@ impl Show {
             generation,
             since,
             actor,
+            on_behalf_of,
             reason,
             expires_at,
             expected_end_at,
@@ -66,8 +67,9 @@ impl Show {
         let (why, until) = (quoted(reason.as_ref()), self.until(*expires_at));
         let expected = self.expected_end(*expected_end_at);
         format!(
-            "{mode}, generation {generation}, since {}, by {actor}{why}{until}{expected}{}",
+            "{mode}, generation {generation}, since {}, by {actor}{}{why}{until}{expected}{}",
             self.time(*since),
+            tail(" for ", on_behalf_of.as_ref()),
             tail(", by roll ", roll.as_ref())
         )
     }

@@ -97,7 +97,7 @@ impl Show {
                 let id = self.numbered("end", id.as_str());
                 format!("kept: {id} goes on {}", self.moment(progress.next))
             }
-            Record::EndFinished(id) => {
+            Record::EndFinished { id, .. } => {
                 format!("kept: {} is over", self.numbered("end", id.as_str()))
             }
             other => panic!("no record of a plan: {other:?}"),

@@ -66,6 +66,64 @@ fn announcements_and_ends_without_a_recipient_are_refused() {
         "CannotEndSessions",
         "also where there is no session"
     );
+    assert_eq!(
+        client.error_type_of("Announce", &json!({})),
+        "CannotAnnounce",
+        "also where there is no session, and no text"
+    );
+    for (step, refusal) in [
+        (json!({"do": "announce", "at_seconds": 0}), "CannotAnnounce"),
+        (json!({"do": "end", "at_seconds": 60}), "CannotEndSessions"),
+    ] {
+        let close = json!({"do": "mode", "at_seconds": 0, "mode": "block_new_session"});
+        let plan = json!({"steps": [close, step], "accept_risk": "cuts-clients"});
+        assert_eq!(client.error_type_of("StartPlan", &plan), refusal);
+    }
+    client.get("ChangeMode", &json!({"mode": "block_new_session"}));
+    let events = events_until(&mut watcher(&process), "mode.changed");
+    assert_eq!(
+        events.len(),
+        1,
+        "what was refused makes no event: {events:#?}"
+    );
+}
+
+#[test]
+fn a_plan_that_lost_its_means_says_so_until_a_client_subscribes_again() {
+    let home = Home::new();
+    let process = home.start(&[]);
+    let subscribe = json!({"types": ["plan.*"], "ends": true});
+    let (mut client, mut signalling) = (process.client(), process.client());
+    signalling.get("Subscribe", &subscribe);
+    client.connect("spam", "1");
+    let steps = json!([
+        {"do": "mode", "at_seconds": 0, "mode": "block_new_session"},
+        {"do": "end", "at_seconds": 3600},
+    ]);
+    let plan = start_plan(&mut client, &steps);
+    assert_eq!(client.status()["no_means_to"], json!(["announce"]));
+    let says_so = |status: &Value| {
+        let warning = status["warnings"][0].as_str().unwrap_or_default();
+        let id = plan["plan"]["id"].as_str().unwrap();
+        let means = status["no_means_to"] == json!(["announce", "end"]);
+        means && warning.starts_with(&format!("plan {id} cannot end sessions: "))
+    };
+    drop(signalling);
+    while !says_so(&client.status()) {}
+    drop((client, process));
+    let process = home.start(&[]);
+    let (mut client, mut signalling) = (process.client(), process.client());
+    let status = client.status();
+    assert!(says_so(&status), "{status}");
+    signalling.get("Subscribe", &subscribe);
+    let status = client.status();
+    assert_eq!(
+        (&status["no_means_to"], &status["warnings"]),
+        (&json!(["announce"]), &Value::Null),
+        "{status}"
+    );
+    signalling.get("Unsubscribe", &json!({}));
+    assert!(says_so(&client.status()));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use soramode_core::gate::Gate;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{Input, PolledConnection, SoraInput};
 use soramode_core::restore::{Seed, StartParams};
-use soramode_core::settings::{Settings, SfuAdmission, SfuFeed, SfuSettings};
+use soramode_core::settings::{Settings, SfuFeed, SfuSettings};
 use soramode_core::stored::Stored;
 use soramode_protocol::decision::Decision;
 use soramode_protocol::event::EventKind;
@@ -94,12 +94,12 @@ impl World {
             assume_complete: false,
             sfu: SfuSettings {
                 feed: SfuFeed::WebhooksAndApi,
-                admission: SfuAdmission::Enforced,
                 session_max_linger: if rng.one_in(2) {
                     seconds(60)
                 } else {
                     seconds(15)
                 },
+                ..SfuSettings::default()
             },
             storage: Storage {
                 state: StorageState::Ok,

@@ -11,7 +11,7 @@ use soramode_core::plan::calls::{SfuCall, SfuFailure, SfuOutcome, SfuRequest};
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{
     MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT, SOCKET_GRACE_DEFAULT, Settings, SfuAdmission,
-    SfuSettings,
+    SfuMeans, SfuSettings,
 };
 use soramode_core::stored::Stored;
 use soramode_protocol::decision::{
@@ -75,7 +75,10 @@ impl World {
             pending_timeout: PENDING_TIMEOUT_DEFAULT,
             socket_grace: SOCKET_GRACE_DEFAULT,
             assume_complete: !rng.one_in(6),
-            sfu: SfuSettings::default(),
+            sfu: SfuSettings {
+                means: SfuMeans::SORA_API,
+                ..SfuSettings::default()
+            },
             storage: Storage {
                 state: StorageState::Ok,
                 path: None,

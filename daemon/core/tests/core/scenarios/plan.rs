@@ -2,7 +2,11 @@
 //!
 //! A step is `action@time`, with more behind a colon: `unready@-30s`, `mode@0s:block_new_session`, `announce@10m:text`, `end@20m:60`.
 
+use soramode_core::input::{Input, Subscribers};
 use soramode_core::plan::calls::{SfuFailure, SfuOutcome};
+use soramode_core::settings::{
+    SESSION_MAX_LINGER_DEFAULT, SfuAdmission, SfuFeed, SfuMeans, SfuSettings,
+};
 use soramode_protocol::announce::{Announce, NoticeData};
 use soramode_protocol::end::End;
 use soramode_protocol::mode::Mode;
@@ -133,6 +137,42 @@ fn step(word: &str) -> Result<PlanStep, Problem> {
         },
         other => return Err(format!("{other} is no action")),
     })
+}
+
+/// Settings of the SFU: `sora`, `janus`, `shadow`, `no-means` and their like.
+pub(super) fn sfu(all: &mut Words) -> Result<SfuSettings, Problem> {
+    let feed = super::janus::feed(all);
+    Ok(SfuSettings {
+        means: means(all, feed),
+        feed,
+        admission: if all.has("shadow") {
+            SfuAdmission::Shadow
+        } else {
+            SfuAdmission::Enforced
+        },
+        session_max_linger: all
+            .time("max_linger")?
+            .unwrap_or(SESSION_MAX_LINGER_DEFAULT),
+    })
+}
+
+/// Means of the SFU to announce and to end sessions: those of Janus, or of Sora's API unless a story says `no-means`.
+fn means(all: &mut Words, feed: SfuFeed) -> SfuMeans {
+    match feed {
+        _ if all.has("no-means") => SfuMeans::default(),
+        SfuFeed::Janus { .. } => SfuMeans::JANUS_ADMIN,
+        SfuFeed::None | SfuFeed::Webhooks | SfuFeed::WebhooksAndApi => SfuMeans::SORA_API,
+    }
+}
+
+/// `subscribers ends=1 announcements=2`: from now on; none of what is not named.
+pub(super) fn subscribers(mut all: Words) -> Result<Input, Problem> {
+    let ends = all.value("ends")?.unwrap_or_default();
+    let announcements = all.value("announcements")?.unwrap_or_default();
+    all.end(Input::Subscribers(Subscribers {
+        ends,
+        announcements,
+    }))
 }
 
 /// `ok`, `refused`, `unreachable`, or nothing where there is no API; with `subscribers=2`.

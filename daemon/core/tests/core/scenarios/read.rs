@@ -179,6 +179,9 @@ impl Speakers {
         if line == "clock set" {
             return Ok(Input::WallClockSet);
         }
+        if let Some(counts) = line.strip_prefix("subscribers") {
+            return super::plan::subscribers(Words::new(&words(counts)));
+        }
         if let Some(name) = line.strip_suffix(" gone") {
             return Ok(Input::SocketClosed(self.socket(name)));
         }

@@ -13,8 +13,7 @@ use soramode_core::locks::calls::LockCall;
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{
     ClusterSettings, FenceMeans, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT,
-    SESSION_MAX_LINGER_DEFAULT, SOCKET_GRACE_DEFAULT, STALL_AFTER_DEFAULT, Settings, SfuAdmission,
-    SfuSettings, Webhook,
+    SOCKET_GRACE_DEFAULT, STALL_AFTER_DEFAULT, Settings, Webhook,
 };
 use soramode_core::stored::Stored;
 use soramode_protocol::event::{EventPattern, EventType};
@@ -431,17 +430,7 @@ fn params(line: &str, started: Timestamp) -> Result<(StartParams, Option<u64>), 
         pending_timeout: all.time("pending")?.unwrap_or(PENDING_TIMEOUT_DEFAULT),
         socket_grace: all.time("grace")?.unwrap_or(SOCKET_GRACE_DEFAULT),
         assume_complete: !all.has("unknown"),
-        sfu: SfuSettings {
-            feed: super::janus::feed(&mut all),
-            admission: if all.has("shadow") {
-                SfuAdmission::Shadow
-            } else {
-                SfuAdmission::Enforced
-            },
-            session_max_linger: all
-                .time("max_linger")?
-                .unwrap_or(SESSION_MAX_LINGER_DEFAULT),
-        },
+        sfu: super::plan::sfu(&mut all)?,
         storage: Storage { state, path: None },
         webhooks: webhooks(&mut all)?,
     };
@@ -480,6 +469,7 @@ fn params(line: &str, started: Timestamp) -> Result<(StartParams, Option<u64>), 
             generation: generation.unwrap_or(1),
             since: started.wall,
             actor,
+            on_behalf_of: None,
             reason,
             expires_at,
             expected_end_at: None,

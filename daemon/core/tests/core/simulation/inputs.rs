@@ -8,7 +8,7 @@ use soramode_core::fault::PlantedFault;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{HostState, Input, SoraInput};
 use soramode_core::restore::StartParams;
-use soramode_core::settings::{ClusterSettings, FenceMeans, Settings, SfuSettings};
+use soramode_core::settings::{ClusterSettings, FenceMeans, Settings, SfuMeans, SfuSettings};
 use soramode_core::stored::Stored;
 use soramode_protocol::decision::{
     Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection,
@@ -80,7 +80,10 @@ pub(super) fn params(rng: &mut Rng) -> StartParams {
         pending_timeout: rng.of(&[Duration::from_secs(2), Duration::from_secs(30)]),
         socket_grace: rng.of(&[no_grace, Duration::from_secs(1), Duration::from_secs(30)]),
         assume_complete: !rng.one_in(3),
-        sfu: SfuSettings::default(),
+        sfu: SfuSettings {
+            means: SfuMeans::SORA_API,
+            ..SfuSettings::default()
+        },
         storage: Storage {
             state: StorageState::Ok,
             path: None,
@@ -102,6 +105,7 @@ pub(super) fn params(rng: &mut Rng) -> StartParams {
             generation: 1 + rng.below(3),
             since: START,
             actor: "uid:0(root)".to_owned(),
+            on_behalf_of: None,
             reason,
             expires_at,
             expected_end_at: None,

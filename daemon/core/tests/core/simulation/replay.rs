@@ -63,7 +63,7 @@ impl Replay {
             | Record::AnnouncementFinished(_)
             | Record::End(_)
             | Record::EndProgress { .. }
-            | Record::EndFinished(_)
+            | Record::EndFinished { .. }
             | Record::Reservation(_)
             | Record::RoomLocked(_)
             | Record::RoomUnlocked(_)

@@ -23,6 +23,16 @@ pub(super) fn short(name: &str) -> String {
     shorten(name, NAME_BYTES_SHOWN)
 }
 
+/// Describes an actor, and the person that it acted for.
+pub(super) fn by(actor: &str, on_behalf_of: Option<&str>, language: Language) -> String {
+    let actor = short(&language.actor(actor));
+    match (on_behalf_of.map(short), language) {
+        (None, _) => actor,
+        (Some(operator), Language::English) => format!("{actor} for {operator}"),
+        (Some(operator), Language::Japanese) => format!("{actor} ({operator} の代理)"),
+    }
+}
+
 /// Writes a text that soramoded or another program has worded: without a template it stays English.
 pub(super) fn worded(text: &str, bytes_max: usize, language: Language) -> Markup {
     let translated = shorten(&messages::translate(text, language), bytes_max);

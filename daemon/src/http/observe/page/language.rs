@@ -111,7 +111,6 @@ pub(super) struct Texts {
     pub(super) stalled: &'static str,
     pub(super) stalled_remedy: &'static str,
     modes: ModeTexts,
-    causes: [&'static str; 4],
 }
 
 /// Words and sentences of the modes.
@@ -172,17 +171,6 @@ impl Texts {
             Membership::Standalone | Membership::Joined => None,
         }
     }
-
-    /// Returns the cause of a stalled drain.
-    pub(super) const fn cause(&self, cause: StallCause) -> &'static str {
-        let [no_departures, incomplete, end_failing, storage] = self.causes;
-        match cause {
-            StallCause::NoDepartures => no_departures,
-            StallCause::SessionsIncomplete => incomplete,
-            StallCause::EndFailing => end_failing,
-            StallCause::StorageFailed => storage,
-        }
-    }
 }
 
 impl Language {
@@ -225,6 +213,30 @@ impl Language {
         self.either(english, japanese)
     }
 
+    /// Describes why a drain does not progress.
+    pub(super) const fn cause(self, cause: StallCause) -> &'static str {
+        let (english, japanese) = match cause {
+            StallCause::NoDepartures => (
+                "no session has ended by itself",
+                "自然に終了したセッションがありません",
+            ),
+            StallCause::SessionsIncomplete => (
+                "the session list may lack sessions of the SFU",
+                "セッションの一覧に漏れがある可能性があります",
+            ),
+            StallCause::EndFailing => (
+                "the SFU does not end the sessions that it was asked to",
+                "終了を要求したセッションを SFU が終了しません",
+            ),
+            StallCause::NoMeans => (
+                "there are no means to end sessions",
+                "セッションを終了させる手段がありません",
+            ),
+            StallCause::StorageFailed => ("the state cannot be written", "状態を書き込めません"),
+        };
+        self.either(english, japanese)
+    }
+
     /// Describes why a step does not run yet.
     pub(super) const fn held(self, hold: PlanHold) -> &'static str {
         let (english, japanese) = match hold {
@@ -239,6 +251,7 @@ impl Language {
             PlanHold::Announcing => ("announcing", "通知中"),
             PlanHold::Reservation => ("its reservation is not in force", "予約が有効でない"),
             PlanHold::AnnouncedEnd => ("the announced time has not come", "通知した時刻より前"),
+            PlanHold::NoMeans => ("no means to announce or to end", "通知や終了の手段がない"),
             PlanHold::NotInForce => ("rooms are still to be locked", "ルームのロック待ち"),
         };
         self.either(english, japanese)
@@ -373,12 +386,6 @@ const ENGLISH: Texts = Texts {
             "The node is not in its cluster: no connection is admitted",
         ),
     },
-    causes: [
-        "no session has ended by itself",
-        "the session list may lack sessions of the SFU",
-        "the SFU does not end the sessions that it was asked to",
-        "the state cannot be written",
-    ],
 };
 
 const JAPANESE: Texts = Texts {
@@ -453,12 +460,6 @@ const JAPANESE: Texts = Texts {
             "クラスターに参加していないため、コネクションを受け付けません",
         ),
     },
-    causes: [
-        "自然に終了したセッションがありません",
-        "セッションの一覧に漏れがある可能性があります",
-        "終了を要求したセッションを SFU が終了しません",
-        "状態を書き込めません",
-    ],
 };
 
 #[cfg(test)]

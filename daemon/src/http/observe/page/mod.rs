@@ -21,7 +21,7 @@ use soramode_protocol::time::Time;
 
 use super::load_history::Chart;
 use super::peers::PeerState;
-use fragments::{omitted, short, worded};
+use fragments::{by, omitted, short, worded};
 use language::{Language, Texts};
 
 /// Style sheet of the page.
@@ -178,7 +178,8 @@ impl<'status> Warning<'status> {
 }
 
 /// Returns what needs attention, each with its remedy if that is known.
-fn findings<'status>(status: &'status Status, texts: &'static Texts) -> Vec<Warning<'status>> {
+fn findings(status: &Status, language: Language) -> Vec<Warning<'_>> {
+    let texts = language.texts();
     let mut rows = Vec::new();
     if status.shadow {
         rows.push(Warning::of_page(texts.shadow, None));
@@ -196,7 +197,7 @@ fn findings<'status>(status: &'status Status, texts: &'static Texts) -> Vec<Warn
             "{}{}{}",
             texts.stalled,
             texts.colon,
-            texts.cause(stalled.cause)
+            language.cause(stalled.cause)
         );
         rows.push(Warning::of_page(warning, Some(texts.stalled_remedy)));
     }
@@ -226,7 +227,7 @@ fn findings<'status>(status: &'status Status, texts: &'static Texts) -> Vec<Warn
 
 fn warnings(status: &Status, language: Language) -> Markup {
     let texts = language.texts();
-    let rows = findings(status, texts);
+    let rows = findings(status, language);
     if rows.is_empty() {
         return html! {};
     }
@@ -254,7 +255,7 @@ fn mode_facts(mode: &ModeState, now: Time, language: Language) -> Markup {
     html! {
         dl.facts {
             dt { (texts.since) } dd { (time(mode.since)) " (" (age(now, mode.since, language)) ")" }
-            dt { (texts.by) } dd { (short(&language.actor(&mode.actor))) }
+            dt { (texts.by) } dd { (by(&mode.actor, mode.on_behalf_of.as_deref(), language)) }
             @if let Some(reason) = &mode.reason {
                 dt { (texts.reason) } dd { (shorten(reason, TEXT_BYTES_SHOWN)) }
             }
@@ -282,6 +283,10 @@ fn is_recent(plan: &Plan, now: Time) -> bool {
 
 fn plan_section(plan: &Plan, now: Time, language: Language) -> Markup {
     let texts = language.texts();
+    let operator = plan
+        .on_behalf_of
+        .as_deref()
+        .filter(|_| plan.over_by.is_none());
     html! {
         section {
             h2 { (texts.plan) }
@@ -307,7 +312,7 @@ fn plan_section(plan: &Plan, now: Time, language: Language) -> Markup {
                 @if let Some(hold) = plan.held {
                     dt { (texts.held) } dd { (language.held(hold)) }
                 }
-                dt { (texts.by) } dd { (short(&language.actor(plan.over_by.as_ref().unwrap_or(&plan.owner)))) }
+                dt { (texts.by) } dd { (by(plan.over_by.as_ref().unwrap_or(&plan.owner), operator, language)) }
                 @if let Some(why) = &plan.why {
                     dt { (texts.cause) } dd { (worded(why, TEXT_BYTES_SHOWN, language)) }
                 }

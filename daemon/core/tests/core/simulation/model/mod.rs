@@ -221,6 +221,7 @@ impl Model {
             | Input::FenceFinished { .. }
             | Input::Shutdown
             | Input::Janus(_)
+            | Input::Subscribers(_)
             | Input::Webhooks(_) => {
                 panic!("no receiver is notified, and no channel is claimed")
             }

@@ -266,6 +266,7 @@ impl Model {
             rejected: self.rejected.clone(),
             deliveries: DeliveryCounts::default(),
             end_subscribers: 0,
+            no_means_to: Vec::new(),
             storage: Storage { state, path: None },
             version: VERSION.to_owned(),
             protocol: PROTOCOL,
