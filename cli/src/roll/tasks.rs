@@ -30,7 +30,7 @@ use crate::output::{counted, times};
 use crate::plan::describe_not_done;
 use crate::sfu::describe_not_in_force;
 use crate::ssh::SshHost;
-use crate::ssh::command::{CommandThere, Exec};
+use crate::ssh::command::{CommandThere, Exec, shown_line};
 use crate::ssh::exec_lines::{BEGUN, REBOOT};
 
 /// Pause between two attempts to reach a host, and between two looks at it.
@@ -220,12 +220,15 @@ impl Worker {
     /// Works under `exec-stdio`, which refuses if the node is not this roll's any more, and shows the output.
     async fn execute(&self, exec: Exec<'_>) -> Result<Executed, Stop> {
         let host = self.ssh()?;
-        let mut has_begun = false;
+        let (mut has_begun, mut last_line) = (false, None);
         let ended = host
             .run_command(&host.exec_line(exec), async |_, text: &str| {
                 if !has_begun && text == BEGUN {
                     has_begun = true;
                 } else {
+                    if !text.trim().is_empty() {
+                        last_line = Some(text.to_owned());
+                    }
                     self.view.output(self.host, text).await;
                 }
             })
@@ -233,7 +236,7 @@ impl Worker {
         let ended = ended.map_err(|failure| stop_of(self.host, &failure))?;
         Ok(Executed {
             end: end_of_command(self.host, has_begun, &ended),
-            last_line: ended.last_line.filter(|line| line != BEGUN),
+            last_line: last_line.map(|line| shown_line(&line)),
         })
     }
 

@@ -248,7 +248,7 @@ fn cannot_exec(end: &CommandEnd) -> Failure {
 }
 
 /// Returns a line of the host's for a sentence: escaped, and no longer than a line of a terminal.
-fn shown_line(line: &str) -> String {
+pub(crate) fn shown_line(line: &str) -> String {
     let text = escape(line.trim());
     cells::cut_middle(&text, SHOWN_COLUMNS_MAX).into_owned()
 }
