@@ -1,13 +1,16 @@
 //! Limit of the clients of each listener. A client that is being answered keeps its permit; any
 //! other can be evicted for a new one.
+//!
+//! A request only notes its phase; the clients are compared when one has to make room.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio::task::AbortHandle;
 
 use crate::lock::lock;
 
@@ -16,24 +19,20 @@ use crate::lock::lock;
 pub(super) struct ConnectionLimit {
     free: Arc<Semaphore>,
     networks: Mutex<Networks>,
+    /// Number of the last change of a client, by which the earliest is found.
+    last_change: AtomicU64,
 }
 
+/// The clients of each address; of each network, where a single host has many addresses.
 #[derive(Debug, Default)]
-struct Networks {
-    last_order: u64,
-    networks: BTreeMap<Option<IpAddr>, Network>,
-}
+struct Networks(BTreeMap<Option<IpAddr>, BTreeMap<ClientNumber, Arc<Client>>>);
 
-/// The clients of one address; of one network, where a single host has many addresses.
+/// Number of the change with which a client took its place.
+type ClientNumber = u64;
+
+/// A client as the others see it.
 #[derive(Debug, Default)]
-struct Network {
-    clients: usize,
-    /// Clients that may lose their places, in the order in which they do.
-    evictable: BTreeMap<EvictionKey, Arc<CancellationToken>>,
-}
-
-/// Position of a client in the order of eviction within its network.
-type EvictionKey = (Rank, u64);
+struct Client(Mutex<State>);
 
 /// Order in which clients are evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,9 +44,10 @@ enum Rank {
 }
 
 /// State of a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
     /// Its next request is incomplete.
+    #[default]
     ReadingRequest,
     /// Its request is being answered.
     Active,
@@ -63,17 +63,20 @@ pub(super) struct Permit(Arc<Inner>);
 struct Inner {
     limit: Arc<ConnectionLimit>,
     network: Option<IpAddr>,
-    evicted: Arc<CancellationToken>,
-    state: Mutex<State>,
+    number: ClientNumber,
+    client: Arc<Client>,
     _permit: OwnedSemaphorePermit,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
+    /// The task that serves it; `None` before there is one, and once another client has its place.
+    task: Option<AbortHandle>,
     phase: Phase,
     /// `true` if the client does not read its answer.
     is_stalled: bool,
-    eviction_key: Option<EvictionKey>,
+    /// Number of the last change.
+    changed: u64,
 }
 
 /// Notes that an answer that is sent piece by piece has ended, when dropped.
@@ -85,6 +88,7 @@ impl ConnectionLimit {
         Arc::new(Self {
             free: Arc::new(Semaphore::new(max)),
             networks: Mutex::default(),
+            last_change: AtomicU64::default(),
         })
     }
 
@@ -94,48 +98,62 @@ impl ConnectionLimit {
         let permit = if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
             permit
         } else {
-            self.lock().next_evicted()?.cancel();
-            // The evicted client's task ends when it is polled next.
+            self.lock().next_evicted()?.evict();
+            // The evicted client's task is dropped when it would be polled next.
             Arc::clone(&self.free).acquire_owned().await.ok()?
         };
-        let network = ip.map(network_of);
-        self.lock().networks.entry(network).or_default().clients += 1;
-        let state = Mutex::new(State {
-            phase: Phase::ReadingRequest,
-            is_stalled: false,
-            eviction_key: None,
-        });
-        let permit = Permit(Arc::new(Inner {
+        let (network, number) = (ip.map(network_of), self.next_change());
+        let client = Arc::new(Client::default());
+        self.lock()
+            .0
+            .entry(network)
+            .or_default()
+            .insert(number, Arc::clone(&client));
+        Some(Permit(Arc::new(Inner {
             limit: Arc::clone(self),
             network,
-            evicted: Arc::default(),
-            state,
+            number,
+            client,
             _permit: permit,
-        }));
-        permit.change(|_| ());
-        Some(permit)
+        })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Networks> {
         lock(&self.networks)
     }
+
+    fn next_change(&self) -> u64 {
+        self.last_change.fetch_add(1, Ordering::Relaxed) + 1
+    }
 }
 
 impl Networks {
-    /// The client that is to lose its place. It is found once.
-    fn next_evicted(&mut self) -> Option<Arc<CancellationToken>> {
-        let first = |network: &Network| {
+    /// Returns the client that is to lose its place.
+    fn next_evicted(&self) -> Option<&Client> {
+        let clients = self.0.values().flat_map(|network| {
+            let size = Reverse(network.len());
             network
-                .evictable
-                .first_key_value()
-                .map(|(eviction_key, _)| (network.clients, Reverse(*eviction_key)))
-        };
-        let fullest = self
-            .networks
-            .values_mut()
-            .filter(|network| !network.evictable.is_empty())
-            .max_by_key(|network| first(network))?;
-        fullest.evictable.pop_first().map(|(_, evicted)| evicted)
+                .values()
+                .filter_map(move |client| Some(((size, client.eviction_key()?), client)))
+        });
+        let (_, client) = clients.min_by_key(|(key, _)| *key)?;
+        Some(client)
+    }
+}
+
+impl Client {
+    /// Returns its position in the order of eviction; `None` if it keeps its place, or has lost it.
+    fn eviction_key(&self) -> Option<(Rank, u64)> {
+        let state = lock(&self.0);
+        let rank = rank(&state).filter(|_| state.task.is_some())?;
+        Some((rank, state.changed))
+    }
+
+    fn evict(&self) {
+        if let Some(task) = lock(&self.0).task.take() {
+            task.abort();
+            tracing::debug!("closed an HTTP client to admit another");
+        }
     }
 }
 
@@ -172,37 +190,19 @@ impl Permit {
 
     /// Returns true if the client's request is being answered, and the client reads.
     pub(super) fn is_busy(&self) -> bool {
-        let state = lock(&self.0.state);
+        let state = lock(&self.0.client.0);
         rank(&state).is_none()
     }
 
-    /// Returns when the place is another client's.
-    pub(super) async fn evicted(&self) {
-        self.0.evicted.cancelled().await;
+    /// Sets the task that ends when the place is another client's.
+    pub(super) fn set_task(&self, task: AbortHandle) {
+        self.change(|state| state.task = Some(task));
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
-        let inner = &self.0;
-        let mut state = lock(&inner.state);
+        let mut state = lock(&self.0.client.0);
         change(&mut state);
-        let mut networks = inner.limit.lock();
-        networks.last_order += 1;
-        let eviction_key = rank(&state).map(|rank| (rank, networks.last_order));
-        let before = std::mem::replace(&mut state.eviction_key, eviction_key);
-        let Some(network) = networks.networks.get_mut(&inner.network) else {
-            return;
-        };
-        if let Some(before) = before {
-            network.evictable.remove(&before);
-        }
-        // A client that has lost its place does not get it back.
-        if let Some(eviction_key) = eviction_key
-            && !inner.evicted.is_cancelled()
-        {
-            network
-                .evictable
-                .insert(eviction_key, Arc::clone(&inner.evicted));
-        }
+        state.changed = self.0.limit.next_change();
     }
 }
 
@@ -222,17 +222,13 @@ impl Drop for IdleOnDrop {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut networks = self.limit.lock();
-        let Some(network) = networks.networks.get_mut(&self.network) else {
+        let Some(clients) = networks.0.get_mut(&self.network) else {
             return;
         };
-        if let Some(eviction_key) = state.eviction_key.take() {
-            network.evictable.remove(&eviction_key);
-        }
-        network.clients -= 1;
-        if network.clients == 0 {
-            networks.networks.remove(&self.network);
+        clients.remove(&self.number);
+        if clients.is_empty() {
+            networks.0.remove(&self.network);
         }
     }
 }
@@ -252,6 +248,7 @@ mod tests {
     use super::*;
 
     use tokio::task::yield_now;
+    use tokio_util::task::TaskTracker;
 
     const NEAR: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
@@ -281,10 +278,13 @@ mod tests {
                 let at = self
                     .0
                     .iter()
-                    .position(|(_, permit)| permit.0.evicted.is_cancelled());
+                    .position(|(_, permit)| lock(&permit.0.client.0).task.is_none());
                 evicted = at.map(|at| self.0.remove(at).0);
             };
-            self.0.push((name, permit?));
+            let permit = permit?;
+            let task = TaskTracker::new().spawn(std::future::pending::<()>());
+            permit.set_task(task.abort_handle());
+            self.0.push((name, permit));
             evicted
         }
 
@@ -320,7 +320,7 @@ mod tests {
         drop(clients.permit("answered").idle_on_drop());
         assert_eq!(clients.connect(&limit, "new", NEAR).await, Some("answered"));
         drop(clients);
-        assert!(limit.lock().networks.is_empty());
+        assert!(limit.lock().0.is_empty());
     }
 
     #[tokio::test]

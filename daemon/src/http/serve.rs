@@ -109,7 +109,8 @@ pub(super) async fn serve<S: Service>(
                         stop: stop.clone(),
                         first_request_deadline,
                     };
-                    tracker.spawn(client.serve(stream, permit));
+                    let task = tracker.spawn(client.serve(stream, permit.clone()));
+                    permit.set_task(task.abort_handle());
                 } else if let Ok(refusal) = Arc::clone(&refusals).try_acquire_owned() {
                     tracker.spawn(refuse(stream, refusal));
                 }
@@ -166,18 +167,10 @@ struct Client<S> {
 }
 
 impl<S: Service> Client<S> {
-    /// Serves a client until it disconnects, is evicted, or the daemon stops.
-    async fn serve(self, stream: Stream, permit: Permit) {
-        tokio::select! {
-            biased;
-            () = permit.evicted() => tracing::debug!("closed an HTTP client to admit another"),
-            () = self.identify_and_serve(stream, &permit) => {}
-        }
-    }
-
-    async fn identify_and_serve(mut self, stream: Stream, permit: &Permit) {
+    /// Serves a client until it disconnects or the daemon stops. The task is aborted when the client is evicted.
+    async fn serve(mut self, stream: Stream, permit: Permit) {
         self.caller = self.caller.identified(&stream, &self.operators).await;
-        self.serve_requests(StallLimited::new(stream, permit.clone()), permit)
+        self.serve_requests(StallLimited::new(stream, permit.clone()), &permit)
             .await;
     }
 
@@ -196,7 +189,9 @@ impl<S: Service> Client<S> {
         let caller = &caller;
         let has_request = &CancellationToken::new();
         let answer = service_fn(|request: Request<Incoming>| {
-            has_request.cancel();
+            if !has_request.is_cancelled() {
+                has_request.cancel();
+            }
             let answered =
                 service.answer(caller, request.map(|body| RequestBody::new(body, permit)));
             async move {
