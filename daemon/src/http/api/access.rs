@@ -1,7 +1,6 @@
 //! Access to the API: for a browser's page only from a listed origin, under no foreign host name,
 //! over TCP with a token if any are configured, and over a Unix socket by kernel credentials.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::header::{
@@ -123,16 +122,27 @@ pub(in crate::http) fn check_host(
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return Err(Refusal::Host(None));
     };
-    let host = String::from_utf8_lossy(host.as_bytes());
-    // Most hosts are addresses, which are parsed at a fraction of a name's cost.
-    if host
-        .parse::<SocketAddr>()
-        .is_ok_and(|address| address.ip().is_loopback())
-        || is_ours(config, &host)
-    {
+    let host = host.as_bytes();
+    if is_usual_loopback(host) {
+        return Ok(());
+    }
+    let host = String::from_utf8_lossy(host);
+    if is_ours(config, &host) {
         return Ok(());
     }
     Err(Refusal::Host(Some(host.into_owned())))
+}
+
+/// Returns true for the usual ways to write this machine, without parsing them.
+fn is_usual_loopback(host: &[u8]) -> bool {
+    let rest = ["127.0.0.1", "localhost", "[::1]"]
+        .iter()
+        .find_map(|name| host.strip_prefix(name.as_bytes()));
+    match rest {
+        Some([]) => true,
+        Some([b':', port @ ..]) => !port.is_empty() && port.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
 }
 
 fn is_ours(config: &ApiConfig, host: &str) -> bool {
@@ -143,8 +153,11 @@ fn is_ours(config: &ApiConfig, host: &str) -> bool {
     host.is_loopback() || config.hosts.contains(&host)
 }
 
-/// The CORS headers that every answer gets; or the refusal of an origin that is not listed.
-pub(super) fn check_origin(config: &ApiConfig, headers: &HeaderMap) -> Result<HeaderMap, Refusal> {
+/// The CORS headers that every answer gets, if any; or the refusal of an origin that is not listed.
+pub(super) fn check_origin(
+    config: &ApiConfig,
+    headers: &HeaderMap,
+) -> Result<Option<Box<HeaderMap>>, Refusal> {
     let mut origins = headers.get_all(ORIGIN).iter();
     let asking = match (origins.next(), origins.next()) {
         (None, _) => None,
@@ -158,14 +171,14 @@ pub(super) fn check_origin(config: &ApiConfig, headers: &HeaderMap) -> Result<He
         }
         (Some(_), _) => return Err(Refusal::Origin),
     };
-    let mut cors = HeaderMap::new();
     let first = config
         .cors_origins
         .first()
         .and_then(|origin| HeaderValue::from_str(origin.as_str()).ok());
     let Some(origin) = asking.or(first) else {
-        return Ok(cors);
+        return Ok(None);
     };
+    let mut cors = HeaderMap::new();
     let allow_headers = if config.tokens.is_some() {
         ALLOW_HEADERS_AND_TOKEN
     } else {
@@ -187,7 +200,7 @@ pub(super) fn check_origin(config: &ApiConfig, headers: &HeaderMap) -> Result<He
     if config.cors_origins.len() > 1 {
         cors.insert(VARY, HeaderValue::from_static("origin"));
     }
-    Ok(cors)
+    Ok(Some(Box::new(cors)))
 }
 
 /// Checks the caller's access, and returns the actor for records; `nameless` if neither the kernel

@@ -13,7 +13,7 @@ use crate::http::state::HttpState;
 /// Checked head of a request.
 pub(in crate::http) struct Head<T> {
     /// Headers of every answer.
-    pub(super) cors: HeaderMap,
+    pub(super) cors: Option<Box<HeaderMap>>,
     /// Parsed request; or the answer, if that does not depend on the body.
     pub(super) parsed: Result<T, Box<HttpResponse>>,
 }
@@ -34,15 +34,18 @@ pub(super) fn check_head<T>(
             parsed: parse(head),
         },
         Err(refusal) => Head {
-            cors: HeaderMap::new(),
+            cors: None,
             parsed: Err(Box::new(refusal.answer())),
         },
     }
 }
 
-pub(super) fn with_headers(mut answer: HttpResponse, headers: HeaderMap) -> HttpResponse {
-    if !headers.is_empty() {
-        answer.headers_mut().extend(headers);
+pub(super) fn with_headers(
+    mut answer: HttpResponse,
+    headers: Option<Box<HeaderMap>>,
+) -> HttpResponse {
+    if let Some(headers) = headers {
+        answer.headers_mut().extend(*headers);
     }
     answer
 }

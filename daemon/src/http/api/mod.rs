@@ -44,8 +44,8 @@ use target::RequestTarget;
 pub(super) struct ParsedHead {
     actor: Arc<str>,
     target: RequestTarget,
-    /// Headers to forward to Sora; empty without a Sora.
-    headers: HeaderMap,
+    /// Headers to forward to Sora, if there is one.
+    headers: Option<Box<HeaderMap>>,
 }
 
 /// Checks a head of Sora's API, and keeps only the parts that later steps need.
@@ -71,11 +71,7 @@ fn parsed(
     let actor = access::check_caller(state, caller, &head.headers, needed)
         .map_err(|refusal| Box::new(refusal.answer()))?;
     let target = target.map_err(|problem| Box::new(problem.answer()))?;
-    let headers = if state.proxy.is_some() {
-        head.headers
-    } else {
-        HeaderMap::new()
-    };
+    let headers = state.proxy.is_some().then(|| Box::new(head.headers));
     Ok(ParsedHead {
         actor,
         target,
@@ -138,9 +134,10 @@ async fn dispatch(state: &HttpState, parsed: &ParsedHead, body: Bytes) -> HttpRe
         target,
         headers,
     } = parsed;
-    match (proxy_for(state, target), target.target()) {
+    let proxied = proxy_for(state, target).zip(headers.as_deref());
+    match (proxied, target.target()) {
         (None, _) => {}
-        (Some(proxy), Some(target)) if target == proxy::NODES => {
+        (Some((proxy, headers)), Some(target)) if target == proxy::NODES => {
             return match get_mode(state, actor).await {
                 Ok(mode) => {
                     Box::pin(proxy.answer_nodes((headers, body), state.node_name.as_str(), mode))
@@ -149,7 +146,7 @@ async fn dispatch(state: &HttpState, parsed: &ParsedHead, body: Bytes) -> HttpRe
                 Err(problem) => problem.answer(),
             };
         }
-        (Some(proxy), _) => return Box::pin(proxy.answer(headers, body)).await,
+        (Some((proxy, headers)), _) => return Box::pin(proxy.answer(headers, body)).await,
     }
     let answered = match Call::read(target, &body) {
         Ok(call) => answer_call(state, actor, call).await,
@@ -242,7 +239,7 @@ async fn change_mode(
         .ask_one(Arc::clone(actor), GateRequest::ChangeMode(change))
         .await
     {
-        Ok(Reply::ModeChanged(changed)) => changed,
+        Ok(Reply::ModeChanged(changed)) => *changed,
         other => return Err(unexpected(other)),
     };
     let mut answer = ok(&ModeBody { mode });
