@@ -18,7 +18,6 @@ use soramode_core::member::etcd::{EtcdRequest, EtcdResponse, FenceScope};
 use soramode_core::plan::calls::{SfuCall, SfuRequest};
 use soramode_protocol::end::EndSession;
 use soramode_protocol::event::EventKind;
-use soramode_protocol::mode::ModeChanged;
 use soramode_protocol::node::Status;
 use soramode_protocol::reply::{Answer, Reply};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -409,8 +408,9 @@ impl Outputs {
                     return Some(Ok(Reply::ModeChanged(changed)));
                 };
                 self.call(async move {
-                    let warning = warning.await.ok()?;
-                    let reply = Reply::ModeChanged(ModeChanged { warning, ..changed });
+                    let mut changed = changed;
+                    changed.warning = warning.await.ok()?;
+                    let reply = Reply::ModeChanged(changed);
                     Some(CallOutcome::Answer(reply_to, Ok(reply)))
                 });
             }

@@ -122,7 +122,7 @@ pub enum Decision {
         created: bool,
         /// Claim of this node on the channel; only in a cluster.
         #[serde(skip_serializing_if = "Option::is_none", default)]
-        claim: Option<OfferedClaim>,
+        claim: Option<Box<OfferedClaim>>,
     },
     /// Rejects the connection.
     Reject {

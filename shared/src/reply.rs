@@ -22,7 +22,7 @@ pub enum Reply {
     /// Answer to the method `GetMode`.
     Mode(Box<ModeState>),
     /// Answer to the method `ChangeMode`.
-    ModeChanged(ModeChanged),
+    ModeChanged(Box<ModeChanged>),
     /// Answer to the method `GetStatus`.
     Status(Box<Status>),
     /// Answer to the method `ListClusterNodes`.

@@ -6,7 +6,6 @@ use soramode_protocol::decision::{Decision, Disconnected};
 use soramode_protocol::error::Error;
 use soramode_protocol::event::EventKind;
 use soramode_protocol::id::{ChannelId, ConnectionId, PlanId};
-use soramode_protocol::mode::ModeChanged;
 use soramode_protocol::reply::Reply;
 
 use crate::effect::{Action, Record};
@@ -60,12 +59,8 @@ pub fn retract(actions: &mut Vec<Action>, records: &[Record], refusal: &Error) -
                 refused.connections.push(connection_id.clone());
                 *answer = Err(refusal.clone());
             }
-            Ok(Reply::ModeChanged(ModeChanged {
-                changed: true,
-                mode,
-                ..
-            })) => {
-                let mut refusal = if mode.is_block() {
+            Ok(Reply::ModeChanged(changed)) if changed.changed => {
+                let mut refusal = if changed.mode.is_block() {
                     to_repeat(refusal)
                 } else {
                     refusal.clone()

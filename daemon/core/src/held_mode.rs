@@ -33,7 +33,7 @@ pub(crate) struct HeldMode {
     /// State at the end of the last step.
     seen: InForce,
     /// Answers to changes of the mode that wait until it is in force.
-    answers: Vec<(ReplyHandle, ModeChanged)>,
+    answers: Vec<(ReplyHandle, Box<ModeChanged>)>,
 }
 
 /// State that the SFU is to have.
@@ -267,7 +267,7 @@ impl HeldMode {
         &mut self,
         ctx: &mut Ctx,
         reply_to: ReplyHandle,
-        changed: ModeChanged,
+        changed: Box<ModeChanged>,
     ) {
         if self.answers.is_empty() {
             let until = ctx.now.boot + IN_FORCE_TIMEOUT;
@@ -302,12 +302,9 @@ impl HeldMode {
             };
             let problem = problem.map(|problem| not_in_force(changed.mode, &problem));
             let warnings: Vec<String> = problem.into_iter().chain(changed.warning.take()).collect();
-            let answer = Reply::ModeChanged(ModeChanged {
-                in_force: Some(in_force),
-                warning: (!warnings.is_empty()).then(|| warnings.join(". ")),
-                ..changed
-            });
-            ctx.answer(reply_to, Ok(answer));
+            changed.in_force = Some(in_force);
+            changed.warning = (!warnings.is_empty()).then(|| warnings.join(". "));
+            ctx.answer(reply_to, Ok(Reply::ModeChanged(changed)));
         }
     }
 }

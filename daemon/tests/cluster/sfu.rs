@@ -94,7 +94,7 @@ impl Sfu {
         match decided {
             Ok(Ok(Decision::Offer {
                 claim: Some(claim), ..
-            })) if self.begin((channel, connection), claim, asked) => Knock::In,
+            })) if self.begin((channel, connection), *claim, asked) => Knock::In,
             Ok(Ok(Decision::Offer { claim: Some(_), .. })) => Knock::Out("too late".to_owned()),
             Ok(Ok(Decision::Offer { claim: None, .. })) => {
                 panic!("{} offered {channel} without a claim", self.name)

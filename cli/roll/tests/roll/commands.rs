@@ -453,7 +453,7 @@ pub(crate) fn answer(answer: NodeAnswer) -> Result<Answer, CallError> {
         Ok(Reply::Reserved(it)) => Ok(Answer::Reserved(*it)),
         Ok(Reply::Released(it)) => Ok(Answer::Released(it)),
         Ok(Reply::Status(it)) => Ok(Answer::Status(it)),
-        Ok(Reply::ModeChanged(it)) => Ok(Answer::ModeChanged(it)),
+        Ok(Reply::ModeChanged(it)) => Ok(Answer::ModeChanged(*it)),
         Ok(Reply::PlanStarted(it)) => Ok(Answer::PlanStarted(it)),
         Ok(other) => panic!("no answer of a roll's call: {other:?}"),
         Err(error) => Err(CallError::Refused(error)),

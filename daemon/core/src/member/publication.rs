@@ -21,7 +21,7 @@ pub(super) struct Publication {
     /// The last attempt failed: the next one is made when etcd answers again.
     must_wait: bool,
     /// Changes that are made, and are answered when they are published.
-    unpublished: Vec<(ReplyHandle, ModeChanged)>,
+    unpublished: Vec<(ReplyHandle, Box<ModeChanged>)>,
     /// Changes to `normal` that are made when they are published.
     openings: Vec<Opening>,
 }
@@ -74,17 +74,15 @@ impl Publication {
         ctx: &mut Ctx,
         by: Option<Incarnation>,
         state: &ModeState,
-        (reply_to, changed): (ReplyHandle, ModeChanged),
-    ) -> Option<ModeChanged> {
+        (reply_to, mut changed): (ReplyHandle, Box<ModeChanged>),
+    ) -> Option<Box<ModeChanged>> {
         let is_published = self.is_published(state.mode) && self.in_flight.is_none();
         for opening in std::mem::take(&mut self.openings) {
             ctx.answer(opening.reply_to, Err(Error::superseded(state.clone())));
         }
         if is_published || by.is_none() {
-            return Some(ModeChanged {
-                published: Some(is_published && by.is_some()),
-                ..changed
-            });
+            changed.published = Some(is_published && by.is_some());
+            return Some(changed);
         }
         self.unpublished.push((reply_to, changed));
         // The response comes within one attempt.
@@ -138,11 +136,8 @@ impl Publication {
 
     /// Answers the changes that waited for their publication.
     pub(super) fn answer(&mut self, ctx: &mut Ctx, is_published: bool) {
-        for (reply_to, changed) in std::mem::take(&mut self.unpublished) {
-            let changed = ModeChanged {
-                published: Some(is_published),
-                ..changed
-            };
+        for (reply_to, mut changed) in std::mem::take(&mut self.unpublished) {
+            changed.published = Some(is_published);
             ctx.answer(reply_to, Ok(Reply::ModeChanged(changed)));
         }
     }
@@ -176,12 +171,9 @@ pub(super) const fn mode_to_publish(mode: Mode) -> Mode {
 }
 
 /// Adds to a response that the mode is published.
-pub(crate) fn with_published(reply: Reply) -> Reply {
-    if let Reply::ModeChanged(changed) = reply {
-        return Reply::ModeChanged(ModeChanged {
-            published: Some(true),
-            ..changed
-        });
+pub(crate) fn with_published(mut reply: Reply) -> Reply {
+    if let Reply::ModeChanged(changed) = &mut reply {
+        changed.published = Some(true);
     }
     reply
 }

@@ -26,8 +26,8 @@ impl ClusterMember {
         ctx: &mut Ctx,
         state: &ModeState,
         reply_to: ReplyHandle,
-        changed: ModeChanged,
-    ) -> Option<ModeChanged> {
+        changed: Box<ModeChanged>,
+    ) -> Option<Box<ModeChanged>> {
         let by = self.incarnation();
         self.publication
             .answer_when_published(ctx, by, state, (reply_to, changed))

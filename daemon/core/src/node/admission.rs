@@ -301,7 +301,8 @@ impl Node {
             claim: self
                 .member
                 .as_deref()
-                .and_then(|member| member.claim_of(&session.channel_id, ctx.now.boot)),
+                .and_then(|member| member.claim_of(&session.channel_id, ctx.now.boot))
+                .map(Box::new),
             channel_id: session.channel_id.clone(),
             connection_id: connection.connection_id.clone(),
             session_id: session.session_id.clone(),

@@ -78,7 +78,7 @@ impl Node {
             .into_iter()
             .flatten()
             .reduce(|one, other| format!("{one}. {other}"));
-        Ok(Reply::ModeChanged(ModeChanged {
+        Ok(Reply::ModeChanged(Box::new(ModeChanged {
             mode: self.mode.mode(),
             previous_mode,
             changed,
@@ -93,7 +93,7 @@ impl Node {
             in_force: None,
             plan_cancelled: stopped.plan_id,
             ends_stopped: stopped.ends,
-        }))
+        })))
     }
 
     /// Refuses a change of the mode that the node's state does not allow.

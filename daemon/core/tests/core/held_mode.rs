@@ -69,7 +69,7 @@ impl Site {
         for action in actions {
             match action {
                 Action::Answer(to, Ok(Reply::ModeChanged(changed))) => {
-                    self.changes.push((to.serial, changed));
+                    self.changes.push((to.serial, *changed));
                 }
                 Action::Answer(_, Ok(Reply::PlanFound(found))) => {
                     self.plan_outcome = found.plan.unwrap().outcome;

@@ -98,7 +98,7 @@ impl Reference {
                     refused.push(connection_id.clone());
                     *answer = Err(refusal());
                 }
-                Ok(Reply::ModeChanged(ModeChanged { changed: true, .. })) => {
+                Ok(Reply::ModeChanged(changed)) if changed.changed => {
                     *answer = Err(refusal());
                 }
                 Ok(Reply::Disconnected(Disconnected {

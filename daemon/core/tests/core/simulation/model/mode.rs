@@ -112,7 +112,7 @@ impl Model {
         if changed {
             self.make_change(change, actor);
         }
-        Ok(Reply::ModeChanged(ModeChanged {
+        Ok(Reply::ModeChanged(Box::new(ModeChanged {
             mode: wanted,
             previous_mode,
             changed,
@@ -127,7 +127,7 @@ impl Model {
             plan_id: None,
             plan_cancelled: None,
             ends_stopped: None,
-        }))
+        })))
     }
 
     fn make_change(&mut self, change: &ChangeMode, actor: &str) {
