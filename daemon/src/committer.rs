@@ -8,6 +8,7 @@ use soramode_core::commit_failure::OPEN_IT;
 use soramode_core::effect::Record;
 use soramode_protocol::error::Error;
 use soramode_protocol::or_pending::or_pending;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, interval, sleep_until};
 
 use crate::engine::{Engine, WriteFailure};
@@ -24,6 +25,9 @@ const CHECK_PAUSE: Duration = Duration::from_secs(10);
 
 /// Duration of a write from which it is logged as slow.
 const SLOW_WRITE: Duration = Duration::from_secs(1);
+
+/// Passes of the runtime for which a write waits for clients that were just answered.
+const GATHER_PASSES_MAX: usize = 4;
 
 /// The committer.
 #[derive(Debug)]
@@ -77,7 +81,21 @@ impl Committer {
     /// Writes until nothing is open, or a write fails.
     pub(crate) async fn write_open(&mut self) {
         while let Some(records) = self.engine.begin_write() {
+            let answered = records.len();
             self.write(records).await;
+            self.gather(answered).await;
+        }
+    }
+
+    /// Waits a few passes of the runtime for clients that were just answered: their next requests then share a write with those that are
+    /// open.
+    async fn gather(&self, answered: usize) {
+        let expected = answered + self.engine.open_records();
+        for _ in 0..GATHER_PASSES_MAX {
+            if self.engine.open_records() >= expected {
+                return;
+            }
+            yield_now().await;
         }
     }
 
@@ -243,6 +261,38 @@ mod tests {
                 .unwrap()
                 .contains("\nconnections   3\n")
         );
+    }
+
+    /// Number of writes that took place.
+    fn writes(metrics: &Metrics) -> u64 {
+        let families = metrics.gather();
+        let family = families
+            .iter()
+            .find(|family| family.name() == "soramode_commit_duration_seconds");
+        let histogram = family.unwrap().get_metric()[0].get_histogram();
+        histogram.get_sample_count()
+    }
+
+    #[tokio::test]
+    async fn clients_that_ask_again_share_one_write() {
+        const ROUNDS: u64 = 10;
+        let folder = tempfile::tempdir().unwrap();
+        let mut committer = committer(folder.path());
+        let (engine, metrics) = (committer.engine.clone(), Arc::clone(&committer.metrics));
+        let first = async {
+            for _ in 0..ROUNDS {
+                ask(&engine, connect("spam")).await.unwrap();
+            }
+        };
+        let second = async {
+            // The first write has begun by then.
+            yield_now().await;
+            for _ in 0..ROUNDS {
+                ask(&engine, connect("eggs")).await.unwrap();
+            }
+        };
+        tokio::join!(first, second, committer.write_open());
+        assert_eq!(writes(&metrics), ROUNDS + 1, "only the first was alone");
     }
 
     #[tokio::test]

@@ -179,6 +179,11 @@ impl Commits {
             && !self.open.effects.records.is_empty()
     }
 
+    /// Returns the number of records that wait for the next write.
+    pub const fn open_records(&self) -> usize {
+        self.open.effects.records.len()
+    }
+
     /// Ends a write that succeeded: returns the batch, which may leave.
     pub fn written(&mut self, records: Vec<Record>) -> Batch {
         let Writing {

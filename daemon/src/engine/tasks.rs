@@ -17,6 +17,12 @@ impl Engine {
         self.0.closing.cancelled().await;
     }
 
+    /// Returns the number of records that wait for the next write.
+    pub(crate) fn open_records(&self) -> usize {
+        self.with(|state, _| state.commits.open_records())
+            .unwrap_or(0)
+    }
+
     /// Begins a write, if there is something to write.
     pub(crate) fn begin_write(&self) -> Option<Vec<Record>> {
         self.with(|state, _| state.commits.begin_write())?
