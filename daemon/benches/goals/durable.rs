@@ -50,8 +50,8 @@ pub(crate) fn decisions(profile: Profile<'_>, sheet: &mut Sheet) {
     };
     let rows = [
         rate("Redis always", 1, Bound::AtLeast(1.5)),
-        rate("Redis everysec", 2, Bound::AtLeast(0.8)),
-        rate("decisions", 3, Bound::AtLeast(0.4)),
+        rate("Redis everysec", 2, Bound::AtLeast(1.0)),
+        rate("decisions", 3, Bound::AtLeast(0.5)),
         Row {
             goal: "durable",
             what: "the same, p99".to_owned(),

@@ -15,7 +15,7 @@ use super::harness::sheet::Sheet;
 /// An idle minute may cost what a few timers cost, in milliseconds of a core.
 const IDLE_CPU_MAX_MS: f64 = 1.0;
 
-const IDLE_RESIDENT_MAX_MIB: f64 = 8.0;
+const IDLE_RESIDENT_MAX_MIB: f64 = 10.0;
 
 const IDLE_WAKEUPS_MAX: f64 = 10.0;
 

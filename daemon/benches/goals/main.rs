@@ -226,6 +226,9 @@ enum Task {
     /// Serve the echo that decisions are measured beside
     #[command(hide = true)]
     ServeEcho { socket: PathBuf, bytes: usize },
+    /// Serve the echo that reads and writes JSON
+    #[command(hide = true)]
+    ServeJsonEcho { socket: PathBuf },
     /// Serve the constant response that `http` is measured beside
     #[command(hide = true)]
     ServeHyper { address: SocketAddr, bytes: usize },
@@ -254,6 +257,10 @@ fn main() -> ExitCode {
         },
         Some(Task::ServeEcho { socket, bytes }) => {
             runtime().block_on(echo::serve(socket, *bytes));
+            ExitCode::SUCCESS
+        }
+        Some(Task::ServeJsonEcho { socket }) => {
+            runtime().block_on(echo::serve_json(socket));
             ExitCode::SUCCESS
         }
         Some(Task::ServeHyper { address, bytes }) => {

@@ -82,6 +82,16 @@ pub(crate) fn echo(path: PathBuf, like: &Server) -> Server {
     )
 }
 
+/// Reads and answers the same JSON.
+pub(crate) fn json_echo(path: PathBuf) -> Server {
+    Server::start(
+        Command::new(std::env::current_exe().unwrap())
+            .arg("serve-json-echo")
+            .arg(&path),
+        path,
+    )
+}
+
 /// Redis with its socket in `folder`, and its files as well.
 pub(crate) fn redis(folder: &Path, aof: Aof) -> (Server, Dialect) {
     std::fs::create_dir_all(folder).unwrap();
