@@ -114,8 +114,12 @@ impl Exit {
             Self::Refused => "refused",
             Self::Superseded => "superseded",
             Self::Versions => "version differs",
+            Self::NotFound => "not found",
+            Self::NotInForce => "not in force",
+            Self::SessionsIncomplete => "list incomplete",
             Self::TimedOut => "timed out",
-            _ => "failed",
+            Self::HungUp | Self::Interrupted | Self::Terminated => "interrupted",
+            Self::Done | Self::False | Self::Usage | Self::Failed | Self::Command(_) => "failed",
         }
     }
 

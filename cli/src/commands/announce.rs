@@ -77,7 +77,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
 /// The columns on several hosts.
 pub(super) const HOST_COLUMNS: [Column; 4] = [
     Column::id("NODE").optional(1),
-    Column::word("CHANNELS"),
+    Column::word("CHANNELS").answer(),
     Column::word("FAILED"),
     Column::text("BY"),
 ];

@@ -56,7 +56,7 @@ fn count_bad(checks: &[Check]) -> u64 {
 
 /// The columns on several hosts.
 pub(super) const HOST_COLUMNS: [Column; 3] = [
-    Column::word("VERDICT"),
+    Column::word("VERDICT").answer(),
     Column::word("CHECK"),
     Column::text("HOW"),
 ];

@@ -33,7 +33,7 @@ pub(crate) async fn run(_: Args, context: &mut Context<'_>) -> Result<Exit, Fail
 }
 
 /// The columns on several hosts.
-pub(super) const HOST_COLUMNS: [Column; 1] = [Column::word("MODE")];
+pub(super) const HOST_COLUMNS: [Column; 1] = [Column::word("MODE").answer()];
 
 /// Asks one of several hosts.
 pub(super) async fn ask_host(node: Node<'_>) -> Result<HostAnswer, Failure> {

@@ -85,16 +85,6 @@ impl HostVerb {
         }
     }
 
-    /// Returns the index of the column that has the answer: for a host that fails it says what failed.
-    pub(crate) const fn answer_column(&self) -> usize {
-        match self {
-            Self::Get | Self::Doctor => 0,
-            Self::Status(_) | Self::Announce(_) => 1,
-            Self::Set(_) => 2,
-            Self::Sessions(_) => 3,
-        }
-    }
-
     /// Describes a table without rows.
     pub(crate) const fn describe_none(&self) -> &'static str {
         match self {

@@ -49,7 +49,7 @@ pub(super) const COLUMNS: [Column; 6] = [
     Column::id("CHANNEL"),
     Column::id("SESSION").optional(4),
     Column::word("SINCE").optional(1),
-    Column::word("CONNECTIONS"),
+    Column::word("CONNECTIONS").answer(),
     Column::word("MAX").optional(2),
     Column::word("TOTAL").optional(3),
 ];

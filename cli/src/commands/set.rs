@@ -162,7 +162,7 @@ async fn set_and_wait(
 pub(super) const HOST_COLUMNS: [Column; 4] = [
     Column::id("NODE").optional(2),
     Column::word("BEFORE").optional(1),
-    Column::word("MODE"),
+    Column::word("MODE").answer(),
     Column::word("SESSIONS"),
 ];
 

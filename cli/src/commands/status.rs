@@ -35,7 +35,7 @@ pub(crate) struct Args {
 /// The columns on several hosts.
 pub(crate) const HOST_COLUMNS: [Column; 8] = [
     Column::id("NODE").optional(3),
-    Column::word("MODE"),
+    Column::word("MODE").answer(),
     Column::word("SINCE").optional(1),
     Column::word("SESSIONS"),
     Column::word("CONNECTIONS").optional(2),

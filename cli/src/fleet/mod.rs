@@ -121,15 +121,16 @@ fn show(verb: &HostVerb, asked: &[Asked], output: &mut Output) -> Result<(), Fai
     Ok(())
 }
 
-/// Returns the cells of a host that failed: what failed stands in the column of the verb's answer.
+/// Returns the cells of a host that failed, with the failure in the column of the verb's answer.
 fn failed_row<'a>(verb: &HostVerb, host: &'a str, failure: &Failure) -> Vec<Cell<'a>> {
-    let word = Cell::from(failure.exit.word()).colored(Some(Emphasis::Bad));
-    let mut cells = vec![Cell::from(""); verb.columns().len()];
-    if let Some(cell) = cells.get_mut(verb.answer_column()) {
-        *cell = word;
-    }
-    cells.insert(0, Cell::from(host));
-    cells
+    let cells = verb.columns().iter().map(|column| {
+        if column.is_answer() {
+            Cell::from(failure.exit.word()).colored(Some(Emphasis::Bad))
+        } else {
+            Cell::from("")
+        }
+    });
+    std::iter::once(Cell::from(host)).chain(cells).collect()
 }
 
 fn view<'a>(host: &'a str, answer: &'a Result<HostAnswer, Failure>) -> NodeView<'a> {

@@ -23,6 +23,8 @@ pub(crate) struct Column {
     pub(super) order: u8,
     /// Cells that ids or text may take before another column is left out.
     pub(super) comfortable: usize,
+    /// The column of the verb's answer: for a host that fails it has the failure.
+    is_answer: bool,
 }
 
 impl Column {
@@ -33,6 +35,7 @@ impl Column {
             kind: Kind::Word,
             order: 0,
             comfortable: COMFORTABLE,
+            is_answer: false,
         }
     }
 
@@ -43,6 +46,7 @@ impl Column {
             kind: Kind::Id,
             order: 0,
             comfortable: COMFORTABLE,
+            is_answer: false,
         }
     }
 
@@ -53,6 +57,7 @@ impl Column {
             kind: Kind::Text,
             order: 0,
             comfortable: COMFORTABLE,
+            is_answer: false,
         }
     }
 
@@ -67,5 +72,17 @@ impl Column {
             comfortable,
             ..self
         }
+    }
+
+    /// Marks the column of the verb's answer, which has the failure for a host that fails.
+    pub(crate) const fn answer(self) -> Self {
+        Self {
+            is_answer: true,
+            ..self
+        }
+    }
+
+    pub(crate) const fn is_answer(&self) -> bool {
+        self.is_answer
     }
 }

@@ -26,12 +26,24 @@ const COMMANDS: &[&[&str]] = &[
     &["end", "--all"],
 ];
 
-/// Leaves out the seconds that have passed since something.
+/// Leaves out the times that have passed since something, which are numbers and units: "3 min 2 s ago".
 fn without_ages(text: &str) -> String {
-    let parts: Vec<&str> = text.split(" s ago").collect();
     let is_digit = |letter: char| letter.is_ascii_digit();
-    let parts = parts.iter().map(|part| part.trim_end_matches(is_digit));
-    parts.collect::<Vec<_>>().join(" s ago")
+    let without_age = |part: &str| {
+        let mut words: Vec<&str> = part.split(' ').collect();
+        while let [.., number, "s" | "min" | "h" | "d"] = words[..]
+            && number.ends_with(is_digit)
+        {
+            words.truncate(words.len() - 2);
+            let before = number.trim_end_matches(is_digit);
+            if !before.is_empty() {
+                words.push(before);
+            }
+        }
+        words.join(" ")
+    };
+    let parts: Vec<String> = text.split(" ago").map(without_age).collect();
+    parts.join(" ago")
 }
 
 #[test]
