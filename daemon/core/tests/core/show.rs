@@ -553,7 +553,7 @@ impl Show {
                 claim,
             } => {
                 let made = if *created { ", made by it" } else { "" };
-                let claim = claim.map_or_else(String::new, |claim| {
+                let claim = claim.as_ref().map_or_else(String::new, |claim| {
                     format!(
                         ", token {}{}",
                         claim.token,
