@@ -10,7 +10,6 @@ use soramode_core::input::Input;
 use soramode_protocol::decision::{Decision, Disconnected};
 use soramode_protocol::event::EventKind;
 use soramode_protocol::id::ConnectionId;
-use soramode_protocol::mode::ModeChanged;
 use soramode_protocol::reply::Reply;
 
 use super::world::{admitted, refusal};
