@@ -46,7 +46,7 @@ const OVER_PLAN_SHOWN: Duration = Duration::from_hours(1);
 /// Number of warnings shown.
 const WARNINGS_SHOWN: usize = 8;
 
-/// Length of a text on the page, in bytes.
+/// Length of a text on the page that soramoded has not worded, in bytes.
 const TEXT_BYTES_SHOWN: usize = 256;
 
 /// Everything that the page shows.
