@@ -183,7 +183,9 @@ pub(super) fn samples_in_samples() -> Vec<String> {
     open.flat_map(|it| {
         let fact = it.english.join("5");
         let fact = fact.trim_end_matches('5').to_owned();
-        sentences.iter().map(move |remedy| format!("{fact}{remedy}"))
+        sentences
+            .iter()
+            .map(move |remedy| format!("{fact}{remedy}"))
     })
     .collect()
 }
