@@ -148,9 +148,7 @@ impl Texts {
             Mode::Initial => ("initial", self.modes.initial),
         };
         let sentence = match status.mode.mode {
-            Mode::BlockNewSession | Mode::BlockNewConnection | Mode::Initial if status.shadow => {
-                self.modes.shadow
-            }
+            Mode::BlockNewSession | Mode::BlockNewConnection if status.shadow => self.modes.shadow,
             _ => sentence,
         };
         Headline {
@@ -344,7 +342,7 @@ const ENGLISH: Texts = Texts {
     age: "Age",
     ahead: "in ",
     rejections: "Rejected connections",
-    shadow_rejections: "Connections that would be rejected",
+    shadow_rejections: "Rejected connections (those of the SFU are admitted)",
     members: "Cluster",
     last_known_members: "Cluster (last known state)",
     peers: "Peers",
@@ -384,7 +382,7 @@ const ENGLISH: Texts = Texts {
             "Initial",
             "The node is not in its cluster: no connection is admitted",
         ),
-        shadow: "Nothing is rejected: outside shadow mode, this mode would reject clients",
+        shadow: "Shadow mode: clients of the SFU are admitted, which this mode would reject",
     },
     causes: [
         "no session has ended by itself",
@@ -424,7 +422,7 @@ const JAPANESE: Texts = Texts {
     age: "経過時間",
     ahead: "あと ",
     rejections: "拒否したコネクション",
-    shadow_rejections: "シャドーモードでなければ拒否したコネクション",
+    shadow_rejections: "拒否したコネクション (SFU のコネクションは許可)",
     members: "クラスター",
     last_known_members: "クラスター (最後に確認した状態)",
     peers: "ほかのノード",
@@ -467,7 +465,7 @@ const JAPANESE: Texts = Texts {
             "初期状態",
             "クラスターに参加していないため、コネクションを受け付けません",
         ),
-        shadow: "何も拒否していません。シャドーモードでなければ、このモードではクライアントを拒否します",
+        shadow: "シャドーモードのため、このモードで拒否するはずの SFU のクライアントも許可しています",
     },
     causes: [
         "自然に終了したセッションがありません",
