@@ -105,7 +105,9 @@ pub(crate) fn stale_because(status: &Status) -> Option<String> {
         Membership::Isolated | Membership::Fenced => {
             Some(problem.unwrap_or_else(|| format!("this node is {}", status.membership_words())))
         }
-        Membership::Joined | Membership::Standalone => problem,
+        // It reads etcd: its problem concerns itself alone, such as a session that must end.
+        Membership::Joined => None,
+        Membership::Standalone => problem,
     }
 }
 
@@ -193,7 +195,10 @@ mod tests {
             Some("this node is isolated")
         );
         let emptied = r#","problem":"etcd was emptied. Bring it back""#;
-        for membership in [Membership::Joined, Membership::Isolated, Membership::Fenced] {
+        let must_end =
+            r#","problem":"the session on channel \"a\", which another node owns, must end""#;
+        assert_eq!(stale(Membership::Joined, must_end, well), None);
+        for membership in [Membership::Isolated, Membership::Fenced] {
             assert_eq!(
                 stale(membership, emptied, well).as_deref(),
                 Some("etcd was emptied"),

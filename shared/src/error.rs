@@ -396,7 +396,7 @@ impl Error {
     pub fn needs_risk_of_init(problem: impl fmt::Display) -> Self {
         let risk = crate::cluster::RISK_OF_INIT;
         Self::invalid_params("accept_risk", format_args!("takes {risk:?} here: {problem}")).with_hint(
-            "Bring back the previous etcd. If that is impossible, first read \"etcd from a backup\" in man/cluster.md: a channel with a lost claim is \
+            "Bring back the previous etcd. If that is impossible, first read \"etcd from a backup, or lost permanently\" in man/cluster.md: a channel with a lost claim is \
              served on two nodes if its node cannot be reached",
         )
     }

@@ -220,14 +220,14 @@ impl Refusal {
             }
             Self::RolledBack { .. } => {
                 "Bring back the previous etcd; if it is back, restart soramoded. If it is lost, or was restored from a backup, read \"etcd \
-                 from a backup\" in man/cluster.md, then run on one node: soramode nodes init --accept-risk=lost-claims"
+                 from a backup, or lost permanently\" in man/cluster.md, then run on one node: soramode nodes init --accept-risk=lost-claims"
             }
             Self::Emptied
             | Self::Copied { .. }
             | Self::OlderEpoch { .. }
             | Self::OtherHistory { .. }
             | Self::Reported(_) => {
-                "Bring back the previous etcd. If it is lost, or was restored from a backup, read \"etcd from a backup\" in man/cluster.md, \
+                "Bring back the previous etcd. If it is lost, or was restored from a backup, read \"etcd from a backup, or lost permanently\" in man/cluster.md, \
                  then run on one node: soramode nodes init --accept-risk=lost-claims"
             }
         }

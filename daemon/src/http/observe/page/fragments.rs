@@ -33,9 +33,9 @@ pub(super) fn by(actor: &str, on_behalf_of: Option<&str>, language: Language) ->
     }
 }
 
-/// Writes a text that soramoded or another program has worded: without a template it stays English.
-pub(super) fn worded(text: &str, bytes_max: usize, language: Language) -> Markup {
-    let translated = shorten(&messages::translate(text, language), bytes_max);
+/// Writes a text that soramoded or another program has worded: without a template it stays English, and is cut at this length.
+pub(super) fn worded(text: &str, unknown_bytes_max: usize, language: Language) -> Markup {
+    let translated = messages::translate(text, unknown_bytes_max, language);
     html! {
         @if language == Language::Japanese && translated.is_ascii() {
             span lang="en" { (translated) }

@@ -89,7 +89,9 @@ pub(super) struct Texts {
     /// Words before the time that is left.
     pub(super) ahead: &'static str,
     pub(super) rejections: &'static str,
+    pub(super) shadow_rejections: &'static str,
     pub(super) members: &'static str,
+    pub(super) last_known_members: &'static str,
     pub(super) peers: &'static str,
     pub(super) deliveries: &'static str,
     pub(super) pending_deliveries: &'static str,
@@ -121,6 +123,8 @@ struct ModeTexts {
     closed: (&'static str, &'static str),
     drained: (&'static str, &'static str),
     initial: (&'static str, &'static str),
+    /// Sentence of a closed node in shadow mode.
+    shadow: &'static str,
 }
 
 /// Mode as the page shows it.
@@ -141,6 +145,10 @@ impl Texts {
             Mode::BlockNewSession => ("draining", self.modes.draining),
             Mode::BlockNewConnection => ("closed", self.modes.closed),
             Mode::Initial => ("initial", self.modes.initial),
+        };
+        let sentence = match status.mode.mode {
+            Mode::BlockNewSession | Mode::BlockNewConnection if status.shadow => self.modes.shadow,
+            _ => sentence,
         };
         Headline {
             class,
@@ -347,7 +355,9 @@ const ENGLISH: Texts = Texts {
     age: "Age",
     ahead: "in ",
     rejections: "Rejected connections",
+    shadow_rejections: "Rejected connections (those of the SFU are admitted)",
     members: "Cluster",
+    last_known_members: "Cluster (last known state)",
     peers: "Peers",
     deliveries: "Webhook deliveries",
     pending_deliveries: "Pending",
@@ -385,6 +395,7 @@ const ENGLISH: Texts = Texts {
             "Initial",
             "The node is not in its cluster: no connection is admitted",
         ),
+        shadow: "Shadow mode: clients of the SFU are admitted, which this mode would reject",
     },
 };
 
@@ -418,7 +429,9 @@ const JAPANESE: Texts = Texts {
     age: "経過時間",
     ahead: "あと ",
     rejections: "拒否したコネクション",
+    shadow_rejections: "拒否したコネクション (SFU のコネクションは許可)",
     members: "クラスター",
+    last_known_members: "クラスター (最後に確認した状態)",
     peers: "ほかのノード",
     deliveries: "ウェブフックの配信",
     pending_deliveries: "配信待ち",
@@ -459,41 +472,9 @@ const JAPANESE: Texts = Texts {
             "初期状態",
             "クラスターに参加していないため、コネクションを受け付けません",
         ),
+        shadow: "シャドーモードのため、このモードで拒否するはずの SFU のクライアントも許可しています",
     },
 };
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn chosen(header: &str) -> Language {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT_LANGUAGE, header.parse().unwrap());
-        Language::of(&headers)
-    }
-
-    #[test]
-    fn the_language_with_the_highest_weight_is_chosen() {
-        for japanese in [
-            "ja",
-            "ja-JP, en;q=0.9",
-            "en;q=0.5, JA;q=0.6",
-            "fr, ja;q=0.1",
-        ] {
-            assert_eq!(chosen(japanese), Language::Japanese, "{japanese}");
-        }
-        for english in [
-            "en",
-            "en-GB, ja;q=0.9",
-            "fr",
-            "*",
-            "",
-            "ja;q=0",
-            "ja;q=x",
-            "jam",
-        ] {
-            assert_eq!(chosen(english), Language::English, "{english}");
-        }
-        assert_eq!(Language::of(&HeaderMap::new()), Language::English);
-    }
-}
+mod tests;

@@ -1,10 +1,10 @@
 //! Texts that soramoded words itself, in the language of the page: they are made in English, and translated by their templates.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
+use soramode_protocol::text::shorten;
 
 use super::language::Language;
 
@@ -16,6 +16,9 @@ const HOLE: &str = "{}";
 
 /// Number of texts within each other that are translated, at most.
 const DEPTH_MAX: usize = 4;
+
+/// Number of templates of one text of which the best is taken, at most.
+const TEMPLATES_TRIED: usize = 4;
 
 /// Length of a text that is translated, at most, in bytes.
 const TEXT_BYTES_MAX: usize = 4 * 1024;
@@ -47,25 +50,54 @@ static TEMPLATES: LazyLock<Vec<Template>> = LazyLock::new(|| {
     templates
 });
 
-/// Returns a text of soramoded in this language. A text without a template stays as it is: another program has worded it.
-pub(super) fn translate(text: &str, language: Language) -> Cow<'_, str> {
-    match language {
-        Language::English => Cow::Borrowed(text),
-        Language::Japanese if text.len() > TEXT_BYTES_MAX => Cow::Borrowed(text),
-        Language::Japanese => in_japanese(text, DEPTH_MAX),
-    }
+/// Part of a text.
+enum Part<'text> {
+    /// Worded by soramoded.
+    Known(&'text str),
+    /// Name, value, or a text that another program has worded.
+    Unknown(&'text str),
 }
 
-fn in_japanese(text: &str, depth: usize) -> Cow<'_, str> {
+/// Returns a text of soramoded in this language, with at most this many bytes of names and other programs' texts in it.
+/// soramoded's own words are never cut: a remedy of which a part is missing cannot be run.
+pub(super) fn translate(text: &str, unknown_bytes_max: usize, language: Language) -> String {
+    if text.len() > TEXT_BYTES_MAX {
+        return shorten(text, unknown_bytes_max);
+    }
+    let mut left = unknown_bytes_max;
+    let mut translated = String::new();
+    for part in parts(text, language, DEPTH_MAX) {
+        match part {
+            Part::Known(words) => translated.push_str(words),
+            Part::Unknown(value) => {
+                translated.push_str(&shorten(value, left));
+                left = left.saturating_sub(value.len());
+            }
+        }
+    }
+    translated
+}
+
+/// Returns the parts of a text by the template that leaves the least of it unknown, or of several by the longest one.
+fn parts(text: &str, language: Language, depth: usize) -> Vec<Part<'_>> {
     let Some(depth) = depth.checked_sub(1) else {
-        return Cow::Borrowed(text);
+        return vec![Part::Unknown(text)];
     };
-    let found = TEMPLATES
+    TEMPLATES
         .iter()
-        .find_map(|template| Some((template, template.holes(text)?)));
-    found.map_or(Cow::Borrowed(text), |(template, holes)| {
-        Cow::Owned(template.fill(&holes, depth))
-    })
+        .filter_map(|template| Some((template, template.holes(text)?)))
+        .take(TEMPLATES_TRIED)
+        .map(|(template, holes)| template.fill(&holes, language, depth))
+        .min_by_key(|parts| unknown_bytes(parts))
+        .unwrap_or_else(|| vec![Part::Unknown(text)])
+}
+
+fn unknown_bytes(parts: &[Part<'_>]) -> usize {
+    let bytes = parts.iter().map(|part| match part {
+        Part::Known(_) => 0,
+        Part::Unknown(value) => value.len(),
+    });
+    bytes.sum()
 }
 
 impl Template {
@@ -90,24 +122,39 @@ impl Template {
         Some(holes)
     }
 
-    fn fill(&self, holes: &[&str], depth: usize) -> String {
-        let mut filled = String::new();
+    fn fill<'text>(
+        &'text self,
+        holes: &[&'text str],
+        language: Language,
+        depth: usize,
+    ) -> Vec<Part<'text>> {
+        let mut filled = Vec::new();
+        if language == Language::English {
+            for (index, literal) in self.english.iter().enumerate() {
+                filled.push(Part::Known(literal));
+                if let Some(hole) = holes.get(index) {
+                    filled.extend(parts(hole, language, depth));
+                }
+            }
+            return filled;
+        }
         let mut rest = self.japanese.as_str();
         while let Some((before, after)) = rest.split_once('{') {
-            filled.push_str(before);
+            filled.push(Part::Known(before));
             let number = after.split_once('}').and_then(|(number, after)| {
                 let hole = holes.get(number.parse::<usize>().ok()?)?;
                 Some((hole, after))
             });
             if let Some((hole, after)) = number {
-                filled.push_str(&in_japanese(hole, depth));
+                filled.extend(parts(hole, language, depth));
                 rest = after;
             } else {
-                filled.push('{');
+                filled.push(Part::Known("{"));
                 rest = after;
             }
         }
-        filled + rest
+        filled.push(Part::Known(rest));
+        filled
     }
 }
 
@@ -117,6 +164,30 @@ pub(super) fn samples() -> Vec<String> {
     let has_words = |it: &&Template| !it.japanese.is_ascii();
     let worded = TEMPLATES.iter().filter(has_words);
     worded.map(|it| it.english.join("5")).collect()
+}
+
+/// Returns each text that ends with a remedy, or with a text about another, with each remedy and text that there are.
+#[cfg(test)]
+pub(super) fn samples_in_samples() -> Vec<String> {
+    let whole = TEMPLATES.iter().filter(|it| it.english.len() == 1);
+    let sentences: Vec<&String> = whole
+        .flat_map(|it| &it.english)
+        .filter(|it| it.starts_with(char::is_uppercase) && it.contains(' '))
+        .collect();
+    let open = TEMPLATES.iter().filter(|it| {
+        let literals = it.english.split_last();
+        literals.is_some_and(|(last, others)| {
+            last.is_empty() && others.last().is_some_and(|it| it.ends_with(". "))
+        })
+    });
+    open.flat_map(|it| {
+        let fact = it.english.join("5");
+        let fact = fact.trim_end_matches('5').to_owned();
+        sentences
+            .iter()
+            .map(move |remedy| format!("{fact}{remedy}"))
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -184,7 +255,13 @@ mod tests {
     fn each_translation_names_holes_that_there_are() {
         for template in TEMPLATES.iter() {
             let holes = vec!["H"; template.english.len() - 1];
-            let filled = template.fill(&holes, 1);
+            let filled: String = template
+                .fill(&holes, Language::Japanese, 0)
+                .into_iter()
+                .map(|part| match part {
+                    Part::Known(words) | Part::Unknown(words) => words,
+                })
+                .collect();
             assert!(
                 !filled.contains(['{', '}']) || filled.contains("{ broadcast"),
                 "{filled}"
@@ -202,7 +279,7 @@ mod tests {
             (
                 "soramoded on a has had no usable answer from Sora's API (no answer in time), and was started beside an SFU that may already have had \
                  sessions",
-                "a の soramoded は、Sora の API (時間内に応答がありません)から有効な応答を受信していません。起動した時点で、SFU にセッションがあった可能性があります",
+                "a の soramoded は、Sora の API (時間内に応答がありません) から有効な応答を受信していません。起動した時点で、SFU にセッションがあった可能性があります",
             ),
             (
                 "2 sessions have not ended although the SFU was asked to: \"a\", \"b\" (Janus answered 421: Unauthorized). soramoded asks again until \
@@ -213,19 +290,79 @@ mod tests {
             ("tcp connect error", "tcp connect error"),
             ("", ""),
         ] {
-            assert_eq!(translate(english, Language::Japanese), japanese);
-            assert_eq!(translate(english, Language::English), english);
+            assert_eq!(translate(english, 256, Language::Japanese), japanese);
+            assert_eq!(translate(english, 256, Language::English), english);
         }
     }
 
     #[test]
     fn a_hostile_text_takes_a_bounded_time() {
         let nested = "(: ".repeat(TEXT_BYTES_MAX);
-        assert_eq!(translate(&nested, Language::Japanese), nested);
-        for text in ["{0}{1}", ": ", " ()", "{", "}", "Check , and that  runs"] {
-            let _ = translate(text, Language::Japanese).len();
+        assert!(translate(&nested, 256, Language::Japanese).len() <= 256);
+        for text in [
+            "{0}{1}",
+            ": ",
+            " ()",
+            "{",
+            "}",
+            "Check , and that  runs",
+            &": ".repeat(TEXT_BYTES_MAX / 2),
+            &"Janus answered 5: ".repeat(TEXT_BYTES_MAX / 18),
+            &"{} (".repeat(TEXT_BYTES_MAX / 4),
+        ] {
+            for language in [Language::English, Language::Japanese] {
+                let bytes = translate(text, 256, language).len();
+                assert!(bytes <= 512, "{bytes} bytes of {text}");
+            }
         }
-        let short = ": ".repeat(TEXT_BYTES_MAX / 2);
-        assert_eq!(translate(&short, Language::Japanese), short);
+    }
+
+    #[test]
+    fn only_the_values_in_a_text_are_cut() {
+        let value = "sfu-01.example.com";
+        for template in TEMPLATES.iter() {
+            let text = template.english.join(value);
+            assert_eq!(translate(&text, 256, Language::English), text);
+            let japanese = translate(&text, 256, Language::Japanese);
+            assert!(!japanese.contains("..."), "{japanese}");
+        }
+        let long = "x".repeat(1_000);
+        let text = format!("Run: {long}. Then restart soramoded");
+        let english = translate(&text, 16, Language::English);
+        assert_eq!(english, "Run: xxxxxxxxxxxxx.... Then restart soramoded");
+        let japanese = translate(&text, 16, Language::Japanese);
+        assert_eq!(
+            japanese,
+            "xxxxxxxxxxxxx... を実行してから、soramoded を再起動してください"
+        );
+    }
+
+    #[test]
+    fn a_remedy_and_the_fact_before_it_are_both_translated() {
+        for fact in [
+            "etcd has lost this node's cluster: it was emptied, or replaced by an empty one",
+            "this etcd (a1) is not the one that the cluster was made in (b2): it was restored from a backup",
+            "etcd was rolled back: it has epoch 1, and this node has seen epoch 2",
+            "etcd was rolled back: it is at revision 29, and this node has seen revision 30",
+        ] {
+            for remedy in [
+                "Bring back the previous etcd. If it is lost, or was restored from a backup, read \"etcd from a backup, or lost permanently\" in \
+                 man/cluster.md, then run on one node: soramode nodes init --accept-risk=lost-claims",
+                "Bring back the previous etcd; if it is back, restart soramoded. If it is lost, or was restored from a backup, read \
+                 \"etcd from a backup, or lost permanently\" in man/cluster.md, then run on one node: soramode nodes init --accept-risk=lost-claims",
+            ] {
+                let text = format!("{fact}. {remedy}");
+                let japanese = translate(&text, 256, Language::Japanese);
+                assert!(
+                    japanese.starts_with("etcd ") || japanese.starts_with("この etcd"),
+                    "{japanese}"
+                );
+                assert!(!japanese.contains("this node"), "{japanese}");
+                assert!(
+                    japanese.ends_with("--accept-risk=lost-claims を実行してください"),
+                    "{japanese}"
+                );
+            }
+        }
     }
 }

@@ -46,7 +46,7 @@ const OVER_PLAN_SHOWN: Duration = Duration::from_hours(1);
 /// Number of warnings shown.
 const WARNINGS_SHOWN: usize = 8;
 
-/// Length of a text on the page, in bytes.
+/// Length of a text on the page that soramoded has not worded, in bytes.
 const TEXT_BYTES_SHOWN: usize = 256;
 
 /// Everything that the page shows.
@@ -125,7 +125,7 @@ pub(super) fn render(snapshot: &Snapshot, headers: &HeaderMap, refresh: Refresh)
                     (oldest_sessions(&snapshot.sessions, now, language))
                     (rejections(status, texts))
                     @if status.cluster.is_some() {
-                        (nodes::members(&snapshot.members, language))
+                        (nodes::members(status, &snapshot.members, language))
                     }
                     @if !snapshot.peers.is_empty() {
                         (nodes::peers(&snapshot.peers, language))
@@ -355,7 +355,7 @@ fn rejections(status: &Status, texts: &Texts) -> Markup {
         .collect();
     html! {
         section {
-            h2 { (texts.rejections) }
+            h2 { @if status.shadow { (texts.shadow_rejections) } @else { (texts.rejections) } }
             @if rejected.is_empty() {
                 p.none { (texts.none) }
             } @else {

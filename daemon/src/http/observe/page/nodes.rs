@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use soramode_protocol::chat::PAGE_URL_BYTES_MAX;
 use soramode_protocol::http_client::read_url;
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::ClusterNode;
+use soramode_protocol::node::{ClusterNode, Membership, Status};
 
 use super::super::peers::PeerState;
 use super::fragments::{NAME_BYTES_SHOWN, omitted, short, worded};
@@ -29,21 +29,27 @@ struct State {
     connections: Option<u64>,
 }
 
-pub(super) fn members(members: &[ClusterNode], language: Language) -> Markup {
+/// Lists the members of the cluster: for a node that is not joined the others are as it last saw them, and the title says so.
+pub(super) fn members(status: &Status, members: &[ClusterNode], language: Language) -> Markup {
+    let texts = language.texts();
+    let title = match status.membership {
+        Membership::Joined | Membership::Standalone => texts.members,
+        Membership::Isolated | Membership::Fenced => texts.last_known_members,
+    };
     let rows = members.iter().map(|node| Row {
         name: node.node_name.as_str(),
         page: node.cluster_page_url.as_deref().filter(|url| is_web(url)),
         state: Ok(State {
-            mode: node.mode.filter(|_| node.connected),
+            mode: if node.node_name == status.node_name {
+                Some(status.mode.mode)
+            } else {
+                node.mode.filter(|_| node.connected)
+            },
             sessions: node.sessions,
             connections: node.connections,
         }),
     });
-    table(
-        language.texts().members,
-        &rows.collect::<Vec<_>>(),
-        language,
-    )
+    table(title, &rows.collect::<Vec<_>>(), language)
 }
 
 pub(super) fn peers(peers: &[PeerState], language: Language) -> Markup {

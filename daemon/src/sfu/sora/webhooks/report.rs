@@ -60,12 +60,16 @@ pub(super) async fn answer(
             state
                 .metrics
                 .webhook(source.name(), WebhookOutcome::UpstreamFailed);
+            let recorded = match outcome {
+                WebhookOutcome::Unreadable => "the event is not recorded either",
+                _ => "the event is recorded",
+            };
             match source {
                 WebhookSource::Session => {
-                    log_limited!(warn, %failed, "the session upstream failed; the event is recorded, but the application has missed it");
+                    log_limited!(warn, %failed, "the session upstream failed: the application has missed an event; {recorded}");
                 }
                 WebhookSource::Event => {
-                    log_limited!(warn, %failed, "the event upstream failed; the event is recorded, but the application has missed it");
+                    log_limited!(warn, %failed, "the event upstream failed: the application has missed an event; {recorded}");
                 }
             }
             error(StatusCode::BAD_GATEWAY, "BadGateway")

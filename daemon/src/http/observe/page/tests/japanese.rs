@@ -107,6 +107,10 @@ fn each_problem_is_in_japanese() {
         });
         check(&japanese(&changes), &text);
     }
+    for text in messages::samples_in_samples() {
+        let changes = json!({"membership": "isolated", "cluster": cluster(Some(&text))});
+        check(&japanese(&changes), &text);
+    }
     let changes = json!({"upstreams": [{"name": "auth", "url": "http://a", "problem": "Connection refused"}]});
     let mut snapshot = japanese(&changes);
     let peer = |problem: &str| PeerState {
