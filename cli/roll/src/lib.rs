@@ -8,7 +8,8 @@
 //!    The node accepts the close only in that round and while its reservation is current; the others were renewed later, so theirs are
 //!    current too. However late the request arrives, no other roll can have closed them.
 //! 3. No node is renewed twice in one round, so that rule 2 holds for a request that is repeated or late.
-//! 4. When the roll ends, the node that it may be about to close is released before the others, and these only if that was confirmed.
+//! 4. When the roll ends, the node that it may be about to close is released before the others, and these only if that was confirmed. A command
+//!    that resumes a roll releases none before it has reserved all: an earlier command may be about to close any of the rest.
 
 mod check;
 pub mod fault;

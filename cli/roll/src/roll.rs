@@ -14,7 +14,7 @@ use crate::check::Resumed;
 use crate::pass_state::Pass;
 use crate::{
     Action, Answer, Call, CallError, CallId, Finish, HostFacts, HostIndex, Input, RESERVED_SECONDS,
-    Settings, Stage, Stop, StopKind, Task, TaskEnd,
+    Settings, Stage, Start, Stop, StopKind, Task, TaskEnd,
 };
 
 /// A rolling maintenance.
@@ -269,6 +269,10 @@ impl RollRun {
             return;
         }
         self.stop = Some(stop);
+        if matches!(self.phase, Phase::Reserving(_)) && self.settings.start != Start::New {
+            // A late close of the command of before may be on its way to a host that this one has not reserved yet.
+            return self.finish();
+        }
         let mut present = None;
         if let Phase::Working(host, job) = self.phase.clone() {
             present = job.may_close().then_some(host);
