@@ -149,6 +149,7 @@ impl Model {
             settings,
         };
         model.restore_expiry(None);
+        model.look_at_drain();
         model
     }
 
