@@ -95,7 +95,9 @@ impl Model {
             session.last_end = EndReason::Disconnected;
             if !session.told {
                 session.of_sora = false;
-                let first = inside.clone().min_by_key(|it| it.created_at).unwrap();
+                // Connections are stored by their ids.
+                let first = inside.clone().min_by_key(|it| (it.created_at, &it.id));
+                let first = first.unwrap();
                 session.session_id = first.offered_session.clone().unwrap();
                 session.created_at = inside.map(|it| it.created_at).min().unwrap();
             }
