@@ -3,7 +3,7 @@
 const { execFileSync, spawn } = require("node:child_process");
 const { once } = require("node:events");
 const { mkdtempSync, rmSync } = require("node:fs");
-const { createServer } = require("node:net");
+const { connect, createServer } = require("node:net");
 const { tmpdir } = require("node:os");
 const path = require("node:path");
 const axe = require("axe-core");
@@ -30,8 +30,8 @@ async function freePort() {
 
 /** A soramoded with its commands; it ends with this program. */
 class Daemon {
-  constructor(process, port, run) {
-    Object.assign(this, { process, url: `http://127.0.0.1:${port}/`, run });
+  constructor(process, port, socket, run) {
+    Object.assign(this, { process, url: `http://127.0.0.1:${port}/`, socket, run });
   }
 
   static async start(folder, flags) {
@@ -41,7 +41,7 @@ class Daemon {
     const args = ["--socket", socket, "--ephemeral", "--node-name", "sfu-01.example", ...observe, ...flags];
     const daemon = spawn(path.join(programs, "soramoded"), args, { stdio: ["ignore", "ignore", "inherit"] });
     const run = (...words) => execFileSync(path.join(programs, "soramode"), ["--socket", socket, ...words], { stdio: ["ignore", "ignore", "pipe"], encoding: "utf8", timeout: 30_000 });
-    const started = new Daemon(daemon, port, run);
+    const started = new Daemon(daemon, port, socket, run);
     await started.ready();
     return started;
   }
@@ -63,7 +63,15 @@ class Daemon {
     }
   }
 
+  /** Subscribes as an SFU that ends sessions. */
+  async subscribe() {
+    this.subscriber = connect(this.socket).unref();
+    this.subscriber.write('{"jsonrpc":"2.0","id":1,"method":"Subscribe","params":{"ends":true}}\n');
+    await once(this.subscriber, "data");
+  }
+
   async stop() {
+    this.subscriber?.destroy();
     const ended = once(this.process, "exit");
     this.process.kill("SIGTERM");
     await ended;
@@ -74,8 +82,9 @@ const STATES = {
   open: { flags: [], prepare: (daemon) => daemon.connect() },
   plan: {
     flags: ["--peer", "http://127.0.0.1:9/"],
-    prepare(daemon) {
+    async prepare(daemon) {
       daemon.connect();
+      await daemon.subscribe();
       const plan = ["--until", "2h", "--tighten-after", "10m", "--end-after", "40m", "--accept-risk=cuts-clients", "--no-wait"];
       daemon.run("drain", ...plan, "-m", "CHG-123 <b>kernel</b>");
     },
