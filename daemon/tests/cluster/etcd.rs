@@ -167,6 +167,12 @@ impl Etcd {
         (0..MEMBERS.len()).for_each(|member| self.start_member(net, folder, member));
     }
 
+    /// Writes a key that no node has, so that the revision is another.
+    pub(crate) async fn advance(&self) {
+        let mut client = connect(&self.endpoints[0]).await.unwrap();
+        client.put("x", "", None).await.unwrap();
+    }
+
     /// Creates another cluster of the same name, with revisions that are likely higher than the nodes'.
     pub(crate) async fn write_other_cluster(&self, prefix: &str) {
         let mut client = connect(&self.endpoints[0]).await.unwrap();

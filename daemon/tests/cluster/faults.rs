@@ -239,8 +239,10 @@ impl Site<'_> {
     ) -> Vec<Cure> {
         if content == Content::Earlier {
             self.etcd.keep_copy(&self.net, self.folder);
-            // Every node sees more than the copy has.
+            // Every node sees more than the copy has, also where no node writes meanwhile: else the copy is as good as the true data, and
+            // the true data are older than what is written to the copy.
             self.etcd.leader().await;
+            self.etcd.advance().await;
             tokio::time::sleep(COPY_AGE).await;
         }
         let mut cures = vec![Cure::BringBackEtcd];
