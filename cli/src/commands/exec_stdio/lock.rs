@@ -4,17 +4,22 @@
 //! It is a socket in the abstract namespace, which needs no folder. Only that of the same user counts: another user could only have it that
 //! this one is not found, and nothing is then known.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::future::pending;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::unistd::geteuid;
 use soramode_protocol::id::RollId;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+
+/// Bytes of the hash in the lock's name.
+const HASH_BYTES: usize = 8;
 
 /// State of the lock.
 pub(super) enum Lock {
     /// This process holds it, until this is dropped.
-    Held { _socket: UnixListener },
+    Held { _holder: JoinSet<()> },
     /// Another process of this user holds it.
     HeldByAnother,
     /// State that cannot be seen.
@@ -25,7 +30,9 @@ pub(super) enum Lock {
 pub(super) async fn take(roll: &RollId, socket: &Path) -> Lock {
     let name = name(roll, socket);
     if let Ok(socket) = UnixListener::bind(&name) {
-        return Lock::Held { _socket: socket };
+        let mut holder = JoinSet::new();
+        holder.spawn(accept_all(socket));
+        return Lock::Held { _holder: holder };
     }
     let holder = UnixStream::connect(&name).await;
     match holder.and_then(|stream| stream.peer_cred()) {
@@ -34,11 +41,21 @@ pub(super) async fn take(roll: &RollId, socket: &Path) -> Lock {
     }
 }
 
-/// Returns a name of at most 107 bytes: a roll may be maintaining another node of this host.
+/// Accepts the connections by which other processes look at the lock: the queue of a socket has an end.
+async fn accept_all(socket: UnixListener) {
+    while socket.accept().await.is_ok() {}
+    pending::<()>().await;
+}
+
+/// Returns a name of at most 107 bytes: a roll may be maintaining another node of this host. Another version of soramode, which the command may
+/// have installed, and another path of the same socket give the same.
 fn name(roll: &RollId, socket: &Path) -> String {
-    let mut hasher = DefaultHasher::new();
-    socket.hash(&mut hasher);
-    format!("\0soramode-exec/{}/{:016x}", roll.as_str(), hasher.finish())
+    let path = socket.canonicalize();
+    let path = path.as_deref().unwrap_or(socket).as_os_str();
+    let hash = hmac_sha256::Hash::hash(path.as_bytes());
+    let hash: [u8; HASH_BYTES] = hash.first_chunk().copied().unwrap_or_default();
+    let hash = u64::from_be_bytes(hash);
+    format!("\0soramode-exec/{}/{hash:016x}", roll.as_str())
 }
 
 #[cfg(test)]
@@ -55,7 +72,25 @@ mod tests {
         assert!(matches!(held, Lock::Held { .. }));
         assert!(matches!(take(&longest, node).await, Lock::HeldByAnother));
         assert!(matches!(take(&longest, other).await, Lock::Held { .. }));
+        // More than the queue of a socket holds.
+        for _ in 0..5_000 {
+            assert!(matches!(take(&longest, node).await, Lock::HeldByAnother));
+        }
         drop(held);
+        tokio::task::yield_now().await;
         assert!(matches!(take(&longest, node).await, Lock::Held { .. }));
+    }
+
+    #[test]
+    fn a_name_is_that_of_the_socket_and_stays_the_same() {
+        let roll = "R1".parse().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (socket, link) = (folder.path().join("s"), folder.path().join("link"));
+        std::fs::write(&socket, "").unwrap();
+        std::os::unix::fs::symlink(&socket, &link).unwrap();
+        assert_eq!(name(&roll, &socket), name(&roll, &link));
+        // An earlier version has the same name.
+        let expected = "\0soramode-exec/R1/d6723bc791dec28f";
+        assert_eq!(name(&roll, Path::new("/no-such/socket")), expected);
     }
 }

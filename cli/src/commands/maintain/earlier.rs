@@ -3,12 +3,11 @@
 use soramode_protocol::node::GetStatus;
 use soramode_protocol::reservation::{Release, Reservation, RollStep, is_maintain, roll_words};
 
-use super::on_host::operator;
 use crate::error::{Exit, Failure};
 use crate::node::Node;
 use crate::output::escape::escape;
-use crate::ssh::SshHost;
 use crate::ssh::command::CommandThere;
+use crate::ssh::{self, SshHost};
 
 /// Refuses while the command of an earlier maintenance runs there. If this operator's own one has died, its reservation is ended.
 pub(super) async fn check_earlier(host: &SshHost, node: Node<'_>) -> Result<(), Failure> {
@@ -17,7 +16,9 @@ pub(super) async fn check_earlier(host: &SshHost, node: Node<'_>) -> Result<(), 
     let Some(record) = status.reservation else {
         return Ok(());
     };
-    let is_own = is_maintain(&record.roll) && record.by == operator();
+    // Operators without names cannot be told apart.
+    let is_own = is_maintain(&record.roll)
+        && ssh::local_operator().is_some_and(|operator| operator == record.by);
     if record.is_current() && !is_own {
         // It is refused in the daemon's own words.
         return Ok(());

@@ -183,7 +183,7 @@ fn goes_on_there(
 }
 
 /// Returns the person that runs the maintenance, for others to read.
-pub(super) fn operator() -> String {
+fn operator() -> String {
     ssh::local_operator().unwrap_or_else(|| "unknown".to_owned())
 }
 
