@@ -7,6 +7,7 @@ use soramode_core::commit_failure::Refused;
 use soramode_core::input::{HostState, Input};
 use soramode_core::stored::Stored;
 use soramode_protocol::id::LogId;
+use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{Storage, StorageState};
 
 use crate::config::Config;
@@ -99,6 +100,12 @@ impl State {
     }
 }
 
+/// Returns whether the node closed itself because its state could not be written. One that an operator had closed before is as the operator closed it.
+fn has_closed_itself(stored: &Stored) -> bool {
+    let mode = stored.mode.as_ref().map(|state| state.mode);
+    stored.closed_by_storage && mode != Some(Mode::BlockNewConnection)
+}
+
 /// Logs the state that was found.
 fn log_start(opened: &Opened, config: &Config) {
     let Opened { stored, host, .. } = opened;
@@ -106,7 +113,7 @@ fn log_start(opened: &Opened, config: &Config) {
     if let Some(state) = &stored.mode {
         tracing::info!(mode = %state.mode, sessions, connections, events = stored.next_seq - 1, "state restored");
     }
-    if stored.closed_by_storage && config.mode.is_none() {
+    if has_closed_itself(stored) && config.mode.is_none() {
         tracing::warn!(
             "the node closed itself because its state could not be written, and stays closed. To open it, run: soramode set normal"
         );
@@ -117,5 +124,35 @@ fn log_start(opened: &Opened, config: &Config) {
             connections,
             "the machine was rebooted: all connections are removed"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use soramode_protocol::mode::ModeState;
+
+    use super::*;
+
+    #[test]
+    fn a_node_that_an_operator_had_closed_has_not_closed_itself() {
+        let stored = |mode: Option<Mode>, closed_by_storage| {
+            Stored {
+            mode: mode.map(|mode| {
+                let state = json!({"mode": mode, "generation": 1, "since": "2026-01-01T00:00:00Z", "actor": "uid:0(root)"});
+                serde_json::from_value::<ModeState>(state).unwrap()
+            }),
+            closed_by_storage,
+            ..Stored::default()
+        }
+        };
+        for mode in [None, Some(Mode::Normal), Some(Mode::BlockNewSession)] {
+            assert!(has_closed_itself(&stored(mode, true)));
+            assert!(!has_closed_itself(&stored(mode, false)));
+        }
+        assert!(!has_closed_itself(&stored(
+            Some(Mode::BlockNewConnection),
+            true
+        )));
     }
 }

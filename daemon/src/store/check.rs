@@ -17,8 +17,7 @@ use super::problem::{Problem, Unusable};
 use super::schema::{self, SCHEMA, SchemaKind};
 use super::state_lock::is_noted;
 
-const CLOSED: &str =
-    "closed (block_new_connection): the node closed itself because its state could not be written";
+const CLOSED: &str = "closed (block_new_connection): the state could not be written";
 
 /// Reads the whole state in a folder without changing it, and describes its contents, or the reason
 /// why soramoded would refuse it.

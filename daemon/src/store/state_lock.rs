@@ -21,6 +21,8 @@ const NOTE: &str = "closed: the state could not be written";
 pub(super) struct StateLock {
     file: File,
     is_closed: bool,
+    /// True if it was logged that the note cannot be removed.
+    is_removal_logged: bool,
 }
 
 impl StateLock {
@@ -53,7 +55,11 @@ impl StateLock {
         let is_closed = has_note(&file);
         // The process id is only for people, and the note is as it was.
         let _ = write(&file, is_closed);
-        Ok(Self { file, is_closed })
+        Ok(Self {
+            file,
+            is_closed,
+            is_removal_logged: false,
+        })
     }
 
     pub(super) fn metadata(&self) -> io::Result<Metadata> {
@@ -72,7 +78,7 @@ impl StateLock {
             return;
         }
         match write(&self.file, is_closed).and_then(|()| self.file.sync_data()) {
-            Ok(()) => self.is_closed = is_closed,
+            Ok(()) => (self.is_closed, self.is_removal_logged) = (is_closed, false),
             Err(error) if is_closed => {
                 // Once for each failure, not for each retry.
                 self.is_closed = true;
@@ -82,7 +88,14 @@ impl StateLock {
                 );
             }
             // The next commit tries it again.
-            Err(error) => tracing::debug!(%error, "cannot remove the note from soramode.lock"),
+            Err(error) if !self.is_removal_logged => {
+                self.is_removal_logged = true;
+                tracing::warn!(
+                    %error,
+                    "cannot remove from soramode.lock the note that the node is closed: a restart closes it"
+                );
+            }
+            Err(_) => {}
         }
     }
 }
