@@ -20,7 +20,9 @@ use crate::member::ClusterMember;
 use crate::mode::Change;
 use crate::node::Node;
 use crate::plan::calls::{CallId, SfuOutcome};
-use crate::plan::{Means, NodeState, PlanCommand, PlanEffects, PlanView, Plans, StoppedByMode};
+use crate::plan::{
+    Means, NodeState, PlanCommand, PlanEffects, PlanView, Plans, StoppedByMode, end_method,
+};
 use crate::timers::Timer;
 
 /// A deadline of the past by more than this means that the daemon was stopped.
@@ -83,7 +85,7 @@ impl Node {
             is_in_force: self.is_in_force(),
             has_postponed: self.held.as_deref().is_some_and(HeldMode::has_postponed),
             is_storage_failed: self.storage.is_failed(),
-            can_end: self.settings.sfu.means.end.is_some() || self.subscribers.ends > 0,
+            can_end: end_method(self.settings.sfu.means, self.subscribers).is_some(),
             stall_after: self.settings.stall_after,
         }
     }

@@ -23,15 +23,15 @@ pub(crate) struct Means {
     pub(crate) webhooks: u64,
 }
 
-impl Means {
-    /// Returns the means by which sessions are ended, if there are any.
-    pub(crate) fn end_method(&self) -> Option<EndMethod> {
-        let subscribers = (self.subscribers.ends > 0).then_some(EndMethod::Subscribers);
-        self.sfu.end.or(subscribers)
-    }
+/// Returns the means by which sessions are ended, if there are any.
+pub(crate) fn end_method(sfu: SfuMeans, subscribers: Subscribers) -> Option<EndMethod> {
+    let subscribers = (subscribers.ends > 0).then_some(EndMethod::Subscribers);
+    sfu.end.or(subscribers)
+}
 
+impl Means {
     pub(crate) fn check_end(&self) -> Result<EndMethod, Error> {
-        self.end_method().ok_or_else(Error::cannot_end_sessions)
+        end_method(self.sfu, self.subscribers).ok_or_else(Error::cannot_end_sessions)
     }
 
     pub(crate) fn check_announce(&self) -> Result<(), Error> {

@@ -34,7 +34,7 @@ use soramode_protocol::time::Time;
 
 pub(crate) use self::context::{NodeState, PlanCommand, PlanEffects, PlanMode, PlanView};
 pub(crate) use self::end_queue::FIRST_PAUSE;
-pub(crate) use self::means::Means;
+pub(crate) use self::means::{Means, end_method};
 
 use self::announcements::Announcements;
 use self::calls::{CallId, SfuOutcome};
