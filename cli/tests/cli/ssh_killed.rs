@@ -2,6 +2,7 @@
 //! and neither keeps its own repetition out.
 
 use std::fs;
+use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 use soramode_roll::COMMAND_GONE;
@@ -9,7 +10,7 @@ use soramode_testkit::sshd::{Sshd, command_line};
 
 use crate::fleet::Fleet;
 use crate::ssh::{HOST, Remote};
-use crate::support::{Ended, PROGRAM, Run, until, until_file};
+use crate::support::{Ended, PROGRAM, Run, Running, until, until_file};
 use crate::terminal::Terminal;
 
 /// Case of a script with the words of ssh: the one that runs the command.
@@ -27,6 +28,17 @@ impl Remote {
 
     fn maintain(&self) -> Ended {
         self.run(&["maintain", "-m", "X", "--", "true"])
+    }
+
+    /// Begins a maintenance with a command that runs until this file is there.
+    fn begun(&self) -> (Running, PathBuf) {
+        let file = self.runtime.path().join("go-on");
+        let command = format!("echo begun; {}", until_file(&file));
+        let mut maintain = self
+            .command(&["maintain", "-m", "X", "--", "sh", "-c", &command])
+            .running();
+        maintain.until_answered("begun");
+        (maintain, file)
     }
 
     fn reservation(&self) -> serde_json::Value {
@@ -90,12 +102,7 @@ fn a_command_whose_ssh_dies_at_its_start_does_not_keep_its_repetition_out() {
 #[test]
 fn a_repetition_is_refused_while_the_command_runs() {
     let remote = Remote::start();
-    let file = remote.runtime.path().join("go-on");
-    let command = format!("echo begun; {}", until_file(&file));
-    let mut maintain = remote
-        .command(&["maintain", "-m", "X", "--", "sh", "-c", &command])
-        .running();
-    maintain.until_answered("begun");
+    let (maintain, file) = remote.begun();
     maintain.stopped();
     let refused = remote.maintain();
     assert_eq!(refused.code, 5, "{refused:?}");
@@ -111,12 +118,7 @@ fn a_repetition_is_refused_while_the_command_runs() {
 #[test]
 fn a_maintenance_does_not_wait_for_an_exec_stdio_that_is_killed() {
     let remote = Remote::start();
-    let file = remote.runtime.path().join("go-on");
-    let command = format!("echo begun; {}", until_file(&file));
-    let mut maintain = remote
-        .command(&["maintain", "-m", "X", "--", "sh", "-c", &command])
-        .running();
-    maintain.until_answered("begun");
+    let (maintain, _) = remote.begun();
     kill_both(&remote.sshd);
     let ended = maintain.ended();
     assert_eq!(ended.code, 70, "{ended:?}");

@@ -33,6 +33,16 @@ fn closed_by_storage(client: &mut TestClient) -> String {
     status["storage"]["state"].as_str().unwrap().to_owned()
 }
 
+/// Starts a node with a connection, which closes itself because its disk is full; `None` where no file system can be mounted.
+fn closed_on_full_disk() -> Option<(OnSmallDisk, TestClient)> {
+    let disk = OnSmallDisk::start()?;
+    let mut client = disk.process.client();
+    client.connect("spam", "first");
+    disk.fill();
+    connect_until_refused(&mut client);
+    Some((disk, client))
+}
+
 /// Waits until a state that could not be written is written.
 fn written(disk: &mut OnSmallDisk) -> TestClient {
     let mut client = disk.process.client();
@@ -61,13 +71,9 @@ fn opens(disk: OnSmallDisk) {
 #[test]
 fn a_node_that_closed_itself_stays_closed_over_restarts_on_the_full_disk() {
     for signal in [Signal::KILL, Signal::TERM] {
-        let Some(disk) = OnSmallDisk::start() else {
+        let Some((disk, _)) = closed_on_full_disk() else {
             return;
         };
-        let mut client = disk.process.client();
-        client.connect("spam", "first");
-        disk.fill();
-        connect_until_refused(&mut client);
         // A stop in order frees the write-ahead log, so that a little can be written.
         let mut disk = disk.restart(signal, nothing);
         let mut client = disk.process.client();
@@ -88,13 +94,9 @@ fn a_node_that_closed_itself_stays_closed_over_restarts_on_the_full_disk() {
 #[test]
 fn a_node_that_closed_itself_stays_closed_over_a_restart_with_room_until_it_is_opened() {
     for signal in [Signal::KILL, Signal::TERM] {
-        let Some(disk) = OnSmallDisk::start() else {
+        let Some((disk, mut client)) = closed_on_full_disk() else {
             return;
         };
-        let mut client = disk.process.client();
-        client.connect("spam", "first");
-        disk.fill();
-        connect_until_refused(&mut client);
         // It is in the mode already, says soramoded: that stays true.
         let asked = client.get("ChangeMode", &json!({"mode": "block_new_connection"}));
         assert_eq!(asked["changed"], false);
@@ -119,6 +121,32 @@ fn a_node_that_closed_itself_stays_closed_over_a_restart_with_room_until_it_is_o
         );
         opens(disk);
     }
+}
+
+#[test]
+fn a_node_that_an_operator_had_closed_before_a_failed_write_is_still_closed_by_the_operator() {
+    let Some(disk) = OnSmallDisk::start() else {
+        return;
+    };
+    let mut client = disk.process.client();
+    client.get(
+        "ChangeMode",
+        &json!({"mode": "block_new_connection", "reason": "CHG-1"}),
+    );
+    disk.fail(LOG_WRITES, Errno::NOSPC);
+    let change = json!({"mode": "block_new_connection", "reason": "CHG-2"});
+    assert_eq!(
+        client.error_type_of("ChangeMode", &change),
+        "StorageUnavailable"
+    );
+    disk.heal();
+    let disk = disk.restart(Signal::KILL, nothing);
+    let status = disk.process.client().status();
+    assert_eq!(
+        (&status["mode"], &status["reason"]),
+        (&"block_new_connection".into(), &"CHG-1".into()),
+        "{status}"
+    );
 }
 
 #[test]

@@ -63,18 +63,9 @@ fn a_command_that_may_still_run_is_not_run_again_unless_requested() {
     assert_eq!(tasks, [Task::Command, Task::Ready]);
 }
 
-#[test]
-fn a_command_that_a_reboot_has_ended_is_waited_for_no_longer() {
-    let mut scene = Scene::new(2);
-    let finish = scene.play(settings(2, 1), |scene, host, task| match task {
-        Task::Command => {
-            let rebooted = scene.nodes.restart(scene.now, host, HostState::Rebooted);
-            rebooted.unwrap();
-            Reaction::Ends(TaskEnd::Lost("the connection was lost".to_owned()))
-        }
-        _ => at_once(scene, host, task),
-    });
-    assert_eq!(stopped(&finish), (StopKind::Failed, Some(0)));
+/// Checks that a roll stopped at once when the end of its command became unknown, and goes on only if the command may run again.
+fn assert_stops_at_once_and_resumes_again(scene: &mut Scene, finish: &Finish) {
+    assert_eq!(stopped(finish), (StopKind::Failed, Some(0)));
     assert!(scene.now < Duration::from_mins(1), "{:?}", scene.now);
     let mut resume = |start| {
         let settings = Settings {
@@ -86,6 +77,20 @@ fn a_command_that_a_reboot_has_ended_is_waited_for_no_longer() {
     let refused = resume(Start::Resume);
     assert_eq!(stopped(&refused), (StopKind::Refused, Some(0)));
     assert!(resume(Start::ResumeAgain).stop.is_none());
+}
+
+#[test]
+fn a_command_that_a_reboot_has_ended_is_waited_for_no_longer() {
+    let mut scene = Scene::new(2);
+    let finish = scene.play(settings(2, 1), |scene, host, task| match task {
+        Task::Command => {
+            let rebooted = scene.nodes.restart(scene.now, host, HostState::Rebooted);
+            rebooted.unwrap();
+            Reaction::Ends(TaskEnd::Lost("the connection was lost".to_owned()))
+        }
+        _ => at_once(scene, host, task),
+    });
+    assert_stops_at_once_and_resumes_again(&mut scene, &finish);
 }
 
 #[test]
@@ -101,18 +106,7 @@ fn a_command_that_is_gone_is_waited_for_no_longer() {
         }
         _ => at_once(scene, host, task),
     });
-    assert_eq!(stopped(&finish), (StopKind::Failed, Some(0)));
-    assert!(scene.now < Duration::from_mins(1), "{:?}", scene.now);
-    let mut resume = |start| {
-        let settings = Settings {
-            start,
-            ..settings(2, 1)
-        };
-        scene.play(settings, at_once)
-    };
-    let refused = resume(Start::Resume);
-    assert_eq!(stopped(&refused), (StopKind::Refused, Some(0)));
-    assert!(resume(Start::ResumeAgain).stop.is_none());
+    assert_stops_at_once_and_resumes_again(&mut scene, &finish);
 }
 
 /// Reboots the first host of a roll that was stopped, as it may have been asked to before; then resumes it.

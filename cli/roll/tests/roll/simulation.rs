@@ -410,6 +410,7 @@ fn a_roll_that_renews_the_node_last_is_found() {
 #[test]
 fn a_roll_that_renews_in_the_same_round_is_found() {
     let roll = PlantedFault::of(Fault::SameRound);
+    // A resumed roll holds what it has reserved, so that only a late release shows this mistake.
     is_found(
         "the same round",
         Faults {

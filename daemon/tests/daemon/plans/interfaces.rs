@@ -1,5 +1,7 @@
 //! Plans through subscribers and webhooks.
 
+use std::time::Instant;
+
 use soramode_testkit::receiver::{Receiver, ReceiverBehaviour};
 
 use super::*;
@@ -109,7 +111,10 @@ fn a_plan_that_lost_its_means_says_so_until_a_client_subscribes_again() {
         means && warning.starts_with(&format!("plan {id} cannot end sessions: "))
     };
     drop(signalling);
-    while !says_so(&client.status()) {}
+    let began = Instant::now();
+    while !says_so(&client.status()) {
+        assert!(began.elapsed() < PATIENCE, "{}", client.status());
+    }
     drop((client, process));
     let process = home.start(&[]);
     let (mut client, mut signalling) = (process.client(), process.client());
