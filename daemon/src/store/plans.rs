@@ -223,8 +223,13 @@ struct PlanProgressJson {
     late: Duration,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     announced: Option<PlanAnnounced>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    announced_end: Option<Time>,
+    #[serde(
+        serialize_with = "write_moment",
+        deserialize_with = "read_moment",
+        skip_serializing_if = "Option::is_none",
+        default
+    )]
+    announced_end: Option<Moment>,
     asked: u64,
     ended: u64,
     #[serde(
@@ -340,6 +345,34 @@ fn read_outcome<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<StoredOutcome>, D::Error> {
     Option::<Outcome>::deserialize(deserializer).map(|over| over.map(|Outcome(outcome)| outcome))
+}
+
+#[derive(Serialize)]
+struct MomentRef<'a>(#[serde(with = "MomentJson")] &'a Moment);
+
+/// A moment by both clocks, or by the wall clock alone, as it was stored at first.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum StoredMoment {
+    Both(#[serde(with = "MomentJson")] Moment),
+    Wall(Time),
+}
+
+#[expect(clippy::ref_option, reason = "serde asks in this way")]
+fn write_moment<S: Serializer>(moment: &Option<Moment>, serializer: S) -> Result<S::Ok, S::Error> {
+    moment.as_ref().map(MomentRef).serialize(serializer)
+}
+
+fn read_moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Moment>, D::Error> {
+    let stored = Option::<StoredMoment>::deserialize(deserializer)?;
+    Ok(stored.map(|moment| match moment {
+        StoredMoment::Both(moment) => moment,
+        // It has come by the boot clock: only the wall clock counts.
+        StoredMoment::Wall(wall) => Moment {
+            wall,
+            boot_micros: 0,
+        },
+    }))
 }
 
 /// A moment that stands for none until the progress is read.

@@ -28,6 +28,16 @@ impl Moment {
         }
     }
 
+    /// Returns the moment of a time by the wall clock, as both clocks stand. A moment that has come by the wall clock has come by the boot
+    /// clock.
+    pub(crate) fn of_wall(wall: Time, now: Timestamp) -> Self {
+        let left = wall.as_micros().saturating_sub(now.wall.as_micros());
+        Self {
+            wall,
+            boot_micros: micros(now.boot).saturating_add(left),
+        }
+    }
+
     /// Returns the moment this many microseconds later, or earlier if negative.
     pub(crate) const fn shifted(self, micros: i64) -> Self {
         Self {
@@ -39,6 +49,14 @@ impl Moment {
     /// Returns the moment in its time by the boot clock; 0 if that was before the boot.
     pub(crate) fn boot(self) -> Duration {
         Duration::from_micros(u64::try_from(self.boot_micros).unwrap_or(0))
+    }
+
+    /// Returns the moment at which both have come, by each clock.
+    pub(crate) fn latest(self, other: Self) -> Self {
+        Self {
+            wall: self.wall.max(other.wall),
+            boot_micros: self.boot_micros.max(other.boot_micros),
+        }
     }
 
     /// Returns how long ago it was, by the boot clock.
@@ -53,14 +71,9 @@ impl Moment {
         Duration::from_micros(u64::try_from(micros).unwrap_or(0))
     }
 
-    /// Returns the same moment with its time by the boot clock set from the wall clock as it stands. A moment that has come by the wall
-    /// clock has come by the boot clock.
+    /// Returns the same moment with its time by the boot clock set from the wall clock as it stands.
     pub(crate) fn boot_from_wall(self, now: Timestamp) -> Self {
-        let left = self.wall.as_micros().saturating_sub(now.wall.as_micros());
-        Self {
-            wall: self.wall,
-            boot_micros: micros(now.boot).saturating_add(left),
-        }
+        Self::of_wall(self.wall, now)
     }
 
     /// Returns the same moment with its time by the wall clock computed anew from the boot clock, if the wall clock was set since.

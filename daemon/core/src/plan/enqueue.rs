@@ -94,8 +94,8 @@ impl Plans {
             )));
         out.records
             .push(Record::Announcement(Box::new(stored.clone())));
-        if let Some(plan) = &mut self.plan {
-            plan.progress.announced_end = plan.progress.announced_end.max(sessions_end_at);
+        if let (Some(plan), Some(end)) = (&mut self.plan, sessions_end_at) {
+            plan.note_announced_end(end, now);
         }
         if let Some(plan) = self.plan.as_mut().filter(|_| !is_manual)
             && stored.channel_ids.is_none()

@@ -57,8 +57,9 @@ impl Plans {
         };
         let gap = StoredPlan::offset_of(end).saturating_sub(StoredPlan::offset_of(step));
         let counted_from_now = shifted(view.state.now.wall, gap);
-        let announced_end = plan.progress.announced_end.unwrap_or(counted_from_now);
-        let sessions_end_at = counted_from_now.max(announced_end);
+        let announced_end = plan.announced_end(view.state.now).map(|end| end.wall);
+        let sessions_end_at =
+            announced_end.map_or(counted_from_now, |end| end.max(counted_from_now));
         Some(Renewal {
             plan_id: plan.id.clone(),
             sessions_end_at,

@@ -420,9 +420,9 @@ fn check_start(view: &PlanView<'_>, start: &StartPlan) -> Result<(), Error> {
 
 fn new_plan(view: &PlanView<'_>, start: StartPlan, id: PlanId, actor: &str) -> StoredPlan {
     let first = start.steps.first().map_or(0, PlanStep::at_seconds);
-    let now = Moment::now(view.state.now);
+    let now = view.state.now;
     let at = start.at.unwrap_or_else(|| seconds_from(now.wall, -first));
-    let closes = Moment { wall: at, ..now }.boot_from_wall(view.state.now);
+    let closes = Moment::of_wall(at, now);
     let max_delay = max_delay(&start);
     StoredPlan {
         id,

@@ -29,6 +29,7 @@ impl Plans {
             && host == HostState::Rebooted
         {
             plan.progress.closes = plan.progress.closes.boot_from_wall(now);
+            plan.announced_end_from_wall(now);
         }
         let plan_id = self.running_id().cloned();
         for mut stored in restored.announcements {

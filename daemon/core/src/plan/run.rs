@@ -59,7 +59,7 @@ impl Plans {
         }
     }
 
-    /// Returns whether the plan may have sessions ended as things are: not before the time that was announced, by the wall clock as well.
+    /// Returns whether the plan may have sessions ended as things are: not before the time that was announced.
     fn may_end(&self, view: &PlanView<'_>) -> bool {
         let is_ahead =
             |plan: &StoredPlan| plan.time_to_announced_end(view.state.now) > Duration::ZERO;
@@ -72,10 +72,7 @@ impl Plans {
         if self.announcements.call(view, renewal.as_ref(), out)
             && let (Some(plan), Some(renewal)) = (&mut self.plan, renewal)
         {
-            plan.progress.announced_end = plan
-                .progress
-                .announced_end
-                .max(Some(renewal.sessions_end_at));
+            plan.note_announced_end(renewal.sessions_end_at, view.state.now);
         }
         let may_plan = self.may_end(view);
         self.end_queue.watched(view.state.now.boot);
@@ -323,6 +320,9 @@ impl Plans {
         let Some(plan) = &mut self.plan else {
             return out.bug("a plan with a due step is not there");
         };
+        if plan.progress.done.is_empty() {
+            plan.announced_end_from_wall(view.state.now);
+        }
         plan.reschedule_from(step, view.state.now);
         plan.progress.late += late;
         plan.progress.done.push(view.state.now.wall);

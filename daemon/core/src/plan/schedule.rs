@@ -20,19 +20,42 @@ impl StoredPlan {
     /// Returns when a step is due. Sessions end when both clocks have reached the time that was announced.
     pub(super) fn due(&self, step: &PlanStep, now: Timestamp) -> Moment {
         let due = self.planned(step, now);
-        match self.progress.announced_end {
-            Some(end) if matches!(step, PlanStep::End { .. }) && end > due.wall => {
-                Moment { wall: end, ..due }.boot_from_wall(now)
-            }
+        match self.announced_end(now) {
+            Some(end) if matches!(step, PlanStep::End { .. }) => due.latest(end),
             Some(_) | None => due,
         }
     }
 
-    /// Returns how long the end that was announced is ahead by the wall clock. Zero once it has come, and without an announcement.
+    /// Returns the end that was announced as it counts now: by the wall clock until the first step was done, then by both.
+    pub(super) fn announced_end(&self, now: Timestamp) -> Option<Moment> {
+        let end = self.progress.announced_end?;
+        let by_wall = end.boot_from_wall(now);
+        Some(if self.progress.done.is_empty() {
+            by_wall
+        } else {
+            by_wall.latest(end.wall_from_boot(now))
+        })
+    }
+
+    /// Returns how long the end that was announced is ahead. Zero once it has come by both clocks, and without an announcement.
     pub(super) fn time_to_announced_end(&self, now: Timestamp) -> Duration {
-        self.progress
-            .announced_end
-            .map_or(Duration::ZERO, |end| end.since(now.wall))
+        self.announced_end(now).map_or(Duration::ZERO, |end| {
+            let by_wall = end.wall.since(now.wall);
+            by_wall.max(end.boot().saturating_sub(now.boot))
+        })
+    }
+
+    /// Notes that this end was announced, by the clocks as they stand.
+    pub(super) fn note_announced_end(&mut self, end: Time, now: Timestamp) {
+        let end = Moment::of_wall(end, now);
+        let before = self.progress.announced_end;
+        self.progress.announced_end = Some(before.map_or(end, |before| before.latest(end)));
+    }
+
+    /// Has the end that was announced count from the wall clock as it stands: at the first step, and after a reboot.
+    pub(super) fn announced_end_from_wall(&mut self, now: Timestamp) {
+        let end = &mut self.progress.announced_end;
+        *end = end.map(|end| end.boot_from_wall(now));
     }
 
     /// Returns when a step comes by the list: by the wall clock until the first step was done, then by the boot clock.

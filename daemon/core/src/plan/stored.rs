@@ -61,7 +61,7 @@ pub struct PlanProgress {
     /// Its latest announcement.
     pub announced: Option<PlanAnnounced>,
     /// Latest time that was announced for its end: no session is ended before it.
-    pub announced_end: Option<Time>,
+    pub announced_end: Option<Moment>,
     /// Number of sessions that the SFU was asked to end.
     pub asked: u64,
     /// Number of these that have ended.

@@ -4,11 +4,15 @@ use fastrand::Rng;
 use soramode_core::handles::ReplyHandle;
 use soramode_core::input::Input;
 use soramode_core::plan::calls::{SfuFailure, SfuOutcome};
+use soramode_core::plan::stored::{Moment, PlanProgress};
 use soramode_protocol::announce::{Announce, NoticeData};
 use soramode_protocol::end::End;
 use soramode_protocol::mode::SettableMode;
 use soramode_protocol::plan::{CancelPlan, EndRate, PlanStep, RISK_OF_END, StartPlan};
 use soramode_protocol::request::GateRequest;
+use soramode_protocol::time::Time;
+
+use super::{PlanProgressRef, Progress, no_plan_progress};
 
 /// Creates a random input about plans.
 pub(in super::super) fn input(rng: &mut Rng, reply_to: ReplyHandle) -> Input {
@@ -73,4 +77,29 @@ fn steps(data: NoticeData) -> Vec<PlanStep> {
             per_minute: Some(EndRate::Max),
         },
     ]
+}
+
+/// An end that was announced was stored by the wall clock alone at first.
+#[test]
+fn an_announced_end_is_read_by_both_clocks_or_by_the_wall_clock_alone() {
+    let end = Moment {
+        wall: Time::from_micros(1_795_377_600_000_000),
+        boot_micros: 7_000_000,
+    };
+    let progress = PlanProgress {
+        announced_end: Some(end),
+        ..no_plan_progress()
+    };
+    let written = serde_json::to_value(PlanProgressRef(&progress)).unwrap();
+    let Progress(read) = serde_json::from_value(written.clone()).unwrap();
+    assert_eq!(read, progress);
+
+    let mut of_before = written;
+    of_before["announced_end"] = serde_json::to_value(end.wall).unwrap();
+    let Progress(read) = serde_json::from_value(of_before).unwrap();
+    let by_wall = Moment {
+        boot_micros: 0,
+        ..end
+    };
+    assert_eq!(read.announced_end, Some(by_wall));
 }

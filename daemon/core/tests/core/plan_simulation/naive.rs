@@ -46,8 +46,11 @@ pub(super) struct Naive {
     announcing: Option<AnnouncementId>,
     /// When the last step was done, or the announcement that it began was over; by the boot clock.
     last_done: i64,
-    /// The latest end that was announced, by the wall clock.
+    /// The latest end that was announced: by the wall clock, and by the boot clock as both stood then.
     announced_end: i64,
+    announced_end_boot: i64,
+    /// The end that the announcement in progress names.
+    named_end: i64,
     pub(super) over: Option<PlanOutcome>,
 }
 
@@ -89,6 +92,8 @@ impl Naive {
             announcing: None,
             last_done: 0,
             announced_end: i64::MIN,
+            announced_end_boot: i64::MIN,
+            named_end: i64::MIN,
             over: None,
         }
     }
@@ -148,7 +153,10 @@ impl Naive {
     /// Moves the steps that are left so that they keep their distances from the last one, which was done now.
     fn count_from_now(&mut self, now: Timestamp) {
         let last = seconds(&self.steps[self.done - 1]);
-        self.is_by_wall = false;
+        if self.is_by_wall {
+            self.is_by_wall = false;
+            self.announced_end_boot = self.announced_end.saturating_sub(offset(now));
+        }
         self.last_done = boot(now);
         for (step, due) in self.steps.iter().zip(&mut self.due).skip(self.done) {
             *due = boot(now) + seconds(step) - last;
@@ -165,6 +173,7 @@ impl Naive {
             let moved = self.offset - offset(now);
             self.due.iter_mut().for_each(|due| *due += moved);
             self.last_done += moved;
+            self.announced_end_boot = self.announced_end.saturating_sub(offset(now));
         }
         self.offset = offset(now);
         let renewed = effects.actions.iter().filter_map(|action| match action {
@@ -176,8 +185,15 @@ impl Naive {
             },
             _ => None,
         });
-        for end in effects.kinds().filter_map(announced_end).chain(renewed) {
-            self.announced_end = self.announced_end.max(end.as_micros());
+        let renewed = renewed
+            .map(Time::as_micros)
+            .filter(|end| *end > self.named_end);
+        let renewed = renewed.max();
+        self.named_end = renewed.unwrap_or(self.named_end);
+        let announced = effects.kinds().filter_map(announced_end);
+        for end in announced.map(Time::as_micros).chain(renewed) {
+            self.announced_end = self.announced_end.max(end);
+            self.announced_end_boot = self.announced_end_boot.max(end - offset(now));
         }
         self.take_changes(facts, effects);
         if self.over.is_some() {
@@ -189,7 +205,7 @@ impl Naive {
                     && !it.cancelled
                     && it.channel_ids.is_none() =>
             {
-                Some(it.announcement_id.clone())
+                Some((it.announcement_id.clone(), it.sessions_end_at))
             }
             _ => None,
         });
@@ -217,7 +233,10 @@ impl Naive {
         }
         while self.over.is_none() && self.run_one(now, facts, effects) {
             if matches!(self.steps[self.done - 1], PlanStep::Announce { .. }) {
-                self.announcing = announced.next().filter(|id| !is_over(id));
+                let next = announced.next();
+                let end = next.as_ref().and_then(|(_, end)| *end);
+                self.named_end = end.map_or(i64::MIN, Time::as_micros);
+                self.announcing = next.map(|(id, _)| id).filter(|id| !is_over(id));
             }
         }
     }
@@ -274,7 +293,7 @@ impl Naive {
         let mut late = clock - self.due[self.done];
         let mut is_due = late >= 0;
         let ends = matches!(step, PlanStep::End { .. });
-        let ahead = self.announced_end.saturating_sub(now.wall.as_micros());
+        let ahead = self.time_to_announced_end(now);
         if ends && ahead > 0 {
             (late, is_due) = (late + ahead, false);
         }
@@ -301,6 +320,14 @@ impl Naive {
         true
     }
 
+    fn time_to_announced_end(&self, now: Timestamp) -> i64 {
+        let by_wall = self.announced_end.saturating_sub(now.wall.as_micros());
+        if self.is_by_wall {
+            return by_wall;
+        }
+        by_wall.max(self.announced_end_boot.saturating_sub(boot(now)))
+    }
+
     /// Compares the plan with the one that the gate shows.
     pub(super) fn compare(&self, now: Timestamp, mode: Mode, plan: &Plan) -> Result<(), String> {
         let done = plan.steps.iter().filter(|step| step.done_at.is_some());
@@ -310,7 +337,11 @@ impl Naive {
         let left = self.steps.iter().zip(&self.due).skip(self.done);
         let expected: Vec<i64> = left
             .map(|(step, due)| match step {
-                PlanStep::End { .. } => self.announced_end.max(due + shift),
+                PlanStep::End { .. } if self.is_by_wall => self.announced_end.max(due + shift),
+                PlanStep::End { .. } => {
+                    let by_boot = self.announced_end_boot.saturating_add(shift);
+                    self.announced_end.max(by_boot).max(due + shift)
+                }
                 _ => due + shift,
             })
             .collect();

@@ -50,6 +50,8 @@ pub(super) struct Run {
     record_store: RecordStore,
     /// Another one at each start.
     seed: u8,
+    /// Time of the last step: at a later one, a look would do what is due.
+    stepped: Timestamp,
     tables: Tables,
     of_core: Show,
     of_model: Show,
@@ -77,6 +79,7 @@ impl Run {
             replay,
             record_store,
             seed,
+            stepped: params.started,
             tables,
             of_core,
             of_model,
@@ -93,7 +96,7 @@ impl Run {
         now: Timestamp,
         transition: &Transition,
     ) -> Result<Vec<String>, String> {
-        let caught = catch_unwind(AssertUnwindSafe(|| match transition {
+        caught(|| match transition {
             Transition::Input(_) | Transition::Heartbeat | Transition::SessionsEnded => {
                 self.step(now, transition)
             }
@@ -102,12 +105,6 @@ impl Run {
                 host,
                 closed_by_storage,
             } => self.restart(now, settings, *host, *closed_by_storage),
-        }));
-        caught.unwrap_or_else(|panic| {
-            let message = panic.downcast_ref::<String>().cloned();
-            Err(message
-                .or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned()))
-                .unwrap_or_else(|| "a panic".to_owned()))
         })
     }
 
@@ -154,6 +151,7 @@ impl Run {
         let Some(effects) = self.driven.apply(now, transition) else {
             return Ok(Vec::new());
         };
+        self.stepped = now;
         let expected = self.model.step(now, transition);
         self.compare_effects(now, &effects, &expected)?;
         self.driven.gate.check()?;
@@ -185,7 +183,12 @@ impl Run {
     }
 
     /// Checks that every list is the same in pages of one row as it is whole.
-    pub(super) fn pages_agree(&mut self, now: Timestamp) -> Result<(), String> {
+    pub(super) fn pages_agree(&mut self) -> Result<(), String> {
+        caught(|| self.compare_pages())
+    }
+
+    fn compare_pages(&mut self) -> Result<(), String> {
+        let now = self.stepped;
         let mut lists = vec![
             ListRequest::Sessions(ListSessions::default()),
             ListRequest::Connections(ListConnections::default()),
@@ -304,6 +307,17 @@ impl Run {
         });
         compare("connections", of_core, of_model.collect())
     }
+}
+
+/// Runs a part of a test. A panic is a problem as others are, so that its seed is printed.
+fn caught<T>(part: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let caught = catch_unwind(AssertUnwindSafe(part));
+    caught.unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().cloned();
+        Err(message
+            .or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned()))
+            .unwrap_or_else(|| "a panic".to_owned()))
+    })
 }
 
 fn name(socket: SocketId) -> String {
