@@ -278,6 +278,10 @@ impl World {
             }
             Scheduled::Answer(answer) => {
                 self.polls += 1;
+                // What is due now is not the poll's doing.
+                if self.gate.next_deadline().is_some_and(|at| at <= self.now) {
+                    self.step(Input::Tick);
+                }
                 self.step(Input::Sora(answer));
             }
             Scheduled::Operate(mode) => {
