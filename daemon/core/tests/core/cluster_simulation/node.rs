@@ -353,8 +353,11 @@ impl Node {
     fn check_claims(&self, etcd: &Etcd) {
         for channel_id in self.record_store.channels() {
             let claim = etcd.claims.get(&channel_id);
+            // The claim of a purged incarnation is anyone's, also if no node has taken it yet.
+            let is_purged =
+                |incarnation| self.purged.contains(&channel_id) && self.member != Some(incarnation);
             let token = claim
-                .filter(|claim| claim.node == self.caller.name)
+                .filter(|claim| claim.node == self.caller.name && !is_purged(claim.incarnation))
                 .map(|claim| claim.token);
             assert_eq!(
                 token.as_ref(),
