@@ -6,10 +6,9 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::id::{AnnouncementId, ChannelId, SessionId};
+use crate::notice_text::check_notice_text;
+pub use crate::notice_text::{MINUTES, NOTICE_TEXT_BYTES_MAX};
 use crate::time::Time;
-
-/// Longest text of an announcement, in bytes of UTF-8.
-pub const NOTICE_TEXT_BYTES_MAX: usize = 1_024;
 
 /// Longest data of an announcement, in bytes of JSON.
 pub const NOTICE_DATA_BYTES_MAX: usize = 4_096;
@@ -17,25 +16,16 @@ pub const NOTICE_DATA_BYTES_MAX: usize = 4_096;
 /// Number of problems that an answer names.
 pub const ANNOUNCE_PROBLEMS_MAX: usize = 10;
 
-/// Stands for the minutes left in a text.
-pub const MINUTES: &str = "{minutes}";
-
 /// Data for the application: any JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct NoticeData(pub Value);
 
-/// Checks the length of a text.
+/// Checks a text; see [`check_notice_text`].
 pub(crate) fn check_text(field: &str, text: Option<&str>) -> Result<(), Error> {
-    match text.map(str::len) {
-        Some(0) => Err(Error::invalid_params(field, "is empty; leave it out")),
-        Some(bytes) if bytes > NOTICE_TEXT_BYTES_MAX => Err(Error::invalid_params(
-            field,
-            format_args!("got {bytes} bytes, takes at most {NOTICE_TEXT_BYTES_MAX}"),
-        )),
-        Some(_) | None => Ok(()),
-    }
+    text.map_or(Ok(()), check_notice_text)
+        .map_err(|problem| Error::invalid_params(field, problem))
 }
 
 /// Checks the length of the data, as JSON.
@@ -54,7 +44,8 @@ pub(crate) fn check_data(field: &str, data: Option<&NoticeData>) -> Result<(), E
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Announce {
-    /// Text for people. At most [`NOTICE_TEXT_BYTES_MAX`] bytes.
+    /// Text for people. [`MINUTES`] stands for the time until a plan ends the sessions, in whole minutes, rounded down, at least 1. At most
+    /// [`NOTICE_TEXT_BYTES_MAX`] bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = NOTICE_TEXT_BYTES_MAX)))]
     pub text: Option<String>,

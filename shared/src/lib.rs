@@ -33,6 +33,7 @@ pub mod http_client;
 pub mod id;
 pub mod mode;
 pub mod node;
+pub mod notice_text;
 pub mod number;
 #[cfg(feature = "schema")]
 pub mod openrpc;

@@ -7,7 +7,7 @@ use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::announce::{NoticeData, check_data, check_text};
+use crate::announce::{MINUTES, NoticeData, check_data, check_text};
 use crate::error::Error;
 use crate::id::RollId;
 use crate::mode::{Mode, ON_BEHALF_OF_BYTES_MAX, REASON_BYTES_MAX, SettableMode, check_length};
@@ -118,7 +118,7 @@ pub enum PlanStep {
         /// Seconds from the close.
         #[cfg_attr(feature = "schema", schemars(range(min = -STEP_SECONDS_MAX, max = STEP_SECONDS_MAX)))]
         at_seconds: i64,
-        /// Text for people; `{minutes}` stands for the time left. At most
+        /// Text for people; `{minutes}` stands for the time left, in whole minutes, rounded down, at least 1. At most
         /// [`NOTICE_TEXT_BYTES_MAX`](crate::announce::NOTICE_TEXT_BYTES_MAX) bytes.
         #[cfg_attr(feature = "schema", schemars(length(min = 1, max = crate::announce::NOTICE_TEXT_BYTES_MAX)))]
         #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -326,6 +326,7 @@ fn check_steps(steps: &[PlanStep]) -> Result<(), Error> {
     }
     check_order(steps)?;
     check_modes(steps)?;
+    check_minutes(steps)?;
     check_announcements(steps)
 }
 
@@ -419,6 +420,28 @@ fn check_modes(steps: &[PlanStep]) -> Result<(), Error> {
             "steps",
             "no step closes the node: add do: mode at 0",
         )),
+    }
+}
+
+/// Refuses a text with the minutes until an end where there is none.
+fn check_minutes(steps: &[PlanStep]) -> Result<(), Error> {
+    if matches!(steps.last(), Some(PlanStep::End { .. })) {
+        return Ok(());
+    }
+    let has_minutes = |step: &PlanStep| match step {
+        PlanStep::Announce { text, .. } => text.as_ref().is_some_and(|it| it.contains(MINUTES)),
+        PlanStep::Unready { .. }
+        | PlanStep::Mode { .. }
+        | PlanStep::End { .. }
+        | PlanStep::Unknown => false,
+    };
+    match steps.iter().position(has_minutes) {
+        Some(place) => Err(wrong(
+            place,
+            "text",
+            format_args!("{MINUTES} needs a step that ends the sessions, and there is none"),
+        )),
+        None => Ok(()),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::long_call::{self, LongCall, call};
 use crate::node::Node;
 use crate::output::escape::{escape, quoted};
 use crate::output::{Column, Format, counted};
-use crate::plan::flags::read_data;
+use crate::plan::flags::{read_data, read_text};
 
 /// Announce maintenance to the clients of the sessions
 ///
@@ -23,7 +23,10 @@ use crate::plan::flags::read_data;
 /// receive the text and the data, and the time at which a plan ends their sessions. They are not disconnected, and the mode stays.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Text for people; {minutes} stands for the time until a plan ends the sessions
+    /// Text for people; {minutes} stands for the time until a plan ends the sessions, rounded down
+    ///
+    /// No other word may stand in braces.
+    #[arg(value_parser = read_text)]
     text: Option<String>,
     /// Announce to this channel only
     #[arg(long, value_name = "CHANNEL", add = ArgValueCandidates::new(candidates::channels))]

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 use soramode_protocol::announce::NoticeData;
 use soramode_protocol::mode::SettableMode;
+use soramode_protocol::notice_text::check_notice_text;
 use soramode_protocol::plan::{END_PER_MINUTE_MAX, EndRate, PLAN_STEPS_MAX, PlanStep, RISK_OF_END};
 
 use crate::error::{Exit, Failure};
@@ -37,8 +38,10 @@ pub(crate) struct PlanFlags {
     /// when it was sent. Needs --end-after.
     #[arg(long, value_name = "DURATION,...", value_parser = times::read_span, value_delimiter = ',', help_heading = HEADING, hide_short_help = true)]
     announce: Vec<Duration>,
-    /// Announce with this text; {minutes} stands for the time left
-    #[arg(long, value_name = "TEXT", help_heading = HEADING, hide_short_help = true)]
+    /// Announce with this text; {minutes} stands for the time left, rounded down
+    ///
+    /// No other word may stand in braces.
+    #[arg(long, value_name = "TEXT", value_parser = read_text, help_heading = HEADING, hide_short_help = true)]
     announce_text: Option<String>,
     /// Announce with this data for the application
     #[arg(long, value_name = "JSON", value_parser = read_data, help_heading = HEADING, hide_short_help = true)]
@@ -103,6 +106,11 @@ pub(crate) fn read_data(text: &str) -> Result<NoticeData, String> {
     serde_json::from_str::<Value>(text)
         .map(NoticeData)
         .map_err(|problem| format!("is not JSON: {problem}"))
+}
+
+/// Reads a text for people.
+pub(crate) fn read_text(text: &str) -> Result<String, String> {
+    check_notice_text(text).map(|()| text.to_owned())
 }
 
 impl PlanFlags {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use soramode_testkit::control_client::TestClient;
 
-use crate::support::{Daemon, Fake, Reply};
+use crate::support::{Daemon, Fake, Reply, Run as _, program};
 
 /// A signalling server receives what to pass on to the clients.
 #[test]
@@ -85,4 +85,26 @@ fn an_announcement_names_the_channels_that_it_did_not_reach() {
     );
     let plain = daemon.run(&["announce", "-o", "plain"]);
     assert_eq!(plain.stdout, "J8486AV8KN7H92SBDFZ2NPKWPM\t3\t1\t1\t0\n");
+}
+
+/// Refused before a daemon is asked: there is none.
+#[test]
+fn a_text_that_would_reach_people_as_a_mistake_is_refused() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let minutes = "takes {minutes} and no other word in braces";
+    for (text, problem) in [
+        ("", "is empty; leave it out".to_owned()),
+        (" \u{3000}\n", "has no visible character".to_owned()),
+        ("In {minute} min", format!("got \"{{minute}}\", {minutes}")),
+        (
+            "あと｛minutes｝分",
+            format!("got \"｛minutes｝\", {minutes}"),
+        ),
+    ] {
+        for args in [&["announce", text][..], &["drain", "--announce-text", text]] {
+            let ended = program(&nowhere.path().join("socket")).args(args).ended();
+            assert_eq!(ended.code, 2, "{ended:?}");
+            assert!(ended.stderr.contains(&problem), "{args:?}: {ended:?}");
+        }
+    }
 }

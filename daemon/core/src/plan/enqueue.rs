@@ -209,8 +209,42 @@ fn newest_age(sessions: &[(Time, SessionSlot)]) -> Time {
         .map_or(Time::from_micros(0), |&(age, _)| age)
 }
 
-/// Puts the minutes that are left into a text, rounded up.
+/// Puts the minutes that are left into a text: rounded down, so that nobody is told a later time than the end, and at least 1.
 pub(super) fn with_minutes(text: &str, sessions_end_at: Option<Time>, now: Timestamp) -> String {
     let left = sessions_end_at.map_or(Duration::ZERO, |at| at.since(now.wall));
-    text.replace(MINUTES, &left.as_secs().div_ceil(60).to_string())
+    let seconds = left.as_micros().div_ceil(1_000_000);
+    text.replace(MINUTES, &(seconds / 60).max(1).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minutes_are_rounded_down_from_whole_seconds_and_are_at_least_one() {
+        let now = Timestamp {
+            wall: Time::from_micros(0),
+            boot: Duration::ZERO,
+        };
+        for (micros, minutes) in [
+            (0, "1"),
+            (59_000_000, "1"),
+            (60_000_000, "1"),
+            (119_000_000, "1"),
+            (119_000_001, "2"),
+            (120_000_000, "2"),
+            (542_000_000, "9"),
+            (599_000_000, "9"),
+            (599_990_000, "10"),
+            (600_000_000, "10"),
+        ] {
+            let end = Some(Time::from_micros(micros));
+            assert_eq!(with_minutes(MINUTES, end, now), minutes, "{micros} us");
+        }
+        assert_eq!(
+            with_minutes("{minutes}, {minutes}", Some(Time::from_micros(-1)), now),
+            "1, 1",
+            "the end is past"
+        );
+    }
 }
