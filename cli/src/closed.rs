@@ -4,9 +4,8 @@ use soramode_protocol::id::PlanId;
 use soramode_protocol::mode::{EndsStopped, InForce, Mode, ModeState, SettableMode};
 use soramode_protocol::node::Membership;
 
-use crate::describe::{
-    ask_before_opening, describe_expiry, describe_later_change, describe_origin,
-};
+use crate::ask;
+use crate::describe::{describe_expiry, describe_later_change, describe_origin};
 use crate::error::Failure;
 use crate::last_status::LastStatus;
 use crate::mode_info::ModeInfo;
@@ -317,19 +316,16 @@ impl Closed {
 
     /// Continues [`describe_drained`]: the node is still closed, and the command that opens it. For a closing of another operator no command is
     /// suggested.
-    pub(crate) fn describe_next_step(&self, now: &ModeInfo, node: Node<'_>) -> String {
-        let theirs = |state: &ModeInfo| {
-            format!(
-                " and still closed: {}. {}",
-                describe_later_change(state),
-                ask_before_opening(state)
-            )
+    pub(crate) async fn describe_next_step(&self, now: &ModeInfo, node: Node<'_>) -> String {
+        let theirs = match (self.is_changed(now), self.is_stricter()) {
+            (true, _) => Some(now),
+            (false, true) => Some(&self.before),
+            (false, false) => None,
         };
-        if self.is_changed(now) {
-            return theirs(now);
-        }
-        if self.is_stricter() {
-            return theirs(&self.before);
+        if let Some(state) = theirs {
+            let change = describe_later_change(state);
+            let ask = ask::before_opening(state, node).await;
+            return format!(" and still closed: {change}. {ask}");
         }
         let until = now.state.as_ref().map(describe_expiry).unwrap_or_default();
         if self.before.mode != self.now.mode && !self.is_closed_by_own_plan() {

@@ -19,18 +19,14 @@ fn describe_actor(actor: &str) -> Cow<'_, str> {
     }
 }
 
-/// `Ask alice before you open it`
-pub(crate) fn ask_before_opening(now: &ModeInfo) -> String {
-    format!("Ask {} before you open it", operator(now))
-}
-
 /// Returns the name of the person to ask about a mode: the represented operator, if there is one.
 pub(crate) fn operator(now: &ModeInfo) -> String {
-    let actor = now.state.as_ref().map(|state| state.actor.as_str());
-    match actor {
-        Some(actor) if actor.starts_with("uid:") => {
-            let name = actor.split_once(" for ").map_or(actor, |(_, name)| name);
-            escape(name).into_owned()
+    match &now.state {
+        Some(state) if state.actor.starts_with("uid:") => {
+            let actor = state.actor.as_str();
+            let named = actor.split_once(" for ").map(|(_, name)| name);
+            let name = state.on_behalf_of.as_deref().or(named);
+            escape(name.unwrap_or(actor)).into_owned()
         }
         Some(_) | None => "the other operators".to_owned(),
     }

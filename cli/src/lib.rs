@@ -4,6 +4,8 @@
 mod api;
 mod api_flags;
 mod args;
+mod ask;
+mod caller;
 mod candidates;
 mod close;
 mod closed;

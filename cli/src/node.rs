@@ -8,6 +8,7 @@ use soramode_protocol::node::{GetInfo, GetStatus};
 use tokio::time::timeout;
 
 use crate::api::{Api, Detail};
+use crate::caller::Caller;
 use crate::command_line;
 use crate::daemon::Daemon;
 use crate::endpoint::Endpoint;
@@ -199,10 +200,10 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Returns the actor that the daemon records for this user.
-    pub(crate) async fn actor(self) -> Option<String> {
-        let info = self.connect().await.ok()?.call(&GetInfo {}).await;
-        info.ok()?.actor
+    /// Returns this user as the daemon names it; `None` if it does not answer at once.
+    pub(crate) async fn caller(self) -> Option<Caller> {
+        let read = async { caller(&mut self.connect().await.ok()?).await };
+        timeout(LAST_MODE_MAX, read).await.ok()?
     }
 
     /// Prints how many pending connections are missing from the lists that were printed.
@@ -224,6 +225,15 @@ pub(crate) fn needs_socket(what: &str) -> Failure {
     failure.with_hint(
         "Run it on the node itself, without --api-url and --node (or unset SORAMODE_API_URL)",
     )
+}
+
+/// Reads the name that the daemon has for this user.
+pub(crate) async fn caller(daemon: &mut Daemon<'_>) -> Option<Caller> {
+    let actor = daemon.call(&GetInfo {}).await.ok()?.actor?;
+    Some(Caller {
+        actor,
+        on_behalf_of: daemon.on_behalf_of(),
+    })
 }
 
 /// Reads the mode, with the represented operator.

@@ -119,7 +119,7 @@ pub(super) async fn confirm_drained(
         Format::Plain => print_record(reached, output),
         Format::Table => {
             let now = node.last_mode(&reached.status.mode_info()).await;
-            let then = closed.describe_next_step(&now, node);
+            let then = closed.describe_next_step(&now, node).await;
             output.confirm(&format!("{}{then}", describe_reached(reached)))
         }
     }

@@ -24,14 +24,12 @@ use tokio::process::{Child, Command};
 use super::drain::{DrainFlags, drain, drain_by_plan};
 use super::reached::describe_reached;
 use crate::api::Detail;
+use crate::ask;
 use crate::candidates;
 use crate::closed::Closed;
 use crate::closing_owner::{self, OwnChanges, Owner, RestoreTo};
 use crate::context::Context;
-use crate::describe::{
-    ask_before_opening, describe_change, describe_expiry, describe_later_change, describe_origin,
-    operator,
-};
+use crate::describe::{describe_change, describe_expiry, describe_later_change, describe_origin};
 use crate::error::{Exit, Failure, NOT_FOUND, NOT_STARTED, shell_code};
 use crate::mode_info::{ModeInfo, with_operator};
 use crate::node::mode_now;
@@ -258,7 +256,7 @@ async fn stays_closed(exit: Exit, why: &str, closed: &Closed, context: &Context<
                 describe_later_change(&now)
             ),
         )
-        .with_hint(ask_before_opening(&now));
+        .with_hint(ask::before_opening(&now, context.node).await);
     }
     let label = "Run it again, or put the mode back";
     let back = restore_hint(
@@ -293,8 +291,7 @@ async fn check_still_ours(
         return Ok(());
     }
     let hint = if now.mode.is_block() {
-        let operator = operator(&now);
-        format!("Ask {operator} first, then run the same command again")
+        ask::before_repeating(&now, context.node).await
     } else {
         "Run the same command again to close and drain the node".to_owned()
     };
@@ -377,7 +374,7 @@ async fn reopen(
         return Ok(Reopened::OpenedByAnother(describe_change(&now)));
     }
     if closed.is_changed(&ModeInfo::of(now.clone())) {
-        return Ok(changed_meanwhile(&node, &ModeInfo::of(now)));
+        return Ok(changed_meanwhile(&ModeInfo::of(now), closed, context).await);
     }
     let owner = Owner {
         actor: daemon.call(&GetInfo {}).await?.actor.unwrap_or_default(),
@@ -430,7 +427,7 @@ async fn reopen(
             let hint = if is_own {
                 open_hint(context)
             } else {
-                ask_before_opening(&ModeInfo::of(theirs.clone()))
+                ask::before_opening(&ModeInfo::of(theirs.clone()), context.node).await
             };
             Ok(Reopened::StillClosed(
                 describe_other_closing(&theirs, &node),
@@ -452,7 +449,7 @@ async fn reopen(
             now if now.mode == Mode::Normal => {
                 Ok(Reopened::OpenedByAnother(describe_later_change(&now)))
             }
-            now => Ok(changed_meanwhile(&node, &now)),
+            now => Ok(changed_meanwhile(&now, closed, context).await),
         },
         (Err(failure), _) => Err(failure),
     }
@@ -468,12 +465,13 @@ fn closed_since(now: &ModeState, changes: &[DatedModeChange]) -> Time {
 }
 
 /// Describes a change during the maintenance: opening is left to that client.
-fn changed_meanwhile(node: &str, now: &ModeInfo) -> Reopened {
+async fn changed_meanwhile(now: &ModeInfo, closed: &Closed, context: &Context<'_>) -> Reopened {
     let words = format!(
-        "{node} was NOT reopened: during the maintenance, {}",
+        "{} was NOT reopened: during the maintenance, {}",
+        closed.status.name(),
         describe_later_change(now)
     );
-    Reopened::StillClosed(words, ask_before_opening(now))
+    Reopened::StillClosed(words, ask::before_opening(now, context.node).await)
 }
 
 /// Describes a closing that belongs to another owner.

@@ -6,9 +6,10 @@ use soramode_protocol::node::{GetStatus, Membership, Source, Status, StorageStat
 use soramode_protocol::plan::PlanState;
 
 use crate::api::{Detail, needs_soramoded};
+use crate::caller::{Caller, before_opening};
 use crate::cluster_status;
 use crate::context::Context;
-use crate::describe::{ask_before_opening, describe_closing};
+use crate::describe::describe_closing;
 use crate::error::{Exit, Failure};
 use crate::fleet::host_answer::HostAnswer;
 use crate::last_status::{LastStatus, SHADOW, shadow_warning};
@@ -83,7 +84,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         return Err(needs_soramoded("status"));
     };
     let me = if status.mode.mode.is_block() {
-        context.node.actor().await
+        context.node.caller().await
     } else {
         None
     };
@@ -101,7 +102,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
                 ("WARNINGS", warning_rows(&status)),
                 (
                     "MODE",
-                    mode_rows(&status, &how_to_open(&status, me.as_deref(), &open), output),
+                    mode_rows(&status, &how_to_open(&status, me.as_ref(), &open), output),
                 ),
                 ("PLAN", plan_rows(&status, context.node, output)),
                 ("SESSIONS", session_rows(&status, output)),
@@ -207,10 +208,10 @@ pub(crate) fn closed_by(mode: &ModeState) -> String {
 }
 
 /// Describes how to open a closed node with the command `open`, or why it cannot be opened yet.
-/// `me` is this user's actor, if known.
-pub(crate) fn how_to_open(status: &Status, me: Option<&str>, open: &str) -> String {
+/// `me` is this user, if known.
+pub(crate) fn how_to_open(status: &Status, me: Option<&Caller>, open: &str) -> String {
     let is_another =
-        me.is_some_and(|me| me != status.mode.actor) && status.mode.actor.starts_with("uid:");
+        me.is_some_and(|me| !me.has_set(&status.mode)) && status.mode.actor.starts_with("uid:");
     let when = match (status.storage.state, status.membership) {
         (StorageState::Failed, _) => {
             "Repair the state first; if the WARNING says so, restart soramoded. Then run"
@@ -223,7 +224,7 @@ pub(crate) fn how_to_open(status: &Status, me: Option<&str>, open: &str) -> Stri
             return format!(
                 "{}. {}: {open}",
                 describe_closing(&mode),
-                ask_before_opening(&ModeInfo::of(mode.clone()))
+                before_opening(&ModeInfo::of(mode.clone()), me)
             );
         }
         (_, Membership::Standalone | Membership::Joined) if status.mode.expires_at.is_some() => {
@@ -454,7 +455,11 @@ mod tests {
         let closed = status_of("block_new_connection", r#","sessions_complete":true"#);
         let mut theirs = closed.clone();
         (theirs.mode.actor, theirs.mode.reason) = ("uid:1235".to_owned(), Some("STOP".to_owned()));
-        let words = how_to_open(&theirs, Some("uid:0(root)"), OPEN);
+        let me = |actor: &str| Caller {
+            actor: actor.to_owned(),
+            on_behalf_of: None,
+        };
+        let words = how_to_open(&theirs, Some(&me("uid:0(root)")), OPEN);
         assert!(words.starts_with("uid:1235 closed it "), "{words}");
         assert!(
             words.ends_with(&format!(
@@ -462,7 +467,7 @@ mod tests {
             )),
             "{words}"
         );
-        assert!(how_to_open(&theirs, Some("uid:1235"), OPEN).starts_with("When you are done"));
+        assert!(how_to_open(&theirs, Some(&me("uid:1235")), OPEN).starts_with("When you are done"));
         let isolated = Status {
             membership: Membership::Isolated,
             ..closed.clone()

@@ -27,7 +27,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
 use crate::fleet::{HOSTS_AT_ONCE, join_all};
-use crate::node::mode_now;
+use crate::node::{caller, mode_now};
 use crate::output::Output;
 use crate::signals::Signals;
 use calls::Caller;
@@ -233,14 +233,23 @@ impl Driver {
     async fn look_at_left(&self, signals: &mut Signals) -> Option<Left> {
         let host = self.view.left_closed()?;
         let endpoint = self.endpoints.get(host)?;
-        let look = async { mode_now(&mut endpoint.connect().await.ok()?).await.ok() };
-        let mode = tokio::select! {
-            mode = look => mode,
+        let look = async {
+            let mut daemon = endpoint.connect().await.ok()?;
+            let mode = mode_now(&mut daemon).await.ok()?;
+            Some((mode, caller(&mut daemon).await))
+        };
+        let looked = tokio::select! {
+            looked = look => looked,
             () = sleep(LOOK_MAX) => None,
             _ = signals.next() => None,
         };
-        let open = endpoint.command("set normal");
-        Some(Left { host, mode, open })
+        let (mode, me) = looked.unzip();
+        Some(Left {
+            host,
+            mode,
+            me: me.flatten(),
+            open: endpoint.command("set normal"),
+        })
     }
 
     fn begin(&mut self, host: HostIndex, task: Task) {

@@ -8,7 +8,8 @@ use soramode_roll::{Finish, HostIndex, RESERVED_SECONDS, Stage, Start, Stop, Sto
 
 use super::request::RollRequest;
 use super::show::{Host, RollView};
-use crate::describe::{ask_before_opening, describe_change};
+use crate::caller::{Caller, before_opening};
+use crate::describe::describe_change;
 use crate::error::{Exit, Failure};
 use crate::mode_info::ModeInfo;
 use crate::output::escape::escape;
@@ -19,6 +20,8 @@ pub(super) struct Left {
     pub(super) host: HostIndex,
     /// The mode; `None` if the node does not answer.
     pub(super) mode: Option<ModeInfo>,
+    /// This user on the node.
+    pub(super) me: Option<Caller>,
     /// The command that opens the node.
     pub(super) open: String,
 }
@@ -31,7 +34,7 @@ impl Left {
             Some(now) if !now.mode.is_block() => String::new(),
             Some(now) => match &now.state {
                 Some(state) if state.roll.as_ref() != Some(roll) => {
-                    format!(". {}", ask_before_opening(now))
+                    format!(". {}", before_opening(now, self.me.as_ref()))
                 }
                 Some(_) | None => own,
             },

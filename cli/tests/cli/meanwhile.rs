@@ -124,6 +124,26 @@ fn a_drain_reports_a_later_change_and_suggests_no_opening() {
     }
 }
 
+/// Nobody is told to ask themselves.
+#[test]
+fn a_later_change_of_the_same_operator_is_named_as_such() {
+    let daemon = Daemon::start();
+    let drain = draining(&daemon, &[]);
+    let tighten = by("alice", &daemon, &["set", "block_new_connection"]);
+    assert_eq!({ tighten }.ended().code, 0);
+    daemon.disconnect("c1");
+    let ended = drain.ended();
+    assert!(
+        ended
+            .stdout
+            .contains(" for alice set block_new_connection ")
+            && ended
+                .stdout
+                .ends_with("You set that yourself: make sure that it is over before you open it\n"),
+        "{ended:?}"
+    );
+}
+
 #[test]
 fn a_drain_says_so_while_it_waits() {
     let daemon = Daemon::start();

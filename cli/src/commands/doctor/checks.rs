@@ -14,6 +14,7 @@ use soramode_protocol::version::{PROTOCOL, VERSION};
 use super::super::status::{closed_by, describe_upstream, how_to_open};
 use super::cluster;
 use super::verdict::Check;
+use crate::caller::Caller;
 use crate::error::Failure;
 use crate::last_status::SHADOW;
 use crate::node::Node;
@@ -34,10 +35,14 @@ pub(super) async fn check(
         .await?
         .call_both(&GetInfo {}, &GetStatus {})
         .await?;
+    let me = info.actor.clone().map(|actor| Caller {
+        actor,
+        on_behalf_of: node.on_behalf_of(),
+    });
     let mut checks = vec![
         versions(&info),
         access(&info),
-        mode(&status, info.actor.as_deref(), &node.command("set normal")),
+        mode(&status, me.as_ref(), &node.command("set normal")),
         state(&status),
     ];
     checks.extend(
@@ -115,7 +120,7 @@ fn access(info: &Info) -> Check {
     }
 }
 
-fn mode(status: &Status, me: Option<&str>, open: &str) -> Check {
+fn mode(status: &Status, me: Option<&Caller>, open: &str) -> Check {
     let Status {
         mode, node_name, ..
     } = status;
