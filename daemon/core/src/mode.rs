@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use soramode_protocol::actor::SystemActor;
 use soramode_protocol::error::Error;
 use soramode_protocol::id::{PlanId, RollId};
 use soramode_protocol::mode::{
@@ -283,6 +284,14 @@ impl ModeControl {
             change: change.clone(),
         });
         change
+    }
+
+    /// Returns whether an operator has changed the mode, its reason or its timer since then, by the wall clock.
+    pub(crate) fn is_set_by_operator_since(&self, then: Time) -> bool {
+        let is_operator = |actor: &str| SystemActor::from_name(actor).is_none();
+        let mut changes = self.changes.iter();
+        changes.any(|it| it.timestamp > then && is_operator(&it.change.actor))
+            || (self.state.since > then && is_operator(&self.state.actor))
     }
 
     /// Sets the deadline of the expiry anew where it goes by the wall clock, which may have been set meanwhile.

@@ -6,8 +6,8 @@ use soramode_protocol::announce::Announce;
 use soramode_protocol::end::End;
 use soramode_protocol::event::{EventKind, EventType};
 use soramode_protocol::id::PlanId;
-use soramode_protocol::mode::ModeChange;
-use soramode_protocol::plan::{CancelPlan, Plan, PlanFound, StartPlan};
+use soramode_protocol::mode::{Mode, ModeChange, SettableMode};
+use soramode_protocol::plan::{CancelPlan, Plan, PlanFound, PlanOutcome, StartPlan};
 use soramode_protocol::reply::{Answer, Reply};
 
 use crate::count::count;
@@ -252,6 +252,29 @@ impl Node {
         Some(format!(
             "plan {id} {}. It waits until it can. {hint}, or cancel the plan: soramode plan cancel {id}",
             problem.message
+        ))
+    }
+
+    /// Returns a warning if the last plan was missed or has failed, until an operator changes the mode or another plan is started.
+    pub(super) fn ended_plan_warning(&self) -> Option<String> {
+        let (id, over) = self.plans.unfinished()?;
+        if self.mode.is_set_by_operator_since(over.at) {
+            return None;
+        }
+        let outcome = if over.outcome == PlanOutcome::Missed {
+            "was missed"
+        } else {
+            "failed"
+        };
+        let mode = SettableMode::try_from(self.mode.mode()).unwrap_or(SettableMode::Normal);
+        let (at, why, mode) = (
+            over.at,
+            over.why.as_deref().unwrap_or_default(),
+            Mode::from(mode),
+        );
+        Some(format!(
+            "plan {id} {outcome} at {at} ({why}). The rest of its steps do not run: see soramode plan. This warning ends when another plan is \
+             started, or the mode is set anew: soramode set {mode} -m REASON"
         ))
     }
 

@@ -61,6 +61,7 @@ impl Node {
             .into_iter()
             .chain(held)
             .chain(self.plan_without_means_warning())
+            .chain(self.ended_plan_warning())
             .chain(self.failing_ends_warning())
             .chain(unasked.flatten())
             .collect()

@@ -1,11 +1,11 @@
 //! A plan as clients see it.
 
 use soramode_protocol::id::PlanId;
-use soramode_protocol::plan::{Plan, PlanHold, PlanStepState};
+use soramode_protocol::plan::{Plan, PlanHold, PlanOutcome, PlanStepState};
 
 use super::Plans;
 use super::context::NodeState;
-use super::stored::StoredPlan;
+use super::stored::{StoredOutcome, StoredPlan};
 
 impl Plans {
     /// Returns the plan that runs.
@@ -16,6 +16,14 @@ impl Plans {
     /// Returns the plan that runs, or the last one.
     pub(crate) fn shown_last(&self, node: &NodeState) -> Option<Plan> {
         self.plan.as_ref().map(|plan| self.shown(node, plan))
+    }
+
+    /// Returns the last plan, if it was missed or has failed.
+    pub(crate) fn unfinished(&self) -> Option<(&PlanId, &StoredOutcome)> {
+        let plan = self.plan.as_ref()?;
+        let over = plan.progress.over.as_ref()?;
+        let is_unfinished = matches!(over.outcome, PlanOutcome::Missed | PlanOutcome::Failed);
+        is_unfinished.then_some((&plan.id, over))
     }
 
     /// Returns the plan with this id.
