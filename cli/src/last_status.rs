@@ -7,7 +7,7 @@ use soramode_protocol::node::{Status, StorageState};
 use crate::api::snapshot::SessionSnapshot;
 use crate::mode_info::ModeInfo;
 use crate::output::escape::escape;
-use crate::output::{Output, counted, times};
+use crate::output::{Output, counted, counted_connections, times};
 
 /// The last status of a node.
 #[derive(Clone, Debug, Serialize)]
@@ -122,13 +122,18 @@ impl LastStatus {
         }
     }
 
-    /// `3 sessions, 11 connections`
+    /// Returns the number of pending ones of the connections; the lists of a Sora have none.
+    pub(crate) fn pending(&self) -> u64 {
+        self.of_daemon().map_or(0, |status| status.pending)
+    }
+
+    /// `3 sessions, 11 connections (1 pending)`
     pub(crate) fn describe_counts(&self) -> String {
         let (sessions, connections) = self.counts().unwrap_or_default();
         format!(
             "{}, {}",
             counted(sessions, "session"),
-            counted(connections, "connection")
+            counted_connections(connections, self.pending())
         )
     }
 

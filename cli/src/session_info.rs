@@ -56,6 +56,14 @@ impl SessionInfo {
         }
     }
 
+    /// Returns the number of pending ones of its connections; a Sora's list has none.
+    pub(crate) const fn pending(&self) -> u64 {
+        match self {
+            Self::Full(session) => session.pending,
+            Self::Listed(_) => 0,
+        }
+    }
+
     pub(crate) fn max_connections(&self) -> Option<u64> {
         match self {
             // The maximum counts live connections; the present ones include pending ones.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::id::{ChannelId, EndId, PlanId, SessionId};
 use crate::mode::{REASON_BYTES_MAX, check_length};
+use crate::number::is_zero;
 use crate::plan::EndRate;
 
 /// `End`'s params: one channel, or all.
@@ -92,9 +93,4 @@ pub struct EndSession {
     /// Reason that the operator gave.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks in this way")]
-const fn is_zero(number: &u64) -> bool {
-    *number == 0
 }

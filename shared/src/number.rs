@@ -1,4 +1,4 @@
-//! Whole numbers as they are typed: flags of both programs, and variables.
+//! Whole numbers: as they are typed in flags and variables, and as they are left out on the wire.
 
 use std::num::IntErrorKind;
 use std::ops::RangeInclusive;
@@ -33,6 +33,11 @@ pub fn whole_number_in(range: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u3
             Err(problem())
         }
     }
+}
+
+/// Returns whether a field is left out on the wire, which then stands for 0.
+pub const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::announce::NoticeData;
 use crate::id::{AnnouncementId, ChannelId, EndId, PlanId};
+use crate::number::is_zero;
 use crate::plan::{PlanOutcome, PlanStep};
 use crate::time::Time;
 
@@ -125,9 +126,4 @@ pub struct EndRequested {
     pub channel_id: Option<ChannelId>,
     /// Number of sessions to end.
     pub sessions: u64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks in this way")]
-const fn is_zero(number: &u64) -> bool {
-    *number == 0
 }

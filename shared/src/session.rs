@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::id::{ChannelId, ClientId, ConnectionId, SessionId};
+use crate::number::is_zero;
 use crate::time::Time;
 
 /// Default number of rows in a page.
@@ -36,6 +37,9 @@ pub struct Session {
     pub created_at: Time,
     /// Connections now; pending ones count.
     pub connections: u64,
+    /// Pending ones of these; absent if there are none.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub pending: u64,
     /// Highest number of live connections at any one time.
     pub max_connections: u64,
     /// Live connections it has had in all.

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::id::{EndId, PlanId};
 use crate::mode::{InForce, Mode};
 use crate::node::Status;
+use crate::number::is_zero;
 use crate::plan::{Plan, Stalled};
 use crate::request::RequestId;
 use crate::session::Session;
@@ -208,8 +209,11 @@ pub struct Progress {
     pub id: RequestId,
     /// Number of sessions left.
     pub sessions: u64,
-    /// Number of connections left.
+    /// Number of connections left; pending ones count.
     pub connections: u64,
+    /// Pending ones of these; absent if there are none.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub pending: u64,
     /// The oldest session left.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub oldest_session: Option<Session>,

@@ -14,7 +14,7 @@ use crate::error::{Exit, Failure};
 use crate::node::Node;
 use crate::output::color::Emphasis;
 use crate::output::escape::escape;
-use crate::output::{Format, Output, Row, colored_groups, counted, times};
+use crate::output::{Format, Output, Row, colored_groups, counted, counted_connections, times};
 use crate::plan::describe::{
     describe_announced, describe_ended, describe_ended_by, describe_next, describe_over,
     describe_plan_state, describe_stalled, step_rows,
@@ -122,7 +122,7 @@ fn plan_rows(plan: &Plan, status: &Status, node: Node<'_>, output: &Output) -> V
     let left = format!(
         "{mode}, {}, {}",
         counted(status.sessions, "session"),
-        counted(status.connections, "connection")
+        counted_connections(status.connections, status.pending)
     );
     vec![
         ("plan", Some(plan.id.to_string())),

@@ -8,7 +8,7 @@ use super::connections;
 use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
-use crate::output::{Format, List, Output, pairs};
+use crate::output::{Format, List, Output, pairs, with_pending};
 
 /// Show one session and its connections
 #[derive(Debug, clap::Args)]
@@ -62,7 +62,10 @@ fn show_head(session: &Session, output: &mut Output) -> Result<(), Failure> {
                 ("channel", Some(session.channel_id.to_string())),
                 ("session", Some(session.session_id.to_string())),
                 ("since", Some(output.time(session.created_at))),
-                ("connections", Some(session.connections.to_string())),
+                (
+                    "connections",
+                    Some(with_pending(session.connections, session.pending)),
+                ),
                 (
                     "max",
                     Some(session.max_connections.max(session.connections).to_string()),

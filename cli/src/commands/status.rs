@@ -18,7 +18,7 @@ use crate::mode_info::{ModeInfo, with_operator};
 use crate::node::{Feature, Node};
 use crate::output::color::Emphasis;
 use crate::output::escape::{escape, quoted};
-use crate::output::{Cell, Column, Format, Output, Row, colored_groups};
+use crate::output::{Cell, Column, Format, Output, Row, colored_groups, with_pending};
 use crate::plan::describe::{describe_ended, describe_next, describe_plan_state, describe_stalled};
 use crate::reservation::describe_roll;
 use crate::sfu::{describe_in_force, source_name};
@@ -242,11 +242,6 @@ fn session_rows(status: &Status, output: &Output) -> Vec<Row> {
         .iter()
         .map(|(reason, count)| format!("{reason} {count}"))
         .collect();
-    let pending = if status.pending > 0 {
-        format!(" ({} pending)", status.pending)
-    } else {
-        String::new()
-    };
     let complete = if status.sessions_complete {
         "yes: every session on the node is listed"
     } else {
@@ -266,7 +261,7 @@ fn session_rows(status: &Status, output: &Output) -> Vec<Row> {
         ),
         (
             "connections",
-            Some(format!("{}{pending}", status.connections)),
+            Some(with_pending(status.connections, status.pending)),
         ),
         ("complete", Some(complete.to_owned())),
         (

@@ -20,7 +20,7 @@ pub(crate) mod times;
 
 pub(crate) use cell::Cell;
 pub(crate) use column::Column;
-pub(crate) use count::counted;
+pub(crate) use count::{counted, counted_connections, with_pending};
 pub(crate) use flags::{Color, Format, OutputFlags};
 pub(crate) use list::{List, Row, colored_groups, pairs, table_lines};
 pub(crate) use live_lines::LiveLines;

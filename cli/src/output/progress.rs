@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use soramode_protocol::mode::InForce;
+use soramode_protocol::number::is_zero;
 use soramode_protocol::plan::{Plan, Stalled};
 use soramode_protocol::time::Time;
 use soramode_protocol::wait::WaitFor;
 use tokio::time::timeout;
 
-use super::count::counted;
+use super::count::{counted, counted_connections};
 use super::live_lines::LiveLines;
 use super::rate::Rate;
 use super::{Format, Output, cells, escape, terminal, times};
@@ -48,6 +49,8 @@ pub(crate) struct ProgressSnapshot<'a> {
     pub(crate) sessions: u64,
     /// Remaining connections.
     pub(crate) connections: u64,
+    /// Pending ones of these.
+    pub(crate) pending: u64,
     /// Ended sessions, as far as reported.
     pub(crate) ended: u64,
     /// The oldest remaining session.
@@ -66,6 +69,8 @@ struct Line<'a> {
     r#type: &'static str,
     sessions: u64,
     connections: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pending: u64,
     ended: u64,
     elapsed_seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,6 +153,7 @@ impl ProgressDisplay {
                 r#type: "progress",
                 sessions: progress.sessions,
                 connections: progress.connections,
+                pending: progress.pending,
                 ended: self.ended(progress.sessions),
                 elapsed_seconds: elapsed.as_secs_f64(),
                 oldest_session: progress.oldest,
@@ -180,7 +186,7 @@ impl ProgressDisplay {
     }
 
     fn describe_drain(&self, progress: &ProgressSnapshot<'_>, elapsed: String) -> Vec<String> {
-        let connections = counted(progress.connections, "connection");
+        let connections = counted_connections(progress.connections, progress.pending);
         if progress.sessions <= self.allowed {
             let left = counted(progress.sessions, "session");
             let why = if progress.plan.is_some() {
@@ -340,6 +346,7 @@ mod tests {
         let progress = ProgressSnapshot {
             sessions: 12,
             connections: 45,
+            pending: 0,
             oldest: None,
             ended: 18,
             plan: None,
@@ -374,6 +381,7 @@ mod tests {
         let progress = ProgressSnapshot {
             sessions: 0,
             connections: 0,
+            pending: 0,
             oldest: None,
             ended: 0,
             plan: None,
@@ -432,6 +440,7 @@ mod tests {
             let progress = ProgressSnapshot {
                 sessions: 12,
                 connections: 45,
+                pending: 0,
                 oldest: Some(&oldest),
                 ended: 18,
                 plan: None,
@@ -449,6 +458,7 @@ mod tests {
         let progress = ProgressSnapshot {
             sessions: 12,
             connections: 45,
+            pending: 0,
             oldest: None,
             ended: 18,
             plan: None,

@@ -201,6 +201,7 @@ impl Follower<'_> {
         let snapshot = ProgressSnapshot {
             sessions: progress.sessions,
             connections: progress.connections,
+            pending: progress.pending,
             ended: progress.ended,
             oldest: oldest.as_ref(),
             plan: progress.plan.as_deref(),

@@ -17,7 +17,7 @@ use crate::last_status::LastStatus;
 use crate::mode_info::ModeInfo;
 use crate::node::Node;
 use crate::output::escape::{escape, quoted};
-use crate::output::{ProgressDisplay, counted, times};
+use crate::output::{ProgressDisplay, counted, counted_connections, times};
 use crate::plan::{describe_not_done, describe_replaced};
 use crate::report::Report;
 use crate::session_info::SessionInfo;
@@ -217,7 +217,7 @@ fn session_line(session: &SessionInfo) -> String {
     format!(
         "{}: {}{}",
         quoted(session.channel_id()),
-        counted(session.connections(), "connection"),
+        counted_connections(session.connections(), session.pending()),
         age.unwrap_or_default()
     )
 }

@@ -258,6 +258,7 @@ impl Poller<'_> {
         let snapshot = ProgressSnapshot {
             sessions,
             connections,
+            pending: status.pending(),
             ended: 0,
             oldest: oldest.as_ref(),
             plan: None,

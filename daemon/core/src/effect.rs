@@ -259,6 +259,8 @@ pub struct WaitProgress {
     pub sessions: u64,
     /// Connections left.
     pub connections: u64,
+    /// Pending ones of these.
+    pub pending: u64,
     /// The oldest session left.
     pub oldest_session: Option<Session>,
     /// Sessions that ended since the wait began.

@@ -358,6 +358,7 @@ impl RequestPipeline {
                     let WaitProgress {
                         sessions,
                         connections,
+                        pending,
                         oldest_session,
                         ended,
                         plan,
@@ -368,6 +369,7 @@ impl RequestPipeline {
                         id: id.clone(),
                         sessions,
                         connections,
+                        pending,
                         oldest_session,
                         ended,
                         plan,

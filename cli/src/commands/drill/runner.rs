@@ -26,7 +26,7 @@ use super::janus_client::JanusClients;
 use super::plan_runner;
 use super::scenario::{NAMES, Request, Step};
 use super::step_error::StepError;
-use crate::output::counted;
+use crate::output::{counted, counted_connections};
 
 /// Limit of the time for a drain, so that the daemon keeps no wait without a client.
 const DRAIN_SECONDS_MAX: f64 = 30.0;
@@ -292,7 +292,7 @@ impl Runner {
                     return Ok(format!(
                         "{}, {} left",
                         counted(progress.sessions, "session"),
-                        counted(progress.connections, "connection")
+                        counted_connections(progress.connections, progress.pending)
                     ));
                 }
                 Message::Answer(..) | Message::Notification(_) => {}

@@ -65,6 +65,7 @@ impl Node {
             let progress = WaitProgress {
                 sessions: self.sessions.session_count(),
                 connections: self.sessions.connection_count(),
+                pending: self.sessions.pending_count(),
                 oldest_session: self.sessions.oldest_session(),
                 ended: self.sessions_ended - ended_before,
                 plan: self.running_plan(ctx.now),

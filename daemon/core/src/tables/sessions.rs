@@ -363,6 +363,7 @@ impl Sessions {
             session_id: row.session_id.clone(),
             created_at: row.created_at,
             connections: u64::from(row.live) + u64::from(row.pending),
+            pending: row.pending.into(),
             max_connections: row.max_connections,
             total_connections: row.total_connections,
         })

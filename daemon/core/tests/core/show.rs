@@ -19,7 +19,7 @@ use soramode_protocol::time::Time;
 use soramode_protocol::wait::WaitEnded;
 
 use crate::show_etcd;
-use crate::show_status::{accept_sessions, lock_call};
+use crate::show_status::{accept_sessions, lock_call, pending_words};
 
 /// Ids that the gate makes have this many characters; those in tests are shorter.
 const GENERATED_CHARS: usize = 26;
@@ -614,15 +614,17 @@ impl Show {
             session_id,
             created_at,
             connections,
+            pending,
             max_connections,
             total_connections,
         } = session;
+        let pending = pending_words(*pending);
         let (name, since) = (
             self.session_id(channel_id, session_id),
             self.time(*created_at),
         );
         format!(
-            "{name} since {since}: {connections} connections, most {max_connections}, in all {total_connections}"
+            "{name} since {since}: {connections} connections{pending}, most {max_connections}, in all {total_connections}"
         )
     }
 

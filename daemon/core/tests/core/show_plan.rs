@@ -13,6 +13,7 @@ use soramode_protocol::reply::Reply;
 use soramode_protocol::time::Time;
 
 use crate::show::{Detail, Show, tail};
+use crate::show_status::pending_words;
 
 impl Show {
     /// Plans, announcements and requests to end sessions have names in the order in which they are shown.
@@ -220,6 +221,7 @@ impl Show {
         let WaitProgress {
             sessions,
             connections,
+            pending,
             oldest_session,
             ended,
             plan,
@@ -233,8 +235,9 @@ impl Show {
         };
         let plan = plan.as_ref().map(|plan| self.plan(plan));
         let stalled = stalled.map(|stalled| stalled.cause);
+        let pending = pending_words(*pending);
         format!(
-            "progress: {sessions} sessions, {connections} connections{oldest}, {ended} ended{}{}",
+            "progress: {sessions} sessions, {connections} connections{pending}{oldest}, {ended} ended{}{}",
             tail("; stalled: ", stalled.as_ref()),
             tail("; ", plan.as_ref())
         )

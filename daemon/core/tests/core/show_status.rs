@@ -63,6 +63,10 @@ impl Show {
     }
 }
 
+pub(crate) fn pending_words(pending: u64) -> String {
+    tail(", pending ", Some(&pending).filter(|it| **it > 0))
+}
+
 pub(crate) fn lock_call(call: &LockCall) -> String {
     let room = &call.channel_id;
     match call.request {

@@ -38,6 +38,7 @@ fn session(number: u8) -> Session {
         session_id: SessionId::generate([number; 16]),
         created_at: Time::default(),
         connections: 1,
+        pending: 0,
         max_connections: 1,
         total_connections: 1,
     }

@@ -229,6 +229,7 @@ fn session_row(session: Session) -> SessionRow {
         session_id,
         created_at,
         connections,
+        pending: _,
         max_connections,
         total_connections,
     } = session;

@@ -95,6 +95,7 @@ impl Replay {
                     session_id,
                     created_at,
                     connections,
+                    pending: 0,
                     max_connections,
                     total_connections,
                 };
@@ -231,6 +232,7 @@ impl Replay {
             *replayed
                 == Session {
                     connections: in_session(&it.session_id),
+                    pending: 0,
                     ..it.clone()
                 }
         });

@@ -337,7 +337,10 @@ fn oldest_sessions(sessions: &[Session], now: Time, language: Language) -> Marku
                     @for session in sessions {
                         tr {
                             td { (short(session.channel_id.as_str())) }
-                            td.n { (session.connections) }
+                            td.n {
+                                (session.connections)
+                                @if session.pending > 0 { " (" (texts.pending) (texts.colon) (session.pending) ")" }
+                            }
                             td.n { (age(now, session.created_at, language)) }
                         }
                     }

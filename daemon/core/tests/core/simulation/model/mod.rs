@@ -299,7 +299,7 @@ impl Model {
         self.connections_of(session.number)
     }
 
-    fn live_in(&self, session: u64) -> u64 {
+    pub(super) fn live_in(&self, session: u64) -> u64 {
         self.connections
             .iter()
             .filter(|it| it.session == session && it.pending_until.is_none())

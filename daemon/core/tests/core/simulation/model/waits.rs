@@ -106,11 +106,13 @@ impl Model {
                 let oldest_session = self.oldest().map(|it| self.shown(it));
                 let (sessions, connections) =
                     (self.sessions.len() as u64, self.connections.len() as u64);
+                let pending = self.pending_count();
                 let (ended, boot, stalled) = (self.ended, self.now.boot, self.stalled());
                 let waiting = &mut self.waits[index];
                 let progress = WaitProgress {
                     sessions,
                     connections,
+                    pending,
                     oldest_session,
                     ended: ended - waiting.ended_before,
                     plan: None,
@@ -232,12 +234,21 @@ impl Model {
         self.sessions.iter().min_by_key(|it| it.created_at)
     }
 
+    fn pending_count(&self) -> u64 {
+        let pending = self
+            .connections
+            .iter()
+            .filter(|it| it.pending_until.is_some());
+        pending.count() as u64
+    }
+
     pub(crate) fn shown(&self, session: &Session) -> Shown {
         Shown {
             channel_id: session.channel_id.clone(),
             session_id: session.session_id.clone(),
             created_at: session.created_at,
             connections: self.connections_in(session),
+            pending: self.connections_in(session) - self.live_in(session.number),
             max_connections: session.most,
             total_connections: session.in_all,
         }
@@ -255,11 +266,7 @@ impl Model {
             membership: self.membership,
             sessions: self.sessions.len() as u64,
             connections: self.connections.len() as u64,
-            pending: self
-                .connections
-                .iter()
-                .filter(|it| it.pending_until.is_some())
-                .count() as u64,
+            pending: self.pending_count(),
             sessions_complete: self.is_known(),
             sources: Vec::new(),
             oldest_session: self.oldest().map(|it| self.shown(it)),
