@@ -1,9 +1,76 @@
 //! The SFU in the status: names of sources, their APIs, and a mode that the SFU holds.
 
 use soramode_protocol::mode::InForce;
-use soramode_protocol::node::{RoomCounts, Source};
+use soramode_protocol::node::{RoomCounts, Source, Status};
+use soramode_protocol::time::Time;
 
 use crate::output::counted;
+use crate::output::escape::escape;
+
+/// An SFU's API that gives no usable answer: until it does, no closed node counts as drained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FailingApi {
+    /// `Sora's API at http://127.0.0.1:3000/`
+    pub(crate) name: String,
+    /// Time of the last usable answer, if there was one.
+    last_success: Option<Time>,
+    problem: String,
+    /// The remedy.
+    pub(crate) remedy: &'static str,
+}
+
+impl FailingApi {
+    /// Returns the API, if its last poll failed.
+    pub(crate) fn of(status: &Status) -> Option<Self> {
+        let (source, problem) = status
+            .sources
+            .iter()
+            .find_map(|source| Some((source, source.problem.as_deref()?)))?;
+        let (api, remedy) = source_api(source);
+        let upstream = status
+            .upstreams
+            .iter()
+            .find(|it| matches!(it.name.as_str(), "sora-api" | "janus-admin"));
+        let name = upstream.map_or_else(
+            || api.to_owned(),
+            |upstream| format!("{api} at {}", escape(&upstream.url)),
+        );
+        Some(Self {
+            name,
+            last_success: upstream.and_then(|upstream| upstream.last_success),
+            problem: escape(problem).into_owned(),
+            remedy,
+        })
+    }
+
+    /// `Sora's API at http://127.0.0.1:3000/ has given no usable answer since 10:02:03 (connection refused)`
+    pub(crate) fn describe(&self, time: impl FnOnce(Time) -> String) -> String {
+        let since = self
+            .last_success
+            .map_or_else(|| "yet".to_owned(), |at| format!("since {}", time(at)));
+        format!(
+            "{} has given no usable answer {since} ({})",
+            self.name, self.problem
+        )
+    }
+
+    /// Describes that the API stopped answering, or that it answers again; `None` if neither.
+    pub(crate) fn describe_change(
+        before: Option<&Self>,
+        now: Option<&Self>,
+        time: impl FnOnce(Time) -> String,
+    ) -> Option<String> {
+        match (before, now) {
+            (None, Some(api)) => Some(format!(
+                "{}. The node does not count as drained before it answers. {}",
+                api.describe(time),
+                api.remedy
+            )),
+            (Some(before), None) => Some(format!("{} answers again", before.name)),
+            (None, None) | (Some(_), Some(_)) => None,
+        }
+    }
+}
 
 /// Returns the name of a source that this version knows; the control socket's for another.
 pub(crate) fn source_name(source: &Source) -> &'static str {

@@ -31,4 +31,10 @@ mod tests {
         assert_eq!(counted_connections(1, 1), "1 connection (1 pending)");
         assert_eq!(counted_connections(7, 2), "7 connections (2 pending)");
     }
+
+    #[test]
+    fn counted_words_have_a_plural() {
+        assert_eq!(counted(1, "session"), "1 session");
+        assert_eq!(counted(0, "session"), "0 sessions");
+    }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use soramode_protocol::mode::InForce;
+use soramode_protocol::node::Status;
 use soramode_protocol::number::is_zero;
 use soramode_protocol::plan::{Plan, Stalled};
 use soramode_protocol::time::Time;
@@ -19,7 +20,7 @@ use super::{Format, Output, cells, escape, terminal, times};
 use crate::error::Failure;
 use crate::plan::describe::{describe_stalled, progress_parts};
 use crate::session_info::SessionInfo;
-use crate::sfu::describe_not_in_force;
+use crate::sfu::{FailingApi, describe_not_in_force};
 
 /// Pause between two updates of the bar.
 const DRAW_PAUSE: Duration = Duration::from_secs(1);
@@ -41,6 +42,8 @@ pub(crate) struct ProgressDisplay {
     /// The most sessions at a time, plus those that ended.
     total: u64,
     rate: Rate,
+    /// The SFU's API that cannot confirm the sessions.
+    failing_api: Option<FailingApi>,
 }
 
 /// Progress at one moment.
@@ -103,6 +106,7 @@ impl ProgressDisplay {
             began: Instant::now(),
             total: 0,
             rate: Rate::default(),
+            failing_api: None,
         }
     }
 
@@ -189,7 +193,9 @@ impl ProgressDisplay {
         let connections = counted_connections(progress.connections, progress.pending);
         if progress.sessions <= self.allowed {
             let left = counted(progress.sessions, "session");
-            let why = if progress.plan.is_some() {
+            let why = if let Some(api) = &self.failing_api {
+                format!("{left} left, waiting for {} to confirm it", api.name)
+            } else if progress.plan.is_some() {
                 format!("{left} left")
             } else if let Some(why) = progress
                 .in_force
@@ -292,6 +298,16 @@ impl ProgressDisplay {
         bar.draw(vec![cells::joined(String::new(), &parts, width_of_bar())]);
     }
 
+    /// Notes when the SFU's API stops confirming the sessions, and when it answers again.
+    pub(crate) fn note_api(&mut self, output: &Output, status: &Status) {
+        let before = std::mem::replace(&mut self.failing_api, FailingApi::of(status));
+        let now = self.failing_api.as_ref();
+        let change = FailingApi::describe_change(before.as_ref(), now, |at| output.time(at));
+        if let Some(text) = change {
+            self.note(output, &text);
+        }
+    }
+
     /// Prints a note beside the bar.
     pub(crate) fn note(&self, output: &Output, text: &str) {
         match &self.bar {
@@ -338,6 +354,7 @@ mod tests {
             began: Instant::now(),
             total: 30,
             rate: Rate::default(),
+            failing_api: None,
         }
     }
 
@@ -489,11 +506,5 @@ mod tests {
     fn long_ids_are_cut_by_their_middle() {
         assert_eq!(shortened("spam"), "\"spam\"");
         assert_eq!(cells::width(&shortened(&"会".repeat(40))), 31);
-    }
-
-    #[test]
-    fn counted_words_have_a_plural() {
-        assert_eq!(counted(1, "session"), "1 session");
-        assert_eq!(counted(0, "session"), "0 sessions");
     }
 }

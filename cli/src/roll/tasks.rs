@@ -28,10 +28,11 @@ use crate::node::Node;
 use crate::output::escape::escape;
 use crate::output::{counted, times};
 use crate::plan::describe_not_done;
-use crate::sfu::describe_not_in_force;
+use crate::sfu::{FailingApi, describe_not_in_force};
 use crate::ssh::SshHost;
 use crate::ssh::command::{CommandThere, Exec, shown_line};
 use crate::ssh::exec_lines::{BEGUN, REBOOT};
+use crate::wait::{lacks_confirmation, unconfirmed};
 
 /// Pause between two attempts to reach a host, and between two looks at it.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -164,13 +165,24 @@ impl Worker {
     async fn timed_out(&self, wait: &Wait, status: &Status, daemon: &mut Daemon<'_>) -> Failure {
         let limit = times::span(self.request.work.drain.limit.unwrap_or_default());
         let sessions = counted(status.sessions, "session");
-        let message = match not_in_force(wait, status.sessions, status.in_force, status.rooms) {
-            Some(obstacle) => {
-                format!("has {sessions} left after {limit}, but its mode is {obstacle}")
+        let obstacle = not_in_force(wait, status.sessions, status.in_force, status.rooms);
+        let failing = FailingApi::of(status).filter(|_| lacks_confirmation(wait, status));
+        let failure = match (failing, obstacle) {
+            (Some(api), _) => {
+                let why = api.describe(times::local);
+                let message = format!("has {sessions} left after {limit}, not confirmed: {why}");
+                unconfirmed(message, &api)
             }
-            None => format!("still has {sessions} after {limit}"),
+            (None, Some(obstacle)) => {
+                let message =
+                    format!("has {sessions} left after {limit}, but its mode is {obstacle}");
+                Failure::new(Exit::TimedOut, message)
+            }
+            (None, None) => Failure::new(
+                Exit::TimedOut,
+                format!("still has {sessions} after {limit}"),
+            ),
         };
-        let failure = Failure::new(Exit::TimedOut, message);
         if !self.request.work.drain.undoes {
             return failure;
         }

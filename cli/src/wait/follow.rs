@@ -144,6 +144,7 @@ impl Follower<'_> {
         let id = daemon.send(&self.wait()).await?;
         let silence = self.progress.every() + SILENCE_MAX;
         let (mut changes_id, mut status_id) = (None, None);
+        let mut has_plan_closed = false;
         loop {
             let place = self.endpoint.on_host();
             let is_late = |for_now: Duration| {
@@ -170,7 +171,10 @@ impl Follower<'_> {
                 Message::Answer(answered, answer) if status_id == Some(answered) => {
                     status_id = None;
                     if let Ok(status) = daemon.read::<GetStatus>(answer) {
-                        check_complete_soon(&status)?;
+                        self.note_api(&status);
+                        if has_plan_closed {
+                            check_complete_soon(&status)?;
+                        }
                     }
                 }
                 Message::Notification(Notification::Progress(progress)) => {
@@ -179,12 +183,15 @@ impl Follower<'_> {
                     if self.request.until_closed && has_closed {
                         return closed_by_plan(daemon).await;
                     }
-                    if self.request.wait.plan.is_some() && has_closed && status_id.is_none() {
-                        status_id = Some(daemon.send(&GetStatus {}).await?);
-                    }
-                    if self.request.wait.wait_for == WaitFor::Drained && changes_id.is_none() {
-                        let newest = ListModeChanges { limit: Some(1) };
-                        changes_id = Some(daemon.send(&newest).await?);
+                    has_plan_closed = self.request.wait.plan.is_some() && has_closed;
+                    if self.request.wait.wait_for == WaitFor::Drained {
+                        if status_id.is_none() {
+                            status_id = Some(daemon.send(&GetStatus {}).await?);
+                        }
+                        if changes_id.is_none() {
+                            let newest = ListModeChanges { limit: Some(1) };
+                            changes_id = Some(daemon.send(&newest).await?);
+                        }
                     }
                 }
                 Message::Answer(..) | Message::Notification(_) => {}
@@ -209,6 +216,13 @@ impl Follower<'_> {
             in_force: progress.in_force,
         };
         self.progress.show(self.output, &snapshot)
+    }
+
+    /// Notes an SFU's API that cannot confirm the sessions.
+    fn note_api(&mut self, status: &Status) {
+        if !self.request.wait.assume_complete {
+            self.progress.note_api(self.output, status);
+        }
     }
 
     /// Notes that another operator closed the node in another way; if one opens it, the wait ends.

@@ -7,8 +7,10 @@ mod request;
 
 use std::time::Duration;
 
+use soramode_protocol::error::ErrorType;
+use soramode_protocol::node::Status;
 use soramode_protocol::plan::{Plan, PlanOutcome};
-use soramode_protocol::wait::{Outcome, WaitFor};
+use soramode_protocol::wait::{Outcome, Wait, WaitFor};
 
 use crate::context::Context;
 use crate::describe::describe_later_change;
@@ -17,11 +19,11 @@ use crate::last_status::LastStatus;
 use crate::mode_info::ModeInfo;
 use crate::node::Node;
 use crate::output::escape::{escape, quoted};
-use crate::output::{ProgressDisplay, counted, counted_connections, times};
+use crate::output::{Output, ProgressDisplay, counted, counted_connections, times};
 use crate::plan::{describe_not_done, describe_replaced};
 use crate::report::Report;
 use crate::session_info::SessionInfo;
-use crate::sfu::describe_not_in_force;
+use crate::sfu::{FailingApi, describe_not_in_force};
 use crate::signals::Signals;
 use request::Ended;
 pub(crate) use request::{Reached, WaitRequest, describe_limit, describe_wait, interrupted};
@@ -92,7 +94,7 @@ pub(crate) async fn wait(
         }
         (Ok(Outcome::Timeout | Outcome::Reached | Outcome::Superseded), status) => {
             let oldest = &report.oldest_sessions;
-            let failure = timed_out(request, status.as_ref(), silence, oldest);
+            let failure = timed_out(request, status.as_ref(), silence, oldest, output);
             (Some(Outcome::Timeout), Err(failure))
         }
     };
@@ -147,8 +149,23 @@ fn timed_out(
     status: Option<&LastStatus>,
     silence: Option<String>,
     oldest_sessions: &[SessionInfo],
+    output: &Output,
 ) -> Failure {
     let node = status.map(LastStatus::name).unwrap_or_default();
+    let limit = times::typed(request.limit.unwrap_or_default());
+    let failing = status
+        .and_then(LastStatus::of_daemon)
+        .filter(|_| silence.is_none() && request.wait.wait_for == WaitFor::Drained)
+        .and_then(|status| Some((status, FailingApi::of(status)?)));
+    if let Some((status, api)) = &failing
+        && lacks_confirmation(&request.wait, status)
+    {
+        let left = counted(status.sessions, "session");
+        let why = api.describe(|at| output.time(at));
+        let message =
+            format!("timed out after {limit}: {left} left on {node}, not confirmed: {why}");
+        return unconfirmed(message, api);
+    }
     let how = match (silence, request.wait.wait_for, status) {
         (Some(silence), _, _) => silence,
         (None, WaitFor::Drained, Some(status)) => {
@@ -165,8 +182,12 @@ fn timed_out(
         }
         (None, _, None) => "the node did not answer".to_owned(),
     };
-    let limit = times::typed(request.limit.unwrap_or_default());
     let mut failure = Failure::new(Exit::TimedOut, format!("timed out after {limit}: {how}"));
+    if let Some((_, api)) = &failing {
+        failure = failure
+            .and(api.describe(|at| output.time(at)))
+            .with_hint(api.remedy);
+    }
     if request.wait.wait_for == WaitFor::Drained {
         failure.details = oldest_sessions.iter().map(session_line).collect();
     }
@@ -193,6 +214,24 @@ fn not_in_force(request: &WaitRequest, status: &LastStatus) -> Option<String> {
             status.mode.mode,
         )
     })
+}
+
+/// Returns whether few enough sessions are left for the wait, and the session list is incomplete.
+pub(crate) const fn lacks_confirmation(wait: &Wait, status: &Status) -> bool {
+    let allowed = match wait.max_sessions {
+        Some(allowed) => allowed,
+        None => 0,
+    };
+    !wait.assume_complete && !status.sessions_complete && status.sessions <= allowed
+}
+
+/// The failure for a node of which the SFU's API does not confirm that it is drained.
+pub(crate) fn unconfirmed(message: String, api: &FailingApi) -> Failure {
+    let failure = Failure {
+        error_type: Some(ErrorType::SessionsIncomplete),
+        ..Failure::new(Exit::SessionsIncomplete, message)
+    };
+    failure.with_hint(format!("Do not restart the SFU. {}", api.remedy))
 }
 
 /// `2 sessions are left on node-01`, and why a node with few enough of them is not drained.

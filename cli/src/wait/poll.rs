@@ -145,6 +145,7 @@ impl Poller<'_> {
         }
         let is_first = was_lost || self.last.is_none();
         self.check_same_daemon(&status)?;
+        self.note_api(&status);
         let status = self.last.insert(status);
         let wait = &self.request.wait;
         let enough = DrainCondition {
@@ -179,6 +180,15 @@ impl Poller<'_> {
             self.true_since = None;
         }
         self.show().map(|()| None)
+    }
+
+    /// Notes an SFU's API that cannot confirm the sessions to soramoded.
+    fn note_api(&mut self, status: &LastStatus) {
+        let wait = &self.request.wait;
+        let matters = wait.wait_for == WaitFor::Drained && !wait.assume_complete;
+        if let Some(status) = status.of_daemon().filter(|_| matters) {
+            self.progress.note_api(self.output, status);
+        }
     }
 
     /// Checks that soramoded was not restarted without its state: then it has lost the sessions, and an empty list says nothing.

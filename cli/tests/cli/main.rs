@@ -64,6 +64,7 @@ mod suggestions;
 mod support;
 mod tail;
 mod terminal;
+mod unconfirmed;
 mod waits;
 mod webhooks;
 mod widths;

@@ -1,0 +1,86 @@
+//! Drains of a node that its Sora does not confirm as empty.
+
+use crate::sora::Sora;
+use crate::support::{Daemon, until};
+
+/// Starts a daemon beside a Sora that has answered once.
+fn beside(sora: &Sora) -> Daemon {
+    let daemon = Daemon::start_with(|config| {
+        config.http.sora.api = Some(format!("{}/", sora.url()).parse().unwrap());
+    });
+    until(|| {
+        let (_, status) = daemon.json(&["status"]);
+        (status["sessions_complete"] == true).then_some(())
+    });
+    daemon
+}
+
+/// Closes the node beside a Sora that refuses every request, and waits until a poll has failed.
+fn close_beside_a_failing_sora(sora: &Sora, daemon: &Daemon) {
+    sora.state().fault = Some((503, String::new()));
+    daemon.ok(&["set", "block_new_session"]);
+    until(|| {
+        let (_, status) = daemon.json(&["status"]);
+        status["sources"]
+            .as_array()?
+            .iter()
+            .any(|source| source["problem"].is_string())
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_drain_names_the_api_that_does_not_confirm_it_and_exits_with_eight() {
+    let sora = Sora::start();
+    let daemon = beside(&sora);
+    close_beside_a_failing_sora(&sora, &daemon);
+    let api = format!(
+        "Sora's API at {}/ has given no usable answer since 20",
+        sora.url()
+    );
+    for verb in [&["drain"] as &[&str], &["wait", "drained"]] {
+        let ended = daemon.run(&[verb, &["--timeout", "1s"]].concat());
+        assert_eq!(ended.code, 8, "{ended:?}");
+        let (waiting, end) = ended.stderr.split_once("timed out after 1s: ").unwrap();
+        assert!(waiting.contains(&api), "{ended:?}");
+        assert!(
+            waiting.contains("(answered 503). The node does not count as drained before it answers. Check --sora-api"),
+            "{ended:?}"
+        );
+        assert!(
+            end.starts_with(&format!("0 sessions left on node-01, not confirmed: {api}")),
+            "{ended:?}"
+        );
+        assert!(end.contains("hint: Do not restart the SFU. "), "{ended:?}");
+    }
+    let (code, report) = daemon.json(&["drain", "--timeout", "1s"]);
+    assert_eq!(
+        (code, &report["outcome"], &report["error"]["error_type"]),
+        (8, &"timeout".into(), &"SessionsIncomplete".into()),
+        "{report}"
+    );
+    let assumed = daemon.run(&["drain", "--timeout", "1s", "--assume-complete"]);
+    assert_eq!(assumed.code, 0, "{assumed:?}");
+}
+
+#[test]
+fn a_drain_goes_on_when_the_api_answers_again() {
+    let sora = Sora::start();
+    let daemon = beside(&sora);
+    close_beside_a_failing_sora(&sora, &daemon);
+    let mut drain = daemon.spawn(&["drain"]);
+    drain.until_said("has given no usable answer since");
+    sora.state().fault = None;
+    let ended = drain.ended();
+    assert_eq!(ended.code, 0, "{ended:?}");
+}
+
+#[test]
+fn a_drain_that_is_undone_opens_the_node_although_it_was_not_confirmed() {
+    let sora = Sora::start();
+    let daemon = beside(&sora);
+    sora.state().fault = Some((503, String::new()));
+    let (code, report) = daemon.json(&["drain", "--timeout", "1s", "--on-timeout", "undo"]);
+    assert_eq!((code, &report["restored"]), (8, &true.into()), "{report}");
+    assert_eq!(daemon.ok(&["get"]), "normal\n");
+}
