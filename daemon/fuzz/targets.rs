@@ -94,6 +94,7 @@ fn settings() -> Settings {
         assume_complete: true,
         sfu: SfuSettings {
             feed: SfuFeed::Webhooks,
+            api_url: None,
             admission: SfuAdmission::Enforced,
             means: SfuMeans::SORA_API,
             session_max_linger: Duration::from_mins(1),

@@ -113,6 +113,13 @@ impl Health {
         }
     }
 
+    /// Returns the problems of the members of etcd that failed when they were asked last, with their URLs.
+    pub(crate) fn etcd_problems(&self) -> Option<String> {
+        let problem = |it: &Upstream| Some(format!("{}: {}", it.url, it.problem.as_deref()?));
+        let problems: Vec<String> = self.etcd().iter().filter_map(problem).collect();
+        (!problems.is_empty()).then(|| problems.join("; "))
+    }
+
     /// Returns true if a member of etcd answered within this time.
     #[cfg(feature = "cluster")]
     pub(crate) fn has_etcd_answered(&self, index: usize, within: Duration) -> bool {

@@ -326,6 +326,10 @@ fn sfu_settings(http: &HttpConfig) -> SfuSettings {
             (None, Some(_), None) => SfuFeed::Webhooks,
             (None, _, Some(_)) => SfuFeed::WebhooksAndApi,
         },
+        api_url: match (&http.janus, &sora.api) {
+            (Some(janus), _) => Some(janus.admin.to_string()),
+            (None, api) => api.as_ref().map(ToString::to_string),
+        },
         admission: match sora.admission {
             Admission::Enforced => SfuAdmission::Enforced,
             Admission::Shadow => SfuAdmission::Shadow,

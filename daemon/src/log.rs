@@ -120,8 +120,8 @@ impl FormatTime for WallClock {
 }
 
 /// Logs an event that operators look for afterwards. Sessions and connections are too frequent for
-/// that.
-pub(crate) fn log_event(kind: &EventKind) {
+/// that. `etcd_problems` are those of members of etcd, with their URLs.
+pub(crate) fn log_event(kind: &EventKind, etcd_problems: impl FnOnce() -> Option<String>) {
     match kind {
         EventKind::ModeChanged(change) => {
             let reason = change.reason.as_deref();
@@ -152,8 +152,8 @@ pub(crate) fn log_event(kind: &EventKind) {
             }
         }
         EventKind::NodeJoined { mode, .. } => tracing::info!(%mode, "joined the cluster"),
-        EventKind::NodeIsolated { mode, .. } => tracing::warn!(%mode, "isolated: etcd could not be read in time; new clients are rejected. Run: soramode doctor"),
-        EventKind::NodeFenced { mode, .. } => tracing::warn!(%mode, "fenced: the ownership lease has expired; all sessions are being ended. Run: soramode doctor"),
+        EventKind::NodeIsolated { mode, .. } => tracing::warn!(%mode, problem = etcd_problems(), "isolated: etcd could not be read in time; new clients are rejected. Run: soramode doctor"),
+        EventKind::NodeFenced { mode, .. } => tracing::warn!(%mode, problem = etcd_problems(), "fenced: the ownership lease has expired; all sessions are being ended. Run: soramode doctor"),
         EventKind::SessionCreated { .. }
         | EventKind::SessionDestroyed { .. }
         | EventKind::ConnectionCreated { .. }

@@ -306,7 +306,7 @@ impl Outputs {
         let Some(event) = record.event() else {
             return;
         };
-        log::log_event(&event.kind);
+        log::log_event(&event.kind, || self.deps.health.etcd_problems());
         failed.note(&event.kind);
         self.deps.metrics.event(event);
         self.mirror_automatic(&event.kind);

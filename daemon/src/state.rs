@@ -64,7 +64,7 @@ impl State {
             Err(OpenError::Unusable(unusable)) => {
                 let warning = format!(
                     "{unusable}. The node is closed and keeps its state in memory only. {}",
-                    unusable.hint()
+                    open::remedy(&unusable)
                 );
                 tracing::error!("{warning}");
                 let storage = Storage {

@@ -88,10 +88,12 @@ impl Webhook {
 }
 
 /// Settings of the SFU that feeds the gate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SfuSettings {
     /// Sources of its reports.
     pub feed: SfuFeed,
+    /// URL of its API, without secrets, for messages.
+    pub api_url: Option<String>,
     /// Admission of its clients.
     pub admission: SfuAdmission,
     /// Its own means to reach the clients of a session.
@@ -105,6 +107,7 @@ impl Default for SfuSettings {
     fn default() -> Self {
         Self {
             feed: SfuFeed::None,
+            api_url: None,
             admission: SfuAdmission::Enforced,
             means: SfuMeans::default(),
             session_max_linger: SESSION_MAX_LINGER_DEFAULT,

@@ -55,7 +55,9 @@ impl StorageHealth {
             StorageState::Failed => Error::storage_unavailable(
                 "it could not be used when soramoded started, and needs a restart",
             )
-            .with_hint("Repair the state as soramode status says, then restart soramoded"),
+            .with_hint(
+                "Repair the state as soramode status says, restart soramoded, and run this again",
+            ),
             StorageState::Ok | StorageState::Memory => {
                 Error::storage_unavailable("the node stays closed until it can")
                     .with_hint("Remove the cause that soramode status names, then run this again")

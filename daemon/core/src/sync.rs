@@ -52,6 +52,8 @@ struct SfuSource {
     /// A poll has shown every connection since the start.
     is_known: bool,
     last_contact: Option<Time>,
+    /// URL of its API, for messages.
+    api_url: Option<String>,
     /// Its API, where there is one.
     api: Option<ApiPoller>,
 }
@@ -93,6 +95,14 @@ impl Sfu {
         match self {
             Self::Sora => "Sora's API",
             Self::Janus { .. } => "Janus's Admin API",
+        }
+    }
+
+    /// Returns the name of its API, with its URL.
+    fn api_at(self, url: &str) -> String {
+        match self {
+            Self::Sora => format!("Sora's API at {url}"),
+            Self::Janus { .. } => format!("Janus's Admin API at {url}"),
         }
     }
 
@@ -141,6 +151,7 @@ impl SyncState {
             kind,
             is_known: settings.assume_complete,
             last_contact: None,
+            api_url: settings.sfu.api_url.clone(),
             api: (feed != SfuFeed::Webhooks).then(poller),
         });
         Self {
@@ -375,7 +386,11 @@ impl SyncState {
                 .unwrap_or_default()
         };
         let kind = sfu.kind;
-        let (program, name, flag) = (kind.program(), kind.api(), kind.flag());
+        let (program, flag) = (kind.program(), kind.flag());
+        let name = match &sfu.api_url {
+            Some(url) => kind.api_at(url),
+            None => kind.api().to_owned(),
+        };
         match &sfu.api {
             None => (
                 format!(
@@ -398,7 +413,9 @@ impl SyncState {
                     "{name} has yet to confirm the sessions of soramoded on {node}{}",
                     problem(api)
                 ),
-                None,
+                api.problem
+                    .as_ref()
+                    .map(|_| format!("Check {flag}, and that {program} runs")),
             ),
         }
     }

@@ -170,10 +170,10 @@ impl ClusterTask {
             EtcdRequest::ReadMembers => self.wanted.notify_one(),
             EtcdRequest::Trust { configuration_text } => etcd.set_trust(configuration_text),
             EtcdRequest::Distrust(refusal @ Refusal::NotInitialized) => {
-                tracing::warn!(why = %refusal, remedy = refusal.remedy(), "the cluster has not been created; the node admits no client until it is");
+                tracing::warn!(etcd = etcd.pool.urls(), why = %refusal, remedy = refusal.remedy(), "the cluster has not been created; the node admits no client until it is");
             }
             EtcdRequest::Distrust(refusal) => {
-                tracing::error!(why = %refusal, remedy = refusal.remedy(), "this etcd is refused; the node takes no new channel until the problem is fixed");
+                tracing::error!(etcd = etcd.pool.urls(), why = %refusal, remedy = refusal.remedy(), "this etcd is refused; the node takes no new channel until the problem is fixed");
             }
             EtcdRequest::NoteRollback {
                 found,

@@ -44,7 +44,7 @@ pub(super) struct Pool {
     health: Arc<Health>,
 }
 
-struct Endpoint {
+pub(super) struct Endpoint {
     url: String,
     /// The client, and how many there were before it.
     client: Mutex<(u64, Option<Client>)>,
@@ -108,7 +108,7 @@ impl Pool {
                 }
             }
             if Instant::now() + ROUND_PAUSE >= until {
-                return Err(describe_failures(&failed));
+                return Err(describe_failures(&failed, &self.urls()));
             }
             sleep(ROUND_PAUSE).await;
         }
@@ -136,19 +136,19 @@ impl Pool {
             }
             Ok(Err(error)) if is_final(&error) => {
                 self.health.note_etcd(index, Err(describe(&error)));
-                return Err(Failure::Final(describe(&error)));
+                return Err(Failure::Final(endpoint.fails(&error)));
             }
             Ok(Err(error)) => (
                 MemberFailure {
                     has_answered: has_answered(&error),
-                    words: format!("{} fails: {}", endpoint.url, describe(&error)),
+                    words: endpoint.fails(&error),
                 },
                 describe(&error),
             ),
             Err(_) => (
                 MemberFailure {
                     has_answered: false,
-                    words: format!("{} does not answer", endpoint.url),
+                    words: endpoint.is_silent(),
                 },
                 "does not answer".to_owned(),
             ),
@@ -156,6 +156,12 @@ impl Pool {
         endpoint.discard_client(number);
         self.health.note_etcd(index, Err(why));
         Err(Failure::Here(failure))
+    }
+
+    /// `http://10.0.0.11:2379, http://10.0.0.12:2379`
+    pub(super) fn urls(&self) -> String {
+        let urls: Vec<&str> = self.endpoints.iter().map(|it| it.url.as_str()).collect();
+        urls.join(", ")
     }
 
     /// Prefers this member from now on.
@@ -175,8 +181,8 @@ impl Pool {
         }
     }
 
-    /// Returns a client of the preferred member, for a stream.
-    pub(super) async fn any(&self) -> Result<Client, String> {
+    /// Returns the preferred member and a client of it, for a stream.
+    pub(super) async fn any(&self) -> Result<(&Endpoint, Client), String> {
         let first = *lock(&self.preferred);
         let Some(endpoint) = self.endpoints.get(first) else {
             return Err("etcd has no members".to_owned());
@@ -184,13 +190,23 @@ impl Pool {
         // A client that logs in asks etcd for that.
         let made = timeout(TRY_TIME, endpoint.client(&self.options))
             .await
-            .map_err(|_| format!("{} does not answer", endpoint.url))?;
-        made.map(|(_, client)| client)
-            .map_err(|error| describe(&error))
+            .map_err(|_| endpoint.is_silent())?;
+        made.map(|(_, client)| (endpoint, client))
+            .map_err(|error| endpoint.fails(&error))
     }
 }
 
 impl Endpoint {
+    /// Describes an error of this member.
+    pub(super) fn fails(&self, error: &Error) -> String {
+        format!("{} fails: {}", self.url, describe(error))
+    }
+
+    /// Describes that this member has not answered in time.
+    pub(super) fn is_silent(&self) -> String {
+        format!("{} does not answer", self.url)
+    }
+
     fn number(&self) -> u64 {
         lock(&self.client).0
     }
@@ -231,14 +247,14 @@ struct MemberFailure {
 }
 
 /// Describes the failure of an operation that no member has carried out: how many do not answer, and the first of them.
-fn describe_failures(members: &[Option<MemberFailure>]) -> String {
+fn describe_failures(members: &[Option<MemberFailure>], urls: &str) -> String {
     let failed = || members.iter().flatten();
     let silent = failed().filter(|it| !it.has_answered).count();
     let first = failed()
         .find(|it| !it.has_answered)
         .or_else(|| failed().next());
     match (first, silent, members.len()) {
-        (None, _, _) => "etcd does not answer".to_owned(),
+        (None, _, _) => format!("etcd does not answer: {urls}"),
         (Some(first), _, 1) => first.words.clone(),
         (Some(first), 0, all) => format!(
             "{} of {all} members of etcd answer with an error: {}",
@@ -378,7 +394,7 @@ mod tests {
         let refused = || failure("http://b:2379 fails: Connection refused", false);
         let no_leader = || failure("http://a:2379 fails: etcdserver: no leader", true);
         for (members, words) in [
-            (vec![None], "etcd does not answer"),
+            (vec![None], "etcd does not answer: http://a:2379"),
             (vec![refused()], "http://b:2379 fails: Connection refused"),
             (
                 vec![no_leader(), refused(), refused()],
@@ -389,7 +405,7 @@ mod tests {
                 "2 of 3 members of etcd answer with an error: http://a:2379 fails: etcdserver: no leader",
             ),
         ] {
-            assert_eq!(describe_failures(&members), words);
+            assert_eq!(describe_failures(&members, "http://a:2379"), words);
         }
     }
 }

@@ -226,6 +226,7 @@ impl Etcd {
         if let Err(why) = self.mark_rolled_back((found, rollback), why).await {
             log_limited!(
                 warn,
+                etcd = self.pool.urls(),
                 why,
                 "cannot record in etcd that it was rolled back; other nodes may not notice"
             );

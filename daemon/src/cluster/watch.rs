@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::etcd::Etcd;
-use super::pool::{TRY_TIME, describe};
+use super::pool::TRY_TIME;
 use super::revision::{number, revision};
 
 /// Pause before a watch is opened again.
@@ -35,8 +35,8 @@ pub(super) async fn run(etcd: Arc<Etcd>, wanted: Arc<Notify>, stop: Cancellation
 
 /// Watches from the revision `next`, and returns the reason for its end.
 async fn watch(etcd: &Etcd, wanted: &Notify, next: &mut u64) -> String {
-    let mut client = match etcd.pool.any().await {
-        Ok(client) => client,
+    let (member, mut client) = match etcd.pool.any().await {
+        Ok(any) => any,
         Err(why) => return why,
     };
     let (from, to) = etcd.keys.watched();
@@ -45,14 +45,14 @@ async fn watch(etcd: &Etcd, wanted: &Notify, next: &mut u64) -> String {
         .with_start_revision(revision(*next));
     let mut stream = match timeout(TRY_TIME, client.watch(from, Some(options))).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return describe(&error),
-        Err(_) => return "etcd does not answer".to_owned(),
+        Ok(Err(error)) => return member.fails(&error),
+        Err(_) => return member.is_silent(),
     };
     loop {
         let message = match stream.message().await {
             Ok(Some(message)) => message,
             Ok(None) => return "etcd ended it".to_owned(),
-            Err(error) => return describe(&error),
+            Err(error) => return member.fails(&error),
         };
         if message.canceled() {
             // Earlier revisions are compacted: the read lists everything, and the watch starts with

@@ -16,7 +16,7 @@ use super::load::load;
 use super::problem::{Problem, on};
 use super::schema::{self, SchemaKind};
 use super::start::StartFacts;
-use super::state_lock::StateLock;
+use super::state_lock::{StateLock, is_noted};
 use super::write::Writer;
 use super::writer_thread::{Disk, WriterDeps};
 
@@ -66,6 +66,16 @@ pub fn open(folder: &Path, options: OpenOptions<'_>) -> Result<Opened, OpenError
         .map_err(unusable)?;
     database.stored.closed_by_storage = lock.is_closed();
     Ok(start(folder, database, lock).map_err(unusable)?)
+}
+
+/// Returns the remedy, with the command that opens a node which the next start has closed, as this one.
+pub(crate) fn remedy(unusable: &Unusable) -> String {
+    let hint = unusable.hint();
+    if unusable.problem.is_passing() && is_noted(&unusable.folder) {
+        format!("{hint}. Then open the node with: soramode set normal")
+    } else {
+        hint
+    }
 }
 
 /// Returns the identifier of the machine's boot. In a container it is its host's.
@@ -140,4 +150,28 @@ fn start(folder: &Path, database: OpenDatabase, lock: StateLock) -> Result<Opene
         log_id,
         host,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_the_next_start_closes_is_to_be_opened_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let remedy = |problem| {
+            remedy(&Unusable {
+                folder: folder.path().to_owned(),
+                problem,
+            })
+        };
+        let full = || Problem::Full(rusqlite::Error::InvalidQuery);
+        assert_eq!(remedy(full()), "Free disk space, and restart soramoded");
+        StateLock::take(folder.path()).unwrap().note_commit(false);
+        assert_eq!(
+            remedy(full()),
+            "Free disk space, and restart soramoded. Then open the node with: soramode set normal"
+        );
+        assert!(!remedy(Problem::Foreign).contains("set normal"));
+    }
 }

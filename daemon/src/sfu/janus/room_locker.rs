@@ -76,7 +76,7 @@ impl RoomLocker {
                     LockRequest::Lock => "lock",
                     LockRequest::Unlock => "unlock",
                 };
-                log_limited!(warn, room = %call.channel_id, %error, "cannot {action} a room of Janus; retrying");
+                log_limited!(warn, url = %self.api.url(), room = %call.channel_id, %error, "cannot {action} a room of Janus; retrying");
                 if error.is_secret() {
                     LockOutcome::NoSecret
                 } else {
@@ -101,7 +101,7 @@ impl RoomLocker {
     pub(super) async fn accept_sessions(&self, accept: bool) -> bool {
         let outcome = self.api.accept_new_sessions(accept).await;
         if let Err(error) = &outcome {
-            log_limited!(warn, accept, %error, "cannot have Janus accept or refuse new sessions; retrying");
+            log_limited!(warn, url = %self.api.url(), accept, %error, "cannot have Janus accept or refuse new sessions; retrying");
         }
         outcome.is_ok()
     }

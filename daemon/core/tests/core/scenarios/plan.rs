@@ -145,6 +145,8 @@ pub(super) fn sfu(all: &mut Words) -> Result<SfuSettings, Problem> {
     Ok(SfuSettings {
         means: means(all, feed),
         feed,
+        api_url: matches!(feed, SfuFeed::WebhooksAndApi | SfuFeed::Janus { .. })
+            .then(|| "http://127.0.0.1:3000/".to_owned()),
         admission: if all.has("shadow") {
             SfuAdmission::Shadow
         } else {

@@ -212,8 +212,8 @@ impl Language {
             PlanStep::Mode {
                 mode: SettableMode::BlockNewConnection,
                 ..
-            } => ("reject new connections", "新しいコネクションを拒否する"),
-            PlanStep::Mode { .. } => ("reject new sessions", "新しいセッションを拒否する"),
+            } => ("reject new connections", "新規コネクションを拒否する"),
+            PlanStep::Mode { .. } => ("reject new sessions", "新規セッションを拒否する"),
             PlanStep::Announce { .. } => ("announce to clients", "クライアントに通知する"),
             PlanStep::End { .. } => ("end the sessions", "セッションを終了させる"),
             PlanStep::Unknown => ("a step of a newer version", "新しいバージョンのステップ"),
@@ -462,8 +462,8 @@ const JAPANESE: Texts = Texts {
     stalled_remedy: "soramode sessions を実行してください。ランブック「ドレインが終わらない場合」を参照してください",
     modes: ModeTexts {
         open: ("受付中", "すべてのコネクションを受け付けています"),
-        draining: ("ドレイン中", "新しいセッションを拒否しています"),
-        closed: ("ブロック中", "新しいコネクションを拒否しています"),
+        draining: ("ドレイン中", "新規セッションを拒否しています"),
+        closed: ("ブロック中", "新規コネクションを拒否しています"),
         drained: (
             "ドレイン完了",
             "ノードはブロック中で、セッションは残っていません",

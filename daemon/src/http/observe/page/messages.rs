@@ -277,9 +277,9 @@ mod tests {
                 "遅れの合計が 600 秒を超えました",
             ),
             (
-                "soramoded on a has had no usable answer from Sora's API (no answer in time), and was started beside an SFU that may already have had \
+                "soramoded on a has had no usable answer from Sora's API at http://a/ (no answer in time), and was started beside an SFU that may already have had \
                  sessions",
-                "a の soramoded は、Sora の API (時間内に応答がありません) から有効な応答を受信していません。起動した時点で、SFU にセッションがあった可能性があります",
+                "a の soramoded は、Sora の API http://a/ (時間内に応答がありません) から有効な応答を受信していません。起動した時点で、SFU にセッションがあった可能性があります",
             ),
             (
                 "2 sessions have not ended although the SFU was asked to: \"a\", \"b\" (Janus answered 421: Unauthorized). soramoded asks again until \

@@ -199,6 +199,7 @@ impl Question {
         };
         log_limited!(
             warn,
+            url = %upstream.url,
             problem,
             "the auth upstream failed; new clients are rejected"
         );

@@ -66,10 +66,10 @@ pub(super) async fn answer(
             };
             match source {
                 WebhookSource::Session => {
-                    log_limited!(warn, %failed, "the session upstream failed: the application has missed an event; {recorded}");
+                    log_limited!(warn, url = %upstream.url, %failed, "the session upstream failed: the application has missed an event; {recorded}");
                 }
                 WebhookSource::Event => {
-                    log_limited!(warn, %failed, "the event upstream failed: the application has missed an event; {recorded}");
+                    log_limited!(warn, url = %upstream.url, %failed, "the event upstream failed: the application has missed an event; {recorded}");
                 }
             }
             error(StatusCode::BAD_GATEWAY, "BadGateway")

@@ -21,7 +21,7 @@ pub const UPSTREAM_BYTES_MAX: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Upstream {
     name: &'static str,
-    url: HttpUrl,
+    pub(super) url: HttpUrl,
     client: Client,
     timeout: Duration,
     outgoing: Outgoing,
