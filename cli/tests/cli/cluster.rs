@@ -70,7 +70,7 @@ impl Drop for Etcd {
     }
 }
 
-fn free_url() -> String {
+pub(crate) fn free_url() -> String {
     format!(
         "http://{}",
         TcpListener::bind("127.0.0.1:0")

@@ -9,8 +9,10 @@ use soramode_testkit::receiver::{Receiver, ReceiverBehaviour};
 use soramoded::{args::Args, config::Config};
 
 #[cfg(feature = "cluster")]
-use crate::cluster::{Etcd, Node};
+use crate::cluster::{Etcd, Node, free_url};
 use crate::doc_commands::{Machine, signalling_server};
+#[cfg(feature = "cluster")]
+use crate::doc_commands::{blocks, document};
 use crate::drill::soramoded as soramoded_program;
 use crate::fleet::Fleet;
 #[cfg(feature = "cluster")]
@@ -327,5 +329,36 @@ fn the_configuration_of_the_guide_is_valid() {
             ("sfu-01", 3),
             "{guide}"
         );
+    }
+}
+
+/// A member with the settings of the guide, on free addresses, is ready, and knows each variable.
+#[cfg(feature = "cluster")]
+#[test]
+fn the_settings_of_etcd_in_the_guide_are_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    let (client, peer) = (free_url(), free_url());
+    let settings = blocks(&document("man/cluster.md"), None, "sh").remove(0);
+    let settings = settings
+        .replace("http://10.0.0.11:2379", &client)
+        .replace("http://10.0.0.11:2380", &peer)
+        .replace("/var/lib/etcd/soramode", folder.path().to_str().unwrap());
+    let variables: Vec<(&str, &str)> = settings
+        .lines()
+        .map(|line| line.split_once('=').unwrap())
+        // The other members are not there.
+        .map(|(name, value)| (name, value.split(",etcd-2=").next().unwrap()))
+        .collect();
+    let mut member = Command::new("etcd")
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .envs(variables.iter().copied())
+        .running();
+    member.until_said("ready to serve client requests");
+    let ended = member.stopped();
+    for (name, _) in variables {
+        let is_used =
+            |line: &str| line.contains("recognized and used environment") && line.contains(name);
+        assert!(ended.stderr.lines().any(is_used), "{name}: {ended:?}");
     }
 }

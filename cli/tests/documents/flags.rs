@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use crate::{files, text};
 
-/// Flags of other programs: etcd, cargo, etcdutl.
-const OF_OTHERS: [&str; 6] = [
+/// Flags of other programs: etcd, cargo, etcdutl, dpkg.
+const OF_OTHERS: [&str; 7] = [
     "--bump-revision",
     "--client-cert-auth",
     "--features",
+    "--force-confold",
     "--mark-compacted",
     "--pre-vote",
     "--release",

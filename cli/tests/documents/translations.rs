@@ -34,6 +34,29 @@ fn blocks(text: &str) -> Vec<String> {
     blocks
 }
 
+/// Leaves out the texts of announcements, which are in the language of the document.
+fn without_texts(block: &str) -> String {
+    let mut left = String::new();
+    let mut rest = block;
+    while let Some((before, text, after)) = next_text(rest) {
+        assert!(!text.is_empty(), "{block}");
+        left.push_str(before);
+        rest = after;
+    }
+    left + rest
+}
+
+/// Returns the first text of an announcement, with the code before and after it.
+fn next_text(code: &str) -> Option<(&str, &str, &str)> {
+    let begin = ["announce \"", "--announce-text \"", "\"text\": \""]
+        .iter()
+        .filter_map(|words| Some(code.find(words)? + words.len()))
+        .min()?;
+    let (before, rest) = code.split_at(begin);
+    let (text, _) = rest.split_once('"')?;
+    Some((before, text, rest.strip_prefix(text)?))
+}
+
 /// Returns the code in backquotes outside of code blocks.
 fn code(text: &str) -> BTreeSet<String> {
     let prose: Vec<&str> = text.split("```").step_by(2).collect();
@@ -47,11 +70,27 @@ fn code(text: &str) -> BTreeSet<String> {
 #[test]
 fn the_commands_are_the_same() {
     for (english, japanese) in pairs() {
-        assert_eq!(
-            blocks(&text(&japanese)),
-            blocks(&text(&english)),
-            "{japanese}"
-        );
+        let commands = |document: &str| {
+            let blocks = blocks(&text(document));
+            blocks.iter().map(|block| without_texts(block)).collect()
+        };
+        let (ours, theirs): (Vec<String>, Vec<String>) = (commands(&japanese), commands(&english));
+        assert_eq!(ours, theirs, "{japanese}");
+    }
+}
+
+#[test]
+fn the_announcements_are_in_the_language_of_the_document() {
+    for (english, japanese) in pairs() {
+        for (document, is_japanese) in [(english, false), (japanese, true)] {
+            for block in blocks(&text(&document)) {
+                let mut rest = block.as_str();
+                while let Some((_, text, after)) = next_text(rest) {
+                    assert_eq!(!text.is_ascii(), is_japanese, "{document}: {text}");
+                    rest = after;
+                }
+            }
+        }
     }
 }
 
