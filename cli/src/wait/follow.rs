@@ -171,10 +171,7 @@ impl Follower<'_> {
                 Message::Answer(answered, answer) if status_id == Some(answered) => {
                     status_id = None;
                     if let Ok(status) = daemon.read::<GetStatus>(answer) {
-                        self.note_api(&status);
-                        if has_plan_closed {
-                            check_complete_soon(&status)?;
-                        }
+                        self.take_status(&status, has_plan_closed)?;
                     }
                 }
                 Message::Notification(Notification::Progress(progress)) => {
@@ -184,14 +181,13 @@ impl Follower<'_> {
                         return closed_by_plan(daemon).await;
                     }
                     has_plan_closed = self.request.wait.plan.is_some() && has_closed;
-                    if self.request.wait.wait_for == WaitFor::Drained {
-                        if status_id.is_none() {
-                            status_id = Some(daemon.send(&GetStatus {}).await?);
-                        }
-                        if changes_id.is_none() {
-                            let newest = ListModeChanges { limit: Some(1) };
-                            changes_id = Some(daemon.send(&newest).await?);
-                        }
+                    let is_drain = self.request.wait.wait_for == WaitFor::Drained;
+                    if is_drain && status_id.is_none() {
+                        status_id = Some(daemon.send(&GetStatus {}).await?);
+                    }
+                    if is_drain && changes_id.is_none() {
+                        let newest = ListModeChanges { limit: Some(1) };
+                        changes_id = Some(daemon.send(&newest).await?);
                     }
                 }
                 Message::Answer(..) | Message::Notification(_) => {}
@@ -218,11 +214,15 @@ impl Follower<'_> {
         self.progress.show(self.output, &snapshot)
     }
 
-    /// Notes an SFU's API that cannot confirm the sessions.
-    fn note_api(&mut self, status: &Status) {
+    /// Notes an SFU's API that cannot confirm the sessions. A plan that has closed the node needs a complete list.
+    fn take_status(&mut self, status: &Status, has_plan_closed: bool) -> Result<(), Failure> {
         if !self.request.wait.assume_complete {
             self.progress.note_api(self.output, status);
         }
+        if has_plan_closed {
+            check_complete_soon(status)?;
+        }
+        Ok(())
     }
 
     /// Notes that another operator closed the node in another way; if one opens it, the wait ends.

@@ -59,6 +59,25 @@ fn a_drain_names_the_api_that_does_not_confirm_it_and_exits_with_eight() {
         (8, &"timeout".into(), &"SessionsIncomplete".into()),
         "{report}"
     );
+    let is_drained = daemon.run(&["is", "drained"]);
+    let unconfirmed = format!(
+        "session list incomplete: Sora's API at {}/ has yet to confirm the sessions of soramoded on node-01 (answered 503)",
+        sora.url()
+    );
+    assert!(
+        is_drained.code == 8 && is_drained.stderr.contains(&unconfirmed),
+        "{is_drained:?}"
+    );
+    let doctor = daemon.run(&["doctor"]);
+    let failed = format!("Sora's API at {}/ failed: answered 503", sora.url());
+    let test = format!(
+        "curl -X POST -H 'x-sora-target: Sora_20201013.ListConnections' {}/\n",
+        sora.url()
+    );
+    assert!(
+        doctor.stdout.contains(&failed) && doctor.stdout.contains(&test),
+        "{doctor:?}"
+    );
     let assumed = daemon.run(&["drain", "--timeout", "1s", "--assume-complete"]);
     assert_eq!(assumed.code, 0, "{assumed:?}");
 }
