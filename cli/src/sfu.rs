@@ -1,7 +1,7 @@
 //! The SFU in the status: names of sources, their APIs, and a mode that the SFU holds.
 
 use soramode_protocol::mode::InForce;
-use soramode_protocol::node::{RoomCounts, Source, Status};
+use soramode_protocol::node::{RoomCounts, Source, Status, Upstream};
 use soramode_protocol::time::Time;
 
 use crate::output::counted;
@@ -27,10 +27,7 @@ impl FailingApi {
             .iter()
             .find_map(|source| Some((source, source.problem.as_deref()?)))?;
         let (api, remedy) = source_api(source);
-        let upstream = status
-            .upstreams
-            .iter()
-            .find(|it| matches!(it.name.as_str(), "sora-api" | "janus-admin"));
+        let upstream = api_of(status);
         let name = upstream.map_or_else(
             || api.to_owned(),
             |upstream| format!("{api} at {}", escape(&upstream.url)),
@@ -70,6 +67,14 @@ impl FailingApi {
             (None, None) | (Some(_), Some(_)) => None,
         }
     }
+}
+
+/// Returns the API of the node's SFU among the servers that soramoded calls.
+pub(crate) fn api_of(status: &Status) -> Option<&Upstream> {
+    status
+        .upstreams
+        .iter()
+        .find(|it| matches!(it.name.as_str(), "sora-api" | "janus-admin"))
 }
 
 /// Returns the name of a source that this version knows; the control socket's for another.

@@ -25,7 +25,7 @@ fn hint(place: SocketOrigin, tried: &[PathBuf], systemd: &Path) -> String {
         String::new()
     };
     if matches!(place, SocketOrigin::System) && systemd.is_dir() {
-        format!("{tried}Is it running? Start it with: systemctl start soramoded")
+        format!("{tried}Is it running? Start it with: sudo systemctl start soramoded")
     } else {
         format!("{tried}Start soramoded, or name its socket with --socket or SORAMODE_SOCKET")
     }
@@ -43,7 +43,7 @@ mod tests {
         let absent = Path::new("/absent");
         assert_eq!(
             hint(SocketOrigin::System, &[], there),
-            "Is it running? Start it with: systemctl start soramoded"
+            "Is it running? Start it with: sudo systemctl start soramoded"
         );
         assert_eq!(hint(SocketOrigin::System, &[], absent), NAME_IT);
         assert_eq!(hint(SocketOrigin::ApiSource, &[], there), NAME_IT);

@@ -360,16 +360,7 @@ mod tests {
 
     #[test]
     fn a_line_has_the_remaining_sessions_and_no_estimate_without_data() {
-        let progress = ProgressSnapshot {
-            sessions: 12,
-            connections: 45,
-            pending: 0,
-            oldest: None,
-            ended: 18,
-            plan: None,
-            stalled: None,
-            in_force: None,
-        };
+        let progress = half_drained(None);
         let mut display = display(WaitFor::Drained);
         let line = |display: &ProgressDisplay| {
             display
@@ -454,16 +445,7 @@ mod tests {
             .flat_map(|name| (39..200).map(move |width| (name, width)))
         {
             let oldest = session(name);
-            let progress = ProgressSnapshot {
-                sessions: 12,
-                connections: 45,
-                pending: 0,
-                oldest: Some(&oldest),
-                ended: 18,
-                plan: None,
-                stalled: None,
-                in_force: None,
-            };
+            let progress = half_drained(Some(&oldest));
             let drawn = display.drawn(
                 &display.describe(&progress, Duration::from_secs(200)),
                 18,
@@ -472,16 +454,7 @@ mod tests {
             assert!(cells::width(&drawn) <= width, "{width}: {drawn}");
             assert!(drawn.contains("12 of 30 sessions left"), "{drawn}");
         }
-        let progress = ProgressSnapshot {
-            sessions: 12,
-            connections: 45,
-            pending: 0,
-            oldest: None,
-            ended: 18,
-            plan: None,
-            stalled: None,
-            in_force: None,
-        };
+        let progress = half_drained(None);
         let drawn = display.drawn(
             &display.describe(&progress, Duration::from_secs(200)),
             18,
@@ -491,6 +464,20 @@ mod tests {
             drawn,
             "[#########>      ] 12 of 30 sessions left; 45 connections; 3 min 20 s of 30 min"
         );
+    }
+
+    /// 12 of 30 sessions are left.
+    fn half_drained(oldest: Option<&SessionInfo>) -> ProgressSnapshot<'_> {
+        ProgressSnapshot {
+            sessions: 12,
+            connections: 45,
+            pending: 0,
+            oldest,
+            ended: 18,
+            plan: None,
+            stalled: None,
+            in_force: None,
+        }
     }
 
     fn session(channel: &str) -> SessionInfo {

@@ -15,12 +15,13 @@ use super::super::status::{closed_by, describe_upstream, how_to_open};
 use super::cluster;
 use super::verdict::Check;
 use crate::caller::Caller;
+use crate::command_line;
 use crate::error::Failure;
 use crate::last_status::SHADOW;
 use crate::node::Node;
 use crate::output::escape::quoted;
 use crate::output::{Output, counted, times};
-use crate::sfu::{source_api, source_name};
+use crate::sfu::{api_of, source_api, source_name};
 
 /// Tolerated step of the wall clock since the daemon's start.
 const CLOCK_STEP_MAX: Duration = Duration::from_secs(5);
@@ -181,11 +182,15 @@ fn source_check(source: &Source, status: &Status, output: &Output) -> Check {
         .map(|at| format!(" (last contact {})", output.time(at)))
         .unwrap_or_default();
     match (&source.problem, &source.incomplete_reason) {
-        (Some(problem), _) => Check::bad(
-            name,
-            format!("{api} failed: {problem}{last_contact}"),
-            remedy,
-        ),
+        (Some(problem), _) => {
+            let url = api_of(status).map(|it| it.url.as_str());
+            let place = url.map(|url| format!(" at {url}")).unwrap_or_default();
+            let how = format!("{api}{place} failed: {problem}{last_contact}");
+            match url.filter(|_| name == "sora") {
+                Some(url) => Check::bad(name, how, format!("{remedy}. {}", test_of_sora(url))),
+                None => Check::bad(name, how, remedy),
+            }
+        }
         (None, Some(missing)) => {
             let remedy = source
                 .hint
@@ -213,6 +218,14 @@ fn source_check(source: &Source, status: &Status, output: &Output) -> Check {
             "soramoded is asking for the rest: look again in a moment",
         ),
     }
+}
+
+/// Returns the command that asks Sora as soramoded does.
+fn test_of_sora(url: &str) -> String {
+    let url = command_line::word(url);
+    format!(
+        "Ask it on the node: curl -X POST -H 'x-sora-target: Sora_20201013.ListConnections' {url}"
+    )
 }
 
 /// Splits a warning: the first sentence is the fact, the rest the remedy.
@@ -351,7 +364,7 @@ fn etcd_check(member: &Upstream, how: String) -> Check {
         (Some(_), _) => Check::bad(
             "etcd",
             how,
-            "Check that this member runs and can be reached from here: the cluster needs most of them",
+            "Check that this member runs (on its host: systemctl status etcd) and can be reached from here: the cluster needs most of them",
         ),
         (None, Some(_)) => Check::ok("etcd", how),
         (None, None) => Check::note(
@@ -368,7 +381,11 @@ fn deliveries(status: &Status) -> Check {
     if owed.failed == 0 {
         Check::ok("deliveries", how)
     } else {
-        Check::bad("deliveries", how, "List them with: soramode deliveries")
+        Check::bad(
+            "deliveries",
+            how,
+            "List them with: soramode deliveries --state failed. Send one again with: soramode deliveries resend ID",
+        )
     }
 }
 
