@@ -221,6 +221,11 @@ impl RollRun {
     }
 
     pub(crate) fn stop_resumed_elsewhere(&mut self, host: HostIndex) {
+        if self.leaves_reservations() {
+            // The other command takes over the reservations, and releases them.
+            self.reserved.clear();
+            self.order.clear();
+        }
         let problem = "another command has resumed this roll";
         self.stop(Stop::on(host, StopKind::Refused, problem));
     }
@@ -269,8 +274,9 @@ impl RollRun {
             return;
         }
         self.stop = Some(stop);
-        if matches!(self.phase, Phase::Reserving(_)) && self.settings.start != Start::New {
+        if self.leaves_reservations() {
             // A late close of the command of before may be on its way to a host that this one has not reserved yet.
+            self.note_reserved_before();
             return self.finish();
         }
         let mut present = None;
@@ -281,6 +287,11 @@ impl RollRun {
             }
         }
         self.release(present);
+    }
+
+    /// Returns whether a stop releases none of the hosts: those of a resumed roll are not all reserved anew.
+    fn leaves_reservations(&self) -> bool {
+        matches!(self.phase, Phase::Reserving(_)) && self.settings.start != Start::New
     }
 
     fn finish(&mut self) {

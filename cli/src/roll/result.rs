@@ -1,5 +1,7 @@
 //! The end of a roll: its sentences and its JSON.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use soramode_protocol::id::RollId;
 use soramode_protocol::reservation::RollStep;
@@ -90,6 +92,9 @@ struct HostView<'a> {
     opened_at: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sessions_at_close: Option<u64>,
+    /// Set if no release was confirmed: when the reservation has expired at the latest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reserved_until: Option<Time>,
 }
 
 /// The JSON of a roll.
@@ -151,14 +156,11 @@ impl RollView {
             Format::Plain | Format::Table => {}
         }
         output.flush()?;
-        for host in &finish.unreleased {
-            let host = escape(request.hosts.get(*host).map_or("", String::as_str));
-            output.warn(&format!(
-                "{host} was not released: other rolls are refused there for at most {RESERVED_SECONDS} s"
-            ));
+        if !finish.unreleased.is_empty() {
+            output.warn(&describe_unreleased(&finish.unreleased, request));
         }
         if let Some(stop) = stop {
-            let failure = self.failure(stop, (exit, left), request);
+            let failure = self.failure((stop, finish), (exit, left), request);
             let is_hint_due = failure.hint.is_none() && !finish.unreleased.is_empty();
             let hint = is_hint_due.then(|| {
                 let resume = request.resume.line(false);
@@ -172,7 +174,7 @@ impl RollView {
     /// Describes a stop.
     fn failure(
         &self,
-        stop: &Stop,
+        (stop, finish): (&Stop, &Finish),
         (exit, left): (Exit, Option<&Left>),
         request: &RollRequest,
     ) -> Failure {
@@ -183,7 +185,7 @@ impl RollView {
             None => stop.problem.clone(),
         };
         if hosts.iter().all(|host| host.stage.is_none()) {
-            return not_begun(stop, &problem, exit, request);
+            return not_begun((stop, finish), &problem, exit, request);
         }
         let state = left.and_then(|left| Some(left.describe(hosts.get(left.host)?)));
         let message = format!(
@@ -219,6 +221,7 @@ impl RollView {
             drained_at: host.drained_at,
             opened_at: host.opened_at,
             sessions_at_close: host.sessions_at_close,
+            reserved_until: finish.unreleased.contains(&number).then(reserved_until),
         });
         output.json(&RollResult {
             roll: request.settings.roll.as_str(),
@@ -231,6 +234,25 @@ impl RollView {
     }
 }
 
+/// Returns when the reservations that were not released have expired: the last one was renewed by now.
+fn reserved_until() -> Time {
+    times::now() + Duration::from_secs(RESERVED_SECONDS)
+}
+
+/// `sfu-01, sfu-02 may stay reserved for roll 7Q2K9XA0 until 2026-12-01 02:00:00 +09:00: other rolls are refused there`
+fn describe_unreleased(unreleased: &[HostIndex], request: &RollRequest) -> String {
+    let names = unreleased
+        .iter()
+        .filter_map(|host| request.hosts.get(*host));
+    let names: Vec<_> = names.map(|name| escape(name)).collect();
+    format!(
+        "{} may stay reserved for roll {} until {}: other rolls are refused there",
+        names.join(", "),
+        request.settings.roll,
+        times::local(reserved_until())
+    )
+}
+
 /// Returns whether the roll goes on only with `--again`: its command failed, or may not have been run.
 fn needs_again(hosts: &[Host], stop: &Stop) -> bool {
     let host = stop.host.and_then(|number| hosts.get(number));
@@ -239,14 +261,24 @@ fn needs_again(hosts: &[Host], stop: &Stop) -> bool {
         && !matches!(stop.kind, StopKind::Unreachable | StopKind::Interrupted)
 }
 
-/// Describes a roll that was refused, with nothing changed.
-fn not_begun(stop: &Stop, problem: &str, exit: Exit, request: &RollRequest) -> Failure {
+/// Describes a roll that was refused before it closed a node.
+fn not_begun(
+    (stop, finish): (&Stop, &Finish),
+    problem: &str,
+    exit: Exit,
+    request: &RollRequest,
+) -> Failure {
     let begins = match request.settings.start {
         Start::New => "has not begun",
         Start::Resume | Start::ResumeAgain => "does not go on",
     };
     let roll = &request.settings.roll;
-    let message = format!("roll {roll} {begins}: {problem}. Nothing was changed");
+    let unchanged = if finish.unreleased.is_empty() {
+        "Nothing was changed"
+    } else {
+        "No node was closed or opened"
+    };
+    let message = format!("roll {roll} {begins}: {problem}. {unchanged}");
     let failure = Failure::new(exit, message);
     if stop.kind == StopKind::Failed {
         return failure.with_hint(format!(

@@ -4,7 +4,7 @@ use soramode_protocol::error::Error;
 use soramode_protocol::reservation::{RollStep, is_maintain};
 
 use super::{Phase, Purpose, RollRun};
-use crate::check::{Schedule, check};
+use crate::check::{Schedule, check, is_reserved_by};
 use crate::{Answer, Call, CallError, HostFacts, HostIndex, Stage, Start, Stop, StopKind};
 
 /// Rounds that a command that resumes a roll may skip, so that no other command takes the same.
@@ -89,6 +89,19 @@ impl RollRun {
             Err(CallError::Lost(problem)) => problem,
         };
         self.stop(Stop::on(host, StopKind::Unreachable, problem));
+    }
+
+    /// Takes note of the hosts that the command of before has reserved, and that this one has not come to.
+    pub(super) fn note_reserved_before(&mut self) {
+        let Phase::Reserving(number) = self.phase else {
+            return;
+        };
+        for &host in self.order.iter().skip(number + 1) {
+            let facts = self.facts.get(host).and_then(|it| it.as_ref().ok());
+            if facts.is_some_and(|it| is_reserved_by(&it.status, &self.settings.roll)) {
+                self.reserved.insert(host);
+            }
+        }
     }
 
     /// Goes on where each host stands.

@@ -82,6 +82,8 @@ pub(crate) struct Odds {
     pub(crate) start: u8,
     /// A request is late, by these seconds.
     pub(crate) late: (u8, Range<u64>),
+    /// The first request of a pass is late, if other odds hold for it: it renews the node that is to be closed.
+    pub(crate) late_first: Option<(u8, Range<u64>)>,
     /// A request that releases a node is late.
     pub(crate) late_release: (u8, Range<u64>),
     /// A request that closes a node is late.
@@ -99,6 +101,7 @@ impl Odds {
         pause_max: 60_000,
         start: 0,
         late: (8, 1..150),
+        late_first: None,
         late_release: (8, 1..150),
         late_close: (60, 1..150),
         end_at_close: 128,
@@ -136,6 +139,16 @@ impl Odds {
         end_at_close: 224,
         ..Self::LATE_CLOSES
     };
+
+    /// Renewals that count as lost and arrive later, and closes that arrive when only such a renewal keeps their node reserved.
+    pub(crate) const LATE_RENEWALS: Self = Self {
+        seconds: 100..180,
+        late: (0, 1..2),
+        late_first: Some((128, 40..60)),
+        late_release: (0, 1..2),
+        late_close: (96, 60..90),
+        ..Self::LATE_CLOSES
+    };
 }
 
 /// State of a command's process.
@@ -152,7 +165,7 @@ pub(crate) struct Command {
     roll: RollRun,
     pub(crate) id: RollId,
     /// Nodes by the indices that the roll gives them.
-    hosts: Vec<usize>,
+    pub(crate) hosts: Vec<usize>,
     process: Process,
     /// Inputs that arrived while it was frozen.
     waiting: VecDeque<Input>,
@@ -372,6 +385,9 @@ impl Command {
         let (odds, delay) = match &call {
             _ if closes => &self.odds.late_close,
             Call::Release(_) => &self.odds.late_release,
+            Call::Reserve(it) if it.step == Some(RollStep::Draining) => {
+                self.odds.late_first.as_ref().unwrap_or(&self.odds.late)
+            }
             _ => &self.odds.late,
         };
         let is_late = rng.u8(..) < *odds;

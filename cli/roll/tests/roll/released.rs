@@ -1,7 +1,10 @@
 //! The end of a roll: each node is released, also where an answer was lost or is still on its way.
 
+use soramode_protocol::id::RollId;
 use soramode_protocol::mode::Mode;
-use soramode_roll::{StopKind, Task};
+use soramode_protocol::request::GateRequest;
+use soramode_protocol::reservation::{Release, Reserve, RollStep};
+use soramode_roll::{Settings, Start, StopKind, Task};
 
 use crate::steps::{Reaction, Scene, at_once, settings, stopped};
 
@@ -45,4 +48,72 @@ fn a_release_whose_connection_was_lost_is_sent_once_more() {
         let sent = scene.calls.iter().filter(|call| *call == "1 release");
         assert_eq!(sent.count(), 2);
     }
+}
+
+/// Reserves a node as a command of before has done it.
+fn reserve(scene: &mut Scene, node: usize) {
+    let reserve = Reserve {
+        by: Some("alice@laptop".to_owned()),
+        seconds: Some(60),
+        round: Some(1),
+        ..Reserve::step("R1".parse().unwrap(), RollStep::Draining)
+    };
+    let request = GateRequest::Reserve(Box::new(reserve));
+    let answer = scene.nodes.request(scene.now, node, request);
+    answer.unwrap().unwrap();
+}
+
+fn release(scene: &mut Scene, node: usize) {
+    let roll: RollId = "R1".parse().unwrap();
+    let release = GateRequest::Release(Release { roll, round: None });
+    let answer = scene.nodes.request(scene.now, node, release);
+    answer.unwrap().unwrap();
+}
+
+#[test]
+fn a_resumed_roll_that_stops_while_it_reserves_names_the_nodes_that_stay_reserved() {
+    // The order of the reservations is 2, 1, 0. The command of before has released node 0, or has been killed.
+    for (is_released, unreleased) in [(false, &[0, 1, 2][..]), (true, &[1, 2])] {
+        let mut scene = Scene {
+            interrupts_at: Some("1 reserve 9"),
+            ..Scene::new(3)
+        };
+        for node in 0..3 {
+            reserve(&mut scene, node);
+        }
+        if is_released {
+            release(&mut scene, 0);
+        }
+        let resumed = Settings {
+            start: Start::Resume,
+            ..settings(3, 1)
+        };
+        let finish = scene.play(resumed, at_once);
+        assert_eq!(stopped(&finish), (StopKind::Interrupted, None));
+        assert_eq!(finish.unreleased, unreleased);
+    }
+}
+
+#[test]
+fn a_node_that_another_roll_has_is_none_that_stays_reserved() {
+    let mut scene = Scene::new(3);
+    for node in 1..3 {
+        reserve(&mut scene, node);
+    }
+    let other = Reserve {
+        by: Some("bob@laptop".to_owned()),
+        seconds: Some(60),
+        round: Some(1),
+        ..Reserve::step("R2".parse().unwrap(), RollStep::Draining)
+    };
+    let request = GateRequest::Reserve(Box::new(other));
+    let answer = scene.nodes.request(scene.now, 0, request);
+    answer.unwrap().unwrap();
+    let resumed = Settings {
+        start: Start::Resume,
+        ..settings(3, 1)
+    };
+    let finish = scene.play(resumed, at_once);
+    assert_eq!(stopped(&finish), (StopKind::Refused, Some(0)));
+    assert_eq!(finish.unreleased, [1, 2]);
 }
