@@ -259,16 +259,12 @@ impl World {
             }
             Scheduled::Webhook(webhook) => self.step(Input::Sora(webhook)),
             Scheduled::Look(began, answer_in) => {
-                let is_failure = self.is_lossy && self.rng.one_in(6);
-                let answer = if is_failure {
-                    SoraInput::PollFailed {
-                        why: "timed out".to_owned(),
-                    }
+                let answer = if self.is_lossy && self.rng.one_in(6) {
+                    let why = "timed out".to_owned();
+                    SoraInput::PollFailed { why }
                 } else {
-                    SoraInput::Polled {
-                        began,
-                        connections: self.sora.connections(),
-                    }
+                    let connections = self.sora.connections();
+                    SoraInput::Polled { began, connections }
                 };
                 self.queued += 1;
                 self.queue.insert(
@@ -278,7 +274,7 @@ impl World {
             }
             Scheduled::Answer(answer) => {
                 self.polls += 1;
-                // What is due now is not the poll's doing.
+                // Effects of a deadline are told apart from those of the poll.
                 if self.gate.next_deadline().is_some_and(|at| at <= self.now) {
                     self.step(Input::Tick);
                 }
