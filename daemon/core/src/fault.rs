@@ -69,6 +69,16 @@ pub enum Fault {
     UnknownReleaseIsForgotten,
     /// The round of a roll is forgotten when another roll reserves the node.
     OtherRollForgetsRound,
+    /// A plan keeps the end that it has announced by the wall clock alone.
+    AnnouncedEndByWallClock,
+    /// A step of a plan runs although the plan is late by more than it allows.
+    LateStepRuns,
+    /// A step of a plan runs without the means for it.
+    StepRunsWithoutMeans,
+    /// A plan goes on after an announcement that reached nobody.
+    UnheardAnnouncementCounts,
+    /// A plan that is over leaves its requests to end sessions.
+    OverPlanEndsSessions,
 }
 
 /// The planted mistake, if there is one.

@@ -34,6 +34,12 @@ impl Gate {
         self.node.reservations.plant(fault);
     }
 
+    /// Plants a mistake about plans.
+    #[cfg(feature = "fault-injection")]
+    pub const fn plant_plan_fault(&mut self, fault: crate::fault::PlantedFault) {
+        self.node.plans.plant(fault);
+    }
+
     /// When the next deadline comes, by the boot clock. One that lies in the past wants a [`Input::Tick`] at once.
     pub fn next_deadline(&self) -> Option<Duration> {
         self.services.timers.next()

@@ -274,6 +274,8 @@ struct StoredAnnouncementJson {
         deserialize_with = "read_channels"
     )]
     channel_ids: Option<Vec<ChannelId>>,
+    #[serde(default)]
+    webhooks: u64,
     #[serde(with = "MomentJson")]
     began: Moment,
     /// A value of its own.
@@ -305,6 +307,10 @@ struct AnnouncementProgressJson {
     channels: u64,
     told: u64,
     failed: u64,
+    #[serde(default)]
+    unreached: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    had_told: bool,
     subscribers: u64,
 }
 
@@ -402,6 +408,8 @@ const fn no_announcement_progress() -> AnnouncementProgress {
         channels: 0,
         told: 0,
         failed: 0,
+        unreached: 0,
+        had_told: false,
         subscribers: 0,
     }
 }

@@ -64,9 +64,6 @@ struct Announcement {
     by_time: BTreeSet<(Duration, SessionSlot)>,
     problems: Vec<AnnounceProblem>,
     is_by_api: bool,
-    /// Number of channels with clients that could not be reached.
-    unreached: u64,
-    webhooks: u64,
     reply_to: Option<ReplyHandle>,
 }
 
@@ -103,7 +100,6 @@ impl Announcements {
         &mut self,
         mut stored: StoredAnnouncement,
         sessions: Vec<(Time, SessionSlot)>,
-        webhooks: u64,
         reply_to: Option<ReplyHandle>,
     ) {
         let notice = Arc::new(Notice {
@@ -130,8 +126,6 @@ impl Announcements {
             by_time: BTreeSet::new(),
             problems: Vec::new(),
             is_by_api: false,
-            unreached: 0,
-            webhooks,
             reply_to,
             stored,
         };
@@ -398,7 +392,7 @@ impl Announcement {
         }
         let Some(problem) = outcome.problem().filter(|_| outcome.api.is_some()) else {
             progress.told += u64::from(!outcome.has_no_recipient());
-            self.unreached += u64::from(outcome.has_no_recipient());
+            progress.unreached += u64::from(outcome.has_no_recipient());
             return self.drop_session(slot);
         };
         if outcome.is_unreachable() {
@@ -422,7 +416,6 @@ impl Announcement {
 
     fn fail(&mut self, view: &PlanView<'_>, slot: SessionSlot, problem: &str) {
         self.stored.progress.failed += 1;
-        self.unreached += 1;
         if self.problems.len() < ANNOUNCE_PROBLEMS_MAX
             && let Some(session) = view.sessions.session(slot)
         {
@@ -443,10 +436,12 @@ impl Announcement {
 
     fn finish(self, means: &Means, out: &mut PlanEffects<'_>) -> FinishedAnnouncement {
         let progress = self.stored.progress;
-        let has_reached = self.unreached == 0
+        let webhooks = self.stored.webhooks;
+        let has_reached = progress.failed + progress.unreached == 0
             || progress.told > 0
+            || progress.had_told
             || progress.subscribers > 0
-            || self.webhooks > 0;
+            || webhooks > 0;
         if let Some(reply_to) = self.reply_to {
             let answer = if has_reached || self.is_by_api {
                 Ok(Reply::Announced(Announced {
@@ -458,7 +453,7 @@ impl Announcement {
                             failed: progress.failed,
                         }),
                         subscribers: progress.subscribers,
-                        webhooks: self.webhooks,
+                        webhooks,
                     },
                     problems: self.problems,
                 }))

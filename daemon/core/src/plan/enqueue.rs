@@ -70,8 +70,11 @@ impl Plans {
                 channels: count(sessions.len()),
                 told: 0,
                 failed: 0,
+                unreached: 0,
+                had_told: false,
                 subscribers: 0,
             },
+            webhooks: view.means.webhooks,
         };
         let event = MaintenanceAnnounced {
             announcement_id: id.clone(),
@@ -95,7 +98,7 @@ impl Plans {
         out.records
             .push(Record::Announcement(Box::new(stored.clone())));
         if let (Some(plan), Some(end)) = (&mut self.plan, sessions_end_at) {
-            plan.note_announced_end(end, now);
+            plan.note_announced_end(end, now, self.fault);
         }
         if let Some(plan) = self.plan.as_mut().filter(|_| !is_manual)
             && stored.channel_ids.is_none()
@@ -108,8 +111,7 @@ impl Plans {
                 failed: 0,
             });
         }
-        self.announcements
-            .begin(stored, sessions, view.means.webhooks, new.reply_to);
+        self.announcements.begin(stored, sessions, new.reply_to);
         id
     }
 

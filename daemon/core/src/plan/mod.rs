@@ -43,6 +43,7 @@ use self::means::MeansWatch;
 use self::stall::StallWatch;
 use self::stored::{PlanProgress, StoredAnnouncement, StoredEnd, StoredOutcome, StoredPlan};
 use self::transitions::{PlanInput, Reaction, react};
+use crate::fault::PlantedFault;
 use crate::handles::SessionSlot;
 use crate::reservation::CloseRight;
 use crate::stored::Stored;
@@ -86,6 +87,7 @@ pub(crate) struct Plans {
     pub(crate) waits_for_expiry: bool,
     /// Read from the store, until the start.
     restored: Restored,
+    fault: PlantedFault,
 }
 
 #[derive(Default)]

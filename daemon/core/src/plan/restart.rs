@@ -16,6 +16,12 @@ use crate::handles::Timestamp;
 use crate::input::HostState;
 
 impl Plans {
+    /// Plants a mistake.
+    #[cfg(feature = "fault-injection")]
+    pub(crate) const fn plant(&mut self, fault: crate::fault::PlantedFault) {
+        self.fault = fault;
+    }
+
     /// Begins after a start: with what was stored.
     pub(crate) fn begin(
         &mut self,
@@ -47,15 +53,15 @@ impl Plans {
             let sessions = sessions_of(view, stored.channel_ids.as_deref(), |age| {
                 age >= stored.progress.cursor && age <= cutoff
             });
-            // Calls that were in flight are made again, and counted then.
+            // Calls that were in flight are made again, and counted then. Channels that are gone were not all told.
             let left = count(sessions.len());
             let progress = &mut stored.progress;
-            progress.told = progress
+            let reached = progress
                 .channels
-                .saturating_sub(left)
-                .saturating_sub(progress.failed);
-            self.announcements
-                .begin(stored, sessions, view.means.webhooks, None);
+                .saturating_sub(left + progress.failed + progress.unreached);
+            progress.had_told |= progress.told > 0;
+            progress.told = progress.told.min(reached);
+            self.announcements.begin(stored, sessions, None);
         }
         for stored in restored.ends {
             self.resume_end(view, host, stored, out);

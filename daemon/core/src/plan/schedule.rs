@@ -8,6 +8,7 @@ use soramode_protocol::time::Time;
 use super::clock::{micros, shifted};
 use super::end_request::interval;
 use super::stored::{Moment, StoredPlan};
+use crate::fault::{Fault, PlantedFault};
 use crate::handles::Timestamp;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -46,8 +47,11 @@ impl StoredPlan {
     }
 
     /// Notes that this end was announced, by the clocks as they stand.
-    pub(super) fn note_announced_end(&mut self, end: Time, now: Timestamp) {
-        let end = Moment::of_wall(end, now);
+    pub(super) fn note_announced_end(&mut self, end: Time, now: Timestamp, fault: PlantedFault) {
+        let mut end = Moment::of_wall(end, now);
+        if fault.is(Fault::AnnouncedEndByWallClock) {
+            end.boot_micros = 0;
+        }
         let before = self.progress.announced_end;
         self.progress.announced_end = Some(before.map_or(end, |before| before.latest(end)));
     }

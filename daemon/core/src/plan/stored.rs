@@ -115,6 +115,8 @@ pub struct StoredAnnouncement {
     pub cancelled: bool,
     /// Channels that it goes to; all if absent.
     pub channel_ids: Option<Vec<ChannelId>>,
+    /// Number of receivers of webhooks to which it goes, too.
+    pub webhooks: u64,
     /// When it began: it goes to the sessions that there were.
     pub began: Moment,
     /// Its progress.
@@ -139,6 +141,10 @@ pub struct AnnouncementProgress {
     pub told: u64,
     /// Number of channels that it was refused for.
     pub failed: u64,
+    /// Number of channels for which nobody could be asked.
+    pub unreached: u64,
+    /// True if Sora's API had told a channel before a restart, which announces to some channels once more.
+    pub had_told: bool,
     /// Most subscribers that any channel's notice went to.
     pub subscribers: u64,
 }

@@ -9,6 +9,7 @@ use soramode_protocol::id::{AnnouncementId, ChannelId, ConnectionId, PlanId, Ses
 use soramode_protocol::mode::Mode;
 
 use super::naive::{Naive, boot};
+use super::reach::{Means, Reaches};
 
 /// A client, as the SFU sees it.
 #[derive(Clone, Debug)]
@@ -50,6 +51,8 @@ pub(super) struct At<'a> {
     pub(super) mode: Mode,
     pub(super) storage_failed: bool,
     pub(super) is_shadow: bool,
+    pub(super) means: Means,
+    pub(super) reaches: &'a Reaches,
     pub(super) naive: Option<&'a Naive>,
     pub(super) clients: &'a BTreeMap<ConnectionId, Client>,
 }
@@ -94,6 +97,10 @@ impl Guarantees {
     pub(super) fn called(&mut self, call: &SfuCall, at: &At<'_>) -> Result<(), String> {
         match &call.request {
             SfuRequest::Push(notice) => {
+                must(
+                    at.means.announces || !at.reaches.has(&notice.id),
+                    "6: a plan announces without means",
+                )?;
                 if let Some((plan, ends)) = self.named.get(&notice.id) {
                     let mut ends = *ends;
                     if let Some(end) = notice
@@ -150,6 +157,7 @@ impl Guarantees {
             !at.storage_failed,
             "1: a plan cuts a client while the state cannot be written",
         )?;
+        must(at.means.ends, "6: a plan cuts a client without means")?;
         let notice = self.notices.get(&(id.clone(), call.session_id.clone()));
         if let Some((_, ends)) = notice {
             let is_past = boot(at.now) >= ends.boot && at.now.wall.as_micros() >= ends.wall;

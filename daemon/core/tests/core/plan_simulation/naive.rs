@@ -8,8 +8,10 @@ use soramode_core::plan::calls::SfuRequest;
 use soramode_protocol::event::EventKind;
 use soramode_protocol::id::{AnnouncementId, PlanId};
 use soramode_protocol::mode::Mode;
-use soramode_protocol::plan::{Plan, PlanOutcome, PlanState, PlanStep, StartPlan};
+use soramode_protocol::plan::{Plan, PlanHold, PlanOutcome, PlanState, PlanStep, StartPlan};
 use soramode_protocol::time::Time;
+
+use super::reach::Means;
 
 /// Facts of a step of the gate, apart from the plan.
 #[derive(Debug, Default)]
@@ -30,6 +32,9 @@ pub(super) struct Facts {
     pub(super) is_complete: bool,
     pub(super) storage_failed: bool,
     pub(super) is_shadow: bool,
+    pub(super) means: Means,
+    /// Announcements that are over with the step, and have reached nobody.
+    pub(super) reached_nobody: Vec<AnnouncementId>,
 }
 
 pub(super) struct Naive {
@@ -51,6 +56,8 @@ pub(super) struct Naive {
     announced_end_boot: i64,
     /// The end that the announcement in progress names.
     named_end: i64,
+    /// Why the step that is due waits.
+    hold: Option<PlanHold>,
     pub(super) over: Option<PlanOutcome>,
 }
 
@@ -94,6 +101,7 @@ impl Naive {
             announced_end: i64::MIN,
             announced_end_boot: i64::MIN,
             named_end: i64::MIN,
+            hold: None,
             over: None,
         }
     }
@@ -165,6 +173,11 @@ impl Naive {
 
     /// Takes in a step of the gate.
     pub(super) fn step(&mut self, now: Timestamp, facts: &Facts, effects: &Effects) {
+        self.go_on(now, facts, effects);
+        self.hold = self.find_hold(now, facts);
+    }
+
+    fn go_on(&mut self, now: Timestamp, facts: &Facts, effects: &Effects) {
         if self.over.is_some() {
             return;
         }
@@ -228,7 +241,12 @@ impl Naive {
             return;
         }
         if is_announced {
-            self.announcing = None;
+            let announced = self.announcing.take();
+            let is_drained = self.is_drained(facts) && !facts.storage_failed;
+            if !is_drained && announced.is_some_and(|id| facts.reached_nobody.contains(&id)) {
+                self.over = Some(PlanOutcome::Failed);
+                return;
+            }
             self.count_from_now(now);
         }
         while self.over.is_none() && self.run_one(now, facts, effects) {
@@ -252,15 +270,13 @@ impl Naive {
         if was_cancelled {
             self.over = Some(PlanOutcome::Cancelled);
         }
-        // The time for which an end was held is not followed here, nor the reach of announcements.
+        // The time for which an end was held is not followed here.
         for kind in effects.kinds() {
             if let EventKind::PlanOver(over) = kind
                 && over.plan_id == self.id
             {
                 let is_ending = self.is_ending() && over.outcome == PlanOutcome::Missed;
-                let has_reached_none = over.outcome == PlanOutcome::Failed
-                    && over.why.as_ref().is_some_and(|why| why.contains("nobody"));
-                if is_ending || has_reached_none || over.outcome == PlanOutcome::Replaced {
+                if is_ending || over.outcome == PlanOutcome::Replaced {
                     self.over = Some(over.outcome);
                 }
             }
@@ -307,7 +323,7 @@ impl Naive {
             self.over = Some(PlanOutcome::Failed);
             return false;
         }
-        if ends && !facts.is_complete {
+        if (ends && !facts.is_complete) || !facts.means.suffice(step) {
             return false;
         }
         if is_too_late {
@@ -326,6 +342,40 @@ impl Naive {
             return by_wall;
         }
         by_wall.max(self.announced_end_boot.saturating_sub(boot(now)))
+    }
+
+    /// Returns why the plan waits although its next step is due, or it has begun to end sessions.
+    fn find_hold(&self, now: Timestamp, facts: &Facts) -> Option<PlanHold> {
+        if self.over.is_some() {
+            return None;
+        }
+        let is_ahead = self.time_to_announced_end(now) > 0;
+        let step = self.steps.get(self.done);
+        let is_due = match step {
+            Some(step) => {
+                let clock = if self.is_by_wall {
+                    now.wall.as_micros()
+                } else {
+                    boot(now)
+                };
+                let ends = matches!(step, PlanStep::End { .. });
+                clock >= self.due[self.done] && !(ends && is_ahead)
+            }
+            None => self.is_ending(),
+        };
+        let end = self.steps.last().filter(|_| self.is_ending());
+        let step = step.or(end).filter(|_| is_due)?;
+        if facts.storage_failed {
+            Some(PlanHold::StorageFailed)
+        } else if self.announcing.is_some() {
+            Some(PlanHold::Announcing)
+        } else if matches!(step, PlanStep::End { .. }) && !facts.is_complete {
+            Some(PlanHold::SessionsIncomplete)
+        } else if !facts.means.suffice(step) {
+            Some(PlanHold::NoMeans)
+        } else {
+            is_ahead.then_some(PlanHold::AnnouncedEnd)
+        }
     }
 
     /// Compares the plan with the one that the gate shows.
@@ -348,16 +398,18 @@ impl Naive {
         let is_same = plan.id == self.id
             && plan.state == self.state(mode)
             && plan.outcome == self.over
+            && plan.held == self.hold
             && done.count() == self.done
             && (self.over.is_some() || due == expected);
         if is_same {
             Ok(())
         } else {
             Err(format!(
-                "the plan is {plan:?}\n    and should be {:?} {:?}, {} done, due {expected:?}",
+                "the plan is {plan:?}\n    and should be {:?} {:?}, {} done, due {expected:?}, held {:?}",
                 self.state(mode),
                 self.over,
-                self.done
+                self.done,
+                self.hold
             ))
         }
     }

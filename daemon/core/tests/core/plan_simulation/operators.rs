@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use soramode_core::commit_failure::Refused;
 use soramode_core::effect::Action;
-use soramode_core::input::{HostState, Input};
+use soramode_core::input::{HostState, Input, Subscribers};
 use soramode_core::settings::SfuAdmission;
 use soramode_protocol::end::End;
 use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
@@ -15,6 +15,7 @@ use soramode_protocol::time::Time;
 
 use super::guarantees::RATE;
 use super::naive::{Facts, Naive};
+use super::reach::draw_means;
 use super::world::{OPS, World, restore};
 
 impl World {
@@ -52,14 +53,11 @@ impl World {
         self.step += 1;
         self.trace.push(format!("@{:?} {start:?}", now.boot));
         let before = self.look()?;
-        let effects = self.gate.step(
-            now,
-            Input::Request {
-                reply_to: OPS,
-                actor: "uid:1000(ops)".into(),
-                request: GateRequest::StartPlan(Box::new(start.clone())),
-            },
-        );
+        let effects = self.step_gate(Input::Request {
+            reply_to: OPS,
+            actor: "uid:1000(ops)".into(),
+            request: GateRequest::StartPlan(Box::new(start.clone())),
+        });
         for record in &effects.records {
             self.trace.push(format!("    {record:?}"));
             self.ledger.read(record);
@@ -73,6 +71,10 @@ impl World {
         });
         match started {
             Some(started) if started.created => {
+                let means = self.means();
+                if !start.steps.iter().all(|step| means.suffice(step)) {
+                    return Err("6: a plan is started without means for its steps".to_owned());
+                }
                 trial.started = Some((started.plan.id.clone(), start));
             }
             Some(started) => {
@@ -229,9 +231,15 @@ impl World {
         } else {
             SfuAdmission::Enforced
         };
+        if self.rng.one_in(3) {
+            self.settings.sfu.means = draw_means(&mut self.rng);
+        }
+        self.subscribers = Subscribers::default();
         self.starts += 1;
         self.calls.clear();
+        self.attempts.clear();
         self.guarantees.restarted();
+        self.reaches.restarted();
         let mut stored = self.ledger.stored();
         if host == HostState::Rebooted {
             stored.expires_at_boot = None;
@@ -241,7 +249,7 @@ impl World {
         if opens && !was_open {
             self.guarantees.is_end_wanted = false;
         }
-        self.gate = restore(&self.settings, self.now, stored, self.starts);
+        self.gate = restore(&self.settings, self.now, (stored, self.starts), self.fault);
         let facts = Facts {
             rebooted: host == HostState::Rebooted,
             system_opened: opens && !was_open,

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use soramode_core::effect::{Action, Effects};
+use soramode_core::fault::PlantedFault;
 use soramode_core::gate::Gate;
-use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
-use soramode_core::input::{HostState, Input};
-use soramode_core::plan::calls::{SfuCall, SfuFailure, SfuOutcome, SfuRequest};
+use soramode_core::handles::{DeliveryId, ReplyHandle, SocketId, Timestamp};
+use soramode_core::input::{HostState, Input, Subscribers};
+use soramode_core::plan::calls::{SfuCall, SfuRequest};
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{
     MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT, SOCKET_GRACE_DEFAULT, Settings, SfuAdmission,
-    SfuMeans, SfuSettings,
+    SfuSettings,
 };
 use soramode_core::stored::Stored;
 use soramode_protocol::decision::{
@@ -21,7 +22,7 @@ use soramode_protocol::event::EventKind;
 use soramode_protocol::id::{ConnectionId, NodeName};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{Status, Storage, StorageState};
-use soramode_protocol::plan::{Plan, PlanOutcome, StartPlan};
+use soramode_protocol::plan::{Plan, PlanHold, PlanOutcome, StartPlan};
 use soramode_protocol::reply::Reply;
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
@@ -29,15 +30,20 @@ use soramode_testkit::record_store::RecordStore;
 
 use super::guarantees::{At, Client, Guarantees};
 use super::naive::{Facts, Naive};
+use super::reach::{Reaches, draw_means};
 use crate::seeds::Rng;
 
 const START: Time = Time::from_micros(1_795_377_600_000_000);
+/// Limit of the number of times that deadlines of one moment are looked at.
+const DEADLINES_MAX: usize = 100;
+
 pub(super) const OPS: ReplyHandle = ReplyHandle {
     socket: SocketId(1),
     serial: 0,
 };
 
 pub(super) struct World {
+    pub(super) fault: PlantedFault,
     pub(super) gate: Gate,
     pub(super) ledger: RecordStore,
     pub(super) settings: Settings,
@@ -48,18 +54,27 @@ pub(super) struct World {
     pub(super) clients: BTreeMap<ConnectionId, Client>,
     pub(super) last_client: u64,
     pub(super) calls: Vec<SfuCall>,
-    pub(super) has_means: bool,
+    /// The SFU's API refuses nearly every call, and subscribers leave before it.
+    pub(super) refuses: bool,
+    pub(super) subscribers: Subscribers,
+    /// Attempts of deliveries that were not answered.
+    pub(super) attempts: Vec<DeliveryId>,
+    pub(super) reaches: Reaches,
     pub(super) storage_failed: bool,
     pub(super) guarantees: Guarantees,
     pub(super) naive: Option<Naive>,
     pub(super) last_start: Option<StartPlan>,
     pub(super) outcomes: [u64; 5],
     pub(super) cuts: u64,
+    /// Steps of the gate after which a plan waits for means.
+    pub(super) held: u64,
+    /// Announcements that reached nobody.
+    pub(super) unheard: u64,
     pub(super) trace: Vec<String>,
 }
 
 impl World {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, fault: PlantedFault) -> Self {
         let mut rng = Rng(seed);
         let now = Timestamp {
             wall: START,
@@ -76,7 +91,7 @@ impl World {
             socket_grace: SOCKET_GRACE_DEFAULT,
             assume_complete: !rng.one_in(6),
             sfu: SfuSettings {
-                means: SfuMeans::SORA_API,
+                means: draw_means(&mut rng),
                 ..SfuSettings::default()
             },
             storage: Storage {
@@ -85,9 +100,10 @@ impl World {
             },
             webhooks: Vec::new(),
         };
-        let has_means = !rng.one_in(8);
-        let gate = restore(&settings, now, Stored::default(), 1);
+        let refuses = rng.one_in(4);
+        let gate = restore(&settings, now, (Stored::default(), 1), fault);
         let mut world = Self {
+            fault,
             gate,
             ledger: RecordStore::new(Stored::default()),
             settings,
@@ -98,13 +114,18 @@ impl World {
             clients: BTreeMap::new(),
             last_client: 0,
             calls: Vec::new(),
-            has_means,
+            refuses,
+            subscribers: Subscribers::default(),
+            attempts: Vec::new(),
+            reaches: Reaches::default(),
             storage_failed: false,
             guarantees: Guarantees::default(),
             naive: None,
             last_start: None,
             outcomes: [0; 5],
             cuts: 0,
+            held: 0,
+            unheard: 0,
             trace: Vec::new(),
         };
         world
@@ -116,7 +137,7 @@ impl World {
     /// Something happens.
     pub(super) fn turn(&mut self) -> Result<(), String> {
         self.pass_time()?;
-        match self.rng.below(40) {
+        match self.rng.below(45) {
             0..9 => self.connect(),
             9..12 => self.disconnect(),
             12 => self.rogue(),
@@ -129,6 +150,11 @@ impl World {
             36 => self.set_clock(),
             37 => self.restart(),
             38 => self.repeat_start(),
+            39 | 40 => self.subscribe(),
+            41 => self.set_webhooks(),
+            42 => self.answer_attempt(),
+            // In the midst of an announcement, or of an end of sessions.
+            43 if !self.calls.is_empty() => self.restart(),
             _ => self.input(Input::Tick, Facts::default()).map(drop),
         }
     }
@@ -165,12 +191,7 @@ impl World {
         self.step += 1;
         let now = self.now;
         self.trace.push(format!("@{:?} {input:?}", now.boot));
-        let is_start = matches!(input, Input::Started(_));
-        let mut effects = self.gate.step(now, input);
-        if is_start {
-            // Deadlines that came meanwhile.
-            self.gate.step_into(now, Input::Tick, &mut effects);
-        }
+        let effects = self.step_gate(input);
         self.gate.check()?;
         for record in &effects.records {
             self.trace.push(format!("    {record:?}"));
@@ -191,7 +212,10 @@ impl World {
             self.naive = Some(started);
         }
         match (&self.naive, &plan) {
-            (Some(naive), Some(plan)) => naive.compare(now, status.mode.mode, plan)?,
+            (Some(naive), Some(plan)) => {
+                naive.compare(now, status.mode.mode, plan)?;
+                self.held += u64::from(plan.held == Some(PlanHold::NoMeans));
+            }
             (None, None) => {}
             (naive, plan) => {
                 return Err(format!(
@@ -202,6 +226,19 @@ impl World {
         }
         self.take_actions(&effects, status.mode.mode)?;
         Ok(effects.actions)
+    }
+
+    /// Gives an input to the gate, and lets the deadlines fire that it sets to the past.
+    pub(super) fn step_gate(&mut self, input: Input) -> Effects {
+        let mut effects = self.gate.step(self.now, input);
+        for _ in 0..DEADLINES_MAX {
+            let next = self.gate.next_deadline();
+            if next.is_none_or(|at| at > self.now.boot) {
+                break;
+            }
+            self.gate.step_into(self.now, Input::Tick, &mut effects);
+        }
+        effects
     }
 
     pub(super) fn take_facts(&mut self, facts: &mut Facts, effects: &Effects, status: &Status) {
@@ -237,6 +274,11 @@ impl World {
         facts.is_complete = status.sessions_complete;
         facts.storage_failed = self.storage_failed;
         facts.is_shadow = self.settings.sfu.admission == SfuAdmission::Shadow;
+        facts.means = self.means();
+        self.reaches.began(effects, &self.settings.webhooks);
+        facts.reached_nobody = self.reached_nobody(effects);
+        self.unheard += facts.reached_nobody.len() as u64;
+        self.take_attempts(effects);
     }
 
     pub(super) fn take_actions(&mut self, effects: &Effects, mode: Mode) -> Result<(), String> {
@@ -246,6 +288,8 @@ impl World {
             mode,
             storage_failed: self.storage_failed,
             is_shadow: self.settings.sfu.admission == SfuAdmission::Shadow,
+            means: self.means(),
+            reaches: &self.reaches,
             naive: self.naive.as_ref(),
             clients: &self.clients,
         };
@@ -274,7 +318,7 @@ impl World {
         Ok((*status, found.plan))
     }
 
-    fn ask(&mut self, request: GateRequest) -> Result<Reply, String> {
+    pub(super) fn ask(&mut self, request: GateRequest) -> Result<Reply, String> {
         let input = Input::Request {
             reply_to: OPS,
             actor: "observer".into(),
@@ -384,17 +428,8 @@ impl World {
             let count = u64::try_from(self.calls.len()).unwrap();
             let place = usize::try_from(self.rng.below(count)).unwrap();
             let call = self.calls.remove(place);
-            let api = match self.rng.below(12) {
-                _ if !self.has_means => None,
-                0 => Some(Err(SfuFailure::Refused("as it said".to_owned()))),
-                1 => Some(Err(SfuFailure::Unreachable("no answer".to_owned()))),
-                _ => Some(Ok(())),
-            };
-            let is_done = matches!(api, Some(Ok(())));
-            let outcome = SfuOutcome {
-                api,
-                subscribers: 0,
-            };
+            let outcome = self.outcome(&call)?;
+            let is_done = outcome.problem().is_none();
             self.guarantees.answered(call.id);
             self.input(
                 Input::SfuAnswered {
@@ -418,11 +453,18 @@ impl World {
     }
 }
 
-pub(super) fn restore(settings: &Settings, started: Timestamp, stored: Stored, seed: u8) -> Gate {
+pub(super) fn restore(
+    settings: &Settings,
+    started: Timestamp,
+    (stored, seed): (Stored, u8),
+    fault: PlantedFault,
+) -> Gate {
     let params = StartParams {
         settings: settings.clone(),
         started,
         stored,
     };
-    Gate::restore(params, Seed([seed; 32]))
+    let mut gate = Gate::restore(params, Seed([seed; 32]));
+    gate.plant_plan_fault(fault);
+    gate
 }
