@@ -9,20 +9,20 @@ use std::time::Duration;
 use soramode_protocol::mode::with_message;
 use soramode_protocol::wait::{Outcome, Wait};
 
-use super::changed::{finish, note_change};
-use super::reached::{describe_reached, note_lists, print_record};
+use super::mode_report::{note_change, report_mode};
+use super::wait_report::{describe_reached, note_lists, print_record};
 use crate::api::Detail;
-use crate::close::{Restored, close, give_way, restore};
-use crate::closed::{Closed, Joined};
 use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::context::Context;
 use crate::describe::{describe_expiry, describe_later_change};
 use crate::error::{Exit, Failure};
+use crate::mode_result::{Joined, ModeResult};
 use crate::node::{Feature, Node};
 use crate::output::{Format, Output};
 use crate::plan;
 use crate::plan::request::{NewPlan, StartFlags};
 use crate::report::Report;
+use crate::set_mode::{Restored, close, give_way, restore};
 use crate::signals::{Signals, unless_interrupted};
 use crate::wait::{Reached, WaitRequest, describe_wait, superseded_hint, wait};
 pub(super) use flags::OnTimeout;
@@ -83,7 +83,7 @@ async fn close_only(args: &Args, context: &mut Context<'_>) -> Result<Exit, Fail
     let closing = flags.own.closing()?;
     let reason = closing.reason;
     let closed = close(node, closing, None).await?;
-    finish(&closed, node, (&flags.cluster, reason), context).await
+    report_mode(&closed, node, (&flags.cluster, reason), context).await
 }
 
 async fn drain_and_confirm(
@@ -109,7 +109,7 @@ async fn drain_and_confirm(
 /// Prints that the node is empty, that it is still closed, and the command that opens it.
 pub(super) async fn confirm_drained(
     node: Node<'_>,
-    closed: &Closed,
+    closed: &ModeResult,
     reached: &Reached,
     output: &mut Output,
 ) -> Result<(), Failure> {
@@ -132,7 +132,7 @@ pub(super) async fn drain_by_plan(
     context: &mut Context<'_>,
     signals: &mut Signals,
     report: &mut Report,
-) -> Result<(Closed, Reached), Failure> {
+) -> Result<(ModeResult, Reached), Failure> {
     let started = plan::start(plan, node, Some(&mut *signals)).await?;
     plan::note_started(&started, context);
     plan::check_published(&started, plan)?;
@@ -146,7 +146,7 @@ pub(super) async fn drain(
     context: &mut Context<'_>,
     signals: &mut Signals,
     report: &mut Report,
-) -> Result<(Closed, Reached), Failure> {
+) -> Result<(ModeResult, Reached), Failure> {
     flags.check(node)?;
     let others = flags.cluster.check_others(context, node);
     unless_interrupted(Some(&mut *signals), others).await?;
@@ -186,7 +186,7 @@ fn wait_command(wait: &Wait) -> String {
 
 /// A node that was just closed, and how to wait until it is drained.
 pub(super) struct Drain<'a> {
-    pub(super) closed: Closed,
+    pub(super) closed: ModeResult,
     /// The wait, without the generation.
     pub(super) wait: Wait,
     pub(super) limit: Option<Duration>,
@@ -196,18 +196,18 @@ pub(super) struct Drain<'a> {
 }
 
 impl Drain<'_> {
-    /// Prints what was done to the mode, and waits until the node is drained.
+    /// Prints the change of the mode, and waits until the node is drained.
     pub(super) async fn wait(
         mut self,
         node: Node<'_>,
         context: &mut Context<'_>,
         signals: &mut Signals,
         report: &mut Report,
-    ) -> Result<(Closed, Reached), Failure> {
+    ) -> Result<(ModeResult, Reached), Failure> {
         let closed = &mut self.closed;
         report.change = Some(closed.change());
         report.status = Some(closed.status.clone());
-        announce(closed, node, &mut context.output)?;
+        report_change(closed, node, &mut context.output)?;
         give_way(context, node, closed, self.cluster, self.reason).await?;
         let name = closed.status.name();
         let mode = closed.now.mode;
@@ -240,14 +240,14 @@ impl Drain<'_> {
                 if report.outcome == Some(Outcome::Timeout)
                     && self.on_timeout == OnTimeout::Undo =>
             {
-                Err(self.undo(failure, node, report).await)
+                Err(self.undo_after(failure, node, report).await)
             }
-            Err(failure) => Err(self.stays(failure, node).await),
+            Err(failure) => Err(self.add_state(failure, node).await),
         }
     }
 
-    /// Adds to the failure that the node stays closed.
-    async fn stays(&self, failure: Failure, node: Node<'_>) -> Failure {
+    /// Adds the mode in which the node stays to the failure, and the commands that wait again and undo the closing.
+    async fn add_state(&self, failure: Failure, node: Node<'_>) -> Failure {
         let closed = &self.closed;
         let again = format!("Watch again: {}", node.command(&wait_command(&self.wait)));
         let (fact, undo) = if failure.exit == Exit::Unreachable {
@@ -268,7 +268,7 @@ impl Drain<'_> {
     }
 
     /// Restores the mode from before, and adds the result to the failure.
-    async fn undo(&self, failure: Failure, node: Node<'_>, report: &mut Report) -> Failure {
+    async fn undo_after(&self, failure: Failure, node: Node<'_>, report: &mut Report) -> Failure {
         let closed = &self.closed;
         let name = closed.status.name();
         let reason = with_message(self.reason, "drain timed out");
@@ -301,8 +301,12 @@ impl Drain<'_> {
     }
 }
 
-/// Records and prints what was done to the mode, what that does not do, and the command that undoes it.
-fn announce(closed: &mut Closed, node: Node<'_>, output: &mut Output) -> Result<(), Failure> {
+/// Records and prints the change of the mode, its limits, and the command that undoes it.
+fn report_change(
+    closed: &mut ModeResult,
+    node: Node<'_>,
+    output: &mut Output,
+) -> Result<(), Failure> {
     let name = closed.status.name();
     let mode = closed.now.mode;
     note_change(closed, node, output);
@@ -338,7 +342,7 @@ fn announce(closed: &mut Closed, node: Node<'_>, output: &mut Output) -> Result<
 }
 
 /// `again; it reopens in 3 min`, with a note about lost reasons and timers.
-fn describe_restored(closed: &Closed, node: Node<'_>) -> String {
+fn describe_restored(closed: &ModeResult, node: Node<'_>) -> String {
     let before = &closed.before;
     let again = if before.mode == closed.now.mode {
         "as before this drain"

@@ -22,16 +22,16 @@ use soramode_protocol::time::Time;
 use tokio::process::{Child, Command};
 
 use super::drain::{DrainFlags, drain, drain_by_plan};
-use super::reached::describe_reached;
+use super::wait_report::describe_reached;
 use crate::api::Detail;
 use crate::ask;
 use crate::candidates;
-use crate::closed::Closed;
 use crate::closing_owner::{self, OwnChanges, Owner, RestoreTo};
 use crate::context::Context;
 use crate::describe::{describe_change, describe_expiry, describe_later_change, describe_origin};
 use crate::error::{Exit, Failure, NOT_FOUND, NOT_STARTED, shell_code};
 use crate::mode_info::{ModeInfo, with_operator};
+use crate::mode_result::ModeResult;
 use crate::node::mode_now;
 use crate::output::escape::quoted;
 use crate::output::{Format, begin_line, times};
@@ -147,7 +147,7 @@ pub(super) fn not_started(command: &[OsString], problem: &io::Error) -> Failure 
 /// Prints the result. Exit code 0 means that the command succeeded and the node is open.
 async fn confirm(
     left: Result<Reopened, Failure>,
-    closed: &Closed,
+    closed: &ModeResult,
     context: &mut Context<'_>,
 ) -> Result<Exit, Failure> {
     let node = closed.status.name();
@@ -239,7 +239,12 @@ fn quoted_command(command: &[OsString]) -> String {
 }
 
 /// Describes a failure that leaves the node closed without anyone working on it.
-async fn stays_closed(exit: Exit, why: &str, closed: &Closed, context: &Context<'_>) -> Failure {
+async fn stays_closed(
+    exit: Exit,
+    why: &str,
+    closed: &ModeResult,
+    context: &Context<'_>,
+) -> Failure {
     let node = closed.status.name();
     let now = context.node.last_mode(&closed.now).await;
     if closed.is_changed(&now) && now.mode == Mode::Normal {
@@ -282,7 +287,7 @@ fn open_hint(context: &Context<'_>) -> String {
 
 /// Refuses to run the command where another user set a stricter mode, or opened the node, during the drain.
 async fn check_still_ours(
-    closed: &Closed,
+    closed: &ModeResult,
     command: &str,
     context: &Context<'_>,
 ) -> Result<(), Failure> {
@@ -355,7 +360,7 @@ enum Reopened {
 
 /// Opens the node if this run, or an earlier one of the same user and reason, closed it.
 async fn reopen(
-    closed: &Closed,
+    closed: &ModeResult,
     reason: Option<&str>,
     context: &Context<'_>,
 ) -> Result<Reopened, Failure> {
@@ -465,7 +470,7 @@ fn closed_since(now: &ModeState, changes: &[DatedModeChange]) -> Time {
 }
 
 /// Describes a change during the maintenance: opening is left to that client.
-async fn changed_meanwhile(now: &ModeInfo, closed: &Closed, context: &Context<'_>) -> Reopened {
+async fn changed_meanwhile(now: &ModeInfo, closed: &ModeResult, context: &Context<'_>) -> Reopened {
     let words = format!(
         "{} was NOT reopened: during the maintenance, {}",
         closed.status.name(),

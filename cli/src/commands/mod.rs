@@ -1,7 +1,7 @@
-//! The verbs: a file each, with its arguments, its action and its output.
+//! The verbs: a file each, with its arguments, its action and its output. `mode_report`, `wait_report` and `host_verb` are no verbs: several
+//! verbs share them.
 
 mod announce;
-mod changed;
 mod close;
 mod completions;
 mod connect;
@@ -22,10 +22,10 @@ mod host_verb;
 mod info;
 mod is;
 mod maintain;
+mod mode_report;
 mod nodes;
 mod open;
 mod plan;
-mod reached;
 pub(crate) mod roll;
 mod session;
 mod sessions;
@@ -34,6 +34,7 @@ pub(crate) mod status;
 mod tail;
 mod version;
 mod wait;
+mod wait_report;
 mod webhook;
 
 use clap::Args as _;

@@ -8,9 +8,9 @@ use soramode_protocol::node::{GetStatus, Status};
 use soramode_protocol::plan::{CancelPlan, GetPlan, Plan, PlanCancelled, PlanState, Stalled};
 
 use crate::candidates;
-use crate::closed::describe_not_ended;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::mode_result::describe_not_ended;
 use crate::node::Node;
 use crate::output::color::Emphasis;
 use crate::output::escape::escape;

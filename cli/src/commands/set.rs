@@ -10,11 +10,9 @@ use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
 use soramode_protocol::number::whole_number;
 use soramode_protocol::wait::{Wait, WaitFor};
 
-use super::changed::{ChangeView, finish};
 use super::drain::{Drain, OnTimeout, confirm_drained};
+use super::mode_report::{ChangeView, report_mode};
 use crate::candidates;
-use crate::close;
-use crate::closed::Closed;
 use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::conditions::{read_mode, read_mode_to_set};
 use crate::context::Context;
@@ -22,9 +20,11 @@ use crate::error::{Exit, Failure};
 use crate::expected_end::read_until;
 use crate::flags::WaitFlags;
 use crate::fleet::host_answer::HostAnswer;
+use crate::mode_result::ModeResult;
 use crate::node::{Feature, Node};
 use crate::output::{Column, Output, times};
 use crate::report::Report;
+use crate::set_mode;
 use crate::signals::{Signals, unless_interrupted};
 
 /// Set the mode
@@ -127,9 +127,9 @@ pub(super) async fn set(
     }
     let remote = flags.node.find(context).await?;
     let node = context.node.or(remote.as_ref());
-    let closed = change_mode(mode, flags, (node, None), context).await?;
+    let result = change_mode(mode, flags, (node, None), context).await?;
     let reason = flags.message.as_deref();
-    finish(&closed, node, (&flags.cluster, reason), context).await
+    report_mode(&result, node, (&flags.cluster, reason), context).await
 }
 
 async fn set_and_wait(
@@ -198,21 +198,21 @@ pub(super) async fn ask_host(
         on_behalf_of: node.on_behalf_of(),
         ..args.flags.change(args.mode)?
     };
-    let closed = close::set(node, &change, None).await?;
-    if let Some(warning) = &closed.warning {
-        output.warn(&format!("{}: {warning}", closed.status.name()));
+    let result = set_mode::set(node, &change, None).await?;
+    if let Some(warning) = &result.warning {
+        output.warn(&format!("{}: {warning}", result.status.name()));
     }
     let cluster = &args.flags.cluster;
-    let (name, mode) = (closed.status.name(), closed.now.mode);
-    cluster.check_published(closed.published, &name, mode, output)?;
+    let (name, mode) = (result.status.name(), result.now.mode);
+    cluster.check_published(result.published, &name, mode, output)?;
     let row = vec![
-        closed.status.node_name().to_owned().into(),
-        closed.before.mode.into(),
+        result.status.node_name().to_owned().into(),
+        result.before.mode.into(),
         mode.into(),
-        closed.status.counts().map(|(sessions, _)| sessions).into(),
+        result.status.counts().map(|(sessions, _)| sessions).into(),
     ];
-    let answer = HostAnswer::one_row(closed.status.node_name(), &ChangeView::of(&closed), row)?;
-    Ok(answer.with_note(closed.undo_hint(node)))
+    let answer = HostAnswer::one_row(result.status.node_name(), &ChangeView::of(&result), row)?;
+    Ok(answer.with_note(result.undo_hint(node)))
 }
 
 /// Checks the flags and the other nodes, and sets the mode.
@@ -221,7 +221,7 @@ async fn change_mode(
     flags: &SetFlags,
     (node, mut signals): (Node<'_>, Option<&mut Signals>),
     context: &Context<'_>,
-) -> Result<Closed, Failure> {
+) -> Result<ModeResult, Failure> {
     flags.check_supported(node)?;
     let change = ChangeMode {
         on_behalf_of: node.on_behalf_of(),
@@ -232,7 +232,7 @@ async fn change_mode(
         let others = flags.cluster.check_others(context, node);
         unless_interrupted(signals.as_deref_mut(), others).await?;
     }
-    close::set(node, &change, signals).await
+    set_mode::set(node, &change, signals).await
 }
 
 impl SetFlags {

@@ -8,7 +8,7 @@ use soramode_protocol::id::NodeName;
 use soramode_protocol::number::whole_number;
 use soramode_protocol::wait::{Wait, WaitFor};
 
-use super::reached::{describe_reached, note_lists, print_record};
+use super::wait_report::{describe_reached, note_lists, print_record};
 use crate::candidates;
 use crate::cluster::NodeFlag;
 use crate::conditions::Goal;

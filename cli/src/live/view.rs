@@ -352,7 +352,7 @@ fn fact_lines(status: &Status, width: u16) -> Vec<TextLine<'static>> {
         StorageState::Ok => "on disk",
         StorageState::Failed => "CANNOT BE WRITTEN",
     };
-    let owed = status.deliveries;
+    let deliveries = status.deliveries;
     let rejected: Vec<String> = status
         .rejected
         .iter()
@@ -368,7 +368,7 @@ fn fact_lines(status: &Status, width: u16) -> Vec<TextLine<'static>> {
     let facts = [
         format!(
             "deliveries: {} pending, {} failed",
-            owed.pending, owed.failed
+            deliveries.pending, deliveries.failed
         ),
         format!("pending connections: {}", status.pending),
         format!("state {state}"),

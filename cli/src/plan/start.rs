@@ -11,13 +11,13 @@ use soramode_protocol::plan::{
 
 use super::describe::{describe_begun, step_lines};
 use super::request::NewPlan;
-use crate::closed::{Closed, Joined, Stopped};
 use crate::context::Context;
 use crate::daemon::Daemon;
 use crate::describe::describe_origin;
 use crate::error::{Exit, Failure};
 use crate::last_status::LastStatus;
 use crate::mode_info::{ModeInfo, with_operator};
+use crate::mode_result::{Joined, ModeResult, Stopped};
 use crate::node::{NEWEST, Node};
 use crate::output::{Format, Output};
 use crate::signals::{Signals, unless_interrupted};
@@ -27,7 +27,7 @@ use crate::typed_time::TypedTime;
 pub(crate) struct Started {
     pub(crate) answer: PlanStarted,
     /// The mode from before, and as the plan left it by now.
-    pub(crate) closed: Closed,
+    pub(crate) closed: ModeResult,
 }
 
 /// Starts a plan. A daemon that knows no plans refuses that, and nothing is changed.
@@ -41,7 +41,7 @@ pub(crate) async fn start(
     let newest = ListModeChanges {
         limit: Some(NEWEST),
     };
-    let look = async {
+    let read = async {
         let mut daemon = node.connect().await?;
         let (status, history) = daemon.call_both(&GetStatus {}, &newest).await?;
         let before = ModeInfo::of(with_operator(status.mode, &history.changes));
@@ -50,7 +50,7 @@ pub(crate) async fn start(
             .map_err(nothing_done)?;
         Ok((daemon, before))
     };
-    let (mut daemon, before) = unless_interrupted(signals, look).await?;
+    let (mut daemon, before) = unless_interrupted(signals, read).await?;
     let mut answer = daemon
         .call(&StartPlan {
             on_behalf_of: daemon.on_behalf_of(),
@@ -72,7 +72,7 @@ pub(crate) async fn start(
     } else {
         before.clone()
     };
-    let closed = Closed {
+    let closed = ModeResult {
         target: last_mode(&answer.plan).into(),
         published: published(&status),
         status: LastStatus::Daemon(Box::new(status)),
@@ -162,7 +162,7 @@ fn with_own_remedy(failure: Failure, new: &NewPlan) -> Failure {
 }
 
 /// Describes the operator that had closed the node before the plan.
-fn describe_closed_before(before: &ClosedBefore, closed: &Closed) -> String {
+fn describe_closed_before(before: &ClosedBefore, closed: &ModeResult) -> String {
     let node = closed.status.name();
     let by = closed
         .before

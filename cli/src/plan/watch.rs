@@ -9,9 +9,9 @@ use tokio::time::timeout;
 use super::describe::describe_future;
 use super::request::NewPlan;
 use super::start::{Started, describe_start};
-use crate::closed::Closed;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::mode_result::ModeResult;
 use crate::node::Node;
 use crate::report::Report;
 use crate::signals::Signals;
@@ -26,7 +26,7 @@ pub(crate) async fn watch(
     started: Started,
     node: Node<'_>,
     (context, signals, report): (&mut Context<'_>, &mut Signals, &mut Report),
-) -> Result<(Closed, Reached), Failure> {
+) -> Result<(ModeResult, Reached), Failure> {
     report.change = Some(started.closed.change());
     report.status = Some(started.closed.status.clone());
     report.plan = Some(Box::new(started.answer.plan.clone()));
@@ -50,7 +50,7 @@ pub(crate) async fn watch(
 async fn wait_for(
     new: &NewPlan,
     plan: &Plan,
-    closed: &Closed,
+    closed: &ModeResult,
     node: Node<'_>,
     (context, signals, report): (&mut Context<'_>, &mut Signals, &mut Report),
 ) -> Result<Reached, Failure> {

@@ -376,9 +376,12 @@ fn etcd_check(member: &Upstream, how: String) -> Check {
 }
 
 fn deliveries(status: &Status) -> Check {
-    let owed = status.deliveries;
-    let how = format!("{} pending, {} failed", owed.pending, owed.failed);
-    if owed.failed == 0 {
+    let deliveries = status.deliveries;
+    let how = format!(
+        "{} pending, {} failed",
+        deliveries.pending, deliveries.failed
+    );
+    if deliveries.failed == 0 {
         Check::ok("deliveries", how)
     } else {
         Check::bad(

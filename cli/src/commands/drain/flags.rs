@@ -8,7 +8,6 @@ use soramode_protocol::mode::SettableMode;
 use soramode_protocol::number::whole_number;
 use soramode_protocol::wait::{Wait, WaitFor};
 
-use crate::close::Closing;
 use crate::cluster::ClusterFlags;
 use crate::error::{Exit, Failure};
 use crate::expected_end::read_until;
@@ -17,6 +16,7 @@ use crate::node::{Feature, Node};
 use crate::output::times;
 use crate::plan::flags::PlanFlags;
 use crate::plan::request::{DrainOptions, NewPlan, StartFlags};
+use crate::set_mode::Closing;
 
 /// Flags of a drain that concern its node alone.
 #[derive(Debug, clap::Args)]

@@ -1,4 +1,5 @@
-//! A mode that a command set or found: the record of it, and the sentences about it.
+//! The result of setting the mode, in either direction: the mode from before, the mode that a command set or found, and the sentences
+//! about them.
 
 use soramode_protocol::id::PlanId;
 use soramode_protocol::mode::{EndsStopped, InForce, Mode, ModeState, SettableMode};
@@ -27,8 +28,9 @@ pub(crate) enum Joined {
     Theirs,
 }
 
-/// A mode that a command set or found.
-pub(crate) struct Closed {
+/// Result of a command that sets the mode, or finds it as it is to be.
+pub(crate) struct ModeResult {
+    /// The mode from before the command.
     pub(crate) before: ModeInfo,
     /// The mode as the command left it.
     pub(crate) now: ModeInfo,
@@ -91,7 +93,7 @@ pub(crate) fn describe_not_ended(sessions: u64, in_flight: u64) -> String {
     }
 }
 
-impl Closed {
+impl ModeResult {
     /// Records a node that was closed far enough already.
     pub(crate) fn found(
         before: ModeInfo,

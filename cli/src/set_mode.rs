@@ -1,4 +1,4 @@
-//! Setting the mode, closing the node for a drain, and putting its mode back.
+//! Sets the mode, closes the node for a drain, and restores its mode.
 
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::mode::{
@@ -10,7 +10,6 @@ use soramode_protocol::sora_api::ModeSet;
 use soramode_protocol::time::Time;
 
 use crate::api::{Api, Detail};
-use crate::closed::{Closed, Joined, Stopped};
 use crate::cluster::ClusterFlags;
 use crate::context::Context;
 use crate::daemon::Daemon;
@@ -18,6 +17,7 @@ use crate::describe::describe_later_change;
 use crate::error::{Exit, Failure};
 use crate::last_status::LastStatus;
 use crate::mode_info::{ModeInfo, with_operator};
+use crate::mode_result::{Joined, ModeResult, Stopped};
 use crate::node::{NEWEST, Node};
 use crate::output::times;
 use crate::signals::{Signals, unless_interrupted};
@@ -40,7 +40,7 @@ pub(crate) async fn set(
     node: Node<'_>,
     change: &ChangeMode,
     signals: Option<&mut Signals>,
-) -> Result<Closed, Failure> {
+) -> Result<ModeResult, Failure> {
     match node {
         Node::Daemon(_) => {
             let mut daemon = unless_interrupted(signals, node.connect()).await?;
@@ -53,7 +53,10 @@ pub(crate) async fn set(
     }
 }
 
-async fn set_by_daemon(daemon: &mut Daemon<'_>, change: &ChangeMode) -> Result<Closed, Failure> {
+async fn set_by_daemon(
+    daemon: &mut Daemon<'_>,
+    change: &ChangeMode,
+) -> Result<ModeResult, Failure> {
     let (changed, status) = daemon.call_both(change, &GetStatus {}).await?;
     let newest = ListModeChanges {
         limit: Some(NEWEST),
@@ -76,7 +79,7 @@ async fn set_by_daemon(daemon: &mut Daemon<'_>, change: &ChangeMode) -> Result<C
     } else {
         before.clone()
     };
-    Ok(Closed {
+    Ok(ModeResult {
         before,
         now,
         target: change.mode.into(),
@@ -103,7 +106,7 @@ async fn set_over_api(
     before: &LastStatus,
     target: SettableMode,
     reason: Option<&str>,
-) -> Result<Closed, Failure> {
+) -> Result<ModeResult, Failure> {
     let ModeSet {
         mode,
         warning,
@@ -118,7 +121,7 @@ async fn set_over_api(
         .mode_state()
         .filter(|state| state.mode == mode)
         .cloned();
-    Ok(Closed {
+    Ok(ModeResult {
         before: before.mode_info(),
         now: ModeInfo { mode, state },
         target: target.into(),
@@ -174,22 +177,22 @@ pub(crate) async fn close(
     node: Node<'_>,
     closing: Closing<'_>,
     signals: Option<&mut Signals>,
-) -> Result<Closed, Failure> {
+) -> Result<ModeResult, Failure> {
     match node {
         Node::Daemon(_) => {
-            let look = async {
+            let read = async {
                 let mut daemon = node.connect().await?;
                 let status = daemon.call(&GetStatus {}).await?;
                 Ok((daemon, status))
             };
-            let (mut daemon, status) = unless_interrupted(signals, look).await?;
+            let (mut daemon, status) = unless_interrupted(signals, read).await?;
             close_by_daemon(&mut daemon, status, closing).await
         }
         Node::Api(api) => {
             let Closing { target, reason, .. } = closing;
             let status = unless_interrupted(signals, api.read_status(Detail::Counts)).await?;
             if status.mode().is_block() && status.mode() >= Mode::from(target) {
-                return Ok(Closed::found(
+                return Ok(ModeResult::found(
                     status.mode_info(),
                     status,
                     target,
@@ -205,7 +208,7 @@ async fn close_by_daemon(
     daemon: &mut Daemon<'_>,
     first: Status,
     closing: Closing<'_>,
-) -> Result<Closed, Failure> {
+) -> Result<ModeResult, Failure> {
     let Closing {
         target,
         reason,
@@ -237,7 +240,7 @@ async fn close_by_daemon(
         let is_enough = stays.is_some() && before.expires_at.is_none();
         let expected_end_at = expected_end_at.or(before.expected_end_at);
         if is_enough && wanted.is_none() && expected_end_at == before.expected_end_at {
-            return Ok(found(before, status, target, joined));
+            return Ok(unchanged(before, status, target, joined));
         }
         let change = ChangeMode {
             reason: wanted,
@@ -251,7 +254,7 @@ async fn close_by_daemon(
         };
         match daemon.call_both(&change, &GetStatus {}).await {
             Ok((changed, status)) => {
-                return Ok(Closed {
+                return Ok(ModeResult {
                     before: ModeInfo::of(before),
                     now: ModeInfo::of(mode_left(&changed, &change, &status.mode)),
                     target: target.into(),
@@ -267,8 +270,8 @@ async fn close_by_daemon(
             }
             Err(superseded) if superseded.exit == Exit::Superseded => failure = Some(superseded),
             // The reason alone is not worth giving up for: the node is closed.
-            Err(refused) if is_enough && is_for_now(&refused) => {
-                return Ok(found(before, status, target, joined));
+            Err(refused) if is_enough && cannot_change(&refused) => {
+                return Ok(unchanged(before, status, target, joined));
             }
             Err(other) => return Err(other),
         }
@@ -278,13 +281,19 @@ async fn close_by_daemon(
     }))
 }
 
-fn found(before: ModeState, status: Status, target: SettableMode, joined: Joined) -> Closed {
+/// Returns the result of a closing that changes nothing: the node was closed already.
+fn unchanged(
+    before: ModeState,
+    status: Status,
+    target: SettableMode,
+    joined: Joined,
+) -> ModeResult {
     let status = LastStatus::Daemon(Box::new(status));
-    Closed::found(ModeInfo::of(before), status, target, joined)
+    ModeResult::found(ModeInfo::of(before), status, target, joined)
 }
 
 /// Returns whether a change was refused because the state cannot be written, or because this user may only view.
-fn is_for_now(refused: &Failure) -> bool {
+fn cannot_change(refused: &Failure) -> bool {
     matches!(
         refused.error_type,
         Some(ErrorType::StorageUnavailable | ErrorType::PermissionDenied)
@@ -300,6 +309,7 @@ struct FoundMode {
     operator: String,
 }
 
+/// Reads which operator closed the node, if it is closed, and whether that was this user.
 async fn read_closing(daemon: &mut Daemon<'_>, state: ModeState) -> Result<FoundMode, Failure> {
     if !state.mode.is_block() {
         return Ok(FoundMode {
@@ -360,7 +370,7 @@ pub(crate) enum Restored {
 /// Puts the mode from before back, with its reason and the rest of its time, unless another client changed it since.
 pub(crate) async fn restore(
     node: Node<'_>,
-    closed: &Closed,
+    closed: &ModeResult,
     reason: &str,
 ) -> Result<Restored, Failure> {
     let now = node.mode_now().await?;
@@ -395,7 +405,7 @@ pub(crate) async fn restore(
 pub(crate) async fn give_way(
     context: &Context<'_>,
     node: Node<'_>,
-    closed: &Closed,
+    closed: &ModeResult,
     flags: &ClusterFlags,
     reason: Option<&str>,
 ) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! Reports a change of the mode that was made: `set`, `open`, `close`, and a `drain` that does not wait.
+//! The report of `set`, `open`, `close`, and a `drain` that does not wait: the mode that was set, and its exit code.
 
 use serde::Serialize;
 use soramode_protocol::id::PlanId;
@@ -6,86 +6,86 @@ use soramode_protocol::mode::{EndsStopped, InForce, Mode};
 use soramode_protocol::plan::Plan;
 use soramode_protocol::time::Time;
 
-use crate::close::give_way;
-use crate::closed::Closed;
 use crate::cluster::ClusterFlags;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::mode_result::ModeResult;
 use crate::node::Node;
 use crate::output::{Format, Output};
+use crate::set_mode::give_way;
 
-/// Prints the answer after a change of the mode, and checks the other nodes.
-pub(super) async fn finish(
-    closed: &Closed,
+/// Prints the result of a command that sets the mode and does not wait, checks the other nodes, and returns the exit code.
+pub(super) async fn report_mode(
+    result: &ModeResult,
     node: Node<'_>,
     (cluster, reason): (&ClusterFlags, Option<&str>),
     context: &mut Context<'_>,
 ) -> Result<Exit, Failure> {
-    note_change(closed, node, &mut context.output);
-    give_way(context, node, closed, cluster, reason).await?;
-    closed.status.warn(&context.output);
-    print(closed, node, &mut context.output)?;
+    note_change(result, node, &mut context.output);
+    give_way(context, node, result, cluster, reason).await?;
+    result.status.warn(&context.output);
+    print(result, node, &mut context.output)?;
     cluster.check_published(
-        closed.published,
-        &closed.status.name(),
-        closed.now.mode,
+        result.published,
+        &result.status.name(),
+        result.now.mode,
         &context.output,
     )?;
-    if closed.is_not_in_force() {
+    if result.is_not_in_force() {
         return Ok(Exit::NotInForce);
     }
     Ok(Exit::Done)
 }
 
 /// Records that the mode was changed, and prints the node's warning about it.
-pub(super) fn note_change(closed: &Closed, node: Node<'_>, output: &mut Output) {
-    if closed.changed {
-        output.changed(&format!("{} is {}", closed.status.name(), closed.now.mode));
+pub(super) fn note_change(result: &ModeResult, node: Node<'_>, output: &mut Output) {
+    if result.changed {
+        output.changed(&format!("{} is {}", result.status.name(), result.now.mode));
     }
-    if let Some(warning) = &closed.warning {
+    if let Some(warning) = &result.warning {
         output.warn(warning);
     }
-    if let Some(plan) = closed.describe_plan(node) {
+    if let Some(plan) = result.describe_plan(node) {
         output.note(&plan);
     }
 }
 
-fn print(closed: &Closed, node: Node<'_>, output: &mut Output) -> Result<(), Failure> {
-    let mode = closed.now.mode;
-    let previous_mode = closed.before.mode;
-    let node_name = closed.status.node_name();
+fn print(result: &ModeResult, node: Node<'_>, output: &mut Output) -> Result<(), Failure> {
+    let mode = result.now.mode;
+    let previous_mode = result.before.mode;
+    let node_name = result.status.node_name();
     match output.format() {
-        Format::Json | Format::Jsonl => output.json(&ChangeView::of(closed)),
+        Format::Json | Format::Jsonl => output.json(&ChangeView::of(result)),
         Format::Plain => {
-            let word = if closed.changed {
+            let word = if result.changed {
                 "changed"
             } else {
                 "unchanged"
             };
-            let generation = closed.now.generation().map(|it| it.to_string());
+            let generation = result.now.generation().map(|it| it.to_string());
             let fields = [word, node_name, previous_mode.name(), mode.name()];
             output.record(&[&fields[..], generation.as_deref().as_slice()].concat())
         }
         Format::Table => {
-            if let Some(problem) = &closed.status_failure {
+            if let Some(problem) = &result.status_failure {
                 return output.confirm(&format!(
                     "{} is {mode} now, but its sessions cannot be read: {problem}",
-                    closed.status.name()
+                    result.status.name()
                 ));
             }
-            if closed.is_not_in_force() {
+            if result.is_not_in_force() {
                 return output.confirm(&format!(
                     "{} is set to {mode}, and soramoded goes on until that is in force: {} shows it",
-                    closed.status.name(),
+                    result.status.name(),
                     node.command("status")
                 ));
             }
-            let undo = closed
+            let undo = result
                 .undo_hint(node)
                 .filter(|_| previous_mode != Mode::Initial)
                 .map(|undo| format!(". {undo}"))
                 .unwrap_or_default();
-            output.confirm(&format!("{}{undo}", closed.describe()))
+            output.confirm(&format!("{}{undo}", result.describe()))
         }
     }
 }
@@ -122,25 +122,25 @@ pub(super) struct ChangeView<'a> {
 }
 
 impl<'a> ChangeView<'a> {
-    pub(super) fn of(closed: &'a Closed) -> Self {
-        let (sessions, connections) = closed.status.counts().unzip();
-        let status = closed.status.of_daemon();
+    pub(super) fn of(result: &'a ModeResult) -> Self {
+        let (sessions, connections) = result.status.counts().unzip();
+        let status = result.status.of_daemon();
         Self {
-            mode: closed.now.mode,
-            previous_mode: closed.before.mode,
-            changed: closed.changed,
-            generation: closed.now.generation(),
+            mode: result.now.mode,
+            previous_mode: result.before.mode,
+            changed: result.changed,
+            generation: result.now.generation(),
             sessions,
             connections,
-            expires_at: closed.now.expires_at(),
-            expected_end_at: closed.now.expected_end_at(),
-            warning: closed.warning.as_deref(),
-            published: closed.published,
+            expires_at: result.now.expires_at(),
+            expected_end_at: result.now.expected_end_at(),
+            warning: result.warning.as_deref(),
+            published: result.published,
             in_force: status.and_then(|status| status.in_force),
             plan: status.and_then(|status| status.plan.as_deref()),
-            plan_cancelled: closed.stopped.plan.as_ref(),
-            ends_stopped: closed.stopped.ends,
-            node_name: closed.status.node_name(),
+            plan_cancelled: result.stopped.plan.as_ref(),
+            ends_stopped: result.stopped.ends,
+            node_name: result.status.node_name(),
         }
     }
 }
