@@ -30,8 +30,8 @@ use crate::rate_limit::log_limited;
 /// Timeout of a line, from its first byte to its line feed.
 pub const LINE_TIME: Duration = Duration::from_secs(30);
 
-/// Time in which a client that is being closed may read its pending answers.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time in which a client that is being closed may read its pending answers, and its earlier requests are read in a shutdown.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Client of the control socket.
 pub(super) struct Client {
@@ -68,7 +68,7 @@ enum Shutdown {
     /// The client has just connected and sent nothing yet; it may until then.
     AwaitFirstRequest(Instant),
     /// The client can send no more. Its earlier requests are read until then.
-    Draining(Instant),
+    ReadEarlier(Instant),
 }
 
 /// Reason for waking the client's task.
@@ -145,7 +145,7 @@ impl Client {
             while self.take_lines() {
                 self.ask().await?;
             }
-            if self.is_drained() {
+            if self.is_all_read() {
                 self.pipeline.close();
             }
             let was_open = self.pipeline.is_open();
@@ -189,8 +189,8 @@ impl Client {
             self.begin_shutdown()
                 .unwrap_or_else(|_| self.pipeline.close());
         }
-        // A client that keeps sending is not drained past its deadline.
-        if let Shutdown::Draining(due) = self.shutdown
+        // A client that keeps sending is not read past its deadline.
+        if let Shutdown::ReadEarlier(due) = self.shutdown
             && due <= Instant::now()
         {
             self.pipeline.close();
@@ -202,7 +202,7 @@ impl Client {
             || self.hang_up.is_some()
             || self.first_request_deadline <= Instant::now()
         {
-            return self.begin_drain();
+            return self.shut_down_receiving();
         }
         self.shutdown = Shutdown::AwaitFirstRequest(self.first_request_deadline);
         Ok(())
@@ -210,27 +210,28 @@ impl Client {
 
     /// Shuts down the receiving side: the client notices at its next write. Earlier input is still
     /// read.
-    fn begin_drain(&mut self) -> io::Result<()> {
+    fn shut_down_receiving(&mut self) -> io::Result<()> {
         rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Read)?;
-        self.shutdown = Shutdown::Draining(Instant::now() + DRAIN_TIMEOUT);
+        self.shutdown = Shutdown::ReadEarlier(Instant::now() + CLOSE_TIMEOUT);
         Ok(())
     }
 
     fn shutdown_overdue(&mut self) -> io::Result<()> {
         match self.shutdown {
             Shutdown::Running => Ok(()),
-            Shutdown::AwaitFirstRequest(_) => self.begin_drain(),
-            Shutdown::Draining(_) => {
+            Shutdown::AwaitFirstRequest(_) => self.shut_down_receiving(),
+            Shutdown::ReadEarlier(_) => {
                 self.pipeline.close();
                 Ok(())
             }
         }
     }
 
-    fn is_drained(&self) -> bool {
+    /// Returns whether a client that can send no more has no request left to read.
+    fn is_all_read(&self) -> bool {
         // A line that is only here in part was cut off by the stop: it asks for nothing.
         let has_no_line = self.pipeline.is_open() || !self.lines.has_partial();
-        matches!(self.shutdown, Shutdown::Draining(_)) && self.hang_up.is_some() && has_no_line
+        matches!(self.shutdown, Shutdown::ReadEarlier(_)) && self.hang_up.is_some() && has_no_line
     }
 
     async fn wake(&mut self, mut stopped: Pin<&mut WaitForCancellationFuture<'_>>) -> Wakeup {
@@ -249,7 +250,7 @@ impl Client {
         let (is_closing, is_full) = (pipeline.is_closing(), pipeline.out.is_full());
         let stop_due = match *shutdown {
             Shutdown::Running => None,
-            Shutdown::AwaitFirstRequest(due) | Shutdown::Draining(due) => Some(due),
+            Shutdown::AwaitFirstRequest(due) | Shutdown::ReadEarlier(due) => Some(due),
         };
         let overflow = pipeline.subscription.as_ref().map(Subscription::overflow);
         // The usual wakeups of a busy client are polled by hand: registering and dropping a future
@@ -332,7 +333,7 @@ impl Client {
         }
         self.check_first_byte();
         if matches!(self.shutdown, Shutdown::AwaitFirstRequest(_)) {
-            self.begin_drain()
+            self.shut_down_receiving()
         } else {
             Ok(())
         }
@@ -382,7 +383,7 @@ impl Client {
 
     fn is_finished(&self) -> bool {
         // A client that closed its sending side has unlimited time to read; a client that is being
-        // closed has the drain timeout.
+        // closed has [`CLOSE_TIMEOUT`].
         let is_finishing =
             self.pipeline.is_closing() || self.hang_up.is_some() && self.pipeline.out.is_empty();
         is_finishing
@@ -405,7 +406,7 @@ impl Client {
             }
             Ok(())
         };
-        timeout(DRAIN_TIMEOUT, flush).await.unwrap_or(Ok(()))
+        timeout(CLOSE_TIMEOUT, flush).await.unwrap_or(Ok(()))
     }
 }
 
