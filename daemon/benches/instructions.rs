@@ -29,7 +29,7 @@ const DEARER_PERCENT: u64 = 5;
 /// Number of executions in the first daemon.
 const TIMES: u64 = 320;
 
-/// Answers that are owed at once where many are.
+/// Pending answers where many are pending at once.
 const IN_FLIGHT: u64 = 16;
 
 const HTTP: &str = "127.0.0.1:19571";

@@ -76,7 +76,7 @@ mod tests {
             timestamp: time,
             node_name,
         };
-        let owed = StoredDelivery {
+        let pending = StoredDelivery {
             id: DeliveryId(1),
             url: "http://localhost/".to_owned(),
             endpoint: "http://localhost/".to_owned(),
@@ -94,9 +94,9 @@ mod tests {
             attempts: 1,
             state: DeliveryState::Succeeded,
             finished_at: Some(time),
-            ..owed.clone()
+            ..pending.clone()
         };
-        assert!(needs_sync(&Record::Delivery(Box::new(owed))));
+        assert!(needs_sync(&Record::Delivery(Box::new(pending))));
         assert!(!needs_sync(&Record::Delivery(Box::new(tried))));
     }
 }

@@ -149,9 +149,9 @@ impl Show {
             | Record::EndFinished { .. } => self.record_of_plan(record),
             Record::RoomLocked(room) => format!("kept: {room} may be locked"),
             Record::RoomUnlocked(room) => format!("kept: {room} is not locked"),
-            Record::VanishedPending(true) => "kept: session.vanished is owed".to_owned(),
+            Record::VanishedPending(true) => "kept: session.vanished is pending".to_owned(),
             Record::VanishedPending(false) => {
-                "kept: session.vanished is not owed any more".to_owned()
+                "kept: session.vanished is not pending any more".to_owned()
             }
             Record::Member(member) => format!("kept: {}", show_etcd::member(member.as_ref())),
             Record::Etcd(known) => format!("kept: {}", show_etcd::known(known)),

@@ -97,14 +97,14 @@ pub(super) fn gather(
         ),
     )?;
     plan_gauges(&gauges, status)?;
-    let owed = [
+    let deliveries = [
         ("pending", count(status.deliveries.pending)),
         ("failed", count(status.deliveries.failed)),
     ];
     gauges.each(
         ("deliveries", "state"),
         "Webhook deliveries that are pending, and failed ones that are kept.",
-        owed,
+        deliveries,
     )?;
     gauges.set(
         "start_timestamp_seconds",
