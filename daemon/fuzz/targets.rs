@@ -103,7 +103,7 @@ fn settings() -> Settings {
             state: StorageState::Memory,
             path: None,
         },
-        webhooks: Vec::new(),
+        receivers: Vec::new(),
     }
 }
 

@@ -66,7 +66,7 @@ impl Cluster {
     pub(crate) fn open(
         config: &Config,
         log_id: &LogId,
-        orders: mpsc::UnboundedReceiver<EtcdRequest>,
+        requests: mpsc::UnboundedReceiver<EtcdRequest>,
         engine: &Engine,
         health: &Arc<Health>,
     ) -> Result<Option<Self>, RunError> {
@@ -75,7 +75,7 @@ impl Cluster {
         };
         log_membership(cluster);
         warn_of_ephemeral(config);
-        build(config, (cluster, log_id), orders, engine, health).map(Some)
+        build(config, (cluster, log_id), requests, engine, health).map(Some)
     }
 }
 
@@ -83,7 +83,7 @@ impl Cluster {
 fn build(
     config: &Config,
     (cluster, log_id): (&ClusterConfig, &LogId),
-    orders: mpsc::UnboundedReceiver<EtcdRequest>,
+    requests: mpsc::UnboundedReceiver<EtcdRequest>,
     engine: &Engine,
     health: &Arc<Health>,
 ) -> Result<Cluster, RunError> {
@@ -95,7 +95,7 @@ fn build(
     Ok(Cluster::new(
         cluster,
         identity,
-        orders,
+        requests,
         engine.clone(),
         Arc::clone(health),
     ))

@@ -58,7 +58,7 @@ impl Committer {
         }
     }
 
-    /// Writes until the engine is closed and nothing is open. The watchdog gets no sign of life during a write.
+    /// Writes until the engine's stop begins and nothing is open. The watchdog gets no sign of life during a write.
     pub(crate) async fn run(mut self) {
         loop {
             tokio::select! {
@@ -66,7 +66,7 @@ impl Committer {
                 () = or_pending(self.retry_at.map(sleep_until)) => self.retry().await,
                 _ = or_pending(self.checks.as_mut().map(Interval::tick)), if self.retry_at.is_none() => self.write(Vec::new()).await,
                 () = self.watchdog.due() => notify::alive(),
-                () = self.engine.closed() => break,
+                () = self.engine.stop_begun() => break,
             }
             self.write_open().await;
         }
@@ -75,7 +75,7 @@ impl Committer {
             self.retry().await;
         }
         self.write_open().await;
-        self.engine.end();
+        self.engine.finish_stop();
     }
 
     /// Writes until nothing is open, or a write fails.
@@ -303,7 +303,7 @@ mod tests {
         let asked: Vec<_> = (0..100)
             .map(|_| request(&engine, connect("spam")))
             .collect();
-        engine.close();
+        engine.begin_stop();
         committer.run().await;
         for answer in asked {
             let answer = answer.answer().await;
@@ -329,7 +329,7 @@ mod tests {
         saboteur
             .execute_batch("ALTER TABLE stolen RENAME TO connections")
             .unwrap();
-        engine.close();
+        engine.begin_stop();
         committer.run().await;
         let stored = check(folder.path()).unwrap();
         assert!(stored.contains("\nconnections   2\n"), "{stored}");

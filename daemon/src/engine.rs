@@ -19,7 +19,7 @@ use soramode_core::gate::Gate;
 use soramode_core::handles::{DeliveryId, ReceiverIndex, ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{AttemptResult, Input, SoraInput, Subscribers};
 use soramode_core::member::etcd::EtcdResponse;
-use soramode_core::settings::Webhook;
+use soramode_core::settings::EventReceiver;
 use soramode_protocol::error::{Error, ErrorType};
 use soramode_protocol::reply::Answer;
 use soramode_protocol::request::GateRequest;
@@ -27,8 +27,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{self, BootTimer};
-use crate::outputs::{CallOutcome, Caller, OutputDeps, Outputs, PendingCall, Response};
-use crate::webhook::senders::Webhooks;
+use crate::outputs::{CallOutcome, OutputDeps, Outputs, PendingCall, RequestTurn, Response};
+use crate::webhook::senders::ReceiverSenders;
 
 pub(crate) use refusals::{Refusal, Stopped, WriteFailure};
 
@@ -50,8 +50,8 @@ struct Shared {
     uncrowded: Notify,
     /// Cancelled when a step has panicked.
     broken: CancellationToken,
-    /// Cancelled when no input comes any more.
-    closing: CancellationToken,
+    /// Cancelled when a stop has begun: no input comes any more.
+    stopping: CancellationToken,
 }
 
 struct State {
@@ -60,7 +60,7 @@ struct State {
     outputs: Outputs,
     /// Kept allocated between releases.
     released: Batch,
-    /// Outcomes of orders that could not be given: inputs of the same turn.
+    /// Responses to requests that the cluster's task does not take any more: inputs of the same turn.
     refused: Vec<EtcdResponse>,
     /// Subscribers that the gate knows of.
     subscribers: Subscribers,
@@ -68,8 +68,10 @@ struct State {
     armed: Option<Duration>,
     /// Number of the last HTTP request.
     last_serial: u64,
+    /// Responses to an HTTP request. Kept allocated.
     responses: Vec<Response>,
-    is_closed: bool,
+    /// A stop has finished: nothing is decided any more.
+    is_stopped: bool,
 }
 
 impl Engine {
@@ -92,14 +94,14 @@ impl Engine {
                 armed: None,
                 last_serial: 0,
                 responses: Vec::new(),
-                is_closed: false,
+                is_stopped: false,
             }),
             timer,
             work: Notify::new(),
             is_crowded: AtomicBool::new(false),
             uncrowded: Notify::new(),
             broken: CancellationToken::new(),
-            closing: CancellationToken::new(),
+            stopping: CancellationToken::new(),
         });
         let engine = Self(shared);
         engine.with(|state, now| {
@@ -122,16 +124,16 @@ impl Engine {
     ) -> Result<(), Stopped> {
         self.with(|state, now| {
             let first_serial = requests.first().map_or(0, |(serial, _)| *serial);
-            let mut caller = Caller {
+            let mut turn = RequestTurn {
                 socket,
                 first_serial,
                 responses,
             };
             for (serial, request) in requests.drain(..) {
                 let reply_to = ReplyHandle { socket, serial };
-                state.request(now, reply_to, Arc::clone(actor), request, &mut caller);
+                state.request(now, reply_to, Arc::clone(actor), request, &mut turn);
             }
-            state.settle(now, Some(caller));
+            state.settle(now, Some(turn));
         })
         .ok_or(Stopped)
     }
@@ -143,8 +145,8 @@ impl Engine {
             GateRequest::Report(_) => SocketId::HTTP_REPORT,
             _ => SocketId::HTTP,
         };
-        self.decide(socket, |state, now, reply_to, caller| {
-            state.request(now, reply_to, actor, request, caller);
+        self.decide(socket, |state, now, reply_to, turn| {
+            state.request(now, reply_to, actor, request, turn);
         })
         .answer()
         .await
@@ -152,9 +154,9 @@ impl Engine {
 
     /// Decides on a client of Sora's. `input` makes the question from the handle that the answer goes to.
     pub(crate) fn admit(&self, input: impl FnOnce(ReplyHandle) -> SoraInput) -> PendingAnswer {
-        self.decide(SocketId::HTTP, |state, now, reply_to, caller| {
-            match state.full() {
-                Some(refusal) => caller
+        self.decide(SocketId::HTTP, |state, now, reply_to, turn| {
+            match state.refusal_if_full() {
+                Some(refusal) => turn
                     .responses
                     .push(Response::Answer(reply_to.serial, Err(refusal))),
                 None => state.step(now, Input::Sora(input(reply_to))),
@@ -197,10 +199,14 @@ impl Engine {
     }
 
     /// Replaces the receivers of events.
-    pub(crate) fn replace_receivers(&self, webhooks: Vec<Webhook>, senders: Webhooks) {
+    pub(crate) fn replace_receivers(
+        &self,
+        receivers: Vec<EventReceiver>,
+        senders: ReceiverSenders,
+    ) {
         self.with(|state, now| {
-            state.outputs.deps.webhooks = senders;
-            state.apply(now, Input::Webhooks(webhooks));
+            state.outputs.deps.receivers = senders;
+            state.apply(now, Input::Receivers(receivers));
         });
     }
 
@@ -259,22 +265,23 @@ impl Engine {
         });
     }
 
+    /// Decides an HTTP request in `step`, which gets the handle of its answer. The answer is ready, or comes later.
     fn decide(
         &self,
         socket: SocketId,
-        step: impl FnOnce(&mut State, Timestamp, ReplyHandle, &mut Caller<'_>),
+        step: impl FnOnce(&mut State, Timestamp, ReplyHandle, &mut RequestTurn<'_>),
     ) -> PendingAnswer {
         let decided = self.with(|state, now| {
             state.last_serial += 1;
             let serial = state.last_serial;
             let mut responses = mem::take(&mut state.responses);
-            let mut caller = Caller {
+            let mut turn = RequestTurn {
                 socket,
                 first_serial: serial,
                 responses: &mut responses,
             };
-            step(state, now, ReplyHandle { socket, serial }, &mut caller);
-            state.settle(now, Some(caller));
+            step(state, now, ReplyHandle { socket, serial }, &mut turn);
+            state.settle(now, Some(turn));
             let answer = responses.drain(..).find_map(|response| match response {
                 Response::Answer(_, answer) => Some(answer),
                 Response::Deferred(_) | Response::Progress(..) => None,
@@ -293,7 +300,8 @@ impl Engine {
         }
     }
 
-    /// Does something with the state: the only lock, and no guard leaves it. `None` once the engine has stopped.
+    /// Locks the state, does the work, and then what follows from any work: calls, the timer, and waking of the committer and of clients. The
+    /// only lock, and no guard leaves it. `None` once the engine has stopped.
     fn with<T>(&self, work: impl FnOnce(&mut State, Timestamp) -> T) -> Option<T> {
         let shared = &*self.0;
         let mut state = match shared.state.try_lock() {
@@ -303,7 +311,7 @@ impl Engine {
                 unreachable!("an output has called the engine that it is a part of")
             }
         };
-        if state.is_closed {
+        if state.is_stopped {
             return None;
         }
         let mut guard = BreakOnPanic {
@@ -402,16 +410,16 @@ impl State {
         reply_to: ReplyHandle,
         actor: Arc<str>,
         request: GateRequest,
-        caller: &mut Caller<'_>,
+        turn: &mut RequestTurn<'_>,
     ) {
         let adds_records = matches!(
             request,
             GateRequest::Connect(_) | GateRequest::Disconnect(_) | GateRequest::Report(_)
         );
-        if adds_records && let Some(refusal) = self.full() {
+        if adds_records && let Some(refusal) = self.refusal_if_full() {
             // It promises nothing, and so waits for nothing.
             let refused = Response::Answer(reply_to.serial, Err(refusal));
-            return caller.responses.push(refused);
+            return turn.responses.push(refused);
         }
         let reads_mode = matches!(request, GateRequest::GetMode);
         let request = Input::Request {
@@ -420,29 +428,30 @@ impl State {
             request,
         };
         self.step(now, request);
-        if reads_mode && let Some((reply_to, answer)) = self.commits.take_mode() {
-            self.outputs.answer(reply_to, answer, Some(caller));
+        if reads_mode && let Some((reply_to, answer)) = self.commits.take_mode_answer() {
+            self.outputs.answer(reply_to, answer, Some(turn));
         }
     }
 
-    /// Returns an error if the limit of records that wait for the disk is reached.
-    fn full(&self) -> Option<Error> {
+    /// Returns the refusal of a request that would add records, if the limit of records that wait for the disk is reached.
+    fn refusal_if_full(&self) -> Option<Error> {
         let problem = format_args!("{UNWRITTEN_RECORDS_MAX} changes already wait for the disk");
         self.commits
             .is_full()
             .then(|| Error::storage_unavailable(problem))
     }
 
-    /// Performs all effects that may leave: once for all steps of a turn.
-    fn settle(&mut self, now: Timestamp, mut caller: Option<Caller<'_>>) {
+    /// Takes out of the commits all effects that may leave, and performs them: once for all steps of a turn.
+    fn settle(&mut self, now: Timestamp, mut turn: Option<RequestTurn<'_>>) {
         while self.commits.take_ready(&mut self.released) {
-            self.perform(now, caller.as_mut());
+            self.perform_released(now, turn.as_mut());
         }
     }
 
-    fn perform(&mut self, now: Timestamp, caller: Option<&mut Caller<'_>>) {
+    /// Performs the effects in `released`, and steps the gate for requests that could not be passed on.
+    fn perform_released(&mut self, now: Timestamp, turn: Option<&mut RequestTurn<'_>>) {
         self.outputs
-            .release(&mut self.released, caller, &mut self.refused);
+            .perform(&mut self.released, turn, &mut self.refused);
         for response in mem::take(&mut self.refused) {
             self.step(now, Input::Etcd(response));
         }

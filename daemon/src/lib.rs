@@ -69,14 +69,14 @@ use random::random;
 use reload::{Reloadable, Reloader};
 use reservation_log::ReservationLog;
 use sfu::announcer::Announcer;
-use sfu::janus::{AdminApi, HolderOrders, JanusMeans, RoomLocker, order_queue};
+use sfu::janus::{AdminApi, HolderCalls, JanusMeans, RoomLocker, holder_calls};
 use sfu::means::Means;
 use sfu::sora::SoraMeans;
 use sfu::sora::mirror::{self, MirrorHandle, MirrorTask};
 use sfu::terminator::SessionTerminator;
 use socket_activation::InheritedSockets;
 use socket_file::{SocketError, SocketFile};
-use state::State;
+use state::StartState;
 use store::Store;
 use webhook::Receivers;
 
@@ -92,7 +92,7 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(40);
 /// in flight are answered, and the socket's file is removed. Needs a tokio runtime with I/O and
 /// time.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
-    let (_nobody, reloads) = mpsc::channel(1);
+    let (_no_sender, reloads) = mpsc::channel(1);
     Box::pin(serve(config, shutdown, reloads)).await
 }
 
@@ -109,20 +109,20 @@ pub async fn serve(
     let few_descriptors = descriptors::raise_limit(config.http.listeners());
     let mut inherited = InheritedSockets::take(&config)?;
     let socket = control_socket(&mut inherited, &config)?;
-    let State {
+    let StartState {
         store,
-        log,
+        event_log,
         stored,
         storage,
         inputs,
         warning,
-    } = State::open(&config, LogId::generate(random()?))?;
+    } = StartState::open(&config, LogId::generate(random()?))?;
     let assume_complete = config.assume_complete && warning.is_none();
     let outgoing = Outgoing {
         authorities: config.authorities.clone(),
         mark: Some(http::mark(random()?)),
     };
-    let (health, polls) = (
+    let (health, poll_wanted) = (
         Arc::new(Health::new(&config, few_descriptors)),
         Arc::new(Notify::new()),
     );
@@ -135,7 +135,7 @@ pub async fn serve(
     .map_err(RunError::Webhook)?;
     let settings = Settings {
         assume_complete,
-        webhooks: receivers.settings(&config.webhooks),
+        receivers: receivers.settings(&config.webhooks),
         ..settings(&config, storage)
     };
     let reservation_log = ReservationLog::of(stored.reservation.as_ref());
@@ -153,21 +153,21 @@ pub async fn serve(
     let means = means(&config, api.as_ref(), janus.as_ref());
     let announcer = Announcer::new(means.clone());
     let terminator = SessionTerminator::new(means, cluster_settings::on_fence(&config));
-    let (cluster_orders, orders) = mpsc::unbounded_channel();
+    let (etcd_requests, etcd_queue) = mpsc::unbounded_channel();
     let (holder, locker) = room_locker(&config, janus.as_ref()).unzip();
     let (mirror, mirror_task) = mirror(&config.http.sora, api.as_ref()).unzip();
     let deps = OutputDeps {
-        log: Arc::clone(&log),
+        event_log: Arc::clone(&event_log),
         health: Arc::clone(&health),
         metrics: Arc::clone(&metrics),
-        polls: Arc::clone(&polls),
+        poll_wanted: Arc::clone(&poll_wanted),
         announcer: announcer.clone(),
         terminator: terminator.clone(),
-        webhooks: receivers.senders(),
+        receivers: receivers.senders(),
         mirror,
         holder,
-        cluster: config.cluster.is_some().then_some(cluster_orders),
-        log_size: store.log_size(),
+        etcd_requests: config.cluster.is_some().then_some(etcd_requests),
+        wal_size: store.wal_size(),
         storage_problem: warning,
         reservation_log,
     };
@@ -178,15 +178,15 @@ pub async fn serve(
     // Started before any listener: the gate's start precedes every request.
     let engine = Engine::start(gate, durability, deps, inputs)?;
     let clock_changes = clock::ClockChanges::new()?;
-    let mut writer = Committer::new(engine.clone(), store, Arc::clone(&metrics));
+    let mut committer = Committer::new(engine.clone(), store, Arc::clone(&metrics));
     // Before any answer, so that each of them knows whether the state can be written.
-    writer.write_open().await;
+    committer.write_open().await;
     receivers.start(engine.clone());
     let receiver_tasks = receivers.tasks().clone();
-    let cluster = Cluster::open(&config, log.log_id(), orders, &engine, &health)?;
+    let cluster = Cluster::open(&config, event_log.log_id(), etcd_queue, &engine, &health)?;
     let (node_name, operator_group) = (config.node_name.clone(), config.operator_group.clone());
     let control_state = ControlState {
-        log: Arc::clone(&log),
+        event_log: Arc::clone(&event_log),
         announcer,
         terminator,
         node_name,
@@ -199,33 +199,33 @@ pub async fn serve(
             .is_some_and(|janus| janus.way == JanusWay::Lock),
     };
     let stop = shutdown.clone();
-    let (operators, operating) = watch::channel(Operators::of(
+    let (operators_sender, operators) = watch::channel(Operators::of(
         config.operator_group.clone(),
         socket.operator_gid(),
     ));
     let http_deps = HttpDeps {
         engine: engine.clone(),
-        log,
+        event_log,
         metrics,
         health: Arc::clone(&health),
-        polls,
+        poll_wanted,
         api,
         janus,
         locker,
         outgoing,
-        operators: operating.clone(),
+        operators: operators.clone(),
         stop,
         inherited,
     };
     let http = Http::open(&config, http_deps)?;
     let mirror_task = mirror::run(mirror_task, shutdown.clone());
-    let clustering = cluster_settings::run(cluster, shutdown.clone());
+    let cluster_task = cluster_settings::run(cluster, shutdown.clone());
     let (control, api) = (socket.handle()?, http.files()?);
     let reloadable = Reloadable {
         receivers,
         upstream_clients: http.upstream_clients(),
         health,
-        operators,
+        operators: operators_sender,
         control,
         api,
     };
@@ -238,14 +238,14 @@ pub async fn serve(
         engine: engine.clone(),
         stop: shutdown.clone(),
     };
-    let control = Control::new(control_state, operating, engine.clone(), shutdown);
+    let control = Control::new(control_state, operators, engine.clone(), shutdown);
 
     tracing::info!(%node, socket = %socket.path().display(), version = soramode_protocol::version::VERSION, "ready");
     notify::ready(&format!("serving {}", socket.path().display()));
 
     let tasks = TaskTracker::new();
     let deadlines = tasks.spawn(deadlines::run(engine.clone(), clock_changes));
-    let committer = tasks.spawn(writer.run());
+    let committer = tasks.spawn(committer.run());
     // Everything that calls the engine ends before it: listeners with their clients, the cluster's task, receivers after their grace time.
     let serving = async {
         tokio::join!(
@@ -253,16 +253,16 @@ pub async fn serve(
             http.serve(),
             mirror_task,
             reloader.run(reloads),
-            clustering
+            cluster_task
         );
         receiver_tasks.close();
         receiver_tasks.wait().await;
-        engine.close();
+        engine.begin_stop();
         std::future::pending::<Infallible>().await
     };
     let outcome = tokio::select! {
         never = Box::pin(serving) => match never {},
-        // Once the engine is closed, or after a panic.
+        // Once the engine has stopped, or after a panic.
         outcome = committer => outcome.map_err(|_| RunError::Engine),
         () = engine.broken() => Err(RunError::Engine),
         failed = deadlines => match failed {
@@ -309,7 +309,7 @@ fn settings(config: &Config, storage: Storage) -> Settings {
         assume_complete: config.assume_complete,
         sfu: sfu_settings(&config.http),
         storage,
-        webhooks: Vec::new(),
+        receivers: Vec::new(),
     }
 }
 
@@ -362,16 +362,16 @@ fn janus_api(http: &HttpConfig, outgoing: &Outgoing) -> Result<Option<AdminApi>,
 }
 
 /// The task that locks and unlocks Janus's rooms; in the way `ask` it unlocks those that were locked before.
-fn room_locker(config: &Config, janus: Option<&AdminApi>) -> Option<(HolderOrders, RoomLocker)> {
+fn room_locker(config: &Config, janus: Option<&AdminApi>) -> Option<(HolderCalls, RoomLocker)> {
     let (settings, api) = config.http.janus.as_ref().zip(janus)?;
-    let (orders, queue) = order_queue();
+    let (calls, queue) = holder_calls();
     let locker = RoomLocker {
         api: api.clone(),
         room_secrets: settings.room_secrets.clone(),
         queue,
         refuses_sessions: settings.refuse_sessions,
     };
-    Some((orders, locker))
+    Some((calls, locker))
 }
 
 /// Means of the SFU to end sessions and to announce maintenance.

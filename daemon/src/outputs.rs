@@ -31,11 +31,11 @@ use crate::metrics::Metrics;
 use crate::rate_limit::log_limited;
 use crate::reservation_log::ReservationLog;
 use crate::sfu::announcer::Announcer;
-use crate::sfu::janus::HolderOrders;
+use crate::sfu::janus::HolderCalls;
 use crate::sfu::sora::mirror::MirrorHandle;
 use crate::sfu::terminator::SessionTerminator;
-use crate::store::LogSize;
-use crate::webhook::senders::{ReceiverCommand, Webhooks};
+use crate::store::WalSize;
+use crate::webhook::senders::{ReceiverCommand, ReceiverSenders};
 
 /// Effects kept allocated from batch to batch.
 const KEPT_EFFECTS: usize = 4_096;
@@ -54,11 +54,11 @@ pub(crate) enum Response {
 /// Sends a client its responses. Never waits; bounded by the requests that the client may have in flight.
 pub(crate) type ResponseSender = mpsc::UnboundedSender<Response>;
 
-/// Client of the requests that this call decided: responses to them are returned, not sent.
+/// A turn of a client: requests that the engine decides in one call. Responses to them are returned, not sent.
 #[derive(Debug)]
-pub(crate) struct Caller<'a> {
+pub(crate) struct RequestTurn<'a> {
     pub(crate) socket: SocketId,
-    /// Number of its first request of this turn.
+    /// Number of the first of the requests.
     pub(crate) first_serial: u64,
     pub(crate) responses: &'a mut Vec<Response>,
 }
@@ -93,23 +93,23 @@ impl fmt::Debug for PendingCall {
 /// Parts of the daemon that effects reach.
 #[derive(Debug)]
 pub(crate) struct OutputDeps {
-    pub(crate) log: Arc<EventLog>,
+    pub(crate) event_log: Arc<EventLog>,
     /// State of the servers that the daemon calls.
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
-    /// Wakes the poller of Sora's API.
-    pub(crate) polls: Arc<Notify>,
+    /// Wakes the poller of the SFU's API.
+    pub(crate) poll_wanted: Arc<Notify>,
     pub(crate) announcer: Announcer,
     pub(crate) terminator: SessionTerminator,
-    pub(crate) webhooks: Webhooks,
+    pub(crate) receivers: ReceiverSenders,
     /// A Sora that follows the mode.
     pub(crate) mirror: Option<MirrorHandle>,
     /// Channel to the cluster task.
-    pub(crate) cluster: Option<mpsc::UnboundedSender<EtcdRequest>>,
-    /// Orders to the task that locks rooms.
-    pub(crate) holder: Option<HolderOrders>,
+    pub(crate) etcd_requests: Option<mpsc::UnboundedSender<EtcdRequest>>,
+    /// Channel to the task that locks rooms, where the SFU holds the mode.
+    pub(crate) holder: Option<HolderCalls>,
     /// Size of the state's write-ahead log.
-    pub(crate) log_size: Option<LogSize>,
+    pub(crate) wal_size: Option<WalSize>,
     /// Problem with the state, until a retried write succeeds.
     pub(crate) storage_problem: Option<String>,
     pub(crate) reservation_log: ReservationLog,
@@ -148,7 +148,7 @@ impl Outputs {
         self.clients.remove(&socket);
     }
 
-    /// Sends the answer to this HTTP request there.
+    /// Returns the receiver of the answer to this HTTP request, which comes later.
     pub(crate) fn await_answer(&mut self, serial: u64) -> oneshot::Receiver<Answer> {
         let (sender, answer) = oneshot::channel();
         self.late.insert(serial, sender);
@@ -164,7 +164,7 @@ impl Outputs {
     pub(crate) fn close(&mut self) {
         self.late.clear();
         self.clients.clear();
-        self.deps.webhooks = Webhooks::default();
+        self.deps.receivers = ReceiverSenders::default();
     }
 
     #[cfg(test)]
@@ -189,11 +189,12 @@ impl Outputs {
         self.calls.push(PendingCall(Box::pin(call)));
     }
 
-    /// Publishes the events of a batch and performs its actions, in order. Orders that could not be given are added to `refused`.
-    pub(crate) fn release(
+    /// Publishes the events of a batch and performs its actions, in order. Responses to requests that the cluster's task does not take any
+    /// more are added to `refused`.
+    pub(crate) fn perform(
         &mut self,
         batch: &mut Batch,
-        mut caller: Option<&mut Caller<'_>>,
+        mut turn: Option<&mut RequestTurn<'_>>,
         refused: &mut Vec<EtcdResponse>,
     ) {
         let Effects { records, actions } = &mut batch.effects;
@@ -208,19 +209,19 @@ impl Outputs {
                     if let Ok(Reply::Decision(decision)) = &answer {
                         self.deps.metrics.decided(decision, decisions.seconds());
                     }
-                    self.answer(reply_to, answer, caller.as_deref_mut());
+                    self.answer(reply_to, answer, turn.as_deref_mut());
                 }
                 Action::Deferred(reply_to) => self.respond(
                     reply_to,
                     Response::Deferred(reply_to.serial),
-                    caller.as_deref_mut(),
+                    turn.as_deref_mut(),
                 ),
                 Action::Progress(reply_to, progress) => self.respond(
                     reply_to,
                     Response::Progress(reply_to.serial, progress),
-                    caller.as_deref_mut(),
+                    turn.as_deref_mut(),
                 ),
-                Action::Etcd(order) => refused.extend(self.order(*order)),
+                Action::Etcd(request) => refused.extend(self.request_etcd(*request)),
                 Action::Fence {
                     id,
                     scope,
@@ -236,10 +237,10 @@ impl Outputs {
                         holder.accept_sessions(accept);
                     }
                 }
-                Action::Poll => self.deps.polls.notify_one(),
+                Action::Poll => self.deps.poll_wanted.notify_one(),
                 Action::Deliver(attempt) => {
                     self.deps
-                        .webhooks
+                        .receivers
                         .send(attempt.receiver, ReceiverCommand::Send(attempt));
                 }
                 Action::Bug(what) => {
@@ -249,7 +250,7 @@ impl Outputs {
                 }
                 Action::OutcomeApplied(receiver) => self
                     .deps
-                    .webhooks
+                    .receivers
                     .send(receiver, ReceiverCommand::OutcomeApplied),
                 Action::Sfu(call) => self.call_sfu(*call),
             }
@@ -264,13 +265,13 @@ impl Outputs {
         &mut self,
         reply_to: ReplyHandle,
         response: Response,
-        caller: Option<&mut Caller<'_>>,
+        turn: Option<&mut RequestTurn<'_>>,
     ) {
-        if let Some(caller) = caller
-            && reply_to.socket == caller.socket
-            && reply_to.serial >= caller.first_serial
+        if let Some(turn) = turn
+            && reply_to.socket == turn.socket
+            && reply_to.serial >= turn.first_serial
         {
-            caller.responses.push(response);
+            turn.responses.push(response);
         } else if reply_to.socket.is_http() {
             if let Response::Answer(serial, answer) = response
                 && let Some(sender) = self.late.remove(&serial)
@@ -288,11 +289,11 @@ impl Outputs {
             return;
         }
         let mut failed = log::FailedDeliveries::default();
-        let log = Arc::clone(&self.deps.log);
+        let event_log = Arc::clone(&self.deps.event_log);
         let noted = records
             .drain(..)
             .inspect(|record| self.note(record, &mut failed));
-        log.append(noted.filter_map(Record::into_event));
+        event_log.append(noted.filter_map(Record::into_event));
         failed.log();
     }
 
@@ -317,15 +318,15 @@ impl Outputs {
         &mut self,
         reply_to: ReplyHandle,
         mut answer: Answer,
-        caller: Option<&mut Caller<'_>>,
+        turn: Option<&mut RequestTurn<'_>>,
     ) {
         self.complete(&mut answer);
         self.end_log.answered(&answer);
         let Some(mirror) = self.deps.mirror.clone() else {
-            return self.respond(reply_to, Response::Answer(reply_to.serial, answer), caller);
+            return self.respond(reply_to, Response::Answer(reply_to.serial, answer), turn);
         };
         if let Some(answer) = self.mirror(&mirror, reply_to, answer) {
-            self.respond(reply_to, Response::Answer(reply_to.serial, answer), caller);
+            self.respond(reply_to, Response::Answer(reply_to.serial, answer), turn);
         }
     }
 
@@ -365,11 +366,11 @@ impl Outputs {
         }
     }
 
-    /// Gives an order to the cluster's task. Where that has ended, returns the outcome that the gate waits for.
-    fn order(&self, order: EtcdRequest) -> Option<EtcdResponse> {
-        let cluster = self.deps.cluster.as_ref()?;
-        let mpsc::error::SendError(order) = cluster.send(order).err()?;
-        order.refused("soramoded is stopping")
+    /// Passes a request to the cluster's task. Where that has ended, returns the response that the gate waits for.
+    fn request_etcd(&self, request: EtcdRequest) -> Option<EtcdResponse> {
+        let requests = self.deps.etcd_requests.as_ref()?;
+        let mpsc::error::SendError(request) = requests.send(request).err()?;
+        request.refused("soramoded is stopping")
     }
 
     /// Ends sessions that the node no longer owns, in a task of its own.
@@ -439,10 +440,10 @@ impl Outputs {
     fn complete_status(&self, status: &mut Status) {
         let deps = &self.deps;
         deps.health.complete(status);
-        let log_size = || deps.log_size.as_ref().and_then(LogSize::warning);
+        let wal_size = || deps.wal_size.as_ref().and_then(WalSize::warning);
         status
             .warnings
-            .extend(deps.storage_problem.clone().or_else(log_size));
+            .extend(deps.storage_problem.clone().or_else(wal_size));
         if let Some(mirror) = &deps.mirror {
             mirror.complete(status);
         }

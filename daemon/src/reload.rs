@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use soramode_core::settings::Webhook;
+use soramode_core::settings::EventReceiver;
 use soramode_protocol::chat::WebhookFormat;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -156,8 +156,8 @@ impl Reloader {
         }
         match self.reloadable.receivers.reload(&new, authorities) {
             Ok(senders) => {
-                let webhooks: Vec<Webhook> = self.reloadable.receivers.settings(&new);
-                self.engine.replace_receivers(webhooks, senders);
+                let receivers: Vec<EventReceiver> = self.reloadable.receivers.settings(&new);
+                self.engine.replace_receivers(receivers, senders);
                 self.config.webhooks = new;
                 outcome.taken.extend(changed);
             }

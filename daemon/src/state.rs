@@ -15,11 +15,11 @@ use crate::event_log::EventLog;
 use crate::store::Store;
 use crate::store::open::{self, AlreadyLocked, OpenError, OpenOptions, Opened};
 
-/// State, and the first inputs of the gate.
+/// State that a start begins with: the parts that hold it, and the first inputs of the gate.
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct StartState {
     pub(crate) store: Store,
-    pub(crate) log: Arc<EventLog>,
+    pub(crate) event_log: Arc<EventLog>,
     pub(crate) stored: Stored,
     pub(crate) storage: Storage,
     pub(crate) inputs: Vec<Input>,
@@ -28,7 +28,7 @@ pub(crate) struct State {
     pub(crate) warning: Option<String>,
 }
 
-impl State {
+impl StartState {
     /// Opens the stored state. `new_log_id` is for a log that begins now.
     pub(crate) fn open(config: &Config, new_log_id: LogId) -> Result<Self, AlreadyLocked> {
         let Some(folder) = &config.state_dir else {
@@ -51,7 +51,7 @@ impl State {
                 host,
             }) => Ok(Self {
                 store: Store::Disk(disk),
-                log: Arc::new(EventLog::resumed(log_id, stored.next_seq, archive)),
+                event_log: Arc::new(EventLog::resumed(log_id, stored.next_seq, archive)),
                 stored,
                 storage: Storage {
                     state: StorageState::Ok,
@@ -88,7 +88,7 @@ impl State {
     fn in_memory(config: &Config, log_id: LogId) -> Self {
         Self {
             store: Store::Memory,
-            log: Arc::new(EventLog::new(log_id, config.keep_events)),
+            event_log: Arc::new(EventLog::new(log_id, config.keep_events)),
             stored: Stored::default(),
             storage: Storage {
                 state: StorageState::Memory,

@@ -47,7 +47,7 @@ pub struct Commits {
     fault: PlantedFault,
 }
 
-/// Records that a start needs, or none.
+/// Durability of records, which decides whether effects wait until they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// No state outlives the daemon, so no effect waits for a write.
@@ -185,7 +185,7 @@ impl Commits {
     }
 
     /// Ends a write that succeeded: returns the batch, which may leave.
-    pub fn written(&mut self, records: Vec<Record>) -> Batch {
+    pub fn write_succeeded(&mut self, records: Vec<Record>) -> Batch {
         let Writing {
             actions,
             first_step,
@@ -206,7 +206,7 @@ impl Commits {
         records: Vec<Record>,
         refusal: &Error,
     ) -> Batch {
-        let mut batch = self.written(records);
+        let mut batch = self.write_succeeded(records);
         let open = if self.fault.is(Fault::FailureSparesLaterSteps) {
             Batch::default()
         } else {
@@ -263,7 +263,12 @@ impl Commits {
 
     /// Ends a retry that succeeded: returns its records and the deliveries that waited for them. Records made meanwhile, and their
     /// deliveries, are in the open batch.
-    pub fn restored(&mut self, gate: &mut Gate, now: Timestamp, records: Vec<Record>) -> Batch {
+    pub fn retry_succeeded(
+        &mut self,
+        gate: &mut Gate,
+        now: Timestamp,
+        records: Vec<Record>,
+    ) -> Batch {
         let Backlog {
             records: mut later,
             mut deliveries,
@@ -315,7 +320,7 @@ impl Commits {
     }
 
     /// Takes the answer of the step just made out of the open batch, if it reads a mode that is written: it rests on no other record.
-    pub fn take_mode(&mut self) -> Option<(ReplyHandle, Answer)> {
+    pub fn take_mode_answer(&mut self) -> Option<(ReplyHandle, Answer)> {
         let actions = &self.open.effects.actions;
         let reads_mode = matches!(actions.last(), Some(Action::Answer(_, Ok(Reply::Mode(_)))));
         if !reads_mode || !self.is_mode_committed() {
@@ -338,7 +343,7 @@ impl Commits {
 
     fn is_open_mode_changed(&mut self) -> bool {
         let records = self.open.effects.records.get(self.open_records_searched..);
-        self.is_open_mode_changed |= records.unwrap_or_default().iter().any(is_of_mode);
+        self.is_open_mode_changed |= records.unwrap_or_default().iter().any(is_about_mode);
         self.open_records_searched = self.open.effects.records.len();
         self.is_open_mode_changed
     }
@@ -365,7 +370,7 @@ fn append(effects: &mut Effects, mut later: Effects) {
 }
 
 /// Returns whether the record says something about the mode.
-fn is_of_mode(record: &Record) -> bool {
+fn is_about_mode(record: &Record) -> bool {
     match record {
         Record::Event(event) => matches!(event.kind, EventKind::ModeChanged(_)),
         Record::Mode(_) | Record::ExpiresAtBoot(_) => true,

@@ -20,7 +20,7 @@ pub(crate) struct Ctx<'a> {
     pub(crate) effects: &'a mut Effects,
     pub(crate) timers: &'a mut Timers,
     pub(crate) random: &'a mut Random,
-    log: &'a mut EventLog,
+    numbering: &'a mut EventNumbering,
     /// Index of the first record that the outbox has not seen.
     new_records: usize,
 }
@@ -29,13 +29,13 @@ impl Ctx<'_> {
     /// Appends an event to the log.
     pub(crate) fn emit(&mut self, kind: EventKind) {
         let event = Event {
-            seq: self.log.next_seq,
+            seq: self.numbering.next_seq,
             id: EventId::generate(self.random.bytes()),
             kind,
             timestamp: self.now.wall,
-            node_name: Arc::clone(&self.log.node_name),
+            node_name: Arc::clone(&self.numbering.node_name),
         };
-        self.log.next_seq += 1;
+        self.numbering.next_seq += 1;
         self.record(Record::Event(event));
     }
 
@@ -88,7 +88,7 @@ pub(crate) fn bug(actions: &mut Vec<Action>, what: &'static str) {
 pub(crate) struct Services {
     pub(crate) timers: Timers,
     pub(crate) random: Random,
-    log: EventLog,
+    numbering: EventNumbering,
 }
 
 impl Services {
@@ -96,7 +96,7 @@ impl Services {
         Self {
             timers: Timers::default(),
             random,
-            log: EventLog {
+            numbering: EventNumbering {
                 next_seq,
                 node_name: Arc::new(node_name),
             },
@@ -115,7 +115,7 @@ impl Services {
             effects,
             timers: &mut self.timers,
             random: &mut self.random,
-            log: &mut self.log,
+            numbering: &mut self.numbering,
         }
     }
 }
@@ -140,8 +140,8 @@ impl Random {
     }
 }
 
-/// Names the events: each with the next number, and with the node.
-struct EventLog {
+/// Number of the next event, and the node that all of them name.
+struct EventNumbering {
     next_seq: u64,
     node_name: Arc<NodeName>,
 }

@@ -8,8 +8,10 @@ use soramode_protocol::id::{AnnouncementId, ChannelId, ClientId, ConnectionId, E
 use soramode_protocol::mode::{InForce, ModeState};
 use soramode_protocol::plan::{Plan, Stalled};
 use soramode_protocol::reply::Answer;
+use soramode_protocol::request::RequestId;
 use soramode_protocol::session::Session;
 use soramode_protocol::time::Time;
+use soramode_protocol::wait::Progress;
 
 use crate::cluster::Token;
 use crate::cluster::history::EtcdIdentity;
@@ -271,4 +273,31 @@ pub struct WaitProgress {
     pub stalled: Option<Stalled>,
     /// State of the mode on an SFU that holds it.
     pub in_force: Option<InForce>,
+}
+
+impl WaitProgress {
+    /// Returns the notification of the client that waits by the request with this id.
+    pub fn notification(self, id: RequestId) -> Progress {
+        let Self {
+            sessions,
+            connections,
+            pending,
+            oldest_session,
+            ended,
+            plan,
+            stalled,
+            in_force,
+        } = self;
+        Progress {
+            id,
+            sessions,
+            connections,
+            pending,
+            oldest_session,
+            ended,
+            plan,
+            stalled,
+            in_force,
+        }
+    }
 }

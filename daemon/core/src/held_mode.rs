@@ -28,10 +28,10 @@ pub(crate) struct HeldMode {
     rooms: RoomLocks,
     /// New sessions of clients, where the SFU may refuse them.
     new_sessions: Option<NewSessions>,
-    /// Rooms with a session that is being ended, and the calls that wait for the lock.
+    /// Rooms with a session that is being ended, and the calls that end it once the room is locked.
     ends: BTreeMap<ChannelId, Vec<SfuCall>>,
-    /// State at the end of the last step.
-    seen: InForce,
+    /// State at the end of the last step, which the next one is compared with.
+    last_in_force: InForce,
     /// Answers to changes of the mode that wait until it is in force.
     answers: Vec<(ReplyHandle, Box<ModeChanged>)>,
 }
@@ -72,7 +72,7 @@ impl HeldMode {
             rooms: RoomLocks::restore(locked_rooms, locks_rooms, started),
             new_sessions: refuses_sessions.then(NewSessions::default),
             ends: BTreeMap::new(),
-            seen: InForce::Pending,
+            last_in_force: InForce::Pending,
             answers: Vec::new(),
         }))
     }
@@ -148,21 +148,21 @@ impl HeldMode {
 
     /// Takes in that the mode was changed.
     pub(crate) fn on_mode_changed(&mut self, is_closed: bool, now: Duration) {
-        self.rooms.mark_all();
+        self.rooms.mark_all_due();
         if let Some(new_sessions) = &mut self.new_sessions {
-            new_sessions.mark();
+            new_sessions.reevaluate();
         }
         self.rooms.require_list(is_closed.then_some(now));
     }
 
     /// Has a room evaluated again.
-    pub(crate) fn mark_room(&mut self, channel_id: &ChannelId) {
-        self.rooms.mark(channel_id);
+    pub(crate) fn reevaluate_room(&mut self, channel_id: &ChannelId) {
+        self.rooms.mark_due(channel_id);
     }
 
     /// Has all rooms evaluated again, and those tried that could not be locked.
-    pub(crate) fn mark_all_rooms(&mut self) {
-        self.rooms.mark_all();
+    pub(crate) fn reevaluate_all_rooms(&mut self) {
+        self.rooms.mark_all_due();
     }
 
     /// Takes in a list that began then: all rooms, or the participants of one.
@@ -235,7 +235,7 @@ impl HeldMode {
             calls.retain(|call| (target.is_awaited)(call.id));
             let is_ending = !calls.is_empty() || (target.is_ending)(channel_id);
             if !is_ending {
-                rooms.mark(channel_id);
+                rooms.mark_due(channel_id);
             }
             is_ending
         });
@@ -259,7 +259,7 @@ impl HeldMode {
     /// Returns the state at the last call, and keeps the present one.
     pub(crate) fn note_in_force(&mut self) -> InForce {
         let in_force = self.in_force();
-        std::mem::replace(&mut self.seen, in_force)
+        std::mem::replace(&mut self.last_in_force, in_force)
     }
 
     /// Holds the answer to a change of the mode until the mode is in force.

@@ -13,7 +13,7 @@ use crate::handles::{DeliveryId, FenceId, ReplyHandle, SocketId};
 use crate::locks::calls::LockOutcome;
 use crate::member::etcd::EtcdResponse;
 use crate::plan::calls::{CallId, SfuOutcome};
-use crate::settings::Webhook;
+use crate::settings::EventReceiver;
 
 /// An input.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,8 +60,8 @@ pub enum Input {
     Sora(SoraInput),
     /// A report of Janus.
     Janus(JanusInput),
-    /// New settings of the receivers: each at the index that it had, new ones behind them.
-    Webhooks(Vec<Webhook>),
+    /// New settings of the receivers of events: each at the index that it had, new ones behind them.
+    Receivers(Vec<EventReceiver>),
     /// The SFU answered a call, or did not ([`Action::Sfu`](crate::effect::Action::Sfu)).
     SfuAnswered {
         /// Identifier of the call.

@@ -203,14 +203,14 @@ impl RoomLocks {
     }
 
     /// Has a room evaluated again.
-    pub fn mark(&mut self, channel_id: &ChannelId) {
+    pub fn mark_due(&mut self, channel_id: &ChannelId) {
         if self.rooms.contains_key(channel_id) {
             self.due.insert(channel_id.clone());
         }
     }
 
     /// Has all rooms evaluated again, and those tried that could not be locked.
-    pub fn mark_all(&mut self) {
+    pub fn mark_all_due(&mut self) {
         for (channel_id, room) in &mut self.rooms {
             room.is_retried = true;
             self.due.insert(channel_id.clone());

@@ -20,7 +20,7 @@ pub(crate) struct NewSessions {
 
 impl NewSessions {
     /// Has the state evaluated again.
-    pub(crate) const fn mark(&mut self) {
+    pub(crate) const fn reevaluate(&mut self) {
         self.wanted = None;
     }
 

@@ -19,7 +19,7 @@ use crate::ctx::Ctx;
 use crate::effect::{Action, Attempt, Record};
 use crate::handles::{DeliveryId, ReceiverIndex};
 use crate::input::AttemptResult;
-use crate::settings::Webhook;
+use crate::settings::EventReceiver;
 use crate::stored::StoredDelivery;
 use crate::timers::Timer;
 
@@ -38,7 +38,7 @@ const GONE: u16 = 410;
 /// Receivers of events, and all deliveries to them that are kept.
 #[derive(Default)]
 pub(crate) struct Outbox {
-    webhooks: Vec<Webhook>,
+    receivers: Vec<EventReceiver>,
     rows: BTreeMap<DeliveryId, StoredDelivery>,
     pending: BTreeSet<DeliveryId>,
     failed: BTreeSet<DeliveryId>,
@@ -59,15 +59,15 @@ enum DeliveryOutcome {
 
 impl Outbox {
     /// Restores the stored deliveries, and queues those to receivers that are still configured.
-    pub(crate) fn restore(stored: Vec<StoredDelivery>, webhooks: Vec<Webhook>) -> Self {
+    pub(crate) fn restore(stored: Vec<StoredDelivery>, receivers: Vec<EventReceiver>) -> Self {
         let mut outbox = Self {
-            queues: webhooks.iter().map(|_| ReceiverQueue::default()).collect(),
-            webhooks,
+            queues: receivers.iter().map(|_| ReceiverQueue::default()).collect(),
+            receivers,
             ..Self::default()
         };
         for delivery in stored {
             outbox.last_id = outbox.last_id.max(delivery.id.0);
-            outbox.file(&delivery);
+            outbox.index_by_state(&delivery);
             if delivery.state == DeliveryState::Pending
                 && let Some(queue) = outbox
                     .receiver(&delivery.url)
@@ -82,8 +82,8 @@ impl Outbox {
 
     /// Number of receivers that want events of a type.
     pub(crate) fn receivers_of(&self, event_type: EventType) -> usize {
-        let wants = |webhook: &&Webhook| webhook.types.contains(&event_type);
-        self.webhooks.iter().filter(wants).count()
+        let wants = |receiver: &&EventReceiver| receiver.types.contains(&event_type);
+        self.receivers.iter().filter(wants).count()
     }
 
     /// Numbers of pending and of failed deliveries.
@@ -95,7 +95,7 @@ impl Outbox {
     }
 
     /// Adds a delivery to the set of its state.
-    fn file(&mut self, delivery: &StoredDelivery) {
+    fn index_by_state(&mut self, delivery: &StoredDelivery) {
         match delivery.state {
             DeliveryState::Pending => drop(self.pending.insert(delivery.id)),
             DeliveryState::Failed => drop(self.failed.insert(delivery.id)),
@@ -107,9 +107,9 @@ impl Outbox {
 
     /// Returns the index of the receiver with this URL.
     fn receiver(&self, url: &str) -> Option<ReceiverIndex> {
-        self.webhooks
+        self.receivers
             .iter()
-            .position(|webhook| webhook.is_receiver() && webhook.url == url)
+            .position(|receiver| receiver.is_configured() && receiver.url == url)
             .map(ReceiverIndex)
     }
 
@@ -124,19 +124,23 @@ impl Outbox {
             self.end(ctx, id, DeliveryOutcome::Failed(Some(REMOVED.to_owned())));
         }
         for receiver in (0..self.queues.len()).map(ReceiverIndex) {
-            self.wait_or_try(ctx, receiver);
+            self.send_if_due(ctx, receiver);
         }
     }
 
     /// Takes over other receivers, each at the index that it had, new ones behind them. Deliveries to removed ones fail.
-    pub(crate) fn set_webhooks(&mut self, ctx: &mut Ctx, webhooks: Vec<Webhook>) {
+    pub(crate) fn set_receivers(&mut self, ctx: &mut Ctx, receivers: Vec<EventReceiver>) {
         self.queues.resize_with(
-            webhooks.len().max(self.queues.len()),
+            receivers.len().max(self.queues.len()),
             ReceiverQueue::default,
         );
-        self.webhooks = webhooks;
+        self.receivers = receivers;
         for (index, queue) in self.queues.iter_mut().enumerate() {
-            if !self.webhooks.get(index).is_some_and(Webhook::is_receiver) {
+            if !self
+                .receivers
+                .get(index)
+                .is_some_and(EventReceiver::is_configured)
+            {
                 queue.clear();
                 ctx.timers.cancel(Timer::Delivery(ReceiverIndex(index)));
             }
@@ -154,9 +158,9 @@ impl Outbox {
     /// Returns whether a receiver wants such an event.
     fn is_wanted(&self, kind: &EventKind) -> bool {
         let is_subscribed = |event_type| {
-            self.webhooks
+            self.receivers
                 .iter()
-                .any(|webhook| webhook.types.contains(&event_type))
+                .any(|receiver| receiver.types.contains(&event_type))
         };
         kind.event_type()
             .is_some_and(|event_type| event_type.is_deliverable() && is_subscribed(event_type))
@@ -167,18 +171,18 @@ impl Outbox {
         let Some(event_type) = event.kind.event_type() else {
             return ctx.bug("a wanted event has no type");
         };
-        for receiver in (0..self.webhooks.len()).map(ReceiverIndex) {
-            let Some(webhook) = self
-                .webhooks
+        for receiver in (0..self.receivers.len()).map(ReceiverIndex) {
+            let Some(settings) = self
+                .receivers
                 .get(receiver.0)
-                .filter(|webhook| webhook.types.contains(&event_type))
+                .filter(|receiver| receiver.types.contains(&event_type))
             else {
                 continue;
             };
             let delivery = StoredDelivery {
                 id: DeliveryId(self.last_id + 1),
-                url: webhook.url.clone(),
-                endpoint: webhook.endpoint.clone(),
+                url: settings.url.clone(),
+                endpoint: settings.endpoint.clone(),
                 event: event.clone(),
                 generation,
                 state: DeliveryState::Pending,
@@ -190,7 +194,7 @@ impl Outbox {
                 problem: None,
             };
             self.last_id = delivery.id.0;
-            self.queue(ctx, delivery);
+            self.add(ctx, delivery);
         }
         if self.pending.len() > DELIVERIES_PENDING_MAX
             && let Some(oldest) = self.oldest_waiting()
@@ -203,17 +207,18 @@ impl Outbox {
         }
     }
 
-    fn queue(&mut self, ctx: &mut Ctx, delivery: StoredDelivery) {
+    /// Adds a delivery, and sends it if it is the next of its receiver.
+    fn add(&mut self, ctx: &mut Ctx, delivery: StoredDelivery) {
         let Some(receiver) = self.receiver(&delivery.url) else {
             return ctx.bug("a delivery to queue has no receiver");
         };
         ctx.record(Record::Delivery(Box::new(delivery.clone())));
-        self.file(&delivery);
+        self.index_by_state(&delivery);
         if let Some(queue) = self.queues.get_mut(receiver.0) {
             queue.waiting.push_back(delivery.id);
         }
         self.rows.insert(delivery.id, delivery);
-        self.wait_or_try(ctx, receiver);
+        self.send_if_due(ctx, receiver);
         self.retry_early(ctx, receiver);
     }
 
@@ -239,7 +244,7 @@ impl Outbox {
     }
 
     /// Sends a receiver's next delivery, unless one is in flight or its pause runs.
-    fn wait_or_try(&mut self, ctx: &mut Ctx, receiver: ReceiverIndex) {
+    fn send_if_due(&mut self, ctx: &mut Ctx, receiver: ReceiverIndex) {
         if ctx.timers.is_set(Timer::Delivery(receiver)) {
             return;
         }
@@ -297,7 +302,7 @@ impl Outbox {
         queue.on_attempted(ctx.now.boot, result.retry_after);
         let due = queue.due_after(ctx.now.boot);
         let Some(delivery) = self.rows.get_mut(&id) else {
-            return self.wait_or_try(ctx, receiver);
+            return self.send_if_due(ctx, receiver);
         };
         (delivery.status, delivery.problem) = (result.status, result.problem.clone());
         let is_pending = delivery.state == DeliveryState::Pending;
@@ -307,7 +312,7 @@ impl Outbox {
                 delivery.attempts += 1;
                 self.end(ctx, id, DeliveryOutcome::Succeeded);
             }
-            (_, _) if !is_pending => self.wait_or_try(ctx, receiver),
+            (_, _) if !is_pending => self.send_if_due(ctx, receiver),
             // An attempt ahead of the schedule leaves the schedule as it was: otherwise attempts that a client requests would use it up.
             (status, Some(due)) if status != Some(GONE) => {
                 let pause = due
@@ -371,7 +376,7 @@ impl Outbox {
             self.finished.retain(|finished| *finished != id);
         }
         self.failed.remove(&id);
-        self.file(&delivery);
+        self.index_by_state(&delivery);
         match state {
             DeliveryState::Succeeded => {
                 ctx.emit(EventKind::DeliverySucceeded(Box::new(ended(&delivery))));
@@ -407,7 +412,7 @@ impl Outbox {
         {
             queue.waiting.remove(at);
         }
-        self.wait_or_try(ctx, receiver);
+        self.send_if_due(ctx, receiver);
     }
 
     fn forget_surplus(&mut self, ctx: &mut Ctx) {

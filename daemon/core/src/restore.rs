@@ -82,8 +82,8 @@ impl Gate {
         );
         let is_vanished = sessions.session_count() == 0 && mode.is_block();
         let locked_rooms = std::mem::take(&mut stored.locked_rooms);
-        let held = HeldMode::restore(settings.sfu.feed, locked_rooms, started.boot);
-        let webhooks = std::mem::take(&mut settings.webhooks);
+        let held_mode = HeldMode::restore(settings.sfu.feed, locked_rooms, started.boot);
+        let receivers = std::mem::take(&mut settings.receivers);
         let node = Node {
             started,
             mode,
@@ -97,12 +97,12 @@ impl Gate {
             sessions_ended: 0,
             rejected: BTreeMap::new(),
             unasked: Unasked::default(),
-            held,
+            held_mode,
             waits: Waits::default(),
             subscribers: Subscribers::default(),
             plans,
             reservations: Reservations::restore(stored.reservation),
-            outbox: Outbox::restore(stored.deliveries, webhooks),
+            outbox: Outbox::restore(stored.deliveries, receivers),
             member,
             settings,
         };

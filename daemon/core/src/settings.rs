@@ -67,12 +67,12 @@ pub struct Settings {
     /// Storage of the state.
     pub storage: Storage,
     /// Receivers of events.
-    pub webhooks: Vec<Webhook>,
+    pub receivers: Vec<EventReceiver>,
 }
 
 /// A receiver of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Webhook {
+pub struct EventReceiver {
     /// Its URL, which identifies a receiver over restarts.
     pub url: String,
     /// The URL without secrets.
@@ -81,8 +81,9 @@ pub struct Webhook {
     pub types: Vec<EventType>,
 }
 
-impl Webhook {
-    pub(crate) fn is_receiver(&self) -> bool {
+impl EventReceiver {
+    /// Returns false if it was removed.
+    pub(crate) fn is_configured(&self) -> bool {
         !self.types.is_empty()
     }
 }

@@ -22,7 +22,7 @@ pub(crate) enum Timer {
     SocketGrace(SocketId),
     /// No client has come back to a session in the reconnect grace.
     ReconnectGrace(SessionSlot),
-    /// The SFU is ordered again to end sessions that have not ended.
+    /// The SFU is asked again to end sessions that have not ended.
     Fence(FenceId),
     /// A receiver's next delivery is due.
     Delivery(ReceiverIndex),

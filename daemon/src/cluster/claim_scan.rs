@@ -7,7 +7,7 @@ use std::time::Duration;
 use etcd_client::{Client, Compare, CompareOp, GetOptions, GetResponse, TxnOp};
 use soramode_core::cluster::claim::Claim;
 use soramode_core::cluster::{FenceAfter, Incarnation};
-use soramode_core::member::etcd::OwnedChannels;
+use soramode_core::member::etcd::{OwnedChannels, PurgedIncarnations};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::node::OrphanedChannels;
 use tokio::time::Instant;
@@ -65,12 +65,12 @@ impl Owners {
 }
 
 impl Trusted {
-    /// Notes that a node is off, for each of its incarnations that channels wait for but the one that runs; gives these, and how many channels.
+    /// Writes that a node is off, for each of its incarnations that own channels, but the one that runs. Returns them.
     pub(super) async fn purge(
         &self,
         (node, running): (&NodeName, Option<Incarnation>),
         actor: &str,
-    ) -> Result<(Vec<Incarnation>, u64), String> {
+    ) -> Result<PurgedIncarnations, String> {
         let (mut incarnations, mut channels) = (BTreeSet::new(), 0);
         let mut count_in = |claim: Claim| {
             if claim.node == *node && running != Some(claim.incarnation) {
@@ -83,7 +83,10 @@ impl Trusted {
         if channels > 0 {
             tracing::warn!(%node, actor, channels, "purged: the node's orphaned channels may now open on any node");
         }
-        Ok((incarnations.into_iter().collect(), channels))
+        Ok(PurgedIncarnations {
+            incarnations: incarnations.into_iter().collect(),
+            channels,
+        })
     }
 
     /// Counts the channels of each incarnation that owns any.

@@ -7,7 +7,7 @@ use etcd_client::{
 };
 use soramode_core::cluster::Incarnation;
 use soramode_core::cluster::history::ObservedEtcd;
-use soramode_core::member::etcd::{Load, MembershipView, NodeRecord};
+use soramode_core::member::etcd::{Load, MembersRead, NodeRecord};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::Mode;
 
@@ -29,8 +29,8 @@ const MEMBERS_MAX: usize = 1_024;
 const VERSION_BYTES_MAX: usize = 64;
 
 /// Result of one read.
-pub(super) struct MembershipRead {
-    pub(super) view: MembershipView,
+pub(super) struct MembersReadResult {
+    pub(super) members: MembersRead,
     /// The lease of the node's own key, if this state folder wrote it on this boot of the machine.
     pub(super) lease: Option<i64>,
     /// Fields of members that are not used.
@@ -39,7 +39,7 @@ pub(super) struct MembershipRead {
 
 impl Etcd {
     /// Reads everything but the claims.
-    pub(super) async fn read_members(&self) -> Result<MembershipRead, String> {
+    pub(super) async fn read_members(&self) -> Result<MembersReadResult, String> {
         let prefix = |kind| TxnOp::get(self.keys.all(kind), Some(GetOptions::new().with_prefix()));
         let operations = vec![
             TxnOp::get(self.keys.config(), None),
@@ -51,7 +51,7 @@ impl Etcd {
         let read = |client: Client| {
             let txn = Txn::new().and_then(operations.clone());
             let mut client = client.kv_client().max_decoding_message_size(READ_BYTES_MAX);
-            // The right runs from before this try was sent.
+            // The lease runs from before this try was sent.
             let sent = clock::now().boot;
             async move { client.txn(txn).await.map(|answer| (sent, answer)) }
         };
@@ -97,13 +97,13 @@ impl Etcd {
         let loads: HashMap<&str, LoadValue> = by_name(self, Kind::Load, loads, |kv| {
             serde_json::from_slice(kv.value()).ok()
         });
-        let mut read = MembershipRead {
-            view: MembershipView {
+        let mut read = MembersReadResult {
+            members: MembersRead {
                 sent,
                 received,
                 etcd,
                 configuration_text,
-                ..MembershipView::default()
+                ..MembersRead::default()
             },
             lease: None,
             ignored: Vec::new(),
@@ -120,7 +120,7 @@ impl Etcd {
                     limit,
                     leaving,
                 } = loads.get(name).copied().unwrap_or(LoadValue::UNPUBLISHED);
-                read.view.nodes.push(NodeRecord {
+                read.members.nodes.push(NodeRecord {
                     mode,
                     load: Load {
                         connections,
@@ -136,7 +136,7 @@ impl Etcd {
             .kvs()
             .iter()
             .filter_map(|kv| self.keys.name(Kind::Purged, kv.key())?.parse().ok());
-        read.view.purged = purged.map(Incarnation).collect();
+        read.members.purged = purged.map(Incarnation).collect();
         Ok(read)
     }
 
@@ -144,7 +144,7 @@ impl Etcd {
     /// with a backup: its node, if connected, has lost what happened since, and joins again.
     fn record_of(
         &self,
-        read: &mut MembershipRead,
+        read: &mut MembersReadResult,
         epoch: Option<u64>,
         (name, kv): (&str, &KeyValue),
     ) -> Option<NodeRecord> {
@@ -157,19 +157,19 @@ impl Etcd {
             return None;
         }
         if name == self.identity.node_name.as_str() {
-            read.view.own = Some(incarnation);
+            read.members.own = Some(incarnation);
             let is_of = |value: &MemberValue| {
                 value.id == self.identity.id && value.boot_id == self.identity.boot_id
             };
             if value.as_ref().is_some_and(is_of) {
                 read.lease = Some(kv.lease());
-                read.view.own_of_this_boot = Some(incarnation);
+                read.members.own_of_this_boot = Some(incarnation);
             }
             if value
                 .as_ref()
                 .is_some_and(|value| value.start == self.identity.start)
             {
-                read.view.own_of_this_start = Some(incarnation);
+                read.members.own_of_this_start = Some(incarnation);
             }
         }
         let node_name = NodeName::new(name).ok()?;

@@ -273,11 +273,11 @@ async fn execute(etcd: &Trusted, request: EtcdRequest, engine: &Engine) -> Optio
             running,
             actor,
         } => {
-            let written_off = etcd.purge((&node_name, running), &actor).await;
+            let outcome = etcd.purge((&node_name, running), &actor).await;
             Some(EtcdResponse::Purged {
                 reply_to,
                 node_name,
-                written_off,
+                outcome,
             })
         }
         EtcdRequest::PublishLoad { by, load } => {

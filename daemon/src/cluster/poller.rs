@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use soramode_core::input::Input;
-use soramode_core::member::etcd::{EtcdResponse, MembershipView};
+use soramode_core::member::etcd::{EtcdResponse, MembersRead};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -47,17 +47,17 @@ impl MembershipPoller {
         let mut beats: u32 = 0;
         loop {
             let began = Instant::now();
-            let view = tokio::select! {
-                view = self.etcd.read_members() => view,
+            let read = tokio::select! {
+                read = self.etcd.read_members() => read,
                 () = stop.cancelled() => return,
             };
             beats = beats.wrapping_add(1);
-            let pause = if view.is_ok() {
+            let pause = if read.is_ok() {
                 self.pause(beats)
             } else {
                 self.heartbeat.min(RETRY_PAUSE)
             };
-            if self.report(view).is_err() {
+            if self.report(read).is_err() {
                 return;
             }
             tokio::select! {
@@ -79,8 +79,8 @@ impl MembershipPoller {
 
     /// Counts the channels of lost nodes in a task of its own: the reads renew the ownership lease
     /// and must not wait.
-    fn warn_of_lost_nodes(&mut self, view: &MembershipView) {
-        let gone = self.lost_nodes.update(&view.nodes);
+    fn warn_of_lost_nodes(&mut self, members: &MembersRead) {
+        let gone = self.lost_nodes.update(&members.nodes);
         let trusted = Trusted::new(&self.etcd);
         if let Some(trusted) = trusted.filter(|_| !gone.is_empty()) {
             self.tasks.spawn(lost_nodes::warn(trusted, gone));
@@ -90,11 +90,11 @@ impl MembershipPoller {
     /// Gives a read to the gate.
     fn report(
         &mut self,
-        view: Result<members_read::MembershipRead, String>,
+        read: Result<members_read::MembersReadResult, String>,
     ) -> Result<(), Stopped> {
-        let response = match view {
-            Ok(members_read::MembershipRead {
-                view,
+        let response = match read {
+            Ok(members_read::MembersReadResult {
+                members,
                 lease,
                 ignored,
             }) => {
@@ -102,8 +102,8 @@ impl MembershipPoller {
                 if lease.is_some() {
                     self.etcd.set_lease(lease);
                 }
-                self.warn_of_lost_nodes(&view);
-                EtcdResponse::MembersRead(Box::new(view))
+                self.warn_of_lost_nodes(&members);
+                EtcdResponse::MembersRead(Box::new(members))
             }
             Err(why) => {
                 tracing::debug!(why, "cannot read the members from etcd");

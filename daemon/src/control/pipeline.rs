@@ -23,7 +23,7 @@ use soramode_protocol::request::{GateRequest, Method, Request};
 use soramode_protocol::session::ListRequest;
 use soramode_protocol::subscribe::{Subscribe, Subscribed, Unsubscribed};
 use soramode_protocol::version::{PROTOCOL, VERSION};
-use soramode_protocol::wait::Progress;
+use soramode_protocol::wait::Wait;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::budget::{Budget, IN_FLIGHT_MAX};
@@ -73,8 +73,8 @@ struct PendingResponse {
     reply_to: Option<ReplyTo>,
     /// Answer that came before its turn.
     answer: Option<Answer>,
-    /// No further request is read before it is answered.
-    holds_back: bool,
+    /// Reading stops until it is answered: no later request is read before.
+    stops_reading: bool,
 }
 
 impl PendingResponse {
@@ -83,7 +83,7 @@ impl PendingResponse {
             serial,
             reply_to,
             answer: None,
-            holds_back: false,
+            stops_reading: false,
         }
     }
 }
@@ -125,8 +125,8 @@ impl RequestPipeline {
     /// Returns true if another line would be accepted.
     pub(super) fn is_open(&self) -> bool {
         let undecided = self.in_flight.len() + self.deferred.len();
-        let is_held_back = self.in_flight.back().is_some_and(|last| last.holds_back);
-        let has_room = !is_held_back
+        let is_stopped = self.in_flight.back().is_some_and(|last| last.stops_reading);
+        let has_room = !is_stopped
             && undecided < self.budget.in_flight_max
             && undecided + self.waits.len() < IN_FLIGHT_MAX
             && !self.out.is_full();
@@ -231,34 +231,50 @@ impl RequestPipeline {
                 | GateRequest::ListDeliveries(_)
                 | GateRequest::ListClusterNodes(_)),
             )) => Barrier::Ask(request),
-            Ok(Request::Gate(GateRequest::Wait(wait))) => match Arc::clone(&self.budget.waits)
-                .try_acquire_owned()
-            {
-                Ok(permit) => {
-                    let serial = self.next_serial();
-                    self.waits.insert(
-                        serial,
-                        PendingWait {
-                            reply_to,
-                            _permit: permit,
-                        },
-                    );
-                    return requests.push((serial, GateRequest::Wait(wait)));
-                }
-                Err(_) => Barrier::Refuse(too_many_waits(self.peer.access, self.budget.waits_max)),
-            },
-            Ok(Request::Gate(request)) => {
-                let serial = self.next_serial();
-                let holds_back =
-                    self.state.sfu_holds_mode && matches!(request, GateRequest::ChangeMode(_));
-                self.in_flight.push_back(PendingResponse {
-                    holds_back,
-                    ..PendingResponse::new(serial, reply_to)
-                });
-                return requests.push((serial, request));
+            Ok(Request::Gate(GateRequest::Wait(wait))) => {
+                return self.take_wait(reply_to, wait, requests);
             }
+            Ok(Request::Gate(request)) => return self.take_ordered(reply_to, request, requests),
         };
         self.barrier = Some((reply_to, barrier));
+    }
+
+    /// Takes a wait, which is answered outside the order of the requests.
+    fn take_wait(
+        &mut self,
+        reply_to: Option<ReplyTo>,
+        wait: Box<Wait>,
+        requests: &mut Vec<SerialRequest>,
+    ) {
+        let Ok(permit) = Arc::clone(&self.budget.waits).try_acquire_owned() else {
+            let refusal = too_many_waits(self.peer.access, self.budget.waits_max);
+            self.barrier = Some((reply_to, Barrier::Refuse(refusal)));
+            return;
+        };
+        let serial = self.next_serial();
+        let pending = PendingWait {
+            reply_to,
+            _permit: permit,
+        };
+        self.waits.insert(serial, pending);
+        requests.push((serial, GateRequest::Wait(wait)));
+    }
+
+    /// Takes a request that is answered in its order.
+    fn take_ordered(
+        &mut self,
+        reply_to: Option<ReplyTo>,
+        request: GateRequest,
+        requests: &mut Vec<SerialRequest>,
+    ) {
+        let serial = self.next_serial();
+        let stops_reading =
+            self.state.sfu_holds_mode && matches!(request, GateRequest::ChangeMode(_));
+        self.in_flight.push_back(PendingResponse {
+            stops_reading,
+            ..PendingResponse::new(serial, reply_to)
+        });
+        requests.push((serial, request));
     }
 
     fn permit(&self, method: Method, request: &Request) -> Result<(), Error> {
@@ -327,7 +343,7 @@ impl RequestPipeline {
 
     fn subscribe(&self, subscribe: &Subscribe) -> Result<(Subscription, Subscribed), Error> {
         let ControlState {
-            log,
+            event_log,
             announcer,
             terminator,
             budgets,
@@ -338,46 +354,18 @@ impl RequestPipeline {
             terminator,
         };
         Subscription::new(
-            log,
+            event_log,
             notifiers,
             &budgets.of(self.peer.access).readings,
             subscribe,
         )
     }
 
-    /// Takes in a response, and returns the next request for the gate.
+    /// Takes in a response, and returns the next request for the gate: the next slice of a list.
     pub(super) fn take_response(&mut self, response: Response) -> Option<SerialRequest> {
         match response {
             Response::Progress(serial, progress) => {
-                // A client that does not read gets progress only when it does.
-                if let Some(PendingWait {
-                    reply_to: Some(ReplyTo::Id(id)),
-                    ..
-                }) = self.waits.get(&serial).filter(|_| !self.out.is_full())
-                {
-                    let WaitProgress {
-                        sessions,
-                        connections,
-                        pending,
-                        oldest_session,
-                        ended,
-                        plan,
-                        stalled,
-                        in_force,
-                    } = *progress;
-                    let progress = Progress {
-                        id: id.clone(),
-                        sessions,
-                        connections,
-                        pending,
-                        oldest_session,
-                        ended,
-                        plan,
-                        stalled,
-                        in_force,
-                    };
-                    self.out.message(&NotificationLine::new(&progress));
-                }
+                self.send_progress(serial, *progress);
                 None
             }
             Response::Deferred(serial) => {
@@ -385,6 +373,19 @@ impl RequestPipeline {
                 None
             }
             Response::Answer(serial, answer) => self.take_answer(serial, answer),
+        }
+    }
+
+    /// Sends the progress of a wait; nothing to a client that does not read, until it does.
+    fn send_progress(&mut self, serial: u64, progress: WaitProgress) {
+        let wait = self.waits.get(&serial).filter(|_| !self.out.is_full());
+        if let Some(PendingWait {
+            reply_to: Some(ReplyTo::Id(id)),
+            ..
+        }) = wait
+        {
+            let progress = progress.notification(id.clone());
+            self.out.message(&NotificationLine::new(&progress));
         }
     }
 
@@ -454,7 +455,7 @@ impl RequestPipeline {
             version: VERSION.to_owned(),
             protocol: PROTOCOL,
             node_name: self.state.node_name.clone(),
-            log_id: self.state.log.log_id().clone(),
+            log_id: self.state.event_log.log_id().clone(),
             access: self.peer.access,
             actor: Some(self.peer.actor.to_string()),
             methods: Method::ALL

@@ -12,7 +12,7 @@ use crate::sfu::terminator::SessionTerminator;
 /// State that all clients share.
 #[derive(Clone, Debug)]
 pub(crate) struct ControlState {
-    pub(crate) log: Arc<EventLog>,
+    pub(crate) event_log: Arc<EventLog>,
     pub(crate) announcer: Announcer,
     pub(crate) terminator: SessionTerminator,
     pub(crate) node_name: NodeName,
@@ -27,14 +27,14 @@ impl ControlState {
     /// Creates a state without events.
     pub(super) fn new() -> Self {
         use soramode_protocol::id::LogId;
-        let log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000));
+        let event_log = Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000));
         let node_name = NodeName::new("node-01").unwrap();
         let (terminator, budgets) = (
             SessionTerminator::new(None, Default::default()),
             Budgets::new(),
         );
         Self {
-            log,
+            event_log,
             announcer: Announcer::new(None),
             terminator,
             node_name,

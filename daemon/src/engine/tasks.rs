@@ -1,4 +1,4 @@
-//! The engine's interfaces for the daemon's own tasks: the committer, the one that waits for deadlines, and the one that stops all.
+//! The engine's interfaces for the daemon's own tasks: the committer, the task that waits for deadlines, and the one that stops all.
 
 use soramode_core::effect::Record;
 use soramode_core::input::Input;
@@ -12,9 +12,9 @@ impl Engine {
         self.0.work.notified().await;
     }
 
-    /// Waits until no input comes any more. Cancel safe.
-    pub(crate) async fn closed(&self) {
-        self.0.closing.cancelled().await;
+    /// Waits until a stop begins: no input comes any more. Cancel safe.
+    pub(crate) async fn stop_begun(&self) {
+        self.0.stopping.cancelled().await;
     }
 
     /// Returns the number of records that wait for the next write.
@@ -33,37 +33,37 @@ impl Engine {
         self.with(|state, _| state.commits.begin_retry())?
     }
 
-    /// Ends a write, or a check without records: performs effects that may leave now.
+    /// Takes in the outcome of a write, or of a check without records, and performs the effects that may leave now.
     pub(crate) fn finish_write(&self, records: Vec<Record>, outcome: Result<(), WriteFailure>) {
         self.with(|state, now| {
             state.released = match outcome {
-                Ok(()) => state.commits.written(records),
+                Ok(()) => state.commits.write_succeeded(records),
                 Err(WriteFailure { refusal, problem }) => {
                     state.outputs.deps.storage_problem = Some(problem);
                     let gate = &mut state.gate;
                     state.commits.write_failed(gate, now, records, &refusal)
                 }
             };
-            state.perform(now, None);
+            state.perform_released(now, None);
             state.settle(now, None);
         });
     }
 
-    /// Finishes a retry.
+    /// Takes in the outcome of a retry, and performs the effects that may leave now.
     pub(crate) fn finish_retry(&self, records: Vec<Record>, is_written: bool) {
         self.with(|state, now| {
             if !is_written {
                 return state.commits.retry_failed(records);
             }
             state.outputs.deps.storage_problem = None;
-            state.released = state.commits.restored(&mut state.gate, now, records);
-            state.perform(now, None);
+            state.released = state.commits.retry_succeeded(&mut state.gate, now, records);
+            state.perform_released(now, None);
             state.settle(now, None);
         });
     }
 
-    /// Takes no input any more.
-    pub(crate) fn end(&self) {
+    /// Finishes the stop, once the committer has written what it can: nothing is decided and answered any more.
+    pub(crate) fn finish_stop(&self) {
         self.with(|state, _| {
             let lost = state.commits.unwritten();
             if state.commits.is_failed() && lost > 0 {
@@ -72,7 +72,7 @@ impl Engine {
                 );
             }
             state.outputs.close();
-            state.is_closed = true;
+            state.is_stopped = true;
         });
     }
 }
@@ -100,8 +100,8 @@ impl Engine {
         self.0.broken.cancelled().await;
     }
 
-    /// Closes the engine: the committer writes the open records, and ends.
-    pub(crate) fn close(&self) {
-        self.0.closing.cancel();
+    /// Begins the stop: the committer writes the open records, and finishes it.
+    pub(crate) fn begin_stop(&self) {
+        self.0.stopping.cancel();
     }
 }

@@ -41,17 +41,17 @@ pub(crate) fn engine(durability: Durability) -> Engine {
         stored: Stored::default(),
     };
     let deps = OutputDeps {
-        log: Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000)),
+        event_log: Arc::new(EventLog::new(LogId::generate([0; 16]), 10_000)),
         health: Arc::new(Health::new(&config, None)),
         metrics: Arc::new(Metrics::new().unwrap()),
-        polls: Arc::default(),
+        poll_wanted: Arc::default(),
         announcer: Announcer::new(None),
         terminator: SessionTerminator::new(None, Default::default()),
         holder: None,
-        webhooks: Webhooks::default(),
+        receivers: ReceiverSenders::default(),
         mirror: None,
-        cluster: None,
-        log_size: None,
+        etcd_requests: None,
+        wal_size: None,
         storage_problem: None,
         reservation_log: ReservationLog::default(),
     };
@@ -93,8 +93,8 @@ fn is_ready(answer: &PendingAnswer) -> bool {
 
 /// Makes a request, and waits for nothing.
 pub(crate) fn request(engine: &Engine, request: GateRequest) -> PendingAnswer {
-    engine.decide(SocketId::HTTP, |state, now, reply_to, caller| {
-        state.request(now, reply_to, "test".into(), request, caller);
+    engine.decide(SocketId::HTTP, |state, now, reply_to, turn| {
+        state.request(now, reply_to, "test".into(), request, turn);
     })
 }
 

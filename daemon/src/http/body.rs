@@ -37,7 +37,7 @@ pub(crate) enum BodyProblem {
     /// Body broke off, or is not valid HTTP.
     Broken,
     /// Other bodies have all the memory that there is for large ones.
-    NoRoom,
+    NoMemory,
 }
 
 impl BodyProblem {
@@ -46,7 +46,7 @@ impl BodyProblem {
             Self::TooLarge => error(StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge"),
             Self::TooSlow => error(StatusCode::REQUEST_TIMEOUT, "RequestTimeout"),
             Self::Broken => error(StatusCode::BAD_REQUEST, "InvalidBody"),
-            Self::NoRoom => error(StatusCode::SERVICE_UNAVAILABLE, "TooManyLargeRequests"),
+            Self::NoMemory => error(StatusCode::SERVICE_UNAVAILABLE, "TooManyLargeRequests"),
         };
         // The rest of the body must not be parsed as the next request.
         answer.headers_mut().insert(
@@ -89,15 +89,18 @@ impl RequestBody {
         read
     }
 
-    /// Reads a body of at most [`LARGE_BODY_BYTES_MAX`], while there is room for it.
-    pub(crate) async fn read_large(self, room: &Room) -> Result<(Bytes, Held), BodyProblem> {
+    /// Reads a body of at most [`LARGE_BODY_BYTES_MAX`], while there is memory for it.
+    pub(crate) async fn read_large(
+        self,
+        memory: &BodyMemory,
+    ) -> Result<(Bytes, Held), BodyProblem> {
         let Self { incoming, permit } = self;
         let is_large = incoming
             .size_hint()
             .upper()
             .is_none_or(|bytes| bytes > BODY_BYTES_MAX as u64);
         let time = if is_large { LARGE_BODY_TIME } else { BODY_TIME };
-        let read = tokio::time::timeout(time, collect_large(incoming, room))
+        let read = tokio::time::timeout(time, collect_large(incoming, memory))
             .await
             .unwrap_or(Err(BodyProblem::TooSlow));
         permit.set_active();
@@ -107,12 +110,12 @@ impl RequestBody {
 
 /// Memory for large bodies; each holds its part until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Room(Arc<Semaphore>);
+pub(crate) struct BodyMemory(Arc<Semaphore>);
 
 #[derive(Debug, Default)]
 pub(crate) struct Held(Option<OwnedSemaphorePermit>);
 
-impl Room {
+impl BodyMemory {
     pub(super) fn new() -> Self {
         Self(Arc::new(Semaphore::new(LARGE_BODIES_KIB_MAX as usize)))
     }
@@ -128,7 +131,7 @@ impl Room {
         }
         let more = Arc::clone(&self.0)
             .try_acquire_many_owned(missing)
-            .map_err(|_| BodyProblem::NoRoom)?;
+            .map_err(|_| BodyProblem::NoMemory)?;
         match &mut held.0 {
             Some(there) => there.merge(more),
             None => held.0 = Some(more),
@@ -137,7 +140,10 @@ impl Room {
     }
 }
 
-async fn collect_large(mut body: Incoming, room: &Room) -> Result<(Bytes, Held), BodyProblem> {
+async fn collect_large(
+    mut body: Incoming,
+    memory: &BodyMemory,
+) -> Result<(Bytes, Held), BodyProblem> {
     let said = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if said > LARGE_BODY_BYTES_MAX {
         return Err(BodyProblem::TooLarge);
@@ -150,7 +156,7 @@ async fn collect_large(mut body: Incoming, room: &Room) -> Result<(Bytes, Held),
         if bytes.len() + data.len() > LARGE_BODY_BYTES_MAX {
             return Err(BodyProblem::TooLarge);
         }
-        room.hold(&mut held, bytes.len() + data.len())?;
+        memory.hold(&mut held, bytes.len() + data.len())?;
         bytes.extend_from_slice(&data);
     }
     Ok((bytes.into(), held))

@@ -46,12 +46,12 @@ use crate::metrics::Metrics;
 use crate::sfu::janus::events::{self as janus, EVENTS_PATH};
 use crate::sfu::janus::{AdminApi, DueLists, JanusSource, RoomLocker};
 use crate::sfu::sora::Poller;
-use crate::sfu::sora::webhooks::{self, Sora, UpstreamClients};
+use crate::sfu::sora::webhooks::{self, SoraWebhooks, UpstreamClients};
 use crate::socket_activation::InheritedSockets;
 use crate::socket_file::FileHandle;
 use api::methods::MethodCall;
 use api::proxy::SoraProxy;
-use body::{RequestBody, Room};
+use body::{BodyMemory, RequestBody};
 use listen::{Caller, Listener, Listeners, Routes};
 use observe::page_state::StatusPageState;
 use response::HttpResponse;
@@ -62,11 +62,11 @@ use state::HttpState;
 #[derive(Debug)]
 pub(crate) struct HttpDeps {
     pub(crate) engine: Engine,
-    pub(crate) log: Arc<EventLog>,
+    pub(crate) event_log: Arc<EventLog>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
-    /// Notified when the gate wants a poll of Sora's API.
-    pub(crate) polls: Arc<Notify>,
+    /// Notified when the gate wants a poll of the SFU's API.
+    pub(crate) poll_wanted: Arc<Notify>,
     /// The way to Sora's own API.
     pub(crate) api: Option<SoraApi>,
     /// The way to Janus's Admin API.
@@ -86,7 +86,7 @@ pub(crate) struct HttpDeps {
 #[derive(Debug)]
 pub(crate) struct Http {
     listeners: Vec<Listener>,
-    sora: Sora,
+    webhooks: SoraWebhooks,
     proxy: Option<SoraProxy>,
     page: Option<StatusPageState>,
     config: Config,
@@ -117,7 +117,7 @@ impl HttpError {
 impl Http {
     /// Opens the configured listeners. Needs a tokio runtime.
     pub(crate) fn open(config: &Config, mut deps: HttpDeps) -> Result<Self, HttpError> {
-        let sora = Sora::new(&config.http.sora, deps.outgoing.clone(), &deps.health)?;
+        let webhooks = SoraWebhooks::new(&config.http.sora, deps.outgoing.clone(), &deps.health)?;
         let timeout = config.http.sora.upstream_timeout;
         let proxy = |url: &HttpUrl| {
             SoraProxy::new(
@@ -133,7 +133,7 @@ impl Http {
         deps.health.note_absent(absents);
         Ok(Self {
             listeners,
-            sora,
+            webhooks,
             proxy,
             page,
             config: config.clone(),
@@ -141,9 +141,9 @@ impl Http {
         })
     }
 
-    /// The application's own webhooks.
+    /// Returns the clients of the application's own webhooks.
     pub(crate) fn upstream_clients(&self) -> Arc<UpstreamClients> {
-        self.sora.upstream_clients()
+        self.webhooks.upstream_clients()
     }
 
     /// The files of Unix sockets that are ours.
@@ -156,7 +156,7 @@ impl Http {
     pub(crate) async fn serve(self) {
         let Self {
             listeners,
-            sora,
+            webhooks,
             proxy,
             page,
             config,
@@ -164,10 +164,10 @@ impl Http {
         } = self;
         let HttpDeps {
             engine,
-            log,
+            event_log,
             metrics,
             health,
-            polls,
+            poll_wanted,
             api,
             janus,
             locker,
@@ -187,7 +187,7 @@ impl Http {
                     engine,
                     health,
                     metrics,
-                    wanted: polls,
+                    wanted: poll_wanted,
                 }
                 .run(stop.clone()),
             );
@@ -202,7 +202,7 @@ impl Http {
                 engine: engine.clone(),
                 health,
                 metrics: Arc::clone(&metrics),
-                wanted: polls,
+                wanted: poll_wanted,
                 due_lists: Arc::clone(&due_lists),
                 event_check: has_events.then(std::sync::Mutex::default),
                 relist_at: std::sync::Mutex::default(),
@@ -216,20 +216,21 @@ impl Http {
             tracker.spawn(async move { history.record(engine, stop).await });
         }
         let (config, node_name) = (config.http, config.node_name);
-        let (sora, room, nameless) = (Arc::new(sora), Room::new(), Arc::from("http"));
+        let (webhooks, body_memory, nameless) =
+            (Arc::new(webhooks), BodyMemory::new(), Arc::from("http"));
         let state = Arc::new(HttpState {
             engine,
             tracker: tracker.clone(),
             config,
             node_name,
-            log,
+            event_log,
             metrics,
-            sora,
+            webhooks,
             due_lists,
             proxy,
             outgoing,
             page,
-            room,
+            body_memory,
             report_turn: Arc::default(),
             nameless,
         });

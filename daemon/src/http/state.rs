@@ -8,14 +8,14 @@ use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
 use super::api::proxy::SoraProxy;
-use super::body::Room;
+use super::body::BodyMemory;
 use super::observe::page_state::StatusPageState;
 use crate::config::HttpConfig;
 use crate::engine::Engine;
 use crate::event_log::EventLog;
 use crate::metrics::Metrics;
 use crate::sfu::janus::DueLists;
-use crate::sfu::sora::webhooks::Sora;
+use crate::sfu::sora::webhooks::SoraWebhooks;
 
 /// State that all routes share.
 #[derive(Debug)]
@@ -25,9 +25,10 @@ pub(crate) struct HttpState {
     pub(crate) tracker: TaskTracker,
     pub(crate) config: HttpConfig,
     pub(crate) node_name: NodeName,
-    pub(crate) log: Arc<EventLog>,
+    pub(crate) event_log: Arc<EventLog>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) sora: Arc<Sora>,
+    /// State of Sora's webhooks.
+    pub(crate) webhooks: Arc<SoraWebhooks>,
     /// Rooms of Janus to list.
     pub(crate) due_lists: Arc<DueLists>,
     /// The way to Sora's own API.
@@ -36,7 +37,7 @@ pub(crate) struct HttpState {
     /// The status page; `None` if it is off.
     pub(super) page: Option<StatusPageState>,
     /// Memory for large bodies.
-    pub(super) room: Room,
+    pub(super) body_memory: BodyMemory,
     /// Held by the report in progress.
     pub(super) report_turn: Arc<Mutex<()>>,
     /// Actor of requests without a named token.

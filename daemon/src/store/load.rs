@@ -52,7 +52,9 @@ pub fn load(connection: &Connection, other: &mut Connection) -> rusqlite::Result
             session,
         )?,
         connections: parallel_load::connections(connection, other)?,
-        vanished_pending: MetaKey::IsVanishedHeld.read(connection)?.unwrap_or(false),
+        vanished_pending: MetaKey::IsVanishedPending
+            .read(connection)?
+            .unwrap_or(false),
         deliveries: all(connection, "SELECT * FROM deliveries ORDER BY id", delivery)?,
         member: member(connection)?,
         etcd: etcd(connection)?,

@@ -17,7 +17,7 @@ pub(super) enum MetaKey {
     /// Bound of the used sequence numbers, safe from a power loss: none from this one on was used.
     ReservedSeq,
     /// `true` if `session.vanished` is pending.
-    IsVanishedHeld,
+    IsVanishedPending,
     /// Mode of the node.
     Mode,
     /// Expiry of the mode, in microseconds of the boot clock of the boot that wrote last.
@@ -42,7 +42,7 @@ impl MetaKey {
             Self::Starts => "starts",
             Self::IsClosed => "is_closed",
             Self::ReservedSeq => "reserved_seq",
-            Self::IsVanishedHeld => "is_vanished_held",
+            Self::IsVanishedPending => "is_vanished_held",
             Self::Mode => "mode",
             Self::ExpiresAtBoot => "expires_at_boot",
             Self::Member => "member",

@@ -32,7 +32,7 @@ use soramode_core::effect::Record;
 
 pub use self::check::check;
 pub use self::write_error::WriteError;
-pub use self::writer_thread::{Disk, LogSize};
+pub use self::writer_thread::{Disk, WalSize};
 
 /// Store of records. They are safe once [`commit`](Self::commit) has succeeded.
 #[derive(Debug)]
@@ -53,10 +53,10 @@ impl Store {
     }
 
     /// The size of the write-ahead log, where there is one.
-    pub fn log_size(&self) -> Option<LogSize> {
+    pub fn wal_size(&self) -> Option<WalSize> {
         match self {
             Self::Memory => None,
-            Self::Disk(disk) => Some(disk.log_size()),
+            Self::Disk(disk) => Some(disk.wal_size()),
         }
     }
 

@@ -10,7 +10,7 @@ use soramode_core::gate::Gate;
 use soramode_core::handles::{DeliveryId, ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{AttemptResult, HostState, Input, SoraInput};
 use soramode_core::restore::{Seed, StartParams};
-use soramode_core::settings::{Settings, SfuSettings, Webhook};
+use soramode_core::settings::{EventReceiver, Settings, SfuSettings};
 use soramode_core::stored::Stored;
 use soramode_protocol::decision::{Connect, Disconnect, Lifetime};
 use soramode_protocol::event::{Event, EventKind, EventType};
@@ -59,7 +59,7 @@ fn settings() -> Settings {
             state: StorageState::Ok,
             path: None,
         },
-        webhooks: vec![Webhook {
+        receivers: vec![EventReceiver {
             url: "http://a/?b".to_owned(),
             endpoint: "http://a/".to_owned(),
             types: EventType::ALL.to_vec(),

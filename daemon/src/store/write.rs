@@ -310,7 +310,7 @@ fn write<'a>(
             "DELETE FROM locked_rooms WHERE channel_id = ?1",
             params![room.as_str()],
         ),
-        Record::VanishedPending(is_held) => MetaKey::IsVanishedHeld.write(to, is_held),
+        Record::VanishedPending(is_pending) => MetaKey::IsVanishedPending.write(to, is_pending),
         Record::Plan(plan) => plans::write_plan(to, plan),
         Record::PlanProgress(progress) | Record::PlanCounts(progress) => {
             plans::write_plan_progress(to, progress)

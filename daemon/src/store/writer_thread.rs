@@ -59,17 +59,17 @@ enum WriterCommand {
 pub struct Disk {
     commands: Sender<WriterCommand>,
     thread: Option<JoinHandle<()>>,
-    log_size: LogSize,
+    wal_size: WalSize,
 }
 
 /// Size of the write-ahead log, as the writing thread last saw it.
 #[derive(Clone, Debug)]
-pub struct LogSize {
+pub struct WalSize {
     pages: Arc<AtomicI32>,
     database: PathBuf,
 }
 
-impl LogSize {
+impl WalSize {
     /// Returns a warning for the operator, if it is too long.
     pub fn warning(&self) -> Option<String> {
         let pages = self.pages.load(Ordering::Relaxed);
@@ -117,16 +117,16 @@ impl Disk {
         Ok(Self {
             commands,
             thread: Some(thread),
-            log_size: LogSize { pages, database },
+            wal_size: WalSize { pages, database },
         })
     }
 
-    pub(super) fn log_size(&self) -> LogSize {
-        self.log_size.clone()
+    pub(super) fn wal_size(&self) -> WalSize {
+        self.wal_size.clone()
     }
 
     pub(super) fn database(&self) -> &Path {
-        &self.log_size.database
+        &self.wal_size.database
     }
 
     /// Commits records, all or none, and returns them. Without any, checks whether the database is still there.

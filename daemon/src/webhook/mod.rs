@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use soramode_core::handles::ReceiverIndex;
-use soramode_core::settings::Webhook as WebhookSettings;
+use soramode_core::settings::EventReceiver;
 use soramode_protocol::certificates::Authorities;
 use soramode_protocol::http_client::kept::UnusableClient;
 use soramode_protocol::http_client::{self, Outgoing};
@@ -20,14 +20,14 @@ use crate::config::WebhookConfig;
 use crate::engine::Engine;
 use crate::health::Health;
 use receiver::{FailureLog, Receiver};
-use senders::{ReceiverCommand, SendOptions, Webhooks};
+use senders::{ReceiverCommand, ReceiverSenders, SendOptions};
 
 /// All receivers since the start, each with a fixed index: a removed one keeps its index, and gets
 /// it back if it returns.
 #[derive(Debug)]
 pub(crate) struct Receivers {
     urls: Vec<HttpUrl>,
-    senders: Webhooks,
+    senders: ReceiverSenders,
     outgoing: Outgoing,
     health: Arc<Health>,
     stop: CancellationToken,
@@ -48,7 +48,7 @@ impl Receivers {
         let authorities = outgoing.authorities.clone();
         let mut receivers = Self {
             urls: Vec::new(),
-            senders: Webhooks::default(),
+            senders: ReceiverSenders::default(),
             outgoing,
             health,
             stop,
@@ -75,7 +75,7 @@ impl Receivers {
     }
 
     /// Senders to their tasks.
-    pub(crate) fn senders(&self) -> Webhooks {
+    pub(crate) fn senders(&self) -> ReceiverSenders {
         self.senders.clone()
     }
 
@@ -84,7 +84,7 @@ impl Receivers {
         &mut self,
         config: &WebhookConfig,
         authorities: Authorities,
-    ) -> Result<Webhooks, UnusableClient> {
+    ) -> Result<ReceiverSenders, UnusableClient> {
         self.outgoing.authorities = authorities;
         let outgoing = &self.outgoing;
         let options: Result<Vec<_>, _> = config
@@ -111,8 +111,8 @@ impl Receivers {
     }
 
     /// Returns the settings of each index for the gate.
-    pub(crate) fn settings(&self, config: &WebhookConfig) -> Vec<WebhookSettings> {
-        let setting = |url: &HttpUrl| WebhookSettings {
+    pub(crate) fn settings(&self, config: &WebhookConfig) -> Vec<EventReceiver> {
+        let setting = |url: &HttpUrl| EventReceiver {
             url: url.0.to_string(),
             endpoint: http_client::endpoint(&url.0),
             types: config

@@ -1,4 +1,4 @@
-//! Commands to the tasks of receivers, and the senders of these.
+//! Commands to the tasks of receivers, and the channels that carry them.
 
 use soramode_core::effect::Attempt;
 use soramode_core::handles::ReceiverIndex;
@@ -47,11 +47,11 @@ impl SendOptions {
     }
 }
 
-/// Senders to the receivers' tasks, each in its place.
+/// Senders to the receivers' tasks, each at the index of its receiver.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Webhooks(pub(super) Vec<mpsc::UnboundedSender<ReceiverCommand>>);
+pub(crate) struct ReceiverSenders(pub(super) Vec<mpsc::UnboundedSender<ReceiverCommand>>);
 
-impl Webhooks {
+impl ReceiverSenders {
     /// Sends a command. A receiver that ended with the daemon gets its deliveries at the next
     /// start.
     pub(crate) fn send(&self, index: ReceiverIndex, command: ReceiverCommand) {

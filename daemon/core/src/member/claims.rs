@@ -391,8 +391,8 @@ impl ClusterMember {
         self.resolve(channel_id, ClusterAnswer::Local);
     }
 
-    /// Releases a channel after its session has ended.
-    pub(crate) fn release(&mut self, ctx: &mut Ctx, node: NodeView, channel: &ChannelId) {
+    /// Gives up a channel after its session has ended, and releases the claim on it.
+    pub(crate) fn release_channel(&mut self, ctx: &mut Ctx, node: NodeView, channel: &ChannelId) {
         self.unclaimed.remove(channel);
         self.ownership.end_session(channel);
         self.take_steps(ctx, node);

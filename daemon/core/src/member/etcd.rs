@@ -170,7 +170,7 @@ impl EtcdRequest {
             } => Some(EtcdResponse::Purged {
                 reply_to,
                 node_name,
-                written_off: Err(why.to_owned()),
+                outcome: Err(why.to_owned()),
             }),
         }
     }
@@ -195,7 +195,7 @@ pub enum ClaimOp {
 #[derive(Clone, Debug, PartialEq)]
 pub enum EtcdResponse {
     /// A linearizable read of all members: each heartbeat, and on request.
-    MembersRead(Box<MembershipView>),
+    MembersRead(Box<MembersRead>),
     /// A read of the members failed.
     MembersReadFailed(String),
     /// Response to [`EtcdRequest::Join`].
@@ -235,8 +235,8 @@ pub enum EtcdResponse {
         reply_to: ReplyHandle,
         /// The node.
         node_name: NodeName,
-        /// Its purged incarnations, and the number of their channels.
-        written_off: Result<(Vec<Incarnation>, u64), String>,
+        /// The outcome.
+        outcome: Result<PurgedIncarnations, String>,
     },
     /// Response to [`EtcdRequest::Init`].
     Initialized {
@@ -247,6 +247,15 @@ pub enum EtcdResponse {
     },
     /// Response to [`EtcdRequest::Count`]: the channels of each incarnation that owns any.
     Counted(Result<Vec<OwnedChannels>, String>),
+}
+
+/// Incarnations of a node that were purged: their channels may be taken over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PurgedIncarnations {
+    /// The incarnations; none if the node had no orphaned channels.
+    pub incarnations: Vec<Incarnation>,
+    /// Number of their channels.
+    pub channels: u64,
 }
 
 /// The node's key was written.
@@ -260,7 +269,7 @@ pub struct Joined {
 
 /// A linearizable read of all members.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct MembershipView {
+pub struct MembersRead {
     /// When it was sent, by the boot clock: the lease runs from then.
     pub sent: Duration,
     /// When the answer came, by the boot clock.

@@ -12,7 +12,7 @@ use crate::ctx::Ctx;
 use crate::effect::Record;
 use crate::fault::PlantedFault;
 
-use super::etcd::{EtcdRequest, MembershipView};
+use super::etcd::{EtcdRequest, MembersRead};
 
 /// The highest revision that was seen is stored at most this often, beside each join, each claim, and each refusal.
 const REVISION_PAUSE: Duration = Duration::from_mins(1);
@@ -74,11 +74,11 @@ impl EtcdTrust {
     }
 
     /// Evaluates the etcd of a read.
-    pub(super) fn evaluate(&mut self, view: &mut MembershipView) -> Result<Accepted, Refusal> {
-        let text = std::mem::take(&mut view.configuration_text);
-        self.shown = Some((view.etcd.clone(), text));
+    pub(super) fn evaluate(&mut self, read: &mut MembersRead) -> Result<Accepted, Refusal> {
+        let text = std::mem::take(&mut read.configuration_text);
+        self.shown = Some((read.etcd.clone(), text));
         self.unreadable = None;
-        self.etcd.evaluate(&view.etcd)
+        self.etcd.evaluate(&read.etcd)
     }
 
     /// Accepts the etcd that was evaluated. Returns whether that must be stored; `None` if it has no cluster.
@@ -182,8 +182,8 @@ impl EtcdTrust {
     }
 
     /// Returns whether a read that was not evaluated yet is of the trusted etcd.
-    pub(super) fn takes(&self, view: &MembershipView) -> bool {
-        let is_known = self.etcd.evaluate(&view.etcd) == Ok(Accepted::Known);
-        is_known && self.trusted.as_ref() == Some(&view.configuration_text)
+    pub(super) fn takes(&self, read: &MembersRead) -> bool {
+        let is_known = self.etcd.evaluate(&read.etcd) == Ok(Accepted::Known);
+        is_known && self.trusted.as_ref() == Some(&read.configuration_text)
     }
 }

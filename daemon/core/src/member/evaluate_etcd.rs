@@ -16,7 +16,7 @@ use crate::effect::Record;
 use crate::handles::ReplyHandle;
 use crate::stored::StoredMember;
 
-use super::etcd::{EtcdRequest, Init, MembershipView};
+use super::etcd::{EtcdRequest, Init, MembersRead};
 use super::etcd_trust::{CannotInit, PlannedInit, RECLAIM_TIME, REFUSED};
 use super::releases::Releases;
 use super::waiters::ClusterAnswer;
@@ -46,9 +46,9 @@ impl ClusterMember {
         &mut self,
         ctx: &mut Ctx,
         node: NodeView,
-        view: &mut MembershipView,
+        read: &mut MembersRead,
     ) -> bool {
-        match self.trust.evaluate(view) {
+        match self.trust.evaluate(read) {
             Ok(accepted) => {
                 self.accept_etcd(ctx, node, accepted);
                 true

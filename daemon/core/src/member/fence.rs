@@ -16,7 +16,7 @@ use super::etcd::FenceScope;
 use super::waiters::ClusterAnswer;
 use super::{ClusterEvent, ClusterMember, NodeView};
 
-/// Time after which the SFU is ordered again to end sessions that have not ended.
+/// Time after which the SFU is asked again to end sessions that have not ended.
 const FENCE_PAUSE: Duration = Duration::from_secs(1);
 
 impl ClusterMember {
@@ -30,14 +30,14 @@ impl ClusterMember {
     /// Has the SFU end these sessions, until it has.
     pub(crate) fn fence(&mut self, ctx: &mut Ctx, node: NodeView, scope: FenceScope) {
         if let Some(id) = self.fences.begin(scope) {
-            self.order_fence(ctx, node, id);
+            self.request_fence(ctx, node, id);
         }
     }
 
-    /// Orders the SFU to end the sessions of a fence, for the first time or again.
-    pub(crate) fn order_fence(&mut self, ctx: &mut Ctx, node: NodeView, id: FenceId) {
+    /// Requests of the SFU that it ends the sessions of a fence, for the first time or again.
+    pub(crate) fn request_fence(&mut self, ctx: &mut Ctx, node: NodeView, id: FenceId) {
         let Some(scope) = self.fences.scope(id).cloned() else {
-            return ctx.bug("a fence to order is not in progress");
+            return ctx.bug("a fence to request is not in progress");
         };
         let sessions: Vec<EndSession> = node.sessions_of(&scope);
         // No session is left, and that is known.
@@ -106,7 +106,7 @@ impl ClusterMember {
     /// Takes in that the tables have none of the fence's sessions any more.
     pub(crate) fn on_fence_ended(&mut self, ctx: &mut Ctx, node: NodeView, scope: FenceScope) {
         match scope {
-            FenceScope::Channel(channel) => self.release(ctx, node, &channel),
+            FenceScope::Channel(channel) => self.release_channel(ctx, node, &channel),
             FenceScope::All => {
                 self.ownership.end_incarnations();
                 self.take_steps(ctx, node);

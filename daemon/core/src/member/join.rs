@@ -10,7 +10,7 @@ use crate::cluster::departures::PresentMembers;
 use crate::ctx::Ctx;
 use crate::sync::UntrackedIncarnations;
 
-use super::etcd::{EtcdRequest, Load, MembershipView, NodeRecord};
+use super::etcd::{EtcdRequest, Load, MembersRead, NodeRecord};
 use super::member_key::OwnKey;
 use super::publication::mode_to_publish;
 use super::{ClusterEvent, ClusterMember, NodeView};
@@ -23,15 +23,15 @@ const LOAD_PAUSE: Duration = Duration::from_secs(5);
 
 impl ClusterMember {
     /// Takes in which nodes are present and which are not.
-    fn observe(&mut self, view: &mut MembershipView, received: Duration) {
-        let nodes = std::mem::take(&mut view.nodes);
+    fn observe(&mut self, read: &mut MembersRead, received: Duration) {
+        let nodes = std::mem::take(&mut read.nodes);
         let present = nodes.iter().map(|node| node.incarnation).collect();
         self.ownership.observe(PresentMembers {
-            revision: view.etcd.revision,
+            revision: read.etcd.revision,
             present,
             received,
         });
-        for incarnation in view.purged.drain(..) {
+        for incarnation in read.purged.drain(..) {
             self.ownership.purge(incarnation);
         }
         let before = std::mem::take(&mut self.nodes);
@@ -54,7 +54,7 @@ impl ClusterMember {
         self.absent_nodes.retain(|name, incarnation| {
             !self.nodes.contains_key(name) && !self.ownership.departures().is_purged(*incarnation)
         });
-        self.epoch = view.etcd.configuration.as_ref().map_or(0, |it| it.epoch);
+        self.epoch = read.etcd.configuration.as_ref().map_or(0, |it| it.epoch);
         self.problem = None;
     }
 
@@ -78,48 +78,43 @@ impl ClusterMember {
 
 /// Returns the node's key if the node ordered it itself, and serves nothing under it: an earlier start of the daemon, which ended before it
 /// knew of it, or an order that was carried out late.
-fn unused_key(view: &MembershipView) -> Option<Incarnation> {
-    view.own.filter(|own| view.own_of_this_boot == Some(*own))
+fn unused_key(read: &MembersRead) -> Option<Incarnation> {
+    read.own.filter(|own| read.own_of_this_boot == Some(*own))
 }
 
 /// Returns what a read shows of the node's own key.
-fn own_key(view: &MembershipView) -> OwnKey {
+fn own_key(read: &MembersRead) -> OwnKey {
     OwnKey {
-        revision: view.etcd.revision,
-        sent: view.sent,
-        received: view.received,
-        found: view.own,
-        is_of_this_start: view.own == view.own_of_this_start,
-        unused: unused_key(view),
+        revision: read.etcd.revision,
+        sent: read.sent,
+        received: read.received,
+        found: read.own,
+        is_of_this_start: read.own == read.own_of_this_start,
+        unused: unused_key(read),
         is_full: false,
     }
 }
 
 impl ClusterMember {
     /// Takes in a linearizable read of all members.
-    pub(super) fn on_members_read(
-        &mut self,
-        ctx: &mut Ctx,
-        node: NodeView,
-        mut view: MembershipView,
-    ) {
-        if !self.evaluate_etcd(ctx, node, &mut view) {
+    pub(super) fn on_members_read(&mut self, ctx: &mut Ctx, node: NodeView, mut read: MembersRead) {
+        if !self.evaluate_etcd(ctx, node, &mut read) {
             return;
         }
-        self.observe(&mut view, ctx.now.boot);
-        let read = OwnKey {
+        self.observe(&mut read, ctx.now.boot);
+        let own_key = OwnKey {
             is_full: self.nodes.len() >= NODES_MAX,
-            ..own_key(&view)
+            ..own_key(&read)
         };
-        self.ownership.on_own_key_read(&read, ctx.now.boot);
+        self.ownership.on_own_key_read(&own_key, ctx.now.boot);
         self.take_steps(ctx, node);
         self.events.push_back(ClusterEvent::MembersRead);
     }
 
     /// Renews the lease by a read, before deadlines are checked: the step may be late, and the lease have been renewed in time.
-    pub(crate) fn renew_first(&mut self, ctx: &mut Ctx, node: NodeView, view: &MembershipView) {
-        if self.trust.takes(view) {
-            self.ownership.renew(&own_key(view), ctx.now.boot);
+    pub(crate) fn renew_first(&mut self, ctx: &mut Ctx, node: NodeView, read: &MembersRead) {
+        if self.trust.takes(read) {
+            self.ownership.renew(&own_key(read), ctx.now.boot);
             self.take_steps(ctx, node);
         }
     }

@@ -154,7 +154,7 @@ impl ClusterMember {
             .cloned()
             .collect();
         for channel in left {
-            self.release(ctx, node, &channel);
+            self.release_channel(ctx, node, &channel);
         }
         are_previous_ended
     }
@@ -223,7 +223,7 @@ impl ClusterMember {
     /// Takes in a response of etcd.
     pub(crate) fn on_etcd(&mut self, ctx: &mut Ctx, node: NodeView, response: EtcdResponse) {
         match response {
-            EtcdResponse::MembersRead(view) => self.on_members_read(ctx, node, *view),
+            EtcdResponse::MembersRead(read) => self.on_members_read(ctx, node, *read),
             EtcdResponse::MembersReadFailed(why) => {
                 self.trust.read_failed(why.clone());
                 self.problem = Some(why);
@@ -259,8 +259,8 @@ impl ClusterMember {
             EtcdResponse::Purged {
                 reply_to,
                 node_name,
-                written_off,
-            } => self.on_purged(ctx, reply_to, node_name, written_off),
+                outcome,
+            } => self.on_purged(ctx, reply_to, node_name, outcome),
             EtcdResponse::Initialized { reply_to, outcome } => {
                 Self::on_initialized(ctx, reply_to, outcome);
             }

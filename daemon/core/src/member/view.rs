@@ -14,7 +14,7 @@ use crate::count::count;
 use crate::ctx::Ctx;
 use crate::handles::ReplyHandle;
 
-use super::etcd::{EtcdRequest, NodeRecord};
+use super::etcd::{EtcdRequest, NodeRecord, PurgedIncarnations};
 use super::waiters::millis;
 use super::{ClusterMember, NodeView};
 
@@ -146,19 +146,21 @@ impl ClusterMember {
         ctx: &mut Ctx,
         reply_to: ReplyHandle,
         node_name: NodeName,
-        written_off: Result<(Vec<Incarnation>, u64), String>,
+        outcome: Result<PurgedIncarnations, String>,
     ) {
-        let answer = match written_off {
+        let answer = match outcome {
             Err(why) => Err(Error::cluster_unavailable(why)),
-            Ok((incarnations, _))
-                if incarnations.is_empty() && self.nodes.contains_key(&node_name) =>
-            {
-                Err(Error::node_is_member(&node_name))
+            Ok(purged) if purged.incarnations.is_empty() => {
+                Err(if self.nodes.contains_key(&node_name) {
+                    Error::node_is_member(&node_name)
+                } else {
+                    Error::no_orphaned_channels(&node_name)
+                })
             }
-            Ok((incarnations, _)) if incarnations.is_empty() => {
-                Err(Error::no_orphaned_channels(&node_name))
-            }
-            Ok((incarnations, channels)) => {
+            Ok(PurgedIncarnations {
+                incarnations,
+                channels,
+            }) => {
                 for &incarnation in &incarnations {
                     self.ownership.purge(incarnation);
                 }

@@ -103,8 +103,8 @@ impl Node {
         Some(self.carry_out_rule(ctx, request, rule, session))
     }
 
-    /// Decides by the node's own state, and carries the decision out.
-    pub(crate) fn admit(
+    /// Admits or rejects a connection by the node's own state alone: the cluster has answered.
+    pub(crate) fn admit_locally(
         &mut self,
         ctx: &mut Ctx,
         request: AdmissionRequest,
@@ -336,7 +336,7 @@ impl Node {
     pub(super) fn is_joinable(&self, timers: &Timers, session: Option<SessionSlot>) -> bool {
         session.is_some_and(|slot| {
             let has_grace = timers.is_set(Timer::ReconnectGrace(slot));
-            (self.sessions.has_live(slot) || has_grace) && !self.plans.is_ending(slot)
+            (self.sessions.has_live(slot) || has_grace) && !self.plans.is_asked_to_end(slot)
         })
     }
 }

@@ -40,7 +40,7 @@ impl Node {
         self.member.as_deref()?.claim_token(channel_id)
     }
 
-    /// Takes in the start.
+    /// Takes in the start, for the cluster member.
     pub(super) fn begin_member(&mut self, ctx: &mut Ctx, host: HostState) {
         if let Some((member, view)) = self.cluster()
             && member.begin(ctx, view, host)
@@ -73,7 +73,7 @@ impl Node {
                 if cluster_answer == ClusterAnswer::Local
                     && self.sessions.find_session(&channel_id).is_none()
                 {
-                    self.release(ctx, &channel_id);
+                    self.release_claim(ctx, &channel_id);
                 }
             }
             ClusterEvent::Explained {
@@ -179,7 +179,7 @@ impl Node {
             }
             ClusterAnswer::Unavailable(why) => Err(Error::cluster_unavailable(why)),
             ClusterAnswer::Full => Ok(self.reject(RejectReason::AtCapacity)),
-            ClusterAnswer::Local | ClusterAnswer::NoNode => self.admit(ctx, request),
+            ClusterAnswer::Local | ClusterAnswer::NoNode => self.admit_locally(ctx, request),
         };
         ctx.answer(reply_to, answer.map(Reply::Decision));
     }
@@ -214,9 +214,9 @@ impl Node {
     }
 
     /// Releases the claim on a channel after its session has ended.
-    pub(super) fn release(&mut self, ctx: &mut Ctx, channel_id: &ChannelId) {
+    pub(super) fn release_claim(&mut self, ctx: &mut Ctx, channel_id: &ChannelId) {
         if let Some((member, view)) = self.cluster() {
-            member.release(ctx, view, channel_id);
+            member.release_channel(ctx, view, channel_id);
         }
     }
 

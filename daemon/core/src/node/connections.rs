@@ -140,7 +140,7 @@ impl Node {
     ) -> ConnectionSlot {
         let (connection_id, client_id) = (new.connection_id.clone(), new.client_id.clone());
         let slot = self.sessions.add_connection(session, new);
-        self.mark_room(session);
+        self.reevaluate_room(session);
         self.reports.mark_seen(slot);
         self.emit_created(ctx, session, (connection_id, client_id));
         slot
@@ -270,7 +270,7 @@ impl Node {
             ctx.emit(kind);
         }
         if has_lost_last {
-            self.mark_room(session);
+            self.reevaluate_room(session);
         }
         if has_lost_last && is_announced && self.has_grace(session) {
             let until = ctx.now.boot + self.settings.reconnect_grace;
@@ -287,7 +287,7 @@ impl Node {
     fn has_grace(&self, session: SessionSlot) -> bool {
         !self.settings.reconnect_grace.is_zero()
             && self.mode.mode() != Mode::BlockNewConnection
-            && !self.plans.is_ending(session)
+            && !self.plans.is_asked_to_end(session)
     }
 
     /// Ends the sessions that only wait for a client to come back: under the present mode none can.
@@ -334,7 +334,7 @@ impl Node {
 
     /// Ends a session that has no connections, unless it has ended already.
     pub(crate) fn destroy_session(&mut self, ctx: &mut Ctx, session: SessionSlot) {
-        self.mark_room(session);
+        self.reevaluate_room(session);
         let Some(mut row) = self.sessions.remove_session(session) else {
             return;
         };
@@ -352,7 +352,7 @@ impl Node {
         if let Some(channel_id) =
             channel_id.filter(|channel_id| self.sessions.find_session(channel_id).is_none())
         {
-            self.release(ctx, &channel_id);
+            self.release_claim(ctx, &channel_id);
         }
         if self.sessions.session_count() == 0 && self.mode.is_block() {
             self.vanished_pending = true;

@@ -94,7 +94,7 @@ impl Node {
             },
             unready_for: plan.and_then(|plan| plan.unready_for()),
             grace_ends_in_ms: grace.map(|millis| u64::try_from(millis).unwrap_or(u64::MAX)),
-            is_ending: session.is_some_and(|slot| self.plans.is_ending(slot)),
+            is_ending: session.is_some_and(|slot| self.plans.is_asked_to_end(slot)),
             channel_id: channel_id.clone(),
         }
     }
@@ -175,7 +175,7 @@ impl Node {
                 rule.why()
             };
         };
-        let is_ending = self.plans.is_ending(slot);
+        let is_ending = self.plans.is_asked_to_end(slot);
         if rule == Rule::BlockNewSession && is_ending {
             "the mode is block_new_session, and the channel's session is being ended"
         } else if rule != Rule::Offer {

@@ -28,7 +28,7 @@ impl Node {
     /// Returns the locks, if the SFU holds the mode. Otherwise there are only those that are left from a start in the way `lock`.
     fn holder(&self) -> Option<&HeldMode> {
         let holds = self.settings.sfu.feed.locks_rooms();
-        self.held.as_deref().filter(|_| holds)
+        self.held_mode.as_deref().filter(|_| holds)
     }
 
     /// Returns whether the mode is in force; `None` if the SFU does not hold it.
@@ -53,7 +53,7 @@ impl Node {
     /// Returns a warning while the mode is not in force.
     pub(super) fn held_warning(&self) -> Option<String> {
         let Some(holder) = self.holder() else {
-            let left = self.held.as_deref()?.describe_locked()?;
+            let left = self.held_mode.as_deref()?.describe_locked()?;
             return Some(format!(
                 "rooms are locked since --janus-way was lock: {left}"
             ));
@@ -65,8 +65,8 @@ impl Node {
     pub(super) fn hold_mode(&mut self, ctx: &mut Ctx) {
         let is_block = self.mode.mode() != Mode::Normal;
         let holds = self.settings.sfu.feed.locks_rooms();
-        if let Some(held) = self.held.as_deref_mut().filter(|_| holds) {
-            held.on_mode_changed(is_block, ctx.now.boot);
+        if let Some(held_mode) = self.held_mode.as_deref_mut().filter(|_| holds) {
+            held_mode.on_mode_changed(is_block, ctx.now.boot);
             if is_block {
                 self.sync.request_poll(ctx);
             }
@@ -74,25 +74,25 @@ impl Node {
     }
 
     /// Has the room of a session evaluated again.
-    pub(super) fn mark_room(&mut self, session: SessionSlot) {
-        if let Some(held) = self.held.as_deref_mut()
+    pub(super) fn reevaluate_room(&mut self, session: SessionSlot) {
+        if let Some(held_mode) = self.held_mode.as_deref_mut()
             && let Some(row) = self.sessions.session(session)
         {
-            held.mark_room(&row.channel_id);
+            held_mode.reevaluate_room(&row.channel_id);
         }
     }
 
     /// Takes back the calls to end a session that wait for the lock of its room: the session has ended by itself.
     pub(super) fn retract_postponed(&mut self, channel_id: &ChannelId) {
-        if let Some(held) = self.held.as_deref_mut() {
-            let calls = held.take_postponed(channel_id);
+        if let Some(held_mode) = self.held_mode.as_deref_mut() {
+            let calls = held_mode.take_postponed(channel_id);
             self.plans.retract_calls(&calls);
         }
     }
 
-    pub(super) fn mark_all_rooms(&mut self) {
-        if let Some(held) = self.held.as_deref_mut() {
-            held.mark_all_rooms();
+    pub(super) fn reevaluate_all_rooms(&mut self) {
+        if let Some(held_mode) = self.held_mode.as_deref_mut() {
+            held_mode.reevaluate_all_rooms();
         }
     }
 
@@ -102,28 +102,28 @@ impl Node {
         rooms: Vec<ChannelId>,
         began: Duration,
     ) {
-        if let Some(held) = self.held.as_deref_mut() {
-            held.on_listed(scope, rooms, began);
+        if let Some(held_mode) = self.held_mode.as_deref_mut() {
+            held_mode.on_listed(scope, rooms, began);
         }
     }
 
     pub(super) fn room_list_failed(&mut self, why: &str) {
-        if let Some(held) = self.held.as_deref_mut() {
-            held.on_list_failed(why);
+        if let Some(held_mode) = self.held_mode.as_deref_mut() {
+            held_mode.on_list_failed(why);
         }
     }
 
     /// Takes in that the SFU may have been restarted: it has other rooms, without locks, and accepts sessions.
     pub(super) fn locks_lost(&mut self, now: Duration) {
         let is_closed = self.mode.mode() != Mode::Normal;
-        if let Some(held) = self.held.as_deref_mut() {
-            held.on_restarted(is_closed, now);
+        if let Some(held_mode) = self.held_mode.as_deref_mut() {
+            held_mode.on_restarted(is_closed, now);
         }
     }
 
     pub(super) fn sessions_answered(&mut self, is_done: bool) {
-        if let Some(held) = self.held.as_deref_mut() {
-            held.on_sessions_answered(is_done);
+        if let Some(held_mode) = self.held_mode.as_deref_mut() {
+            held_mode.on_sessions_answered(is_done);
         }
     }
 
@@ -134,8 +134,8 @@ impl Node {
         outcome: &LockOutcome,
     ) {
         let can_record = !self.storage.is_failed();
-        if let Some(held) = self.held.as_deref_mut() {
-            held.on_lock_answered(ctx.effects, channel_id, outcome, can_record);
+        if let Some(held_mode) = self.held_mode.as_deref_mut() {
+            held_mode.on_lock_answered(ctx.effects, channel_id, outcome, can_record);
         }
     }
 
@@ -147,19 +147,19 @@ impl Node {
         locks: Vec<ChannelId>,
     ) -> Vec<CallId> {
         let refusal = self.storage.refusal();
-        let Some(held) = self.held.as_deref_mut() else {
+        let Some(held_mode) = self.held_mode.as_deref_mut() else {
             return Vec::new();
         };
-        held.refuse_answers(ctx, generations, &refusal);
-        held.on_not_recorded(locks)
+        held_mode.refuse_answers(ctx, generations, &refusal);
+        held_mode.on_not_recorded(locks)
     }
 
     /// Answers a request, or holds the answer until the mode is in force.
     pub(super) fn answer_request(&mut self, ctx: &mut Ctx, reply_to: ReplyHandle, answer: Answer) {
         let holds = self.settings.sfu.feed.locks_rooms();
-        match (answer, self.held.as_deref_mut().filter(|_| holds)) {
-            (Ok(Reply::ModeChanged(changed)), Some(held)) => {
-                held.hold_answer(ctx, reply_to, changed);
+        match (answer, self.held_mode.as_deref_mut().filter(|_| holds)) {
+            (Ok(Reply::ModeChanged(changed)), Some(held_mode)) => {
+                held_mode.hold_answer(ctx, reply_to, changed);
             }
             (answer, _) => ctx.answer(reply_to, answer),
         }
@@ -167,7 +167,7 @@ impl Node {
 
     /// Requests the locks that the mode requires, and does what follows when it is in force. Returns true if it was not until now.
     pub(super) fn drive_locks(&mut self, ctx: &mut Ctx) -> bool {
-        let Some(mut held) = self.held.take() else {
+        let Some(mut held_mode) = self.held_mode.take() else {
             return false;
         };
         let target = Target {
@@ -175,16 +175,16 @@ impl Node {
             may_accept_sessions: matches!(self.mode.mode(), Mode::Normal | Mode::BlockNewSession),
             is_ending: &|channel_id| {
                 let session = self.sessions.find_session(channel_id);
-                session.is_some_and(|session| self.plans.is_ending(session))
+                session.is_some_and(|session| self.plans.is_asked_to_end(session))
             },
             is_awaited: &|id| self.plans.is_end_in_flight(id),
             is_to_be_locked: &|timers, channel_id| self.is_to_be_locked(timers, channel_id),
         };
-        let was_in_force = held.in_force() == InForce::Yes;
-        held.drive(ctx, &target);
-        let in_force = held.in_force();
-        let before = held.note_in_force();
-        self.held = Some(held);
+        let was_in_force = held_mode.in_force() == InForce::Yes;
+        held_mode.drive(ctx, &target);
+        let in_force = held_mode.in_force();
+        let before = held_mode.note_in_force();
+        self.held_mode = Some(held_mode);
         if !self.settings.sfu.feed.locks_rooms() {
             return false;
         }
@@ -218,8 +218,8 @@ impl Node {
     /// Answers the changes of the mode, in force or not.
     pub(super) fn answer_held_changes(&mut self, ctx: &mut Ctx) {
         let generation = self.mode.generation();
-        if let Some(held) = self.held.as_deref_mut() {
-            held.answer_changes(ctx, generation);
+        if let Some(held_mode) = self.held_mode.as_deref_mut() {
+            held_mode.answer_changes(ctx, generation);
         }
     }
 }

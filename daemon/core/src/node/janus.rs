@@ -31,7 +31,7 @@ impl Node {
                 self.rooms_listed(&scope, rooms, began);
                 self.listed(ctx, &scope, began, participants);
             }
-            JanusInput::SecretsChanged => self.mark_all_rooms(),
+            JanusInput::SecretsChanged => self.reevaluate_all_rooms(),
             JanusInput::Failed { why } => {
                 self.room_list_failed(&why);
                 self.sync.on_poll_failed(ctx, why);

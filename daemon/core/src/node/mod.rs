@@ -64,12 +64,12 @@ pub(crate) struct Node {
     pub(crate) sync: SyncState,
     /// `session.vanished` is pending: the last session left a closed node before all sessions were known.
     pub(crate) vanished_pending: bool,
-    /// That, as it is recorded.
+    /// Value of `vanished_pending` that was recorded last.
     pub(crate) vanished_recorded: bool,
     pub(crate) sessions_ended: u64,
     pub(crate) rejected: BTreeMap<RejectReason, u64>,
-    /// Locks of the SFU's rooms, where they apply the mode.
-    pub(crate) held: Option<Box<HeldMode>>,
+    /// Mode that the SFU holds by locks of its rooms; `None` if only the gate applies it.
+    pub(crate) held_mode: Option<Box<HeldMode>>,
     /// Clients that came to the closed node without having asked, since it was closed.
     pub(crate) unasked: Unasked,
     pub(crate) waits: Waits,
@@ -110,8 +110,8 @@ impl Node {
     /// Compares the membership with the lease as it is now. A renewal that came in time counts, however late this step is.
     fn check_lease(&mut self, ctx: &mut Ctx, input: &Input) {
         if let Some((member, view)) = self.cluster() {
-            if let Input::Etcd(EtcdResponse::MembersRead(members)) = input {
-                member.renew_first(ctx, view, members);
+            if let Input::Etcd(EtcdResponse::MembersRead(read)) = input {
+                member.renew_first(ctx, view, read);
             }
             member.check_lease(ctx, view);
             self.after_change(ctx);
@@ -143,7 +143,7 @@ impl Node {
             Input::StorageRestored => self.storage_restored(ctx),
             Input::Sora(input) => self.on_sora_input(ctx, input),
             Input::Janus(input) => self.on_janus_input(ctx, input),
-            Input::Webhooks(webhooks) => self.outbox.set_webhooks(ctx, webhooks),
+            Input::Receivers(receivers) => self.outbox.set_receivers(ctx, receivers),
             Input::FenceNotified { id, clients } => {
                 if let Some(member) = self.member.as_deref_mut() {
                     member.on_fence_notified(ctx, id, clients);
@@ -207,11 +207,11 @@ impl Node {
             GateRequest::PurgeClusterNode(purge) => {
                 let member = self.member.as_deref_mut();
                 let requested = member.map(|it| it.purge(ctx, reply_to, purge, actor));
-                return error_of(requested);
+                return answer_if_refused(requested);
             }
             GateRequest::InitCluster(init) => {
                 let member = self.member.as_deref_mut();
-                return error_of(member.map(|it| it.init_cluster(ctx, reply_to, &init)));
+                return answer_if_refused(member.map(|it| it.init_cluster(ctx, reply_to, &init)));
             }
             GateRequest::Grant => Ok(Reply::Granted(self.grant(ctx.now.boot))),
             GateRequest::Acknowledge(it) => {
@@ -251,7 +251,7 @@ impl Node {
                     None => ctx.bug("a lease's deadline on a node without a cluster"),
                 },
                 Timer::Fence(id) => match self.cluster() {
-                    Some((member, view)) => member.order_fence(ctx, view, id),
+                    Some((member, view)) => member.request_fence(ctx, view, id),
                     None => ctx.bug("a fence on a node without a cluster"),
                 },
                 Timer::Expiry => self.expire_mode(ctx),
@@ -307,7 +307,7 @@ impl Node {
 
     fn storage_restored(&mut self, ctx: &mut Ctx) {
         self.storage.restore();
-        self.mark_all_rooms();
+        self.reevaluate_all_rooms();
         // An expiry that came meanwhile could not open the gate.
         if self.mode.has_missed_expiry(ctx.timers) {
             self.expire_mode(ctx);
@@ -331,8 +331,9 @@ impl Node {
     }
 }
 
-/// Returns the answer to a request of the cluster that was refused; `None` if it is answered later. `requested` is `None` without a cluster.
-fn error_of(requested: Option<Result<(), Error>>) -> Option<Answer> {
+/// Returns the answer to a request that needs the cluster, if it is refused; otherwise etcd's response answers it. `requested` is `None`
+/// without a cluster.
+fn answer_if_refused(requested: Option<Result<(), Error>>) -> Option<Answer> {
     requested
         .unwrap_or_else(|| Err(Error::no_cluster()))
         .err()

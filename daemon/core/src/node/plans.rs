@@ -51,7 +51,7 @@ impl Node {
             self.act_for_plans(ctx, action);
         }
         for command in commands {
-            self.carry_out(ctx, command);
+            self.carry_out_command(ctx, command);
         }
         result
     }
@@ -59,12 +59,12 @@ impl Node {
     /// Returns the plan part, and the view that it needs of the rest.
     fn plans_and_view(&mut self, now: Timestamp) -> (&mut Plans, PlanView<'_>) {
         let member = self.member.as_deref();
-        let held = self.held.as_deref();
+        let held_mode = self.held_mode.as_deref();
         let view = PlanView {
-            state: self.state(now),
+            state: self.plan_node_state(now),
             mode: self.mode.state(),
             sessions: &self.sessions,
-            postponed: held.map(HeldMode::postponed).unwrap_or_default(),
+            postponed: held_mode.map(HeldMode::postponed).unwrap_or_default(),
             admission: self.settings.sfu.admission,
             means: self.means(),
             pending_timeout: self.settings.pending_timeout,
@@ -75,7 +75,8 @@ impl Node {
         (&mut self.plans, view)
     }
 
-    fn state(&self, now: Timestamp) -> NodeState {
+    /// Returns the state of the node on which plans depend.
+    fn plan_node_state(&self, now: Timestamp) -> NodeState {
         NodeState {
             now,
             mode: self.mode.mode(),
@@ -83,14 +84,17 @@ impl Node {
             sessions_ended: self.sessions_ended,
             is_complete: self.sync.is_synced(),
             is_in_force: self.is_in_force(),
-            has_postponed: self.held.as_deref().is_some_and(HeldMode::has_postponed),
+            has_postponed: self
+                .held_mode
+                .as_deref()
+                .is_some_and(HeldMode::has_postponed),
             is_storage_failed: self.storage.is_failed(),
             can_end: end_method(self.settings.sfu.means, self.subscribers).is_some(),
             stall_after: self.settings.stall_after,
         }
     }
 
-    fn carry_out(&mut self, ctx: &mut Ctx, command: PlanCommand) {
+    fn carry_out_command(&mut self, ctx: &mut Ctx, command: PlanCommand) {
         match command {
             PlanCommand::SetMode(change) => {
                 self.make_change(ctx, Change::by_plan(change));
@@ -119,7 +123,7 @@ impl Node {
             ctx.timers.set(Timer::Plan, ctx.now.boot);
             return;
         }
-        if self.plans.is_idle() && self.plans.is_settled(&self.state(ctx.now)) {
+        if self.plans.is_idle() && self.plans.is_settled(&self.plan_node_state(ctx.now)) {
             return;
         }
         while self.with_plans(ctx, Plans::advance) {}
@@ -150,11 +154,11 @@ impl Node {
         self.run_plans(ctx);
         let generation = self.mode.generation();
         self.plans
-            .started(&self.state(ctx.now), generation, started)
+            .started(&self.plan_node_state(ctx.now), generation, started)
     }
 
     pub(super) fn get_plan(&self, now: Timestamp) -> Reply {
-        let plan = self.plans.shown_last(&self.state(now));
+        let plan = self.plans.shown_last(&self.plan_node_state(now));
         Reply::PlanFound(Box::new(PlanFound { plan }))
     }
 
@@ -180,8 +184,8 @@ impl Node {
 
     /// Performs an action of the plans. The end of a session waits for the lock of its room, where the SFU holds the mode.
     fn act_for_plans(&mut self, ctx: &mut Ctx, action: Action) {
-        match (action, self.held.as_deref_mut()) {
-            (Action::Sfu(call), Some(held)) if call.is_end() => held.postpone_end(*call),
+        match (action, self.held_mode.as_deref_mut()) {
+            (Action::Sfu(call), Some(held_mode)) if call.is_end() => held_mode.postpone_end(*call),
             (action, _) => ctx.act(action),
         }
     }
@@ -227,12 +231,14 @@ impl Node {
 
     /// Returns the plan that runs, as clients see it.
     pub(super) fn running_plan(&self, now: Timestamp) -> Option<Box<Plan>> {
-        self.plans.shown_running(&self.state(now)).map(Box::new)
+        self.plans
+            .shown_running(&self.plan_node_state(now))
+            .map(Box::new)
     }
 
     /// Returns the plan with this id, as clients see it.
     pub(super) fn plan_with_id(&self, now: Timestamp, id: &PlanId) -> Option<Box<Plan>> {
-        let plan = self.plans.shown_with_id(&self.state(now), id);
+        let plan = self.plans.shown_with_id(&self.plan_node_state(now), id);
         plan.map(Box::new)
     }
 

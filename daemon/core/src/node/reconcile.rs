@@ -113,7 +113,7 @@ impl Node {
                 continue;
             }
             let empty_since = row.empty_since.get_or_insert(BootNanos::at(began)).boot();
-            let max_linger = if self.plans.is_ending(slot) {
+            let max_linger = if self.plans.is_asked_to_end(slot) {
                 Duration::ZERO
             } else {
                 self.settings.sfu.session_max_linger

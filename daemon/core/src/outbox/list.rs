@@ -96,7 +96,7 @@ impl Outbox {
         delivery.attempts = 0;
         delivery.finished_at = None;
         (delivery.status, delivery.problem) = (None, None);
-        self.queue(ctx, delivery);
+        self.add(ctx, delivery);
     }
 
     fn shown(&self, timers: &Timers, now: Timestamp, delivery: &StoredDelivery) -> Delivery {

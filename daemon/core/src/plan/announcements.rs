@@ -175,7 +175,7 @@ impl Announcements {
     }
 
     /// Makes the calls that may be made now. Returns whether one named the new end.
-    pub(crate) fn call(
+    pub(crate) fn make_calls(
         &mut self,
         view: &PlanView<'_>,
         renewal: Option<&Renewal>,

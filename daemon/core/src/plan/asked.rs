@@ -5,18 +5,22 @@ use std::time::Duration;
 use soramode_protocol::id::PlanId;
 
 use super::calls::RETRY_PAUSE_MIN;
+use super::end_request::RequestNumber;
 
-/// A session that a request has asked.
+/// A session that the SFU was asked to end.
 pub(super) struct Asked {
-    pub(super) request: u64,
+    /// Request that it counts for.
+    pub(super) request: RequestNumber,
+    /// Pause after the next failure.
     pub(super) pause: Duration,
     pub(super) state: AskedState,
+    /// Number of calls for this request.
     pub(super) tries: u32,
     /// The SFU refused to end it, or said that it ends and it is still there.
     pub(super) is_failed: bool,
 }
 
-/// State of a request to it.
+/// State of the calls about it.
 #[derive(Clone, Copy)]
 pub(super) enum AskedState {
     InFlight,
@@ -25,7 +29,7 @@ pub(super) enum AskedState {
 
 impl Asked {
     /// Session that this request asks for the first time.
-    pub(super) const fn by(request: u64) -> Self {
+    pub(super) const fn by(request: RequestNumber) -> Self {
         Self {
             request,
             pause: RETRY_PAUSE_MIN,

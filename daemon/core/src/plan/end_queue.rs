@@ -16,7 +16,7 @@ use super::calls::{
 };
 use super::clock::micros;
 use super::context::{PlanEffects, PlanView};
-use super::end_request::{EndRequest, NewEnd, interval};
+use super::end_request::{EndRequest, NewEnd, RequestNumber, interval};
 use super::stored::Moment;
 use crate::count::count;
 use crate::effect::{Action, EndOutcome, Record};
@@ -40,15 +40,17 @@ const PROBLEM_BYTES_MAX: usize = 400;
 /// Sessions to be ended.
 #[derive(Default)]
 pub(crate) struct EndQueue {
-    requests: BTreeMap<u64, EndRequest>,
+    requests: BTreeMap<RequestNumber, EndRequest>,
     /// Sessions that the SFU was asked to end, or is being asked at this moment, and that are still there.
     asked: BTreeMap<SessionSlot, Asked>,
+    /// Sessions to be asked again, by the time of that.
     retries: BTreeSet<(Duration, SessionSlot)>,
+    /// Calls in flight.
     calls: BTreeMap<CallId, SessionSlot>,
     /// Calls in flight about a session that has gone.
     calls_of_gone: BTreeMap<CallId, Asked>,
     limiter: CallLimiter,
-    /// When the first of the calls in flight was made.
+    /// Time from which the calls in flight are watched: that of the first call, of the last outcome, or of the last watch that was over.
     called_since: Option<Duration>,
     /// The latest problem, until a call succeeds.
     problem: Option<String>,
@@ -131,7 +133,8 @@ impl EndQueue {
     /// Adds a request.
     pub(crate) fn begin(&mut self, new: NewEnd) {
         self.last_number += 1;
-        self.requests.insert(self.last_number, EndRequest::new(new));
+        let number = RequestNumber(self.last_number);
+        self.requests.insert(number, EndRequest::new(new));
     }
 
     /// Adds a session that was found later to a plan's request: it is asked last.
@@ -159,7 +162,7 @@ impl EndQueue {
             sessions: 0,
             in_flight: 0,
         };
-        let numbers: BTreeSet<u64> = self
+        let numbers: BTreeSet<RequestNumber> = self
             .requests
             .iter()
             .filter(|(_, it)| plan_id.is_none() || it.stored.plan_id.as_ref() == plan_id)
@@ -194,7 +197,7 @@ impl EndQueue {
         let asked = &self.asked;
         self.retries
             .retain(|(_, slot)| !asked.get(slot).is_some_and(ours));
-        // Calls in flight still land; the others are asked anew if another request wants it.
+        // Calls in flight still have an outcome; the other sessions are asked anew if another request names them.
         self.asked
             .retain(|_, asked| !ours(asked) || asked.is_in_flight());
         stopped
@@ -221,7 +224,7 @@ impl EndQueue {
         Some(EndedSession { plan_id })
     }
 
-    /// Asks for no session for a moment.
+    /// Makes no call for [`FIRST_PAUSE`].
     pub(crate) fn pause(&mut self, now: Duration) {
         for request in self.requests.values_mut() {
             request.next_at = request.next_at.max(now + FIRST_PAUSE);
@@ -230,7 +233,7 @@ impl EndQueue {
 
     /// Makes the calls that may be made now; those of a plan only if it may. Returns the plan's sessions that were asked for the first
     /// time.
-    pub(crate) fn call(
+    pub(crate) fn make_calls(
         &mut self,
         view: &PlanView<'_>,
         may_plan: bool,
@@ -238,7 +241,7 @@ impl EndQueue {
     ) -> u64 {
         let now = view.state.now.boot;
         let mut asked_by_plan = 0;
-        let numbers: Vec<u64> = self.requests.keys().copied().collect();
+        let numbers: Vec<RequestNumber> = self.requests.keys().copied().collect();
         for number in numbers {
             loop {
                 let may = |it: &EndRequest| {
@@ -268,7 +271,7 @@ impl EndQueue {
     }
 
     /// Picks the session that a request asks next: new ones and those to be asked again take turns.
-    fn pick(&mut self, number: u64, now: Duration) -> Option<Picked> {
+    fn pick(&mut self, number: RequestNumber, now: Duration) -> Option<Picked> {
         let retry = self
             .retries
             .iter()
@@ -308,7 +311,7 @@ impl EndQueue {
     fn ask(
         &mut self,
         view: &PlanView<'_>,
-        (number, slot): (u64, SessionSlot),
+        (number, slot): (RequestNumber, SessionSlot),
         is_first: bool,
         out: &mut PlanEffects<'_>,
     ) -> bool {
@@ -381,7 +384,7 @@ impl EndQueue {
             self.retries.insert((now + pause, slot));
         }
         if let Some(request) = number.and_then(|number| self.requests.get_mut(&number)) {
-            request.note(is_first, problem);
+            request.count_outcome(is_first, problem);
         } else {
             // Its request was stopped: it is not asked again.
             self.retries.retain(|(_, other)| *other != slot);
@@ -395,7 +398,7 @@ impl EndQueue {
         self.limiter
             .on_outcome(now, SfuReach::of(outcome.is_unreachable()));
         if let Some(request) = self.requests.get_mut(&asked.request) {
-            request.note(asked.tries == 1, None);
+            request.count_outcome(asked.tries == 1, None);
         }
     }
 
@@ -407,7 +410,7 @@ impl EndQueue {
         for request in self.requests.values_mut() {
             request.answer_if_asked(is_down, problem.as_ref(), out);
         }
-        let over: Vec<u64> = self
+        let over: Vec<RequestNumber> = self
             .requests
             .iter()
             .filter(|(_, it)| {
@@ -432,7 +435,7 @@ impl EndQueue {
 
     /// Returns when something is to be done although nothing happens.
     pub(crate) fn next_deadline(&self, now: Duration, may_plan: bool) -> Option<Duration> {
-        let at = |(number, request): (&u64, &EndRequest)| {
+        let at = |(number, request): (&RequestNumber, &EndRequest)| {
             if !may_plan && request.stored.plan_id.is_some() {
                 return None;
             }
@@ -456,8 +459,8 @@ impl EndQueue {
         [next, watch].into_iter().flatten().min()
     }
 
-    /// Takes note that the longest time of a call has passed, so that this is not noted again.
-    pub(crate) fn watched(&mut self, now: Duration) {
+    /// Begins the watch over the calls in flight anew, if the longest time of a call has passed: [`Self::next_deadline`] then names a later one.
+    pub(crate) fn rewatch_calls(&mut self, now: Duration) {
         if let Some(since) = &mut self.called_since
             && now >= *since + CALL_TIME_MAX
         {

@@ -13,6 +13,10 @@ use crate::count::count;
 use crate::effect::{Action, Record};
 use crate::handles::{ReplyHandle, SessionSlot};
 
+/// Number of a request in the end queue, in the order in which they came. The daemon counts from its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RequestNumber(pub(super) u64);
+
 /// A new request.
 pub(crate) struct NewEnd {
     pub(crate) stored: StoredEnd,
@@ -30,6 +34,7 @@ pub(crate) struct EndReply {
 /// A request, and how far it is.
 pub(super) struct EndRequest {
     pub(super) stored: StoredEnd,
+    /// Progress that was recorded last.
     pub(super) recorded: EndProgress,
     /// Its sessions that are still there.
     pub(super) left: BTreeSet<SessionSlot>,
@@ -37,7 +42,9 @@ pub(super) struct EndRequest {
     pub(super) unasked: BTreeSet<SessionSlot>,
     /// The sessions of `unasked`, oldest first, and some that have left it.
     pub(super) waiting: VecDeque<SessionSlot>,
+    /// Time from which its rate allows another call, by the boot clock.
     pub(super) next_at: Duration,
+    /// The last session that was picked was asked again, so that a new one is next.
     pub(super) was_retry: bool,
     pub(super) counts: EndCounts,
     pub(super) reply_to: Option<EndReply>,
@@ -103,7 +110,8 @@ impl EndRequest {
         None
     }
 
-    pub(super) fn note(&mut self, is_first: bool, problem: Option<String>) {
+    /// Counts the outcome of a call: for each session only that of the first.
+    pub(super) fn count_outcome(&mut self, is_first: bool, problem: Option<String>) {
         let counts = &mut self.counts;
         if !is_first {
             return;

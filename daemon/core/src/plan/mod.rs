@@ -14,6 +14,7 @@ mod end_request;
 mod enqueue;
 mod long_announcement;
 mod means;
+mod no_progress;
 mod renewal;
 mod requests;
 mod restart;
@@ -23,7 +24,6 @@ mod show;
 mod stall;
 pub mod stored;
 mod transitions;
-mod watch;
 
 use std::time::Duration;
 
@@ -70,8 +70,10 @@ pub(crate) struct Plans {
     plan: Option<StoredPlan>,
     /// The plan that it replaced.
     replaced: Option<StoredPlan>,
+    /// Progress of the plan that was recorded last.
     recorded: Option<PlanProgress>,
-    held: Option<PlanHold>,
+    /// Hold of the step that is due, if it waits.
+    step_hold: Option<PlanHold>,
     /// Since when the plan that ends sessions may ask for none.
     ends_held_since: Option<Duration>,
     announcements: Announcements,
@@ -90,6 +92,7 @@ pub(crate) struct Plans {
     fault: PlantedFault,
 }
 
+/// Stored state that is taken up at the start.
 #[derive(Default)]
 struct Restored {
     announcements: Vec<StoredAnnouncement>,
@@ -148,8 +151,8 @@ impl Plans {
         self.stall.stalled()
     }
 
-    /// Returns whether the SFU was asked to end this session: a closed node admits nobody to it.
-    pub(crate) fn is_ending(&self, session: SessionSlot) -> bool {
+    /// Returns whether the SFU was asked to end this session: a closed node admits no client to it.
+    pub(crate) fn is_asked_to_end(&self, session: SessionSlot) -> bool {
         self.end_queue.is_asked(session)
     }
 

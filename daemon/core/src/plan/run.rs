@@ -30,7 +30,7 @@ impl Plans {
             || self.finish_announcements(view, out)
             || self.miss_late_end(view, out)
             || self.run_due_step(view, out)
-            || self.call(view, out)
+            || self.make_calls(view, out)
     }
 
     /// Cancels the plan of a roll that has not closed the node, and may not any more.
@@ -68,16 +68,16 @@ impl Plans {
     }
 
     /// Makes the calls that may be made now. Returns whether a request or an announcement is over.
-    fn call(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) -> bool {
+    fn make_calls(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) -> bool {
         let renewal = self.renewal(view);
-        if self.announcements.call(view, renewal.as_ref(), out)
+        if self.announcements.make_calls(view, renewal.as_ref(), out)
             && let (Some(plan), Some(renewal)) = (&mut self.plan, renewal)
         {
             plan.note_announced_end(renewal.sessions_end_at, view.state.now, self.fault);
         }
         let may_plan = self.may_end(view);
-        self.end_queue.watched(view.state.now.boot);
-        let asked = self.end_queue.call(view, may_plan, out);
+        self.end_queue.rewatch_calls(view.state.now.boot);
+        let asked = self.end_queue.make_calls(view, may_plan, out);
         if let Some(plan) = &mut self.plan {
             plan.progress.asked += asked;
         }
@@ -237,7 +237,7 @@ impl Plans {
 
     /// Runs the next step, if it is due and nothing holds it.
     fn run_due_step(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) -> bool {
-        self.held = None;
+        self.step_hold = None;
         let Some(plan) = self.running() else {
             return false;
         };
@@ -258,7 +258,7 @@ impl Plans {
         match react(state, input) {
             Reaction::Run => self.run_step(view, &step, late, out),
             Reaction::Hold(hold) => {
-                self.held = is_due.then_some(hold);
+                self.step_hold = is_due.then_some(hold);
                 return false;
             }
             Reaction::Miss => self.miss(view, out),
@@ -290,6 +290,7 @@ impl Plans {
             let open = view.open_others().unwrap_or(u64::MAX);
             plan.keep_open.is_some_and(|keep_open| open < keep_open)
         };
+        // While an operator's `normal` waits for the cluster, the step waits in the same way.
         if view.state.is_storage_failed || view.is_opening {
             PlanInput::StorageFails
         } else if self.announcements.of_plan(&plan.id).is_some() {
@@ -414,7 +415,7 @@ impl Plans {
         plan.progress.over = Some(finish.stored(view.state.now.wall));
         let (plan_id, owner) = (plan.id.clone(), plan.owner.clone());
         let takes_back = plan.has_announced() && finish.outcome != PlanOutcome::Done;
-        self.held = None;
+        self.step_hold = None;
         self.announcements.stop(&plan_id, out);
         if !self.fault.is(Fault::OverPlanEndsSessions) {
             let _ = self.stop_ends(view, Some(&plan_id), out);
@@ -465,7 +466,7 @@ impl Plans {
     /// Returns when something is to be done although nothing happens.
     pub(crate) fn next_deadline(&self, view: &PlanView<'_>) -> Option<Duration> {
         let now = view.state.now;
-        let is_held = self.held.is_some();
+        let is_held = self.step_hold.is_some();
         let step = self
             .running()
             .filter(|_| !is_held)

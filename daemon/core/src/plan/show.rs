@@ -62,7 +62,7 @@ impl Plans {
             delay_seconds: progress.delay.as_secs(),
             max_delay_seconds: plan.max_delay.as_secs(),
             held: self
-                .held
+                .step_hold
                 .or_else(|| hold_of_ending(node, plan))
                 .or_else(|| hold_by_locks(node, plan)),
             announced: progress.announced,

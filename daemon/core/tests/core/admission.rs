@@ -14,7 +14,7 @@ use soramode_core::gate::Gate;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{HostState, Input, SoraInput};
 use soramode_core::member::etcd::{
-    EtcdRequest, EtcdResponse, Joined, Load, MembershipView, NodeRecord,
+    EtcdRequest, EtcdResponse, Joined, Load, MembersRead, NodeRecord,
 };
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{
@@ -139,7 +139,7 @@ fn in_cluster(settings: &mut Settings) {
     });
 }
 
-fn view(own: Option<Incarnation>) -> Box<MembershipView> {
+fn view(own: Option<Incarnation>) -> Box<MembersRead> {
     let node = |name, incarnation| NodeRecord {
         node_name: NodeName::new(name).unwrap(),
         incarnation,
@@ -152,7 +152,7 @@ fn view(own: Option<Incarnation>) -> Box<MembershipView> {
         since: None,
     };
     let own_record = own.map(|own| node("n0", own));
-    Box::new(MembershipView {
+    Box::new(MembersRead {
         sent: NOW.boot,
         received: NOW.boot,
         etcd: ObservedEtcd {
@@ -173,7 +173,7 @@ fn view(own: Option<Incarnation>) -> Box<MembershipView> {
             .into_iter()
             .chain([node("n1", Incarnation(9))])
             .collect(),
-        ..MembershipView::default()
+        ..MembersRead::default()
     })
 }
 

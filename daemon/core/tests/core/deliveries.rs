@@ -12,7 +12,7 @@ use soramode_core::outbox::{
     DELIVERIES_FAILED_KEPT, DELIVERIES_FINISHED_KEPT, DELIVERIES_PENDING_MAX, RETRY_PAUSES,
 };
 use soramode_core::restore::{Seed, StartParams};
-use soramode_core::settings::{Settings, Webhook};
+use soramode_core::settings::{EventReceiver, Settings};
 use soramode_core::stored::{Stored, StoredDelivery};
 use soramode_protocol::decision::{Connect, Disconnect, Lifetime};
 use soramode_protocol::delivery::{DeliveryState, ResendDelivery};
@@ -41,18 +41,18 @@ struct World {
     /// Each delivery that there was, as it was last.
     deliveries: BTreeMap<DeliveryId, StoredDelivery>,
     /// Number of deliveries that the events so far make.
-    owed: u64,
+    expected: u64,
 }
 
 fn settings() -> Settings {
-    let webhook = |name: &str, types: &[EventType]| Webhook {
+    let receiver = |name: &str, types: &[EventType]| EventReceiver {
         url: name.to_owned(),
         endpoint: name.to_owned(),
         types: types.to_vec(),
     };
     Settings {
-        webhooks: vec![
-            webhook(
+        receivers: vec![
+            receiver(
                 "a",
                 &[
                     EventType::SessionCreated,
@@ -60,7 +60,7 @@ fn settings() -> Settings {
                     EventType::SessionVanished,
                 ],
             ),
-            webhook("b", &[EventType::SessionVanished, EventType::ModeChanged]),
+            receiver("b", &[EventType::SessionVanished, EventType::ModeChanged]),
         ],
         ..plain_settings()
     }
@@ -94,7 +94,7 @@ impl World {
             under_way: BTreeMap::new(),
             had,
             deliveries,
-            owed: 0,
+            expected: 0,
         };
         world.step(Input::Started(HostState::Running));
         world
@@ -134,8 +134,8 @@ impl World {
         for record in &records {
             self.record_store.read(record);
             if let Some(event) = record.event() {
-                self.owed += settings()
-                    .webhooks
+                self.expected += settings()
+                    .receivers
                     .iter()
                     .filter(|it| wants(it, &event.kind))
                     .count() as u64;
@@ -155,7 +155,7 @@ impl World {
                 "one at a time"
             );
             let before = |it: &&StoredDelivery| {
-                it.id < attempt.id && it.url == settings().webhooks[attempt.receiver.0].url
+                it.id < attempt.id && it.url == settings().receivers[attempt.receiver.0].url
             };
             let overtaken = self
                 .deliveries
@@ -293,7 +293,7 @@ impl World {
         }
     }
 
-    /// Everybody answers, for as long as anything can be owed.
+    /// Every receiver answers, for as long as a delivery can be pending.
     fn settle(&mut self) {
         for _ in 0..200 {
             for receiver in [0, 1].map(ReceiverIndex) {
@@ -306,7 +306,7 @@ impl World {
     fn check(&self) {
         assert_eq!(
             self.deliveries.len() as u64,
-            self.owed,
+            self.expected,
             "one delivery for each event and receiver"
         );
         for delivery in self.deliveries.values() {
@@ -332,9 +332,9 @@ impl World {
     }
 }
 
-fn wants(webhook: &Webhook, kind: &EventKind) -> bool {
+fn wants(receiver: &EventReceiver, kind: &EventKind) -> bool {
     kind.event_type()
-        .is_some_and(|event_type| webhook.types.contains(&event_type))
+        .is_some_and(|event_type| receiver.types.contains(&event_type))
 }
 
 #[test]

@@ -7,8 +7,8 @@ use soramode_core::cluster::claim::{Claim, ClaimReply, Conflict};
 use soramode_core::cluster::history::{Configuration, ObservedEtcd};
 use soramode_core::cluster::{Incarnation, LeaseTerms, Token};
 use soramode_core::member::etcd::{
-    ClaimOp, EtcdRequest, EtcdResponse, Init, Joined, Load, MembershipView, NodeRecord,
-    OwnedChannels,
+    ClaimOp, EtcdRequest, EtcdResponse, Init, Joined, Load, MembersRead, NodeRecord, OwnedChannels,
+    PurgedIncarnations,
 };
 use soramode_protocol::id::{ChannelId, ClusterId, HistoryId, NodeName};
 use soramode_protocol::mode::Mode;
@@ -109,14 +109,14 @@ impl Etcd {
     }
 
     /// Reads all members; the node fills in its own times.
-    pub(crate) fn read(&mut self, caller: &Caller, now: Duration) -> MembershipView {
+    pub(crate) fn read(&mut self, caller: &Caller, now: Duration) -> MembersRead {
         let own = self.members.get_mut(&caller.name);
         // A daemon keeps a key alive that it wrote itself, or an earlier start of it since the machine booted.
         if let Some(member) = own.filter(|member| member.boot == caller.boot) {
             member.expires = now + TTL;
         }
         let own = self.members.get(&caller.name);
-        MembershipView {
+        MembersRead {
             sent: Duration::ZERO,
             received: Duration::ZERO,
             etcd: ObservedEtcd {
@@ -226,11 +226,11 @@ impl Etcd {
                 running,
                 ..
             } => {
-                let written_off = Ok(self.purge(&node_name, running));
+                let outcome = Ok(self.purge(&node_name, running));
                 EtcdResponse::Purged {
                     reply_to,
                     node_name,
-                    written_off,
+                    outcome,
                 }
             }
             EtcdRequest::Init { reply_to, .. } => EtcdResponse::Initialized {
@@ -253,7 +253,7 @@ impl Etcd {
     }
 
     /// Writes off the earlier incarnations that own channels; with the number of these.
-    fn purge(&mut self, node: &NodeName, running: Option<Incarnation>) -> (Vec<Incarnation>, u64) {
+    fn purge(&mut self, node: &NodeName, running: Option<Incarnation>) -> PurgedIncarnations {
         let of_node = self
             .claims
             .values()
@@ -261,7 +261,10 @@ impl Etcd {
         let owners: Vec<Incarnation> = of_node.map(|claim| claim.incarnation).collect();
         self.purged.extend(owners.iter().copied());
         let distinct: BTreeSet<Incarnation> = owners.iter().copied().collect();
-        (distinct.into_iter().collect(), owners.len() as u64)
+        PurgedIncarnations {
+            incarnations: distinct.into_iter().collect(),
+            channels: owners.len() as u64,
+        }
     }
 
     fn join(

@@ -24,6 +24,6 @@ pub(crate) fn plain_settings() -> Settings {
             state: StorageState::Ok,
             path: None,
         },
-        webhooks: Vec::new(),
+        receivers: Vec::new(),
     }
 }

@@ -126,7 +126,7 @@ fn the_refusal_of_a_replacement_says_that_the_plan_before_is_over() {
     let (mut gate, mut commits) = (gate(), Commits::new(Durability::Durable));
     gate.step_into(NOW, input(1, start(60)), commits.open_mut(NOW));
     let records = commits.begin_write().unwrap();
-    let started = answer(commits.written(records).effects.actions);
+    let started = answer(commits.write_succeeded(records).effects.actions);
     let Some(Ok(Reply::PlanStarted(started))) = started else {
         panic!("{started:?}");
     };

@@ -161,7 +161,7 @@ impl World {
                 if !self.wanted.remove(&room) {
                     self.wanted.insert(room.clone());
                 }
-                self.locks.mark(&room);
+                self.locks.mark_due(&room);
                 self.commit(Effects::default());
             }
             12 => {
@@ -205,7 +205,7 @@ impl World {
             }
             18 => {
                 self.can_record = !self.can_record;
-                self.locks.mark_all();
+                self.locks.mark_all_due();
                 self.commit(Effects::default());
             }
             _ => self.list(),
@@ -219,7 +219,7 @@ impl World {
         self.janus
             .values_mut()
             .for_each(|room| room.has_secret = false);
-        self.locks.mark_all();
+        self.locks.mark_all_due();
         self.commit(Effects::default());
         for _ in 0..3 {
             self.list();
@@ -351,7 +351,7 @@ fn rooms_that_a_lost_state_had_locked_are_opened_at_the_start() {
     // The secret comes later: the next change of the mode opens it.
     assert!(is_enabled(&world, "3"));
     world.janus.get_mut(&id("3")).unwrap().has_secret = false;
-    world.locks.mark_all();
+    world.locks.mark_all_due();
     world.commit(Effects::default());
     while !world.calls.is_empty() {
         world.perform(false);

@@ -95,7 +95,7 @@ async fn requests_during_a_long_page_are_served_between_two_slices() {
 /// lines before the answer.
 async fn lines_before_the_other(tasks: TaskTracker) -> usize {
     let (engine, state) = (engine(Durability::Ephemeral), Arc::new(ControlState::new()));
-    append(&state.log, 1..=5_000);
+    append(&state.event_log, 1..=5_000);
     let (mut follower, mut other) = (
         welcome((&tasks, &state), FIRST, &engine),
         welcome((&tasks, &state), OTHER, &engine),

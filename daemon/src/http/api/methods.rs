@@ -88,7 +88,7 @@ pub(in crate::http) async fn answer(
 async fn answer_call(state: &HttpState, call: MethodCall, body: RequestBody) -> HttpResponse {
     let MethodCall { actor, method } = call;
     let read = if method == Method::Report {
-        body.read_large(&state.room).await
+        body.read_large(&state.body_memory).await
     } else {
         read_small(state, body).await
     };

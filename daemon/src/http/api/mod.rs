@@ -94,7 +94,7 @@ pub(super) async fn answer(
 async fn answer_parsed(state: &HttpState, parsed: &ParsedHead, body: RequestBody) -> HttpResponse {
     let operation = parsed.target.target().map_or("other", Target::operation);
     let read = if proxy_for(state, &parsed.target).is_some() {
-        body.read_large(&state.room).await
+        body.read_large(&state.body_memory).await
     } else {
         read_small(state, body).await
     };

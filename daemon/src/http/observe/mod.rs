@@ -318,7 +318,7 @@ fn respond(state: &HttpState, question: Question, status: &Status) -> HttpRespon
 fn metrics(state: &HttpState, status: &Status) -> HttpResponse {
     let encoder = TextEncoder::new();
     let mut text = Vec::new();
-    let written = state::gather(status, state.log.followers()).and_then(|gauges| {
+    let written = state::gather(status, state.event_log.followers()).and_then(|gauges| {
         encoder.encode(&gauges, &mut text)?;
         encoder.encode(&state.metrics.gather(), &mut text)
     });

@@ -16,5 +16,5 @@ mod source;
 pub(crate) use admin::AdminApi;
 pub(crate) use due_lists::DueLists;
 pub(crate) use means::JanusMeans;
-pub(crate) use room_locker::{HolderOrders, RoomLocker, order_queue};
+pub(crate) use room_locker::{HolderCalls, RoomLocker, holder_calls};
 pub(crate) use source::JanusSource;

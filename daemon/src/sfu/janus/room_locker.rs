@@ -1,4 +1,4 @@
-//! Locks and unlocks Janus's rooms as the gate orders, one request after the other, and has Janus refuse new sessions.
+//! Locks and unlocks Janus's rooms as the gate requests, one call after the other, and has Janus refuse new sessions.
 
 use soramode_core::locks::calls::{LockCall, LockOutcome, LockRequest};
 use tokio::sync::mpsc;
@@ -8,16 +8,16 @@ use super::admin_error::AdminError;
 use crate::config::RoomSecrets;
 use crate::rate_limit::log_limited;
 
-/// Orders of the gate to a Janus that holds the mode.
+/// Calls of the gate to a Janus that holds the mode.
 #[derive(Debug)]
-pub(crate) struct HolderOrders {
+pub(crate) struct HolderCalls {
     locks: mpsc::UnboundedSender<LockCall>,
     accept_sessions: mpsc::UnboundedSender<bool>,
 }
 
-/// Receivers of the orders.
+/// Receivers of the calls.
 #[derive(Debug)]
-pub(crate) struct OrderQueue {
+pub(crate) struct HolderCallQueue {
     pub(super) locks: mpsc::UnboundedReceiver<LockCall>,
     pub(super) accept_sessions: mpsc::UnboundedReceiver<bool>,
 }
@@ -27,27 +27,27 @@ pub(crate) struct OrderQueue {
 pub(crate) struct RoomLocker {
     pub(crate) api: AdminApi,
     pub(crate) room_secrets: Option<RoomSecrets>,
-    pub(crate) queue: OrderQueue,
+    pub(crate) queue: HolderCallQueue,
     pub(crate) refuses_sessions: bool,
 }
 
-/// Creates a queue of orders.
-pub(crate) fn order_queue() -> (HolderOrders, OrderQueue) {
+/// Creates the queue of the calls: where the gate adds them, and where the task that makes them takes them.
+pub(crate) fn holder_calls() -> (HolderCalls, HolderCallQueue) {
     let (locks, of_locks) = mpsc::unbounded_channel();
     let (accept_sessions, of_sessions) = mpsc::unbounded_channel();
-    let orders = HolderOrders {
+    let calls = HolderCalls {
         locks,
         accept_sessions,
     };
-    let queue = OrderQueue {
+    let queue = HolderCallQueue {
         locks: of_locks,
         accept_sessions: of_sessions,
     };
-    (orders, queue)
+    (calls, queue)
 }
 
-impl HolderOrders {
-    /// Orders a request about a lock. Once the task has ended, the daemon stops.
+impl HolderCalls {
+    /// Adds a call about a lock. Once the task has ended, the daemon stops.
     pub(crate) fn lock(&self, call: LockCall) {
         self.locks.send(call).unwrap_or_default();
     }
@@ -60,13 +60,13 @@ impl HolderOrders {
 
 impl RoomLocker {
     /// Takes the queue out.
-    pub(super) fn take_queue(&mut self) -> OrderQueue {
-        let (_, closed) = order_queue();
+    pub(super) fn take_queue(&mut self) -> HolderCallQueue {
+        let (_, closed) = holder_calls();
         std::mem::replace(&mut self.queue, closed)
     }
 
-    /// Executes an order about a lock.
-    pub(super) async fn execute(&self, call: &LockCall) -> LockOutcome {
+    /// Makes a call about a lock.
+    pub(super) async fn call(&self, call: &LockCall) -> LockOutcome {
         match self.request(call).await {
             Ok(tokens) => LockOutcome::Done { tokens },
             Err(error) if error.is_gone() => LockOutcome::NoRoom,
@@ -97,7 +97,7 @@ impl RoomLocker {
         }
     }
 
-    /// Executes an order about new sessions; returns whether Janus did it.
+    /// Makes a call about new sessions; returns whether Janus did it.
     pub(super) async fn accept_sessions(&self, accept: bool) -> bool {
         let outcome = self.api.accept_new_sessions(accept).await;
         if let Err(error) = &outcome {

@@ -20,7 +20,7 @@ use super::checks;
 use super::due_lists::{Due, DueLists};
 use super::event_check::EventCheck;
 use super::ids::{Id, channel_of, participant};
-use super::room_locker::{RoomLocker, order_queue};
+use super::room_locker::{RoomLocker, holder_calls};
 use super::secret_check::{self, SecretCheck};
 use crate::args::janus::JanusWay;
 use crate::clock;
@@ -49,7 +49,7 @@ pub(crate) struct JanusSource {
     pub(crate) event_check: Option<Mutex<EventCheck>>,
     /// Time of the next list that the gate has not asked for.
     pub(crate) relist_at: Mutex<Option<Instant>>,
-    /// Locks of rooms that the gate orders, if it does.
+    /// Makes the calls about locks of rooms, where the gate makes any.
     pub(crate) locker: Option<RoomLocker>,
     pub(crate) way: JanusWay,
     pub(crate) room_secrets: Option<RoomSecrets>,
@@ -73,7 +73,7 @@ impl JanusSource {
     /// Lists until the daemon stops.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let locker = self.locker.as_mut();
-        let mut queue = locker.map_or_else(|| order_queue().1, RoomLocker::take_queue);
+        let mut queue = locker.map_or_else(|| holder_calls().1, RoomLocker::take_queue);
         let secrets = self.room_secrets.as_ref();
         let mut known_secrets = secrets.map(RoomSecrets::version);
         let mut ticks = interval(PAUSE);
@@ -86,7 +86,7 @@ impl JanusSource {
                     biased;
                     Some(accept) = queue.accept_sessions.recv() => self.accept_sessions(accept).await,
                     () = self.wanted.notified() => self.report_all().await,
-                    Some(call) = queue.locks.recv() => self.execute(call).await,
+                    Some(call) = queue.locks.recv() => self.call(call).await,
                     due = self.due_lists.next() => match due {
                         Due::Nothing => {}
                         Due::Rooms(rooms) => self.report_rooms(rooms).await,
@@ -115,9 +115,9 @@ impl JanusSource {
         }
     }
 
-    async fn execute(&self, call: LockCall) {
+    async fn call(&self, call: LockCall) {
         let outcome = match &self.locker {
-            Some(locker) => locker.execute(&call).await,
+            Some(locker) => locker.call(&call).await,
             None => LockOutcome::Unreachable,
         };
         self.report_restart();

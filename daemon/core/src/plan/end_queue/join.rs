@@ -3,7 +3,7 @@
 use soramode_protocol::id::EndId;
 
 use super::super::asked::Asked;
-use super::super::end_request::{EndRequest, NewEnd};
+use super::super::end_request::{EndRequest, NewEnd, RequestNumber};
 use super::super::stored::StoredEnd;
 use super::EndQueue;
 use crate::count::count;
@@ -15,7 +15,7 @@ impl EndQueue {
     }
 
     /// Returns the number of the request that another for all sessions joins: one like it that has answered its client.
-    pub(crate) fn joinable(&self, end: &StoredEnd) -> Option<u64> {
+    pub(crate) fn joinable(&self, end: &StoredEnd) -> Option<RequestNumber> {
         let is_alike = |it: &EndRequest| {
             let stored = &it.stored;
             it.reply_to.is_none()
@@ -29,7 +29,7 @@ impl EndQueue {
     }
 
     /// Adds the sessions of another client's request to this one. Returns its id.
-    pub(crate) fn join(&mut self, number: u64, new: NewEnd) -> Option<EndId> {
+    pub(crate) fn join(&mut self, number: RequestNumber, new: NewEnd) -> Option<EndId> {
         let is_refused =
             |asked: &&Asked| asked.request == number && asked.is_failed && !asked.is_in_flight();
         let refused = count(self.asked.values().filter(is_refused).count());

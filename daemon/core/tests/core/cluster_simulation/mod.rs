@@ -15,7 +15,7 @@ use soramode_core::effect::{Action, Effects};
 use soramode_core::fault::PlantedFault;
 use soramode_core::handles::{ReplyHandle, SocketId};
 use soramode_core::input::{HostState, Input, SoraInput};
-use soramode_core::member::etcd::{EtcdRequest, EtcdResponse, MembershipView};
+use soramode_core::member::etcd::{EtcdRequest, EtcdResponse, MembersRead};
 use soramode_protocol::decision::Decision;
 use soramode_protocol::id::ChannelId;
 use soramode_protocol::reply::Reply;
@@ -73,7 +73,7 @@ enum Sent {
 enum Message {
     Read {
         sent: Duration,
-        view: Box<MembershipView>,
+        view: Box<MembersRead>,
     },
     Input(Box<Input>),
 }

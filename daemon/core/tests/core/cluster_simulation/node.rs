@@ -9,7 +9,7 @@ use soramode_core::fault::PlantedFault;
 use soramode_core::gate::Gate;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{HostState, Input};
-use soramode_core::member::etcd::{EtcdResponse, MembershipView};
+use soramode_core::member::etcd::{EtcdResponse, MembersRead};
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{ClusterSettings, FenceMeans, Settings, SfuSettings};
 use soramode_core::stored::Stored;
@@ -213,7 +213,7 @@ impl Node {
         self.pending.get(connection_id) == Some(channel_id)
     }
 
-    pub(super) fn read(&self, now: Duration, mut view: MembershipView, sent: Duration) -> Input {
+    pub(super) fn read(&self, now: Duration, mut view: MembersRead, sent: Duration) -> Input {
         (view.sent, view.received) = (sent, self.boot(now));
         Input::Etcd(EtcdResponse::MembersRead(Box::new(view)))
     }
@@ -400,6 +400,6 @@ fn settings(name: &NodeName, terms: LeaseTerms, fault: PlantedFault) -> Settings
             state: StorageState::Ok,
             path: None,
         },
-        webhooks: Vec::new(),
+        receivers: Vec::new(),
     }
 }

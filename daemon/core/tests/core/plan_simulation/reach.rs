@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use soramode_core::effect::{Action, Effects, Record};
 use soramode_core::input::{AttemptResult, Input, Subscribers};
 use soramode_core::plan::calls::{SfuCall, SfuFailure, SfuOutcome, SfuRequest};
-use soramode_core::settings::{SfuMeans, Webhook};
+use soramode_core::settings::{EventReceiver, SfuMeans};
 use soramode_protocol::event::{EventKind, EventType};
 use soramode_protocol::id::{AnnouncementId, SessionId};
 use soramode_protocol::plan::PlanStep;
@@ -64,7 +64,7 @@ impl Reaches {
     }
 
     /// Takes in the announcements that begin in a step.
-    pub(super) fn began(&mut self, effects: &Effects, webhooks: &[Webhook]) {
+    pub(super) fn began(&mut self, effects: &Effects, webhooks: &[EventReceiver]) {
         for kind in effects.kinds() {
             if let EventKind::MaintenanceAnnounced(it) = kind
                 && it.plan_id.is_some()
@@ -113,7 +113,7 @@ impl Reaches {
     }
 }
 
-fn receives(webhook: &Webhook) -> bool {
+fn receives(webhook: &EventReceiver) -> bool {
     webhook.types.contains(&EventType::MaintenanceAnnounced)
 }
 
@@ -129,7 +129,7 @@ pub(super) fn draw_means(rng: &mut Rng) -> SfuMeans {
 impl World {
     pub(super) fn means(&self) -> Means {
         let sfu = self.settings.sfu.means;
-        let has_receiver = self.settings.webhooks.iter().any(receives);
+        let has_receiver = self.settings.receivers.iter().any(receives);
         Means {
             announces: sfu.announces || self.subscribers.announcements > 0 || has_receiver,
             ends: sfu.end.is_some() || self.subscribers.ends > 0,
@@ -150,24 +150,24 @@ impl World {
     /// Other receivers of webhooks are set.
     pub(super) fn set_webhooks(&mut self) -> Result<(), String> {
         self.input(Input::Tick, Facts::default())?;
-        for webhook in &mut self.settings.webhooks {
+        for receiver in &mut self.settings.receivers {
             if self.rng.one_in(2) {
-                webhook.types = Vec::new();
+                receiver.types = Vec::new();
             }
         }
         if self.rng.one_in(3) {
-            let number = self.settings.webhooks.len();
+            let number = self.settings.receivers.len();
             let types = match self.rng.below(3) {
                 0 => vec![EventType::ModeChanged],
                 _ => vec![EventType::MaintenanceAnnounced, EventType::PlanOver],
             };
-            self.settings.webhooks.push(Webhook {
+            self.settings.receivers.push(EventReceiver {
                 url: format!("http://receiver-{number}/"),
                 endpoint: format!("http://receiver-{number}"),
                 types,
             });
         }
-        let input = Input::Webhooks(self.settings.webhooks.clone());
+        let input = Input::Receivers(self.settings.receivers.clone());
         self.input(input, Facts::default()).map(drop)
     }
 

@@ -98,7 +98,7 @@ impl World {
                 state: StorageState::Ok,
                 path: None,
             },
-            webhooks: Vec::new(),
+            receivers: Vec::new(),
         };
         let refuses = rng.one_in(4);
         let gate = restore(&settings, now, (Stored::default(), 1), fault);
@@ -275,7 +275,7 @@ impl World {
         facts.storage_failed = self.storage_failed;
         facts.is_shadow = self.settings.sfu.admission == SfuAdmission::Shadow;
         facts.means = self.means();
-        self.reaches.began(effects, &self.settings.webhooks);
+        self.reaches.began(effects, &self.settings.receivers);
         facts.reached_nobody = self.reached_nobody(effects);
         self.unheard += facts.reached_nobody.len() as u64;
         self.take_attempts(effects);

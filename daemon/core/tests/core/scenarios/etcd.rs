@@ -21,7 +21,7 @@ use soramode_core::cluster::{FenceAfter, Incarnation, Token};
 use soramode_core::handles::{FenceId, ReplyHandle, Timestamp};
 use soramode_core::input::Input;
 use soramode_core::member::etcd::{
-    EtcdResponse, Init, Joined, Load, MembershipView, NodeRecord, OwnedChannels,
+    EtcdResponse, Init, Joined, Load, MembersRead, NodeRecord, OwnedChannels, PurgedIncarnations,
 };
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::OrphanedChannels;
@@ -113,7 +113,10 @@ pub(super) fn response(
             EtcdResponse::Purged {
                 reply_to,
                 node_name,
-                written_off: Ok((incarnations, all.value("channels")?.unwrap_or(0))),
+                outcome: Ok(PurgedIncarnations {
+                    incarnations,
+                    channels: all.value("channels")?.unwrap_or(0),
+                }),
             }
         }
         "initialized" => {
@@ -149,7 +152,7 @@ pub(super) fn response(
     all.end(Input::Etcd(response))
 }
 
-fn members(all: &mut Words, now: Timestamp) -> Result<MembershipView, Problem> {
+fn members(all: &mut Words, now: Timestamp) -> Result<MembersRead, Problem> {
     let own = all.value::<u64>("own")?.map(Incarnation);
     let purged = all
         .value::<u64>("purged")?
@@ -157,7 +160,7 @@ fn members(all: &mut Words, now: Timestamp) -> Result<MembershipView, Problem> {
         .into_iter()
         .collect();
     let (etcd, configuration_text) = shown(all)?;
-    let mut read = MembershipView {
+    let mut read = MembersRead {
         sent: now
             .boot
             .saturating_sub(all.time("sent")?.unwrap_or_default()),

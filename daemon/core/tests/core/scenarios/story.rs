@@ -12,8 +12,8 @@ use soramode_core::input::{AttemptResult, HostState, Input};
 use soramode_core::locks::calls::LockCall;
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{
-    ClusterSettings, FenceMeans, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT,
-    SOCKET_GRACE_DEFAULT, STALL_AFTER_DEFAULT, Settings, Webhook,
+    ClusterSettings, EventReceiver, FenceMeans, MAX_CONNECTIONS_DEFAULT, PENDING_TIMEOUT_DEFAULT,
+    SOCKET_GRACE_DEFAULT, STALL_AFTER_DEFAULT, Settings,
 };
 use soramode_core::stored::Stored;
 use soramode_protocol::event::{EventPattern, EventType};
@@ -182,7 +182,7 @@ impl Story {
         } else if let Some(repeated) = what.strip_prefix("repeat ") {
             happened.push(self.repeat(repeated)?);
         } else if let Some(named) = what.strip_prefix("webhooks") {
-            happened.extend(self.step(Input::Webhooks(receivers(named)?))?);
+            happened.extend(self.step(Input::Receivers(new_receivers(named)?))?);
         } else if let Some(time) = what.strip_prefix("asleep ") {
             self.pass(duration(time)?);
         } else if let Some(time) = what.strip_prefix("clock +") {
@@ -336,8 +336,8 @@ impl Story {
 }
 
 /// `hook0=session.*`, `hook1=mode.changed`
-fn webhooks(all: &mut Words) -> Result<Vec<Webhook>, Problem> {
-    let mut webhooks = Vec::new();
+fn receivers_named(all: &mut Words) -> Result<Vec<EventReceiver>, Problem> {
+    let mut receivers = Vec::new();
     for name in ["hook0", "hook1"] {
         let Some(pattern) = all.value::<EventPattern>(name)? else {
             continue;
@@ -346,13 +346,13 @@ fn webhooks(all: &mut Words) -> Result<Vec<Webhook>, Problem> {
             .into_iter()
             .filter(|it| pattern.matches(*it))
             .collect();
-        webhooks.push(Webhook {
+        receivers.push(EventReceiver {
             url: format!("http://{name}/?secret"),
             endpoint: name.to_owned(),
             types,
         });
     }
-    Ok(webhooks)
+    Ok(receivers)
 }
 
 /// `cluster`, with `isolated=`, `fence=` (or never), `budget=` and `on_fence=`: channels are claimed in a cluster.
@@ -389,13 +389,13 @@ fn cluster(all: &mut Words) -> Result<Option<ClusterSettings>, Problem> {
 }
 
 /// Reads both receivers; one that is not named any more gets no event.
-fn receivers(line: &str) -> Result<Vec<Webhook>, Problem> {
+fn new_receivers(line: &str) -> Result<Vec<EventReceiver>, Problem> {
     let mut all = Words::new(&words(line));
-    let mut named = webhooks(&mut all)?;
+    let mut named = receivers_named(&mut all)?;
     for name in ["hook0", "hook1"] {
         let url = format!("http://{name}/?secret");
         if !named.iter().any(|webhook| webhook.url == url) {
-            named.push(Webhook {
+            named.push(EventReceiver {
                 url,
                 endpoint: name.to_owned(),
                 types: Vec::new(),
@@ -432,7 +432,7 @@ fn params(line: &str, started: Timestamp) -> Result<(StartParams, Option<u64>), 
         assume_complete: !all.has("unknown"),
         sfu: super::plan::sfu(&mut all)?,
         storage: Storage { state, path: None },
-        webhooks: webhooks(&mut all)?,
+        receivers: receivers_named(&mut all)?,
     };
     let mut stored = Stored {
         closed_by_storage: all.has("closed"),

@@ -16,7 +16,7 @@ use soramode_core::gate::Gate;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{AttemptResult, HostState, Input};
 use soramode_core::restore::Seed;
-use soramode_core::settings::Webhook;
+use soramode_core::settings::EventReceiver;
 use soramode_protocol::event::EventType;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::request::GateRequest;
@@ -36,7 +36,7 @@ const FAULT_SEEDS: u64 = 2_000;
 fn play(seed: u64, fault: PlantedFault) -> (u64, u32) {
     let mut rng = Rng(seed);
     let mut params = params(&mut rng);
-    params.settings.webhooks = vec![Webhook {
+    params.settings.receivers = vec![EventReceiver {
         url: "http://receiver/".to_owned(),
         endpoint: "http://receiver".to_owned(),
         types: EventType::ALL.to_vec(),

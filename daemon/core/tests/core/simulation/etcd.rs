@@ -7,7 +7,7 @@ use soramode_core::effect::{Action, Effects};
 use soramode_core::gate::Gate;
 use soramode_core::handles::{FenceId, Timestamp};
 use soramode_core::input::Input;
-use soramode_core::member::etcd::{ClaimOp, EtcdRequest, EtcdResponse, MembershipView};
+use soramode_core::member::etcd::{ClaimOp, EtcdRequest, EtcdResponse, MembersRead};
 use soramode_core::settings::Settings;
 use soramode_protocol::decision::Decision;
 use soramode_protocol::event::EventKind;
@@ -108,7 +108,7 @@ impl OwnEtcd {
     pub(super) fn read(&mut self, now: Timestamp) -> Input {
         let view = self.etcd.read(self.caller.as_ref().unwrap(), now.boot);
         // Each answer is heard, so no key is one that the node does not know of.
-        Input::Etcd(EtcdResponse::MembersRead(Box::new(MembershipView {
+        Input::Etcd(EtcdResponse::MembersRead(Box::new(MembersRead {
             sent: now.boot,
             received: now.boot,
             own_of_this_start: None,

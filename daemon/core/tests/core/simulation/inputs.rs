@@ -88,7 +88,7 @@ pub(super) fn params(rng: &mut Rng) -> StartParams {
             state: StorageState::Ok,
             path: None,
         },
-        webhooks: Vec::new(),
+        receivers: Vec::new(),
     };
     let mode = rng.maybe(3, |rng| {
         let mode = rng.of(&Mode::ALL);

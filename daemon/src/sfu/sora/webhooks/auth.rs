@@ -1,7 +1,7 @@
 //! `POST /sora/auth`: the gate decides, then the application may deny. Any failure rejects the
 //! client, and the gate does not wait for clients that the application denied.
 //!
-//! Each question has a task of its own, which runs to its end even if Sora closes the connection.
+//! Each request has a task of its own, which runs to its end even if Sora closes the connection.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::pending_auth::AuthOutcome;
 use super::read::{Auth, is_object, read_auth};
-use super::sora::Sora;
+use super::state::SoraWebhooks;
 use super::upstream::UpstreamResponse;
 use crate::config::Admission;
 use crate::engine::Engine;
@@ -35,10 +35,10 @@ const OTHER_NODE: &str = "OTHER-NODE";
 /// Reason for rejecting a client with an id in use.
 const ID_IN_USE: &str = "CONNECTION-ID-IN-USE";
 
-/// The reason where the gate cannot decide.
+/// Reason for rejecting a client where the gate cannot decide.
 const UNAVAILABLE: &str = "UNAVAILABLE";
 
-/// Answer to Sora.
+/// Answer to Sora, in its format.
 #[derive(Serialize)]
 struct Verdict<'a> {
     allowed: bool,
@@ -52,90 +52,104 @@ struct Allowed {
     allowed: bool,
 }
 
-/// Request of Sora, and the means to answer it.
-struct Question {
+/// Auth webhook in progress: Sora's request, and the means to answer it.
+struct AuthRequest {
     engine: Engine,
-    sora: Arc<Sora>,
+    webhooks: Arc<SoraWebhooks>,
     metrics: Arc<Metrics>,
     admission: Admission,
     headers: HeaderMap,
     body: Bytes,
 }
 
-/// Outcome for the gate, for the metrics, and for Sora.
-type Outcome = (AuthOutcome, WebhookOutcome, HttpResponse);
+/// Result of an auth webhook.
+struct AuthResult {
+    /// For the gate.
+    outcome: AuthOutcome,
+    /// For the metrics.
+    counted_as: WebhookOutcome,
+    /// For Sora.
+    answer: HttpResponse,
+}
 
 pub(super) async fn answer(
     state: &HttpState,
-    sora: &Arc<Sora>,
+    webhooks: &Arc<SoraWebhooks>,
     request: (HeaderMap, Bytes),
 ) -> HttpResponse {
     let (headers, body) = request;
     let auth = match read_auth(&body) {
         Ok(auth) => auth,
-        Err(problem) => return Sora::unreadable(&state.metrics, "auth", &problem),
+        Err(problem) => return SoraWebhooks::refuse_unreadable(&state.metrics, "auth", &problem),
     };
-    let (engine, sora, metrics) = (
+    let (engine, webhooks, metrics) = (
         state.engine.clone(),
-        Arc::clone(sora),
+        Arc::clone(webhooks),
         Arc::clone(&state.metrics),
     );
-    let question = Question {
+    let request = AuthRequest {
         engine,
-        sora,
+        webhooks,
         metrics,
         admission: state.config.sora.admission,
         headers,
         body,
     };
     let (reply, replied) = oneshot::channel();
-    state.tracker.spawn(question.settle(auth, reply));
+    state.tracker.spawn(request.answer(auth, reply));
     replied.await.unwrap_or_else(|_| deny(UNAVAILABLE))
 }
 
-impl Question {
-    async fn settle(self, auth: Auth, mut reply: oneshot::Sender<HttpResponse>) {
+impl AuthRequest {
+    /// Has the gate decide and then the application, notifies the gate of what follows, and answers Sora.
+    async fn answer(self, auth: Auth, mut reply: oneshot::Sender<HttpResponse>) {
         let connection_id = auth.connection_id.clone();
         let Auth {
             channel_id,
             connection_id: pending,
             client_id,
         } = auth;
-        self.sora.pending_auths.begin(connection_id.clone());
-        let answer = self.engine.admit(|reply_to| SoraInput::Admit {
+        self.webhooks.pending_auths.begin(connection_id.clone());
+        let decision = self.engine.admit(|reply_to| SoraInput::Admit {
             reply_to,
             channel_id,
             connection_id: pending,
             client_id,
         });
-        let answer = answer.answer().await;
-        let outcome = tokio::select! {
-            outcome = self.decide(answer) => Some(outcome),
+        let decision = decision.answer().await;
+        let result = tokio::select! {
+            result = self.follow(decision) => Some(result),
             () = reply.closed() => None,
         };
         // Sora closed the connection, so the client will not connect.
-        let Some((ended, outcome, answer)) = outcome else {
+        let Some(AuthResult {
+            outcome,
+            counted_as,
+            answer,
+        }) = result
+        else {
             return self.end(connection_id, AuthOutcome::Denied);
         };
         // The gate is notified before Sora.
-        self.end(connection_id, ended);
-        self.metrics.webhook("auth", outcome);
+        self.end(connection_id, outcome);
+        self.metrics.webhook("auth", counted_as);
         // If Sora closes the connection at this moment, the gate's own timeout removes the client.
         reply.send(answer).unwrap_or_default();
     }
 
-    /// Ends the question. No await between this and the gate, which so receives everything about
-    /// one client in order.
-    fn end(&self, connection_id: ConnectionId, ended: AuthOutcome) {
-        if self.sora.pending_auths.end(&connection_id, ended) {
+    /// Ends the request, and notifies the gate of a client that it waits for in vain. No await between the two: so the gate receives
+    /// everything about one client in order.
+    fn end(&self, connection_id: ConnectionId, outcome: AuthOutcome) {
+        if self.webhooks.pending_auths.end(&connection_id, outcome) {
             let denied = Input::Sora(SoraInput::Denied { connection_id });
             // After the stop the gate waits for no client.
             self.engine.apply(denied).unwrap_or_default();
         }
     }
 
-    async fn decide(&self, answer: Answer) -> Outcome {
-        let expected = match answer {
+    /// Follows the gate's decision: asks the application about a client that is to be admitted.
+    async fn follow(&self, decision: Answer) -> AuthResult {
+        let (reason, expected) = match decision {
             Ok(Reply::Decision(Decision::Offer { .. })) => {
                 return self.ask_application(Expected::Yes).await;
             }
@@ -147,21 +161,22 @@ impl Question {
             }
             Ok(_) | Err(_) => (UNAVAILABLE, Expected::No),
         };
-        match (self.admission, expected) {
-            (Admission::Enforced, (reason, _)) => (
-                AuthOutcome::Rejected,
-                WebhookOutcome::Rejected,
-                deny(reason),
-            ),
-            (Admission::Shadow, (reason, expected)) => {
+        match self.admission {
+            Admission::Enforced => AuthResult {
+                outcome: AuthOutcome::Rejected,
+                counted_as: WebhookOutcome::Rejected,
+                answer: deny(reason),
+            },
+            Admission::Shadow => {
                 tracing::info!(reason, "shadow mode: would have rejected this client");
                 self.ask_application(expected).await
             }
         }
     }
 
-    async fn ask_application(&self, expected: Expected) -> Outcome {
-        let Some(upstream) = self.sora.upstreams.auth() else {
+    /// Has the application decide, if it has an auth webhook of its own.
+    async fn ask_application(&self, expected: Expected) -> AuthResult {
+        let Some(upstream) = self.webhooks.upstreams.auth() else {
             let answer = json(
                 StatusCode::OK,
                 &Verdict {
@@ -169,7 +184,11 @@ impl Question {
                     reason: None,
                 },
             );
-            return (expected.admitted(), WebhookOutcome::Taken, answer);
+            return AuthResult {
+                outcome: expected.admitted(),
+                counted_as: WebhookOutcome::Taken,
+                answer,
+            };
         };
         let problem = match upstream
             .send_request(&self.headers, self.body.clone())
@@ -177,18 +196,18 @@ impl Question {
         {
             Ok(response) => match read_answer(&response) {
                 Ok(Allowed { allowed: true }) => {
-                    return (
-                        expected.admitted(),
-                        WebhookOutcome::Taken,
-                        response.into_response(),
-                    );
+                    return AuthResult {
+                        outcome: expected.admitted(),
+                        counted_as: WebhookOutcome::Taken,
+                        answer: response.into_response(),
+                    };
                 }
                 Ok(Allowed { allowed: false }) => {
-                    return (
-                        expected.denied(),
-                        WebhookOutcome::Denied,
-                        response.into_response(),
-                    );
+                    return AuthResult {
+                        outcome: expected.denied(),
+                        counted_as: WebhookOutcome::Denied,
+                        answer: response.into_response(),
+                    };
                 }
                 Err(problem) => {
                     upstream.mark_invalid(&problem);
@@ -203,15 +222,15 @@ impl Question {
             problem,
             "the auth upstream failed; new clients are rejected"
         );
-        (
-            expected.denied(),
-            WebhookOutcome::UpstreamFailed,
-            deny(UPSTREAM_FAILED),
-        )
+        AuthResult {
+            outcome: expected.denied(),
+            counted_as: WebhookOutcome::UpstreamFailed,
+            answer: deny(UPSTREAM_FAILED),
+        }
     }
 }
 
-/// Expectation of the gate about a client: it connects, or not.
+/// Expectation of the gate about a client. One that is to connect is waited for, until the gate is notified that it was denied.
 #[derive(Clone, Copy)]
 enum Expected {
     Yes,

@@ -5,7 +5,7 @@ mod auth;
 mod pending_auth;
 pub mod read;
 mod report;
-mod sora;
+mod state;
 mod upstream;
 mod upstreams;
 
@@ -13,7 +13,7 @@ use hyper::header::{ALLOW, HeaderValue, ORIGIN};
 use hyper::{Method, Request, StatusCode};
 use soramode_protocol::event::WebhookSource;
 
-pub(crate) use sora::Sora;
+pub(crate) use state::SoraWebhooks;
 pub use upstream::UPSTREAM_BYTES_MAX;
 pub(crate) use upstreams::UpstreamClients;
 
@@ -35,7 +35,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// The webhook, and the token that the path ends in.
+    /// Returns the kind of webhook of a path, and the token that the path ends in; `None` if it is the path of none.
     fn of(path: &str) -> Option<(Self, Option<&str>)> {
         let rest = path.strip_prefix("/sora/")?;
         let (word, token) = rest
@@ -58,6 +58,7 @@ impl Kind {
     }
 }
 
+/// Answers a request under `/sora/`: checks that it is from Sora, and reads it.
 pub(crate) async fn answer(
     state: &HttpState,
     caller: &Caller,
@@ -74,12 +75,12 @@ pub(crate) async fn answer(
         log_limited!(warn, peer = ?caller.ip, "rejected a webhook from an unexpected address or from a browser. If it is Sora's, set --sora-peer");
         return error(StatusCode::FORBIDDEN, "Forbidden");
     }
-    let is_token_right = match (&state.config.sora.tokens, token) {
+    let is_token_valid = match (&state.config.sora.tokens, token) {
         (Some(tokens), token) => token.is_some_and(|token| tokens.find(token.as_bytes()).is_some()),
         (None, Some(_)) => return error(StatusCode::NOT_FOUND, "NotFound"),
         (None, None) => true,
     };
-    if !is_token_right {
+    if !is_token_valid {
         state
             .metrics
             .webhook(kind.name(), WebhookOutcome::Forbidden);
@@ -105,13 +106,14 @@ pub(crate) async fn answer(
         }
     };
     match kind {
-        Kind::Auth => auth::answer(state, &state.sora, (head.headers, body)).await,
+        Kind::Auth => auth::answer(state, &state.webhooks, (head.headers, body)).await,
         Kind::Report(source) => {
-            report::answer(state, &state.sora, source, (head.headers, body)).await
+            report::answer(state, &state.webhooks, source, (head.headers, body)).await
         }
     }
 }
 
+/// Returns whether the client is on this machine, or at an address of Sora's.
 fn is_peer(state: &HttpState, caller: &Caller) -> bool {
     let is_listed = |ip| {
         state

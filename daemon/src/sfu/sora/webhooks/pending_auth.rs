@@ -1,5 +1,5 @@
-//! Auth questions in flight: Sora may repeat a question before the first was answered. The
-//! connection is given up only when the last of them has ended and none admitted the client.
+//! Auth webhooks in progress, by connection: Sora may repeat one before the first is answered. The
+//! gate stops waiting for the client only when the last of them has ended and none admitted it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
@@ -8,54 +8,54 @@ use soramode_protocol::id::ConnectionId;
 
 use crate::lock::lock;
 
-/// Clients that are being asked about.
+/// Auth webhooks in progress, by connection.
 #[derive(Debug, Default)]
 pub(crate) struct PendingAuths {
     by_id: Mutex<HashMap<ConnectionId, PendingAuth>>,
 }
 
-/// State of the questions about one connection.
+/// Auth webhooks in progress about one connection.
 #[derive(Debug, Default)]
 struct PendingAuth {
-    /// Questions that are not over.
-    questions: u32,
-    /// The gate waits for it.
+    /// Number of those that have not ended.
+    requests: u32,
+    /// The gate waits for the client.
     is_expected: bool,
-    /// `true` if the answer to Sora admitted it.
+    /// An answer to Sora has admitted the client.
     is_admitted: bool,
 }
 
-/// Outcome of a question.
+/// Outcome of one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AuthOutcome {
-    /// Gate rejected it, and does not expect a connection.
+    /// The client is rejected, and the gate does not wait for it.
     Rejected,
-    /// Gate expects the connection, and it may come.
+    /// The client is admitted, and the gate waits for it.
     Admitted,
-    /// The gate waits for it in vain.
+    /// The client is rejected, and the gate waits for it in vain.
     Denied,
 }
 
 impl PendingAuths {
-    /// Begins a question. Must be followed by [`end`](Self::end).
+    /// Begins a request. Must be followed by [`end`](Self::end).
     pub(crate) fn begin(&self, connection_id: ConnectionId) {
-        self.lock().entry(connection_id).or_default().questions += 1;
+        self.lock().entry(connection_id).or_default().requests += 1;
     }
 
-    /// Ends a question. Returns whether the gate waits for the client in vain.
+    /// Ends a request. Returns whether the gate waits for the client in vain.
     #[must_use]
-    pub(crate) fn end(&self, connection_id: &ConnectionId, ended: AuthOutcome) -> bool {
+    pub(crate) fn end(&self, connection_id: &ConnectionId, outcome: AuthOutcome) -> bool {
         let mut by_id = self.lock();
         let Some(pending) = by_id.get_mut(connection_id) else {
             return false;
         };
-        pending.questions -= 1;
-        match ended {
+        pending.requests -= 1;
+        match outcome {
             AuthOutcome::Rejected => {}
             AuthOutcome::Admitted => (pending.is_expected, pending.is_admitted) = (true, true),
             AuthOutcome::Denied => pending.is_expected = true,
         }
-        if pending.questions > 0 {
+        if pending.requests > 0 {
             return false;
         }
         let is_denied = pending.is_expected && !pending.is_admitted;
@@ -72,7 +72,7 @@ impl PendingAuths {
 mod tests {
     use super::*;
 
-    /// Inputs of the gate for two questions about one client that end in this way.
+    /// Inputs of the gate for two requests about one client that end in this way.
     fn inputs(ends: [AuthOutcome; 2]) -> Vec<&'static str> {
         let pending_auths = PendingAuths::default();
         let connection_id = ConnectionId::new("c").unwrap();
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_question_is_given_up_once_and_only_if_not_admitted() {
+    fn a_repeated_request_is_given_up_once_and_only_if_not_admitted() {
         use AuthOutcome::{Admitted, Denied, Rejected};
         for ends in [[Denied, Denied], [Rejected, Denied], [Denied, Rejected]] {
             assert_eq!(inputs(ends), ["admit", "admit", "denied"], "{ends:?}");

@@ -1,4 +1,4 @@
-//! `POST /sora/session` and `/sora/event`: the gate records them, then they are forwarded to the
+//! `POST /sora/session` and `/sora/event`: the gate takes them in, then they are forwarded to the
 //! application, and its answer is returned.
 
 use bytes::Bytes;
@@ -6,7 +6,7 @@ use hyper::{HeaderMap, StatusCode};
 use soramode_protocol::event::WebhookSource;
 
 use super::read::read_report;
-use super::sora::Sora;
+use super::state::SoraWebhooks;
 use crate::clock;
 use crate::engine::Refusal;
 use crate::http::response::{HttpResponse, JSON, error, typed};
@@ -16,14 +16,14 @@ use crate::rate_limit::log_limited;
 
 pub(super) async fn answer(
     state: &HttpState,
-    sora: &Sora,
+    webhooks: &SoraWebhooks,
     source: WebhookSource,
     request: (HeaderMap, Bytes),
 ) -> HttpResponse {
     let (headers, body) = request;
     let upstream = match source {
-        WebhookSource::Session => sora.upstreams.session(),
-        WebhookSource::Event => sora.upstreams.event(),
+        WebhookSource::Session => webhooks.upstreams.session(),
+        WebhookSource::Event => webhooks.upstreams.event(),
     };
     let outcome = match (read_report(source, &body, clock::now().wall), &upstream) {
         // No await between the body and this: Sora may close the connection, and its report is recorded
@@ -40,7 +40,9 @@ pub(super) async fn answer(
                 return error(StatusCode::SERVICE_UNAVAILABLE, "StorageUnavailable");
             }
         },
-        (Err(problem), None) => return Sora::unreadable(&state.metrics, source.name(), &problem),
+        (Err(problem), None) => {
+            return SoraWebhooks::refuse_unreadable(&state.metrics, source.name(), &problem);
+        }
         // The application may make more of it.
         (Err(problem), Some(_)) => {
             log_limited!(warn, kind = source.name(), %problem, "cannot read a webhook; forwarded to the application, but not recorded");

@@ -59,7 +59,7 @@ impl Reference {
         self.writing = has_records.then_some((records.len(), actions.len()));
     }
 
-    pub(super) fn written(&mut self) -> Effects {
+    pub(super) fn write_succeeded(&mut self) -> Effects {
         let (records, actions) = self.writing.take().unwrap_or_default();
         Effects {
             records: self.since_success.records.drain(..records).collect(),
@@ -122,7 +122,7 @@ impl Reference {
         self.retrying = Some((self.since_success.records.len(), self.held.len()));
     }
 
-    pub(super) fn restored(&mut self, now: Timestamp) -> Effects {
+    pub(super) fn retry_succeeded(&mut self, now: Timestamp) -> Effects {
         let (records, held) = self.retrying.take().unwrap();
         self.is_failed = false;
         let restored = Effects {

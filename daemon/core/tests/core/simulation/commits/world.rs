@@ -192,7 +192,7 @@ impl World {
         let is_committed = self.reference.is_failed
             || !self.reference.since_success.records.iter().any(is_of_mode);
         assert_eq!(self.commits.is_mode_committed(), is_committed);
-        if let Some((reply_to, answer)) = self.commits.take_mode() {
+        if let Some((reply_to, answer)) = self.commits.take_mode_answer() {
             assert!(is_committed);
             let taken = self.reference.since_success.actions.pop();
             assert_eq!(taken, Some(Action::Answer(reply_to, answer.clone())));
@@ -284,7 +284,10 @@ impl World {
             (false, true) => {
                 self.written += records.len();
                 self.settled = self.settled.max(self.written);
-                let (batch, expected) = (self.commits.written(records), self.reference.written());
+                let (batch, expected) = (
+                    self.commits.write_succeeded(records),
+                    self.reference.write_succeeded(),
+                );
                 self.perform(now, batch, &expected);
             }
             (false, false) => self.fail(now, records),
@@ -294,8 +297,8 @@ impl World {
             }
             (true, true) => {
                 self.written += records.len();
-                let expected = self.reference.restored(now);
-                let batch = self.commits.restored(&mut self.gate, now, records);
+                let expected = self.reference.retry_succeeded(now);
+                let batch = self.commits.retry_succeeded(&mut self.gate, now, records);
                 self.perform(now, batch, &expected);
                 // Deliveries that came during the retry are in front of what the step itself added.
                 self.note_made(now, self.deliveries.len());

@@ -223,7 +223,7 @@ impl Model {
             | Input::Shutdown
             | Input::Janus(_)
             | Input::Subscribers(_)
-            | Input::Webhooks(_) => {
+            | Input::Receivers(_) => {
                 panic!("no receiver is notified, and no channel is claimed")
             }
         }

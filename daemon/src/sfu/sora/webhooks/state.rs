@@ -1,4 +1,4 @@
-//! The Sora that sends webhooks: the application's own webhooks behind it, and its requests under way.
+//! State that Sora's webhooks share: the application's own webhooks, to which they are forwarded, and the auth webhooks in progress.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use crate::http::response::{HttpResponse, error_because};
 use crate::metrics::{Metrics, WebhookOutcome};
 use crate::rate_limit::log_limited;
 
-/// State that the webhooks share.
+/// State that Sora's webhooks share.
 #[derive(Debug)]
-pub(crate) struct Sora {
+pub(crate) struct SoraWebhooks {
     pub(super) upstreams: Arc<UpstreamClients>,
     pub(super) pending_auths: PendingAuths,
 }
 
-impl Sora {
+impl SoraWebhooks {
     pub(crate) fn new(
         config: &SoraConfig,
         outgoing: Outgoing,
@@ -38,8 +38,8 @@ impl Sora {
         Arc::clone(&self.upstreams)
     }
 
-    /// Refuses a webhook that cannot be read.
-    pub(super) fn unreadable(
+    /// Counts, logs and refuses a webhook that cannot be read.
+    pub(super) fn refuse_unreadable(
         metrics: &Metrics,
         kind: &'static str,
         problem: &Unreadable,
