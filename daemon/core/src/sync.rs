@@ -39,7 +39,7 @@ pub(crate) struct SyncState {
 pub(crate) enum UntrackedIncarnations {
     /// The claims have not been read: there may be some.
     Unread,
-    /// These own channels.
+    /// The claims were read: these incarnations own channels.
     Own {
         incarnations: BTreeSet<Incarnation>,
         /// When the claims were read, by the boot clock.

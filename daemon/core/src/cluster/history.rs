@@ -152,21 +152,21 @@ pub enum Refusal {
     },
     /// It has another cluster.
     OtherCluster {
-        /// The node's.
+        /// The cluster that the node is in.
         known: ClusterId,
-        /// The one that is there.
+        /// The cluster that etcd has.
         found: ClusterId,
     },
     /// It has an earlier history.
     OlderEpoch {
         /// The epoch that the node has seen.
         known: u64,
-        /// The one that is there.
+        /// The epoch that etcd has.
         found: u64,
     },
     /// It has another history of the same number.
     OtherHistory {
-        /// That number.
+        /// Epoch of both.
         epoch: u64,
     },
     /// It has lost writes that the node has seen.

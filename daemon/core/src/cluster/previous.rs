@@ -25,11 +25,11 @@ impl PreviousIncarnation {
 /// State of the sessions of a node's previous incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PreviousSessions {
-    /// They run: only the daemon was restarted, on a machine that has been up all the time.
+    /// The sessions run: only the daemon was restarted, on a machine that has been up all the time.
     Alive,
-    /// They must end, and are not known to have ended: the lease had expired, or they could not be adopted.
+    /// The sessions must end, and are not known to have ended: the lease had expired, or they could not be adopted.
     Ending,
-    /// They have ended: that was acknowledged, or the machine was restarted.
+    /// The sessions have ended: that was acknowledged, or the machine was restarted.
     Ended,
 }
 

@@ -280,9 +280,9 @@ pub struct MembersRead {
     pub configuration_text: Vec<u8>,
     /// The key under the node's own name.
     pub own: Option<Incarnation>,
-    /// That key, if this start of the daemon wrote it.
+    /// The key under the node's own name, if this start of the daemon wrote it.
     pub own_of_this_start: Option<Incarnation>,
-    /// That key, if a start of the daemon wrote it, with this state, since the machine booted.
+    /// The key under the node's own name, if a start of the daemon wrote it, with this state, since the machine booted.
     pub own_of_this_boot: Option<Incarnation>,
     /// All nodes, this one among them.
     pub nodes: Vec<NodeRecord>,

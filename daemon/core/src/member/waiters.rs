@@ -10,7 +10,7 @@ use crate::admission_request::AdmissionRequest;
 use crate::handles::ReplyHandle;
 use crate::tables::rows::Source;
 
-/// One that waits for the owner of a channel.
+/// Request or session that waits until the owner of a channel is known.
 pub(crate) enum Waiter {
     /// A request to admit a connection.
     Client(AdmissionRequest),
