@@ -184,14 +184,10 @@ impl World {
         if self.is_lossy && self.rng.one_in(30) {
             self.later(4, Scheduled::Webhook(webhook.clone()));
         }
-        let delay = if self.is_lossy && self.rng.one_in(10) {
-            4
+        if self.is_lossy && self.rng.one_in(10) {
+            self.later(4, Scheduled::Webhook(webhook));
         } else {
-            0
-        };
-        match delay {
-            0 => self.step(Input::Sora(webhook)),
-            seconds => self.later(seconds, Scheduled::Webhook(webhook)),
+            self.step(Input::Sora(webhook));
         }
     }
 
@@ -267,10 +263,9 @@ impl World {
                     SoraInput::Polled { began, connections }
                 };
                 self.queued += 1;
-                self.queue.insert(
-                    (self.now + answer_in, self.queued),
-                    Scheduled::Answer(answer),
-                );
+                let at = self.now + answer_in;
+                self.queue
+                    .insert((at, self.queued), Scheduled::Answer(answer));
             }
             Scheduled::Answer(answer) => {
                 self.polls += 1;
