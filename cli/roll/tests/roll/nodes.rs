@@ -105,7 +105,7 @@ impl Nodes {
                 state: StorageState::Ok,
                 path: None,
             },
-            webhooks: Vec::new(),
+            receivers: Vec::new(),
         };
         let params = StartParams {
             settings,
