@@ -59,8 +59,7 @@ impl ClaimMigration {
         self.pending.clone().into_iter()
     }
 
-    /// Takes in the reply to a channel's transaction. `own` is the node's name, unless an operator has purged an incarnation of
-    /// it, or the one that the claim is of.
+    /// Takes in the reply to a channel's transaction. `own` is the node's name, unless another machine may have it.
     ///
     /// A claim without an expiry is changed by its node alone. If it has another token, the node's daemon wrote it under a key that
     /// was lost, and ended before it stored that.

@@ -45,12 +45,7 @@ impl Ownership {
         reply: &ClaimReply,
         node: &NodeName,
     ) {
-        let is_purged = self
-            .incarnations
-            .all()
-            .chain(reply.claimed_by())
-            .any(|it| self.departures.is_purged(*it));
-        let own = Some(node).filter(|_| !is_purged);
+        let own = Some(node).filter(|_| self.is_named_for_itself(reply.claimed_by()));
         let migrated = match &mut self.state {
             MemberState::Migrating(migration) if migration.next() == by => {
                 migration.on_reply(channel, reply, own)
@@ -83,6 +78,19 @@ impl Ownership {
                     .push_back(OwnershipStep::Release(channel, *token));
             }
             (MigratedClaim::NotPending | MigratedClaim::Unrecorded, _) => {}
+        }
+    }
+
+    /// Returns whether a claim with this node's name, by this incarnation, is this node's.
+    ///
+    /// It is if the node wrote that incarnation's key since its start, unless an operator has purged it. Another one may be that of a machine
+    /// which was given the name, if an operator has purged any incarnation that the node knows.
+    fn is_named_for_itself(&self, claimed_by: Option<&Incarnation>) -> bool {
+        let is_purged = |it: &Incarnation| self.departures.is_purged(*it);
+        match claimed_by {
+            Some(it) if self.incarnations.contains(*it) => !is_purged(it),
+            Some(it) => !is_purged(it) && !self.incarnations.all().any(is_purged),
+            None => true,
         }
     }
 

@@ -51,6 +51,9 @@ pub(super) struct Node {
     pub(super) is_fence_stuck: bool,
     /// Channels that its SFU served when an operator purged it by mistake: other nodes may own them, until its sessions have ended.
     purged: BTreeSet<ChannelId>,
+    was_purged: bool,
+    /// Its incarnations since its daemon started, and the one that it had stored before.
+    joined_as: BTreeSet<Incarnation>,
     /// Transactions are carried out.
     pub(super) is_trusting: bool,
     /// Until then nothing of the node reaches etcd.
@@ -88,6 +91,8 @@ impl Node {
             is_machine_up: true,
             is_fence_stuck: false,
             purged: BTreeSet::new(),
+            was_purged: false,
+            joined_as: BTreeSet::new(),
             is_trusting: false,
             cut_until: Duration::ZERO,
             reads: Reads::None,
@@ -133,6 +138,7 @@ impl Node {
     pub(super) fn purge(&mut self, etcd: &mut Etcd) {
         etcd.purge_running(&self.caller.name);
         self.purged.append(&mut self.record_store.channels());
+        self.was_purged = true;
     }
 
     pub(super) fn start(&mut self, now: Duration, host: HostState) -> Effects {
@@ -142,6 +148,7 @@ impl Node {
             self.confirmed = None;
         }
         self.is_machine_up = true;
+        self.joined_as = self.member.into_iter().collect();
         self.caller.start += 1;
         let params = StartParams {
             settings: self.settings.clone(),
@@ -165,6 +172,9 @@ impl Node {
                 self.sockets.retain(|other| other != socket);
             }
             _ => {}
+        }
+        if let Input::Etcd(EtcdResponse::Joined(Ok(joined))) = &input {
+            self.joined_as.insert(joined.incarnation);
         }
         let read = match &input {
             Input::Etcd(EtcdResponse::MembersRead(view)) => view.own.zip(Some(view.sent)),
@@ -353,11 +363,10 @@ impl Node {
     fn check_claims(&self, etcd: &Etcd) {
         for channel_id in self.record_store.channels() {
             let claim = etcd.claims.get(&channel_id);
-            // The claim of a purged incarnation is anyone's, also if no node has taken it yet.
-            let is_purged =
-                |incarnation| self.purged.contains(&channel_id) && self.member != Some(incarnation);
+            // A purged node leaves a claim of before its start that it has no record of: another machine may have been given its name.
+            let is_left = |incarnation| self.was_purged && !self.joined_as.contains(&incarnation);
             let token = claim
-                .filter(|claim| claim.node == self.caller.name && !is_purged(claim.incarnation))
+                .filter(|claim| claim.node == self.caller.name && !is_left(claim.incarnation))
                 .map(|claim| claim.token);
             assert_eq!(
                 token.as_ref(),
