@@ -364,7 +364,8 @@ impl Node {
         for channel_id in self.record_store.channels() {
             let claim = etcd.claims.get(&channel_id);
             // A purged node leaves a claim of before its start that it has no record of: another machine may have been given its name.
-            let is_left = |incarnation| self.was_purged && !self.joined_as.contains(&incarnation);
+            let is_known = |it| self.member == Some(it) || self.joined_as.contains(&it);
+            let is_left = |incarnation| self.was_purged && !is_known(incarnation);
             let token = claim
                 .filter(|claim| claim.node == self.caller.name && !is_left(claim.incarnation))
                 .map(|claim| claim.token);
