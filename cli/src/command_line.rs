@@ -4,9 +4,14 @@ use std::ffi::OsStr;
 
 use os_display::Quotable;
 
-/// Quotes a word of a command line if a shell would split or expand it.
+/// Quotes a word of a command line if a shell would split or expand it, or a reader could take its end for that of a sentence.
 pub(crate) fn word(word: impl AsRef<OsStr>) -> String {
-    word.as_ref().maybe_quote().to_string()
+    let word = word.as_ref();
+    if word.as_encoded_bytes().ends_with(b".") {
+        word.quote().to_string()
+    } else {
+        word.maybe_quote().to_string()
+    }
 }
 
 /// `--socket '/tmp/my dir/s.sock'`
@@ -45,6 +50,7 @@ mod tests {
             b"a\nb\x1b[31m",
             b"\xff",
             b"#x",
+            b".",
         ] {
             let quoted = word(OsStr::from_bytes(text));
             let printed = Command::new("bash")

@@ -255,7 +255,12 @@ impl Endpoint {
     fn log_hint(&self) -> String {
         match self {
             Self::Local(_) => LOG_HINT.to_owned(),
-            Self::Ssh(host) => format!("{LOG_HINT} (on {})", host.shown()),
+            Self::Ssh(host) => {
+                format!(
+                    "On {}, look at its log: journalctl -u soramoded",
+                    host.shown()
+                )
+            }
         }
     }
 }

@@ -7,6 +7,8 @@ use std::process::ExitStatus;
 use serde::Serialize;
 use soramode_protocol::error::{Error, ErrorType};
 
+use crate::output::command_lines::on_lines;
+
 /// Exit code of a shell for an unknown command.
 pub(crate) const NOT_FOUND: u8 = 127;
 
@@ -220,10 +222,8 @@ impl Failure {
     pub(crate) fn with_hint(mut self, hint: impl AsRef<str>) -> Self {
         let hint = hint.as_ref();
         if !hint.is_empty() {
-            self.hint = Some(
-                self.hint
-                    .map_or_else(|| hint.to_owned(), |before| format!("{before}. {hint}")),
-            );
+            let before = self.hint.map(|before| before + ". ").unwrap_or_default();
+            self.hint = Some(before + hint);
         }
         self
     }
@@ -264,7 +264,7 @@ impl From<&Failure> for Problem {
         Self {
             error_type,
             message: failure.message.clone(),
-            hint: failure.hint.clone(),
+            hint: failure.hint.as_deref().map(on_lines),
         }
     }
 }
@@ -299,7 +299,7 @@ impl From<Error> for Failure {
 
 /// Hint if soramoded cannot write its state.
 const MAKE_ROOM: &str =
-    "Free disk space for soramoded's state (soramode doctor names the problem), then try again";
+    "Free disk space for soramoded's state, then try again. To see the problem: soramode doctor";
 
 /// Params that have a flag of another name.
 const FLAGS: [(&str, &str); 15] = [

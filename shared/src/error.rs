@@ -223,7 +223,7 @@ impl Error {
             current.mode, current.generation, current.actor
         );
         let mut error = Self::new(ErrorType::Superseded, message)
-            .with_hint("Nothing was changed. Check soramode status, and retry");
+            .with_hint("Nothing was changed. Before you retry: soramode status");
         error.data.current_mode = Some(current);
         error
     }
@@ -362,7 +362,7 @@ impl Error {
             ErrorType::ClusterUnavailable,
             format!("the cluster did not answer: {problem}"),
         )
-        .with_hint("Retry; soramode doctor shows the cause")
+        .with_hint("Retry. To see the cause: soramode doctor")
     }
 
     /// The node has no cluster, so the request can never succeed.
@@ -380,7 +380,7 @@ impl Error {
             ErrorType::NotJoined,
             format!("the node is not in its cluster ({membership}): only a node that is joined can purge another"),
         )
-        .with_hint("Run it on a node that is joined, or wait until etcd answers; soramode doctor says what is wrong")
+        .with_hint("Run it on a node that is joined, or wait until etcd answers. To see what is wrong: soramode doctor")
     }
 
     /// The cluster exists already.

@@ -293,7 +293,7 @@ impl Api {
             "StorageUnavailable" => (
                 Exit::Failed,
                 format!("{name} cannot write its state, so it stays closed"),
-                "Free disk space on that node; soramode doctor there names the problem",
+                "Free disk space on that node. On that node, see the problem: soramode doctor",
             ),
             "ClusterUnavailable" => (
                 Exit::Failed,

@@ -207,7 +207,8 @@ fn describe_reject(reason: RejectReason, mode: Mode) -> String {
         }
         RejectReason::AtCapacity => "the node is full".to_owned(),
         RejectReason::OwnerLost => {
-            "the channel's node is gone; soramode explain shows how long this lasts".to_owned()
+            "the channel's node is gone. To see how long this lasts: soramode explain CHANNEL"
+                .to_owned()
         }
     }
 }

@@ -35,7 +35,7 @@ impl Command {
                     .with_hint("To maintain several, one after the other: soramode roll"))
             }
             _ => Err(one_at_a_time(name).with_hint(format!(
-                "Name one host: soramode -H HOST {name}. With several: get, status, sessions, doctor, set, announce and roll"
+                "With several hosts: get, status, sessions, doctor, set, announce and roll. With one: soramode -H HOST {name}"
             ))),
         }
     }

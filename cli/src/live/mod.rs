@@ -61,7 +61,7 @@ fn check_terminal(output: &Output) -> Result<(), Failure> {
     if output.format() != Format::Table || !output.is_on_terminal() {
         let failure = Failure::new(Exit::Usage, "--watch needs a terminal");
         return Err(failure.with_hint(
-            "In a script, run soramode -o json status repeatedly, or read soramode tail",
+            "In a script, run this repeatedly: soramode -o json status. Or read events: soramode tail",
         ));
     }
     if !can_move_cursor() {

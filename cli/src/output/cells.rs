@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::command_lines::{self, SENTENCE_END, command_at};
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
@@ -170,11 +171,8 @@ fn words(text: &str) -> Vec<&str> {
 /// Indent of the lines of [`fit`] after the first, so that text from outside never begins a line.
 const INDENT: usize = 2;
 
-/// Commands in sentences for the reader to run.
-const COMMANDS: [&str; 3] = ["soramode ", "systemctl ", "journalctl "];
-
-/// Wraps a message. A sentence with a command gets a line of its own, which is not broken, so that
-/// the command can be copied. A message that is indented stays so.
+/// Wraps a message. Each command ends its line and is not broken, so that it can be copied. A
+/// message that is indented stays so.
 pub(crate) fn fit(message: &str, cells: usize) -> Vec<String> {
     let text = message.trim_start_matches(' ');
     let margin = message.len() - text.len();
@@ -190,43 +188,34 @@ pub(crate) fn fit(message: &str, cells: usize) -> Vec<String> {
 
 /// Wraps a message without an indent, for columns.
 pub(crate) fn fit_flush(message: &str, cells: usize) -> Vec<String> {
-    if width(message) <= cells {
-        return vec![message.to_owned()];
-    }
-    let mut lines = Vec::new();
-    let mut prose = String::new();
-    for sentence in message.split_inclusive(". ") {
-        if !COMMANDS.iter().any(|command| sentence.contains(command)) {
-            prose.push_str(sentence);
-            continue;
-        }
-        lines.extend(wrap_prose(&std::mem::take(&mut prose), cells));
-        let sentence = sentence.trim_end();
-        let (before, command) = if width(sentence) > cells {
-            before_command(sentence, cells)
-        } else {
-            ("", sentence)
-        };
-        lines.extend(wrap_prose(before, cells));
-        lines.push(command.to_owned());
-    }
-    lines.extend(wrap_prose(&prose, cells));
-    lines
+    command_lines::lines(message)
+        .into_iter()
+        .flat_map(|line| fit_line(line, cells))
+        .collect()
 }
 
-/// Splits a sentence before its command, if that fits in a line of its own.
-fn before_command(sentence: &str, cells: usize) -> (&str, &str) {
-    let at = COMMANDS
-        .iter()
-        .filter_map(|command| sentence.find(command))
-        .min()
-        .unwrap_or_default();
-    let (before, command) = sentence.split_at(at);
-    if width(command) <= cells {
-        (before, command)
-    } else {
-        ("", sentence)
+/// Wraps a line of a message. A command that is too long for the line of its label begins the next one.
+fn fit_line(line: &str, cells: usize) -> Vec<String> {
+    if width(line) <= cells {
+        return vec![line.to_owned()];
     }
+    let Some(at) = command_at(line) else {
+        return wrap_prose(line, cells);
+    };
+    let (prose, command) = line.split_at(at);
+    let (before, label) = match prose.rfind(SENTENCE_END) {
+        Some(end) => prose.split_at(end + SENTENCE_END.len()),
+        None => ("", prose),
+    };
+    let mut lines = wrap_prose(before, cells);
+    // A command that fits in no line is not moved to one.
+    if width(label) + width(command) > cells && width(command) <= cells {
+        lines.extend(wrap_prose(label, cells));
+        lines.push(command.to_owned());
+    } else {
+        lines.push(format!("{label}{command}"));
+    }
+    lines
 }
 
 fn wrap_prose(prose: &str, cells: usize) -> Vec<String> {

@@ -187,10 +187,7 @@ fn redrawn(
     }
     for line in lines {
         let line = escape::neutralised(line.as_ref());
-        let parts = match width {
-            Some(width) => cells::fit(&line, width),
-            None => vec![line],
-        };
+        let parts = cells::fit(&line, width.unwrap_or(usize::MAX));
         for part in parts {
             text.push_str(&part);
             text.push('\n');

@@ -4,6 +4,7 @@ mod cell;
 pub(crate) mod cells;
 pub(crate) mod color;
 mod column;
+pub(crate) mod command_lines;
 mod count;
 pub(crate) mod escape;
 pub(crate) mod event;

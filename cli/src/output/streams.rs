@@ -230,13 +230,13 @@ impl Output {
         }
     }
 
-    /// Prints a message, wrapped to the terminal; commands in it stay whole.
+    /// Prints a message, wrapped to the terminal; each command in it ends its line.
     pub(crate) fn message(&mut self, text: &str) -> Result<(), Failure> {
         match self.width() {
             Some(width) => cells::fit(text, width)
                 .iter()
                 .try_for_each(|line| self.text(line)),
-            None => self.text(text),
+            None => self.text(&unwrapped(text)),
         }
     }
 
@@ -386,7 +386,12 @@ fn print_line(text: &str) {
     let text = escape::neutralised(text);
     let lines = match Sink::of(&io::stderr()) {
         Sink::Terminal => cells::fit(&text, terminal::columns(io::stderr())),
-        Sink::Elsewhere => vec![text],
+        Sink::Elsewhere => vec![unwrapped(&text)],
     };
     let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
+}
+
+/// Returns the lines of a message that is not wrapped: each command ends its line.
+fn unwrapped(text: &str) -> String {
+    cells::fit(text, usize::MAX).join("\n")
 }

@@ -249,7 +249,7 @@ fn a_fleet_names_its_hosts_and_the_verbs_that_take_one_host_name_roll() {
     }
     let tail = fleet.run(&["-H", "@tokyo", "tail"]);
     assert_eq!(tail.code, 2, "{tail:?}");
-    let hint = "Name one host: soramode -H HOST tail";
+    let hint = "With one: soramode -H HOST tail\n";
     assert!(tail.stderr.contains(hint), "{tail:?}");
     let unknown = fleet.run(&["-H", "@osaka", "get"]);
     assert_eq!(unknown.code, 2);

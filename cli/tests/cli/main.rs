@@ -14,6 +14,7 @@ mod as_on_the_node;
 mod certificates;
 #[cfg(feature = "cluster")]
 mod cluster;
+mod command_lines;
 mod completion;
 mod doc_commands;
 mod doctor;

@@ -18,6 +18,8 @@ use soramode_testkit::daemon::DaemonThread;
 use soramoded::config::Config;
 use tempfile::TempDir;
 
+use crate::command_lines::check_command_lines;
+
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_soramode");
 
@@ -154,11 +156,13 @@ fn without(flags: &[String], text: String) -> String {
 impl Run for Command {
     fn ended(&mut self) -> Ended {
         let (output, flags) = (self.output().unwrap(), named_flags(self));
-        Ended {
+        let ended = Ended {
             code: output.status.code().unwrap_or(-1),
             stdout: without(&flags, String::from_utf8(output.stdout).unwrap()),
             stderr: without(&flags, String::from_utf8(output.stderr).unwrap()),
-        }
+        };
+        check_command_lines(&ended);
+        ended
     }
 
     fn running(&mut self) -> Running {
@@ -262,11 +266,13 @@ impl Running {
         self.stderr.read_to_string(&mut self.said).unwrap();
         self.stdout.read_to_string(&mut self.answered).unwrap();
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
-        Ended {
+        let ended = Ended {
             code,
             stdout: without(&self.flags, self.answered),
             stderr: without(&self.flags, self.said),
-        }
+        };
+        check_command_lines(&ended);
+        ended
     }
 
     /// Kills it; gives what it printed.

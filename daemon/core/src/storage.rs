@@ -56,11 +56,11 @@ impl StorageHealth {
                 "it could not be used when soramoded started, and needs a restart",
             )
             .with_hint(
-                "Repair the state as soramode status says, restart soramoded, and run this again",
+                "Repair the state, restart soramoded, and run this again. To see the problem: soramode status",
             ),
             StorageState::Ok | StorageState::Memory => {
                 Error::storage_unavailable("the node stays closed until it can")
-                    .with_hint("Remove the cause that soramode status names, then run this again")
+                    .with_hint("Remove the cause, then run this again. To see it: soramode status")
             }
         }
     }

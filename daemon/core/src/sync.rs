@@ -428,8 +428,7 @@ impl SyncState {
                 let reason = format!(
                     "{node} has no record of an earlier run, and has not yet read from etcd whether one owns channels"
                 );
-                let remedy =
-                    "It does so when it joins its cluster: soramode status shows what it waits for";
+                let remedy = "It does so when it joins its cluster. To see what it waits for: soramode status";
                 (reason, Some(remedy.to_owned()))
             }
             UntrackedIncarnations::Own { .. } => {

@@ -89,9 +89,9 @@ impl Error {
             reservation.since
         );
         let hint = if is_maintain(&reservation.roll) {
-            "Wait until that maintenance is over, or until the reservation expires if it has died. In an emergency: soramode drain --replace, or soramode set"
+            "Wait until that maintenance is over, or until the reservation expires if it has died. In an emergency: soramode drain --replace"
         } else {
-            "Wait until that roll is over. In an emergency: soramode drain --replace, or soramode set"
+            "Wait until that roll is over. In an emergency: soramode drain --replace"
         };
         let error = Self::new(ErrorType::Reserved, message).with_hint(hint);
         error.with_reservation(Some(reservation))

@@ -1,0 +1,130 @@
+//! Commands in the output: each ends its line, without punctuation after it, so that the line can be copied to a shell. `support` checks this
+//! for each program that a test runs.
+
+use crate::support::Ended;
+
+const PROGRAM: &str = "soramode ";
+
+/// Verbs of the commands that are suggested.
+const VERBS: [&str; 27] = [
+    "announce",
+    "close",
+    "completions",
+    "connect",
+    "connections",
+    "deliveries",
+    "disconnect",
+    "doctor",
+    "drain",
+    "drill",
+    "end",
+    "explain",
+    "get",
+    "help",
+    "history",
+    "info",
+    "maintain",
+    "nodes",
+    "open",
+    "plan",
+    "roll",
+    "session",
+    "sessions",
+    "set",
+    "status",
+    "tail",
+    "wait",
+];
+
+/// Checks each line that is no JSON, no help and no step of a rehearsal.
+pub(crate) fn check_command_lines(ended: &Ended) {
+    let is_help = |text: &str| {
+        let words = ["Usage:", "soramode help", "A rehearsal with a private"];
+        words.iter().any(|word| text.contains(word))
+    };
+    let texts = [&ended.stdout, &ended.stderr];
+    let lines = texts
+        .iter()
+        .filter(|text| !is_help(text))
+        .flat_map(|text| text.lines())
+        .filter(|line| !line.starts_with(['{', '#']));
+    for line in lines {
+        let problem = problem_of(line);
+        assert_eq!(problem, None, "{line}: {ended:?}");
+    }
+}
+
+/// Returns the first reason why a command in a line cannot be copied.
+fn problem_of(line: &str) -> Option<&'static str> {
+    let commands = line
+        .match_indices(PROGRAM)
+        .map(|(at, program)| (&line[..at], without_quoted(&line[at + program.len()..])));
+    commands
+        .filter(|(before, words)| has_verb(words) && !before.ends_with(['/', '-', '_', '.']))
+        .find_map(|(before, words)| {
+            // A row has its command after a gap.
+            let begins = before.trim().is_empty() || before.ends_with("  ");
+            // Before the program there may be a variable, or the right to run it.
+            let before = before.split(" SORAMODE_REMOTE=").next().unwrap_or_default();
+            let before = before.trim_end_matches("sudo ").trim_end();
+            if !(begins || before.ends_with(':')) {
+                Some("text before the command has no colon")
+            } else if words.ends_with(['.', ',', ';', ':', ')']) {
+                Some("the command ends with punctuation")
+            } else if [". ", ", ", "; "].iter().any(|end| words.contains(end)) {
+                Some("text follows the command")
+            } else {
+                None
+            }
+        })
+}
+
+/// Returns whether the words, without the flags at their beginning, begin with a verb.
+fn has_verb(words: &str) -> bool {
+    let mut words = words.split(' ');
+    let mut word = words.next();
+    while word.is_some_and(|word| word.starts_with('-')) {
+        word = words.nth(1);
+    }
+    let verb = word.unwrap_or_default();
+    let end = verb.find(|letter: char| !letter.is_ascii_lowercase());
+    VERBS.contains(&&verb[..end.unwrap_or(verb.len())])
+}
+
+/// Leaves out what stands between quotes.
+fn without_quoted(words: &str) -> String {
+    let mut open = None;
+    let mut kept = String::new();
+    for letter in words.chars() {
+        match open {
+            Some(quote) if letter == quote => open = None,
+            None if matches!(letter, '\'' | '"') => {
+                open = Some(letter);
+                kept.push('_');
+            }
+            Some(_) => {}
+            None => kept.push(letter),
+        }
+    }
+    kept
+}
+
+#[test]
+fn a_command_that_cannot_be_copied_is_found() {
+    for line in [
+        "hint: Watch again: soramode wait drained. Undo: soramode set normal",
+        "hint: Run it: soramode -H sfu-02 roll -- true.",
+        "hint: In an emergency: soramode drain --replace, or soramode set",
+        "Free disk space (soramode doctor names the problem)",
+        "vm is set, and soramode status shows it",
+    ] {
+        assert!(problem_of(line).is_some(), "{line}");
+    }
+    for line in [
+        "hint: Watch again: soramode --socket '/a b' wait drained",
+        "  soramode set block_new_session -m 'A. B; C.' --for 1.5s",
+        "soramode: the node is closed. soramode is older. /opt/soramode get, it is",
+    ] {
+        assert_eq!(problem_of(line), None, "{line}");
+    }
+}
