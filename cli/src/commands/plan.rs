@@ -17,8 +17,9 @@ use crate::output::escape::escape;
 use crate::output::{Format, Output, Row, colored_groups, counted, counted_connections, times};
 use crate::plan::describe::{
     describe_announced, describe_ended, describe_ended_by, describe_next, describe_over,
-    describe_plan_state, describe_stalled, step_rows,
+    describe_plan_state, describe_stalled,
 };
+use crate::plan::steps::step_rows;
 
 /// Show the maintenance plan of the node, or cancel it
 ///

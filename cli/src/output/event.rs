@@ -11,7 +11,7 @@ use soramode_protocol::subscribe::Gap;
 use super::escape::escape;
 use super::{Format, Output, times};
 use crate::error::Failure;
-use crate::plan::describe::step_name;
+use crate::plan::steps::step_name;
 
 /// Prints an event.
 pub(crate) fn show(event: &Event, output: &mut Output) -> Result<(), Failure> {

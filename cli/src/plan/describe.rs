@@ -1,45 +1,14 @@
 //! Sentences about a plan: its steps, its state, and the things that hold it up.
 
-use std::borrow::Cow;
-
-use soramode_protocol::mode::Mode;
 use soramode_protocol::plan::{
-    END_PER_MINUTE_DEFAULT, EndRate, Plan, PlanHold, PlanOutcome, PlanState, PlanStep,
-    PlanStepState, StallCause, Stalled,
+    Plan, PlanHold, PlanOutcome, PlanState, PlanStep, StallCause, Stalled,
 };
 use soramode_protocol::time::Time;
 
 use crate::output::escape::{escape, quoted};
-use crate::output::{Output, Row, counted, times};
+use crate::output::{counted, times};
 
-/// Returns the name of a step, as the rows of a plan have it.
-pub(crate) fn step_name(step: &PlanStep) -> &'static str {
-    match step {
-        PlanStep::Mode { at_seconds: 0, .. } => "close",
-        PlanStep::Mode { .. } => "tighten",
-        PlanStep::Unready { .. } | PlanStep::Announce { .. } | PlanStep::End { .. } => {
-            step.action()
-        }
-        PlanStep::Unknown => "?",
-    }
-}
-
-/// Returns the details of a step: its mode, text or rate.
-fn step_details(step: &PlanStep) -> Option<Cow<'_, str>> {
-    match step {
-        PlanStep::Mode { mode, .. } => Some(Mode::from(*mode).name().into()),
-        PlanStep::Announce { text, .. } => text.as_deref().map(Cow::Borrowed),
-        PlanStep::End { per_minute, .. } => Some(describe_rate(*per_minute).into()),
-        PlanStep::Unready { .. } => None,
-        PlanStep::Unknown => Some("a step of a newer soramoded".into()),
-    }
-}
-
-/// `60/min`
-fn describe_rate(rate: Option<EndRate>) -> String {
-    rate.unwrap_or(EndRate::PerMinute(END_PER_MINUTE_DEFAULT))
-        .to_string()
-}
+use super::steps::{step_name, step_that_blocks};
 
 /// Describes what a step does: `the node closes`.
 fn describe_action(step: &PlanStep, node: &str) -> String {
@@ -51,42 +20,6 @@ fn describe_action(step: &PlanStep, node: &str) -> String {
         PlanStep::End { .. } => "ends the sessions that are left".to_owned(),
         PlanStep::Unknown => "a step of a newer soramoded".to_owned(),
     }
-}
-
-/// Returns a row for each step: done, due or not run.
-pub(crate) fn step_rows(plan: &Plan, output: &Output) -> Vec<Row> {
-    let row = |it: &PlanStepState| {
-        let when = match it.done_at {
-            Some(done_at) => format!("done {}", output.time(done_at)),
-            None if plan.state == PlanState::Over => "not run".to_owned(),
-            None => output.time_ahead(it.due_at),
-        };
-        let details = step_details(&it.step).map(|details| format!(": {details}"));
-        (
-            step_name(&it.step),
-            Some(format!("{when}{}", details.unwrap_or_default())),
-        )
-    };
-    plan.steps.iter().map(row).collect()
-}
-
-/// Returns a line for each step to come, with its local time.
-pub(crate) fn step_lines(plan: &Plan) -> Vec<String> {
-    let line = |it: &PlanStepState| {
-        let details = step_details(&it.step)
-            .map(|details| format!(": {}", escape(&details)))
-            .unwrap_or_default();
-        format!(
-            "  {}  {}{details}",
-            times::local(it.due_at),
-            step_name(&it.step)
-        )
-    };
-    plan.steps
-        .iter()
-        .filter(|it| it.done_at.is_none())
-        .map(line)
-        .collect()
 }
 
 /// `announce in 9 min`, and the reason if the step is late.
@@ -166,33 +99,45 @@ fn ends_later(plan: &Plan) -> Option<Time> {
     plan.sessions_end_at().filter(|_| is_running)
 }
 
+/// Returns the time from which an announcement that is to come blocks new connections.
+fn blocks_later(plan: &Plan) -> Option<Time> {
+    let it = plan.steps.get(step_that_blocks(plan)?)?;
+    let is_to_come = it.done_at.is_none() && plan.outcome.is_none();
+    let is_announcement = matches!(it.step, PlanStep::Announce { .. });
+    (is_to_come && is_announcement).then_some(it.due_at)
+}
+
 /// Describes the future of a plan: `it closes node-01 in 3 h, and ends the sessions that are left from … (in 4 h)`.
 pub(crate) fn describe_future(plan: &Plan, node: &str) -> String {
     let closes = matches!(plan.state, PlanState::Scheduled | PlanState::Lead).then(|| {
         format!(
-            "it closes {node} at {} ({})",
+            "closes {node} at {} ({})",
             times::local(plan.at),
             times::until(plan.at)
         )
     });
+    let blocks = blocks_later(plan).map(|at| {
+        format!(
+            "blocks new connections from {} on ({})",
+            times::local(at),
+            times::until(at)
+        )
+    });
     let ends = match (plan.state, ends_later(plan)) {
-        (PlanState::Ending, _) => Some("it is ending the sessions that are left".to_owned()),
-        (_, Some(end)) => {
-            let it = if closes.is_some() { "" } else { "it " };
-            Some(format!(
-                "{it}ends the sessions that are left from {} on ({})",
-                times::local(end),
-                times::until(end)
-            ))
-        }
+        (PlanState::Ending, _) => Some("is ending the sessions that are left".to_owned()),
+        (_, Some(end)) => Some(format!(
+            "ends the sessions that are left from {} on ({})",
+            times::local(end),
+            times::until(end)
+        )),
         (_, None) => None,
     };
-    let parts: Vec<String> = closes.into_iter().chain(ends).collect();
+    let parts: Vec<String> = closes.into_iter().chain(blocks).chain(ends).collect();
     match (parts.is_empty(), plan.outcome) {
         (false, _) => {
             let held = plan.held.map(describe_hold);
             let held = held.map_or_else(String::new, |why| format!(", but is held {why}"));
-            parts.join(", and ") + &held
+            format!("it {}{held}", parts.join(", and "))
         }
         (true, Some(outcome)) => format!("it is over ({outcome})"),
         (true, None) => "it ends no session".to_owned(),
@@ -374,7 +319,9 @@ pub(crate) mod tests {
         let closed = plan();
         let future = describe_future(&closed, "node-01");
         assert!(
-            future.starts_with("it ends the sessions that are left from 2")
+            future.starts_with("it blocks new connections from 2")
+                && future.contains(" on (in 8 min ")
+                && future.contains(", and ends the sessions that are left from 2")
                 && future.contains(" on (in 10 min "),
             "{future}"
         );
@@ -385,6 +332,7 @@ pub(crate) mod tests {
         let future = describe_future(&scheduled, "node-01");
         assert!(
             future.starts_with("it closes node-01 at 2")
+                && future.contains(", and blocks new connections from 2")
                 && future.contains(", and ends the sessions that are left from 2"),
             "{future}"
         );

@@ -5,6 +5,7 @@ pub(crate) mod flags;
 mod not_done;
 pub(crate) mod request;
 mod start;
+pub(crate) mod steps;
 mod watch;
 
 pub(crate) use not_done::{describe_not_done, describe_replaced};

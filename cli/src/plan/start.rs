@@ -9,8 +9,9 @@ use soramode_protocol::plan::{
     ClosedBefore, GetPlan, Plan, PlanStarted, PlanState, PlanStep, PlanStepState, StartPlan,
 };
 
-use super::describe::{describe_begun, step_lines};
+use super::describe::describe_begun;
 use super::request::NewPlan;
+use super::steps::step_lines;
 use crate::context::Context;
 use crate::daemon::Daemon;
 use crate::describe::describe_origin;

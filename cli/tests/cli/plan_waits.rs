@@ -124,8 +124,9 @@ fn a_wait_that_ends_early_says_that_the_plan_goes_on() {
     let says = |ended: &Ended, id: &str| {
         assert!(
             ended.stderr.contains(&format!(
-                ". Plan {id} goes on: it ends the sessions that are left from "
-            )) && ended.stderr.contains(" on (in ")
+                ". Plan {id} goes on: it blocks new connections from "
+            )) && ended.stderr.contains(", and ends the sessions that are left from ")
+                && ended.stderr.contains(" on (in ")
                 && ended.stderr.ends_with(&format!(
                     "hint: Watch it again with the same command. Cancel it: soramode plan cancel {id}\n"
                 )),
@@ -160,7 +161,10 @@ fn an_incomplete_session_list_ends_the_wait_with_8_and_the_plan_goes_on() {
     assert_eq!(ended.code, 8, "{ended:?}");
     assert!(
         ended.stderr.contains("session list incomplete: ")
-            && ended.stderr.contains(" goes on: it ends the sessions"),
+            && ended
+                .stderr
+                .contains(" goes on: it blocks new connections from ")
+            && ended.stderr.contains(", and ends the sessions"),
         "{ended:?}"
     );
 }

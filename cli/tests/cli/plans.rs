@@ -67,7 +67,12 @@ fn a_plan_closes_the_node_and_returns() {
         .iter()
         .filter_map(|line| line.split("  ").last())
         .collect();
-    assert_eq!(names, ["announce", "announce", "end: 60/min"], "{ended:?}");
+    let steps = [
+        "announce",
+        "announce, blocks new connections",
+        "end: 60/min",
+    ];
+    assert_eq!(names, steps, "{ended:?}");
     assert_eq!(lines[4], format!("Cancel it: soramode plan cancel {id}"));
     assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
     assert_eq!(daemon.json(&["get"]).1["reason"], "CHG-1");
