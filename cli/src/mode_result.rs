@@ -10,7 +10,7 @@ use crate::describe::{describe_expiry, describe_later_change, describe_origin};
 use crate::error::Failure;
 use crate::last_status::LastStatus;
 use crate::mode_info::ModeInfo;
-use crate::node::Node;
+use crate::node::{Feature, Node};
 use crate::output::escape::quoted;
 use crate::output::{counted, times};
 use crate::plan::describe::describe_running;
@@ -288,7 +288,8 @@ impl ModeResult {
                     .unwrap_or_default();
                 Some(format!("it reopens in {}{instead}", times::ahead(now)))
             }
-            (_, _) => None,
+            (_, Some(now)) => Some(format!("it still reopens in {}", times::ahead(now))),
+            (_, None) => None,
         }
     }
 
@@ -298,6 +299,17 @@ impl ModeResult {
             .expected_end_at()
             .filter(|end| self.before.expected_end_at() != Some(*end));
         end.map(|end| format!("its expected end is {}", times::until(end)))
+    }
+
+    /// Returns the command that cancels a timer which was there before and opens the node; `None` if there is none.
+    pub(crate) fn keep_closed_hint(&self, node: Node<'_>) -> Option<String> {
+        let is_kept = self.now.mode.is_block()
+            && self.now.expires_at().is_some()
+            && self.now.expires_at() == self.before.expires_at();
+        (is_kept && node.supports(Feature::Timer)).then(|| {
+            let never = node.command(&format!("set {} --for never", self.now.mode));
+            format!("Keep it closed: {never}")
+        })
     }
 
     /// Returns the command that undoes the change; `None` if there is nothing to undo.
@@ -363,16 +375,6 @@ impl ModeResult {
                 format!("{node} is open: {}", describe_later_change(now))
             }
             true => format!("{node} is still closed: {}", describe_later_change(now)),
-        }
-    }
-
-    /// Returns the command to suggest after a wait that was not reached; `None` if another operator
-    /// keeps the node closed.
-    pub(crate) fn undo_unless_changed(&self, now: &ModeInfo, node: Node<'_>) -> Option<String> {
-        if self.is_changed(now) || self.is_stricter() {
-            None
-        } else {
-            self.undo_drain_hint(node)
         }
     }
 

@@ -30,7 +30,7 @@ const ACTOR_CELLS: usize = 16;
 
 /// Returns the columns of [`show`]. The actor and the time of an automatic reopening are never left out.
 fn columns(changes: &[DatedModeChange]) -> [Column; 8] {
-    let until = Column::word("UNTIL");
+    let reopens = Column::word("REOPENS");
     let has_timer = changes
         .iter()
         .any(|dated| dated.change.expires_at.is_some());
@@ -41,7 +41,11 @@ fn columns(changes: &[DatedModeChange]) -> [Column; 8] {
         Column::word("TO"),
         Column::id("BY").comfortable(ACTOR_CELLS),
         Column::text("REASON").optional(1),
-        if has_timer { until } else { until.optional(2) },
+        if has_timer {
+            reopens
+        } else {
+            reopens.optional(2)
+        },
         Column::id("PLAN").optional(5),
     ]
 }

@@ -75,17 +75,18 @@ fn print(result: &ModeResult, node: Node<'_>, output: &mut Output) -> Result<(),
             }
             if result.is_not_in_force() {
                 return output.confirm(&format!(
-                    "{} is set to {mode}, and soramoded goes on until that is in force: {} shows it",
+                    "{} is set to {mode}, and soramoded goes on until that is in force. To see it: {}",
                     result.status.name(),
                     node.command("status")
                 ));
             }
             let undo = result
                 .undo_hint(node)
-                .filter(|_| previous_mode != Mode::Initial)
-                .map(|undo| format!(". {undo}"))
-                .unwrap_or_default();
-            output.confirm(&format!("{}{undo}", result.describe()))
+                .filter(|_| previous_mode != Mode::Initial);
+            let parts = std::iter::once(result.describe())
+                .chain(result.keep_closed_hint(node))
+                .chain(undo);
+            output.confirm(&parts.collect::<Vec<_>>().join(". "))
         }
     }
 }

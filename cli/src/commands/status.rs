@@ -167,7 +167,10 @@ fn mode_rows(status: &Status, how_to_open: &str, output: &Output) -> Vec<Row> {
         ("since", Some(output.time(mode.since))),
         ("by", Some(closed_by(mode))),
         ("reason", mode.reason.clone()),
-        ("until", mode.expires_at.map(|time| output.time_ahead(time))),
+        (
+            "reopens at",
+            mode.expires_at.map(|time| output.time_ahead(time)),
+        ),
         ("expected end", expected_end),
         ("generation", Some(mode.generation.to_string())),
         ("roll", describe_roll(status)),

@@ -205,7 +205,13 @@ fn head(model: &Model, status: &Status, theme: Theme, width: u16) -> Vec<TextLin
         .unwrap_or_default();
     let until = mode
         .expires_at
-        .map(|time| format!(", until {} ({})", times::local(time), times::until(time)))
+        .map(|time| {
+            format!(
+                ", reopens at {} ({})",
+                times::local(time),
+                times::until(time)
+            )
+        })
         .unwrap_or_default();
     let expected = mode
         .expected_end_at
@@ -310,7 +316,7 @@ fn alarm_lines(alarms: &[String], area: Rect) -> Vec<String> {
         lines.truncate(room.saturating_sub(1));
         lines.push(
             cells::cut(
-                &format!("and {left_out} more lines: see soramode status"),
+                &format!("and {left_out} more lines: soramode status"),
                 usize::from(area.width),
             )
             .into_owned(),

@@ -56,7 +56,7 @@ fn the_view_fits_in_80_columns_and_its_keys_change_nothing_on_the_node() {
         "node-01",
         " block_new_session ",
         "standalone",
-        "\"kernel CHG-123\", until ",
+        "\"kernel CHG-123\", reopens at",
         "2 sessions",
         "2 connections",
         "in memory",
