@@ -98,6 +98,14 @@ pub(crate) fn source_api(source: &Source) -> (&'static str, &'static str) {
     }
 }
 
+/// Describes why sessions without connections are still there; empty if there are connections.
+pub(crate) const fn awaited_end(connections: u64) -> &'static str {
+    match connections {
+        0 => ": the SFU has yet to report the end (at most --session-max-linger)",
+        _ => "",
+    }
+}
+
 /// `no: 1 of 5 rooms cannot be locked or unlocked`
 pub(crate) fn describe_in_force(in_force: InForce, rooms: Option<RoomCounts>) -> String {
     let answer = match in_force {

@@ -3,6 +3,7 @@
 #![expect(clippy::doc_markdown, reason = "what clap shows as help is plain text")]
 
 mod flags;
+mod next_steps;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::context::Context;
 use crate::describe::{describe_expiry, describe_later_change};
 use crate::error::{Exit, Failure};
+use crate::last_status::LastStatus;
 use crate::mode_result::{Joined, ModeResult};
 use crate::node::{Feature, Node};
 use crate::output::{Format, Output};
@@ -27,6 +29,7 @@ use crate::signals::{Signals, unless_interrupted};
 use crate::wait::{Reached, WaitRequest, describe_wait, superseded_hint, wait};
 pub(super) use flags::OnTimeout;
 pub(crate) use flags::{DrainFlags, NodeDrainFlags};
+pub(super) use next_steps::Then;
 
 /// Close the node and wait until its last session has ended
 ///
@@ -98,9 +101,10 @@ async fn drain_and_confirm(
     let remote = args.node.find(context).await?;
     let node = context.node.or(remote.as_ref());
     let mut signals = Signals::listen()?;
+    let flags = (&args.flags, Then::Nothing);
     let (closed, reached) = match &plan {
         Some(plan) => drain_by_plan(node, plan, context, &mut signals, report).await?,
-        None => drain(node, &args.flags, context, &mut signals, report).await?,
+        None => drain(node, flags, context, &mut signals, report).await?,
     };
     confirm_drained(node, &closed, &reached, &mut context.output).await?;
     Ok(Exit::Done)
@@ -142,7 +146,7 @@ pub(super) async fn drain_by_plan(
 /// Closes the node and waits. `maintain` goes on from there.
 pub(super) async fn drain(
     node: Node<'_>,
-    flags: &DrainFlags,
+    (flags, then): (&DrainFlags, Then),
     context: &mut Context<'_>,
     signals: &mut Signals,
     report: &mut Report,
@@ -160,28 +164,9 @@ pub(super) async fn drain(
         cluster: &flags.cluster,
         reason,
         on_timeout: flags.own.on_timeout,
+        then,
     };
     drain.wait(node, context, signals, report).await
-}
-
-/// Returns the command that waits on the same conditions: `wait drained --max-sessions 1`.
-fn wait_command(wait: &Wait) -> String {
-    let most = wait
-        .max_sessions
-        .map(|most| format!(" --max-sessions {most}"));
-    let settle = wait
-        .settle_seconds
-        .map(|settle| format!(" --settle {settle}s"));
-    let flags = [
-        most,
-        settle,
-        wait.assume_complete
-            .then(|| " --assume-complete".to_owned()),
-        wait.assume_in_force
-            .then(|| " --assume-in-force".to_owned()),
-    ];
-    let flags: String = flags.into_iter().flatten().collect();
-    format!("wait drained{flags}")
 }
 
 /// A node that was just closed, and how to wait until it is drained.
@@ -193,6 +178,7 @@ pub(super) struct Drain<'a> {
     pub(super) cluster: &'a ClusterFlags,
     pub(super) reason: Option<&'a str>,
     pub(super) on_timeout: OnTimeout,
+    pub(super) then: Then,
 }
 
 impl Drain<'_> {
@@ -242,15 +228,19 @@ impl Drain<'_> {
             {
                 Err(self.undo_after(failure, node, report).await)
             }
-            Err(failure) => Err(self.add_state(failure, node).await),
+            Err(failure) => Err(self.add_state(failure, report.status.as_ref(), node).await),
         }
     }
 
-    /// Adds the mode in which the node stays to the failure, and the commands that wait again and undo the closing.
-    async fn add_state(&self, failure: Failure, node: Node<'_>) -> Failure {
+    /// Adds the mode in which the node stays to the failure, and the next steps.
+    async fn add_state(
+        &self,
+        failure: Failure,
+        status: Option<&LastStatus>,
+        node: Node<'_>,
+    ) -> Failure {
         let closed = &self.closed;
-        let again = format!("Watch again: {}", node.command(&wait_command(&self.wait)));
-        let (fact, undo) = if failure.exit == Exit::Unreachable {
+        let (fact, open) = if failure.exit == Exit::Unreachable {
             let name = closed.status.name();
             let fact = format!("{name} was {} at the last contact", closed.now.mode);
             (fact, closed.undo_drain_hint(node))
@@ -258,13 +248,14 @@ impl Drain<'_> {
             let now = node.last_mode(&closed.now).await;
             (
                 closed.describe_state(&now),
-                closed.undo_unless_changed(&now, node),
+                next_steps::open(closed, &now, node),
             )
         };
-        failure
-            .and(fact)
-            .with_hint(again)
-            .with_hint(undo.unwrap_or_default())
+        let again = next_steps::again(&self.wait, self.then, node);
+        next_steps::with_sessions(failure.exit, status, node)
+            .into_iter()
+            .chain(open)
+            .fold(failure.and(fact).with_hint(again), Failure::with_hint)
     }
 
     /// Restores the mode from before, and adds the result to the failure.
@@ -326,7 +317,7 @@ fn report_change(
     let is_joined = closed.joined == Joined::Theirs && closed.before.state.is_some();
     if is_joined && !node.supports(Feature::ControlSocket) {
         // A maintenance notices a drain by its reason.
-        output.note("If a soramode maintain closed it, that opens it again when its command ends");
+        output.note("If a maintenance closed it, that opens it again when its command ends");
     }
     if let Some(left) = closed
         .status

@@ -21,12 +21,13 @@ use soramode_protocol::node::{GetInfo, GetStatus};
 use soramode_protocol::time::Time;
 use tokio::process::{Child, Command};
 
-use super::drain::{DrainFlags, drain, drain_by_plan};
+use super::drain::{DrainFlags, Then, drain, drain_by_plan};
 use super::wait_report::describe_reached;
 use crate::api::Detail;
 use crate::ask;
 use crate::candidates;
 use crate::closing_owner::{self, OwnChanges, Owner, RestoreTo};
+use crate::command_line;
 use crate::context::Context;
 use crate::describe::{describe_change, describe_expiry, describe_later_change, describe_origin};
 use crate::error::{Exit, Failure, NOT_FOUND, NOT_STARTED, shell_code};
@@ -86,9 +87,10 @@ async fn maintain(
         None => check_command(&args.command).map_err(|it| it.and("Nothing was changed"))?,
     }
     let mut signals = Signals::listen()?;
+    let flags = (&args.flags, Then::Command);
     let (mut closed, reached) = match &plan {
         Some(plan) => drain_by_plan(node, plan, context, &mut signals, report).await?,
-        None => drain(node, &args.flags, context, &mut signals, report).await?,
+        None => drain(node, flags, context, &mut signals, report).await?,
     };
     let command = quoted_command(&args.command);
     check_still_ours(&closed, &command, context).await?;
@@ -228,14 +230,10 @@ pub(super) fn check_command(command: &[OsString]) -> Result<(), Failure> {
     Err(Failure::new(Exit::Command(code), message))
 }
 
+/// Names a command as it is typed in a shell.
 fn quoted_command(command: &[OsString]) -> String {
-    quoted(
-        &command
-            .iter()
-            .map(|word| word.to_string_lossy())
-            .collect::<Vec<_>>()
-            .join(" "),
-    )
+    let words: Vec<String> = command.iter().map(command_line::word).collect();
+    quoted(&words.join(" "))
 }
 
 /// Describes a failure that leaves the node closed without anyone working on it.
@@ -429,7 +427,13 @@ async fn reopen(
         (Ok(_), Some(theirs)) if !opens => {
             let theirs = with_operator(*theirs, &history.changes);
             let is_own = theirs.actor == owner.name() && !closed.is_stricter();
-            let hint = if is_own {
+            let hint = if is_own && theirs.reason.as_deref() != reason {
+                // Another run of this user, or one that added its reason.
+                let open = context.node.command("set normal");
+                format!(
+                    "Its reason is not this run's --message, so another run may need it closed. Once that is over, open it: {open}"
+                )
+            } else if is_own {
                 open_hint(context)
             } else {
                 ask::before_opening(&ModeInfo::of(theirs.clone()), context.node).await

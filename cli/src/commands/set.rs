@@ -10,7 +10,7 @@ use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
 use soramode_protocol::number::whole_number;
 use soramode_protocol::wait::{Wait, WaitFor};
 
-use super::drain::{Drain, OnTimeout, confirm_drained};
+use super::drain::{Drain, OnTimeout, Then, confirm_drained};
 use super::mode_report::{ChangeView, report_mode};
 use crate::candidates;
 use crate::cluster::{ClusterFlags, NodeFlag};
@@ -100,7 +100,7 @@ impl FromStr for Expiry {
             return Ok(Self(0));
         }
         let span = times::read_span(text)?;
-        if span.is_zero() {
+        if span < Duration::from_secs(1) {
             return Err("takes a time from 1s on, or never".to_owned());
         }
         // Rounded up: for 1500ms the node must not open after one second.
@@ -152,6 +152,7 @@ async fn set_and_wait(
         cluster: &flags.cluster,
         reason: flags.message.as_deref(),
         on_timeout: OnTimeout::Keep,
+        then: Then::Nothing,
     };
     let (closed, reached) = drain.wait(node, context, &mut signals, report).await?;
     confirm_drained(node, &closed, &reached, &mut context.output).await?;
@@ -296,6 +297,7 @@ mod tests {
             "0".parse::<Expiry>().is_err(),
             "zero would mean never on the wire"
         );
+        assert!("0.5s".parse::<Expiry>().is_err(), "less than the least");
         assert!("soon".parse::<Expiry>().is_err());
     }
 }

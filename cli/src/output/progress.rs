@@ -20,7 +20,7 @@ use super::{Format, Output, cells, escape, terminal, times};
 use crate::error::Failure;
 use crate::plan::describe::{describe_stalled, progress_parts};
 use crate::session_info::SessionInfo;
-use crate::sfu::{FailingApi, describe_not_in_force};
+use crate::sfu::{FailingApi, awaited_end, describe_not_in_force};
 
 /// Pause between two updates of the bar.
 const DRAW_PAUSE: Duration = Duration::from_secs(1);
@@ -216,11 +216,8 @@ impl ProgressDisplay {
                 .chain([connections, elapsed])
                 .collect();
         }
-        let left = format!(
-            "{} of {} left",
-            progress.sessions,
-            counted(self.total, "session")
-        );
+        let total = counted(self.total, "session");
+        let left = format!("{} of {total} left", progress.sessions);
         let age = |since: Option<Time>| {
             since
                 .map(|since| format!(", {}", times::age(since)))
@@ -244,6 +241,7 @@ impl ProgressDisplay {
             .stalled
             .map(|stalled| format!("STALLED {}", describe_stalled(stalled)));
         let plan = progress.plan.map(progress_parts).unwrap_or_default();
+        let connections = connections + awaited_end(progress.connections);
         let parts = [Some(connections), Some(elapsed), oldest, Some(rate)];
         std::iter::once(left)
             .chain(stalled)
@@ -280,8 +278,11 @@ impl ProgressDisplay {
     ) -> T {
         let began = Instant::now();
         let mut answer = pin!(answer);
+        // At once for the first time: each of many waits may be shorter than a pause.
+        let mut pause = Duration::ZERO;
         loop {
-            let waited = timeout(DRAW_PAUSE, &mut answer).await;
+            let waited = timeout(pause, &mut answer).await;
+            pause = DRAW_PAUSE;
             match (waited, parts(began.elapsed())) {
                 (Ok(answer), _) => return answer,
                 (Err(_), Some(parts)) => self.draw_absence(parts),

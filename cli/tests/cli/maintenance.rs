@@ -96,7 +96,10 @@ fn opens_a_node_that_an_earlier_run_of_the_same_reason_closed() {
         (6, &false.into(), &"block_new_session".into()),
         "{report}"
     );
-    assert_eq!(report["error"]["hint"], "Open it: soramode set normal");
+    assert_eq!(
+        report["error"]["hint"],
+        "Its reason is not this run's --message, so another run may need it closed. Once that is over, open it: soramode set normal"
+    );
     let message = report["error"]["message"].as_str().unwrap();
     assert!(
         message.contains("STILL CLOSED") && message.contains("\"CHG-1\""),

@@ -308,7 +308,7 @@ fn a_signal_ends_the_watching_and_not_the_drain() {
         );
         assert!(ended.stderr.contains(&sentence), "{ended:?}");
         assert!(
-            ended.stderr.contains("hint: Watch again: soramode wait drained. Undo: soramode set normal --if-generation 2\n"),
+            ended.stderr.contains("hint: Watch again: soramode wait drained\n  Undo: soramode set normal --if-generation 2\n"),
             "{ended:?}"
         );
         let report = ended.json();
@@ -406,7 +406,7 @@ fn a_set_that_waits_says_that_the_mode_stays() {
     );
     assert_eq!(
         report["error"]["hint"],
-        "Watch again: soramode wait drained. Undo: soramode set normal --if-generation 2"
+        "Watch again: soramode wait drained\nSee the sessions that are left: soramode sessions\nUndo: soramode set normal --if-generation 2"
     );
     let (code, report) = daemon.json(&["set", "initial", "--wait"]);
     assert_eq!((code, &report["outcome"]), (5, &"failed".into()));

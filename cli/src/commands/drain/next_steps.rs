@@ -1,0 +1,102 @@
+//! Next steps after a drain that did not reach its goal: to wait again, to end the sessions that are left, and to open the node.
+
+use soramode_protocol::node::MeansFor;
+use soramode_protocol::plan::RISK_OF_END;
+use soramode_protocol::wait::Wait;
+
+use crate::error::Exit;
+use crate::last_status::LastStatus;
+use crate::mode_info::ModeInfo;
+use crate::mode_result::{Joined, ModeResult};
+use crate::node::{Feature, Node};
+
+/// Work that follows a drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    Nothing,
+    /// The command of `maintain`.
+    Command,
+}
+
+/// Returns how to wait again.
+pub(super) fn again(wait: &Wait, then: Then, node: Node<'_>) -> String {
+    let watch = node.command(&wait_command(wait));
+    match then {
+        Then::Nothing => format!("Watch again: {watch}"),
+        Then::Command => {
+            format!(
+                "Run the same command again to wait and then run its command. Only watch: {watch}"
+            )
+        }
+    }
+}
+
+/// Returns the command that waits on the same conditions: `wait drained --max-sessions 1`.
+fn wait_command(wait: &Wait) -> String {
+    let most = wait
+        .max_sessions
+        .map(|most| format!(" --max-sessions {most}"));
+    let settle = wait
+        .settle_seconds
+        .map(|settle| format!(" --settle {settle}s"));
+    let flags = [
+        most,
+        settle,
+        wait.assume_complete
+            .then(|| " --assume-complete".to_owned()),
+        wait.assume_in_force
+            .then(|| " --assume-in-force".to_owned()),
+    ];
+    let flags: String = flags.into_iter().flatten().collect();
+    format!("wait drained{flags}")
+}
+
+/// Returns how to go on with the sessions that are left after a timeout.
+pub(super) fn with_sessions(
+    exit: Exit,
+    status: Option<&LastStatus>,
+    node: Node<'_>,
+) -> Vec<String> {
+    let has_sessions = status
+        .and_then(LastStatus::counts)
+        .is_some_and(|(sessions, _)| sessions > 0);
+    if exit != Exit::TimedOut || !has_sessions {
+        return Vec::new();
+    }
+    let can_end = status
+        .and_then(LastStatus::of_daemon)
+        .is_some_and(|status| !status.no_means_to.contains(&MeansFor::End));
+    let see = format!(
+        "See the sessions that are left: {}",
+        node.command("sessions")
+    );
+    if !can_end || !node.supports(Feature::ControlSocket) {
+        return vec![see];
+    }
+    let later = format!("drain --end-after 10m --accept-risk={RISK_OF_END}");
+    let now = format!("end --all --accept-risk={RISK_OF_END}");
+    vec![
+        see,
+        format!(
+            "To disconnect their clients in 10 min: {}",
+            node.command(&later)
+        ),
+        format!("To disconnect their clients now: {}", node.command(&now)),
+    ]
+}
+
+/// Returns how to open the node: the undo of this drain, or the command of each operator that has closed it. `None` for a closing that another
+/// operator changed.
+pub(super) fn open(closed: &ModeResult, now: &ModeInfo, node: Node<'_>) -> Option<String> {
+    if closed.is_changed(now) || closed.is_stricter() || !now.mode.is_block() {
+        return None;
+    }
+    closed.undo_drain_hint(node).or_else(|| {
+        let done = match closed.joined {
+            Joined::Theirs => "everyone is",
+            Joined::Own | Joined::No => "you are",
+        };
+        let open = node.command("set normal");
+        Some(format!("When {done} done, open it: {open}"))
+    })
+}
