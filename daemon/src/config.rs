@@ -123,7 +123,7 @@ impl Config {
         let uid = own_uid();
         let around = SocketEnv::of_process(uid);
         let mut warnings = problem::unknown_variables(std::env::vars_os().map(|(name, _)| name));
-        let settings = merge(args, &around)?;
+        let settings = merge(args, &around, &mut warnings)?;
         warnings.extend(problem::unused_state_dir(&settings));
         let config = check(settings, &around, &StateEnv::of_process(uid))?;
         warnings.extend(
@@ -163,19 +163,26 @@ impl Config {
 
     #[cfg(test)]
     fn load_in(args: Args, around: &SocketEnv, state: &StateEnv) -> Result<Self, ConfigError> {
-        check(merge(args, around)?, around, state)
+        check(merge(args, around, &mut Vec::new())?, around, state)
     }
 }
 
 /// Merges flags, variables and the file.
-fn merge(args: Args, around: &SocketEnv) -> Result<Settings, ConfigError> {
+fn merge(
+    args: Args,
+    around: &SocketEnv,
+    warnings: &mut Vec<String>,
+) -> Result<Settings, ConfigError> {
     let mut said = args.settings;
+    let file = args.config.map(|path| read_file(&path)).transpose()?;
     // $SORAMODE_SOCKET is a variable too, and so comes before the file.
-    said.socket = said
-        .socket
-        .or_else(|| around.socket.clone().map(PathBuf::from));
-    Ok(match args.config {
-        Some(path) => said.or(read_file(&path)?),
+    if let (None, Some(variable)) = (&said.socket, &around.socket) {
+        let of_file = file.as_ref().and_then(|file| file.socket.as_deref());
+        warnings.extend(problem::overridden_socket(Path::new(variable), of_file));
+        said.socket = Some(variable.into());
+    }
+    Ok(match file {
+        Some(file) => said.or(file),
         None => said,
     })
 }

@@ -76,6 +76,14 @@ pub(super) fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<St
     unknown.map(told).collect()
 }
 
+/// Returns a warning for a socket of the file in the place of which `SORAMODE_SOCKET` names another.
+pub(super) fn overridden_socket(variable: &Path, file: Option<&Path>) -> Option<String> {
+    let is_other = file.is_some_and(|file| file != variable);
+    is_other.then(|| {
+        "socket in the configuration file is not used, because the environment variable SORAMODE_SOCKET names another".to_owned()
+    })
+}
+
 /// A folder for a state that is not kept there.
 pub(super) fn unused_state_dir(settings: &Settings) -> Option<String> {
     let is_unused = settings.ephemeral == Some(true) && settings.state_dir.is_some();
@@ -131,6 +139,15 @@ fn nearest(word: &str, known: impl Iterator<Item = String>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_that_names_another_socket_than_the_file_is_reported() {
+        let (one, other) = (Path::new("/one"), Path::new("/other"));
+        assert_eq!(overridden_socket(one, None), None);
+        assert_eq!(overridden_socket(one, Some(one)), None);
+        let warning = overridden_socket(one, Some(other)).unwrap();
+        assert!(warning.contains("SORAMODE_SOCKET"), "{warning}");
+    }
 
     #[test]
     fn an_unknown_key_is_reported_with_a_suggestion() {

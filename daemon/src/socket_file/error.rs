@@ -54,7 +54,7 @@ impl SocketError {
                 "Create it with: groupadd --system {}; or correct --operator-group",
                 name.maybe_quote()
             )),
-            Self::Running { .. } => Some("Stop that soramoded, or pass another path".to_owned()),
+            Self::Running { .. } => Some("Stop that soramoded, or pass another path: --socket, else SORAMODE_SOCKET, else socket in the configuration file".to_owned()),
             Self::System { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
                 let uid = rustix::process::geteuid().as_raw();
                 Some(format!(
