@@ -53,7 +53,7 @@ impl Args {
 }
 
 /// Verbs of other tools, and the verb of soramode that does the same.
-const VERBS_ELSEWHERE: [(&str, &str); 12] = [
+const VERBS_ELSEWHERE: [(&str, &str); 17] = [
     ("undrain", "open"),
     ("uncordon", "open"),
     ("resume", "open"),
@@ -66,6 +66,11 @@ const VERBS_ELSEWHERE: [(&str, &str); 12] = [
     ("block", "close"),
     ("evict", "end"),
     ("maintenance", "maintain"),
+    ("events", "tail"),
+    ("log", "tail"),
+    ("logs", "tail"),
+    ("start", "open"),
+    ("stop", "close"),
 ];
 
 /// Replaces clap's suggestion, which goes by spelling alone, where the meaning is known.
@@ -80,7 +85,7 @@ fn with_tip(mut error: clap::Error) -> clap::Error {
         .iter()
         .find(|(there, _)| error.kind() == ErrorKind::InvalidSubcommand && *there == verb);
     let tip = match elsewhere {
-        Some((_, verb)) => Some(format!("use 'soramode {verb}'")),
+        Some((_, verb)) => Some(format!("use: soramode {verb}")),
         None if error.kind() != ErrorKind::UnknownArgument => None,
         // A duration without a flag is most likely meant for `--timeout`.
         None if times::read_span(&arg).is_ok() => {

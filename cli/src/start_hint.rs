@@ -8,6 +8,9 @@ use crate::trust::SocketOrigin;
 /// Exists where systemd runs.
 const SYSTEMD: &str = "/run/systemd/system";
 
+/// The manual's section for it.
+const RUNBOOK: &str = "See the runbook (man soramode-runbook): soramoded is down";
+
 /// Returns how to start soramoded, after the paths that were tried.
 pub(crate) fn how_to_start(place: SocketOrigin, tried: &[PathBuf]) -> String {
     hint(place, tried, Path::new(SYSTEMD))
@@ -25,9 +28,13 @@ fn hint(place: SocketOrigin, tried: &[PathBuf], systemd: &Path) -> String {
         String::new()
     };
     if matches!(place, SocketOrigin::System) && systemd.is_dir() {
-        format!("{tried}Is it running? Start it with: sudo systemctl start soramoded")
+        format!(
+            "{tried}See why it does not run: systemctl status soramoded. Start it: sudo systemctl start soramoded. {RUNBOOK}"
+        )
     } else {
-        format!("{tried}Start soramoded, or name its socket with --socket or SORAMODE_SOCKET")
+        format!(
+            "{tried}Start soramoded, or name its socket with --socket or SORAMODE_SOCKET. {RUNBOOK}"
+        )
     }
 }
 
@@ -37,13 +44,12 @@ mod tests {
 
     #[test]
     fn the_unit_is_named_for_its_own_socket_alone() {
-        const NAME_IT: &str =
-            "Start soramoded, or name its socket with --socket or SORAMODE_SOCKET";
+        const NAME_IT: &str = "Start soramoded, or name its socket with --socket or SORAMODE_SOCKET. See the runbook (man soramode-runbook): soramoded is down";
         let there = Path::new("/");
         let absent = Path::new("/absent");
         assert_eq!(
             hint(SocketOrigin::System, &[], there),
-            "Is it running? Start it with: sudo systemctl start soramoded"
+            "See why it does not run: systemctl status soramoded. Start it: sudo systemctl start soramoded. See the runbook (man soramode-runbook): soramoded is down"
         );
         assert_eq!(hint(SocketOrigin::System, &[], absent), NAME_IT);
         assert_eq!(hint(SocketOrigin::ApiSource, &[], there), NAME_IT);

@@ -106,7 +106,7 @@ impl Greeting {
             let message = format!("cannot reach soramoded at {socket} on {host}: {why}");
             Failure::new(Exit::Unreachable, message).with_hint(hint)
         };
-        let start = "Is it running? Start it there with: sudo systemctl start soramoded";
+        let start = "See there why it does not run: systemctl status soramoded. Start it there: sudo systemctl start soramoded";
         Some(match self.error? {
             Obstacle::NotFound => unreachable("no such file", start),
             Obstacle::Refused => {

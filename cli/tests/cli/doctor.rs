@@ -353,6 +353,6 @@ fn a_signalling_server_is_asked_to_end_sessions() {
     );
     // A server that reconnected and did not subscribe again no longer counts.
     signalling.shutdown(Shutdown::Both).unwrap();
-    let row = "note\tend\tno client accepts end requests: soramode end cannot end sessions\tHave the signalling server send Subscribe";
+    let row = "note\tend\tno client accepts end requests: no command can end sessions\tHave the signalling server send Subscribe";
     until(|| Some(daemon.ok(&["doctor", "-o", "plain"])).filter(|doctor| doctor.contains(row)));
 }

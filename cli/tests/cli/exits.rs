@@ -123,9 +123,9 @@ fn two_for_a_wrong_command_line_with_a_suggestion() {
             "--max-sessions: is only for `drained`",
         ),
         (&["frobnicate"], "unrecognized subcommand"),
-        (&["undrain"], "use 'soramode open'"),
-        (&["uncordon"], "use 'soramode open'"),
-        (&["cordon"], "use 'soramode close'"),
+        (&["undrain"], "use: soramode open"),
+        (&["uncordon"], "use: soramode open"),
+        (&["cordon"], "use: soramode close"),
         (
             &["get", "--node", "n2"],
             "only set, open, close, drain and wait take '--node'; run this one on that node",
@@ -146,7 +146,7 @@ fn three_without_a_daemon() {
     let socket = folder.path().join("soramode.sock");
     let ended = program(&socket).arg("get").ended();
     let sentence = format!(
-        "soramode: cannot reach soramoded at {}: no such file\nhint: Start soramoded, or name its socket with --socket or SORAMODE_SOCKET\n",
+        "soramode: cannot reach soramoded at {}: no such file\nhint: Start soramoded, or name its socket with --socket or SORAMODE_SOCKET. See the runbook (man soramode-runbook): soramoded is down\n",
         socket.display()
     );
     assert_eq!((ended.code, ended.stderr), (3, sentence));

@@ -19,8 +19,9 @@ use crate::command_line;
 use crate::error::Failure;
 use crate::last_status::SHADOW;
 use crate::node::Node;
-use crate::output::escape::quoted;
+use crate::output::escape::{escape, quoted};
 use crate::output::{Output, counted, times};
+use crate::plan::describe::{describe_future, describe_owner};
 use crate::sfu::{api_of, source_api, source_name};
 
 /// Tolerated step of the wall clock since the daemon's start.
@@ -46,6 +47,7 @@ pub(super) async fn check(
         mode(&status, me.as_ref(), &node.command("set normal")),
         state(&status),
     ];
+    checks.extend(plan_check(&status, node));
     checks.extend(
         status
             .sources
@@ -147,6 +149,19 @@ fn mode(status: &Status, me: Option<&Caller>, open: &str) -> Check {
     }
 }
 
+/// Names a plan that runs, which goes on when nobody waits for it.
+fn plan_check(status: &Status, node: Node<'_>) -> Option<Check> {
+    let plan = status.plan.as_deref().filter(|it| it.outcome.is_none())?;
+    let how = format!(
+        "plan {} of {} runs: {}",
+        plan.id,
+        describe_owner(plan),
+        describe_future(plan, &escape(status.node_name.as_str()))
+    );
+    let cancel = node.command(&format!("plan cancel {}", plan.id));
+    Some(Check::note("plan", how, format!("Cancel it: {cancel}")))
+}
+
 fn state(status: &Status) -> Check {
     match status.storage.state {
         StorageState::Ok => Check::ok("state", "on disk"),
@@ -163,12 +178,12 @@ fn state(status: &Status) -> Check {
             Some(_) | None => Check::note(
                 "state",
                 "in memory: lost when soramoded ends",
-                "To keep the mode and the sessions, restart soramoded without --ephemeral",
+                "To keep the mode and the sessions from then on, restart soramoded without --ephemeral. That restart still loses them, and the node opens",
             ),
         },
         StorageState::Failed => Check::bad(
             "state",
-            "cannot be written",
+            "cannot be used, or not be written",
             "See the warning below for the reason and the remedy",
         ),
     }
@@ -282,8 +297,8 @@ fn end_check(status: &Status) -> Check {
     let cannot = match (status.end_subscribers, asks_sora, fences_by_socket) {
         (0, true, false) => return end_by_api(status, "sora", "Sora's API"),
         (0, true, true) => "a fence (--on-fence socket) cannot end sessions",
-        (0, false, false) => "soramode end cannot end sessions",
-        (0, false, true) => "neither soramode end nor a fence (--on-fence socket) can end sessions",
+        (0, false, false) => "no command can end sessions",
+        (0, false, true) => "neither a command nor a fence (--on-fence socket) can end sessions",
         (count, _, _) => {
             return Check::ok(
                 "end",
@@ -353,7 +368,10 @@ fn receiver_check(receiver: &Upstream, how: String) -> Check {
         (None, None) => Check::note(
             "webhook",
             how,
-            "It is called with the first event. Test it with: soramode webhook test URL",
+            format!(
+                "It is called with the first event. Test it: soramode webhook test {}",
+                command_line::word(&receiver.url)
+            ),
         ),
     }
 }
