@@ -58,7 +58,8 @@ pub(crate) fn check_command_lines(ended: &Ended) {
 fn problem_of(line: &str) -> Option<&'static str> {
     let commands = line
         .match_indices(PROGRAM)
-        .map(|(at, program)| (&line[..at], without_quoted(&line[at + program.len()..])));
+        .map(|(at, program)| (line.split_at(at).0, line.split_at(at + program.len()).1))
+        .map(|(before, words)| (before, without_quoted(words)));
     commands
         .filter(|(before, words)| has_verb(words) && !before.ends_with(['/', '-', '_', '.']))
         .find_map(|(before, words)| {
@@ -87,8 +88,8 @@ fn has_verb(words: &str) -> bool {
         word = words.nth(1);
     }
     let verb = word.unwrap_or_default();
-    let end = verb.find(|letter: char| !letter.is_ascii_lowercase());
-    VERBS.contains(&&verb[..end.unwrap_or(verb.len())])
+    let verb = verb.split(|letter: char| !letter.is_ascii_lowercase());
+    verb.take(1).any(|verb| VERBS.contains(&verb))
 }
 
 /// Leaves out what stands between quotes.
