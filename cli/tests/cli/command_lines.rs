@@ -59,6 +59,8 @@ fn problem_of(line: &str) -> Option<&'static str> {
     let commands = line
         .match_indices(PROGRAM)
         .map(|(at, program)| (line.split_at(at).0, line.split_at(at + program.len()).1))
+        // Between quotes stands a command or a reason of the operator.
+        .filter(|(before, _)| before.matches('"').count().is_multiple_of(2))
         .map(|(before, words)| (before, without_quoted(words)));
     commands
         .filter(|(before, words)| has_verb(words) && !before.ends_with(['/', '-', '_', '.']))
@@ -124,6 +126,7 @@ fn a_command_that_cannot_be_copied_is_found() {
     for line in [
         "hint: Watch again: soramode --socket '/a b' wait drained",
         "  soramode set block_new_session -m 'A. B; C.' --for 1.5s",
+        "sfu-01 is empty after 0 s. Running \"sh -c 'soramode get; true'\"",
         "soramode: the node is closed. soramode is older. /opt/soramode get, it is",
     ] {
         assert_eq!(problem_of(line), None, "{line}");
