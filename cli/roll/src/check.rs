@@ -9,7 +9,7 @@ use soramode_protocol::id::{PlanId, RollId};
 use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{MeansFor, Membership, Status};
 use soramode_protocol::plan::PlanStep;
-use soramode_protocol::reservation::{Reservation, RollStep, roll_words};
+use soramode_protocol::reservation::{Reservation, RollStep, is_maintain, roll_words};
 
 use crate::{Close, ClosedNodes, HostFacts, HostIndex, Settings, Start, Stop, StopKind};
 
@@ -58,6 +58,7 @@ pub fn check(settings: &Settings, hosts: &[Result<HostFacts, String>]) -> Result
             host: None,
             problem: "no node has a record of it: the id is mistyped, or another roll has reserved the nodes since"
                 .to_owned(),
+            hint: None,
         });
     }
     let mut schedule = Schedule::default();
@@ -79,7 +80,11 @@ pub fn check(settings: &Settings, hosts: &[Result<HostFacts, String>]) -> Result
             Place::ClosedByAnother if settings.closed_nodes == ClosedNodes::Skip => {
                 schedule.skipped.push(host);
             }
-            Place::ClosedByAnother => return Err(closed_by_another(host, &facts.status)),
+            Place::ClosedByAnother => {
+                return Err(closed_by_another(host, &facts.status, |roll| {
+                    hosts.iter().flatten().any(|it| has_record(it, roll))
+                }));
+            }
         }
     }
     Ok(schedule)
@@ -161,6 +166,12 @@ fn reached(hosts: &[Result<HostFacts, String>]) -> Result<Vec<&HostFacts>, Stop>
     Ok(reached)
 }
 
+/// Returns whether a host has the record of this roll.
+fn has_record(facts: &HostFacts, roll: &RollId) -> bool {
+    let record = facts.status.reservation.as_deref();
+    record.is_some_and(|record| record.roll == *roll)
+}
+
 /// Returns the record of the roll on a host.
 fn record<'a>(settings: &Settings, facts: &'a HostFacts) -> Option<&'a Reservation> {
     let record = facts.status.reservation.as_deref();
@@ -224,25 +235,45 @@ pub(crate) fn command_failed(host: HostIndex, exit: u8) -> Stop {
     Stop::on(host, StopKind::Failed, problem)
 }
 
-pub(crate) fn closed_by_another(host: HostIndex, status: &Status) -> Stop {
-    if let Some(roll) = status.mode.roll.as_ref()
-        && let Some(holder) = status.reservation.as_deref()
-        && holder.is_current()
-        && holder.roll == *roll
-    {
+/// Describes a node that another user has closed, or another roll. `is_on_record` returns whether a host has the record of that roll, without
+/// which it cannot be resumed.
+pub(crate) fn closed_by_another(
+    host: HostIndex,
+    status: &Status,
+    is_on_record: impl Fn(&RollId) -> bool,
+) -> Stop {
+    let mode = &status.mode;
+    let reason = mode.reason.as_ref();
+    let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+    let Some(roll) = &mode.roll else {
+        let problem = format!("is closed ({}) by {}{reason}", mode.mode, mode.actor);
+        let hint = "Once that is over, open the node. Or leave it out: --skip-closed";
+        return Stop::on(host, StopKind::Refused, problem).with_hint(hint);
+    };
+    let record = status.reservation.as_deref();
+    let record = record.filter(|record| record.roll == *roll);
+    if let Some(holder) = record.filter(|record| record.is_current()) {
         return Stop::on(host, StopKind::Refused, reserved(holder));
     }
+    let by = record.map(|record| record.by.as_str());
+    let by = by.or(mode.on_behalf_of.as_deref()).unwrap_or(&mode.actor);
     let problem = format!(
-        "is closed ({}) by {}{}",
-        status.mode.mode,
-        status.mode.actor,
-        status
-            .mode
-            .reason
-            .as_ref()
-            .map_or_else(String::new, |reason| format!(": {reason}"))
+        "is closed ({}) by {} of {by}, which has stopped{reason}",
+        mode.mode,
+        roll_words(roll)
     );
-    Stop::on(host, StopKind::Refused, problem)
+    let hint = if is_maintain(roll) {
+        "Run that maintain again. Or, once its work is over, open the node: soramode set normal"
+            .to_owned()
+    } else if is_on_record(roll) {
+        format!(
+            "Go on with that roll: its own command, with --resume {roll}. To see its step: soramode status"
+        )
+    } else {
+        "That roll can no longer be resumed. Once its work is over, open the node: soramode set normal"
+            .to_owned()
+    };
+    Stop::on(host, StopKind::Refused, problem).with_hint(hint)
 }
 
 fn reserved(reservation: &Reservation) -> String {

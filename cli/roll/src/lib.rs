@@ -294,6 +294,8 @@ pub struct Stop {
     pub host: Option<HostIndex>,
     /// One sentence.
     pub problem: String,
+    /// Remedy. Commands in it do not name the host.
+    pub hint: Option<String>,
 }
 
 impl Stop {
@@ -303,6 +305,16 @@ impl Stop {
             kind,
             host: Some(host),
             problem: problem.into(),
+            hint: None,
+        }
+    }
+
+    /// Adds the remedy.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
         }
     }
 }

@@ -243,11 +243,7 @@ impl RollRun {
 
     fn interrupt(&mut self) {
         let is_second = std::mem::replace(&mut self.is_interrupted, true);
-        let stop = Stop {
-            kind: StopKind::Interrupted,
-            host: None,
-            problem: "interrupted".to_owned(),
-        };
+        let stop = self.interrupted();
         match &self.phase {
             Phase::Releasing(_) | Phase::ReleasingFirst(_) if is_second => {
                 self.stop.get_or_insert(stop);
@@ -258,6 +254,23 @@ impl RollRun {
             Phase::Releasing(_) | Phase::ReleasingFirst(_) | Phase::Over => {}
             _ => self.stop(stop),
         }
+    }
+
+    /// Describes an interrupt, with the work on a host that goes on without the roll.
+    fn interrupted(&self) -> Stop {
+        let going_on = match &self.phase {
+            Phase::Working(host, job) => job.goes_on().map(|words| (*host, words)),
+            _ => None,
+        };
+        let Some((host, (problem, hint))) = going_on else {
+            return Stop {
+                kind: StopKind::Interrupted,
+                host: None,
+                problem: "interrupted".to_owned(),
+                hint: None,
+            };
+        };
+        Stop::on(host, StopKind::Interrupted, problem).with_hint(hint)
     }
 
     /// Returns whether the roll stops before it does anything more.
@@ -399,6 +412,27 @@ impl Job {
             Self::Run(task) => *task == Task::Command,
             Self::Ask(ask) => ask.question == Question::Seek,
             Self::Prepare { .. } | Self::Close { .. } | Self::AwaitClose { .. } => false,
+        }
+    }
+
+    /// Describes work that goes on when the roll does not wait for it, and the end of that work to wait for.
+    fn goes_on(&self) -> Option<(&'static str, &'static str)> {
+        const RECORDED: &str =
+            "Wait until the command has ended. Its exit code is recorded: soramode status";
+        match self {
+            Self::Run(Task::Command) => Some(("interrupted; the command goes on there", RECORDED)),
+            Self::Ask(ask) if ask.question == Question::Seek => {
+                Some(("interrupted; the command may still run there", RECORDED))
+            }
+            Self::Run(Task::Reboot) => Some((
+                "interrupted while the machine reboots",
+                "Wait until the machine has started. To see it: soramode status",
+            )),
+            Self::Prepare { .. }
+            | Self::Close { .. }
+            | Self::AwaitClose { .. }
+            | Self::Run(_)
+            | Self::Ask(_) => None,
         }
     }
 

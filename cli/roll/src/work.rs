@@ -65,7 +65,10 @@ impl RollRun {
                 self.show(host, Stage::Skipped);
                 return self.next_host();
             }
-            Some(status) if !is_planned => return self.stop(closed_by_another(host, status)),
+            Some(status) if !is_planned => {
+                // This roll's own record has taken the place of any other.
+                return self.stop(closed_by_another(host, status, |_| false));
+            }
             Some(_) | None => {}
         }
         if may_close && open >= self.settings.keep_open {

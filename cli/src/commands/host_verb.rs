@@ -27,7 +27,8 @@ impl Command {
             Self::Doctor(_) => Ok(HostVerb::Doctor),
             Self::Set(args) => Ok(HostVerb::Set(args)),
             Self::Announce(args) => Ok(HostVerb::Announce(args)),
-            Self::Open(_) | Self::Close(_) => {
+            Self::Open(args) => Ok(HostVerb::Set(args.into_set())),
+            Self::Close(_) => {
                 Err(one_at_a_time(name).with_hint("On several hosts: soramode set MODE. To maintain them, one after the other: soramode roll"))
             }
             Self::Drain(_) | Self::Maintain(_) | Self::Plan(_) | Self::Wait(_) => {
@@ -35,7 +36,7 @@ impl Command {
                     .with_hint("To maintain several, one after the other: soramode roll"))
             }
             _ => Err(one_at_a_time(name).with_hint(format!(
-                "With several hosts: get, status, sessions, doctor, set, announce and roll. With one: soramode -H HOST {name}"
+                "With several hosts: get, status, sessions, doctor, set, open, announce and roll. With one: soramode -H HOST {name}"
             ))),
         }
     }

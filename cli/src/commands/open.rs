@@ -13,6 +13,13 @@ pub(crate) struct Args {
     flags: SetFlags,
 }
 
+impl Args {
+    /// Returns the `set normal` that it stands for.
+    pub(super) fn into_set(self) -> set::Args {
+        set::Args::of(Mode::Normal, self.flags)
+    }
+}
+
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     set::set(Mode::Normal, &args.flags, context).await
 }

@@ -21,7 +21,7 @@ use crate::fleet::hosts::HostWord;
 use crate::output::{Output, times};
 use crate::plan::flags::PlanFlags;
 use crate::plan::request::NewPlan;
-use crate::roll::id::{new_roll, random_number};
+use crate::roll::id::{is_of_work, new_roll, random_number};
 use crate::roll::request::{DrainPlan, HostWork, RollRequest};
 use crate::roll::resume::ResumeCommand;
 use crate::ssh::{self, SshHost};
@@ -32,6 +32,10 @@ use crate::ssh::{self, SshHost};
 /// opens it. At least --keep-open other hosts of -H are open at each moment. While it runs, no other roll can close these nodes. A roll that
 /// stops leaves the node as it is, closes no other, and prints the command that goes on.
 #[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "soramode -H <HOST> roll [OPTIONS] --keep-open <N> -m <REASON> -- COMMAND",
+    mut_arg("message", |arg| arg.help("Required: record REASON in the history"))
+)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a flag of the command line"
@@ -99,9 +103,10 @@ pub(crate) async fn run_on_hosts(
         .map(|endpoint| endpoint.host().map(SshHost::typed).unwrap_or_default())
         .collect();
     let plan = NewPlan::read(&args.plan, None, &args.drain.options())?;
+    let work = args.work(plan.as_ref());
     let roll = match &args.resume {
         Some(roll) => roll.clone(),
-        None => new_roll(),
+        None => new_roll(&work, args.reboot),
     };
     let by = ssh::local_operator().unwrap_or_else(|| "unknown".to_owned());
     let settings = Settings {
@@ -111,7 +116,7 @@ pub(crate) async fn run_on_hosts(
         maintained: args.maintained(&hosts)?,
         close: args.close(plan.as_ref(), &by)?,
         work: Work {
-            command: !args.command.is_empty(),
+            command: !work.command.is_empty(),
             reboot: args.reboot,
         },
         pause: args.pause,
@@ -129,24 +134,10 @@ pub(crate) async fn run_on_hosts(
         fault: soramode_roll::fault::PlantedFault::NONE,
     };
     let request = RollRequest {
+        has_other_work: !is_of_work(&roll, &work, args.reboot),
         resume: ResumeCommand::new(roll, args.drain.closing()?.expected_end_at),
         is_dry_run: args.dry_run,
-        work: HostWork {
-            command: args.command,
-            ready: args.ready,
-            ready_timeout: args.ready_timeout,
-            drain: DrainPlan {
-                wait: args.drain.wait(),
-                // A plan has times of its own.
-                limit: match &plan {
-                    Some(_) => args.drain.options().limits.timeout(),
-                    None => args.drain.limit(),
-                }
-                .filter(|limit| !limit.is_zero()),
-                after_close: plan.as_ref().and_then(|plan| plan.after_close().cloned()),
-                undoes: args.drain.undoes(),
-            },
-        },
+        work,
         settings,
         hosts,
     };
@@ -184,6 +175,25 @@ impl Args {
             return usage(&message);
         }
         self.drain.check()
+    }
+
+    fn work(&mut self, plan: Option<&NewPlan>) -> HostWork {
+        HostWork {
+            command: std::mem::take(&mut self.command),
+            ready: self.ready.take(),
+            ready_timeout: self.ready_timeout,
+            drain: DrainPlan {
+                wait: self.drain.wait(),
+                // A plan has times of its own.
+                limit: match plan {
+                    Some(_) => self.drain.options().limits.timeout(),
+                    None => self.drain.limit(),
+                }
+                .filter(|limit| !limit.is_zero()),
+                after_close: plan.and_then(|plan| plan.after_close().cloned()),
+                undoes: self.drain.undoes(),
+            },
+        }
     }
 
     /// Returns the numbers of the hosts that are maintained.

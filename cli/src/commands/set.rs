@@ -168,6 +168,15 @@ pub(super) const HOST_COLUMNS: [Column; 4] = [
 ];
 
 impl Args {
+    /// Returns `set` with this mode, without an accepted risk.
+    pub(super) const fn of(mode: Mode, flags: SetFlags) -> Self {
+        Self {
+            mode,
+            flags,
+            accept_risk: None,
+        }
+    }
+
     /// Refuses flags that work on one host only, and the closing of several that was not accepted.
     pub(super) fn check_several(&self) -> Result<(), Failure> {
         let usage = |message: &str| Failure::new(Exit::Usage, message);

@@ -7,7 +7,8 @@ use soramode_roll::{HostIndex, preview};
 
 use super::connect::Connected;
 use super::request::RollRequest;
-use super::stop::exit_of_kind;
+use super::stop::{complete_hint, exit_of_kind, failure_of};
+use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure, Problem};
 use crate::output::escape::escape;
 use crate::output::{Cell, Column, List, Output, report_failure};
@@ -34,7 +35,7 @@ struct Preview<'a> {
 /// Prints the order, the sessions and the obstacles. The exit code is that of the first obstacle.
 pub(super) fn show(
     request: &RollRequest,
-    connected: &[Connected],
+    (endpoints, connected): (&[Endpoint], &[Connected]),
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     let facts: Vec<_> = connected
@@ -52,13 +53,18 @@ pub(super) fn show(
             resumed.chain(schedule.closed.iter().copied()).collect()
         },
     );
-    let stop = looked.err();
+    let mut stop = looked.err();
+    if let Some(stop) = &mut stop {
+        let host = stop.host.unwrap_or(usize::MAX);
+        let failure = connected.get(host).and_then(|it| it.as_ref().err());
+        complete_hint(stop, endpoints.get(host), failure);
+    }
     let obstacle = |number: HostIndex| match connected.get(number) {
         Some(Err(failure)) => Some(failure.clone()),
         _ => stop
             .as_ref()
             .filter(|stop| stop.host == Some(number))
-            .map(|stop| Failure::new(exit_of_kind(stop.kind), stop.problem.clone())),
+            .map(|stop| failure_of(stop, stop.problem.clone())),
     };
     let columns = [
         Column::word("ORDER"),
@@ -111,7 +117,10 @@ pub(super) fn show(
                 host.unwrap_or_default(),
                 stop.problem
             );
-            report_failure(&Failure::new(exit, message));
+            report_failure(&Failure {
+                exit,
+                ..failure_of(&stop, message)
+            });
         }
     }
     Ok(exit)

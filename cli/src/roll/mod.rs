@@ -13,6 +13,7 @@ mod stop;
 mod tasks;
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ use connect::{Connected, connect, find_obstacle};
 use request::RollRequest;
 use result::Left;
 use show::{Host, RollView};
-use stop::exit_of_kind;
+use stop::{complete_hint, exit_of_kind};
 
 /// Pause between two updates of the rows.
 const DRAW_PAUSE: Duration = Duration::from_secs(1);
@@ -71,8 +72,9 @@ impl RollRequest {
             connected = connecting => connected,
             exit = signals.next() => return Err(crate::wait::interrupted(exit, Duration::ZERO)),
         };
+        self.warn_of_other_work(&connected, output);
         if self.is_dry_run {
-            return dry_run::show(&self, &connected, output);
+            return dry_run::show(&self, (&endpoints, &connected), output);
         }
         let view = RollView::new(&self, hosts(&self.hosts, &connected), output)?;
         let failures: Vec<Option<Failure>> = connected
@@ -137,19 +139,34 @@ impl RollRequest {
                 driver.finish.take()
             })
             .await;
-        let finish = finish.unwrap_or(Finish {
+        let mut finish = finish.unwrap_or(Finish {
             stop: None,
             least_open: None,
             unreleased: Vec::new(),
         });
         let exit = exit_of(&finish, &failures, driver.exit_of_signal);
         let left = match &finish.stop {
-            Some(_) if !driver.is_in_a_hurry => driver.look_at_left(&mut signals).await,
-            Some(_) | None => None,
+            Some(_) => driver.look_at_left(&mut signals).await,
+            None => None,
         };
+        driver.complete_hint(&mut finish, &failures);
         let view = &driver.view;
         view.finish(&finish, (exit, left.as_ref()), &request, output)?;
         Ok(exit)
+    }
+}
+
+impl RollRequest {
+    /// Warns if this command goes on with the roll, and has other work than before.
+    fn warn_of_other_work(&self, connected: &[Connected], output: &Output) {
+        let roll = &self.settings.roll;
+        let records = connected.iter().flatten();
+        let mut records = records.filter_map(|it| it.facts.status.reservation.as_deref());
+        if self.has_other_work && records.any(|record| record.roll == *roll) {
+            output.warn(&format!(
+                "roll {roll} began with another command, --reboot or --ready: hosts that are not done yet get those of this command"
+            ));
+        }
     }
 }
 
@@ -229,7 +246,16 @@ impl Driver {
         }
     }
 
-    /// Looks at the node that the roll leaves closed: another user may have opened it.
+    fn complete_hint(&self, finish: &mut Finish, failures: &[Option<Failure>]) {
+        if let Some(stop) = &mut finish.stop
+            && let Some(host) = stop.host
+        {
+            let endpoint = self.endpoints.get(host).map(Rc::as_ref);
+            complete_hint(stop, endpoint, failures.get(host).and_then(Option::as_ref));
+        }
+    }
+
+    /// Looks at the node that the roll leaves closed: another user may have opened it. An operator in a hurry does not wait for that.
     async fn look_at_left(&self, signals: &mut Signals) -> Option<Left> {
         let host = self.view.left_closed()?;
         let endpoint = self.endpoints.get(host)?;
@@ -239,13 +265,15 @@ impl Driver {
             Some((mode, caller(&mut daemon).await))
         };
         let looked = tokio::select! {
-            looked = look => looked,
+            looked = look, if !self.is_in_a_hurry => looked,
+            () = ready(()), if self.is_in_a_hurry => None,
             () = sleep(LOOK_MAX) => None,
             _ = signals.next() => None,
         };
         let (mode, me) = looked.unzip();
         Some(Left {
             host,
+            is_looked_at: !self.is_in_a_hurry,
             mode,
             me: me.flatten(),
             open: endpoint.command("set normal"),

@@ -17,6 +17,8 @@ pub(crate) struct RollRequest {
     /// The command that goes on after a stop.
     pub(crate) resume: ResumeCommand,
     pub(crate) is_dry_run: bool,
+    /// The roll is resumed, and began with another command, `--reboot` or `--ready`, as far as its id shows.
+    pub(crate) has_other_work: bool,
 }
 
 /// The work on each host.

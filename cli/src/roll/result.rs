@@ -20,7 +20,9 @@ use crate::output::{Format, Output, counted, report_failure, times};
 /// The node that a roll has left closed, as it is after the end.
 pub(super) struct Left {
     pub(super) host: HostIndex,
-    /// The mode; `None` if the node does not answer.
+    /// False if the operator did not wait for the look.
+    pub(super) is_looked_at: bool,
+    /// The mode; `None` if the node does not answer, or was not looked at.
     pub(super) mode: Option<ModeInfo>,
     /// This user on the node.
     pub(super) me: Option<Caller>,
@@ -53,9 +55,15 @@ impl Left {
                 format!(". {name} is still closed: {}", describe_change(state))
             }
             Some(state) => format!(". {name} is {}: {}", state.mode, describe_change(state)),
+            None if !self.is_looked_at && host.step() == Some(RollStep::Draining) => {
+                format!(". {name} may be closed")
+            }
+            None if !self.is_looked_at => format!(". {name} stays closed"),
             None => {
-                let closed = host.closed_at.map(times::age).unwrap_or_default();
-                format!(". {name} was closed {closed} ago, and does not answer now")
+                let closed = host.closed_at.map(times::age);
+                let closed = closed.map(|age| format!("was closed {age} ago, and "));
+                let closed = closed.unwrap_or_default();
+                format!(". {name} {closed}does not answer now")
             }
         }
     }
@@ -161,7 +169,9 @@ impl RollView {
         }
         if let Some(stop) = stop {
             let failure = self.failure((stop, finish), (exit, left), request);
-            let is_hint_due = failure.hint.is_none() && !finish.unreleased.is_empty();
+            let has_begun = self.hosts().iter().any(|host| host.stage.is_some());
+            let says_resume = has_begun || stop.kind == StopKind::Failed;
+            let is_hint_due = !says_resume && !finish.unreleased.is_empty();
             let hint = is_hint_due.then(|| {
                 let resume = request.resume.line(false);
                 format!("To run it again before the reservation expires: {resume}")
@@ -194,9 +204,14 @@ impl RollView {
             state.unwrap_or_default()
         );
         let resume = request.resume.line(needs_again(&hosts, stop));
-        let open = left.map(|left| left.how_to_open(&request.settings.roll));
-        let hint = format!("Go on: {resume}{}", open.unwrap_or_default());
-        Failure::new(exit, message).with_hint(hint)
+        // A node on which work goes on is not to be opened.
+        let opens = |_: &&Left| stop.kind != StopKind::Interrupted || stop.hint.is_none();
+        let open = left.filter(opens);
+        let open = open.map(|left| left.how_to_open(&request.settings.roll));
+        let go_on = format!("Go on: {resume}{}", open.unwrap_or_default());
+        Failure::new(exit, message)
+            .with_hint(stop.hint.as_deref().unwrap_or_default())
+            .with_hint(go_on)
     }
 
     fn json(
@@ -279,7 +294,7 @@ fn not_begun(
         "No node was closed or opened"
     };
     let message = format!("roll {roll} {begins}: {problem}. {unchanged}");
-    let failure = Failure::new(exit, message);
+    let failure = Failure::new(exit, message).with_hint(stop.hint.as_deref().unwrap_or_default());
     if stop.kind == StopKind::Failed {
         return failure.with_hint(format!(
             "Run the command again: {}. Or open the node to go on without the command",

@@ -1,6 +1,8 @@
 //! The roll on the screen: a row for each host, which is redrawn, or a line a step.
 
+use std::borrow::Cow;
 use std::cell::{Ref, RefCell};
+use std::time::Duration;
 
 use soramode_protocol::reservation::RollStep;
 use soramode_protocol::time::Time;
@@ -18,7 +20,12 @@ pub(super) struct Host {
     pub(super) typed: String,
     pub(super) node_name: Option<String>,
     pub(super) stage: Option<Stage>,
+    /// Begin of the stage.
     since: Option<Time>,
+    /// Begin of the first stage that this command showed.
+    begun_at: Option<Time>,
+    /// Time that this command took for the host, once it is done.
+    took: Option<Duration>,
     sessions: Option<u64>,
     pub(super) sessions_at_close: Option<u64>,
     pub(super) closed_at: Option<Time>,
@@ -36,6 +43,8 @@ impl Host {
             node_name,
             stage: None,
             since: None,
+            begun_at: None,
+            took: None,
             sessions: None,
             sessions_at_close: None,
             closed_at: None,
@@ -118,7 +127,7 @@ impl RollView {
 
     /// Returns the host that the roll has closed and not opened.
     pub(super) fn left_closed(&self) -> Option<HostIndex> {
-        let is_left = |host: &Host| host.closed_at.is_some() && host.opened_at.is_none();
+        let is_left = |host: &Host| host.step().is_some_and(|step| step != RollStep::Done);
         self.hosts().iter().position(is_left)
     }
 
@@ -129,8 +138,7 @@ impl RollView {
             let is_new = host.stage != Some(stage);
             host.stage = Some(stage);
             if is_new {
-                host.since = Some(now);
-                host.waits_for.clear();
+                host.enter(stage, now);
             }
             match stage {
                 Stage::At(RollStep::Draining) => host.closed_at = host.closed_at.or(Some(now)),
@@ -142,7 +150,7 @@ impl RollView {
                 }
                 _ => {}
             }
-            is_new.then(|| format!("{}: {}", escape(&host.typed), describe_stage(stage)))
+            is_new.then(|| format!("{}: {}", escape(&host.typed), host.describe_present(stage)))
         });
         if let Some(line) = line.filter(|_| !self.is_drawn) {
             self.line(&line);
@@ -278,6 +286,27 @@ fn rows(hosts: &[Host], width: usize, lines: usize) -> Vec<String> {
 }
 
 impl Host {
+    fn enter(&mut self, stage: Stage, now: Time) {
+        if stage == Stage::At(RollStep::Done) {
+            let begun_at = self.begun_at;
+            self.took = begun_at.map(|begun_at| now.since(begun_at));
+        }
+        self.begun_at = self.begun_at.or(Some(now));
+        self.since = Some(now);
+        self.waits_for.clear();
+    }
+
+    /// `draining`, `done, took 8 s`, `was done before`
+    fn describe_present(&self, stage: Stage) -> Cow<'static, str> {
+        match (stage, self.took) {
+            (Stage::At(RollStep::Done), Some(took)) => {
+                format!("done, took {}", times::span(took)).into()
+            }
+            (Stage::At(RollStep::Done), None) => "was done before".into(),
+            (stage, _) => describe_stage(stage).into(),
+        }
+    }
+
     /// `draining, 3 sessions left (12 s)`
     fn describe(&self) -> String {
         let Some(stage) = self.stage else {
@@ -294,9 +323,11 @@ impl Host {
         } else {
             format!("; {}", neutralised(&self.waits_for))
         };
-        let since = self.since.map(|since| format!(" ({})", times::age(since)));
+        let is_over = matches!(stage, Stage::At(RollStep::Done) | Stage::Skipped);
+        let since = self.since.filter(|_| !is_over);
+        let since = since.map(|since| format!(" ({})", times::age(since)));
         let since = since.unwrap_or_default();
-        format!("{}{left}{obstacle}{since}", describe_stage(stage))
+        format!("{}{left}{obstacle}{since}", self.describe_present(stage))
     }
 }
 
@@ -329,6 +360,27 @@ mod tests {
         let long = rows(&hosts, 39, 24);
         assert!(long[0].ends_with("sessions left"), "{long:?}");
         assert!(long.iter().all(|row| cells::width(row) <= 39), "{long:?}");
+    }
+
+    #[test]
+    fn a_host_that_is_over_says_how_long_it_took_and_not_how_long_ago_that_was() {
+        let long_ago = "2026-11-22T20:00:00Z".parse::<Time>().unwrap();
+        let later = "2026-11-22T20:00:08Z".parse::<Time>().unwrap();
+        let mut hosts = hosts(3);
+        hosts[0].stage = Some(Stage::At(RollStep::Done));
+        hosts[0].enter(Stage::Preparing, long_ago);
+        hosts[0].enter(Stage::At(RollStep::Draining), long_ago);
+        hosts[0].enter(Stage::At(RollStep::Done), later);
+        hosts[1].stage = Some(Stage::At(RollStep::Done));
+        hosts[1].enter(Stage::At(RollStep::Done), long_ago);
+        hosts[2].stage = Some(Stage::Skipped);
+        hosts[2].enter(Stage::Skipped, long_ago);
+        let expected = [
+            "東京-00  done, took 8 s",
+            "東京-01  was done before",
+            "東京-02  skipped: another user has closed it",
+        ];
+        assert_eq!(rows(&hosts, 79, 24), expected);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use soramode_roll::{HostIndex, Stop, StopKind};
 
+use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
 
 /// Returns the exit code for a reason to stop.
@@ -39,5 +40,28 @@ const fn kind_of(exit: Exit) -> StopKind {
 
 /// Returns the reason to stop that a failure on a host is.
 pub(super) fn stop_of(host: HostIndex, failure: &Failure) -> Stop {
-    Stop::on(host, kind_of(failure.exit), failure.message.clone())
+    Stop {
+        hint: failure.hint.clone(),
+        ..Stop::on(host, kind_of(failure.exit), failure.message.clone())
+    }
+}
+
+/// Returns the failure that a reason to stop is, with another message.
+pub(super) fn failure_of(stop: &Stop, message: String) -> Failure {
+    Failure::new(exit_of_kind(stop.kind), message)
+        .with_hint(stop.hint.as_deref().unwrap_or_default())
+}
+
+/// Completes the remedy: that of a host which could not be connected to is its failure's, and commands get the flags that select the host.
+pub(super) fn complete_hint(
+    stop: &mut Stop,
+    endpoint: Option<&Endpoint>,
+    failure: Option<&Failure>,
+) {
+    let hint = stop.hint.take();
+    let hint = hint.or_else(|| failure?.hint.clone());
+    stop.hint = match (hint, endpoint) {
+        (Some(hint), Some(endpoint)) => Some(endpoint.completed(&hint)),
+        (hint, _) => hint,
+    };
 }

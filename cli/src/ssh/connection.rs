@@ -17,13 +17,16 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::greeting::{Greeting, Obstacle};
+use super::prompt::asks_on_terminal;
 use super::sharing::Sharing;
 use super::stderr::Stderr;
 use super::{Asks, SshHost};
 use crate::error::{Exit, Failure};
 use crate::output::escape::escape;
-use crate::output::relay;
 use crate::socket::reason;
+
+/// Time between two looks whether ssh asks for something.
+const PROMPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Limit of the time for the first line, where ssh asks for nothing.
 const GREETING_MAX: Duration = Duration::from_secs(30);
@@ -129,7 +132,7 @@ impl SshHost {
             Some(limit) => timeout(limit, read)
                 .await
                 .unwrap_or(Err(NoGreeting::Silent)),
-            None => self.without_limit(read).await,
+            None => unless_silent(process.child.id(), read).await,
         };
         let problem = match greeting {
             Ok(greeting) => return self.greeted(&greeting, stream, process, &stderr),
@@ -193,23 +196,6 @@ impl SshHost {
         command
     }
 
-    /// Waits for the first line as long as the user may be typing a password.
-    async fn without_limit(
-        &self,
-        read: impl Future<Output = Result<Greeting, NoGreeting>>,
-    ) -> Result<Greeting, NoGreeting> {
-        let mut read = std::pin::pin!(read);
-        if let Ok(greeting) = timeout(GREETING_MAX, &mut read).await {
-            return greeting;
-        }
-        relay(&format!(
-            "{} has not answered for {} s: still waiting",
-            self.shown(),
-            GREETING_MAX.as_secs()
-        ));
-        read.await
-    }
-
     fn greeted(
         &self,
         greeting: &Greeting,
@@ -234,7 +220,9 @@ impl SshHost {
         let host = self.shown();
         let unreachable = |message: String| Failure::new(Exit::Unreachable, message);
         match problem {
-            NoGreeting::Silent => unreachable(format!("{host} does not answer")),
+            NoGreeting::Silent => {
+                unreachable(format!("{host} does not answer")).with_hint(self.try_alone())
+            }
             NoGreeting::TooMuch => unreachable(format!(
                 "{host} prints more than {} KiB before soramode answers there",
                 NOISE_BYTES_MAX / 1024
@@ -242,7 +230,9 @@ impl SshHost {
             .with_hint("Its shell's startup files should print nothing if there is no terminal"),
             NoGreeting::Ended(status) => match status.and_then(|status| status.code()) {
                 Some(NOT_STARTED | NOT_FOUND) => self.no_program(),
-                Some(SSH_FAILED) => unreachable(format!("cannot reach {host} over ssh")),
+                Some(SSH_FAILED) => {
+                    unreachable(format!("cannot reach {host} over ssh")).with_hint(self.try_alone())
+                }
                 Some(UNKNOWN_VERB) => Failure::new(
                     Exit::Versions,
                     format!("soramode on {host} is older than dial-stdio"),
@@ -255,6 +245,10 @@ impl SshHost {
                 None => unreachable(format!("ssh to {host} was ended by a signal")),
             },
         }
+    }
+
+    fn try_alone(&self) -> String {
+        format!("See where ssh stops: {}", self.ssh_alone())
     }
 
     /// The failure for a program that is missing: ssh here, or soramode there.
@@ -303,6 +297,26 @@ impl SshProcess {
     async fn ended(&mut self) -> Option<ExitStatus> {
         timeout(END_MAX, self.child.wait()).await.ok()?.ok()
     }
+}
+
+/// Waits for the first line: without a limit while ssh asks for something on the terminal, and for [`GREETING_MAX`] otherwise.
+async fn unless_silent(
+    ssh: Option<u32>,
+    read: impl Future<Output = Result<Greeting, NoGreeting>>,
+) -> Result<Greeting, NoGreeting> {
+    let mut read = std::pin::pin!(read);
+    let mut silent_for = Duration::ZERO;
+    while silent_for < GREETING_MAX {
+        if let Ok(greeting) = timeout(PROMPT_PAUSE, &mut read).await {
+            return greeting;
+        }
+        if ssh.is_some_and(asks_on_terminal) {
+            silent_for = Duration::ZERO;
+        } else {
+            silent_for += PROMPT_PAUSE;
+        }
+    }
+    Err(NoGreeting::Silent)
 }
 
 /// Reads up to the line feed of the first line. Byte by byte, since the bytes after it are the daemon's.

@@ -5,6 +5,7 @@ mod connection;
 pub(crate) mod exec_lines;
 pub(crate) mod greeting;
 mod host;
+mod prompt;
 mod sharing;
 mod stderr;
 
@@ -131,6 +132,29 @@ impl SshHost {
         }
     }
 
+    /// Returns the command that tries ssh without soramode, and prints what it does: `ssh -v -l ops -p 2222 -- sfu-02 true`.
+    fn ssh_alone(&self) -> String {
+        let mut words = ssh_program();
+        words.push("-v".into());
+        words.extend(self.destination());
+        words.push("true".into());
+        let words: Vec<String> = words.iter().map(command_line::word).collect();
+        words.join(" ")
+    }
+
+    /// Returns the options and the name that select the host.
+    fn destination(&self) -> Vec<OsString> {
+        let mut words = Vec::new();
+        if let Some(user) = &self.host.user {
+            words.extend(["-l".into(), user.into()]);
+        }
+        if let Some(port) = self.host.port {
+            words.extend(["-p".into(), port.to_string().into()]);
+        }
+        words.extend(["--".into(), OsString::from(&self.host.name)]);
+        words
+    }
+
     /// Returns the words of an ssh to this host with these options, up to the host's name.
     fn ssh_words(&self, options: &[OsString]) -> Vec<OsString> {
         let mut words = ssh_program();
@@ -139,13 +163,7 @@ impl SshHost {
         if self.asks != Asks::Terminal {
             words.extend(["-o", "BatchMode=yes"].map(OsString::from));
         }
-        if let Some(user) = &self.host.user {
-            words.extend(["-l".into(), user.into()]);
-        }
-        if let Some(port) = self.host.port {
-            words.extend(["-p".into(), port.to_string().into()]);
-        }
-        words.extend(["--".into(), OsString::from(&self.host.name)]);
+        words.extend(self.destination());
         words
     }
 
@@ -226,6 +244,12 @@ mod tests {
             host("sfu-02", Some("/my dir/s"), Some("sudo -n soramode")).command("get"),
             "SORAMODE_REMOTE='sudo -n soramode' soramode -H sfu-02 --socket '/my dir/s' get"
         );
+    }
+
+    #[test]
+    fn ssh_is_tried_alone_with_the_same_user_port_and_name() {
+        let command = host("ops@sfu-02:2222", None, None).ssh_alone();
+        assert_eq!(command, "ssh -v -l ops -p 2222 -- sfu-02 true");
     }
 
     #[test]

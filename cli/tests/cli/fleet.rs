@@ -188,8 +188,10 @@ fn several_hosts_answer_in_one_table_and_the_first_failure_is_the_exit_code() {
             .contains("Undo: soramode -H sfu-02 set normal --if-generation 2"),
         "{closed:?}"
     );
-    let opened = fleet.run(&["-H", "sfu-01,sfu-02", "set", "normal"]);
+    let opened = fleet.run(&["-H", "sfu-01,sfu-02", "open", "-m", "over"]);
     assert_eq!(opened.code, 0, "{opened:?}");
+    let both = fleet.run(&["-H", "sfu-01,sfu-02", "get", "-o", "plain"]);
+    assert_eq!(both.stdout, "sfu-01\tnormal\nsfu-02\tnormal\n");
 
     // A host that fails: the others are shown, and it has a line of its own.
     fleet.sshds[0].kill();
@@ -242,7 +244,7 @@ fn a_fleet_names_its_hosts_and_the_verbs_that_take_one_host_name_roll() {
         .arg("get")
         .ended();
     assert_eq!(by_variable.stdout.lines().count(), 3, "{by_variable:?}");
-    for verb in [&["drain"][..], &["open"], &["maintain", "--", "true"]] {
+    for verb in [&["drain"][..], &["close"], &["maintain", "--", "true"]] {
         let refused = fleet.run(&[&["-H", "@tokyo"], verb].concat());
         assert_eq!(refused.code, 2, "{refused:?}");
         assert!(refused.stderr.contains("soramode roll"), "{refused:?}");

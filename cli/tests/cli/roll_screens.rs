@@ -125,6 +125,15 @@ fn each_interrupt_says_what_the_next_one_does() {
     for words in ["the command that runs is waited for", "interrupted again: "] {
         assert_eq!(screen.matches(words).count(), 1, "{screen}");
     }
+    let words: Vec<&str> = screen.split_whitespace().collect();
+    let words = words.join(" ");
+    for said in [
+        "has stopped: sfu-01: interrupted; the command goes on there. sfu-01 stays closed",
+        "Its exit code is recorded: soramode -H sfu-01 status",
+    ] {
+        assert!(words.contains(said), "{said}: {screen}");
+    }
+    assert!(!words.contains("open the node"), "{screen}");
     fs::write(fleet.file(), "").unwrap();
 }
 

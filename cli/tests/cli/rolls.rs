@@ -107,6 +107,17 @@ fn a_command_that_fails_stops_the_roll_which_goes_on_where_it_was() {
     assert_eq!(fleet.modes(), ["block_new_session", "normal", "normal"]);
     let json = stopped.json();
     let id = json["roll"].as_str().unwrap();
+    let other = fleet.roll(&["--", "true"]);
+    for words in [
+        &format!("sfu-01: is closed (block_new_session) by roll {id} of "),
+        ", which has stopped: CHG-1",
+        &format!("its own command, with --resume {id}. To see its step: soramode -H sfu-01 status"),
+    ] {
+        assert!(other.stderr.contains(words), "{words}: {other:?}");
+    }
+    let changed = fleet.roll(&["--resume", id, "--dry-run", "--", "true"]);
+    let words = format!("roll {id} began with another command, --reboot or --ready");
+    assert!(changed.stderr.contains(&words), "{changed:?}");
     assert!(
         json["resume"]
             .as_str()
@@ -123,9 +134,12 @@ fn a_command_that_fails_stops_the_roll_which_goes_on_where_it_was() {
     let done = fleet.roll(&["--resume", id, "--again", "--", "sh", "-c", &test]);
     assert_eq!(done.code, 0, "{done:?}");
     assert_eq!(fleet.modes(), ["normal"; 3]);
+    let warns = |ended: &Ended| ended.stderr.contains("began with another command");
+    assert!(!warns(&still) && !warns(&done), "{still:?} {done:?}");
     let unknown = fleet.roll(&["--resume", "NOSUCH00", "--", "true"]);
     assert_eq!(unknown.code, 5, "{unknown:?}");
     assert!(unknown.stderr.contains("mistyped"), "{unknown:?}");
+    assert!(!warns(&unknown), "{unknown:?}");
 }
 
 #[test]
@@ -167,6 +181,8 @@ fn an_obstacle_to_a_roll_is_refused_with_nothing_changed() {
     let closed = fleet.roll(&["--", "true"]);
     assert_eq!(closed.code, 5, "{closed:?}");
     assert!(closed.stderr.contains("sfu-02: is closed"), "{closed:?}");
+    let hint = "hint: Once that is over, open the node. Or leave it out: --skip-closed\n";
+    assert!(closed.stderr.ends_with(hint), "{closed:?}");
     assert_eq!(fleet.modes()[0], "normal");
     // One that is skipped does not count as open either.
     let args = [
@@ -190,9 +206,15 @@ fn an_obstacle_to_a_roll_is_refused_with_nothing_changed() {
     );
     fleet.sshds[2].kill();
     let unreachable = fleet.roll(&["--skip-closed", "--", "true"]);
-    assert_eq!(unreachable.code, 3, "{unreachable:?}");
     let preview = fleet.roll(&["--dry-run", "--", "true"]);
-    assert_eq!(preview.code, 3, "{preview:?}");
+    for ended in [unreachable, preview] {
+        assert_eq!(ended.code, 3, "{ended:?}");
+        assert!(
+            ended.stderr.contains("hint: See where ssh stops: ssh "),
+            "{ended:?}"
+        );
+        assert!(ended.stderr.ends_with(" -v -- sfu-03 true\n"), "{ended:?}");
+    }
 }
 
 #[test]

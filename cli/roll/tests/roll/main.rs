@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod closed;
 mod commands;
 mod nodes;
 mod released;

@@ -4,7 +4,7 @@ use soramode_protocol::id::RollId;
 use soramode_protocol::mode::Mode;
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::reservation::{Release, Reserve, RollStep};
-use soramode_roll::{Settings, Start, StopKind, Task};
+use soramode_roll::{Settings, Start, StopKind, Task, TaskEnd, Work};
 
 use crate::steps::{Reaction, Scene, at_once, settings, stopped};
 
@@ -29,10 +29,40 @@ fn a_second_interrupt_leaves_the_command_and_releases_the_nodes() {
         Task::Command => Reaction::Interrupts(2),
         _ => at_once(scene, host, task),
     });
-    assert_eq!(stopped(&finish), (StopKind::Interrupted, None));
+    assert_eq!(stopped(&finish), (StopKind::Interrupted, Some(0)));
+    let stop = finish.stop.as_ref().unwrap();
+    assert_eq!(stop.problem, "interrupted; the command goes on there");
+    assert!(stop.hint.as_ref().unwrap().ends_with(": soramode status"));
     assert!(finish.unreleased.is_empty(), "{finish:?}");
     assert_eq!(scene.mode(0), Mode::BlockNewSession);
     scene.nodes.check_none_reserved(scene.now).unwrap();
+}
+
+#[test]
+fn an_interrupt_names_the_work_that_goes_on_without_the_roll() {
+    for (is_lost, problem) in [
+        (true, "interrupted; the command may still run there"),
+        (false, "interrupted while the machine reboots"),
+    ] {
+        let mut scene = Scene::new(2);
+        let reboot = Settings {
+            work: Work {
+                command: true,
+                reboot: true,
+            },
+            ..settings(2, 1)
+        };
+        let finish = scene.play(reboot, |scene, host, task| match task {
+            Task::Command if is_lost => {
+                scene.interrupts_at = Some("0 status");
+                Reaction::Ends(TaskEnd::Lost("the connection was lost".to_owned()))
+            }
+            Task::Reboot => Reaction::Interrupts(1),
+            _ => at_once(scene, host, task),
+        });
+        assert_eq!(stopped(&finish), (StopKind::Interrupted, Some(0)));
+        assert_eq!(finish.stop.unwrap().problem, problem);
+    }
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl Scene {
         }
     }
 
-    fn facts(&mut self) -> Vec<Result<HostFacts, String>> {
+    pub(crate) fn facts(&mut self) -> Vec<Result<HostFacts, String>> {
         let count = self.nodes.count();
         let facts = |node: usize| {
             Ok(HostFacts {
