@@ -33,7 +33,7 @@ pub(crate) const LOG_HINT: &str = "Look at its log: journalctl -u soramoded";
 /// The path of the daemon's socket.
 pub(crate) struct Socket {
     path: PathBuf,
-    /// `--socket` named it, and not the variable. Suggested commands then name it too.
+    /// `--socket` or the variable named it. Suggested commands then name it too, since a variable may have been set for one command alone.
     is_named: bool,
     place: SocketOrigin,
     /// Paths without a socket, if none has one.
@@ -60,15 +60,15 @@ pub(crate) struct CannotOpen {
 impl Socket {
     /// Returns the socket that `--socket` names, or the first one that exists of the default paths.
     pub(crate) fn find(flag: Option<PathBuf>) -> Self {
-        let around = SocketEnv::of_process(geteuid().as_raw());
         if let Some(path) = flag {
             return Self {
-                is_named: around.socket.as_deref() != Some(path.as_os_str()),
                 path,
+                is_named: true,
                 place: SocketOrigin::ApiSource,
                 tried: Vec::new(),
             };
         }
+        let around = SocketEnv::of_process(geteuid().as_raw());
         let candidates = around.client_sockets();
         // A path without permission exists: connecting explains the refusal.
         let found = candidates
@@ -87,13 +87,13 @@ impl Socket {
         };
         Self {
             path: candidates.into_iter().nth(found).unwrap_or_default(),
-            is_named: false,
+            is_named: around.socket.is_some(),
             place,
             tried,
         }
     }
 
-    /// Returns `--socket PATH`, if the flag named another socket than the variable does.
+    /// Returns `--socket PATH`, if the flag or the variable named it.
     pub(crate) fn flags(&self) -> String {
         if self.is_named {
             command_line::flag("socket", &self.path)

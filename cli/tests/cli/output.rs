@@ -220,7 +220,6 @@ fn a_suggested_command_can_be_pasted_wherever_the_socket_is() {
     let socket = socket.join("s.sock");
     let daemon = Daemon::start_with(|config| config.socket = socket.clone());
     let ended = program(&socket)
-        .env_remove("SORAMODE_SOCKET")
         .arg("--socket")
         .arg(&socket)
         .args(["set", "block_new_session"])

@@ -60,9 +60,6 @@ pub const END_SESSIONS_MAX: usize = 1_000_000;
 /// Maximum number of channels that one announcement to found sessions names.
 const FOUND_CHANNELS_MAX: usize = 1_000;
 
-/// Longest downtime after which announcements and ends that no plan made go on.
-const MANUAL_DELAY_MAX: Duration = Duration::from_mins(10);
-
 /// The plan, and both queues.
 #[derive(Default)]
 pub(crate) struct Plans {

@@ -1,5 +1,7 @@
 //! The start: resumes a stored plan, and stored announcements and ends, or drops them.
 
+use std::time::Duration;
+
 use soramode_protocol::plan::{PlanOutcome, PlanStep};
 
 use super::clock::micros;
@@ -9,11 +11,14 @@ use super::end_request::NewEnd;
 use super::end_request::interval;
 use super::enqueue::sessions_of;
 use super::stored::{Moment, StoredEnd};
-use super::{Finish, MANUAL_DELAY_MAX, Plans};
+use super::{Finish, Plans};
 use crate::count::count;
 use crate::effect::{EndOutcome, Record};
 use crate::handles::Timestamp;
 use crate::input::HostState;
+
+/// Longest downtime after which announcements and ends that no plan made go on.
+const MANUAL_DELAY_MAX: Duration = Duration::from_mins(10);
 
 impl Plans {
     /// Plants a mistake.

@@ -323,9 +323,6 @@ impl Plans {
         let Some(plan) = &mut self.plan else {
             return out.bug("a plan with a due step is not there");
         };
-        if plan.progress.done.is_empty() {
-            plan.announced_end_from_wall(view.state.now);
-        }
         plan.reschedule_from(step, view.state.now);
         plan.progress.late += late;
         plan.progress.done.push(view.state.now.wall);

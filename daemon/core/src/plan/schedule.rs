@@ -93,6 +93,9 @@ impl StoredPlan {
     pub(super) fn reschedule_from(&mut self, step: &PlanStep, now: Timestamp) {
         let closes = Moment::now(now).shifted(-Self::offset_of(step));
         let before = self.planned(step, now);
+        if self.progress.done.is_empty() {
+            self.announced_end_from_wall(now);
+        }
         self.progress.delay += before.ago(now);
         self.progress.closes = closes;
     }
