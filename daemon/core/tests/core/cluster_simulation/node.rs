@@ -51,7 +51,8 @@ pub(super) struct Node {
     pub(super) is_fence_stuck: bool,
     /// Channels that its SFU served when an operator purged it by mistake: other nodes may own them, until its sessions have ended.
     purged: BTreeSet<ChannelId>,
-    was_purged: bool,
+    /// Number of times that it was purged.
+    purges: u32,
     /// Its incarnations since its daemon started, and the one that it had stored before.
     joined_as: BTreeSet<Incarnation>,
     /// Transactions are carried out.
@@ -91,7 +92,7 @@ impl Node {
             is_machine_up: true,
             is_fence_stuck: false,
             purged: BTreeSet::new(),
-            was_purged: false,
+            purges: 0,
             joined_as: BTreeSet::new(),
             is_trusting: false,
             cut_until: Duration::ZERO,
@@ -138,7 +139,7 @@ impl Node {
     pub(super) fn purge(&mut self, etcd: &mut Etcd) {
         etcd.purge_running(&self.caller.name);
         self.purged.append(&mut self.record_store.channels());
-        self.was_purged = true;
+        self.purges += 1;
     }
 
     pub(super) fn start(&mut self, now: Duration, host: HostState) -> Effects {
@@ -365,7 +366,7 @@ impl Node {
             let claim = etcd.claims.get(&channel_id);
             // A purged node leaves a claim of before its start that it has no record of: another machine may have been given its name.
             let is_known = |it| self.member == Some(it) || self.joined_as.contains(&it);
-            let is_left = |incarnation| self.was_purged && !is_known(incarnation);
+            let is_left = |incarnation| self.purges > 0 && !is_known(incarnation);
             let token = claim
                 .filter(|claim| claim.node == self.caller.name && !is_left(claim.incarnation))
                 .map(|claim| claim.token);
