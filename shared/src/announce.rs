@@ -44,7 +44,7 @@ pub(crate) fn check_data(field: &str, data: Option<&NoticeData>) -> Result<(), E
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Announce {
-    /// Text for people. [`MINUTES`] stands for the time until a plan ends the sessions, in whole minutes, rounded down, at least 1. At most
+    /// Text for people. `{minutes}` stands for the time until a plan ends the sessions, in whole minutes, rounded down, at least 1. At most
     /// [`NOTICE_TEXT_BYTES_MAX`] bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = NOTICE_TEXT_BYTES_MAX)))]

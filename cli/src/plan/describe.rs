@@ -107,7 +107,7 @@ fn blocks_later(plan: &Plan) -> Option<Time> {
     (is_to_come && is_announcement).then_some(it.due_at)
 }
 
-/// Describes the future of a plan: `it closes node-01 in 3 h, and ends the sessions that are left from … (in 4 h)`.
+/// Describes the future of a plan: `it closes node-01 at … (in 3 h), and ends the sessions that are left from … on (in 4 h)`.
 pub(crate) fn describe_future(plan: &Plan, node: &str) -> String {
     let closes = matches!(plan.state, PlanState::Scheduled | PlanState::Lead).then(|| {
         format!(

@@ -100,7 +100,7 @@ struct HostView<'a> {
     opened_at: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sessions_at_close: Option<u64>,
-    /// Set if no release was confirmed: when the reservation has expired at the latest.
+    /// Time at which the reservation has expired at the latest; set if no release was confirmed.
     #[serde(skip_serializing_if = "Option::is_none")]
     reserved_until: Option<Time>,
 }

@@ -124,7 +124,7 @@ fn a_drain_reports_a_later_change_and_suggests_no_opening() {
     }
 }
 
-/// Nobody is told to ask themselves.
+/// No command tells its user to ask themselves.
 #[test]
 fn a_later_change_of_the_same_operator_is_named_as_such() {
     let daemon = Daemon::start();

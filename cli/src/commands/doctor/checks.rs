@@ -149,7 +149,7 @@ fn mode(status: &Status, me: Option<&Caller>, open: &str) -> Check {
     }
 }
 
-/// Names a plan that runs, which goes on when nobody waits for it.
+/// Names a plan that runs: it goes on without a command that waits for it.
 fn plan_check(status: &Status, node: Node<'_>) -> Option<Check> {
     let plan = status.plan.as_deref().filter(|it| it.outcome.is_none())?;
     let how = format!(
@@ -183,7 +183,7 @@ fn state(status: &Status) -> Check {
         },
         StorageState::Failed => Check::bad(
             "state",
-            "cannot be used, or not be written",
+            "cannot be used, or cannot be written",
             "See the warning below for the reason and the remedy",
         ),
     }
@@ -382,7 +382,7 @@ fn etcd_check(member: &Upstream, how: String) -> Check {
         (Some(_), _) => Check::bad(
             "etcd",
             how,
-            "Check that this member runs (on its host: systemctl status etcd) and can be reached from here: the cluster needs most of them",
+            "Check that this member can be reached from here: the cluster needs most of them. On its host, see whether it runs: systemctl status etcd",
         ),
         (None, Some(_)) => Check::ok("etcd", how),
         (None, None) => Check::note(

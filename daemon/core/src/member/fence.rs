@@ -34,7 +34,7 @@ impl ClusterMember {
         }
     }
 
-    /// Requests of the SFU that it ends the sessions of a fence, for the first time or again.
+    /// Asks the SFU to end the sessions of a fence, for the first time or again.
     pub(crate) fn request_fence(&mut self, ctx: &mut Ctx, node: NodeView, id: FenceId) {
         let Some(scope) = self.fences.scope(id).cloned() else {
             return ctx.bug("a fence to request is not in progress");

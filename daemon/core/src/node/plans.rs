@@ -279,7 +279,7 @@ impl Node {
             Mode::from(mode),
         );
         Some(format!(
-            "plan {id} {outcome} at {at} ({why}). The rest of its steps do not run: see soramode plan. This warning ends when another plan is \
+            "plan {id} {outcome} at {at} ({why}). The rest of its steps do not run. To see them: soramode plan. This warning ends when another plan is \
              started, or the mode is set anew: soramode set {mode} -m REASON"
         ))
     }

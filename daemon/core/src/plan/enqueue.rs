@@ -211,7 +211,8 @@ fn newest_age(sessions: &[(Time, SessionSlot)]) -> Time {
         .map_or(Time::from_micros(0), |&(age, _)| age)
 }
 
-/// Puts the minutes that are left into a text: rounded down, so that nobody is told a later time than the end, and at least 1.
+/// Puts the minutes that are left into a text: rounded down, so that no client expects a later end, and at least 1. A second that has begun
+/// counts.
 pub(super) fn with_minutes(text: &str, sessions_end_at: Option<Time>, now: Timestamp) -> String {
     let left = sessions_end_at.map_or(Duration::ZERO, |at| at.since(now.wall));
     let seconds = left.as_micros().div_ceil(1_000_000);

@@ -141,9 +141,9 @@ pub struct AnnouncementProgress {
     pub told: u64,
     /// Number of channels that it was refused for.
     pub failed: u64,
-    /// Number of channels for which nobody could be asked.
+    /// Number of channels for which there was neither an API nor a subscriber.
     pub unreached: u64,
-    /// True if Sora's API had told a channel before a restart, which announces to some channels once more.
+    /// True if a channel had it before a restart, after which it goes to some channels once more.
     pub had_told: bool,
     /// Most subscribers that any channel's notice went to.
     pub subscribers: u64,

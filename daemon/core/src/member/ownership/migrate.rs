@@ -83,8 +83,8 @@ impl Ownership {
 
     /// Returns whether a claim with this node's name, by this incarnation, is this node's.
     ///
-    /// It is if the node wrote that incarnation's key since its start, unless an operator has purged it. Another one may be that of a machine
-    /// which was given the name, if an operator has purged any incarnation that the node knows.
+    /// The claim of an incarnation that the node knows, the previous one or one since its start, is its own unless an operator has purged that
+    /// incarnation. Another one may be that of a machine which was given the name, if an operator has purged any that the node knows.
     fn is_named_for_itself(&self, claimed_by: Option<&Incarnation>) -> bool {
         let is_purged = |it: &Incarnation| self.departures.is_purged(*it);
         match claimed_by {

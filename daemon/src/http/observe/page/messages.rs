@@ -288,8 +288,8 @@ mod tests {
                  (それまで、ルームはロックされたままです)。中止するには、soramode plan cancel を実行してください",
             ),
             (
-                "plan 7Q2K9XA0 was missed at 2026-12-01T02:16:00.000000Z (late by more than 300 s in total). The rest of its steps do not run: see \
-                 soramode plan. This warning ends when another plan is started, or the mode is set anew: soramode set normal -m REASON",
+                "plan 7Q2K9XA0 was missed at 2026-12-01T02:16:00.000000Z (late by more than 300 s in total). The rest of its steps do not run. To see \
+                 them: soramode plan. This warning ends when another plan is started, or the mode is set anew: soramode set normal -m REASON",
                 "プラン 7Q2K9XA0 は 2026-12-01T02:16:00.000000Z に期限切れになりました (遅れの合計が 300 秒を超えました)。残りのステップは実行されません \
                  (soramode plan で確認できます)。この警告は、別のプランを開始するか、モードを設定し直すと消えます: soramode set normal -m REASON",
             ),

@@ -64,11 +64,11 @@ struct AuthRequest {
 
 /// Result of an auth webhook.
 struct AuthResult {
-    /// For the gate.
+    /// Outcome for the gate.
     outcome: AuthOutcome,
-    /// For the metrics.
+    /// Outcome that the metrics count.
     counted_as: WebhookOutcome,
-    /// For Sora.
+    /// Answer to Sora.
     answer: HttpResponse,
 }
 
