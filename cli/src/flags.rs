@@ -28,7 +28,7 @@ pub(crate) struct Global {
     ///
     /// Runs soramode dial-stdio there ($SORAMODE_REMOTE, if it is called otherwise) by ssh ($SORAMODE_SSH). With --socket, PATH is on that host.
     /// Default: $SORAMODE_HOST. Not with completions, drill and webhook. An IPv6 address stands in brackets. Several hosts, or @NAME of a
-    /// fleet.toml: with get, status, sessions, doctor, set, announce and roll. maintain takes one host.
+    /// fleet.toml: with get, status, sessions, doctor, set, open, announce and roll. maintain takes one host.
     #[arg(short = 'H', long = "host", value_name = "HOST", global = true, value_delimiter = ',', add = ArgValueCandidates::new(candidates::hosts))]
     pub(crate) hosts: Vec<HostWord>,
     #[command(flatten)]

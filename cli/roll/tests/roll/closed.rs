@@ -1,4 +1,4 @@
-//! Nodes that another roll, or a `maintain`, has closed and left: the refusal names it and what goes on with it.
+//! Nodes that another roll, or a `maintain`, has closed and left: the refusal names that roll and how to go on with it.
 
 use soramode_protocol::id::RollId;
 use soramode_protocol::mode::{ChangeMode, SettableMode};

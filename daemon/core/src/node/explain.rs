@@ -127,7 +127,7 @@ impl Node {
             ClusterAnswer::OwnerLost(left) => {
                 let until = match left {
                     Some(left) => format!("it can be claimed in {} s", left.as_secs().saturating_add(1)),
-                    None => "it stays reserved until its node returns or an operator runs: soramode nodes purge".to_owned(),
+                    None => "it stays reserved until its node returns or an operator runs: soramode nodes purge NODE".to_owned(),
                 };
                 let (reason, why) = (
                     RejectReason::OwnerLost,
