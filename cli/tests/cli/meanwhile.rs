@@ -345,7 +345,7 @@ fn a_replaced_reason_is_reported_and_its_undo_restores_it() {
         "{replaced:?}"
     );
     assert!(
-        replaced.stdout.contains("; reason is now \"B\". Undo: "),
+        replaced.stdout.contains("; reason is now \"B\", and it still reopens in 10 min. Keep it closed: soramode set block_new_session --for never\n  Undo: "),
         "{replaced:?}"
     );
     paste_undo(&daemon, &replaced);
