@@ -351,6 +351,14 @@ impl ClusterMember {
         }
     }
 
+    /// Answers all requests that waited for a read of the members, which failed.
+    pub(super) fn fail_deferred(&mut self, ctx: &mut Ctx, node: NodeView, why: &str) {
+        for channel_id in self.pending_claims.take_deferred() {
+            self.resolve(&channel_id, ClusterAnswer::Unavailable(why.to_owned()));
+        }
+        self.fail_deferred_explaining(ctx, node, why);
+    }
+
     /// Claims the channels of unclaimed sessions, as far as there is room. A node that may not claim them, as it is closed, reads their
     /// owners.
     pub(super) fn claim_unclaimed(&mut self, ctx: &mut Ctx, node: NodeView) {

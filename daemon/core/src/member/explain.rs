@@ -171,13 +171,20 @@ impl ClusterMember {
         }
     }
 
-    /// Reads the channels again that waited for a read of the members.
-    pub(super) fn retry_explaining(&mut self, ctx: &mut Ctx) {
+    /// Reads the channels again that waited for a read of the members, or answers for them if the node is no member any more.
+    pub(super) fn retry_explaining(&mut self, ctx: &mut Ctx, node: NodeView) {
         let Some(by) = self.incarnation() else {
-            return;
+            return self.fail_deferred_explaining(ctx, node, MEMBERSHIP_LOST);
         };
         for channel_id in self.explain_requests.take_deferred() {
             ctx.request_etcd(EtcdRequest::FindClaim { channel_id, by });
+        }
+    }
+
+    /// Answers the `Explain` requests that waited for a read of the members: the cluster is unavailable.
+    pub(super) fn fail_deferred_explaining(&mut self, ctx: &mut Ctx, node: NodeView, why: &str) {
+        for channel_id in self.explain_requests.take_deferred() {
+            self.on_claim_found(ctx, node, &channel_id, Err(why.to_owned()));
         }
     }
 }

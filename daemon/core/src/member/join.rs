@@ -179,7 +179,7 @@ impl ClusterMember {
         self.check_untracked(ctx, node);
         self.releases.retry(ctx);
         self.retry_deferred_claims(ctx);
-        self.retry_explaining(ctx);
+        self.retry_explaining(ctx, node);
         self.claim_unclaimed(ctx, node);
         self.publish_load(ctx, node);
         self.publication.try_again();

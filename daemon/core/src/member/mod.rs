@@ -226,6 +226,7 @@ impl ClusterMember {
             EtcdResponse::MembersRead(read) => self.on_members_read(ctx, node, *read),
             EtcdResponse::MembersReadFailed(why) => {
                 self.trust.read_failed(why.clone());
+                self.fail_deferred(ctx, node, &why);
                 self.problem = Some(why);
             }
             EtcdResponse::Joined(Ok(Joined {
