@@ -1,11 +1,14 @@
 //! Commands in messages: each ends its line, without punctuation after it, so that a line can be copied to a shell.
 
 /// Beginnings of commands for the reader to run.
-const PROGRAMS: [&str; 5] = [
+const PROGRAMS: [&str; 8] = [
     "soramode ",
     "systemctl ",
     "journalctl ",
     "sudo ",
+    "ssh -v ",
+    "curl ",
+    "man ",
     "SORAMODE_REMOTE=",
 ];
 

@@ -89,6 +89,11 @@ fn describe_done(plan: &Plan, number: usize) -> (&'static str, String) {
         .iter()
         .skip(number + 1)
         .any(is_later_announcement);
+    let has_gone_on = plan
+        .steps
+        .iter()
+        .skip(number + 1)
+        .any(|it| it.done_at.is_some());
     let failed = |failed: u64, of: String| match failed {
         0 => String::new(),
         failed => format!(", failed for {failed} of {of}"),
@@ -105,7 +110,9 @@ fn describe_done(plan: &Plan, number: usize) -> (&'static str, String) {
         Some(PlanStep::Announce { .. }) if !has_later => plan.announced.map_or_else(
             || ("done", String::new()),
             |it| {
-                let is_under_way = it.told + it.failed < it.channels;
+                // The next step waits for it. Channels without sessions any more are neither told nor failed.
+                let is_over = plan.outcome.is_some() || has_gone_on;
+                let is_under_way = !is_over && it.told + it.failed < it.channels;
                 let word = match is_under_way {
                     true => "begun",
                     false if it.told == 0 && it.failed > 0 => "tried",
@@ -188,6 +195,8 @@ mod tests {
         assert_eq!(done(&plan, 3), "begun, failed for 2 of 2 sessions");
         plan.outcome = Some(PlanOutcome::Done);
         assert_eq!(done(&plan, 3), "done, failed for 2 of 2 sessions");
+        plan.outcome = None;
+        plan.steps[3].done_at = None;
         for ((told, failed), wanted) in [
             ((0, 0), "begun"),
             ((1, 0), "begun"),
@@ -203,6 +212,18 @@ mod tests {
             });
             assert_eq!(done(&plan, 2), wanted);
         }
+        plan.announced = plan.announced.map(|it| PlanAnnounced {
+            told: 1,
+            failed: 0,
+            ..it
+        });
+        assert_eq!(done(&plan, 2), "begun", "a channel has not been told");
+        plan.steps[3].done_at = Some(plan.at);
+        assert_eq!(
+            done(&plan, 2),
+            "done",
+            "the end waited for it: that channel has no session any more"
+        );
         plan.steps.insert(3, plan.steps[2].clone());
         assert_eq!(done(&plan, 2), "done", "the counts are those of the latest");
     }

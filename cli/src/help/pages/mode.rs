@@ -176,6 +176,7 @@ pub(super) static PAGES: &[Page] = &[
                 "another user changed the mode; the node is left as it is",
             ),
             (Exit::Versions, "a soramoded or soramode there is too old"),
+            WAIT_INCOMPLETE,
             (
                 Exit::Failed,
                 "COMMAND or a reboot failed; the node stays closed",
