@@ -6,10 +6,10 @@ use crate::node::Node;
 
 /// Says what to do before the node is opened.
 pub(crate) async fn before_opening(now: &ModeInfo, node: Node<'_>) -> String {
-    caller::before_opening(now, node.caller().await.as_ref())
+    node.completed(&caller::before_opening(now, node.caller().await.as_ref()))
 }
 
 /// Says what to do before the command is run again.
 pub(crate) async fn before_repeating(now: &ModeInfo, node: Node<'_>) -> String {
-    caller::before_repeating(now, node.caller().await.as_ref())
+    node.completed(&caller::before_repeating(now, node.caller().await.as_ref()))
 }

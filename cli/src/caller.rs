@@ -1,5 +1,6 @@
 //! This user, as the daemon of a node names it, and the sentence about a mode that this user or another operator set.
 
+use soramode_protocol::actor::SystemActor;
 use soramode_protocol::mode::ModeState;
 
 use crate::describe::operator;
@@ -35,7 +36,10 @@ pub(crate) fn before_opening(now: &ModeInfo, me: Option<&Caller>) -> String {
     if me.is_some_and(|me| me.has_set_mode(now)) {
         return "You set that yourself: make sure that it is over before you open it".to_owned();
     }
-    format!("Ask {} before you open it", operator(now))
+    remedy_of_system(now).map_or_else(
+        || format!("Ask {} before you open it", operator(now)),
+        |remedy| format!("{remedy}, then open it: soramode open"),
+    )
 }
 
 /// `Ask alice first, then run the same command again`
@@ -43,10 +47,32 @@ pub(crate) fn before_repeating(now: &ModeInfo, me: Option<&Caller>) -> String {
     if me.is_some_and(|me| me.has_set_mode(now)) {
         return "You set that yourself: once it is over, run the same command again".to_owned();
     }
-    format!(
-        "Ask {} first, then run the same command again",
-        operator(now)
+    remedy_of_system(now).map_or_else(
+        || {
+            format!(
+                "Ask {} first, then run the same command again",
+                operator(now)
+            )
+        },
+        |remedy| format!("{remedy}, then run the same command again"),
     )
+}
+
+/// Says what to do about a mode that soramoded set by itself, where no operator is to be asked.
+fn remedy_of_system(now: &ModeInfo) -> Option<&'static str> {
+    match SystemActor::from_name(&now.state.as_ref()?.actor)? {
+        SystemActor::Storage => Some(
+            "No operator closed it: make sure that soramoded can write its state (soramode status names it)",
+        ),
+        SystemActor::Isolated | SystemActor::Fenced => {
+            Some("No operator closed it: make sure that etcd can be reached")
+        }
+        SystemActor::Start
+        | SystemActor::Plan
+        | SystemActor::Expired
+        | SystemActor::Reservation
+        | SystemActor::Joined => None,
+    }
 }
 
 #[cfg(test)]
@@ -108,10 +134,16 @@ mod tests {
             ("uid:1000(ops)", None, (root, None), "uid:1000(ops)"),
             ("uid:1000(ops)", None, (root, Some("ops")), "uid:1000(ops)"),
             ("http", None, (root, None), "the other operators"),
-            ("system:storage", None, (root, None), "the other operators"),
         ] {
             let expected = format!("Ask {asked} before you open it");
             assert_eq!(words(actor, name, me), expected, "{actor} {name:?} {me:?}");
+        }
+        for actor in ["system:storage", "system:fenced"] {
+            let advice = before_opening(&set_by(actor, None), None);
+            assert!(
+                advice.starts_with("No operator closed it") && advice.contains("soramode open"),
+                "{actor}: {advice}"
+            );
         }
         assert_eq!(
             before_opening(&set_by(root, None), None),

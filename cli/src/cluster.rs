@@ -8,7 +8,7 @@ use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::http_client::{Url, read_url};
 use soramode_protocol::id::NodeName;
 use soramode_protocol::mode::Mode;
-use soramode_protocol::node::{ClusterNode, GetStatus, ListClusterNodes, Membership};
+use soramode_protocol::node::{ClusterNode, GetStatus, ListClusterNodes, Membership, Status};
 use soramode_protocol::number::whole_number;
 use tokio::time::sleep;
 
@@ -16,6 +16,7 @@ use crate::api::{Api, ApiSource, Detail};
 use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
+use crate::last_status::LastStatus;
 use crate::node::{Feature, Node, needs_socket};
 use crate::output::escape::escape;
 use crate::output::{Output, counted};
@@ -316,23 +317,34 @@ impl ClusterFlags {
     pub(crate) fn check_published(
         &self,
         published: Option<bool>,
-        node: &str,
+        status: &LastStatus,
         mode: Mode,
         output: &Output,
     ) -> Result<(), Failure> {
         if published != Some(false) {
             return Ok(());
         }
+        let node = status.name();
         let words = format!(
             "{node} is {mode}, but the other nodes could not be notified and may still redirect clients to it"
         );
-        let hint = "They are notified once etcd answers again";
+        let hint = when_notified(status.of_daemon());
         if self.require_published {
             return Err(Failure::new(Exit::Refused, words).with_hint(hint));
         }
         output.warn(&format!("{words}. {hint}"));
         Ok(())
     }
+}
+
+/// Says when the other nodes learn of the mode: a node that has not joined its cluster since its start has to join it first.
+fn when_notified(status: Option<&Status>) -> String {
+    let Some(status) = status.filter(|status| status.has_not_joined()) else {
+        return "They are notified once etcd answers again".to_owned();
+    };
+    let problem = status.cluster.as_ref().and_then(|it| it.problem.as_deref());
+    let problem = problem.map_or_else(String::new, |problem| format!(": {problem}"));
+    format!("They are notified once the node has joined its cluster{problem}")
 }
 
 #[cfg(test)]

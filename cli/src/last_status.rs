@@ -1,6 +1,7 @@
 //! The status of a node at one moment, and the one check for drained.
 
 use serde::Serialize;
+use soramode_protocol::actor::SystemActor;
 use soramode_protocol::mode::{InForce, Mode, ModeState};
 use soramode_protocol::node::{Status, StorageState};
 
@@ -166,10 +167,46 @@ impl LastStatus {
 
     /// Warns if the mode is not enforced.
     pub(crate) fn warn(&self, output: &Output) {
+        let without_auth = self.of_daemon().map_or(0, without_auth);
+        if without_auth > 0 {
+            output.warn(&format!(
+                "{} came to the Sora of {} without an auth webhook: the mode does not keep such clients out. Run: soramode doctor",
+                counted(without_auth, "connection"),
+                self.name()
+            ));
+        }
+        if let Some(status) = self.of_daemon() {
+            self.warn_of_storage(status, output);
+        }
         if self.of_daemon().is_some_and(|status| status.shadow) {
             output.warn(&shadow_warning(&self.name()));
         }
     }
+}
+
+impl LastStatus {
+    /// Warns if the node has closed itself because its state cannot be written, or could not.
+    fn warn_of_storage(&self, status: &Status, output: &Output) {
+        let name = self.name();
+        let is_by_storage =
+            SystemActor::from_name(&status.mode.actor) == Some(SystemActor::Storage);
+        if status.storage.state == StorageState::Failed {
+            output.warn(&format!(
+                "{name} cannot write its state and has closed itself: free disk space, see soramode status"
+            ));
+        } else if is_by_storage && status.mode.mode.is_block() {
+            output.warn(&format!(
+                "{name} closed itself because its state could not be written. It can be written again; the node stays closed until you run: \
+                 soramode open"
+            ));
+        }
+    }
+}
+
+/// Returns the number of connections that came to Sora without an auth webhook.
+fn without_auth(status: &Status) -> u64 {
+    let sources = status.sources.iter();
+    sources.filter_map(|source| source.without_auth).sum()
 }
 
 /// The effect of `--shadow`, in every output.

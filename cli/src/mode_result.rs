@@ -1,6 +1,7 @@
 //! The result of setting the mode, in either direction: the mode from before, the mode that a command set or found, and the sentences
 //! about them.
 
+use soramode_protocol::actor::SystemActor;
 use soramode_protocol::id::PlanId;
 use soramode_protocol::mode::{EndsStopped, InForce, Mode, ModeState, SettableMode};
 use soramode_protocol::node::Membership;
@@ -168,7 +169,10 @@ impl ModeResult {
         let by = before
             .state
             .as_ref()
-            .filter(|state| !state.actor.starts_with("system:"))
+            .filter(|state| {
+                let by_itself = SystemActor::from_name(&state.actor);
+                !state.actor.starts_with("system:") || by_itself == Some(SystemActor::Storage)
+            })
             .map(describe_origin);
         if before.mode != now.mode {
             let stay = if now.mode.is_block() { " stay" } else { "" };
@@ -178,8 +182,13 @@ impl ModeResult {
             } else {
                 ""
             };
+            let stays = if before.mode == Mode::Initial && now.mode.is_block() {
+                ". It stays closed when it joins its cluster"
+            } else {
+                ""
+            };
             return format!(
-                "{node}: {} -> {} {counts}{looser}{}",
+                "{node}: {} -> {} {counts}{looser}{stays}{}",
                 before.mode,
                 now.mode,
                 self.describe_replaced()
@@ -312,9 +321,10 @@ impl ModeResult {
         })
     }
 
-    /// Returns the command that undoes the change; `None` if there is nothing to undo.
+    /// Returns the command that undoes the change; `None` if there is nothing to undo. No command sets `initial`, and a node that was in it
+    /// cannot be opened before it has joined its cluster.
     pub(crate) fn undo_hint(&self, node: Node<'_>) -> Option<String> {
-        self.changed
+        (self.changed && self.before.mode != Mode::Initial)
             .then(|| undo_hint(&self.before, &self.now, node, self.status.storage()))
             .flatten()
     }

@@ -324,15 +324,17 @@ fn sfu_settings(http: &HttpConfig) -> SfuSettings {
             },
             (None, None, None) => SfuFeed::None,
             (None, Some(_), None) => SfuFeed::Webhooks,
-            (None, _, Some(_)) => SfuFeed::WebhooksAndApi,
+            (None, Some(_), Some(_)) => SfuFeed::WebhooksAndApi,
+            (None, None, Some(_)) => SfuFeed::Api,
         },
         api_url: match (&http.janus, &sora.api) {
             (Some(janus), _) => Some(janus.admin.to_string()),
             (None, api) => api.as_ref().map(ToString::to_string),
         },
-        admission: match sora.admission {
-            Admission::Enforced => SfuAdmission::Enforced,
-            Admission::Shadow => SfuAdmission::Shadow,
+        admission: match (sora.admission, sora.listen, sora.mode) {
+            (Admission::Shadow, _, _) => SfuAdmission::Shadow,
+            (Admission::Enforced, None, SoraMode::Mirror) => SfuAdmission::BySfu,
+            (Admission::Enforced, _, _) => SfuAdmission::Enforced,
         },
         means: match (&sora.api, &http.janus) {
             (Some(_), _) => SfuMeans::SORA_API,

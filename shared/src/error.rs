@@ -229,7 +229,8 @@ impl Error {
     }
 
     /// `normal` asked for while the node has not joined its cluster. An operator's mode outlasts the join, but not its own expiry.
-    pub fn not_joined(membership: Membership, state: &ModeState) -> Self {
+    /// `membership` names the membership in words, and `problem` says why the node has not joined, with a remedy.
+    pub fn not_joined(membership: &str, state: &ModeState, problem: Option<&str>) -> Self {
         let mode = state.mode;
         let then = match mode {
             Mode::Initial | Mode::Normal => {
@@ -248,6 +249,7 @@ impl Error {
             ErrorType::NotJoined,
             format!("the node is not in its cluster ({membership}): {then}"),
         )
+        .with_hint(problem.unwrap_or("Check that etcd can be reached, with: soramode doctor"))
     }
 
     /// The connection is in another channel.

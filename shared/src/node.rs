@@ -10,6 +10,7 @@ use crate::decision::RejectReason;
 use crate::error::Error;
 use crate::id::{LogId, NodeName};
 use crate::mode::{InForce, Mode, ModeState};
+use crate::number::is_zero;
 use crate::plan::{Plan, Stalled};
 use crate::reservation::Reservation;
 use crate::session::Session;
@@ -59,6 +60,12 @@ pub struct Source {
     /// `Report` of a control socket client. Absent if there was none since the daemon started.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_contact: Option<Time>,
+    /// Time of Sora's last auth webhook. Absent if there was none since the daemon started.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_auth: Option<Time>,
+    /// Connections that came to Sora without an auth webhook: 0 again once Sora sends them. Absent where Sora need not send any.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub without_auth: Option<u64>,
     /// Reason for the failure of the last poll of Sora's API.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub problem: Option<String>,
@@ -299,6 +306,9 @@ pub struct Status {
     /// Clients that accept end requests: they are subscribed with `ends: true` at this moment.
     #[serde(default)]
     pub end_subscribers: u64,
+    /// Sessions that have not ended although the SFU was asked to end them.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub failing_ends: u64,
     /// Actions for which there are no means at this moment: such requests and plans are refused.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub no_means_to: Vec<MeansFor>,

@@ -58,8 +58,12 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     let mut failure = Failure::new(
         Exit::Failed,
         format!(
-            "the announcement did not reach {} of {}",
-            failed,
+            "{} failed for {failed} of {}",
+            if is_by_api_alone(&announced) {
+                "the announcement"
+            } else {
+                "the announcement by Sora's API"
+            },
             counted(announced.channels, "channel")
         ),
     );
@@ -132,9 +136,28 @@ fn show(announced: &Announced, context: &mut Context<'_>) -> Result<(), Failure>
             };
             output.confirm(&format!(
                 "announced to {}{means}",
-                counted(announced.channels, "channel")
+                describe_reached(announced)
             ))
         }
+    }
+}
+
+/// Returns whether Sora's API alone announced: no subscribed client and no webhook receiver did.
+const fn is_by_api_alone(announced: &Announced) -> bool {
+    announced.by.subscribers == 0 && announced.by.webhooks == 0
+}
+
+/// `2 channels`, or `0 of 2 channels` if none of the means reached the others.
+fn describe_reached(announced: &Announced) -> String {
+    let channels = counted(announced.channels, "channel");
+    match announced.by.sora_api.map_or(0, |api| api.failed) {
+        failed if failed > 0 && is_by_api_alone(announced) => {
+            format!(
+                "{} of {channels}",
+                announced.channels.saturating_sub(failed)
+            )
+        }
+        _ => channels,
     }
 }
 

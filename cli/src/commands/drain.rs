@@ -195,10 +195,9 @@ impl Drain<'_> {
         report.status = Some(closed.status.clone());
         report_change(closed, node, &mut context.output)?;
         give_way(context, node, closed, self.cluster, self.reason).await?;
-        let name = closed.status.name();
         let mode = closed.now.mode;
         self.cluster
-            .check_published(closed.published, &name, mode, &context.output)
+            .check_published(closed.published, &closed.status, mode, &context.output)
             .map_err(|failure| {
                 failure.with_hint(closed.undo_drain_hint(node).unwrap_or_default())
             })?;

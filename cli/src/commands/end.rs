@@ -11,6 +11,7 @@ use crate::candidates;
 use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::long_call::{LongCall, call};
+use crate::output::escape::escape;
 use crate::output::{Format, counted};
 use crate::plan::flags::{Risk, read_rate};
 use crate::report::Report;
@@ -102,20 +103,22 @@ fn check_failed(ended: &Ended, context: &Context<'_>) -> Result<Exit, Failure> {
     if ended.failed == 0 {
         return Ok(Exit::Done);
     }
-    let why = ended.problem.as_deref().unwrap_or("no reason was given");
     let hint = format!(
         "Look at what is left, and whether soramoded goes on asking: {}. To stop it: {}",
         context.node.command("status"),
         context.node.command("plan cancel")
     );
-    Err(Failure::new(
-        Exit::Failed,
-        format!(
-            "{} could not be ended: {why}",
-            counted(ended.failed, "session")
-        ),
+    Err(Failure::new(Exit::Failed, describe_failed(ended)).with_hint(hint))
+}
+
+/// `2 sessions could not be ended: Sora's API (DisconnectChannel) answered 500`
+fn describe_failed(ended: &Ended) -> String {
+    let why = ended.problem.as_deref().unwrap_or("no reason was given");
+    format!(
+        "{} could not be ended: {}",
+        counted(ended.failed, "session"),
+        escape(why)
     )
-    .with_hint(hint))
 }
 
 /// Waits until each session of a request has ended.
@@ -143,11 +146,17 @@ async fn wait_and_confirm(
         until_closed: false,
         sessions_before: 0,
     };
+    let sessions = ended.sessions + ended.failed;
     context.output.note(&format!(
         "asked to end {}; waiting {} until each has ended",
-        counted(ended.sessions, "session"),
+        counted(sessions, "session"),
         describe_limit(None)
     ));
+    if ended.failed > 0 {
+        context
+            .output
+            .warn(&format!("{}; soramoded asks again", describe_failed(ended)));
+    }
     let stop = format!("To stop the rest: {}", node.command("plan cancel"));
     let reached = wait(node, &request, context, &mut signals, report)
         .await
@@ -155,10 +164,10 @@ async fn wait_and_confirm(
     let output = &mut context.output;
     match output.format() {
         Format::Json | Format::Jsonl => {}
-        Format::Plain => output.record(&["ended", &ended.sessions.to_string()])?,
+        Format::Plain => output.record(&["ended", &sessions.to_string()])?,
         Format::Table => output.confirm(&format!(
             "{} ended ({} left on {})",
-            counted(ended.sessions, "session"),
+            counted(sessions, "session"),
             reached.status.describe_counts(),
             reached.status.name()
         ))?,

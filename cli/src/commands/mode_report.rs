@@ -27,7 +27,7 @@ pub(super) async fn report_mode(
     print(result, node, &mut context.output)?;
     cluster.check_published(
         result.published,
-        &result.status.name(),
+        &result.status,
         result.now.mode,
         &context.output,
     )?;
@@ -80,9 +80,7 @@ fn print(result: &ModeResult, node: Node<'_>, output: &mut Output) -> Result<(),
                     node.command("status")
                 ));
             }
-            let undo = result
-                .undo_hint(node)
-                .filter(|_| previous_mode != Mode::Initial);
+            let undo = result.undo_hint(node);
             let parts = std::iter::once(result.describe())
                 .chain(result.keep_closed_hint(node))
                 .chain(undo);

@@ -213,8 +213,8 @@ pub(super) async fn ask_host(
         output.warn(&format!("{}: {warning}", result.status.name()));
     }
     let cluster = &args.flags.cluster;
-    let (name, mode) = (result.status.name(), result.now.mode);
-    cluster.check_published(result.published, &name, mode, output)?;
+    let mode = result.now.mode;
+    cluster.check_published(result.published, &result.status, mode, output)?;
     let row = vec![
         result.status.node_name().to_owned().into(),
         result.before.mode.into(),

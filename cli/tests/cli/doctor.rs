@@ -71,6 +71,44 @@ fn a_healthy_node_passes() {
 }
 
 #[test]
+fn a_sora_that_does_not_ask_is_reported_by_doctor_and_by_commands_that_close_the_node() {
+    let sora = Sora::start();
+    let daemon = Daemon::start_with(|config| {
+        config.assume_complete = false;
+        config.http.sora.listen = Some("127.86.7.8:3100".parse().unwrap());
+        config.http.sora.api = Some(sora.url().parse().unwrap());
+    });
+    let status = || daemon.json(&["status"]).1;
+    until(|| (status()["sessions_complete"] == true).then_some(()));
+    let (code, report) = daemon.json(&["doctor"]);
+    assert_eq!(code, 0, "{report}");
+    assert!(
+        checks(&report).contains(&("webhooks", "note")),
+        "no auth webhook has come, and no client either: {report}"
+    );
+    sora.state().connections = vec![connection("eggs", "1", 4_000_000_000)];
+    // A node that closes polls Sora.
+    daemon.ok(&["set", "block_new_session"]);
+    until(|| (status()["connections"] == 1).then_some(()));
+    let (code, report) = daemon.json(&["doctor"]);
+    assert_eq!(code, 1, "{report}");
+    let checks = report["checks"].as_array().unwrap();
+    let warning = checks.iter().find(|check| check["what"] == "warning");
+    let how = warning.unwrap()["how"].as_str().unwrap();
+    assert!(
+        how.starts_with("1 connection came to Sora without an auth webhook"),
+        "{report}"
+    );
+    let drained = daemon.run(&["drain", "--timeout", "1s"]);
+    assert!(
+        drained
+            .stderr
+            .contains("warning: 1 connection came to the Sora of node-01 without an auth webhook"),
+        "{drained:?}"
+    );
+}
+
+#[test]
 fn a_grace_that_has_no_effect_is_reported_with_a_remedy() {
     let sora = Sora::start();
     let daemon = Daemon::start_with(|config| {
@@ -148,9 +186,10 @@ fn shadow_mode_and_an_unused_upstream_are_noted() {
     let (code, report) = daemon.json(&["doctor"]);
     assert_eq!(code, 0, "{report}");
     assert_eq!(
-        checks(&report)[5..9],
+        checks(&report)[5..10],
         [
             ("sora", "ok"),
+            ("webhooks", "note"),
             ("shadow", "note"),
             ("access", "note"),
             ("upstream", "note")

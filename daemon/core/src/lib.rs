@@ -6,6 +6,7 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 mod admission_request;
+mod auth_webhooks;
 pub mod cluster;
 pub mod commit_failure;
 pub mod commits;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use soramode_protocol::mode::{DatedModeChange, MODE_CHANGES_KEPT, Mode, ModeChange, ModeState};
 
+use crate::auth_webhooks::AuthWebhooks;
 use crate::ctx::{Random, Services};
 use crate::gate::Gate;
 use crate::handles::Timestamp;
@@ -97,6 +98,7 @@ impl Gate {
             sessions_ended: 0,
             rejected: BTreeMap::new(),
             unasked: Unasked::default(),
+            auth_webhooks: AuthWebhooks::default(),
             held_mode,
             waits: Waits::default(),
             subscribers: Subscribers::default(),

@@ -148,6 +148,8 @@ pub enum SfuFeed {
     Webhooks,
     /// Sora's webhooks, and its API can be polled ([`Action::Poll`](crate::effect::Action::Poll)).
     WebhooksAndApi,
+    /// Sora's API alone.
+    Api,
     /// The Admin API of Janus, which can be polled too.
     Janus {
         /// Janus also sends events.
@@ -184,6 +186,8 @@ pub enum SfuAdmission {
     Enforced,
     /// Decisions are made and counted, and the client is admitted all the same.
     Shadow,
+    /// The SFU applies the mode itself, and asks about no client.
+    BySfu,
 }
 
 /// Settings of the cluster.

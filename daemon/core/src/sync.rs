@@ -69,7 +69,7 @@ impl Sfu {
     const fn of(feed: SfuFeed) -> Option<Self> {
         match feed {
             SfuFeed::None => None,
-            SfuFeed::Webhooks | SfuFeed::WebhooksAndApi => Some(Self::Sora),
+            SfuFeed::Webhooks | SfuFeed::WebhooksAndApi | SfuFeed::Api => Some(Self::Sora),
             SfuFeed::Janus { has_events, .. } => Some(Self::Janus { has_events }),
         }
     }
@@ -203,6 +203,11 @@ impl SyncState {
         self.sfu.is_some()
     }
 
+    /// Returns whether a poll has shown every connection of the SFU since the start.
+    pub(crate) fn is_sfu_known(&self) -> bool {
+        self.sfu.as_ref().is_some_and(|sfu| sfu.is_known)
+    }
+
     /// Returns whether every session has been reported at some time since the start.
     pub(crate) fn is_known(&self) -> bool {
         self.is_reported() && self.untracked.is_none()
@@ -324,8 +329,11 @@ impl SyncState {
         ctx.timers.set(Timer::Poll, ctx.now.boot + pause);
     }
 
-    /// Sources of sessions, as the status shows them.
-    pub(crate) fn sources(&self) -> Vec<Source> {
+    /// Sources of sessions, as the status shows them. The last auth webhook of a Sora and the connections without one are as given.
+    pub(crate) fn sources(
+        &self,
+        (last_auth, without_auth): (Option<Time>, Option<u64>),
+    ) -> Vec<Source> {
         let why = |is_incomplete: bool| match is_incomplete.then(|| self.describe_missing()) {
             Some((reason, remedy)) => (Some(reason), remedy),
             None => (None, None),
@@ -337,6 +345,8 @@ impl SyncState {
             incomplete_reason,
             hint,
             last_contact: self.socket_contact,
+            last_auth: None,
+            without_auth: None,
             problem: None,
         }];
         if let Some(sfu) = &self.sfu {
@@ -348,6 +358,8 @@ impl SyncState {
                 incomplete_reason,
                 hint,
                 last_contact: sfu.last_contact,
+                last_auth,
+                without_auth,
                 problem: sfu.api.as_ref().and_then(|api| api.problem.clone()),
             });
         }

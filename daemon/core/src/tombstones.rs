@@ -5,20 +5,36 @@ use std::time::Duration;
 
 use soramode_protocol::id::ConnectionId;
 
-/// Time for which an id is remembered.
+/// Time for which an id is remembered, by default.
 pub(crate) const TOMBSTONE_TIME: Duration = Duration::from_mins(1);
 
 /// Ids that are remembered at most; past that the oldest is forgotten.
 pub(crate) const TOMBSTONES_MAX: usize = 100_000;
 
-#[derive(Default)]
 pub(crate) struct Tombstones {
+    /// Time for which an id is remembered.
+    lasting: Duration,
     by_time: VecDeque<(Duration, ConnectionId)>,
     /// When each id ended last.
     ended: BTreeMap<ConnectionId, Duration>,
 }
 
+impl Default for Tombstones {
+    fn default() -> Self {
+        Self::lasting(TOMBSTONE_TIME)
+    }
+}
+
 impl Tombstones {
+    /// Creates tombstones that last for this time.
+    pub(crate) const fn lasting(lasting: Duration) -> Self {
+        Self {
+            lasting,
+            by_time: VecDeque::new(),
+            ended: BTreeMap::new(),
+        }
+    }
+
     pub(crate) fn remember(&mut self, connection_id: ConnectionId, now: Duration) {
         self.forget_old(now);
         if self.by_time.len() >= TOMBSTONES_MAX {
@@ -44,7 +60,7 @@ impl Tombstones {
         while self
             .by_time
             .front()
-            .is_some_and(|&(ended, _)| now >= ended + TOMBSTONE_TIME)
+            .is_some_and(|&(ended, _)| now >= ended + self.lasting)
         {
             self.forget_oldest();
         }

@@ -142,6 +142,7 @@ fn the_metrics_say_what_happened() {
         "soramode_sessions 2",
         "soramode_connections 2",
         "soramode_pending_connections 1",
+        "soramode_connections_without_auth 0",
         "soramode_sessions_complete 1",
         "soramode_mode_in_force 1",
         "soramode_rooms{lock=\"outstanding\"} 0",

@@ -197,7 +197,10 @@ fn failed_ends_are_counted() {
         (&ended["sessions"], &ended["failed"]),
         (&json!(0), &json!(50))
     );
-    assert_eq!(ended["problem"], "answered 500 HandlerException");
+    assert_eq!(
+        ended["problem"],
+        "Sora's API (DisconnectChannel) answered 500 HandlerException"
+    );
     assert_eq!(disconnected(&sora).len(), 50, "each is tried");
     let nobody = own_address();
     let node = Node::with(|config| {
@@ -207,6 +210,6 @@ fn failed_ends_are_counted() {
     let ended = end(&mut node.daemon.client(), &json!({"all": true}));
     assert_eq!(
         ended,
-        json!({"sessions": 0, "via": "sora_api", "failed": 1, "problem": "Connection refused"})
+        json!({"sessions": 0, "via": "sora_api", "failed": 1, "problem": "Sora's API (DisconnectChannel): Connection refused"})
     );
 }

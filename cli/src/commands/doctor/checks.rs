@@ -55,6 +55,7 @@ pub(super) async fn check(
             .map(|source| source_check(source, &status, output)),
     );
     checks.extend(auth_check(&status));
+    checks.extend(auth_webhooks_check(&status, output));
     if status.shadow {
         checks.push(Check::note(
             "shadow",
@@ -264,8 +265,34 @@ fn auth_check(status: &Status) -> Option<Check> {
     })
 }
 
+/// Checks that Sora asks about its clients. Clients that it let in without an auth webhook are among the warnings.
+fn auth_webhooks_check(status: &Status, output: &Output) -> Option<Check> {
+    let source = status
+        .sources
+        .iter()
+        .find(|source| source.without_auth == Some(0))?;
+    let Some(last_auth) = source.last_auth else {
+        let up = times::span(Duration::from_secs(status.uptime_seconds));
+        let advice = "If clients have connected since then, Sora does not ask soramoded, and the mode keeps nobody out: set --sora-listen, and \
+                      auth_webhook_url in sora.conf";
+        return Some(Check::note(
+            "webhooks",
+            format!("no auth webhook from Sora since soramoded started {up} ago"),
+            advice,
+        ));
+    };
+    let how = format!(
+        "Sora asks about each client (last auth webhook {})",
+        output.time(last_auth)
+    );
+    Some(Check::ok("webhooks", how))
+}
+
 /// Checks an SFU's API that ends sessions.
 fn end_by_api(status: &Status, source: &str, api: &str) -> Check {
+    if status.failing_ends > 0 {
+        return failing_ends_check(status.failing_ends);
+    }
     let is_failing = status
         .sources
         .iter()
@@ -279,6 +306,20 @@ fn end_by_api(status: &Status, source: &str, api: &str) -> Check {
     } else {
         Check::ok("end", format!("{api} ends sessions"))
     }
+}
+
+/// Notes sessions that do not end; the warning about them has the cause.
+fn failing_ends_check(sessions: u64) -> Check {
+    let have = if sessions == 1 { "has" } else { "have" };
+    let how = format!(
+        "{} {have} not ended although the SFU was asked to",
+        counted(sessions, "session")
+    );
+    Check::note(
+        "end",
+        how,
+        "See the warning above for the cause and the remedy",
+    )
 }
 
 /// Checks how `soramode end` and fences end sessions.
@@ -299,6 +340,7 @@ fn end_check(status: &Status) -> Check {
         (0, true, true) => "a fence (--on-fence socket) cannot end sessions",
         (0, false, false) => "no command can end sessions",
         (0, false, true) => "neither a command nor a fence (--on-fence socket) can end sessions",
+        (_, _, _) if status.failing_ends > 0 => return failing_ends_check(status.failing_ends),
         (count, _, _) => {
             return Check::ok(
                 "end",

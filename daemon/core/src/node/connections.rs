@@ -235,6 +235,9 @@ impl Node {
         if row.source == Source::Sfu && is_over {
             self.tombstones
                 .remember(row.connection_id.clone(), ctx.now.boot);
+        } else if self.is_sora() {
+            self.auth_webhooks
+                .remember_ended(row.connection_id.clone(), ctx.now.boot);
         }
         if row.state == ConnectionState::Pending {
             ctx.timers.cancel(Timer::PendingTimeout(slot));

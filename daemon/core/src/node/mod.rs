@@ -1,6 +1,7 @@
 //! The node: all parts of the gate, and what concerns more than one of them. No part knows it.
 
 mod admission;
+mod auth;
 mod cluster;
 mod connections;
 mod explain;
@@ -27,6 +28,7 @@ use soramode_protocol::request::GateRequest;
 use soramode_protocol::reservation::Reserve;
 use soramode_protocol::wait::Outcome;
 
+use crate::auth_webhooks::AuthWebhooks;
 use crate::commit_failure::Refused;
 use crate::ctx::Ctx;
 use crate::effect::Record;
@@ -72,6 +74,8 @@ pub(crate) struct Node {
     pub(crate) held_mode: Option<Box<HeldMode>>,
     /// Clients that came to the closed node without having asked, since it was closed.
     pub(crate) unasked: Unasked,
+    /// Auth webhooks of Sora, and connections without one.
+    pub(crate) auth_webhooks: AuthWebhooks,
     pub(crate) waits: Waits,
     /// Clients that end sessions, and that announce.
     pub(crate) subscribers: Subscribers,

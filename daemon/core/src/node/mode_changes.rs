@@ -108,7 +108,13 @@ impl Node {
         let opens = Mode::from(change.mode) == Mode::Normal;
         match self.membership() {
             Membership::Isolated | Membership::Fenced if opens => {
-                Err(Error::not_joined(self.membership(), self.mode.state()))
+                let status = self.status(ctx);
+                let problem = status.cluster.as_ref().and_then(|it| it.problem.as_deref());
+                Err(Error::not_joined(
+                    status.membership_words(),
+                    self.mode.state(),
+                    problem,
+                ))
             }
             Membership::Isolated
             | Membership::Fenced

@@ -55,7 +55,8 @@ impl Node {
             client_id,
             created_at,
         } = polled;
-        if self.sessions.find(&connection_id).is_none()
+        let is_known = self.sessions.find(&connection_id).is_some();
+        if !is_known
             && self
                 .tombstones
                 .ended_since(&connection_id, began.saturating_sub(POLL_GRACE))
@@ -70,6 +71,12 @@ impl Node {
         let is_newer = row.is_some_and(|row| row.named_at.boot() + POLL_GRACE >= began);
         if is_other && is_newer {
             return self.sessions.find(&connection_id);
+        }
+        // What the first poll shows may have been there before the start, however Sora's clock is set.
+        let is_past_start = self.sync.is_sfu_known()
+            && created_at.is_some_and(|created_at| self.is_created_past_start(created_at));
+        if !is_known && is_past_start {
+            self.check_auth(&channel_id, &connection_id, ctx.now.boot);
         }
         let client = SoraClient {
             channel_id,

@@ -38,6 +38,7 @@ impl Node {
                 connection_id,
                 client_id,
             } => {
+                self.auth_webhooks.note(ctx.now);
                 let request =
                     AdmissionRequest::of_sora(reply_to, channel_id, connection_id, client_id);
                 if let Some(decision) = self.request_admission(ctx, request) {
@@ -119,6 +120,9 @@ impl Node {
         client: SoraClient,
     ) {
         let is_known = self.sessions.find(&client.connection_id).is_some();
+        if !is_known && self.is_past_start(ctx.now.boot) {
+            self.check_auth(&client.channel_id, &client.connection_id, ctx.now.boot);
+        }
         if is_known || !self.tombstones.has(&client.connection_id, ctx.now.boot) {
             self.take_live(ctx, session_id, client);
         }

@@ -7,6 +7,7 @@ use soramode_protocol::node::{ClusterNode, ClusterNodes, Membership, Status};
 use soramode_protocol::text::list_first;
 use soramode_protocol::version::{PROTOCOL, VERSION};
 
+use crate::count::count;
 use crate::ctx::Ctx;
 use crate::node::Node;
 use crate::settings::SfuAdmission;
@@ -22,11 +23,12 @@ impl Node {
             connections: self.sessions.connection_count(),
             pending: self.sessions.pending_count(),
             sessions_complete: self.sync.is_synced(),
-            sources: self.sync.sources(),
+            sources: self.sync.sources(self.auth_counts()),
             oldest_session: self.sessions.oldest_session(),
             rejected: self.rejected.clone(),
             deliveries: self.outbox.counts(),
             end_subscribers: self.subscribers.ends,
+            failing_ends: count(self.plans.failing_ends().count()),
             storage: self.storage.shown(),
             version: VERSION.to_owned(),
             protocol: PROTOCOL,
@@ -64,6 +66,7 @@ impl Node {
             .chain(self.ended_plan_warning())
             .chain(self.failing_ends_warning())
             .chain(unasked.flatten())
+            .chain(self.auth_warning())
             .collect()
     }
 

@@ -8,7 +8,7 @@ use soramode_protocol::announce::{
     ANNOUNCE_PROBLEMS_MAX, AnnounceProblem, Announced, AnnouncedBy, AnnouncedByApi, Notice,
     NoticeKind,
 };
-use soramode_protocol::id::{ChannelId, PlanId};
+use soramode_protocol::id::PlanId;
 use soramode_protocol::reply::Reply;
 use soramode_protocol::text::shorten;
 use soramode_protocol::time::Time;
@@ -17,6 +17,7 @@ use super::calls::{
     CallId, CallLimiter, RETRY_PAUSE_MIN, SfuCall, SfuOutcome, SfuReach, SfuRequest, longer,
 };
 use super::context::{PlanEffects, PlanView};
+use super::finished_announcement::FinishedAnnouncement;
 use super::means::Means;
 use super::renewal::Renewal;
 use super::stored::{AnnouncementProgress, StoredAnnouncement};
@@ -63,6 +64,8 @@ struct Announcement {
     /// Sessions that are postponed at present, by time.
     by_time: BTreeSet<(Duration, SessionSlot)>,
     problems: Vec<AnnounceProblem>,
+    /// Problem of the last call that failed.
+    last_problem: Option<String>,
     is_by_api: bool,
     reply_to: Option<ReplyHandle>,
 }
@@ -74,16 +77,6 @@ struct Postponed {
     pause: Duration,
     /// Time to announce; `None` once that has come.
     until: Option<Duration>,
-}
-
-/// An announcement that has reached every channel that it can.
-pub(crate) struct FinishedAnnouncement {
-    pub(crate) plan_id: Option<PlanId>,
-    pub(crate) channel_ids: Option<Vec<ChannelId>>,
-    pub(crate) cancelled: bool,
-    pub(crate) progress: AnnouncementProgress,
-    /// False if there were clients, and none of them could be told.
-    pub(crate) has_reached: bool,
 }
 
 impl Announcements {
@@ -125,6 +118,7 @@ impl Announcements {
             postponed: BTreeMap::new(),
             by_time: BTreeSet::new(),
             problems: Vec::new(),
+            last_problem: None,
             is_by_api: false,
             reply_to,
             stored,
@@ -134,11 +128,17 @@ impl Announcements {
 
     /// Returns the progress of the latest announcement of this plan to all channels, if it goes on.
     pub(crate) fn of_plan(&self, plan_id: &PlanId) -> Option<&AnnouncementProgress> {
-        self.running
-            .values()
-            .rev()
-            .find(|it| it.stored.is_of(plan_id) && it.stored.channel_ids.is_none())
-            .map(|it| &it.stored.progress)
+        self.find(plan_id).map(|it| &it.stored.progress)
+    }
+
+    /// Returns the problem of the last call that failed for this announcement.
+    pub(crate) fn last_problem(&self, plan_id: &PlanId) -> Option<&str> {
+        self.find(plan_id)?.last_problem.as_deref()
+    }
+
+    fn find(&self, plan_id: &PlanId) -> Option<&Announcement> {
+        let mut latest = self.running.values().rev();
+        latest.find(|it| it.stored.is_of(plan_id) && it.stored.channel_ids.is_none())
     }
 
     /// Stops the announcements of this plan.
@@ -395,6 +395,7 @@ impl Announcement {
             progress.unreached += u64::from(outcome.has_no_recipient());
             return self.drop_session(slot);
         };
+        self.last_problem = Some(shorten(problem, PROBLEM_BYTES_MAX));
         if outcome.is_unreachable() {
             self.requeue(slot);
             if is_outage && self.stored.plan_id.is_none() {
@@ -467,6 +468,7 @@ impl Announcement {
             channel_ids: self.stored.channel_ids,
             cancelled: self.stored.cancelled,
             progress,
+            last_problem: self.last_problem,
             has_reached,
         }
     }

@@ -37,6 +37,9 @@ const STOPPED_KEPT: usize = 1_024;
 /// Longest problem that is kept, in bytes.
 const PROBLEM_BYTES_MAX: usize = 400;
 
+/// Problem of a session that has not ended although the SFU said that it ends it.
+const STILL_THERE: &str = "the SFU was asked before, and it has not ended";
+
 /// Sessions to be ended.
 #[derive(Default)]
 pub(crate) struct EndQueue {
@@ -158,10 +161,8 @@ impl EndQueue {
         plan_id: Option<&PlanId>,
         out: &mut PlanEffects<'_>,
     ) -> EndsStopped {
-        let mut stopped = EndsStopped {
-            sessions: 0,
-            in_flight: 0,
-        };
+        // A session that several requests name counts once.
+        let mut left: BTreeSet<SessionSlot> = BTreeSet::new();
         let numbers: BTreeSet<RequestNumber> = self
             .requests
             .iter()
@@ -173,7 +174,7 @@ impl EndQueue {
                 out.bug("a request to stop is not in the end queue");
                 continue;
             };
-            stopped.sessions += count(request.unasked.len());
+            left.extend(&request.unasked);
             out.records.push(Record::EndFinished {
                 id: request.stored.id.clone(),
                 outcome: EndOutcome::Stopped,
@@ -189,11 +190,21 @@ impl EndQueue {
             }
         }
         let ours = |asked: &Asked| numbers.contains(&asked.request);
-        for slot in self.calls.values() {
-            stopped.in_flight += u64::from(self.asked.get(slot).is_some_and(ours));
-        }
-        let refused = |asked: &&Asked| ours(asked) && asked.is_failed && !asked.is_in_flight();
-        stopped.sessions += count(self.asked.values().filter(refused).count());
+        let in_flight: BTreeSet<SessionSlot> = self
+            .calls
+            .values()
+            .filter(|slot| self.asked.get(slot).is_some_and(ours))
+            .copied()
+            .collect();
+        let refused = |asked: &Asked| ours(asked) && asked.is_failed && !asked.is_in_flight();
+        let refused = self.asked.iter().filter(|(_, asked)| refused(asked));
+        left.extend(refused.map(|(slot, _)| *slot));
+        let goes_on = |slot: &SessionSlot| self.requests.values().any(|it| it.left.contains(slot));
+        left.retain(|slot| !in_flight.contains(slot) && !goes_on(slot));
+        let stopped = EndsStopped {
+            sessions: count(left.len()),
+            in_flight: count(in_flight.len()),
+        };
         let asked = &self.asked;
         self.retries
             .retain(|(_, slot)| !asked.get(slot).is_some_and(ours));
@@ -296,7 +307,10 @@ impl EndQueue {
             let is_of_another = self.requests.contains_key(&asked.request);
             let request = self.requests.get_mut(&number)?;
             if is_of_another {
-                request.counts.asked += 1;
+                let problem = self.problem.as_deref().unwrap_or(STILL_THERE);
+                request
+                    .counts
+                    .note_shared(Some(problem).filter(|_| asked.is_failed));
                 continue;
             }
             // The call of a request that was stopped is still in flight: it counts for this one.

@@ -59,6 +59,19 @@ pub(super) struct EndCounts {
     pub(super) problem: Option<String>,
 }
 
+impl EndCounts {
+    /// Counts a session that another request asks already; with the problem where that has failed so far.
+    pub(super) fn note_shared(&mut self, problem: Option<&str>) {
+        match problem {
+            None => self.asked += 1,
+            Some(problem) => {
+                self.failed += 1;
+                self.problem = Some(problem.to_owned());
+            }
+        }
+    }
+}
+
 impl EndRequest {
     pub(super) fn new(new: NewEnd) -> Self {
         let NewEnd {

@@ -8,6 +8,7 @@ use super::Plans;
 use super::clock::shifted;
 use super::context::{PlanEffects, PlanView};
 use super::enqueue::with_minutes;
+use super::missed::announcing_cause;
 use super::renewal::Renewal;
 use super::stored::StoredPlan;
 use super::transitions::{PlanInput, Reaction, react};
@@ -31,7 +32,10 @@ impl Plans {
         if react(state, PlanInput::TooLate) != Reaction::Miss {
             return false;
         }
-        self.miss(view, out);
+        let plan = self.running();
+        let problem = plan.and_then(|plan| self.announcements.last_problem(&plan.id));
+        let cause = announcing_cause(problem);
+        self.miss(view, Some(cause), out);
         true
     }
 

@@ -7,9 +7,10 @@ use soramode_protocol::id::ChannelId;
 use soramode_protocol::mode::{Mode, SettableMode};
 use soramode_protocol::plan::{END_PER_MINUTE_DEFAULT, EndRate, PlanOutcome, PlanState, PlanStep};
 
-use super::announcements::FinishedAnnouncement;
 use super::context::{PlanCommand, PlanEffects, PlanMode, PlanView};
 use super::enqueue::{NewAnnouncement, sessions_of};
+use super::finished_announcement::FinishedAnnouncement;
+use super::missed::{announcing_cause, held_cause};
 use super::stored::{AnnouncementProgress, StoredPlan};
 use super::transitions::{PlanInput, Reaction, react};
 use super::{FOUND_CHANNELS_MAX, Finish, Plans};
@@ -118,7 +119,9 @@ impl Plans {
         if !is_late || react(state, PlanInput::TooLate) != Reaction::Miss {
             return false;
         }
-        self.miss(view, out);
+        let is_set_back = !ahead.is_zero();
+        let cause = is_set_back.then(|| "the clock was set back".to_owned());
+        self.miss(view, cause, out);
         true
     }
 
@@ -214,7 +217,8 @@ impl Plans {
             .announcement_limit()
             .is_some_and(|limit| view.state.now.boot > limit);
         if is_late {
-            return self.miss(view, out);
+            let cause = announcing_cause(finished.last_problem.as_deref());
+            return self.miss(view, Some(cause), out);
         }
         if !finished.has_reached && !self.fault.is(Fault::UnheardAnnouncementCounts) {
             let why = "the announcement reached nobody: no Sora API, no subscriber, no webhook";
@@ -237,7 +241,7 @@ impl Plans {
 
     /// Runs the next step, if it is due and nothing holds it.
     fn run_due_step(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) -> bool {
-        self.step_hold = None;
+        let last_hold = self.step_hold.take();
         let Some(plan) = self.running() else {
             return false;
         };
@@ -261,7 +265,9 @@ impl Plans {
                 self.step_hold = is_due.then_some(hold);
                 return false;
             }
-            Reaction::Miss => self.miss(view, out),
+            Reaction::Miss => {
+                self.miss(view, last_hold.map(|hold| held_cause(hold).to_owned()), out);
+            }
             Reaction::Fail => {
                 let why = if matches!(step, PlanStep::End { .. }) {
                     "the daemon is in shadow mode"
@@ -388,15 +394,6 @@ impl Plans {
             reason: plan.reason.clone(),
             expected_end_at: plan.expected_end_at,
         }));
-    }
-
-    pub(super) fn miss(&mut self, view: &PlanView<'_>, out: &mut PlanEffects<'_>) {
-        let allowed = self
-            .plan
-            .as_ref()
-            .map_or(0, |plan| plan.max_delay.as_secs());
-        let why = format!("late by more than {allowed} s in total");
-        self.finish(view, Finish::by_system(PlanOutcome::Missed, Some(why)), out);
     }
 
     /// Ends the plan: nothing more of it happens.

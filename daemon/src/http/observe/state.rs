@@ -70,6 +70,7 @@ pub(super) fn gather(
         "Pending connections: admitted, not yet seen connected.",
         count(status.pending),
     )?;
+    auth_gauge(&gauges, status)?;
     gauges.set(
         "sessions_complete",
         "1 if soramoded knows every session.",
@@ -118,6 +119,15 @@ pub(super) fn gather(
     build.with_label_values(&[VERSION]).set(1);
     gauges.0.register(Box::new(build))?;
     Ok(gauges.0.gather())
+}
+
+fn auth_gauge(gauges: &Gauges, status: &Status) -> Result<(), prometheus::Error> {
+    let without_auth = status.sources.iter().find_map(|source| source.without_auth);
+    gauges.set(
+        "connections_without_auth",
+        "Connections that came to Sora without an auth webhook: the mode does not keep such clients out. 0 again once Sora asks.",
+        count(without_auth.unwrap_or_default()),
+    )
 }
 
 fn holder_gauges(gauges: &Gauges, status: &Status) -> Result<(), prometheus::Error> {

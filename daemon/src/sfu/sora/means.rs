@@ -35,7 +35,8 @@ impl SoraMeans {
             plan_id: session.plan_id.as_ref(),
             ..DisconnectReason::default()
         };
-        outcome(self.0.disconnect_channel(&session.channel_id, Some(reason))).await
+        let call = self.0.disconnect_channel(&session.channel_id, Some(reason));
+        outcome("DisconnectChannel", call).await
     }
 
     /// Sends a notice to the clients of a session. Returns within [`CALL_TIME`].
@@ -44,7 +45,7 @@ impl SoraMeans {
         channel_id: &ChannelId,
         notice: &Notice,
     ) -> Result<(), SfuFailure> {
-        outcome(self.0.push_channel(channel_id, notice)).await
+        outcome("PushChannel", self.0.push_channel(channel_id, notice)).await
     }
 
     /// Ends sessions that the node no longer owns; Sora may have more of them than it reported.
@@ -56,7 +57,7 @@ impl SoraMeans {
         let mut channels: Vec<ChannelId> = sessions.into_iter().map(|it| it.channel_id).collect();
         if *of == FenceScope::All {
             let listed = self.0.list_connections().await;
-            let listed = listed.map_err(|error| error.to_string())?;
+            let listed = listed.map_err(|error| describe("ListConnections", &error))?;
             channels.extend(listed.into_iter().map(|it| it.channel_id));
             channels.sort();
             channels.dedup();
@@ -86,7 +87,7 @@ impl SoraMeans {
             // A channel without a session has ended as well.
             let ended = ended.map_err(|bug| bug.to_string()).and_then(|ended| {
                 let ended = ended.unwrap_or(Err(SoraApiError::TimedOut));
-                ended.map_err(|error| error.to_string())
+                ended.map_err(|error| describe("DisconnectChannel", &error))
             });
             if let Err(error) = ended {
                 failed += 1;
@@ -107,12 +108,30 @@ impl SoraMeans {
 }
 
 /// Waits for an answer of Sora's API about a channel. A channel that it does not know has no client left: nothing remains to be done.
-async fn outcome(call: impl Future<Output = Result<bool, SoraApiError>>) -> Result<(), SfuFailure> {
-    match call.await {
-        Ok(_) => Ok(()),
-        Err(refused @ SoraApiError::Refused { .. }) => {
-            Err(SfuFailure::Refused(refused.to_string()))
+async fn outcome(
+    operation: &str,
+    call: impl Future<Output = Result<bool, SoraApiError>>,
+) -> Result<(), SfuFailure> {
+    call.await.map(|_| ()).map_err(|error| {
+        let problem = describe(operation, &error);
+        match error {
+            SoraApiError::Refused { .. } => SfuFailure::Refused(problem),
+            SoraApiError::Unreachable(_)
+            | SoraApiError::TimedOut
+            | SoraApiError::Unreadable(_)
+            | SoraApiError::TooLarge => SfuFailure::Unreachable(problem),
         }
-        Err(error) => Err(SfuFailure::Unreachable(error.to_string())),
+    })
+}
+
+/// Describes a failed call: `Sora's API (PushChannel) answered 500`.
+fn describe(operation: &str, error: &SoraApiError) -> String {
+    match error {
+        SoraApiError::Refused { .. } | SoraApiError::Unreadable(_) | SoraApiError::TooLarge => {
+            format!("Sora's API ({operation}) {error}")
+        }
+        SoraApiError::Unreachable(_) | SoraApiError::TimedOut => {
+            format!("Sora's API ({operation}): {error}")
+        }
     }
 }

@@ -31,7 +31,7 @@ fn an_sfu_that_fails_is_asked_again() {
         ),
         (
             &json!("ending"),
-            &json!("answered 500 HandlerException"),
+            &json!("Sora's API (DisconnectChannel) answered 500 HandlerException"),
             &json!("end_failing")
         ),
         "{status}"
@@ -78,7 +78,7 @@ fn a_channel_that_cannot_be_reached_is_named_and_ended_all_the_same() {
         (&announced["by"]["sora_api"], &announced["problems"]),
         (
             &json!({"told": 0, "failed": 1}),
-            &json!([{"channel_id": channel(0), "problem": "answered 500 HandlerException"}])
+            &json!([{"channel_id": channel(0), "problem": "Sora's API (PushChannel) answered 500 HandlerException"}])
         ),
         "{announced}"
     );

@@ -480,6 +480,7 @@ impl World {
             .into_iter()
             .find_map(|action| match action {
                 Action::Answer(_, Ok(Reply::Status(status))) => {
+                    assert_eq!(status.warnings, [""; 0], "this Sora asks");
                     Some((usize::try_from(status.sessions).unwrap(), status.pending))
                 }
                 _ => None,

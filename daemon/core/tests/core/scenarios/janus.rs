@@ -9,7 +9,7 @@ use soramode_protocol::id::ChannelId;
 use super::read::{Problem, Words, words};
 use super::story::Story;
 
-/// `sora`, `sora-api`; `janus`, and `janus-lock` where it holds the mode, `janus-refuse` where it also refuses new sessions.
+/// `sora`, `sora-api`, `sora-api-only`; `janus`, and `janus-lock` where it holds the mode, `janus-refuse` where it also refuses new sessions.
 pub(super) fn feed(all: &mut Words) -> SfuFeed {
     let janus = |locks_rooms, refuses_sessions| SfuFeed::Janus {
         has_events: true,
@@ -22,6 +22,8 @@ pub(super) fn feed(all: &mut Words) -> SfuFeed {
         janus(true, false)
     } else if all.has("janus") {
         janus(false, false)
+    } else if all.has("sora-api-only") {
+        SfuFeed::Api
     } else if all.has("sora-api") {
         SfuFeed::WebhooksAndApi
     } else if all.has("sora") {

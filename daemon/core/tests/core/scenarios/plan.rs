@@ -145,9 +145,14 @@ pub(super) fn sfu(all: &mut Words) -> Result<SfuSettings, Problem> {
     Ok(SfuSettings {
         means: means(all, feed),
         feed,
-        api_url: matches!(feed, SfuFeed::WebhooksAndApi | SfuFeed::Janus { .. })
-            .then(|| "http://127.0.0.1:3000/".to_owned()),
-        admission: if all.has("shadow") {
+        api_url: matches!(
+            feed,
+            SfuFeed::WebhooksAndApi | SfuFeed::Api | SfuFeed::Janus { .. }
+        )
+        .then(|| "http://127.0.0.1:3000/".to_owned()),
+        admission: if all.has("mirror") {
+            SfuAdmission::BySfu
+        } else if all.has("shadow") {
             SfuAdmission::Shadow
         } else {
             SfuAdmission::Enforced
@@ -163,7 +168,9 @@ fn means(all: &mut Words, feed: SfuFeed) -> SfuMeans {
     match feed {
         _ if all.has("no-means") => SfuMeans::default(),
         SfuFeed::Janus { .. } => SfuMeans::JANUS_ADMIN,
-        SfuFeed::None | SfuFeed::Webhooks | SfuFeed::WebhooksAndApi => SfuMeans::SORA_API,
+        SfuFeed::None | SfuFeed::Webhooks | SfuFeed::WebhooksAndApi | SfuFeed::Api => {
+            SfuMeans::SORA_API
+        }
     }
 }
 

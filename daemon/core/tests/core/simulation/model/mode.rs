@@ -96,7 +96,7 @@ impl Model {
         if wanted == Mode::Normal
             && matches!(self.membership, Membership::Isolated | Membership::Fenced)
         {
-            return Err(Error::not_joined(self.membership, &self.mode));
+            return Err(Error::not_joined(self.membership.name(), &self.mode, None));
         }
         let previous_mode = self.mode.mode;
         let is_same = wanted == previous_mode;

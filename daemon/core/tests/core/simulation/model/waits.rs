@@ -273,6 +273,7 @@ impl Model {
             rejected: self.rejected.clone(),
             deliveries: DeliveryCounts::default(),
             end_subscribers: 0,
+            failing_ends: 0,
             no_means_to: Vec::new(),
             storage: Storage { state, path: None },
             version: VERSION.to_owned(),
