@@ -206,10 +206,7 @@ fn describe_reject(reason: RejectReason, mode: Mode) -> String {
             format!("the mode is {mode}")
         }
         RejectReason::AtCapacity => "the node is full".to_owned(),
-        RejectReason::OwnerLost => {
-            "the channel's node is gone. To see how long this lasts: soramode explain CHANNEL"
-                .to_owned()
-        }
+        RejectReason::OwnerLost => "the channel's node is gone".to_owned(),
     }
 }
 
@@ -232,12 +229,13 @@ fn describe(decision: &Decision, node: Option<Node<'_>>) -> String {
             )
         }
         Decision::Reject { reason, mode, .. } => {
-            let why = describe_reject(*reason, *mode);
-            let why = match node {
-                Some(node) => node.completed(&why),
-                None => why,
-            };
-            format!("reject: {reason} ({why})")
+            let rejected = format!("reject: {reason} ({})", describe_reject(*reason, *mode));
+            if *reason != RejectReason::OwnerLost {
+                return rejected;
+            }
+            let hint = "To see how long this lasts: soramode explain CHANNEL";
+            let hint = node.map_or_else(|| hint.to_owned(), |node| node.completed(hint));
+            format!("{rejected}\n{hint}")
         }
         Decision::Redirect {
             node_name,

@@ -230,10 +230,14 @@ pub(super) fn check_command(command: &[OsString]) -> Result<(), Failure> {
     Err(Failure::new(Exit::Command(code), message))
 }
 
-/// Names a command as it is typed in a shell.
+/// Names a command as it is typed in a shell; between quotes, unless it has some of its own.
 fn quoted_command(command: &[OsString]) -> String {
     let words: Vec<String> = command.iter().map(command_line::word).collect();
-    quoted(&words.join(" "))
+    let typed = words.join(" ");
+    if typed.contains('"') {
+        return typed;
+    }
+    quoted(&typed)
 }
 
 /// Describes a failure that leaves the node closed without anyone working on it.

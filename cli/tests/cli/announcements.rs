@@ -81,7 +81,7 @@ fn an_announcement_names_the_channels_that_it_did_not_reach() {
     );
     assert_eq!(
         ended.stderr,
-        "soramode: the announcement did not reach 2 of 3 channels\n  \"会議室\": 400 InvalidChannelId\n  \"x\\n\\u{1b}[2K\": no answer\n"
+        "soramode: the announcement by Sora's API failed for 2 of 3 channels\n  \"会議室\": 400 InvalidChannelId\n  \"x\\n\\u{1b}[2K\": no answer\n"
     );
     let plain = daemon.run(&["announce", "-o", "plain"]);
     assert_eq!(plain.stdout, "J8486AV8KN7H92SBDFZ2NPKWPM\t3\t1\t1\t0\n");

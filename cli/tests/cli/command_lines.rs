@@ -36,7 +36,7 @@ const VERBS: [&str; 27] = [
     "wait",
 ];
 
-/// Checks each line that is no JSON, no help and no step of a rehearsal.
+/// Checks each line that is no JSON, no row for a script, no help and no step of a rehearsal.
 pub(crate) fn check_command_lines(ended: &Ended) {
     let is_help = |text: &str| {
         let words = ["Usage:", "soramode help", "A rehearsal with a private"];
@@ -47,7 +47,7 @@ pub(crate) fn check_command_lines(ended: &Ended) {
         .iter()
         .filter(|text| !is_help(text))
         .flat_map(|text| text.lines())
-        .filter(|line| !line.starts_with(['{', '#']));
+        .filter(|line| !line.starts_with(['{', '#']) && !line.contains('\t'));
     for line in lines {
         let problem = problem_of(line);
         assert_eq!(problem, None, "{line}: {ended:?}");

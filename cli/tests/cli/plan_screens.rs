@@ -151,8 +151,8 @@ fn an_announcement_that_failed_fits_the_terminal() {
     assert_eq!(
         screen.lines().take(4).collect::<Vec<_>>(),
         [
-            "announced to 2 channels, by Sora's API to 1 channel",
-            "soramode: the announcement did not reach 1 of 2 channels",
+            "announced to 1 of 2 channels, by Sora's API to 1 channel",
+            "soramode: the announcement failed for 1 of 2 channels",
             "  \"第一会議室・営業本部・週次定例ミーティング・その一\": no answer in time",
             "ended",
         ],

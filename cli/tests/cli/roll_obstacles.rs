@@ -84,7 +84,7 @@ fn a_command_that_a_host_does_not_have_is_found_before_anything_is_changed() {
     refused(
         &["of-one-host", "it's"],
         127,
-        "sfu-02: \"of-one-host it's\" could not be started: no such command",
+        "sfu-02: of-one-host \"it's\" could not be started: no such command",
     );
     refused(
         &["/etc/passwd"],

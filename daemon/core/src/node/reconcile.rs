@@ -72,7 +72,7 @@ impl Node {
         if is_other && is_newer {
             return self.sessions.find(&connection_id);
         }
-        // What the first poll shows may have been there before the start, however Sora's clock is set.
+        // Connections of the first poll may have been there before the start, however Sora's clock is set.
         let is_past_start = self.sync.is_sfu_known()
             && created_at.is_some_and(|created_at| self.is_created_past_start(created_at));
         if !is_known && is_past_start {
