@@ -360,7 +360,8 @@ impl Node {
         );
     }
 
-    /// etcd has the node's claim on every channel that it serves, but for those that it lost while its SFU ends no session.
+    /// etcd has the node's claim on every channel that it serves, but for those that it lost while its SFU ends no session, and those of
+    /// before a purge.
     fn check_claims(&self, etcd: &Etcd) {
         for channel_id in self.record_store.channels() {
             let claim = etcd.claims.get(&channel_id);
@@ -375,8 +376,9 @@ impl Node {
                 self.owned.get(&channel_id),
                 "{channel_id:?} is served without a claim"
             );
+            let is_bounded = self.is_fence_stuck || self.purged.contains(&channel_id);
             assert!(
-                token.is_some() || self.is_fence_stuck,
+                token.is_some() || is_bounded,
                 "{channel_id:?} is served, and nobody's"
             );
         }
