@@ -92,6 +92,7 @@ impl Gate {
             sessions,
             reports: Reports::default(),
             tombstones: Tombstones::default(),
+            ended_sessions: Tombstones::default(),
             sync,
             vanished_pending: stored.vanished_pending && is_vanished,
             vanished_recorded: stored.vanished_pending,

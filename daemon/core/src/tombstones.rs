@@ -1,4 +1,4 @@
-//! Connections that ended a moment ago, so that a webhook that comes late does not bring one back.
+//! Connections and sessions that ended a moment ago, so that a webhook that comes late does not bring one back.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -11,21 +11,21 @@ pub(crate) const TOMBSTONE_TIME: Duration = Duration::from_mins(1);
 /// Ids that are remembered at most; past that the oldest is forgotten.
 pub(crate) const TOMBSTONES_MAX: usize = 100_000;
 
-pub(crate) struct Tombstones {
+pub(crate) struct Tombstones<Id = ConnectionId> {
     /// Time for which an id is remembered.
     lasting: Duration,
-    by_time: VecDeque<(Duration, ConnectionId)>,
+    by_time: VecDeque<(Duration, Id)>,
     /// When each id ended last.
-    ended: BTreeMap<ConnectionId, Duration>,
+    ended: BTreeMap<Id, Duration>,
 }
 
-impl Default for Tombstones {
+impl<Id: Clone + Ord> Default for Tombstones<Id> {
     fn default() -> Self {
         Self::lasting(TOMBSTONE_TIME)
     }
 }
 
-impl Tombstones {
+impl<Id: Clone + Ord> Tombstones<Id> {
     /// Creates tombstones that last for this time.
     pub(crate) const fn lasting(lasting: Duration) -> Self {
         Self {
@@ -35,25 +35,23 @@ impl Tombstones {
         }
     }
 
-    pub(crate) fn remember(&mut self, connection_id: ConnectionId, now: Duration) {
+    pub(crate) fn remember(&mut self, id: Id, now: Duration) {
         self.forget_old(now);
         if self.by_time.len() >= TOMBSTONES_MAX {
             self.forget_oldest();
         }
-        self.ended.insert(connection_id.clone(), now);
-        self.by_time.push_back((now, connection_id));
+        self.ended.insert(id.clone(), now);
+        self.by_time.push_back((now, id));
     }
 
-    pub(crate) fn has(&mut self, connection_id: &ConnectionId, now: Duration) -> bool {
+    pub(crate) fn has(&mut self, id: &Id, now: Duration) -> bool {
         self.forget_old(now);
-        self.ended.contains_key(connection_id)
+        self.ended.contains_key(id)
     }
 
-    /// Returns whether the connection ended at that time or later.
-    pub(crate) fn ended_since(&self, connection_id: &ConnectionId, moment: Duration) -> bool {
-        self.ended
-            .get(connection_id)
-            .is_some_and(|ended| *ended >= moment)
+    /// Returns whether it ended at that time or later.
+    pub(crate) fn ended_since(&self, id: &Id, moment: Duration) -> bool {
+        self.ended.get(id).is_some_and(|ended| *ended >= moment)
     }
 
     fn forget_old(&mut self, now: Duration) {
@@ -67,11 +65,11 @@ impl Tombstones {
     }
 
     fn forget_oldest(&mut self) {
-        let Some((ended, connection_id)) = self.by_time.pop_front() else {
+        let Some((ended, id)) = self.by_time.pop_front() else {
             return;
         };
-        if self.ended.get(&connection_id) == Some(&ended) {
-            self.ended.remove(&connection_id);
+        if self.ended.get(&id) == Some(&ended) {
+            self.ended.remove(&id);
         }
     }
 }

@@ -23,6 +23,7 @@ use soramode_protocol::cluster::Acknowledged;
 use soramode_protocol::decision::RejectReason;
 use soramode_protocol::error::Error;
 use soramode_protocol::event::{EndReason, EventKind};
+use soramode_protocol::id::SessionId;
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::reservation::Reserve;
@@ -63,6 +64,8 @@ pub(crate) struct Node {
     pub(crate) sessions: Sessions,
     pub(crate) reports: Reports,
     pub(crate) tombstones: Tombstones,
+    /// Sessions that Sora has reported as destroyed.
+    pub(crate) ended_sessions: Tombstones<SessionId>,
     pub(crate) sync: SyncState,
     /// `session.vanished` is pending: the last session left a closed node before all sessions were known.
     pub(crate) vanished_pending: bool,

@@ -78,7 +78,7 @@ impl Node {
                 channel_id,
                 session_id,
                 created_time,
-            } => {
+            } if !self.ended_sessions.has(&session_id, ctx.now.boot) => {
                 let session = self.align_session(ctx, channel_id, session_id);
                 if self
                     .sessions
@@ -89,10 +89,14 @@ impl Node {
                         .set_session_created_at(ctx, session, created_time);
                 }
             }
+            // It was overtaken by session.destroyed.
+            SoraInput::SessionCreated { .. } => {}
             SoraInput::SessionDestroyed {
                 channel_id,
                 session_id,
             } => {
+                self.ended_sessions
+                    .remember(session_id.clone(), ctx.now.boot);
                 let session = self.sessions.find_session(&channel_id);
                 let is_it = |slot: &SessionSlot| {
                     self.sessions
@@ -119,7 +123,16 @@ impl Node {
         session_id: Option<SessionId>,
         client: SoraClient,
     ) {
-        let is_known = self.sessions.find(&client.connection_id).is_some();
+        let known = self.sessions.find(&client.connection_id);
+        let mut has_ended = |id| self.ended_sessions.has(id, ctx.now.boot);
+        if session_id.as_ref().is_some_and(&mut has_ended) {
+            // The webhook was overtaken by session.destroyed: the connection ended with its session.
+            if let Some(slot) = known {
+                self.end_pending(ctx, slot, EndReason::SessionDestroyed);
+            }
+            return;
+        }
+        let is_known = known.is_some();
         if !is_known && self.is_past_start(ctx.now.boot) {
             self.check_auth(&client.channel_id, &client.connection_id, ctx.now.boot);
         }

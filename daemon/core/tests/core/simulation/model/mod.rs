@@ -79,6 +79,7 @@ pub(super) struct Model {
     pub(super) sessions: Vec<Session>,
     pub(super) connections: Vec<Connection>,
     left: Vec<(Duration, ConnectionId)>,
+    over: Vec<(Duration, SessionId)>,
     /// The ids that were named, or came, since a report began, by its socket.
     reports: BTreeMap<SocketId, Vec<ConnectionId>>,
     gone: Vec<(Duration, SocketId)>,
@@ -134,6 +135,7 @@ impl Model {
             sessions: Vec::new(),
             connections: Vec::new(),
             left: Vec::new(),
+            over: Vec::new(),
             reports: BTreeMap::new(),
             gone: Vec::new(),
             waits: Vec::new(),
@@ -390,12 +392,8 @@ impl Model {
         for named in self.reports.values_mut() {
             named.retain(|other| other != id);
         }
-        if gone.by_sora
-            && matches!(
-                reason,
-                EndReason::Disconnected | EndReason::SessionDestroyed
-            )
-        {
+        let is_over = [EndReason::Disconnected, EndReason::SessionDestroyed].contains(&reason);
+        if gone.by_sora && is_over {
             self.left
                 .push((self.now.boot + REMEMBERED, gone.id.clone()));
         }

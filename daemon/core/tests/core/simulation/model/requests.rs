@@ -289,10 +289,7 @@ impl Model {
                     .push(Action::Answer(*reply_to, decision.map(Reply::Decision)));
             }
             SoraInput::Denied { connection_id } => {
-                if self
-                    .find(connection_id)
-                    .is_some_and(|it| it.pending_until.is_some())
-                {
+                if self.is_awaited(connection_id) {
                     self.end(connection_id, EndReason::Denied);
                 }
             }
@@ -302,6 +299,12 @@ impl Model {
                 connection_id,
                 client_id,
             } => {
+                if session_id.as_ref().is_some_and(|id| self.is_over(id)) {
+                    if self.is_awaited(connection_id) {
+                        self.end(connection_id, EndReason::SessionDestroyed);
+                    }
+                    return;
+                }
                 let boot = self.now.boot;
                 let has_left = self
                     .left
@@ -326,6 +329,9 @@ impl Model {
                 session_id,
                 created_time,
             } => {
+                if self.is_over(session_id) {
+                    return;
+                }
                 let number = self.align(channel_id, session_id);
                 let session = self.session(number);
                 if !session.told {
@@ -336,6 +342,8 @@ impl Model {
                 channel_id,
                 session_id,
             } => {
+                self.over
+                    .push((self.now.boot + super::REMEMBERED, session_id.clone()));
                 let session = self.session_on(channel_id);
                 if let Some(number) =
                     session.filter(|&number| self.session(number).session_id == *session_id)
@@ -379,6 +387,17 @@ impl Model {
             by_sora: true,
         });
         offer
+    }
+
+    fn is_awaited(&self, id: &ConnectionId) -> bool {
+        self.find(id).is_some_and(|it| it.pending_until.is_some())
+    }
+
+    fn is_over(&self, id: &SessionId) -> bool {
+        let boot = self.now.boot;
+        self.over
+            .iter()
+            .any(|(until, other)| other == id && *until > boot)
     }
 
     fn created(

@@ -47,7 +47,7 @@ impl Model {
             Membership::Standalone
         };
         (self.storage_failed, self.known, self.ended) = (false, settings.assume_complete, 0);
-        (self.left, self.waits) = (Vec::new(), Vec::new());
+        (self.left, self.over, self.waits) = (Vec::new(), Vec::new(), Vec::new());
         (self.reports, self.rejected) = (BTreeMap::new(), BTreeMap::new());
         self.restart_connections();
         self.restart_sessions();
