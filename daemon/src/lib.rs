@@ -44,6 +44,7 @@ use std::time::Duration;
 
 use soramode_core::commits::Durability;
 use soramode_core::gate::Gate;
+use soramode_core::member::etcd::EtcdRequest;
 use soramode_core::restore::{Seed, StartParams};
 use soramode_core::settings::{Settings, SfuAdmission, SfuFeed, SfuMeans, SfuSettings};
 use soramode_protocol::http_client::Outgoing;
@@ -61,6 +62,7 @@ use committer::Committer;
 use config::{Admission, Config, HttpConfig, SoraConfig};
 use control::{Budgets, Control, ControlState, Operators};
 use engine::Engine;
+use event_log::EventLog;
 use health::Health;
 use http::{Http, HttpDeps};
 use metrics::Metrics;
@@ -97,10 +99,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
 }
 
 /// Runs the daemon like [`run`], and applies the configurations that `reloads` brings.
-#[expect(
-    clippy::too_many_lines,
-    reason = "starts every part of the daemon, in order"
-)]
 pub async fn serve(
     config: Config,
     shutdown: CancellationToken,
@@ -109,136 +107,66 @@ pub async fn serve(
     let few_descriptors = descriptors::raise_limit(config.http.listeners());
     let mut inherited = InheritedSockets::take(&config)?;
     let socket = control_socket(&mut inherited, &config)?;
-    let StartState {
-        store,
-        event_log,
-        stored,
-        storage,
-        inputs,
-        warning,
-    } = StartState::open(&config, LogId::generate(random()?))?;
-    let assume_complete = config.assume_complete && warning.is_none();
-    let outgoing = Outgoing {
-        authorities: config.authorities.clone(),
-        mark: Some(http::mark(random()?)),
-    };
-    let (health, poll_wanted) = (
-        Arc::new(Health::new(&config, few_descriptors)),
-        Arc::new(Notify::new()),
-    );
-    let mut receivers = Receivers::new(
-        &config.webhooks,
-        outgoing.clone(),
-        Arc::clone(&health),
-        shutdown.clone(),
-    )
-    .map_err(RunError::Webhook)?;
-    let settings = Settings {
-        assume_complete,
-        receivers: receivers.settings(&config.webhooks),
-        ..settings(&config, storage)
-    };
-    let reservation_log = ReservationLog::of(stored.reservation.as_ref());
-    let gate = Gate::restore(
-        StartParams {
-            settings,
-            started: clock::now(),
-            stored,
-        },
-        Seed(random()?),
-    );
-    let metrics = Arc::new(Metrics::new()?);
-    let api = sora_api(&config.http.sora, &outgoing)?;
-    let janus = janus_api(&config.http, &outgoing)?;
-    let means = means(&config, api.as_ref(), janus.as_ref());
-    let announcer = Announcer::new(means.clone());
-    let terminator = SessionTerminator::new(means, cluster_settings::on_fence(&config));
+    // The state, and the parts that the engine's outputs go to.
+    let state = StartState::open(&config, LogId::generate(random()?))?;
+    let shared = Shared::new(&config, &state, few_descriptors)?;
+    let mut sfu = Sfu::new(&config, &shared.outgoing)?;
+    let mut receivers = shared.receivers(&config, &shutdown)?;
     let (etcd_requests, etcd_queue) = mpsc::unbounded_channel();
-    let (holder, locker) = room_locker(&config, janus.as_ref()).unzip();
-    let (mirror, mirror_task) = mirror(&config.http.sora, api.as_ref()).unzip();
-    let deps = OutputDeps {
-        event_log: Arc::clone(&event_log),
-        health: Arc::clone(&health),
-        metrics: Arc::clone(&metrics),
-        poll_wanted: Arc::clone(&poll_wanted),
-        announcer: announcer.clone(),
-        terminator: terminator.clone(),
-        receivers: receivers.senders(),
-        mirror,
-        holder,
-        etcd_requests: config.cluster.is_some().then_some(etcd_requests),
-        wal_size: store.wal_size(),
-        storage_problem: warning,
-        reservation_log,
-    };
-    let durability = match store {
-        Store::Memory => Durability::Ephemeral,
-        Store::Disk(_) => Durability::Durable,
-    };
-    // Started before any listener: the gate's start precedes every request.
-    let engine = Engine::start(gate, durability, deps, inputs)?;
+    let etcd_requests = config.cluster.is_some().then_some(etcd_requests);
+    let deps = shared.output_deps(&state, &mut sfu, &receivers, etcd_requests);
+    // The engine, before any listener: the gate's start precedes every request.
+    let (engine, mut committer) = start_engine(&config, state, deps, &receivers)?;
     let clock_changes = clock::ClockChanges::new()?;
-    let mut committer = Committer::new(engine.clone(), store, Arc::clone(&metrics));
     // Before any answer, so that each of them knows whether the state can be written.
     committer.write_open().await;
     receivers.start(engine.clone());
     let receiver_tasks = receivers.tasks().clone();
-    let cluster = Cluster::open(&config, event_log.log_id(), etcd_queue, &engine, &health)?;
-    let (node_name, operator_group) = (config.node_name.clone(), config.operator_group.clone());
-    let control_state = ControlState {
-        event_log: Arc::clone(&event_log),
-        announcer,
-        terminator,
-        node_name,
-        operator_group,
-        budgets: Budgets::new(),
-        sfu_holds_mode: config
-            .http
-            .janus
-            .as_ref()
-            .is_some_and(|janus| janus.way == JanusWay::Lock),
-    };
-    let stop = shutdown.clone();
-    let (operators_sender, operators) = watch::channel(Operators::of(
-        config.operator_group.clone(),
-        socket.operator_gid(),
-    ));
+    // Listeners and tasks that call the engine.
+    let log_id = shared.event_log.log_id();
+    let cluster = Cluster::open(&config, log_id, etcd_queue, &engine, &shared.health)?;
+    let cluster = cluster_settings::run(cluster, shutdown.clone());
+    let operators = Operators::of(config.operator_group.clone(), socket.operator_gid());
+    let (operators_sender, operators) = watch::channel(operators);
+    let control = Control::new(
+        shared.control_state(&config, &sfu),
+        operators.clone(),
+        engine.clone(),
+        shutdown.clone(),
+    );
+    let mirror = mirror::run(sfu.mirror_task, shutdown.clone());
     let http_deps = HttpDeps {
         engine: engine.clone(),
-        event_log,
-        metrics,
-        health: Arc::clone(&health),
-        poll_wanted,
-        api,
-        janus,
-        locker,
-        outgoing,
-        operators: operators.clone(),
-        stop,
+        event_log: shared.event_log,
+        metrics: shared.metrics,
+        health: Arc::clone(&shared.health),
+        poll_wanted: shared.poll_wanted,
+        api: sfu.api,
+        janus: sfu.janus,
+        locker: sfu.locker,
+        outgoing: shared.outgoing,
+        operators,
+        stop: shutdown.clone(),
         inherited,
     };
     let http = Http::open(&config, http_deps)?;
-    let mirror_task = mirror::run(mirror_task, shutdown.clone());
-    let cluster_task = cluster_settings::run(cluster, shutdown.clone());
-    let (control, api) = (socket.handle()?, http.files()?);
     let reloadable = Reloadable {
         receivers,
         upstream_clients: http.upstream_clients(),
-        health,
+        health: shared.health,
         operators: operators_sender,
-        control,
-        api,
+        control: socket.handle()?,
+        api: http.files()?,
     };
     let overdue = overdue(shutdown.clone(), config.webhooks.shutdown_grace);
-    let (node, socket_path) = (config.node_name.clone(), socket.path().to_owned());
+    let node = config.node_name.clone();
     let reloader = Reloader {
         config,
-        socket_path,
+        socket_path: socket.path().to_owned(),
         reloadable,
         engine: engine.clone(),
-        stop: shutdown.clone(),
+        stop: shutdown,
     };
-    let control = Control::new(control_state, operators, engine.clone(), shutdown);
 
     tracing::info!(%node, socket = %socket.path().display(), version = soramode_protocol::version::VERSION, "ready");
     notify::ready(&format!("serving {}", socket.path().display()));
@@ -251,9 +179,9 @@ pub async fn serve(
         tokio::join!(
             control.serve(&socket),
             http.serve(),
-            mirror_task,
+            mirror,
             reloader.run(reloads),
-            cluster_task
+            cluster
         );
         receiver_tasks.close();
         receiver_tasks.wait().await;
@@ -278,6 +206,137 @@ pub async fn serve(
     socket.close();
     tracing::info!("stopped");
     outcome
+}
+
+/// State that several parts share.
+struct Shared {
+    event_log: Arc<EventLog>,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    /// Notified when the gate wants a poll of the SFU's API.
+    poll_wanted: Arc<Notify>,
+    outgoing: Outgoing,
+}
+
+impl Shared {
+    fn new(
+        config: &Config,
+        state: &StartState,
+        few_descriptors: Option<String>,
+    ) -> Result<Self, RunError> {
+        Ok(Self {
+            event_log: Arc::clone(&state.event_log),
+            health: Arc::new(Health::new(config, few_descriptors)),
+            metrics: Arc::new(Metrics::new()?),
+            poll_wanted: Arc::new(Notify::new()),
+            outgoing: Outgoing {
+                authorities: config.authorities.clone(),
+                mark: Some(http::mark(random()?)),
+            },
+        })
+    }
+
+    fn receivers(&self, config: &Config, stop: &CancellationToken) -> Result<Receivers, RunError> {
+        let (outgoing, health) = (self.outgoing.clone(), Arc::clone(&self.health));
+        Receivers::new(&config.webhooks, outgoing, health, stop.clone()).map_err(RunError::Webhook)
+    }
+
+    fn output_deps(
+        &self,
+        state: &StartState,
+        sfu: &mut Sfu,
+        receivers: &Receivers,
+        etcd_requests: Option<mpsc::UnboundedSender<EtcdRequest>>,
+    ) -> OutputDeps {
+        OutputDeps {
+            event_log: Arc::clone(&self.event_log),
+            health: Arc::clone(&self.health),
+            metrics: Arc::clone(&self.metrics),
+            poll_wanted: Arc::clone(&self.poll_wanted),
+            announcer: sfu.announcer.clone(),
+            terminator: sfu.terminator.clone(),
+            receivers: receivers.senders(),
+            mirror: sfu.mirror.take(),
+            holder: sfu.holder.take(),
+            etcd_requests,
+            wal_size: state.store.wal_size(),
+            storage_problem: state.warning.clone(),
+            reservation_log: ReservationLog::of(state.stored.reservation.as_ref()),
+        }
+    }
+
+    fn control_state(&self, config: &Config, sfu: &Sfu) -> ControlState {
+        let janus = config.http.janus.as_ref();
+        ControlState {
+            event_log: Arc::clone(&self.event_log),
+            announcer: sfu.announcer.clone(),
+            terminator: sfu.terminator.clone(),
+            node_name: config.node_name.clone(),
+            operator_group: config.operator_group.clone(),
+            budgets: Budgets::new(),
+            sfu_holds_mode: janus.is_some_and(|janus| janus.way == JanusWay::Lock),
+        }
+    }
+}
+
+/// The SFU: its APIs, the means that they are, and the tasks that hold its mode.
+struct Sfu {
+    api: Option<SoraApi>,
+    janus: Option<AdminApi>,
+    announcer: Announcer,
+    terminator: SessionTerminator,
+    holder: Option<HolderCalls>,
+    locker: Option<RoomLocker>,
+    mirror: Option<MirrorHandle>,
+    mirror_task: Option<MirrorTask>,
+}
+
+impl Sfu {
+    fn new(config: &Config, outgoing: &Outgoing) -> Result<Self, RunError> {
+        let api = sora_api(&config.http.sora, outgoing)?;
+        let janus = janus_api(&config.http, outgoing)?;
+        let means = means(config, api.as_ref(), janus.as_ref());
+        let (holder, locker) = room_locker(config, janus.as_ref()).unzip();
+        let (mirror, mirror_task) = mirror(&config.http.sora, api.as_ref()).unzip();
+        Ok(Self {
+            api,
+            janus,
+            announcer: Announcer::new(means.clone()),
+            terminator: SessionTerminator::new(means, cluster_settings::on_fence(config)),
+            holder,
+            locker,
+            mirror,
+            mirror_task,
+        })
+    }
+}
+
+/// Restores the gate, and starts the engine with it.
+fn start_engine(
+    config: &Config,
+    state: StartState,
+    deps: OutputDeps,
+    receivers: &Receivers,
+) -> Result<(Engine, Committer), RunError> {
+    let settings = Settings {
+        assume_complete: config.assume_complete && state.warning.is_none(),
+        receivers: receivers.settings(&config.webhooks),
+        ..settings(config, state.storage)
+    };
+    let params = StartParams {
+        settings,
+        started: clock::now(),
+        stored: state.stored,
+    };
+    let gate = Gate::restore(params, Seed(random()?));
+    let durability = match state.store {
+        Store::Memory => Durability::Ephemeral,
+        Store::Disk(_) => Durability::Durable,
+    };
+    let metrics = Arc::clone(&deps.metrics);
+    let engine = Engine::start(gate, durability, deps, state.inputs)?;
+    let committer = Committer::new(engine.clone(), state.store, metrics);
+    Ok((engine, committer))
 }
 
 /// Returns when a stop has taken too long.
