@@ -8,6 +8,13 @@ use crate::args::Args;
 use crate::completion_script::completion_script;
 use crate::manual::{GeneratedFile, command_page};
 
+/// Returns the verbs that the help lists.
+pub fn verbs() -> Vec<String> {
+    let root = Args::whole_command();
+    let shown = root.get_subcommands().filter(|verb| !verb.is_hide_set());
+    shown.map(|verb| verb.get_name().to_owned()).collect()
+}
+
 /// Generates `man/soramode.1`, a page for each command, and a completion script for each shell.
 pub fn generated_files() -> io::Result<Vec<GeneratedFile>> {
     let root = Args::whole_command();

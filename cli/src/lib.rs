@@ -1,5 +1,5 @@
 //! The command-line client of soramode. [`main`] is the program; [`generated_files`] returns the
-//! files that are generated from its command line.
+//! files that are generated from its command line, and [`verbs`] its verbs.
 
 mod api;
 mod api_flags;
@@ -69,7 +69,7 @@ use crate::output::{Output, report_failure};
 use crate::runtime::runtime;
 use crate::target::{NodeTarget, Target};
 
-pub use generated::generated_files;
+pub use generated::{generated_files, verbs};
 pub use help::{Example, examples};
 pub use manual::{GeneratedFile, MANUAL_DATE, daemon_page};
 

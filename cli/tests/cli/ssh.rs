@@ -245,6 +245,8 @@ fn a_host_that_says_nothing_is_given_up_after_30_s_and_a_profile_may_print_and_r
             .running(),
         reading.command(&["get"]).running(),
     ];
+    // On a terminal ssh may ask for something, which this one does not.
+    let terminal = reading.on_terminal("get");
     assert_eq!(remote.ok(&["get"]), "normal\n");
     for (running, printed) in waits.into_iter().zip(["hello", "Your name?"]) {
         let ended = running.ended();
@@ -254,6 +256,8 @@ fn a_host_that_says_nothing_is_given_up_after_30_s_and_a_profile_may_print_and_r
             "{ended:?}"
         );
     }
+    let screen = terminal.until_shown("ended with 3");
+    assert!(screen.contains("sfu-02 does not answer"), "{screen}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::terminal::Terminal;
 
 impl Remote {
     /// Runs the program on a terminal, over a shared connection.
-    fn on_terminal(&self, words: &str) -> Terminal {
+    pub(crate) fn on_terminal(&self, words: &str) -> Terminal {
         let script = format!(
             "trap : INT; export XDG_RUNTIME_DIR={}; SORAMODE_SSH='{}' {PROGRAM} -H {HOST} {words}; echo ended with $?; exec sleep 600",
             self.runtime.path().display(),
