@@ -27,7 +27,7 @@ fn describe_reservation(reservation: &Reservation) -> Option<String> {
             "{roll} of {by}{at}; no other roll closes the node for {seconds} s"
         )),
         (None, None | Some(RollStep::Done)) => None,
-        (None, Some(_)) => Some(format!("{roll} of {by}{at}; it has stopped")),
+        (None, Some(_)) => Some(format!("{roll} of {by}{at}; holds no reservation")),
     }
 }
 
@@ -48,7 +48,7 @@ mod tests {
         };
         assert_eq!(
             shown("block_new_session", "R1", r#","step":"command""#).as_deref(),
-            Some("R1 of alice@laptop, command; it has stopped")
+            Some("R1 of alice@laptop, command; holds no reservation")
         );
         assert_eq!(
             shown("block_new_session", "R2", r#","expires_in_seconds":42"#).as_deref(),

@@ -258,7 +258,7 @@ pub(crate) fn closed_by_another(
     let by = record.map(|record| record.by.as_str());
     let by = by.or(mode.on_behalf_of.as_deref()).unwrap_or(&mode.actor);
     let problem = format!(
-        "is closed ({}) by {} of {by}, which has stopped{reason}",
+        "is closed ({}) by {} of {by}{reason}. It holds no reservation: it has stopped, or has lost its connection",
         mode.mode,
         roll_words(roll)
     );
@@ -267,7 +267,7 @@ pub(crate) fn closed_by_another(
             .to_owned()
     } else if is_on_record(roll) {
         format!(
-            "Go on with that roll: its own command, with --resume {roll}. To see its step: soramode status"
+            "If it does not run any more, go on with it: its own command, with --resume {roll}. To see its step: soramode status"
         )
     } else {
         "That roll can no longer be resumed. Once its work is over, open the node: soramode set normal"

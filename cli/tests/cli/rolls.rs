@@ -110,7 +110,7 @@ fn a_command_that_fails_stops_the_roll_which_goes_on_where_it_was() {
     let other = fleet.roll(&["--", "true"]);
     for words in [
         &format!("sfu-01: is closed (block_new_session) by roll {id} of "),
-        ", which has stopped: CHG-1",
+        ": CHG-1. It holds no reservation: it has stopped, or has lost its connection",
         &format!("its own command, with --resume {id}. To see its step: soramode -H sfu-01 status"),
     ] {
         assert!(other.stderr.contains(words), "{words}: {other:?}");

@@ -10,16 +10,16 @@ use crate::nodes::Promise;
 use crate::steps::{Scene, settings};
 
 #[test]
-fn a_node_that_a_stopped_roll_or_a_maintain_has_closed_names_what_goes_on() {
+fn a_node_that_a_roll_without_reservation_or_a_maintain_has_closed_names_what_goes_on() {
     for (roll, problem, hint) in [
         (
             "R2",
-            "by roll R2 of bob, which has stopped: CHG-1",
+            "by roll R2 of bob: CHG-1. It holds no reservation: it has stopped, or has lost its connection",
             "with --resume R2. To see its step: soramode status",
         ),
         (
             "maintain-R2",
-            "by maintain-R2 of bob, which has stopped: CHG-1",
+            "by maintain-R2 of bob: CHG-1. It holds no reservation: it has stopped, or has lost its connection",
             "Run that maintain again. Or, once its work is over, open the node: soramode set normal",
         ),
     ] {
