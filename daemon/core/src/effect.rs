@@ -52,12 +52,10 @@ pub enum Record {
     /// One more event. The mode, sessions and live connections follow from the events alone.
     Event(Event),
     /// A pending connection, for which there is no event.
+    #[expect(missing_docs, reason = "their types name them")]
     Pending {
-        /// Its channel.
         channel_id: ChannelId,
-        /// The connection.
         connection_id: ConnectionId,
-        /// The client's id.
         client_id: Option<ClientId>,
         /// When it was admitted.
         created_at: Time,
@@ -92,12 +90,8 @@ pub enum Record {
     /// The etcd that the node is in.
     Etcd(EtcdIdentity),
     /// A channel is this node's.
-    Claimed {
-        /// The channel.
-        channel_id: ChannelId,
-        /// The token of its claim.
-        token: Token,
-    },
+    #[expect(missing_docs, reason = "their types name them")]
+    Claimed { channel_id: ChannelId, token: Token },
     /// A channel is not this node's any more.
     Unclaimed(ChannelId),
     /// A room may be locked from now on.
@@ -115,10 +109,9 @@ pub enum Record {
     /// A new announcement.
     Announcement(Box<StoredAnnouncement>),
     /// Progress of an announcement.
+    #[expect(missing_docs, reason = "their types name them")]
     AnnouncementProgress {
-        /// The announcement.
         id: AnnouncementId,
-        /// Its progress.
         progress: AnnouncementProgress,
     },
     /// An announcement is over.
@@ -126,19 +119,11 @@ pub enum Record {
     /// A new request to end sessions.
     End(Box<StoredEnd>),
     /// Progress of a request to end sessions.
-    EndProgress {
-        /// The request.
-        id: EndId,
-        /// Its progress.
-        progress: EndProgress,
-    },
+    #[expect(missing_docs, reason = "their types name them")]
+    EndProgress { id: EndId, progress: EndProgress },
     /// A request to end sessions is over.
-    EndFinished {
-        /// The request.
-        id: EndId,
-        /// Outcome of it.
-        outcome: EndOutcome,
-    },
+    #[expect(missing_docs, reason = "their types name them")]
+    EndFinished { id: EndId, outcome: EndOutcome },
     /// The node's reservation, new or as it is now.
     Reservation(Box<StoredReservation>),
 }
@@ -240,15 +225,13 @@ pub enum Action {
 }
 
 /// One attempt of a delivery.
+#[expect(missing_docs, reason = "their types name them")]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
-    /// The delivery.
     pub id: DeliveryId,
-    /// Its receiver.
     pub receiver: ReceiverIndex,
     /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// The event.
     pub event: Event,
     /// The mode's generation when that happened.
     pub generation: u64,

@@ -36,7 +36,7 @@ impl SocketId {
 /// The request that an answer is for: the `serial`-th of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReplyHandle {
-    /// Its socket.
+    /// The socket that the request came over.
     pub socket: SocketId,
     /// Its number among the socket's requests.
     pub serial: u64,

@@ -33,7 +33,7 @@ pub(super) fn admitted(record: &Record) -> Option<ConnectionId> {
     }
 }
 
-fn is_of_mode(record: &Record) -> bool {
+fn is_about_mode(record: &Record) -> bool {
     match record {
         Record::Event(event) => matches!(event.kind, EventKind::ModeChanged(_)),
         record => matches!(record, Record::Mode(_) | Record::ExpiresAtBoot(_)),
@@ -190,7 +190,12 @@ impl World {
         self.gate.step_into(now, input, effects);
         self.note_made(now, actions);
         let is_committed = self.reference.is_failed
-            || !self.reference.since_success.records.iter().any(is_of_mode);
+            || !self
+                .reference
+                .since_success
+                .records
+                .iter()
+                .any(is_about_mode);
         assert_eq!(self.commits.is_mode_committed(), is_committed);
         if let Some((reply_to, answer)) = self.commits.take_mode_answer() {
             assert!(is_committed);
