@@ -97,7 +97,7 @@ impl ClusterView {
             let hint = format!("See the cluster's nodes: {}", context.node.command("nodes"));
             return Err(Failure::new(
                 Exit::Refused,
-                format!("{shown} is gone from the cluster, so it cannot be reached"),
+                format!("{shown} is lost: it cannot be reached"),
             )
             .with_hint(hint));
         }

@@ -210,7 +210,7 @@ fn without_auth(status: &Status) -> u64 {
 }
 
 /// The effect of `--shadow`, in every output.
-pub(crate) const SHADOW: &str = "SHADOW MODE: decisions are only logged, nobody is blocked";
+pub(crate) const SHADOW: &str = "SHADOW MODE: decisions are only logged, no client is blocked";
 
 /// Warning that `--shadow` does not enforce a mode.
 pub(crate) fn shadow_warning(node: &str) -> String {

@@ -1,6 +1,7 @@
 //! A mode with what is known about it.
 
 use serde::{Serialize, Serializer};
+use soramode_protocol::actor::SystemActor;
 use soramode_protocol::mode::{DatedModeChange, Mode, ModeState};
 use soramode_protocol::sora::ModeBody;
 use soramode_protocol::time::Time;
@@ -52,6 +53,15 @@ impl Serialize for ModeInfo {
             None => ModeBody { mode: self.mode }.serialize(serializer),
         }
     }
+}
+
+/// Describes the actor of the mode, also soramoded itself.
+pub(crate) fn closed_by(mode: &ModeState) -> String {
+    let system = SystemActor::from_name(&mode.actor);
+    system.map_or_else(
+        || with_operator(mode.clone(), &[]).actor,
+        |it| it.describe().to_owned(),
+    )
 }
 
 /// Adds the represented operator to the actor: `uid:0(root) for alice`. The state of an older daemon does not name it, but the history does.

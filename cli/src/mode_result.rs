@@ -365,7 +365,7 @@ impl ModeResult {
         match (&self.joined, &self.before.state) {
             (Joined::Theirs, Some(state)) => {
                 format!(
-                    " and still closed, also by {}{until}. When everyone is done: {open}",
+                    " and still closed, also by {}{until}. When all operators are done: {open}",
                     describe_origin(state)
                 )
             }

@@ -16,7 +16,7 @@ use crate::sfu::describe_not_in_force;
 
 /// Show whether a channel accepts a new connection, and why
 ///
-/// Shows the decision now, and in each mode: offer (admit), reject or redirect, and the plan that will change the mode. Changes nothing, and does not ask the cluster.
+/// Shows the decision now, and in each mode: offer (admit), reject or redirect, and the plan that will change the mode. RULE is a row of the table of Connect in man soramode-protocol. Changes nothing, and does not ask the cluster.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Channel to explain
@@ -55,7 +55,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
                 let future = describe_future(plan, &node);
                 context
                     .output
-                    .sentence(&format!("plan {id} is {state}: {future}"))?;
+                    .sentence(&format!("plan {id}, {state}: {future}"))?;
             }
             context.output.text("")?;
             show_modes(&explanation, context)?;

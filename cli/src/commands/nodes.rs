@@ -160,7 +160,7 @@ fn show(node: &ClusterNode, own: Option<&Status>, list: &mut List<'_>) -> Result
         (Some(own), _) => own.membership_words(),
         (None, Some(membership)) => membership.name(),
         (None, None) if node.connected => "joined",
-        (None, None) => "gone",
+        (None, None) => "lost",
     };
     let is_lost = !node.connected && node.membership != Some(Membership::Standalone);
     let cells = [

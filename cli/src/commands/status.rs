@@ -14,7 +14,7 @@ use crate::error::{Exit, Failure};
 use crate::fleet::host_answer::HostAnswer;
 use crate::last_status::{LastStatus, SHADOW, shadow_warning};
 use crate::live;
-use crate::mode_info::{ModeInfo, with_operator};
+use crate::mode_info::{ModeInfo, closed_by, with_operator};
 use crate::node::{Feature, Node};
 use crate::output::color::Emphasis;
 use crate::output::escape::{escape, quoted};
@@ -165,7 +165,7 @@ fn mode_rows(status: &Status, how_to_open: &str, output: &Output) -> Vec<Row> {
         ("node", Some(status.node_name.to_string())),
         ("mode", Some(mode.mode.to_string())),
         ("since", Some(output.time(mode.since))),
-        ("by", Some(closed_by(mode))),
+        ("by", Some(by(mode))),
         ("reason", mode.reason.clone()),
         (
             "reopens at",
@@ -201,13 +201,13 @@ fn plan_rows(status: &Status, node: Node<'_>, output: &Output) -> Vec<Row> {
     ]
 }
 
-/// Describes the actor of the mode, also soramoded itself.
-pub(crate) fn closed_by(mode: &ModeState) -> String {
-    let system = SystemActor::from_name(&mode.actor);
-    system.map_or_else(
-        || with_operator(mode.clone(), &[]).actor,
-        |it| it.describe().to_owned(),
-    )
+/// Names the actor of the mode, soramoded itself also as `history` does: `system:expired, the timer of --for`.
+fn by(mode: &ModeState) -> String {
+    let words = closed_by(mode);
+    match SystemActor::from_name(&mode.actor) {
+        Some(_) => format!("{}, {words}", mode.actor),
+        None => words,
+    }
 }
 
 /// Describes how to open a closed node with the command `open`, or why it cannot be opened yet.

@@ -14,7 +14,7 @@ use soramode_protocol::session::Session;
 
 use super::model::{History, Line, Model};
 use crate::last_status::SHADOW;
-use crate::mode_info::with_operator;
+use crate::mode_info::closed_by;
 use crate::output::escape::{escape, quoted};
 use crate::output::{cells, event, times};
 use crate::plan::describe::{describe_plan_state, describe_stalled, progress_parts};
@@ -225,7 +225,7 @@ fn head(model: &Model, status: &Status, theme: Theme, width: u16) -> Vec<TextLin
     let second = format!(
         "{left}set {} ago by {}{reason}{until}{expected} (generation {})",
         times::age(mode.since),
-        escape(&with_operator(mode.clone(), &[]).actor),
+        escape(&closed_by(mode)),
         mode.generation
     );
     let plan = status.plan.as_deref().map(describe_plan);

@@ -207,7 +207,7 @@ impl ProgressDisplay {
             } else {
                 format!(
                     "{left} left, waiting until that has lasted {}",
-                    times::typed(self.settle)
+                    times::limit(self.settle)
                 )
             };
             let plan = progress.plan.map(progress_parts).unwrap_or_default();
@@ -409,7 +409,7 @@ mod tests {
         };
         assert_eq!(
             line(&display),
-            "0 sessions left, waiting until that has lasted 30s; 0 connections; 2 s of 30 min"
+            "0 sessions left, waiting until that has lasted 30 s; 0 connections; 2 s of 30 min"
         );
         let display = ProgressDisplay {
             settle: Duration::ZERO,

@@ -126,6 +126,15 @@ pub(crate) fn read_span(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Formats a limit that was typed, in a sentence: like [`span`], but not rounded.
+pub(crate) fn limit(limit: Duration) -> String {
+    if limit.subsec_nanos() > 0 {
+        typed(limit)
+    } else {
+        span(limit)
+    }
+}
+
 /// Formats a duration as it is typed.
 pub(crate) fn typed(span: Duration) -> String {
     humantime::format_duration(span).to_string()

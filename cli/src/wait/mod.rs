@@ -152,7 +152,7 @@ fn timed_out(
     output: &Output,
 ) -> Failure {
     let node = status.map(LastStatus::name).unwrap_or_default();
-    let limit = times::typed(request.limit.unwrap_or_default());
+    let limit = times::limit(request.limit.unwrap_or_default());
     let failing = status
         .and_then(LastStatus::of_daemon)
         .filter(|_| silence.is_none() && request.wait.wait_for == WaitFor::Drained)
@@ -244,7 +244,7 @@ fn describe_remaining(node: &str, sessions: u64, allowed: u64, settle: Duration)
     if settle.is_zero() {
         format!("{left}, and there may be more: the session list is incomplete")
     } else {
-        format!("{left}, but not yet for {}", times::typed(settle))
+        format!("{left}, but not yet for {}", times::limit(settle))
     }
 }
 

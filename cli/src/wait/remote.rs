@@ -38,7 +38,7 @@ pub(crate) async fn joined(
         exit = signals.next() => Err(interrupted(exit, began.elapsed())),
         () = or_pending(limit.map(sleep)) => {
             report.outcome = Some(Outcome::Timeout);
-            let limit = times::typed(limit.unwrap_or_default());
+            let limit = times::limit(limit.unwrap_or_default());
             Err(Failure::new(Exit::TimedOut, format!("timed out after {limit}: {} is not in the cluster", escape(name.as_str()))))
         }
     };

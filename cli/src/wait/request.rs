@@ -72,8 +72,7 @@ impl Ended {
 /// `at most 30 min`
 pub(crate) fn describe_limit(limit: Option<Duration>) -> String {
     match limit {
-        Some(limit) if limit.subsec_nanos() > 0 => format!("at most {}", times::typed(limit)),
-        Some(limit) => format!("at most {}", times::span(limit)),
+        Some(limit) => format!("at most {}", times::limit(limit)),
         None => "without a limit".to_owned(),
     }
 }

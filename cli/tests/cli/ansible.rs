@@ -175,7 +175,7 @@ fn a_play_that_failed_goes_on_where_it_was() {
     assert!(
         put_off
             .stdout
-            .contains("timed out after 1s: 1 session is left on sfu-02. sfu-02 is normal again. The tasks were not run"),
+            .contains("timed out after 1 s: 1 session is left on sfu-02. sfu-02 is normal again. The tasks were not run"),
         "{put_off:?}"
     );
     assert_eq!(playbook.modes(), ["normal"; 3]);

@@ -109,7 +109,7 @@ fn sessions_connections_and_nodes_are_listed() {
     );
     assert_eq!(
         ok(&sora, &["nodes", "-o", "plain"]),
-        "a\tnormal\tjoined\t\t\t\t\t\twss://a/signaling\t\nb\t\tgone\t\t\t\t\t\t\t\n"
+        "a\tnormal\tjoined\t\t\t\t\t\twss://a/signaling\t\nb\t\tlost\t\t\t\t\t\t\t\n"
     );
     // A listed session without connections counts.
     sora.state().sessions = Some(vec![
@@ -234,7 +234,7 @@ fn a_drain_that_times_out_lists_the_remaining_sessions() {
     let ended = run(&sora, &["drain", "--timeout", "1s"]);
     assert_eq!(ended.code, 124, "{ended:?}");
     assert!(
-        ended.stderr.contains(&format!("timed out after 1s: 2 sessions are left on {name}. {name} is still closed (block_new_session)\n")),
+        ended.stderr.contains(&format!("timed out after 1 s: 2 sessions are left on {name}. {name} is still closed (block_new_session)\n")),
         "{ended:?}"
     );
     assert!(

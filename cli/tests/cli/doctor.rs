@@ -209,7 +209,7 @@ fn shadow_mode_and_an_unused_upstream_are_noted() {
     );
     assert!(
         status.starts_with(
-            "WARNINGS\n  shadow       SHADOW MODE: decisions are only logged, nobody is blocked\n"
+            "WARNINGS\n  shadow       SHADOW MODE: decisions are only logged, no client is blocked\n"
         ),
         "{status}"
     );

@@ -300,6 +300,10 @@ fn an_expired_timer_is_not_shown_as_pending() {
         screen.contains(" ago)") && !screen.contains("(in "),
         "{screen}"
     );
+    // Both names of the actor: the one of `history`, and the one of sentences.
+    let by = "system:expired, the timer of --for";
+    assert!(screen.contains("system:expired"), "{screen}");
+    assert!(daemon.ok(&["status"]).contains(by));
 }
 
 /// Fails where a time is no text, or something that is absent is there as null.

@@ -145,7 +145,7 @@ fn a_wait_that_ends_early_says_that_the_plan_goes_on() {
     let ended = drain.ended();
     assert_eq!(ended.code, 124, "{ended:?}");
     assert!(
-        ended.stderr.contains("timed out after 1s: ")
+        ended.stderr.contains("timed out after 1 s: ")
             && ended
                 .stderr
                 .contains(&format!("Plan {id} goes on: it closes node-01 at ")),

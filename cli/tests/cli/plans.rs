@@ -174,7 +174,7 @@ fn a_plan_at_a_time_is_scheduled_and_does_not_wait() {
 
     let explained = daemon.ok(&["explain", "spam"]);
     assert!(
-        explained.contains(&format!("\nplan {id} is scheduled: it closes node-01 at ")),
+        explained.contains(&format!("\nplan {id}, scheduled: it closes node-01 at ")),
         "{explained}"
     );
     // A drain and an opening by hand name it.

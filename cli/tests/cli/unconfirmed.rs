@@ -1,6 +1,7 @@
-//! Drains of a node that its Sora does not confirm as empty.
+//! Drains and rolls beside a Sora that does not confirm the node as empty, or still has sessions.
 
-use crate::sora::Sora;
+use crate::fleet::Fleet;
+use crate::sora::{Sora, connection};
 use crate::support::{Daemon, until};
 
 /// Starts a daemon beside a Sora that has answered once.
@@ -41,7 +42,7 @@ fn a_drain_names_the_api_that_does_not_confirm_it_and_exits_with_eight() {
     for verb in [&["drain"] as &[&str], &["wait", "drained"]] {
         let ended = daemon.run(&[verb, &["--timeout", "1s"]].concat());
         assert_eq!(ended.code, 8, "{ended:?}");
-        let (waiting, end) = ended.stderr.split_once("timed out after 1s: ").unwrap();
+        let (waiting, end) = ended.stderr.split_once("timed out after 1 s: ").unwrap();
         assert!(waiting.contains(&api), "{ended:?}");
         assert!(
             waiting.contains("(answered 503). The node does not count as drained before it answers. Check --sora-api"),
@@ -102,4 +103,48 @@ fn a_drain_that_is_undone_opens_the_node_although_it_was_not_confirmed() {
     let (code, report) = daemon.json(&["drain", "--timeout", "1s", "--on-timeout", "undo"]);
     assert_eq!((code, &report["restored"]), (8, &true.into()), "{report}");
     assert_eq!(daemon.ok(&["get"]), "normal\n");
+}
+
+#[test]
+fn a_roll_whose_node_is_not_confirmed_as_empty_exits_with_eight_and_goes_on() {
+    let sora = Sora::start();
+    let fleet = Fleet::of(vec![beside(&sora)]);
+    sora.state().fault = Some((503, String::new()));
+    let roll = |more: &[&str]| {
+        let words = ["-H", "sfu-01", "roll", "--keep-open", "0", "-m", "CHG-1"];
+        fleet.run(&[&words[..], more, &["--json", "--", "true"]].concat())
+    };
+    let stopped = roll(&["--timeout", "1s"]);
+    let json = stopped.json();
+    assert_eq!(
+        (stopped.code, &json["exit"], &json["outcome"]),
+        (8, &8.into(), &"stopped".into()),
+        "{stopped:?}"
+    );
+    let problem = format!(
+        "not confirmed: Sora's API at {}/ has given no usable answer",
+        sora.url()
+    );
+    assert!(stopped.stdout.contains(&problem), "{stopped:?}");
+    let daemon = &fleet.daemons[0];
+    assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
+    sora.state().fault = None;
+    let done = roll(&["--resume", json["roll"].as_str().unwrap()]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(daemon.ok(&["get"]), "normal\n");
+}
+
+#[test]
+fn a_drain_that_times_out_names_the_commands_for_the_sessions_that_are_left() {
+    let sora = Sora::start();
+    sora.state().connections = vec![connection("spam", "c1", 1_700_000_000)];
+    let daemon = beside(&sora);
+    let ended = daemon.run(&["drain", "--timeout", "50ms"]);
+    assert_eq!(ended.code, 124, "{ended:?}");
+    let hints = "hint: Watch again: soramode wait drained\n  \
+        See the sessions that are left: soramode sessions\n  \
+        To disconnect their clients in 10 min: soramode drain --end-after 10m --accept-risk=cuts-clients\n  \
+        To disconnect their clients now: soramode end --all --accept-risk=cuts-clients\n  \
+        Undo: soramode set normal";
+    assert!(ended.stderr.contains(hints), "{ended:?}");
 }

@@ -246,7 +246,7 @@ fn a_few_sessions_may_be_left() {
     assert!(
         unsettled
             .stderr
-            .contains("1 session is left on node-01, but not yet for 1h"),
+            .contains("1 session is left on node-01, but not yet for 1 h"),
         "{unsettled:?}"
     );
 }

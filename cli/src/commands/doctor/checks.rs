@@ -11,13 +11,14 @@ use soramode_protocol::node::{
 use soramode_protocol::time::Time;
 use soramode_protocol::version::{PROTOCOL, VERSION};
 
-use super::super::status::{closed_by, describe_upstream, how_to_open};
+use super::super::status::{describe_upstream, how_to_open};
 use super::cluster;
 use super::verdict::Check;
 use crate::caller::Caller;
 use crate::command_line;
 use crate::error::Failure;
 use crate::last_status::SHADOW;
+use crate::mode_info::closed_by;
 use crate::node::Node;
 use crate::output::escape::{escape, quoted};
 use crate::output::{Output, counted, times};
@@ -273,7 +274,7 @@ fn auth_webhooks_check(status: &Status, output: &Output) -> Option<Check> {
         .find(|source| source.without_auth == Some(0))?;
     let Some(last_auth) = source.last_auth else {
         let up = times::span(Duration::from_secs(status.uptime_seconds));
-        let advice = "If clients have connected since then, Sora does not ask soramoded, and the mode keeps nobody out: set --sora-listen, and \
+        let advice = "If clients have connected since then, Sora does not ask soramoded, and the mode keeps no client out: set --sora-listen, and \
                       auth_webhook_url in sora.conf";
         return Some(Check::note(
             "webhooks",

@@ -93,7 +93,7 @@ pub(super) fn open(closed: &ModeResult, now: &ModeInfo, node: Node<'_>) -> Optio
     }
     closed.undo_drain_hint(node).or_else(|| {
         let done = match closed.joined {
-            Joined::Theirs => "everyone is",
+            Joined::Theirs => "all operators are",
             Joined::Own | Joined::No => "you are",
         };
         let open = node.command("set normal");

@@ -385,7 +385,7 @@ const ENGLISH: Texts = Texts {
     not_in_force: "The mode is not in force: rooms are not locked or unlocked as it requires",
     not_in_force_remedy: "Run: soramode doctor",
     stalled: "The drain does not progress",
-    stalled_remedy: "Run: soramode sessions. See the runbook: A drain that does not end",
+    stalled_remedy: "Run: soramode sessions. See the runbook (man soramode-runbook): A drain that does not end",
     modes: ModeTexts {
         open: ("Open", "Every connection is admitted"),
         draining: ("Draining", "New sessions are rejected"),
@@ -459,7 +459,7 @@ const JAPANESE: Texts = Texts {
     not_in_force: "モードのとおりにロックまたはロック解除されていないルームがあります",
     not_in_force_remedy: "soramode doctor を実行してください",
     stalled: "ドレインが停滞しています",
-    stalled_remedy: "soramode sessions を実行してください。ランブック「ドレインが終わらない場合」を参照してください",
+    stalled_remedy: "soramode sessions を実行してください。ランブック (man soramode-runbook) の「ドレインが終わらない場合」を参照してください",
     modes: ModeTexts {
         open: ("受付中", "すべてのコネクションを受け付けています"),
         draining: ("ドレイン中", "新規セッションを拒否しています"),
