@@ -206,7 +206,7 @@ fn describe_reject(reason: RejectReason, mode: Mode) -> String {
             format!("the mode is {mode}")
         }
         RejectReason::AtCapacity => "the node is full".to_owned(),
-        RejectReason::OwnerLost => "the channel's node is gone".to_owned(),
+        RejectReason::OwnerLost => "the channel's node is lost".to_owned(),
     }
 }
 

@@ -390,10 +390,10 @@ fn channels_of_a_lost_node_are_orphaned_until_it_is_purged() {
         "reached\tn3\n"
     );
     n3.stop();
-    until(|| n1.nodes().contains(&"n3  gone".to_owned()).then_some(()));
+    until(|| n1.nodes().contains(&"n3  lost".to_owned()).then_some(()));
     assert!(
         n1.ok(&["nodes", "-o", "plain"])
-            .contains("n3\t\tgone\t\t\t\t\t1 until purged\t\t\n")
+            .contains("n3\t\tlost\t\t\t\t\t1 until purged\t\t\n")
     );
     let run = n1.run(&["connect", "spam"]);
     assert_eq!(
@@ -407,7 +407,7 @@ fn channels_of_a_lost_node_are_orphaned_until_it_is_purged() {
         "as connect says"
     );
     let doctor = n1.run(&["doctor", "-o", "plain"]).stdout;
-    let row = "BAD\tnodes\tn3 is gone, with 1 orphaned channel (clients are rejected with OWNER-LOST)\tStart it again. If its machine is off for good: \
+    let row = "BAD\tnodes\tn3 is lost, with 1 orphaned channel (clients are rejected with OWNER-LOST)\tStart it again. If its machine is off for good: \
                soramode nodes purge n3 --accept-risk=still-running\n";
     assert!(doctor.contains(row), "{doctor}");
     let late = n1.run(&[
@@ -426,7 +426,7 @@ fn channels_of_a_lost_node_are_orphaned_until_it_is_purged() {
     );
     let unasked = n1.run(&["set", "block_new_session", "--node", "n3"]);
     assert_eq!(
-        (unasked.code, unasked.stderr.contains("n3 is gone")),
+        (unasked.code, unasked.stderr.contains("n3 is lost")),
         (5, true),
         "{unasked:?}"
     );

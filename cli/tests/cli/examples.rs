@@ -222,7 +222,7 @@ fn each_example_of_a_cluster_succeeds() {
     n3.stop();
     until(|| {
         n1.nodes()
-            .contains(&"sfu-03  gone".to_owned())
+            .contains(&"sfu-03  lost".to_owned())
             .then_some(())
     });
     machine.all(line_with("nodes purge"), &[0]);

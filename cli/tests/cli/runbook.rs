@@ -423,7 +423,7 @@ fn nodes_of_a_cluster() {
     n3.stop();
     until(|| {
         n1.nodes()
-            .contains(&"sfu-03  gone".to_owned())
+            .contains(&"sfu-03  lost".to_owned())
             .then_some(())
     });
     machine.all(&purge, &[0]);

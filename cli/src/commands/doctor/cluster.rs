@@ -128,7 +128,7 @@ pub(super) fn node_checks(
 fn node_check(node: &ClusterNode, command: impl Fn(&str) -> String) -> Option<Check> {
     let name = node.node_name.as_str();
     // This node reports its own membership, also while it has not joined.
-    let is_gone = !node.connected && node.membership.is_none();
+    let is_lost = !node.connected && node.membership.is_none();
     let OrphanedChannels {
         total: channels,
         held_until_purge,
@@ -141,7 +141,7 @@ fn node_check(node: &ClusterNode, command: impl Fn(&str) -> String) -> Option<Ch
         "nodes purge {} --accept-risk={RISK_OF_PURGE}",
         command_line::word(name)
     ));
-    let check = match (is_gone, channels, held_until_purge) {
+    let check = match (is_lost, channels, held_until_purge) {
         (false, 0, _) => return None,
         (true, 0, _) => {
             let orphaned = if node.orphaned_channels.is_some() {
@@ -151,7 +151,7 @@ fn node_check(node: &ClusterNode, command: impl Fn(&str) -> String) -> Option<Ch
             };
             Check::note(
                 "nodes",
-                format!("{name} is gone, {orphaned}"),
+                format!("{name} is lost, {orphaned}"),
                 "It joins again when its soramoded is started",
             )
         }
@@ -160,11 +160,11 @@ fn node_check(node: &ClusterNode, command: impl Fn(&str) -> String) -> Option<Ch
             let advice = format!(
                 "Start it again, or wait until other nodes may take them over. Show when: {explain}"
             );
-            Check::bad("nodes", format!("{name} is gone, with {rejected}"), advice)
+            Check::bad("nodes", format!("{name} is lost, with {rejected}"), advice)
         }
         (true, _, _) => {
             let advice = format!("Start it again. If its machine is off for good: {purge}");
-            Check::bad("nodes", format!("{name} is gone, with {rejected}"), advice)
+            Check::bad("nodes", format!("{name} is lost, with {rejected}"), advice)
         }
         (false, _, _) => {
             let how = format!("{name} has lost its state: its earlier run left {rejected}");
@@ -193,12 +193,12 @@ mod tests {
         };
         assert_eq!(
             how("").as_deref(),
-            Some("n2 is gone, its orphaned channels are not counted")
+            Some("n2 is lost, its orphaned channels are not counted")
         );
         let none = r#","orphaned_channels":{"total":0,"held_until_purge":0}"#;
         assert_eq!(
             how(none).as_deref(),
-            Some("n2 is gone, without orphaned channels")
+            Some("n2 is lost, without orphaned channels")
         );
     }
 }
