@@ -125,7 +125,7 @@ pub fn preview(settings: &Settings, hosts: &[Result<HostFacts, String>]) -> Resu
             && other.is_current()
             && other.roll != settings.roll
         {
-            return Err(Stop::on(host, StopKind::Refused, reserved(other)));
+            return Err(reserved(host, other));
         }
     }
     if let Some(&first) = schedule.closed.first() {
@@ -253,7 +253,7 @@ pub(crate) fn closed_by_another(
     let record = status.reservation.as_deref();
     let record = record.filter(|record| record.roll == *roll);
     if let Some(holder) = record.filter(|record| record.is_current()) {
-        return Stop::on(host, StopKind::Refused, reserved(holder));
+        return reserved(host, holder);
     }
     let by = record.map(|record| record.by.as_str());
     let by = by.or(mode.on_behalf_of.as_deref()).unwrap_or(&mode.actor);
@@ -276,12 +276,22 @@ pub(crate) fn closed_by_another(
     Stop::on(host, StopKind::Refused, problem).with_hint(hint)
 }
 
-fn reserved(reservation: &Reservation) -> String {
-    format!(
-        "is reserved for {} of {}",
-        roll_words(&reservation.roll),
+fn reserved(host: HostIndex, reservation: &Reservation) -> Stop {
+    let roll = &reservation.roll;
+    let seconds = reservation.expires_in_seconds.unwrap_or_default();
+    let problem = format!(
+        "is reserved for {} of {} (for {seconds} s, unless it renews that)",
+        roll_words(roll),
         reservation.by
-    )
+    );
+    let hint = if is_maintain(roll) {
+        "Begin once that maintain is over".to_owned()
+    } else {
+        format!(
+            "Begin once that roll is over. If it has died, go on with it: its own command, with --resume {roll}"
+        )
+    };
+    Stop::on(host, StopKind::Refused, problem).with_hint(hint)
 }
 
 pub(crate) fn too_few_open(host: HostIndex, open: usize, keep_open: usize) -> Stop {

@@ -238,7 +238,10 @@ fn a_node_belongs_to_one_roll_at_a_time() {
     assert!(second.stderr.contains("Nothing was changed"), "{second:?}");
     let third = fleet.roll(&["--", "true"]);
     assert!(
-        third.stderr.contains("sfu-01: is reserved for roll "),
+        third.stderr.contains("sfu-01: is reserved for roll ")
+            && third
+                .stderr
+                .contains("hint: Begin once that roll is over. If it has died, "),
         "a node that a roll maintains is not called closed: {third:?}"
     );
     let status = fleet.run(&["-H", HOSTS, "status", "-o", "plain"]);
