@@ -332,6 +332,17 @@ mod tests {
             ),
             "it fails"
         );
+        let fails_after = |minute: &str| {
+            let upstreams = format!(
+                r#"[{{"name":"sora-api","url":"http://127.0.0.1:3001/","last_success":"2026-11-22T20:00:00Z","last_failure":"2026-11-22T20:{minute}:00Z","problem":"p"}}]"#
+            );
+            soon(
+                r#"[{"name":"socket","complete":true},{"name":"sora","complete":false,"problem":"p"}]"#,
+                &upstreams,
+            )
+        };
+        assert!(fails_after("02"), "it answered a moment ago");
+        assert!(!fails_after("03"), "it fails for long");
         assert!(!soon(
             r#"[{"name":"socket","complete":false,"incomplete_reason":"m"}]"#,
             asked

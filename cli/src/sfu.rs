@@ -26,18 +26,32 @@ impl FailingApi {
             .sources
             .iter()
             .find_map(|source| Some((source, source.problem.as_deref()?)))?;
+        Some(Self::new(source, problem, status))
+    }
+
+    /// Returns the API without which the session list stays incomplete, also if it has not answered yet.
+    pub(crate) fn awaited(status: &Status) -> Option<Self> {
+        Self::of(status).or_else(|| {
+            api_of(status)?;
+            let is_awaited = |source: &&Source| !source.complete && source.name != "socket";
+            let source = status.sources.iter().find(is_awaited)?;
+            Some(Self::new(source, "no answer yet", status))
+        })
+    }
+
+    fn new(source: &Source, problem: &str, status: &Status) -> Self {
         let (api, remedy) = source_api(source);
         let upstream = api_of(status);
         let name = upstream.map_or_else(
             || api.to_owned(),
             |upstream| format!("{api} at {}", escape(&upstream.url)),
         );
-        Some(Self {
+        Self {
             name,
             last_success: upstream.and_then(|upstream| upstream.last_success),
             problem: escape(problem).into_owned(),
             remedy,
-        })
+        }
     }
 
     /// `Sora's API at http://127.0.0.1:3000/ has given no usable answer since 10:02:03 (connection refused)`

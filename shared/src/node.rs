@@ -1,6 +1,7 @@
 //! The node: `GetStatus`, `GetInfo`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +90,19 @@ pub struct Upstream {
     /// Why it failed when it was asked last.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub problem: Option<String>,
+}
+
+/// Time for which an API that fails is expected to answer again. On an open node Sora's is asked once a minute.
+const ANSWERED_LATELY: Duration = Duration::from_mins(3);
+
+impl Upstream {
+    /// Returns true if it answered less than [`ANSWERED_LATELY`] before its last failure.
+    fn has_answered_lately(&self) -> bool {
+        self.last_success.is_some_and(|success| {
+            self.last_failure
+                .is_none_or(|failure| failure.since(success) < ANSWERED_LATELY)
+        })
+    }
 }
 
 /// Numbers of webhook deliveries.
@@ -393,18 +407,17 @@ impl Status {
         }
     }
 
-    /// Returns true if the sessions are complete, or will be with the next answer of the SFU's API.
+    /// Returns true if the sessions are complete, or will be with the next answer of the SFU's API: it answers, or did a moment ago.
     pub fn is_complete_soon(&self) -> bool {
-        let asks_sora = self
-            .upstreams
-            .iter()
-            .any(|upstream| upstream.name == "sora-api");
-        let is_polled = |source: &Source| match source.name.as_str() {
-            "sora" => asks_sora,
-            name => name == "janus",
+        let api = |name: &str| self.upstreams.iter().find(|upstream| upstream.name == name);
+        let is_soon = |source: &Source| {
+            let (is_polled, api) = match source.name.as_str() {
+                "sora" => (api("sora-api").is_some(), api("sora-api")),
+                name => (name == "janus", api("janus-admin")),
+            };
+            let is_back_soon = api.is_some_and(Upstream::has_answered_lately);
+            source.complete || (is_polled && (source.problem.is_none() || is_back_soon))
         };
-        let is_soon =
-            |source: &Source| source.complete || (is_polled(source) && source.problem.is_none());
         self.sessions_complete || self.sources.iter().all(is_soon)
     }
 

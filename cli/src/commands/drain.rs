@@ -26,7 +26,7 @@ use crate::plan::request::{NewPlan, StartFlags};
 use crate::report::Report;
 use crate::set_mode::{Restored, close, give_way, restore};
 use crate::signals::{Signals, unless_interrupted};
-use crate::wait::{Reached, WaitRequest, describe_wait, superseded_hint, wait};
+use crate::wait::{Reached, WaitRequest, describe_wait, wait};
 pub(super) use flags::OnTimeout;
 pub(crate) use flags::{DrainFlags, NodeDrainFlags};
 pub(super) use next_steps::Then;
@@ -218,9 +218,7 @@ impl Drain<'_> {
                 closed.status = reached.status.clone();
                 Ok((self.closed, reached))
             }
-            Err(failure) if failure.exit == Exit::Superseded => {
-                Err(failure.with_hint(superseded_hint(node)))
-            }
+            Err(failure) if failure.exit == Exit::Superseded => Err(failure),
             Err(failure)
                 if report.outcome == Some(Outcome::Timeout)
                     && self.on_timeout == OnTimeout::Undo =>

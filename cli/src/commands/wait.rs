@@ -21,7 +21,7 @@ use crate::output::escape::escape;
 use crate::output::{Format, times};
 use crate::report::Report;
 use crate::signals::Signals;
-use crate::wait::{WaitRequest, describe_limit, remote, superseded_hint, wait};
+use crate::wait::{WaitRequest, describe_limit, remote, wait};
 
 /// Wait until the node is drained, joined or in a mode
 ///
@@ -175,14 +175,13 @@ async fn wait_and_confirm(
     Ok(Exit::Done)
 }
 
-/// Adds the remedy. A node that is open does not drain: either it was from the beginning, or another client opened it.
+/// Adds the remedy. A node that was open from the beginning does not drain.
 fn with_hint(failure: Failure, goal: Goal, node: Node<'_>) -> Failure {
     match (goal, failure.exit, failure.error_type) {
         (Goal::Joined, Exit::TimedOut, _) => {
             failure.with_hint(format!("See what is wrong: {}", node.command("doctor")))
         }
-        (Goal::Drained, Exit::Superseded, _) => failure.with_hint(superseded_hint(node)),
-        (Goal::Drained, _, Some(ErrorType::ConditionImpossible)) => {
+        (Goal::Drained, exit, Some(ErrorType::ConditionImpossible)) if exit != Exit::Superseded => {
             let hint = format!("To close the node and drain it: {}", node.command("drain"));
             Failure {
                 hint: Some(hint),

@@ -166,7 +166,7 @@ impl Worker {
         let limit = times::span(self.request.work.drain.limit.unwrap_or_default());
         let sessions = counted(status.sessions, "session");
         let obstacle = not_in_force(wait, status.sessions, status.in_force, status.rooms);
-        let failing = FailingApi::of(status).filter(|_| lacks_confirmation(wait, status));
+        let failing = FailingApi::awaited(status).filter(|_| lacks_confirmation(wait, status));
         let failure = match (failing, obstacle) {
             (Some(api), _) => {
                 let why = api.describe(times::local);

@@ -7,7 +7,9 @@ mod request;
 
 use std::time::Duration;
 
+use soramode_protocol::actor::SystemActor;
 use soramode_protocol::error::ErrorType;
+use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Status;
 use soramode_protocol::plan::{Plan, PlanOutcome};
 use soramode_protocol::wait::{Outcome, Wait, WaitFor};
@@ -71,7 +73,9 @@ pub(crate) async fn wait(
     let sessions_ended = progress.ended(left.unwrap_or_default());
     let (outcome, result) = match (outcome, status) {
         (Err(failure), _) if failure.exit == Exit::Superseded => {
-            (Some(Outcome::Superseded), Err(failure))
+            // The node is open.
+            let hint = superseded_hint(Mode::Normal, node);
+            (Some(Outcome::Superseded), Err(failure.with_hint(hint)))
         }
         (Err(failure), _) => (None, Err(failure)),
         (Ok(Outcome::Reached), Some(status)) => {
@@ -88,7 +92,7 @@ pub(crate) async fn wait(
             let failure = match (&plan, &request.wait.plan) {
                 (Some(plan), _) => describe_not_done(plan, (&name, &now), node),
                 (None, Some(id)) => describe_replaced(id, node),
-                (None, None) => superseded(&name, &now, request.wait.wait_for),
+                (None, None) => superseded(&name, &now, request.wait.wait_for, node),
             };
             (outcome_of(plan.as_deref()), Err(failure))
         }
@@ -114,29 +118,39 @@ fn outcome_of(plan: Option<&Plan>) -> Option<Outcome> {
 }
 
 /// Describes a wait that another client's change ended.
-fn superseded(node: &str, now: &ModeInfo, wait_for: WaitFor) -> Failure {
+fn superseded(name: &str, now: &ModeInfo, wait_for: WaitFor, node: Node<'_>) -> Failure {
+    let change = describe_later_change(now);
     if wait_for == WaitFor::Ended {
         let message = format!(
-            "stopped waiting: the sessions that are left on {node} are not ended any more ({})",
-            describe_later_change(now)
+            "stopped waiting: the sessions that are left on {name} are not ended any more ({change})"
         );
         return Failure::new(Exit::Superseded, message);
     }
-    // A node that is closed again was open in between.
-    let opened = if wait_for == WaitFor::Drained && now.mode.is_block() {
+    // A node that is closed again was open in between, unless the mode that opened it could not be written.
+    let is_undone = now
+        .state
+        .as_ref()
+        .is_some_and(|state| state.actor == SystemActor::Storage.name());
+    let is_drain = wait_for == WaitFor::Drained;
+    let opened = if is_drain && now.mode.is_block() && !is_undone {
         "it was opened meanwhile, and now "
     } else {
         ""
     };
-    let message = format!(
-        "stopped waiting on {node}: {opened}{}",
-        describe_later_change(now)
-    );
-    Failure::new(Exit::Superseded, message)
+    let message = format!("stopped waiting on {name}: {opened}{change}");
+    let failure = Failure::new(Exit::Superseded, message);
+    if is_drain {
+        failure.with_hint(superseded_hint(now.mode, node))
+    } else {
+        failure
+    }
 }
 
-/// The remedy where another client opened the node.
-pub(crate) fn superseded_hint(node: Node<'_>) -> String {
+/// The remedy where another client opened the node, and the mode is this one now.
+fn superseded_hint(mode: Mode, node: Node<'_>) -> String {
+    if mode.is_block() {
+        return format!("Watch again: {}", node.command("wait drained"));
+    }
     format!(
         "Clients may connect again. To close the node and drain it: {}",
         node.command("drain")
@@ -153,18 +167,17 @@ fn timed_out(
 ) -> Failure {
     let node = status.map(LastStatus::name).unwrap_or_default();
     let limit = times::limit(request.limit.unwrap_or_default());
-    let failing = status
-        .and_then(LastStatus::of_daemon)
-        .filter(|_| silence.is_none() && request.wait.wait_for == WaitFor::Drained)
-        .and_then(|status| Some((status, FailingApi::of(status)?)));
-    if let Some((status, api)) = &failing
+    let is_drain = silence.is_none() && request.wait.wait_for == WaitFor::Drained;
+    let of_drain = status.and_then(LastStatus::of_daemon).filter(|_| is_drain);
+    if let Some(status) = of_drain
         && lacks_confirmation(&request.wait, status)
+        && let Some(api) = FailingApi::awaited(status)
     {
         let left = counted(status.sessions, "session");
         let why = api.describe(|at| output.time(at));
         let message =
             format!("timed out after {limit}: {left} left on {node}, not confirmed: {why}");
-        return unconfirmed(message, api);
+        return unconfirmed(message, &api);
     }
     let how = match (silence, request.wait.wait_for, status) {
         (Some(silence), _, _) => silence,
@@ -183,7 +196,7 @@ fn timed_out(
         (None, _, None) => "the node did not answer".to_owned(),
     };
     let mut failure = Failure::new(Exit::TimedOut, format!("timed out after {limit}: {how}"));
-    if let Some((_, api)) = &failing {
+    if let Some(api) = of_drain.and_then(FailingApi::of) {
         failure = failure
             .and(api.describe(|at| output.time(at)))
             .with_hint(api.remedy);
@@ -259,4 +272,49 @@ fn session_line(session: &SessionInfo) -> String {
         counted_connections(session.connections(), session.pending()),
         age.unwrap_or_default()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use soramode_protocol::mode::ModeState;
+
+    use super::*;
+    use crate::endpoint::Endpoint;
+    use crate::undo::tests::state;
+
+    #[test]
+    fn a_drain_that_another_change_ended_says_whether_the_node_is_open() {
+        const OPEN: &str =
+            "Clients may connect again. To close the node and drain it: soramode drain";
+        const CLOSED: &str = "Watch again: soramode wait drained";
+        let endpoint = Endpoint::local(None);
+        let described = |mode, actor: &str| {
+            let now = ModeInfo::of(ModeState {
+                actor: actor.to_owned(),
+                ..state(mode, 4, None, None)
+            });
+            let failure = superseded("n1", &now, WaitFor::Drained, Node::Daemon(&endpoint));
+            (failure.message, failure.hint.unwrap())
+        };
+        for (mode, actor, begin, hint) in [
+            (Mode::Normal, "uid:0(root)", "uid:0(root) set normal", OPEN),
+            (
+                Mode::BlockNewSession,
+                "uid:0(root)",
+                "it was opened meanwhile, and now uid:0(root) set",
+                CLOSED,
+            ),
+            (
+                Mode::BlockNewConnection,
+                "system:storage",
+                "soramoded (it could not write its state) set",
+                CLOSED,
+            ),
+        ] {
+            let (message, said) = described(mode, actor);
+            let begin = format!("stopped waiting on n1: {begin}");
+            assert!(message.starts_with(&begin), "{mode} {actor}: {message}");
+            assert_eq!(said, hint, "{mode} {actor}");
+        }
+    }
 }

@@ -84,11 +84,43 @@ fn a_drain_names_the_api_that_does_not_confirm_it_and_exits_with_eight() {
 }
 
 #[test]
+fn an_api_that_has_not_answered_yet_has_not_confirmed_a_drain() {
+    let sora = Sora::start();
+    let daemon = beside(&sora);
+    // It answers nothing while this is held.
+    let _held = sora.state();
+    for verb in [&["drain"] as &[&str], &["wait", "drained"]] {
+        let ended = daemon.run(&[verb, &["--timeout", "1s"]].concat());
+        assert_eq!(ended.code, 8, "{ended:?}");
+        let (_, end) = ended.stderr.split_once("timed out after 1 s: ").unwrap();
+        assert!(
+            end.starts_with("0 sessions left on node-01, not confirmed: Sora's API at ")
+                && end.contains(" (no answer yet)")
+                && end.contains("hint: Do not restart the SFU. "),
+            "{ended:?}"
+        );
+    }
+}
+
+#[test]
 fn a_drain_goes_on_when_the_api_answers_again() {
     let sora = Sora::start();
     let daemon = beside(&sora);
     close_beside_a_failing_sora(&sora, &daemon);
     let mut drain = daemon.spawn(&["drain"]);
+    drain.until_said("has given no usable answer since");
+    sora.state().fault = None;
+    let ended = drain.ended();
+    assert_eq!(ended.code, 0, "{ended:?}");
+}
+
+#[test]
+fn a_plan_is_waited_for_while_the_api_fails_for_a_moment() {
+    let sora = Sora::start();
+    let daemon = beside(&sora);
+    close_beside_a_failing_sora(&sora, &daemon);
+    let plan = ["drain", "--end-after", "0s", "--accept-risk=cuts-clients"];
+    let mut drain = daemon.spawn(&plan);
     drain.until_said("has given no usable answer since");
     sora.state().fault = None;
     let ended = drain.ended();
