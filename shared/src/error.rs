@@ -418,12 +418,13 @@ impl Error {
             .with_hint("To purge the node itself, stop it. If it is stopped, retry after its --cluster-ttl (default: 10s)")
     }
 
-    /// The node has no orphaned channels.
-    pub fn no_orphaned_channels(node_name: &NodeName) -> Self {
-        Self::new(
-            ErrorType::NotFound,
-            format!("node {:?} has no orphaned channels", node_name.as_str()),
-        )
+    /// The cluster has no such node, present or lost, and no channel is orphaned by it.
+    pub fn no_such_node(node_name: &NodeName) -> Self {
+        let message = format!(
+            "the cluster has no node {:?}, and no orphaned channels of it: there is nothing to purge",
+            node_name.as_str()
+        );
+        Self::new(ErrorType::NotFound, message).with_hint("List the nodes: soramode nodes")
     }
 
     /// The limit of clients is reached.

@@ -40,9 +40,9 @@ enum What {
         #[arg(long, value_enum, value_name = "RISK")]
         accept_risk: Option<RiskOfInit>,
     },
-    /// Release the channels of a lost node
+    /// Release the channels of a lost node, and remove it from the list
     ///
-    /// Confirms that the node's SFU is off, so that its channels need not wait for it. Keep that SFU stopped.
+    /// Confirms that the node's SFU is off, so that its channels need not wait for it. Keep that SFU stopped. A node that is started again joins again.
     #[command(override_usage = "soramode nodes purge [OPTIONS] --accept-risk <RISK> <NODE>")]
     Purge {
         /// Node to purge; if it runs, only its earlier lives
@@ -107,10 +107,11 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
         }) => {
             let node = escape(node.as_str());
             let message = format!(
-                "if {node} still runs, purging it lets two nodes serve its channels. Nothing was done"
+                "if the SFU of {node} still runs, also without soramoded, purging the node lets two nodes serve its channels. Nothing was done"
             );
-            let hint =
-                format!("Once you are sure that it is off, add --accept-risk={RISK_OF_PURGE}");
+            let hint = format!(
+                "Once you are sure that the SFU itself is off, add --accept-risk={RISK_OF_PURGE}"
+            );
             Err(Failure::new(Exit::Usage, message).with_hint(hint))
         }
     }
@@ -258,11 +259,16 @@ fn describe_purge(node: &str, channels: u64, extent: Extent) -> String {
         "its {} may now open on any node",
         counted(channels, "orphaned channel")
     );
-    match extent {
-        Extent::Node => {
+    match (extent, channels) {
+        (Extent::Node, 0) => {
+            format!(
+                "{node} is no longer listed: it had no orphaned channels. If its soramoded is started again, it joins again"
+            )
+        }
+        (Extent::Node, _) => {
             format!("Purged {node}: {free}. Do not start {node} again until its SFU is stopped")
         }
-        Extent::EarlierRuns => {
+        (Extent::EarlierRuns, _) => {
             format!("Purged the earlier run of {node}: {free}. {node} itself stays in the cluster")
         }
     }
@@ -302,10 +308,15 @@ mod tests {
 
     #[test]
     fn a_purge_of_a_node_that_runs_does_not_ask_for_its_sfu_to_be_stopped() {
-        let gone = describe_purge("n2", 3, Extent::Node);
+        let lost = describe_purge("n2", 3, Extent::Node);
         assert_eq!(
-            gone,
+            lost,
             "Purged n2: its 3 orphaned channels may now open on any node. Do not start n2 again until its SFU is stopped"
+        );
+        let empty = describe_purge("n2", 0, Extent::Node);
+        assert_eq!(
+            empty,
+            "n2 is no longer listed: it had no orphaned channels. If its soramoded is started again, it joins again"
         );
         let there = describe_purge("n2", 1, Extent::EarlierRuns);
         assert_eq!(

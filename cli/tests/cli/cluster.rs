@@ -443,12 +443,36 @@ fn channels_of_a_lost_node_are_orphaned_until_it_is_purged() {
     let offered =
         until(|| Some(n2.run(&["connect", "spam", "--follow"])).filter(|ended| ended.code == 0));
     assert!(offered.stdout.contains("offer"), "{offered:?}");
+    let unknown = n1.run(&["nodes", "purge", "n9", "--accept-risk=still-running"]);
     assert_eq!(
-        n1.run(&["nodes", "purge", "n9", "--accept-risk=still-running"])
-            .code,
-        9,
-        "nothing waits for it"
+        (
+            unknown.code,
+            unknown.stderr.contains("the cluster has no node \"n9\"")
+        ),
+        (9, true),
+        "{unknown:?}"
     );
+}
+
+#[test]
+fn a_lost_node_without_channels_is_removed_from_each_list() {
+    let etcd = Etcd::start();
+    let [n1, n2, mut n3] = three(&etcd);
+    let lost = "n3  lost".to_owned();
+    n3.stop();
+    for node in [&n1, &n2] {
+        until(|| node.nodes().contains(&lost).then_some(()));
+    }
+    let doctor = n1.run(&["doctor", "-o", "plain"]).stdout;
+    let row = "To remove a machine for good: soramode nodes purge n3 --accept-risk=still-running\n";
+    assert!(doctor.contains(row), "{doctor}");
+    let purged = n1.ok(&["nodes", "purge", "n3", "--accept-risk=still-running"]);
+    assert!(purged.starts_with("n3 is no longer listed"), "{purged}");
+    for node in [&n1, &n2] {
+        until(|| (!node.nodes().contains(&lost)).then_some(()));
+    }
+    n3.start_again();
+    n3.ok(&["wait", "joined", "--timeout", "1m"]);
 }
 
 #[test]

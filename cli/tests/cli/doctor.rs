@@ -284,7 +284,7 @@ fn the_nodes_are_listed() {
     );
     let purge = daemon.run(&["nodes", "purge", "node-02"]);
     assert_eq!(
-        (purge.code, purge.stderr.contains("Nothing was done\nhint: Once you are sure that it is off, add --accept-risk=still-running")),
+        (purge.code, purge.stderr.contains("Nothing was done\nhint: Once you are sure that the SFU itself is off, add --accept-risk=still-running")),
         (2, true),
         "{purge:?}"
     );

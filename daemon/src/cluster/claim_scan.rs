@@ -65,13 +65,14 @@ impl Owners {
 }
 
 impl Trusted {
-    /// Writes that a node is off, for each of its incarnations that own channels, but the one that runs. Returns them.
+    /// Writes that a node is off, for its departed incarnation and each that owns channels, but the one that runs. Returns them.
     pub(super) async fn purge(
         &self,
         (node, running): (&NodeName, Option<Incarnation>),
+        departed: Option<Incarnation>,
         actor: &str,
     ) -> Result<PurgedIncarnations, String> {
-        let (mut incarnations, mut channels) = (BTreeSet::new(), 0);
+        let (mut incarnations, mut channels) = (BTreeSet::from_iter(departed), 0);
         let mut count_in = |claim: Claim| {
             if claim.node == *node && running != Some(claim.incarnation) {
                 channels += 1;

@@ -271,9 +271,10 @@ async fn execute(etcd: &Trusted, request: EtcdRequest, engine: &Engine) -> Optio
             reply_to,
             node_name,
             running,
+            departed,
             actor,
         } => {
-            let outcome = etcd.purge((&node_name, running), &actor).await;
+            let outcome = etcd.purge((&node_name, running), departed, &actor).await;
             Some(EtcdResponse::Purged {
                 reply_to,
                 node_name,

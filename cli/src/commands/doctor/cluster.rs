@@ -152,7 +152,9 @@ fn node_check(node: &ClusterNode, command: impl Fn(&str) -> String) -> Option<Ch
             Check::note(
                 "nodes",
                 format!("{name} is lost, {orphaned}"),
-                "It joins again when its soramoded is started",
+                format!(
+                    "It joins again when its soramoded is started. To remove a machine for good: {purge}"
+                ),
             )
         }
         (true, _, 0) => {

@@ -105,6 +105,8 @@ pub enum EtcdRequest {
         node_name: NodeName,
         /// Its present incarnation: the earlier ones alone are purged.
         running: Option<Incarnation>,
+        /// Its last known incarnation, if it is absent: this one is purged even if it owns no channel, so that each node forgets the node.
+        departed: Option<Incarnation>,
         /// The operator.
         actor: String,
     },

@@ -132,10 +132,12 @@ impl ClusterMember {
             .nodes
             .get(&purge.node_name)
             .map(|node| node.incarnation);
+        let departed = self.absent_nodes.get(&purge.node_name).copied();
         ctx.request_etcd(EtcdRequest::Purge {
             reply_to,
             node_name: purge.node_name,
             running,
+            departed,
             actor: actor.to_owned(),
         });
         Ok(())
@@ -154,7 +156,7 @@ impl ClusterMember {
                 Err(if self.nodes.contains_key(&node_name) {
                     Error::node_is_member(&node_name)
                 } else {
-                    Error::no_orphaned_channels(&node_name)
+                    Error::no_such_node(&node_name)
                 })
             }
             Ok(PurgedIncarnations {

@@ -82,7 +82,7 @@ impl Etcd {
     /// Has an operator purge a node while its daemon is down, and its SFU still serves its channels.
     pub(crate) fn purge_running(&mut self, name: &NodeName) {
         self.lose_member(name);
-        self.purge(name, None);
+        self.purge(name, None, None);
     }
 
     /// Deletes expired member keys.
@@ -224,9 +224,10 @@ impl Etcd {
                 reply_to,
                 node_name,
                 running,
+                departed,
                 ..
             } => {
-                let outcome = Ok(self.purge(&node_name, running));
+                let outcome = Ok(self.purge(&node_name, running, departed));
                 EtcdResponse::Purged {
                     reply_to,
                     node_name,
@@ -252,15 +253,21 @@ impl Etcd {
         })
     }
 
-    /// Writes off the earlier incarnations that own channels; with the number of these.
-    fn purge(&mut self, node: &NodeName, running: Option<Incarnation>) -> PurgedIncarnations {
+    /// Writes off the departed incarnation, and the earlier ones that own channels; with the number of these.
+    fn purge(
+        &mut self,
+        node: &NodeName,
+        running: Option<Incarnation>,
+        departed: Option<Incarnation>,
+    ) -> PurgedIncarnations {
         let of_node = self
             .claims
             .values()
             .filter(|claim| claim.node == *node && running != Some(claim.incarnation));
         let owners: Vec<Incarnation> = of_node.map(|claim| claim.incarnation).collect();
         self.purged.extend(owners.iter().copied());
-        let distinct: BTreeSet<Incarnation> = owners.iter().copied().collect();
+        self.purged.extend(departed);
+        let distinct: BTreeSet<Incarnation> = owners.iter().copied().chain(departed).collect();
         PurgedIncarnations {
             incarnations: distinct.into_iter().collect(),
             channels: owners.len() as u64,

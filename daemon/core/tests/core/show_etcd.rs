@@ -104,9 +104,16 @@ pub(crate) fn request(request: &EtcdRequest) -> String {
         EtcdRequest::Purge {
             node_name,
             running: None,
+            departed,
             actor,
             ..
-        } => format!("purge {node_name}, as {actor} says"),
+        } => {
+            let departed = departed.map(|Incarnation(it)| format!("@{it}"));
+            format!(
+                "purge {node_name}{}, as {actor} says",
+                departed.unwrap_or_default()
+            )
+        }
         EtcdRequest::Purge {
             node_name,
             running: Some(Incarnation(running)),
