@@ -111,7 +111,7 @@ fn check_failed(ended: &Ended, context: &Context<'_>) -> Result<Exit, Failure> {
     Err(Failure::new(Exit::Failed, describe_failed(ended)).with_hint(hint))
 }
 
-/// `2 sessions could not be ended: Sora's API (DisconnectChannel) answered 500`
+/// `2 sessions could not be ended: Sora's API at http://127.0.0.1:3000/ (DisconnectChannel) answered 500`
 fn describe_failed(ended: &Ended) -> String {
     let why = ended.problem.as_deref().unwrap_or("no reason was given");
     format!(

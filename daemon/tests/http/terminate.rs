@@ -199,7 +199,10 @@ fn failed_ends_are_counted() {
     );
     assert_eq!(
         ended["problem"],
-        "Sora's API (DisconnectChannel) answered 500 HandlerException"
+        format!(
+            "Sora's API at {} (DisconnectChannel) answered 500 HandlerException",
+            sora.url("/")
+        )
     );
     assert_eq!(disconnected(&sora).len(), 50, "each is tried");
     let nobody = own_address();
@@ -210,6 +213,6 @@ fn failed_ends_are_counted() {
     let ended = end(&mut node.daemon.client(), &json!({"all": true}));
     assert_eq!(
         ended,
-        json!({"sessions": 0, "via": "sora_api", "failed": 1, "problem": "Sora's API (DisconnectChannel): Connection refused"})
+        json!({"sessions": 0, "via": "sora_api", "failed": 1, "problem": format!("Sora's API at http://{nobody}:1/ (DisconnectChannel): Connection refused")})
     );
 }

@@ -325,11 +325,11 @@ fn sessions_are_ended_by_kicks_or_with_their_rooms() {
     watch.left("1/2");
     let refused = watch.client.get("End", &json!({"channel_id": "2"}));
     assert_eq!(refused["failed"], 1, "{refused}");
+    let problem = refused["problem"].as_str().unwrap();
     assert!(
-        refused["problem"]
-            .as_str()
-            .unwrap()
-            .contains("--janus-room-secrets-file"),
+        problem.starts_with("Janus's Admin API at http://")
+            && problem.contains(" (kick) answered ")
+            && problem.ends_with("--janus-room-secrets-file"),
         "{refused}"
     );
     let (_path, secrets) = janus.room_secrets("2 of-room-2\n");

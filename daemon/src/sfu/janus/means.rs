@@ -52,15 +52,37 @@ impl JanusMeans {
             .await
             .unwrap_or(Err(AdminError::TimedOut));
         outcome.map_err(|error| {
-            if error.is_secret() {
-                let hint = "give the room's secret in --janus-room-secrets-file";
-                return SfuFailure::Refused(format!("Janus {error}; {hint}"));
-            }
+            let problem = self.describe(&error);
             match error {
-                AdminError::Refused { .. } => SfuFailure::Refused(format!("Janus {error}")),
-                _ => SfuFailure::Unreachable(format!("Janus: {error}")),
+                AdminError::Refused { .. } => SfuFailure::Refused(problem),
+                AdminError::Unreachable(_)
+                | AdminError::TimedOut
+                | AdminError::Unreadable(_)
+                | AdminError::Unlisted
+                | AdminError::TooLarge => SfuFailure::Unreachable(problem),
             }
         })
+    }
+
+    /// Describes a failed end: `Janus's Admin API at http://127.0.0.1:7088/admin (kick) answered 421: Unauthorized`.
+    fn describe(&self, error: &AdminError) -> String {
+        let url = self.api.url();
+        let operation = match self.end {
+            JanusEnd::Kick => "kick",
+            JanusEnd::Destroy => "destroy",
+        };
+        match error {
+            AdminError::Unreachable(_) | AdminError::TimedOut => {
+                format!("Janus's Admin API at {url} ({operation}): {error}")
+            }
+            AdminError::Refused { .. } if error.is_secret() => format!(
+                "Janus's Admin API at {url} ({operation}) {error}; give the room's secret in --janus-room-secrets-file"
+            ),
+            AdminError::Refused { .. }
+            | AdminError::Unreadable(_)
+            | AdminError::Unlisted
+            | AdminError::TooLarge => format!("Janus's Admin API at {url} ({operation}) {error}"),
+        }
     }
 
     async fn kick_all(&self, room: &str, secret: Option<&Secret>) -> Result<(), AdminError> {

@@ -36,7 +36,7 @@ impl SoraMeans {
             ..DisconnectReason::default()
         };
         let call = self.0.disconnect_channel(&session.channel_id, Some(reason));
-        outcome("DisconnectChannel", call).await
+        self.outcome("DisconnectChannel", call).await
     }
 
     /// Sends a notice to the clients of a session. Returns within [`CALL_TIME`].
@@ -45,7 +45,8 @@ impl SoraMeans {
         channel_id: &ChannelId,
         notice: &Notice,
     ) -> Result<(), SfuFailure> {
-        outcome("PushChannel", self.0.push_channel(channel_id, notice)).await
+        let call = self.0.push_channel(channel_id, notice);
+        self.outcome("PushChannel", call).await
     }
 
     /// Ends sessions that the node no longer owns; Sora may have more of them than it reported.
@@ -57,7 +58,7 @@ impl SoraMeans {
         let mut channels: Vec<ChannelId> = sessions.into_iter().map(|it| it.channel_id).collect();
         if *of == FenceScope::All {
             let listed = self.0.list_connections().await;
-            let listed = listed.map_err(|error| describe("ListConnections", &error))?;
+            let listed = listed.map_err(|error| self.describe("ListConnections", &error))?;
             channels.extend(listed.into_iter().map(|it| it.channel_id));
             channels.sort();
             channels.dedup();
@@ -87,7 +88,7 @@ impl SoraMeans {
             // A channel without a session has ended as well.
             let ended = ended.map_err(|bug| bug.to_string()).and_then(|ended| {
                 let ended = ended.unwrap_or(Err(SoraApiError::TimedOut));
-                ended.map_err(|error| describe("DisconnectChannel", &error))
+                ended.map_err(|error| self.describe("DisconnectChannel", &error))
             });
             if let Err(error) = ended {
                 failed += 1;
@@ -105,33 +106,35 @@ impl SoraMeans {
             Err(format!("{failed} sessions could not be ended: {problem}"))
         }
     }
-}
 
-/// Waits for an answer of Sora's API about a channel. A channel that it does not know has no client left: nothing remains to be done.
-async fn outcome(
-    operation: &str,
-    call: impl Future<Output = Result<bool, SoraApiError>>,
-) -> Result<(), SfuFailure> {
-    call.await.map(|_| ()).map_err(|error| {
-        let problem = describe(operation, &error);
+    /// Waits for an answer of Sora's API about a channel. A channel that it does not know has no client left: nothing remains to be done.
+    async fn outcome(
+        &self,
+        operation: &str,
+        call: impl Future<Output = Result<bool, SoraApiError>>,
+    ) -> Result<(), SfuFailure> {
+        call.await.map(|_| ()).map_err(|error| {
+            let problem = self.describe(operation, &error);
+            match error {
+                SoraApiError::Refused { .. } => SfuFailure::Refused(problem),
+                SoraApiError::Unreachable(_)
+                | SoraApiError::TimedOut
+                | SoraApiError::Unreadable(_)
+                | SoraApiError::TooLarge => SfuFailure::Unreachable(problem),
+            }
+        })
+    }
+
+    /// Describes a failed call: `Sora's API at http://127.0.0.1:3000/ (PushChannel) answered 500`.
+    fn describe(&self, operation: &str, error: &SoraApiError) -> String {
+        let url = self.0.url();
         match error {
-            SoraApiError::Refused { .. } => SfuFailure::Refused(problem),
-            SoraApiError::Unreachable(_)
-            | SoraApiError::TimedOut
-            | SoraApiError::Unreadable(_)
-            | SoraApiError::TooLarge => SfuFailure::Unreachable(problem),
-        }
-    })
-}
-
-/// Describes a failed call: `Sora's API (PushChannel) answered 500`.
-fn describe(operation: &str, error: &SoraApiError) -> String {
-    match error {
-        SoraApiError::Refused { .. } | SoraApiError::Unreadable(_) | SoraApiError::TooLarge => {
-            format!("Sora's API ({operation}) {error}")
-        }
-        SoraApiError::Unreachable(_) | SoraApiError::TimedOut => {
-            format!("Sora's API ({operation}): {error}")
+            SoraApiError::Refused { .. } | SoraApiError::Unreadable(_) | SoraApiError::TooLarge => {
+                format!("Sora's API at {url} ({operation}) {error}")
+            }
+            SoraApiError::Unreachable(_) | SoraApiError::TimedOut => {
+                format!("Sora's API at {url} ({operation}): {error}")
+            }
         }
     }
 }

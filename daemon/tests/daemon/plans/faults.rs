@@ -31,7 +31,10 @@ fn an_sfu_that_fails_is_asked_again() {
         ),
         (
             &json!("ending"),
-            &json!("Sora's API (DisconnectChannel) answered 500 HandlerException"),
+            &json!(format!(
+                "Sora's API at {} (DisconnectChannel) answered 500 HandlerException",
+                beside.api()
+            )),
             &json!("end_failing")
         ),
         "{status}"
@@ -74,11 +77,15 @@ fn a_channel_that_cannot_be_reached_is_named_and_ended_all_the_same() {
     beside.sora.fail_pushes(CallFault::Breaks);
     let mut client = process.client();
     let announced = client.get("Announce", &json!({"text": "soon"}));
+    let problem = format!(
+        "Sora's API at {} (PushChannel) answered 500 HandlerException",
+        beside.api()
+    );
     assert_eq!(
         (&announced["by"]["sora_api"], &announced["problems"]),
         (
             &json!({"told": 0, "failed": 1}),
-            &json!([{"channel_id": channel(0), "problem": "Sora's API (PushChannel) answered 500 HandlerException"}])
+            &json!([{"channel_id": channel(0), "problem": problem}])
         ),
         "{announced}"
     );

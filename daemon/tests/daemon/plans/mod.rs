@@ -56,7 +56,7 @@ impl Beside {
     fn start(&self, flags: &[&str]) -> Process {
         let [sora, observe] =
             [SORA_PORT, OBSERVE_PORT].map(|port| format!("{}:{port}", self.address));
-        let api = format!("http://{}:{API_PORT}/", self.address);
+        let api = self.api();
         let own = [
             "--node-name",
             "node-01",
@@ -68,6 +68,11 @@ impl Beside {
             &observe,
         ];
         self.home.start(&[&own, flags].concat())
+    }
+
+    /// URL of Sora's API.
+    fn api(&self) -> String {
+        format!("http://{}:{API_PORT}/", self.address)
     }
 
     /// Connects clients: so many to each of so many channels.

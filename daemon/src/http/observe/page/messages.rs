@@ -282,9 +282,10 @@ mod tests {
                 "a の soramoded は、Sora の API http://a/ (時間内に応答がありません) から有効な応答を受信していません。起動した時点で、SFU にセッションがあった可能性があります",
             ),
             (
-                "2 sessions have not ended although the SFU was asked to: \"a\", \"b\" (Janus answered 421: Unauthorized). soramoded asks again until \
+                "2 sessions have not ended although the SFU was asked to: \"a\", \"b\" (Janus's Admin API at http://a/ (kick) answered 421: \
+                 Unauthorized). soramoded asks again until \
                  they have ended, and their rooms stay locked until then. To stop that, run: soramode plan cancel",
-                "SFU に終了を要求した 2 件のセッションが終了していません: \"a\", \"b\" (Janus: 応答: 421: Unauthorized)。soramoded は終了するまで要求を繰り返します \
+                "SFU に終了を要求した 2 件のセッションが終了していません: \"a\", \"b\" (Janus の Admin API http://a/ (kick): 応答: 421: Unauthorized)。soramoded は終了するまで要求を繰り返します \
                  (それまで、ルームはロックされたままです)。中止するには、soramode plan cancel を実行してください",
             ),
             (
@@ -313,7 +314,7 @@ mod tests {
             "}",
             "Check , and that  runs",
             &": ".repeat(TEXT_BYTES_MAX / 2),
-            &"Janus answered 5: ".repeat(TEXT_BYTES_MAX / 18),
+            &"Janus's Admin API at 5 (5) answered 5: ".repeat(TEXT_BYTES_MAX / 40),
             &"{} (".repeat(TEXT_BYTES_MAX / 4),
         ] {
             for language in [Language::English, Language::Japanese] {
