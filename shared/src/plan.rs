@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::id::{PlanId, RollId};
 use crate::mode::{REASON_BYTES_MAX, SettableMode, check_length};
+use crate::number::is_zero;
 pub use crate::plan_steps::*;
 use crate::time::Time;
 use crate::wire_enum::wire_enum;
@@ -91,6 +92,10 @@ pub struct PlanAnnounced {
     pub told: u64,
     /// Channels that do not get it: the SFU refused it three times.
     pub failed: u64,
+    /// Channels that it still goes to, those without a session any more left out; absent once it is
+    /// over.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub left: u64,
 }
 
 /// A plan, as `GetPlan`, `GetStatus` and `Progress` show it.

@@ -218,7 +218,7 @@ pub(crate) fn progress_parts(plan: &Plan) -> Vec<String> {
     let ended = (plan.state == PlanState::Ending || plan.asked > 0).then(|| describe_ended(plan));
     let announced = plan
         .announced
-        .filter(|announced| announced.told + announced.failed < announced.channels)
+        .filter(|announced| announced.left > 0)
         .and_then(|_| describe_announced(plan))
         .map(|announced| format!("announced {announced}"));
     let problem = plan

@@ -82,18 +82,9 @@ const fn blocked(blocks: bool) -> &'static str {
 
 /// Returns a word for a step that has run, and what failed of it. An end, and an announcement to many channels, go on after they have begun.
 fn describe_done(plan: &Plan, number: usize) -> (&'static str, String) {
-    let is_later_announcement =
+    let is_done_announcement =
         |it: &PlanStepState| it.done_at.is_some() && matches!(it.step, PlanStep::Announce { .. });
-    let has_later = plan
-        .steps
-        .iter()
-        .skip(number + 1)
-        .any(is_later_announcement);
-    let has_gone_on = plan
-        .steps
-        .iter()
-        .skip(number + 1)
-        .any(|it| it.done_at.is_some());
+    let is_latest = plan.steps.iter().rposition(is_done_announcement) == Some(number);
     let failed = |failed: u64, of: String| match failed {
         0 => String::new(),
         failed => format!(", failed for {failed} of {of}"),
@@ -107,16 +98,14 @@ fn describe_done(plan: &Plan, number: usize) -> (&'static str, String) {
             };
             (word, failed(plan.failed, counted(plan.asked, "session")))
         }
-        Some(PlanStep::Announce { .. }) if !has_later => plan.announced.map_or_else(
+        // The counts are those of the latest announcement.
+        Some(PlanStep::Announce { .. }) if is_latest => plan.announced.map_or_else(
             || ("done", String::new()),
             |it| {
-                // The next step waits for it. Channels without sessions any more are neither told nor failed.
-                let is_over = plan.outcome.is_some() || has_gone_on;
-                let is_under_way = !is_over && it.told + it.failed < it.channels;
-                let word = match is_under_way {
-                    true => "begun",
-                    false if it.told == 0 && it.failed > 0 => "tried",
-                    false => "done",
+                let word = match it.left {
+                    1.. => "begun",
+                    0 if it.told == 0 && it.failed > 0 => "tried",
+                    0 => "done",
                 };
                 (word, failed(it.failed, counted(it.channels, "channel")))
             },
@@ -197,34 +186,27 @@ mod tests {
         assert_eq!(done(&plan, 3), "done, failed for 2 of 2 sessions");
         plan.outcome = None;
         plan.steps[3].done_at = None;
-        for ((told, failed), wanted) in [
-            ((0, 0), "begun"),
-            ((1, 0), "begun"),
-            ((2, 0), "done"),
-            ((1, 1), "done, failed for 1 of 2 channels"),
-            ((0, 2), "tried, failed for 2 of 2 channels"),
+        for ((told, failed, left), wanted) in [
+            ((0, 0, 2), "begun"),
+            ((1, 0, 1), "begun"),
+            ((2, 0, 0), "done"),
+            ((1, 1, 0), "done, failed for 1 of 2 channels"),
+            ((0, 2, 0), "tried, failed for 2 of 2 channels"),
+            // The last session has ended before it was told.
+            ((1, 0, 0), "done"),
         ] {
             plan.announced = Some(PlanAnnounced {
                 at: plan.at,
                 channels: 2,
                 told,
                 failed,
+                left,
             });
             assert_eq!(done(&plan, 2), wanted);
         }
-        plan.announced = plan.announced.map(|it| PlanAnnounced {
-            told: 1,
-            failed: 0,
-            ..it
-        });
-        assert_eq!(done(&plan, 2), "begun", "a channel has not been told");
-        plan.steps[3].done_at = Some(plan.at);
-        assert_eq!(
-            done(&plan, 2),
-            "done",
-            "the end waited for it: that channel has no session any more"
-        );
+        plan.announced = plan.announced.map(|it| PlanAnnounced { left: 1, ..it });
         plan.steps.insert(3, plan.steps[2].clone());
         assert_eq!(done(&plan, 2), "done", "the counts are those of the latest");
+        assert_eq!(done(&plan, 3), "begun");
     }
 }

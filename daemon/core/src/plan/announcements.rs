@@ -131,6 +131,11 @@ impl Announcements {
         self.find(plan_id).map(|it| &it.stored.progress)
     }
 
+    /// Number of channels that this announcement still goes to.
+    pub(crate) fn left(&self, plan_id: &PlanId) -> u64 {
+        self.find(plan_id).map_or(0, |it| count(it.left.len()))
+    }
+
     /// Returns the problem of the last call that failed for this announcement.
     pub(crate) fn last_problem(&self, plan_id: &PlanId) -> Option<&str> {
         self.find(plan_id)?.last_problem.as_deref()

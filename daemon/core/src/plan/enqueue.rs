@@ -109,6 +109,7 @@ impl Plans {
                 channels: stored.progress.channels,
                 told: 0,
                 failed: 0,
+                left: 0,
             });
         }
         self.announcements.begin(stored, sessions, new.reply_to);

@@ -1,7 +1,7 @@
 //! A plan as clients see it.
 
 use soramode_protocol::id::PlanId;
-use soramode_protocol::plan::{Plan, PlanHold, PlanOutcome, PlanStepState};
+use soramode_protocol::plan::{Plan, PlanAnnounced, PlanHold, PlanOutcome, PlanStepState};
 
 use super::Plans;
 use super::context::NodeState;
@@ -65,7 +65,10 @@ impl Plans {
                 .step_hold
                 .or_else(|| hold_of_ending(node, plan))
                 .or_else(|| hold_by_locks(node, plan)),
-            announced: progress.announced,
+            announced: progress.announced.map(|announced| PlanAnnounced {
+                left: self.announcements.left(&plan.id),
+                ..announced
+            }),
             asked: progress.asked,
             ended: progress.ended,
             failed: self.end_queue.failed(&plan.id),

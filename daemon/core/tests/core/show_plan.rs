@@ -291,9 +291,11 @@ impl Show {
         let next = plan
             .next_step()
             .map(|next| format!("{} {}", Self::step(&next.step), self.time(next.due_at)));
-        let announced = plan
-            .announced
-            .map(|it| format!("{} of {}, failed {}", it.told, it.channels, it.failed));
+        let announced = plan.announced.map(|it| {
+            let left = (it.left > 0).then_some(it.left);
+            let left = tail(", left ", left.as_ref());
+            format!("{} of {}, failed {}{left}", it.told, it.channels, it.failed)
+        });
         let ends = (plan.asked > 0 || plan.ended > 0).then(|| {
             format!(
                 "{}, ended {}, failed {}",
