@@ -286,12 +286,16 @@ impl ModeControl {
         change
     }
 
-    /// Returns whether an operator has changed the mode, its reason or its timer since then, by the wall clock.
-    pub(crate) fn is_set_by_operator_since(&self, then: Time) -> bool {
-        let is_operator = |actor: &str| SystemActor::from_name(actor).is_none();
+    /// Returns whether an operator has changed the mode, its reason or its timer since this generation; since this time by the wall clock,
+    /// where the generation is not known.
+    pub(crate) fn is_set_by_operator_since(&self, generation: Option<u64>, at: Time) -> bool {
+        let is_set = |set_in: u64, set_at: Time, actor: &str| {
+            let is_later = generation.map_or(set_at > at, |generation| set_in > generation);
+            is_later && SystemActor::from_name(actor).is_none()
+        };
         let mut changes = self.changes.iter();
-        changes.any(|it| it.timestamp > then && is_operator(&it.change.actor))
-            || (self.state.since > then && is_operator(&self.state.actor))
+        changes.any(|it| is_set(it.change.generation, it.timestamp, &it.change.actor))
+            || is_set(self.state.generation, self.state.since, &self.state.actor)
     }
 
     /// Sets the deadline of the expiry anew where it goes by the wall clock, which may have been set meanwhile.

@@ -252,6 +252,8 @@ struct StoredOutcomeJson {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     reason: Option<String>,
     at: Time,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    generation: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -264,7 +264,7 @@ impl Node {
     /// Returns a warning if the last plan was missed or has failed, until an operator changes the mode or another plan is started.
     pub(super) fn ended_plan_warning(&self) -> Option<String> {
         let (id, over) = self.plans.unfinished()?;
-        if self.mode.is_set_by_operator_since(over.at) {
+        if self.mode.is_set_by_operator_since(over.generation, over.at) {
             return None;
         }
         let outcome = if over.outcome == PlanOutcome::Missed {

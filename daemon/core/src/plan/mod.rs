@@ -32,7 +32,6 @@ use std::time::Duration;
 use soramode_protocol::id::{EndId, PlanId};
 use soramode_protocol::mode::{EndsStopped, Mode, ModeChange};
 use soramode_protocol::plan::{PlanHold, PlanOutcome, PlanState, PlanStep, Stalled};
-use soramode_protocol::time::Time;
 
 pub(crate) use self::context::{NodeState, PlanCommand, PlanEffects, PlanMode, PlanView};
 pub(crate) use self::end_queue::FIRST_PAUSE;
@@ -398,13 +397,14 @@ impl Finish {
         }
     }
 
-    fn stored(&self, at: Time) -> StoredOutcome {
+    fn stored(&self, view: &PlanView<'_>) -> StoredOutcome {
         StoredOutcome {
             outcome: self.outcome,
             why: self.why.clone(),
             by: Some(self.actor.clone()),
             reason: self.reason.clone(),
-            at,
+            at: view.state.now.wall,
+            generation: Some(view.mode.generation),
         }
     }
 

@@ -406,7 +406,7 @@ impl Plans {
         let Some(plan) = self.plan.as_mut().filter(|plan| !plan.is_over()) else {
             return;
         };
-        plan.progress.over = Some(finish.stored(view.state.now.wall));
+        plan.progress.over = Some(finish.stored(view));
         let (plan_id, owner) = (plan.id.clone(), plan.owner.clone());
         let takes_back = plan.has_announced() && finish.outcome != PlanOutcome::Done;
         self.step_hold = None;

@@ -96,6 +96,8 @@ pub struct StoredOutcome {
     pub reason: Option<String>,
     /// Time of the end.
     pub at: Time,
+    /// Generation of the mode at the end; `None` in the state of an older daemon.
+    pub generation: Option<u64>,
 }
 
 /// An announcement that has not reached every channel.

@@ -8,6 +8,7 @@ use soramode_core::plan::calls::SfuRequest;
 use soramode_protocol::event::EventKind;
 use soramode_protocol::id::{AnnouncementId, PlanId};
 use soramode_protocol::mode::Mode;
+use soramode_protocol::node::Status;
 use soramode_protocol::plan::{Plan, PlanHold, PlanOutcome, PlanState, PlanStep, StartPlan};
 use soramode_protocol::time::Time;
 
@@ -59,6 +60,8 @@ pub(super) struct Naive {
     /// Why the step that is due waits.
     hold: Option<PlanHold>,
     pub(super) over: Option<PlanOutcome>,
+    /// It was missed or has failed, and no operator has changed the mode since.
+    is_warned_of: bool,
 }
 
 pub(super) fn boot(now: Timestamp) -> i64 {
@@ -103,6 +106,7 @@ impl Naive {
             named_end: i64::MIN,
             hold: None,
             over: None,
+            is_warned_of: false,
         }
     }
 
@@ -175,6 +179,18 @@ impl Naive {
     pub(super) fn step(&mut self, now: Timestamp, facts: &Facts, effects: &Effects) {
         self.go_on(now, facts, effects);
         self.hold = self.find_hold(now, facts);
+        for kind in effects.kinds() {
+            match kind {
+                EventKind::PlanOver(over) if over.plan_id == self.id => {
+                    self.is_warned_of =
+                        matches!(over.outcome, PlanOutcome::Missed | PlanOutcome::Failed);
+                }
+                EventKind::ModeChanged(change) if !change.actor.starts_with("system:") => {
+                    self.is_warned_of = false;
+                }
+                _ => {}
+            }
+        }
     }
 
     fn go_on(&mut self, now: Timestamp, facts: &Facts, effects: &Effects) {
@@ -379,7 +395,28 @@ impl Naive {
     }
 
     /// Compares the plan with the one that the gate shows.
-    pub(super) fn compare(&self, now: Timestamp, mode: Mode, plan: &Plan) -> Result<(), String> {
+    pub(super) fn compare(
+        &self,
+        now: Timestamp,
+        status: &Status,
+        plan: &Plan,
+    ) -> Result<(), String> {
+        let mode = status.mode.mode;
+        let outcomes = [" was missed at ", " failed at "];
+        let begins = outcomes.map(|outcome| format!("plan {}{outcome}", self.id));
+        let is_warning = |it: &String| begins.iter().any(|begin| it.starts_with(begin));
+        if status.warnings.iter().any(is_warning) != self.is_warned_of {
+            return Err(format!("is it warned of? {}", self.is_warned_of));
+        }
+        let goes_on = plan.announced.is_some_and(|it| it.left > 0);
+        if goes_on != (self.announcing.is_some() && self.over.is_none()) {
+            return Err(format!("announced: {:?}", plan.announced));
+        }
+        if plan.ended + plan.failed > plan.asked {
+            return Err(format!(
+                "more sessions have ended than were asked: {plan:?}"
+            ));
+        }
         let done = plan.steps.iter().filter(|step| step.done_at.is_some());
         let due = plan.steps.iter().skip(self.done).map(|step| step.due_at);
         let due: Vec<i64> = due.map(Time::as_micros).collect();

@@ -94,7 +94,7 @@ impl World {
             naive.step(now, &trial, &effects);
         }
         if let (Some(naive), Some(plan)) = (&self.naive, &plan) {
-            naive.compare(now, status.mode.mode, plan)?;
+            naive.compare(now, &status, plan)?;
         }
         self.take_actions(&effects, status.mode.mode)
     }

@@ -213,7 +213,7 @@ impl World {
         }
         match (&self.naive, &plan) {
             (Some(naive), Some(plan)) => {
-                naive.compare(now, status.mode.mode, plan)?;
+                naive.compare(now, &status, plan)?;
                 self.held += u64::from(plan.held == Some(PlanHold::NoMeans));
             }
             (None, None) => {}
