@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use soramode_protocol::id::PlanId;
-
 use super::calls::RETRY_PAUSE_MIN;
 use super::end_request::RequestNumber;
 
@@ -44,8 +42,11 @@ impl Asked {
     }
 }
 
-/// End of a session that the SFU was asked to end.
+/// End of a session, as the end queue sees it.
+#[derive(Clone, Copy)]
 pub(crate) struct EndedSession {
-    /// Plan that ended it, if one did.
-    pub(crate) plan_id: Option<PlanId>,
+    /// True if the SFU was asked to end it.
+    pub(crate) was_asked: bool,
+    /// True if the plan that runs counts it as asked.
+    pub(crate) is_of_plan: bool,
 }

@@ -68,8 +68,8 @@ pub(crate) struct EndQueue {
 enum Picked {
     First(SessionSlot),
     Retry(SessionSlot),
-    /// It is being asked already.
-    InFlight,
+    /// It was asked before, or is being asked.
+    Asked(SessionSlot),
 }
 
 impl EndQueue {
@@ -92,14 +92,11 @@ impl EndQueue {
 
     /// Number of sessions of a plan that are still there although they were asked, or that the SFU refused to end.
     pub(crate) fn failed(&self, plan_id: &PlanId) -> u64 {
-        let of_plan = |asked: &&Asked| {
-            asked.is_failed
-                && self
-                    .requests
-                    .get(&asked.request)
-                    .is_some_and(|it| it.stored.plan_id.as_ref() == Some(plan_id))
-        };
-        count(self.asked.values().filter(of_plan).count())
+        let requests = self.requests.values();
+        let of_plan = requests.filter(|it| it.stored.plan_id.as_ref() == Some(plan_id));
+        let is_failed = |slot: &&SessionSlot| self.asked.get(slot).is_some_and(|it| it.is_failed);
+        let counted = of_plan.flat_map(|it| &it.counted);
+        count(counted.filter(is_failed).count())
     }
 
     /// Returns whether sessions are still there that the SFU was asked to end, or refuses to.
@@ -205,34 +202,33 @@ impl EndQueue {
             sessions: count(left.len()),
             in_flight: count(in_flight.len()),
         };
-        let asked = &self.asked;
-        self.retries
-            .retain(|(_, slot)| !asked.get(slot).is_some_and(ours));
-        // Calls in flight still have an outcome; the other sessions are asked anew if another request names them.
-        self.asked
-            .retain(|_, asked| !ours(asked) || asked.is_in_flight());
+        self.hand_over(ours);
         stopped
     }
 
-    /// Takes note that a session has ended. Returns how, if the SFU was asked to end it.
-    pub(crate) fn on_session_ended(&mut self, slot: SessionSlot) -> Option<EndedSession> {
+    /// Takes note that a session has ended. Returns how.
+    pub(crate) fn on_session_ended(&mut self, slot: SessionSlot) -> EndedSession {
+        let mut ended = EndedSession {
+            was_asked: false,
+            is_of_plan: false,
+        };
         for request in self.requests.values_mut() {
             request.left.remove(&slot);
             request.unasked.remove(&slot);
+            ended.is_of_plan |= request.counted.remove(&slot);
         }
-        let asked = self.asked.remove(&slot)?;
+        let Some(asked) = self.asked.remove(&slot) else {
+            return ended;
+        };
+        ended.was_asked = true;
         if let AskedState::RetryAt(at) = asked.state {
             self.retries.remove(&(at, slot));
         }
-        let plan_id = self
-            .requests
-            .get(&asked.request)
-            .and_then(|it| it.stored.plan_id.clone());
         let mut calls = self.calls.iter().filter(|(_, called)| **called == slot);
         if let Some((id, _)) = calls.next().filter(|_| asked.is_in_flight()) {
             self.calls_of_gone.insert(*id, asked);
         }
-        Some(EndedSession { plan_id })
+        ended
     }
 
     /// Makes no call for [`FIRST_PAUSE`].
@@ -242,8 +238,7 @@ impl EndQueue {
         }
     }
 
-    /// Makes the calls that may be made now; those of a plan only if it may. Returns the plan's sessions that were asked for the first
-    /// time.
+    /// Makes the calls that may be made now; those of a plan only if it may. Returns the number of the plan's sessions that count as asked now.
     pub(crate) fn make_calls(
         &mut self,
         view: &PlanView<'_>,
@@ -251,7 +246,7 @@ impl EndQueue {
         out: &mut PlanEffects<'_>,
     ) -> u64 {
         let now = view.state.now.boot;
-        let mut asked_by_plan = 0;
+        let mut counted = 0;
         let numbers: Vec<RequestNumber> = self.requests.keys().copied().collect();
         for number in numbers {
             loop {
@@ -264,21 +259,18 @@ impl EndQueue {
                 let Some(picked) = self.pick(number, now) else {
                     break;
                 };
-                let is_asked = match picked {
+                match picked {
                     Picked::First(slot) => self.ask(view, (number, slot), true, out),
-                    Picked::Retry(slot) => {
-                        self.ask(view, (number, slot), false, out);
-                        false
-                    }
-                    Picked::InFlight => true,
-                };
-                let of_plan = |it: &EndRequest| it.stored.plan_id.is_some();
-                if is_asked && self.requests.get(&number).is_some_and(of_plan) {
-                    asked_by_plan += 1;
+                    Picked::Retry(slot) => self.ask(view, (number, slot), false, out),
+                    Picked::Asked(_) => {}
                 }
+                let (Picked::First(slot) | Picked::Retry(slot) | Picked::Asked(slot)) = picked;
+                let requests = self.requests.values_mut();
+                let newly = requests.map(|it| it.count_for_plan(slot));
+                counted += newly.map(u64::from).sum::<u64>();
             }
         }
-        asked_by_plan
+        counted
     }
 
     /// Picks the session that a request asks next: new ones and those to be asked again take turns.
@@ -299,27 +291,26 @@ impl EndQueue {
             request.was_retry = true;
             return Some(Picked::Retry(slot));
         }
-        while let Some(slot) = self.requests.get_mut(&number)?.next_unasked() {
-            let Some(asked) = self.asked.get_mut(&slot) else {
-                self.requests.get_mut(&number)?.was_retry = false;
-                return Some(Picked::First(slot));
-            };
-            let is_of_another = self.requests.contains_key(&asked.request);
-            let request = self.requests.get_mut(&number)?;
-            if is_of_another {
-                let problem = self.problem.as_deref().unwrap_or(STILL_THERE);
-                request
-                    .counts
-                    .note_shared(Some(problem).filter(|_| asked.is_failed));
-                continue;
-            }
+        let Some(slot) = request.next_unasked() else {
+            request.was_retry = retry.is_some();
+            return retry.map(Picked::Retry);
+        };
+        let Some(asked) = self.asked.get_mut(&slot) else {
+            request.was_retry = false;
+            return Some(Picked::First(slot));
+        };
+        let is_of_another = self.requests.contains_key(&asked.request);
+        let request = self.requests.get_mut(&number)?;
+        if is_of_another {
+            let problem = self.problem.as_deref().unwrap_or(STILL_THERE);
+            let problem = Some(problem).filter(|_| asked.is_failed);
+            request.counts.note_shared(problem);
+        } else {
             // The call of a request that was stopped is still in flight: it counts for this one.
             (asked.request, asked.tries) = (number, 1);
             request.counts.in_flight += 1;
-            return Some(Picked::InFlight);
         }
-        self.requests.get_mut(&number)?.was_retry = retry.is_some();
-        retry.map(Picked::Retry)
+        Some(Picked::Asked(slot))
     }
 
     fn ask(
@@ -328,15 +319,15 @@ impl EndQueue {
         (number, slot): (RequestNumber, SessionSlot),
         is_first: bool,
         out: &mut PlanEffects<'_>,
-    ) -> bool {
+    ) {
         let now = view.state.now;
         let (Some(request), Some(session)) = (
             self.requests.get_mut(&number),
             view.sessions.view_session(slot),
         ) else {
             out.bug("a session to end is not in the table");
-            self.on_session_ended(slot);
-            return false;
+            let _ = self.on_session_ended(slot);
+            return;
         };
         let id = out.call_id();
         out.actions.push(Action::Sfu(Box::new(SfuCall {
@@ -363,7 +354,6 @@ impl EndQueue {
         self.calls.insert(id, slot);
         self.limiter.on_call();
         self.called_since.get_or_insert(now.boot);
-        true
     }
 
     /// Takes in the outcome of a call. Returns false if the call is none of these.

@@ -20,7 +20,10 @@ pub(crate) struct RequestNumber(pub(super) u64);
 /// A new request.
 pub(crate) struct NewEnd {
     pub(crate) stored: StoredEnd,
+    /// Oldest first.
     pub(crate) sessions: Vec<SessionSlot>,
+    /// Number of the oldest of them that its plan counts as asked already, since before a restart.
+    pub(crate) counted: usize,
     pub(crate) reply_to: Option<EndReply>,
 }
 
@@ -40,6 +43,8 @@ pub(super) struct EndRequest {
     pub(super) left: BTreeSet<SessionSlot>,
     /// Those of them that were not asked yet.
     pub(super) unasked: BTreeSet<SessionSlot>,
+    /// Those of them that its plan counts as asked: by this request or another, or before a restart.
+    pub(super) counted: BTreeSet<SessionSlot>,
     /// The sessions of `unasked`, oldest first, and some that have left it.
     pub(super) waiting: VecDeque<SessionSlot>,
     /// Time from which its rate allows another call, by the boot clock.
@@ -77,9 +82,11 @@ impl EndRequest {
         let NewEnd {
             stored,
             sessions,
+            counted,
             reply_to,
         } = new;
         Self {
+            counted: sessions.iter().take(counted).copied().collect(),
             recorded: stored.progress,
             next_at: stored.progress.next.boot(),
             left: sessions.iter().copied().collect(),
@@ -111,6 +118,12 @@ impl EndRequest {
             problem: problem.filter(|_| refused > 0),
         };
         self.reply_to = new.reply_to;
+    }
+
+    /// Counts a session as asked for its plan. Returns whether it was not counted before.
+    pub(super) fn count_for_plan(&mut self, slot: SessionSlot) -> bool {
+        let is_of_plan = self.stored.plan_id.is_some() && self.left.contains(&slot);
+        is_of_plan && self.counted.insert(slot)
     }
 
     /// Takes the oldest session that was not asked yet.

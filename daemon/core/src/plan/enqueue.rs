@@ -154,6 +154,7 @@ impl Plans {
         let new = NewEnd {
             stored: stored.clone(),
             sessions: sessions.into_iter().map(|(_, slot)| slot).collect(),
+            counted: 0,
             reply_to,
         };
         let sessions = count(new.sessions.len());

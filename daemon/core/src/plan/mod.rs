@@ -224,15 +224,11 @@ impl Plans {
         }
         self.found_sessions.retain(|found| *found != session);
         self.announcements.on_session_ended(session);
-        let Some(ended) = self.end_queue.on_session_ended(session) else {
-            return false;
-        };
-        if let Some(plan) = &mut self.plan
-            && ended.plan_id.as_ref() == Some(&plan.id)
-        {
-            plan.progress.ended += 1;
+        let ended = self.end_queue.on_session_ended(session);
+        if let Some(plan) = &mut self.plan {
+            plan.progress.ended += u64::from(ended.is_of_plan);
         }
-        true
+        ended.was_asked
     }
 
     /// Takes note of a change of the mode that the plan did not make. Returns what it stopped.
@@ -342,11 +338,9 @@ impl Plans {
             if self.announcements.retract_call(*id) {
                 continue;
             }
-            let plan_id = self.end_queue.retract_call(*id);
-            if let Some(plan) = &mut self.plan
-                && plan_id.as_ref() == Some(&plan.id)
-            {
-                plan.progress.asked = plan.progress.asked.saturating_sub(1);
+            let uncounted = self.end_queue.retract_call(*id);
+            if let Some(plan) = &mut self.plan {
+                plan.progress.asked = plan.progress.asked.saturating_sub(uncounted);
             }
         }
     }

@@ -86,16 +86,14 @@ impl Plans {
     ) {
         let now = view.state.now;
         let late = at_boot(stored.progress.next, host, now).ago(now);
-        let plan = self
+        let mut plan = self
             .plan
             .as_mut()
             .filter(|plan| !plan.is_over() && stored.plan_id.as_ref() == Some(&plan.id));
-        let is_wanted = match (plan, &stored.plan_id) {
+        let is_wanted = match (&mut plan, &stored.plan_id) {
             (Some(plan), _) => {
                 plan.progress.late += late;
                 plan.progress.delay += late;
-                // Those that were asked, and are still there, will be asked again and counted then.
-                plan.progress.asked = plan.progress.ended;
                 true
             }
             (None, Some(_)) => false,
@@ -113,8 +111,17 @@ impl Plans {
         let cutoff = stored.progress.cutoff;
         let channels = stored.channel_id.as_ref().map(std::slice::from_ref);
         let sessions = sessions_of(view, channels, |age| age <= cutoff);
+        // Those that were asked, the oldest, are asked again. One that is not there any more has ended.
+        let counted = plan.map_or(0, |plan| {
+            let progress = &mut plan.progress;
+            let left = progress.asked.saturating_sub(progress.ended);
+            let counted = left.min(count(sessions.len()));
+            progress.ended = progress.asked.saturating_sub(counted);
+            usize::try_from(counted).unwrap_or(usize::MAX)
+        });
         self.end_queue.begin(NewEnd {
             stored,
+            counted,
             sessions: sessions.into_iter().map(|(_, slot)| slot).collect(),
             reply_to: None,
         });

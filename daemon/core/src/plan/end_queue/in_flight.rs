@@ -2,8 +2,11 @@
 
 use soramode_protocol::id::PlanId;
 
+use super::super::asked::{Asked, AskedState};
 use super::super::calls::CallId;
+use super::super::end_request::EndRequest;
 use super::EndQueue;
+use crate::count::count;
 
 impl EndQueue {
     /// Returns whether a call has no outcome yet.
@@ -18,26 +21,55 @@ impl EndQueue {
         request.is_some_and(|it| plan_id.is_none() || it.stored.plan_id.as_ref() == plan_id)
     }
 
-    /// Takes back a call that was never made. Returns the plan that so has asked one session less.
-    pub(crate) fn retract_call(&mut self, id: CallId) -> Option<PlanId> {
-        let slot = self.calls.remove(&id)?;
+    /// Takes back a call that was never made. Returns the number of sessions that the plan has so asked less.
+    pub(crate) fn retract_call(&mut self, id: CallId) -> u64 {
+        let Some(slot) = self.calls.remove(&id) else {
+            return 0;
+        };
         self.limiter.on_retracted();
         if let Some(asked) = self.calls_of_gone.remove(&id) {
-            let request = self.requests.get_mut(&asked.request)?;
-            request.counts.in_flight = request.counts.in_flight.saturating_sub(1);
-            return None;
+            if let Some(request) = self.requests.get_mut(&asked.request) {
+                request.counts.in_flight = request.counts.in_flight.saturating_sub(1);
+            }
+            return 0;
         }
-        let asked = self.asked.remove(&slot)?;
+        let Some(asked) = self.asked.remove(&slot) else {
+            return 0;
+        };
+        let is_first = asked.tries == 1;
         if let Some(request) = self.requests.get_mut(&asked.request) {
-            request.counts.in_flight = request
-                .counts
-                .in_flight
-                .saturating_sub(u64::from(asked.tries == 1));
+            let in_flight = &mut request.counts.in_flight;
+            *in_flight = in_flight.saturating_sub(u64::from(is_first));
             request.unasked.insert(slot);
             request.waiting.push_front(slot);
         }
-        let request = self.requests.get(&asked.request)?;
-        let plan_id = request.stored.plan_id.clone();
-        plan_id.filter(|_| asked.tries == 1)
+        let requests = self.requests.values_mut().filter(|_| is_first);
+        count(requests.filter_map(|it| it.counted.take(&slot)).count())
+    }
+
+    /// Hands sessions that stopped requests have asked over to other requests that count them as asked. The other sessions are asked anew if
+    /// another request names them; calls in flight still have an outcome.
+    pub(super) fn hand_over(&mut self, is_stopped: impl Fn(&Asked) -> bool) {
+        self.asked.retain(|slot, asked| {
+            if !is_stopped(asked) {
+                return true;
+            }
+            let has_turned_to =
+                |it: &EndRequest| it.left.contains(slot) && !it.unasked.contains(slot);
+            let mut requests = self.requests.iter_mut();
+            if let Some((number, request)) = requests.find(|(_, it)| has_turned_to(it)) {
+                asked.request = *number;
+                if asked.is_in_flight() && asked.tries == 1 {
+                    // Its outcome is counted when it comes.
+                    request.counts.asked = request.counts.asked.saturating_sub(1);
+                    request.counts.in_flight += 1;
+                }
+                return true;
+            }
+            if let AskedState::RetryAt(at) = asked.state {
+                self.retries.remove(&(at, *slot));
+            }
+            asked.is_in_flight()
+        });
     }
 }
