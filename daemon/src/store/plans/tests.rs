@@ -4,11 +4,11 @@ use fastrand::Rng;
 use soramode_core::handles::ReplyHandle;
 use soramode_core::input::Input;
 use soramode_core::plan::calls::{SfuFailure, SfuOutcome};
-use soramode_core::plan::stored::{Moment, PlanProgress};
+use soramode_core::plan::stored::{Moment, PlanProgress, StoredOutcome};
 use soramode_protocol::announce::{Announce, NoticeData};
 use soramode_protocol::end::End;
 use soramode_protocol::mode::SettableMode;
-use soramode_protocol::plan::{CancelPlan, EndRate, PlanStep, RISK_OF_END, StartPlan};
+use soramode_protocol::plan::{CancelPlan, EndRate, PlanOutcome, PlanStep, RISK_OF_END, StartPlan};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::time::Time;
 
@@ -102,4 +102,29 @@ fn an_announced_end_is_read_by_both_clocks_or_by_the_wall_clock_alone() {
         ..end
     };
     assert_eq!(read.announced_end, Some(by_wall));
+}
+
+/// The generation of the mode at the end of a plan was not stored at first.
+#[test]
+fn an_outcome_is_read_with_the_generation_of_the_mode_or_without() {
+    let over = StoredOutcome {
+        outcome: PlanOutcome::Missed,
+        why: None,
+        by: None,
+        reason: None,
+        at: Time::from_micros(1_795_377_600_000_000),
+        generation: Some(7),
+    };
+    let progress = PlanProgress {
+        over: Some(over),
+        ..no_plan_progress()
+    };
+    let mut written = serde_json::to_value(PlanProgressRef(&progress)).unwrap();
+    let Progress(read) = serde_json::from_value(written.clone()).unwrap();
+    assert_eq!(read, progress);
+
+    let of_before = written["over"].as_object_mut().unwrap();
+    of_before.remove("generation");
+    let Progress(read) = serde_json::from_value(written).unwrap();
+    assert_eq!(read.over.unwrap().generation, None);
 }
