@@ -3,7 +3,7 @@
 use serde::Serialize;
 use soramode_protocol::actor::SystemActor;
 use soramode_protocol::mode::{InForce, Mode, ModeState};
-use soramode_protocol::node::{Status, StorageState};
+use soramode_protocol::node::{Membership, Status, StorageState};
 
 use crate::api::snapshot::SessionSnapshot;
 use crate::mode_info::ModeInfo;
@@ -104,6 +104,11 @@ impl LastStatus {
             Self::Daemon(status) => Some(status),
             Self::Listed(_) => None,
         }
+    }
+
+    /// Returns the membership in a cluster, as far as it is known.
+    pub(crate) fn membership(&self) -> Option<Membership> {
+        self.of_daemon().map(|status| status.membership)
     }
 
     /// Returns the state of the storage; a Sora has none.

@@ -5,6 +5,7 @@ mod api;
 mod api_flags;
 mod args;
 mod ask;
+mod at_least;
 mod caller;
 mod candidates;
 mod closing_owner;

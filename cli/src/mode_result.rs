@@ -182,13 +182,19 @@ impl ModeResult {
             } else {
                 ""
             };
+            let why = if now.mode.is_block() && now.mode > self.target {
+                let target = self.target;
+                format!(", as {target} would admit clients that an isolated node rejects")
+            } else {
+                String::new()
+            };
             let stays = if before.mode == Mode::Initial && now.mode.is_block() {
                 ". It stays closed when it joins its cluster"
             } else {
                 ""
             };
             return format!(
-                "{node}: {} -> {} {counts}{looser}{stays}{}",
+                "{node}: {} -> {} {counts}{why}{looser}{stays}{}",
                 before.mode,
                 now.mode,
                 self.describe_replaced()
@@ -206,7 +212,7 @@ impl ModeResult {
             (None, false) => String::new(),
         };
         let stays = if self.is_stricter() {
-            "; that mode stays, and only the drain is waited for"
+            "; that mode stays"
         } else {
             ""
         };
@@ -318,6 +324,15 @@ impl ModeResult {
         (is_kept && node.supports(Feature::Timer)).then(|| {
             let never = node.command(&format!("set {} --for never", self.now.mode));
             format!("Keep it closed: {never}")
+        })
+    }
+
+    /// Returns the command that sets the requested mode where a stricter one stays; `None` if none does.
+    pub(crate) fn loosen_hint(&self, node: Node<'_>) -> Option<String> {
+        let (now, target) = (self.now.mode, self.target);
+        (now.is_block() && now > target).then(|| {
+            let set = node.command(&format!("set {target}"));
+            format!("To admit clients to channels that have a session: {set}")
         })
     }
 

@@ -10,6 +10,7 @@ use soramode_protocol::sora_api::ModeSet;
 use soramode_protocol::time::Time;
 
 use crate::api::{Api, Detail};
+use crate::at_least::at_least;
 use crate::cluster::ClusterFlags;
 use crate::context::Context;
 use crate::daemon::Daemon;
@@ -35,20 +36,67 @@ const REASONS: &str = "; ";
 /// The remedy where two nodes closed at the same moment.
 const GAVE_WAY: &str = "Run it again; the other node may have given way too";
 
+/// What a change does to a mode that is stricter than the requested one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Stricter {
+    #[default]
+    Replace,
+    Keep,
+}
+
 /// Sets the mode. A signal before the request leaves the node as it is.
 pub(crate) async fn set(
     node: Node<'_>,
     change: &ChangeMode,
+    stricter: Stricter,
     signals: Option<&mut Signals>,
 ) -> Result<ModeResult, Failure> {
-    match node {
+    let target = change.mode;
+    let result = match node {
         Node::Daemon(_) => {
             let mut daemon = unless_interrupted(signals, node.connect()).await?;
-            set_by_daemon(&mut daemon, change).await
+            match stricter {
+                Stricter::Replace => set_by_daemon(&mut daemon, change).await,
+                Stricter::Keep => tighten_by_daemon(&mut daemon, change).await,
+            }
         }
         Node::Api(api) => {
             let before = unless_interrupted(signals, api.read_status(Detail::Mode)).await?;
-            set_over_api(api, &before, change.mode, change.reason.as_deref()).await
+            let mode = match stricter {
+                Stricter::Replace => target,
+                Stricter::Keep => at_least(target, before.mode(), before.membership()),
+            };
+            set_over_api(api, &before, mode, change.reason.as_deref()).await
+        }
+    };
+    result.map(|result| ModeResult {
+        target: target.into(),
+        ..result
+    })
+}
+
+/// Sets a mode at least as strict as the requested one.
+async fn tighten_by_daemon(
+    daemon: &mut Daemon<'_>,
+    change: &ChangeMode,
+) -> Result<ModeResult, Failure> {
+    let has_condition = change.if_mode.is_some() || change.if_generation.is_some();
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let status = daemon.call(&GetStatus {}).await?;
+        let tightened = ChangeMode {
+            mode: at_least(change.mode, status.mode.mode, Some(status.membership)),
+            // Only from the mode that was read: a change in between could be stricter.
+            if_generation: change.if_generation.or(Some(status.mode.generation)),
+            ..change.clone()
+        };
+        match set_by_daemon(daemon, &tightened).await {
+            Err(superseded)
+                if superseded.exit == Exit::Superseded
+                    && !has_condition
+                    && attempts < ATTEMPTS_MAX => {}
+            result => return result,
         }
     }
 }
@@ -199,7 +247,12 @@ pub(crate) async fn close(
                     Joined::Theirs,
                 ));
             }
-            set_over_api(api, &status, target, reason).await
+            let mode = at_least(target, status.mode(), status.membership());
+            let closed = set_over_api(api, &status, mode, reason).await?;
+            Ok(ModeResult {
+                target: target.into(),
+                ..closed
+            })
         }
     }
 }
@@ -226,10 +279,9 @@ async fn close_by_daemon(
             mut joined,
             operator,
         } = read_closing(daemon, status.mode.clone()).await?;
-        let stays = SettableMode::try_from(before.mode)
-            .ok()
-            .filter(|_| before.mode.is_block() && before.mode >= Mode::from(target));
-        let wanted = if stays.is_some() {
+        let mode = at_least(target, before.mode, Some(status.membership));
+        let stays = before.mode == Mode::from(mode);
+        let wanted = if stays {
             joined_reason(before.reason.as_deref(), joined, &operator, reason)
         } else {
             joined = Joined::No;
@@ -237,20 +289,20 @@ async fn close_by_daemon(
                 .map(str::to_owned)
                 .or_else(|| before.reason.clone().filter(|_| before.mode.is_block()))
         };
-        let is_enough = stays.is_some() && before.expires_at.is_none();
+        let is_enough = stays && before.expires_at.is_none();
         let expected_end_at = expected_end_at.or(before.expected_end_at);
         if is_enough && wanted.is_none() && expected_end_at == before.expected_end_at {
             return Ok(unchanged(before, status, target, joined));
         }
         let change = ChangeMode {
             reason: wanted,
-            expires_in_seconds: stays.map(|_| NEVER),
+            expires_in_seconds: stays.then_some(NEVER),
             expected_end_at,
             // Only from the mode that was read: a change in between could be stricter.
             if_generation: Some(before.generation),
             unless_reserved: true,
             on_behalf_of: daemon.on_behalf_of(),
-            ..ChangeMode::to(stays.unwrap_or(target))
+            ..ChangeMode::to(mode)
         };
         match daemon.call_both(&change, &GetStatus {}).await {
             Ok((changed, status)) => {

@@ -82,6 +82,7 @@ fn print(result: &ModeResult, node: Node<'_>, output: &mut Output) -> Result<(),
             }
             let undo = result.undo_hint(node);
             let parts = std::iter::once(result.describe())
+                .chain(result.loosen_hint(node))
                 .chain(result.keep_closed_hint(node))
                 .chain(undo);
             output.confirm(&parts.collect::<Vec<_>>().join(". "))

@@ -24,7 +24,7 @@ use crate::mode_result::ModeResult;
 use crate::node::{Feature, Node};
 use crate::output::{Column, Output, times};
 use crate::report::Report;
-use crate::set_mode;
+use crate::set_mode::{self, Stricter};
 use crate::signals::{Signals, unless_interrupted};
 
 /// Set the mode
@@ -86,6 +86,8 @@ pub(crate) struct SetFlags {
     node: NodeFlag,
     #[command(flatten)]
     cluster: ClusterFlags,
+    #[arg(skip)]
+    pub(super) stricter: Stricter,
 }
 
 /// Time until the mode expires, in whole seconds; 0 is never.
@@ -208,7 +210,7 @@ pub(super) async fn ask_host(
         on_behalf_of: node.on_behalf_of(),
         ..args.flags.change(args.mode)?
     };
-    let result = set_mode::set(node, &change, None).await?;
+    let result = set_mode::set(node, &change, args.flags.stricter, None).await?;
     if let Some(warning) = &result.warning {
         output.warn(&format!("{}: {warning}", result.status.name()));
     }
@@ -242,7 +244,7 @@ async fn change_mode(
         let others = flags.cluster.check_others(context, node);
         unless_interrupted(signals.as_deref_mut(), others).await?;
     }
-    set_mode::set(node, &change, signals).await
+    set_mode::set(node, &change, flags.stricter, signals).await
 }
 
 impl SetFlags {

@@ -99,15 +99,20 @@ impl Node {
 
     /// Starts a node before the cluster exists.
     pub(crate) fn start_before_init(name: &str, etcd: &Etcd) -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let api = free_url();
+        Self::start_with_api(name, etcd, &api, &api)
+    }
+
+    /// Starts a node with an API that the other nodes know by another address, before the cluster exists.
+    pub(crate) fn start_with_api(name: &str, etcd: &Etcd, api: &str, known_api: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let words = [
             format!("--node-name={name}"),
             format!("--socket={}", folder.path().join("soramode.sock").display()),
             format!("--state-dir={}", folder.path().join("state").display()),
             format!("--cluster={}", etcd.url),
             format!("--api-listen={}", api.trim_start_matches("http://")),
-            format!("--api-url={api}"),
+            format!("--api-url={known_api}"),
             format!("--signaling-url=wss://{name}.example.com/signaling"),
             "--cluster-ttl=3s".to_owned(),
             "--cluster-heartbeat=200ms".to_owned(),
@@ -139,7 +144,7 @@ impl Node {
         self.folder.path().join("soramode.sock")
     }
 
-    fn run(&self, args: &[&str]) -> Ended {
+    pub(crate) fn run(&self, args: &[&str]) -> Ended {
         program(&self.socket()).args(args).ended()
     }
 
@@ -626,15 +631,25 @@ fn without_etcd_unknown_states_are_reported() {
 }
 
 #[test]
-fn closing_an_isolated_node_says_that_clients_may_come_again() {
+fn an_isolated_node_is_closed_to_every_client_unless_it_is_told_otherwise() {
     let mut etcd = Etcd::start();
     let node = Node::start("n1", &etcd);
     etcd.kill();
     until(|| (node.ok(&["get"]) == "initial\n").then_some(()));
     let closed = node.ok(&["close"]);
+    assert_eq!(
+        closed,
+        "n1: initial -> block_new_connection (0 sessions, 0 connections stay), as block_new_session would admit clients that an isolated node rejects. It stays closed when it joins its cluster. To admit clients to channels that have a session: soramode set block_new_session\n"
+    );
+    let looser = node.ok(&["set", "block_new_session"]);
     assert!(
-        closed.starts_with("n1: initial -> block_new_session (")
-            && closed.contains(". Clients may again join channels that have a session"),
-        "{closed}"
+        looser.starts_with("n1: block_new_connection -> block_new_session (")
+            && looser.contains(". Clients may again join channels that have a session"),
+        "{looser}"
+    );
+    let again = node.ok(&["close"]);
+    assert!(
+        again.starts_with("n1 was already closed (block_new_session, set by uid:"),
+        "{again}"
     );
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use soramode_protocol::event::EventKind;
 use soramode_protocol::id::{PlanId, RollId};
 use soramode_protocol::mode::{Mode, ModeState, SettableMode};
+use soramode_protocol::node::Membership;
 use soramode_protocol::time::Time;
 
 use super::calls::CallId;
@@ -70,6 +71,18 @@ impl PlanView<'_> {
     /// Number of other nodes of the cluster that are open; `None` without a cluster.
     pub(crate) fn open_others(&self) -> Option<u64> {
         self.member.map(|member| count(member.open_others()))
+    }
+
+    /// Returns the mode for a step that closes the node: never a more open one. An isolated node in `initial` admits no client.
+    pub(crate) fn at_least(&self, mode: SettableMode) -> SettableMode {
+        let is_isolated = |it: &ClusterMember| it.membership() == Membership::Isolated;
+        match self.mode.mode {
+            Mode::BlockNewConnection => SettableMode::BlockNewConnection,
+            Mode::Initial if self.member.is_some_and(is_isolated) => {
+                SettableMode::BlockNewConnection
+            }
+            Mode::Normal | Mode::BlockNewSession | Mode::Initial => mode,
+        }
     }
 
     /// Returns whether a plan may have sessions ended as things are.

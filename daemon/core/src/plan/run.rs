@@ -346,11 +346,8 @@ impl Plans {
         match step {
             PlanStep::Unready { .. } | PlanStep::Unknown => {}
             PlanStep::Mode { mode, .. } => {
-                // Never a more open one, and always a change of its own.
-                let mode = match view.mode.mode {
-                    Mode::BlockNewConnection => SettableMode::BlockNewConnection,
-                    Mode::Normal | Mode::BlockNewSession | Mode::Initial => *mode,
-                };
+                // Always a change of its own.
+                let mode = view.at_least(*mode);
                 self.set_mode(mode, out);
             }
             PlanStep::Announce { text, data, .. } => {
