@@ -219,6 +219,9 @@ pub struct Progress {
     pub oldest_session: Option<Session>,
     /// Sessions that ended since the wait began.
     pub ended: u64,
+    /// Number of sessions left that are to be ended by the requests which the wait is for, with `for: ended`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub awaited: Option<u64>,
     /// Plan that runs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub plan: Option<Box<Plan>>,

@@ -136,6 +136,7 @@ async fn wait_and_confirm(
 ) -> Result<Exit, Failure> {
     let node = context.node;
     let mut signals = Signals::listen()?;
+    let sessions = ended.sessions + ended.failed;
     let request = WaitRequest {
         wait: Wait {
             end_id: Some(id),
@@ -144,9 +145,8 @@ async fn wait_and_confirm(
         limit: None,
         is_closed: false,
         until_closed: false,
-        sessions_before: 0,
+        sessions_before: sessions,
     };
-    let sessions = ended.sessions + ended.failed;
     context.output.note(&format!(
         "asked to end {}; waiting {} until each has ended",
         counted(sessions, "session"),

@@ -47,22 +47,31 @@ pub(crate) struct ProgressDisplay {
 }
 
 /// Progress at one moment.
+#[derive(Clone, Copy, Serialize)]
 pub(crate) struct ProgressSnapshot<'a> {
     /// Remaining sessions.
     pub(crate) sessions: u64,
     /// Remaining connections.
     pub(crate) connections: u64,
     /// Pending ones of these.
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) pending: u64,
     /// Ended sessions, as far as reported.
     pub(crate) ended: u64,
+    /// Remaining sessions of the requests which a wait for ends is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) awaited: Option<u64>,
     /// The oldest remaining session.
+    #[serde(rename = "oldest_session", skip_serializing_if = "Option::is_none")]
     pub(crate) oldest: Option<&'a SessionInfo>,
     /// The plan that runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) plan: Option<&'a Plan>,
     /// The drain does not progress.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stalled: Option<&'a Stalled>,
     /// The state of the mode on an SFU that holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) in_force: Option<InForce>,
 }
 
@@ -70,20 +79,9 @@ pub(crate) struct ProgressSnapshot<'a> {
 #[derive(Serialize)]
 struct Line<'a> {
     r#type: &'static str,
-    sessions: u64,
-    connections: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    pending: u64,
-    ended: u64,
+    #[serde(flatten)]
+    progress: ProgressSnapshot<'a>,
     elapsed_seconds: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    oldest_session: Option<&'a SessionInfo>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    plan: Option<&'a Plan>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stalled: Option<&'a Stalled>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    in_force: Option<InForce>,
 }
 
 impl ProgressDisplay {
@@ -141,12 +139,14 @@ impl ProgressDisplay {
         progress: &ProgressSnapshot<'_>,
     ) -> Result<(), Failure> {
         let elapsed = self.elapsed();
-        self.add_seen(progress.sessions.saturating_add(progress.ended));
-        self.rate.add(elapsed, self.ended(progress.sessions));
+        if progress.awaited.is_none() {
+            self.add_seen(progress.sessions.saturating_add(progress.ended));
+        }
+        let ended = self.ended(progress.awaited.unwrap_or(progress.sessions));
+        self.rate.add(elapsed, ended);
         let parts = self.describe(progress, elapsed);
         match &self.bar {
             Some(bar) => {
-                let ended = self.ended(progress.sessions);
                 bar.draw(vec![self.drawn(&parts, ended, width_of_bar())]);
                 self.last = parts.into_iter().next();
             }
@@ -155,15 +155,8 @@ impl ProgressDisplay {
         if output.format() == Format::Jsonl {
             let line = Line {
                 r#type: "progress",
-                sessions: progress.sessions,
-                connections: progress.connections,
-                pending: progress.pending,
-                ended: self.ended(progress.sessions),
+                progress: ProgressSnapshot { ended, ..*progress },
                 elapsed_seconds: elapsed.as_secs_f64(),
-                oldest_session: progress.oldest,
-                plan: progress.plan,
-                stalled: progress.stalled,
-                in_force: progress.in_force,
             };
             output.json(&line)?;
             output.flush()?;
@@ -181,8 +174,13 @@ impl ProgressDisplay {
         match self.goal {
             WaitFor::Drained => self.describe_drain(progress, elapsed),
             WaitFor::Ended => {
-                let left = counted(progress.sessions, "session");
-                vec![format!("{left} left on the node"), elapsed]
+                let total = counted(self.total, "session");
+                let left = match progress.awaited {
+                    Some(awaited) => format!("{awaited} of {total} left"),
+                    // An older daemon counts the whole node.
+                    None => format!("{} left on the node", counted(progress.sessions, "session")),
+                };
+                vec![left, elapsed]
             }
             WaitFor::Mode => vec!["not in this mode yet".to_owned(), elapsed],
             WaitFor::Joined => vec!["not joined yet".to_owned(), elapsed],
@@ -359,28 +357,28 @@ mod tests {
         }
     }
 
+    fn line(display: &ProgressDisplay, progress: &ProgressSnapshot<'_>, seconds: u64) -> String {
+        let parts = display.describe(progress, Duration::from_secs(seconds));
+        parts.join("; ")
+    }
+
     #[test]
     fn a_line_has_the_remaining_sessions_and_no_estimate_without_data() {
         let progress = half_drained(None);
         let mut display = display(WaitFor::Drained);
-        let line = |display: &ProgressDisplay| {
-            display
-                .describe(&progress, Duration::from_secs(200))
-                .join("; ")
-        };
         assert_eq!(
-            line(&display),
+            line(&display, &progress, 200),
             "12 of 30 sessions left; 45 connections; 3 min 20 s of 30 min; no estimate yet"
         );
         display.rate.add(Duration::ZERO, 0);
         display.rate.add(Duration::from_mins(3), 18);
         assert_eq!(
-            line(&display),
+            line(&display, &progress, 200),
             "12 of 30 sessions left; 45 connections; 3 min 20 s of 30 min; 6.0 a minute, about 2 min to go"
         );
         display.limit = None;
         assert!(
-            line(&display).contains("; 3 min 20 s; "),
+            line(&display, &progress, 200).contains("; 3 min 20 s; "),
             "without a limit there is none to tell"
         );
     }
@@ -390,25 +388,15 @@ mod tests {
         let progress = ProgressSnapshot {
             sessions: 0,
             connections: 0,
-            pending: 0,
-            oldest: None,
-            ended: 0,
-            plan: None,
-            stalled: None,
-            in_force: None,
+            ..half_drained(None)
         };
         let display = ProgressDisplay {
             settle: Duration::from_secs(30),
             total: 0,
             ..display(WaitFor::Drained)
         };
-        let line = |display: &ProgressDisplay| {
-            display
-                .describe(&progress, Duration::from_secs(2))
-                .join("; ")
-        };
         assert_eq!(
-            line(&display),
+            line(&display, &progress, 2),
             "0 sessions left, waiting until that has lasted 30 s; 0 connections; 2 s of 30 min"
         );
         let display = ProgressDisplay {
@@ -416,7 +404,7 @@ mod tests {
             ..display
         };
         assert_eq!(
-            line(&display),
+            line(&display, &progress, 2),
             "0 sessions left, waiting for a complete session list; 0 connections; 2 s of 30 min"
         );
         let progress = ProgressSnapshot {
@@ -424,10 +412,23 @@ mod tests {
             ..progress
         };
         assert_eq!(
-            display
-                .describe(&progress, Duration::from_secs(2))
-                .join("; "),
+            line(&display, &progress, 2),
             "0 sessions left, mode not in force: some rooms cannot be locked or unlocked; 0 connections; 2 s of 30 min"
+        );
+    }
+
+    #[test]
+    fn ends_are_counted_by_their_request() {
+        let display = display(WaitFor::Ended);
+        let mut progress = half_drained(None);
+        assert_eq!(
+            line(&display, &progress, 5),
+            "12 sessions left on the node; 5 s of 30 min"
+        );
+        progress.awaited = Some(2);
+        assert_eq!(
+            line(&display, &progress, 5),
+            "2 of 30 sessions left; 5 s of 30 min"
         );
     }
 
@@ -475,6 +476,7 @@ mod tests {
             pending: 0,
             oldest,
             ended: 18,
+            awaited: None,
             plan: None,
             stalled: None,
             in_force: None,

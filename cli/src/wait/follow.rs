@@ -206,6 +206,7 @@ impl Follower<'_> {
             connections: progress.connections,
             pending: progress.pending,
             ended: progress.ended,
+            awaited: progress.awaited,
             oldest: oldest.as_ref(),
             plan: progress.plan.as_deref(),
             stalled: progress.stalled.as_ref(),

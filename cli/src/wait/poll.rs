@@ -270,6 +270,7 @@ impl Poller<'_> {
             connections,
             pending: status.pending(),
             ended: 0,
+            awaited: None,
             oldest: oldest.as_ref(),
             plan: None,
             stalled: None,

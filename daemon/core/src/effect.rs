@@ -250,6 +250,8 @@ pub struct WaitProgress {
     pub oldest_session: Option<Session>,
     /// Sessions that ended since the wait began.
     pub ended: u64,
+    /// Sessions left of the requests which a wait for ends is for.
+    pub awaited: Option<u64>,
     /// Plan that runs.
     pub plan: Option<Box<Plan>>,
     /// Set if the drain does not progress.
@@ -267,6 +269,7 @@ impl WaitProgress {
             pending,
             oldest_session,
             ended,
+            awaited,
             plan,
             stalled,
             in_force,
@@ -278,6 +281,7 @@ impl WaitProgress {
             pending,
             oldest_session,
             ended,
+            awaited,
             plan,
             stalled,
             in_force,

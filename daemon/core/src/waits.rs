@@ -63,11 +63,11 @@ pub(crate) enum Begun {
     Ended(WaitEnd),
 }
 
-struct PendingWait {
-    reply_to: ReplyHandle,
-    wait: Wait,
+pub(crate) struct PendingWait {
+    pub(crate) reply_to: ReplyHandle,
+    pub(crate) wait: Wait,
     /// Sessions that had ended when it began.
-    ended_before: u64,
+    pub(crate) ended_before: u64,
     /// Number of times that ends had been stopped when it began.
     stops_before: u64,
 }
@@ -232,8 +232,8 @@ impl Waits {
         None
     }
 
-    /// Returns where to report a wait's progress, and the number of sessions that had ended when it began; sets the time of the next report.
-    pub(crate) fn next_progress(&self, ctx: &mut Ctx, id: WaitId) -> Option<(ReplyHandle, u64)> {
+    /// Returns the wait of which progress is reported; sets the time of the next report.
+    pub(crate) fn next_progress(&self, ctx: &mut Ctx, id: WaitId) -> Option<&PendingWait> {
         let Some(pending) = self.pending.get(&id) else {
             ctx.bug("a wait that reports its progress is not pending");
             return None;
@@ -241,7 +241,7 @@ impl Waits {
         let pause = duration(pending.wait.progress_seconds?);
         ctx.timers
             .set(Timer::WaitProgress(id), ctx.now.boot + pause);
-        Some((pending.reply_to, pending.ended_before))
+        Some(pending)
     }
 
     pub(crate) fn end(&mut self, ctx: &mut Ctx, id: WaitId) -> Option<EndedWait> {

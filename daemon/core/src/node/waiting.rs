@@ -4,7 +4,7 @@ use soramode_protocol::error::Error;
 use soramode_protocol::id::PlanId;
 use soramode_protocol::reply::{Answer, Reply};
 use soramode_protocol::session::Session;
-use soramode_protocol::wait::{OLDEST_SESSIONS_MAX, Outcome, Wait, WaitEnded};
+use soramode_protocol::wait::{OLDEST_SESSIONS_MAX, Outcome, Wait, WaitEnded, WaitFor};
 
 use crate::ctx::Ctx;
 use crate::effect::{Action, WaitProgress};
@@ -61,18 +61,20 @@ impl Node {
 
     /// Reports the progress of a wait, if its client wants that.
     pub(super) fn report_progress(&mut self, ctx: &mut Ctx, id: WaitId) {
-        if let Some((reply_to, ended_before)) = self.waits.next_progress(ctx, id) {
+        if let Some(pending) = self.waits.next_progress(ctx, id) {
             let progress = WaitProgress {
                 sessions: self.sessions.session_count(),
                 connections: self.sessions.connection_count(),
                 pending: self.sessions.pending_count(),
                 oldest_session: self.sessions.oldest_session(),
-                ended: self.sessions_ended - ended_before,
+                ended: self.sessions_ended - pending.ended_before,
+                awaited: (pending.wait.wait_for == WaitFor::Ended)
+                    .then(|| self.plans.awaited_sessions(pending.wait.end_id.as_ref())),
                 plan: self.running_plan(ctx.now),
                 stalled: self.plans.stalled(),
                 in_force: self.in_force(),
             };
-            ctx.act(Action::Progress(reply_to, Box::new(progress)));
+            ctx.act(Action::Progress(pending.reply_to, Box::new(progress)));
         }
     }
 

@@ -342,6 +342,11 @@ impl Plans {
         Ok(None)
     }
 
+    /// Number of sessions left that are to be ended: by this request, or by any.
+    pub(crate) fn awaited_sessions(&self, id: Option<&EndId>) -> u64 {
+        self.end_queue.awaited_sessions(id)
+    }
+
     /// Refuses a request to end sessions if too many are there, or if they name too many sessions together.
     fn check_end_room(&self, view: &PlanView<'_>, new: &StoredEnd) -> Result<(), Error> {
         let named = self.end_queue.requested_sessions();

@@ -224,6 +224,7 @@ impl Show {
             pending,
             oldest_session,
             ended,
+            awaited,
             plan,
             stalled,
             in_force: _,
@@ -236,8 +237,9 @@ impl Show {
         let plan = plan.as_ref().map(|plan| self.plan(plan));
         let stalled = stalled.map(|stalled| stalled.cause);
         let pending = pending_words(*pending);
+        let awaited = tail(", awaited: ", awaited.as_ref());
         format!(
-            "progress: {sessions} sessions, {connections} connections{pending}{oldest}, {ended} ended{}{}",
+            "progress: {sessions} sessions, {connections} connections{pending}{oldest}, {ended} ended{awaited}{}{}",
             tail("; stalled: ", stalled.as_ref()),
             tail("; ", plan.as_ref())
         )

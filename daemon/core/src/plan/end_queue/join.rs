@@ -1,5 +1,7 @@
 //! Requests for all sessions that join an earlier one.
 
+use std::collections::BTreeSet;
+
 use soramode_protocol::id::EndId;
 
 use super::super::asked::Asked;
@@ -7,11 +9,20 @@ use super::super::end_request::{EndRequest, NewEnd, RequestNumber};
 use super::super::stored::StoredEnd;
 use super::EndQueue;
 use crate::count::count;
+use crate::handles::SessionSlot;
 
 impl EndQueue {
     /// Number of sessions that all requests name together, and that are still there.
     pub(crate) fn requested_sessions(&self) -> usize {
         self.requests.values().map(|it| it.left.len()).sum()
+    }
+
+    /// Number of sessions left that this request names, or any. One that several name counts once.
+    pub(crate) fn awaited_sessions(&self, id: Option<&EndId>) -> u64 {
+        let is_awaited = |it: &&EndRequest| id.is_none_or(|id| it.stored.id == *id);
+        let requests = self.requests.values().filter(is_awaited);
+        let left: BTreeSet<SessionSlot> = requests.flat_map(|it| it.left.iter().copied()).collect();
+        count(left.len())
     }
 
     /// Returns the number of the request that another for all sessions joins: one like it that has answered its client.

@@ -115,6 +115,7 @@ impl Model {
                     pending,
                     oldest_session,
                     ended: ended - waiting.ended_before,
+                    awaited: None,
                     plan: None,
                     stalled,
                     in_force: None,
