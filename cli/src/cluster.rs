@@ -32,7 +32,8 @@ const READ_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct NodeFlag {
     /// Act on another cluster node, through its HTTP API
     ///
-    /// That node's soramoded needs --api-url and --api-listen; add --api-token-file here if it requires a token.
+    /// That node's soramoded needs --api-url and --api-listen; add --api-token-file here if it requires a token. A wait goes on while the node
+    /// gives no answer, until --timeout (for an hour with --timeout 0).
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(candidates::nodes))]
     pub(crate) node: Option<NodeName>,
 }

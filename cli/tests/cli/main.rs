@@ -53,6 +53,8 @@ mod roll_screens;
 mod rolls;
 mod runbook;
 mod runbook_plans;
+#[cfg(feature = "cluster")]
+mod silent_node;
 mod sora;
 mod ssh;
 mod ssh_interrupts;
