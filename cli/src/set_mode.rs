@@ -36,7 +36,7 @@ const REASONS: &str = "; ";
 /// The remedy where two nodes closed at the same moment.
 const GAVE_WAY: &str = "Run it again; the other node may have given way too";
 
-/// What a change does to a mode that is stricter than the requested one.
+/// Treatment of a mode that is stricter than the requested one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stricter {
     #[default]

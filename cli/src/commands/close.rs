@@ -11,8 +11,8 @@ use crate::set_mode::Stricter;
 
 /// Close the node to new sessions (set block_new_session)
 ///
-/// Connected clients stay, and clients still join channels that have a session. No client is admitted that the node rejects now: block_new_connection
-/// stays, and an isolated node becomes block_new_connection, until soramode set block_new_session.
+/// Connected clients stay, and clients still join channels that have a session. No client is admitted that the node rejects now:
+/// block_new_connection stays, and an isolated node becomes block_new_connection. soramode set block_new_session loosens it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -9,7 +9,7 @@ use crate::cluster::{Etcd, Node, free_url};
 use crate::support::{PROGRAM, until};
 use crate::terminal::Terminal;
 
-/// An address of an API whose requests can be held back.
+/// Forwards connections to an API, and can hold their requests back.
 struct Proxy {
     url: String,
     holds: Arc<(Mutex<bool>, Condvar)>,

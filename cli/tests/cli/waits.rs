@@ -73,21 +73,6 @@ fn a_drain_never_loosens() {
 }
 
 #[test]
-fn closing_never_loosens_and_names_the_command_that_does() {
-    let daemon = Daemon::start();
-    daemon.ok(&["set", "block_new_connection", "-m", "A"]);
-    let closed = daemon.ok(&["close", "-m", "B"]);
-    assert!(
-        closed.starts_with("node-01 is already in a stricter mode (block_new_connection, set by uid:")
-            && closed.contains("; that mode stays; reason is now \"B\". To admit clients to channels that have a session: soramode set block_new_session\n  Undo: "),
-        "{closed}"
-    );
-    assert_eq!(daemon.ok(&["get"]), "block_new_connection\n");
-    daemon.ok(&["set", "block_new_session"]);
-    assert_eq!(daemon.ok(&["get"]), "block_new_session\n");
-}
-
-#[test]
 fn connections_can_be_closed_too() {
     let daemon = Daemon::start();
     daemon.ok(&["set", "block_new_session"]);
