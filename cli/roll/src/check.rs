@@ -15,7 +15,10 @@ use crate::{Close, ClosedNodes, HostFacts, HostIndex, Settings, Start, Stop, Sto
 
 /// Words for a command without a recorded end, which none will record.
 pub const COMMAND_GONE: &str =
-    "the command does not run under soramode there any more, and its end is not recorded";
+    "the command may still run there: soramode has lost it, and its end is not recorded";
+
+/// The remedy for it.
+pub const LOOK_FOR_COMMAND: &str = "Look on that host first whether the command still runs: ps -ef";
 
 /// Work to do, in its order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +78,9 @@ pub fn check(settings: &Settings, hosts: &[Result<HostFacts, String>]) -> Result
             Place::Resumed(step) => {
                 check_resumed(settings, host, facts, step)?;
                 let plan = own_plan(&facts.status, &settings.roll).cloned();
+                if step == RollStep::Draining && plan.is_none() {
+                    check_plan_was_made(settings, host, &facts.status)?;
+                }
                 schedule.resumed.push(Resumed { host, step, plan });
             }
             Place::ClosedByAnother if settings.closed_nodes == ClosedNodes::Skip => {
@@ -88,6 +94,18 @@ pub fn check(settings: &Settings, hosts: &[Result<HostFacts, String>]) -> Result
         }
     }
     Ok(schedule)
+}
+
+/// Refuses a plan for a node that the roll has closed without one: its sessions would never be ended.
+fn check_plan_was_made(settings: &Settings, host: HostIndex, status: &Status) -> Result<(), Stop> {
+    let is_planned = matches!(settings.close, Close::Plan(_));
+    if !is_planned || status.mode.plan_id.is_some() {
+        return Ok(());
+    }
+    let problem =
+        "this roll has closed it without a plan, and the options of a plan come too late for it";
+    let hint = "Leave them out, and announce the end and end the sessions there while the roll waits: soramode announce, soramode end --all";
+    Err(Stop::on(host, StopKind::Refused, problem).with_hint(hint))
 }
 
 /// Refuses a plan if a node has no means for its steps, as the node itself does.
@@ -143,9 +161,10 @@ fn reached(hosts: &[Result<HostFacts, String>]) -> Result<Vec<&HostFacts>, Stop>
     let mut log_ids = BTreeSet::new();
     let mut reached = Vec::new();
     for (host, facts) in hosts.iter().enumerate() {
-        let facts = facts
-            .as_ref()
-            .map_err(|problem| Stop::on(host, StopKind::Unreachable, problem.clone()))?;
+        let facts = facts.as_ref().map_err(|problem| {
+            let stop = Stop::on(host, StopKind::Unreachable, problem.clone());
+            stop.with_hint("To go on without that host, leave it out of -H")
+        })?;
         if facts.access != Access::Operate {
             let problem = "the user may not operate this node";
             return Err(Stop::on(host, StopKind::NotPermitted, problem));
@@ -216,14 +235,14 @@ fn check_resumed(
             let problem = if has_rebooted(&facts.status, &settings.roll) {
                 "the host has rebooted while the command ran there: --again runs it again"
             } else {
-                "the command may still run there. Once it has ended, add --again"
+                "the command may still run there. Once it has ended, resume without --again, which runs it again"
             };
             Err(Stop::on(host, StopKind::Refused, problem))
         }
         (RollStep::CommandEnded, Some(exit @ 1..)) => Err(command_failed(host, exit)),
         (RollStep::CommandEnded, None) => {
             let problem = format!("{COMMAND_GONE}. Once it does not run, add --again");
-            Err(Stop::on(host, StopKind::Refused, problem))
+            Err(Stop::on(host, StopKind::Refused, problem).with_hint(LOOK_FOR_COMMAND))
         }
         (_, _) => Ok(()),
     }
@@ -295,7 +314,12 @@ fn reserved(host: HostIndex, reservation: &Reservation) -> Stop {
 }
 
 pub(crate) fn too_few_open(host: HostIndex, open: usize, keep_open: usize) -> Stop {
-    let problem = format!("is not closed: {open} other nodes are open, and {keep_open} must be");
+    let nodes = if open == 1 {
+        "1 other node is".to_owned()
+    } else {
+        format!("{open} other nodes are")
+    };
+    let problem = format!("is not closed: {nodes} open, and {keep_open} must be");
     Stop::on(host, StopKind::Refused, problem)
 }
 

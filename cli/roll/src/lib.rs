@@ -30,7 +30,7 @@ use soramode_protocol::plan::{PlanStarted, StartPlan};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::reservation::{Release, Released, Reserve, Reserved, RollStep};
 
-pub use self::check::{COMMAND_GONE, Resumed, Schedule, check, preview};
+pub use self::check::{COMMAND_GONE, LOOK_FOR_COMMAND, Resumed, Schedule, check, preview};
 pub use self::roll::RollRun;
 
 /// Time for which a node is reserved, in seconds.

@@ -9,8 +9,8 @@ use soramode_protocol::plan::{PlanStarted, PlanState};
 use soramode_protocol::reservation::RollStep;
 
 use crate::check::{
-    COMMAND_GONE, Resumed, closed_by_another, command_failed, has_rebooted, is_closed,
-    is_closed_by, is_open, own_plan, too_few_open,
+    COMMAND_GONE, LOOK_FOR_COMMAND, Resumed, closed_by_another, command_failed, has_rebooted,
+    is_closed, is_closed_by, is_open, own_plan, too_few_open,
 };
 use crate::fault::Fault;
 use crate::pass_state::PassResult;
@@ -349,7 +349,8 @@ impl RollRun {
             self.stop(Stop::on(host, StopKind::Failed, problem));
         } else if step == Some(RollStep::CommandEnded) {
             self.show(host, Stage::At(RollStep::Command));
-            self.stop(Stop::on(host, StopKind::Failed, COMMAND_GONE));
+            let gone = Stop::on(host, StopKind::Failed, COMMAND_GONE);
+            self.stop(gone.with_hint(LOOK_FOR_COMMAND));
         } else {
             let problem = "the connection was lost while the command ran, and its end is unknown";
             self.ask_later(host, Question::Seek, problem);

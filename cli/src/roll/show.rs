@@ -79,7 +79,7 @@ const fn describe_step(step: RollStep) -> &'static str {
 /// Describes where the roll is on a host.
 const fn describe_stage(stage: Stage) -> &'static str {
     match stage {
-        Stage::Preparing => "waiting until enough others are open",
+        Stage::Preparing => "checking that enough others are open",
         Stage::At(step) => describe_step(step),
         Stage::Seeking => "connection lost while the command runs: looking for the host",
         Stage::Rebooting => "rebooting",

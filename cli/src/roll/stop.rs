@@ -59,7 +59,13 @@ pub(super) fn complete_hint(
     failure: Option<&Failure>,
 ) {
     let hint = stop.hint.take();
-    let hint = hint.or_else(|| failure?.hint.clone());
+    let of_failure = failure.and_then(|it| it.hint.clone());
+    let hint = match (of_failure, hint) {
+        (Some(first), Some(second)) if stop.kind == StopKind::Unreachable => {
+            Some(format!("{second}. {first}"))
+        }
+        (of_failure, hint) => hint.or(of_failure),
+    };
     stop.hint = match (hint, endpoint) {
         (Some(hint), Some(endpoint)) => Some(endpoint.completed(&hint)),
         (hint, _) => hint,

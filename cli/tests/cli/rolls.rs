@@ -210,7 +210,9 @@ fn an_obstacle_to_a_roll_is_refused_with_nothing_changed() {
     for ended in [unreachable, preview] {
         assert_eq!(ended.code, 3, "{ended:?}");
         assert!(
-            ended.stderr.contains("hint: See where ssh stops: ssh "),
+            ended
+                .stderr
+                .contains("leave it out of -H. See where ssh stops: ssh "),
             "{ended:?}"
         );
         assert!(ended.stderr.ends_with(" -v -- sfu-03 true\n"), "{ended:?}");

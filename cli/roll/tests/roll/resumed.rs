@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use soramode_core::input::HostState;
-use soramode_protocol::mode::Mode;
+use soramode_protocol::mode::{Mode, SettableMode};
+use soramode_protocol::plan::{PlanStep, StartPlan};
 use soramode_protocol::request::GateRequest;
 use soramode_protocol::reservation::{Reserve, RollStep};
-use soramode_roll::{Finish, Settings, Start, Stop, StopKind, Task, TaskEnd, Work};
+use soramode_roll::{Close, Finish, Settings, Start, Stop, StopKind, Task, TaskEnd, Work};
 
 use crate::steps::{Reaction, Scene, at_once, settings, stopped};
 
@@ -50,6 +51,28 @@ fn a_resumed_roll_goes_on_after_the_step_that_it_was_at() {
     assert_eq!(tasks, [Task::Ready]);
     assert_eq!(scene.mode(0), Mode::Normal);
     assert_eq!(scene.step_of(1), Some(RollStep::Done));
+}
+
+#[test]
+fn a_plan_is_refused_for_a_node_that_was_closed_without_one() {
+    let mut scene = Scene::new(2);
+    let first = scene.play(settings(2, 1), |_, _, _| Reaction::Ends(failed()));
+    assert!(first.stop.is_some());
+    let mode = PlanStep::Mode {
+        at_seconds: 0,
+        mode: SettableMode::BlockNewSession,
+    };
+    let resume = |close| Settings {
+        start: Start::Resume,
+        close,
+        ..settings(2, 1)
+    };
+    let plan = Close::Plan(Box::new(StartPlan::now(vec![mode])));
+    let refused = scene.play(resume(plan), at_once);
+    assert_eq!(stopped(&refused), (StopKind::Refused, Some(0)));
+    assert_eq!(scene.mode(0), Mode::BlockNewSession);
+    let done = scene.play(resume(settings(2, 1).close), at_once);
+    assert!(done.stop.is_none());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use soramode_protocol::id::RollId;
 use soramode_protocol::node::GetStatus;
-use soramode_roll::{COMMAND_GONE, RESERVED_SECONDS, SEEK_PAUSE, SEEK_TIME_MAX};
+use soramode_roll::{COMMAND_GONE, LOOK_FOR_COMMAND, RESERVED_SECONDS, SEEK_PAUSE, SEEK_TIME_MAX};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::context::Context;
@@ -68,7 +68,10 @@ impl CommandState {
                 Exit::Interrupted,
                 "interrupted: the exit code of the command stands above, and is not recorded",
             ),
-            Self::NotRunning => failure(Exit::Failed, COMMAND_GONE),
+            Self::NotRunning => {
+                let gone = Failure::new(Exit::Failed, COMMAND_GONE);
+                Err(gone.with_hint(LOOK_FOR_COMMAND))
+            }
             Self::NotStarted => failure(Exit::Failed, "the command was not started there"),
         }
     }
