@@ -223,7 +223,7 @@ pub(crate) fn command_on_other_node(words: &str) -> String {
 pub(crate) fn needs_socket(what: &str) -> Failure {
     let failure = Failure::new(Exit::Usage, format!("{what} is not available over HTTP"));
     failure.with_hint(
-        "Run it on the node itself, without --api-url and --node (or unset SORAMODE_API_URL)",
+        "Run it on the node itself, or over ssh with -H HOST; without --api-url and --node (or unset SORAMODE_API_URL)",
     )
 }
 

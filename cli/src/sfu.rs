@@ -115,7 +115,9 @@ pub(crate) fn source_api(source: &Source) -> (&'static str, &'static str) {
 /// Describes why sessions without connections are still there; empty if there are connections.
 pub(crate) const fn awaited_end(connections: u64) -> &'static str {
     match connections {
-        0 => ": the SFU has yet to report the end (at most --session-max-linger)",
+        0 => {
+            ": it ends once --reconnect-grace is over and the SFU has reported the end (at most --session-max-linger)"
+        }
         _ => "",
     }
 }

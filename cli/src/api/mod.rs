@@ -230,6 +230,16 @@ impl Api {
         decision.ok_or_else(|| Failure::new(Exit::Versions, is_old()))
     }
 
+    fn token_hint(&self) -> String {
+        match &self.token_file {
+            None => "Pass it with --api-token-file FILE".to_owned(),
+            Some(file) => format!(
+                "The token in {} is not in the --http-token-file of that node's soramoded",
+                command_line::word(file)
+            ),
+        }
+    }
+
     fn explain(&self, target: Target, error: &SoraApiError) -> Failure {
         let name = &self.name;
         let failed =
@@ -251,7 +261,7 @@ impl Api {
             SoraApiError::Refused { status: 401, .. } => failed(
                 Exit::NotPermitted,
                 format!("{name}: token missing or wrong (401)"),
-                "Pass it with --api-token-file FILE",
+                &self.token_hint(),
             ),
             SoraApiError::Refused { status: 403, .. } => failed(
                 Exit::NotPermitted,

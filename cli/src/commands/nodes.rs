@@ -192,11 +192,11 @@ fn describe_orphaned(orphaned: OrphanedChannels) -> String {
         OrphanedChannels {
             total,
             held_until_purge,
-        } if total == held_until_purge => format!("{total} until purged"),
+        } if total == held_until_purge => format!("{total} until purged or back"),
         OrphanedChannels {
             total,
             held_until_purge,
-        } => format!("{total} ({held_until_purge} until purged)"),
+        } => format!("{total} ({held_until_purge} until purged or back)"),
     }
 }
 
@@ -335,7 +335,7 @@ mod tests {
         };
         assert_eq!(words(0, 0), "");
         assert_eq!(words(3, 0), "3");
-        assert_eq!(words(3, 3), "3 until purged");
-        assert_eq!(words(3, 1), "3 (1 until purged)");
+        assert_eq!(words(3, 3), "3 until purged or back");
+        assert_eq!(words(3, 1), "3 (1 until purged or back)");
     }
 }

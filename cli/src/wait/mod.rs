@@ -25,7 +25,7 @@ use crate::output::{Output, ProgressDisplay, counted, counted_connections, times
 use crate::plan::{describe_not_done, describe_replaced};
 use crate::report::Report;
 use crate::session_info::SessionInfo;
-use crate::sfu::{FailingApi, describe_not_in_force};
+use crate::sfu::{FailingApi, awaited_end, describe_not_in_force};
 use crate::signals::Signals;
 use request::Ended;
 pub(crate) use request::{Reached, WaitRequest, describe_limit, describe_wait, interrupted};
@@ -267,10 +267,11 @@ fn session_line(session: &SessionInfo) -> String {
         .created_at()
         .map(|created_at| format!(", for {}", times::age(created_at)));
     format!(
-        "{}: {}{}",
+        "{}: {}{}{}",
         quoted(session.channel_id()),
         counted_connections(session.connections(), session.pending()),
-        age.unwrap_or_default()
+        age.unwrap_or_default(),
+        awaited_end(session.connections())
     )
 }
 

@@ -398,7 +398,7 @@ fn channels_of_a_lost_node_are_orphaned_until_it_is_purged() {
     until(|| n1.nodes().contains(&"n3  lost".to_owned()).then_some(()));
     assert!(
         n1.ok(&["nodes", "-o", "plain"])
-            .contains("n3\t\tlost\t\t\t\t\t1 until purged\t\t\n")
+            .contains("n3\t\tlost\t\t\t\t\t1 until purged or back\t\t\n")
     );
     let run = n1.run(&["connect", "spam"]);
     assert_eq!(

@@ -32,7 +32,13 @@ pub(super) fn cluster_checks(status: &Status) -> Vec<Check> {
             how,
             "See soramoded's log: journalctl -u soramoded",
         ),
-        (Membership::Isolated | Membership::Fenced, _) => Check::bad(
+        // The problem has its own remedy.
+        (Membership::Isolated | Membership::Fenced, Some(_)) => Check::bad(
+            "cluster",
+            how,
+            "The node joins automatically once that is solved",
+        ),
+        (Membership::Isolated | Membership::Fenced, None) => Check::bad(
             "cluster",
             how,
             "The node joins automatically once this is solved: see the etcd lines below",
