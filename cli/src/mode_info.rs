@@ -2,9 +2,12 @@
 
 use serde::{Serialize, Serializer};
 use soramode_protocol::actor::SystemActor;
-use soramode_protocol::mode::{DatedModeChange, Mode, ModeState};
+use soramode_protocol::mode::{DatedModeChange, Mode, ModeState, REASON_BYTES_MAX};
 use soramode_protocol::sora::ModeBody;
 use soramode_protocol::time::Time;
+
+/// Separator between the reasons of operators that closed a node together.
+pub(crate) const REASONS: &str = "; ";
 
 /// A mode, with its time, actor and reason where they are known: a Sora without soramoded reports the mode alone.
 #[derive(Clone, Debug)]
@@ -84,6 +87,19 @@ pub(crate) fn with_operator(mut state: ModeState, changes: &[DatedModeChange]) -
             ..state
         },
         None => state,
+    }
+}
+
+/// `CHG-1; CHG-2`; the second one alone if both are too long, and the first if it has the second already.
+pub(crate) fn both_reasons(theirs: &str, mine: String) -> String {
+    if theirs.split(REASONS).any(|part| part == mine) {
+        return theirs.to_owned();
+    }
+    let both = format!("{theirs}{REASONS}{mine}");
+    if both.len() <= REASON_BYTES_MAX {
+        both
+    } else {
+        mine
     }
 }
 

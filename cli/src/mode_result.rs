@@ -12,6 +12,7 @@ use crate::error::Failure;
 use crate::last_status::LastStatus;
 use crate::mode_info::ModeInfo;
 use crate::node::{Feature, Node};
+use crate::opening::{Opening, opening};
 use crate::output::escape::quoted;
 use crate::output::{counted, times};
 use crate::plan::describe::describe_running;
@@ -376,18 +377,11 @@ impl ModeResult {
             let open = restore_hint(label, &self.before, &self.now, node, self.status.storage());
             return format!(" and still closed{until}. {}", open.unwrap_or_default());
         }
-        let open = node.command("set normal");
-        match (&self.joined, &self.before.state) {
-            (Joined::Theirs, Some(state)) => {
-                format!(
-                    " and still closed, also by {}{until}. When all operators are done: {open}",
-                    describe_origin(state)
-                )
-            }
-            (Joined::Theirs | Joined::Own | Joined::No, _) => {
-                format!(" and still closed{until}. When you are done: {open}")
-            }
-        }
+        let how = match opening(node).await {
+            Opening::Own => format!("When you are done: {}", node.command("set normal")),
+            Opening::Others(words) | Opening::Runs(words) => words,
+        };
+        format!(" and still closed{until}. {how}")
     }
 
     /// Describes a node that is not drained: it is still closed, or another client changed its

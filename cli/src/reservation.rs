@@ -3,11 +3,14 @@
 use soramode_protocol::node::Status;
 use soramode_protocol::reservation::{Reservation, RollStep};
 
-/// Describes the roll that concerns the node: the one that has reserved it, and the one that has left it closed.
-pub(crate) fn describe_roll(status: &Status) -> Option<String> {
+/// Describes the roll that concerns the node: the one that has reserved it, and the one that has left it closed, if the record is `of_closing`.
+pub(crate) fn describe_roll(
+    status: &Status,
+    of_closing: impl Fn(&Reservation) -> bool,
+) -> Option<String> {
     let reservation = status.reservation.as_deref();
     let is_closed = status.mode.mode.is_block();
-    let by_record = reservation.filter(|it| it.is_current() || is_closed);
+    let by_record = reservation.filter(|it| it.is_current() || (is_closed && of_closing(it)));
     let by_record = by_record.and_then(describe_reservation);
     let of_mode = status.mode.roll.as_ref();
     let of_mode = of_mode.filter(|_| is_closed);
@@ -21,7 +24,23 @@ pub(crate) fn describe_roll(status: &Status) -> Option<String> {
 /// not shown.
 fn describe_reservation(reservation: &Reservation) -> Option<String> {
     let Reservation { roll, by, step, .. } = reservation;
-    let at = step.map_or_else(String::new, |step| format!(", {step}"));
+    let at = match (step, reservation.command_exit) {
+        (None, _) => String::new(),
+        (Some(RollStep::Command | RollStep::CommandEnded), _) if reservation.rebooted => {
+            ", the host has rebooted".to_owned()
+        }
+        (Some(RollStep::Command), None) if reservation.is_current() => {
+            ", its command runs".to_owned()
+        }
+        (Some(RollStep::Command | RollStep::CommandEnded), None) => {
+            ", its command may still run".to_owned()
+        }
+        (Some(RollStep::Command | RollStep::CommandEnded), Some(exit)) => {
+            format!(", its command has ended (exit code {exit})")
+        }
+        (Some(RollStep::Ready), _) => ", waiting until the node is ready".to_owned(),
+        (Some(step @ (RollStep::Draining | RollStep::Done)), _) => format!(", {step}"),
+    };
     match (reservation.expires_in_seconds, step) {
         (Some(seconds), _) => Some(format!(
             "{roll} of {by}{at}; no other roll closes the node for {seconds} s"
@@ -44,11 +63,16 @@ mod tests {
             )
         };
         let shown = |mode: &str, roll: &str, rest: &str| {
-            describe_roll(&status_of(mode, &record(roll, rest)))
+            describe_roll(&status_of(mode, &record(roll, rest)), |_| true)
         };
         assert_eq!(
             shown("block_new_session", "R1", r#","step":"command""#).as_deref(),
-            Some("R1 of alice@laptop, command; holds no reservation")
+            Some("R1 of alice@laptop, its command may still run; holds no reservation")
+        );
+        let ended = r#","step":"command_ended","command_exit":3"#;
+        assert_eq!(
+            shown("block_new_session", "R1", ended).as_deref(),
+            Some("R1 of alice@laptop, its command has ended (exit code 3); holds no reservation")
         );
         assert_eq!(
             shown("block_new_session", "R2", r#","expires_in_seconds":42"#).as_deref(),

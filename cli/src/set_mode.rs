@@ -2,8 +2,7 @@
 
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::mode::{
-    ChangeMode, ListModeChanges, Mode, ModeChanged, ModeState, REASON_BYTES_MAX, SettableMode,
-    with_message,
+    ChangeMode, ListModeChanges, Mode, ModeChanged, ModeState, SettableMode, with_message,
 };
 use soramode_protocol::node::{GetInfo, GetStatus, Status};
 use soramode_protocol::sora_api::ModeSet;
@@ -17,7 +16,7 @@ use crate::daemon::Daemon;
 use crate::describe::describe_later_change;
 use crate::error::{Exit, Failure};
 use crate::last_status::LastStatus;
-use crate::mode_info::{ModeInfo, with_operator};
+use crate::mode_info::{ModeInfo, REASONS, both_reasons, with_operator};
 use crate::mode_result::{Joined, ModeResult, Stopped};
 use crate::node::{NEWEST, Node};
 use crate::output::times;
@@ -29,9 +28,6 @@ const ATTEMPTS_MAX: u32 = 5;
 
 /// `expires_in_seconds` of a mode without a timer.
 const NEVER: u64 = 0;
-
-/// Separator between the reasons of operators that closed a node together.
-const REASONS: &str = "; ";
 
 /// The remedy where two nodes closed at the same moment.
 const GAVE_WAY: &str = "Run it again; the other node may have given way too";
@@ -402,9 +398,7 @@ fn joined_reason(
     };
     match before {
         Some(theirs) if theirs == mine || theirs.split(REASONS).any(|part| part == mine) => None,
-        Some(theirs) => Some(format!("{theirs}{REASONS}{mine}"))
-            .filter(|both| both.len() <= REASON_BYTES_MAX)
-            .or(Some(mine)),
+        Some(theirs) => Some(both_reasons(theirs, mine)),
         None => Some(mine),
     }
 }

@@ -245,7 +245,7 @@ impl Drain<'_> {
             let now = node.last_mode(&closed.now).await;
             (
                 closed.describe_state(&now),
-                next_steps::open(closed, &now, node),
+                next_steps::open(closed, &now, node).await,
             )
         };
         let again = next_steps::again(&self.wait, self.then, node);

@@ -1,12 +1,10 @@
 //! `soramode exec-stdio`: runs the command of a roll on this host, and records its end, or reboots the host; for `soramode roll` on another one.
 
 mod child;
-mod lock;
 mod terminal;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -21,11 +19,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use child::{REST_MAX, copy, own, without_hangup};
-use lock::Lock;
 
-use super::maintain::{check_command, not_started};
+use super::maintain::here::{check_command, not_started};
+use crate::command_lock::{self, Lock, socket};
 use crate::context::Context;
-use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure, shell_code};
 use crate::output::{begin_line, relay};
 use crate::signals::Signals;
@@ -91,7 +88,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     };
     // Taken before the record is looked at: from then on a look finds it.
     let lock = match work {
-        Work::Command => Some(lock::take(&roll, socket(context)).await),
+        Work::Command => Some(command_lock::take(&roll, socket(context.node)).await),
         Work::Reboot => None,
     };
     check_record(&roll, work, context).await?;
@@ -126,16 +123,9 @@ enum Work {
     Reboot,
 }
 
-fn socket<'a>(context: &Context<'a>) -> &'a Path {
-    match context.node.endpoint() {
-        Ok(Endpoint::Local(socket)) => socket.path(),
-        Ok(Endpoint::Ssh(_)) | Err(_) => Path::new(""),
-    }
-}
-
 /// Says whether the command of a roll runs here. If not, it records under the lock that it has ended, so that one that starts late is refused.
 async fn look(roll: RollId, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let lock = lock::take(&roll, socket(context)).await;
+    let lock = command_lock::take(&roll, socket(context.node)).await;
     let line = match lock {
         Lock::Held { .. } => {
             let mut daemon = context.node.connect().await?;

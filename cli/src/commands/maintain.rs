@@ -2,24 +2,20 @@
 
 mod command_state;
 mod earlier;
+pub(super) mod here;
 mod on_host;
 
 use std::ffi::OsString;
-use std::io::{self, ErrorKind};
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
 
 use clap_complete::engine::ArgValueCompleter;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{AccessFlags, Pid, access};
 use soramode_protocol::mode::{
     ChangeMode, DatedModeChange, InForce, ListModeChanges, Mode, ModeState, SettableMode,
     with_message,
 };
 use soramode_protocol::node::{GetInfo, GetStatus};
 use soramode_protocol::time::Time;
-use tokio::process::{Child, Command};
+
+use here::{check_command, quoted_command};
 
 use super::drain::{DrainFlags, Then, drain, drain_by_plan};
 use super::wait_report::describe_reached;
@@ -27,21 +23,17 @@ use crate::api::Detail;
 use crate::ask;
 use crate::candidates;
 use crate::closing_owner::{self, OwnChanges, Owner, RestoreTo};
-use crate::command_line;
 use crate::context::Context;
 use crate::describe::{describe_change, describe_expiry, describe_later_change, describe_origin};
-use crate::error::{Exit, Failure, NOT_FOUND, NOT_STARTED, shell_code};
+use crate::error::{Exit, Failure};
 use crate::mode_info::{ModeInfo, with_operator};
 use crate::mode_result::ModeResult;
 use crate::node::mode_now;
-use crate::output::escape::quoted;
-use crate::output::{Format, begin_line, times};
+use crate::opening::{Opening, opening};
+use crate::output::{Format, times};
 use crate::report::Report;
 use crate::signals::Signals;
 use crate::undo::{restore_change, restore_hint};
-
-/// Default of `PATH`.
-const DEFAULT_PATH: &str = "/usr/bin:/bin";
 
 /// Number of mode changes to read to find the owner of the closing.
 const HISTORY_MAX: u32 = 100;
@@ -100,10 +92,7 @@ async fn maintain(
     ));
     let code = match node.host() {
         Some(host) => on_host::run(host, &args.command, context, &mut signals).await,
-        None => run_command(&args.command, context.output.format(), &mut signals)
-            .await
-            .map(shell_code)
-            .map_err(|problem| not_started(&args.command, &problem)),
+        None => here::run(&args.command, context, &mut signals).await,
     };
     let code = match code {
         Ok(code) => code,
@@ -130,20 +119,6 @@ async fn maintain(
         report.status = Some(status);
     }
     confirm(left, &closed, context).await
-}
-
-/// The failure for a command that cannot be started.
-pub(super) fn not_started(command: &[OsString], problem: &io::Error) -> Failure {
-    let code = if problem.kind() == ErrorKind::NotFound {
-        NOT_FOUND
-    } else {
-        NOT_STARTED
-    };
-    let message = format!(
-        "{} could not be started: {problem}",
-        quoted_command(command)
-    );
-    Failure::new(Exit::Command(code), message)
 }
 
 /// Prints the result. Exit code 0 means that the command succeeded and the node is open.
@@ -203,43 +178,6 @@ fn with_hint_before(hint: Option<String>, failure: Failure) -> Failure {
     }
 }
 
-/// Checks that the command can be started, as far as its file shows that: a node is not drained for a typing error.
-pub(super) fn check_command(command: &[OsString]) -> Result<(), Failure> {
-    let Some(program) = command.first() else {
-        return Ok(());
-    };
-    let candidates: Vec<PathBuf> = if program.as_bytes().contains(&b'/') {
-        vec![program.into()]
-    } else {
-        let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
-        std::env::split_paths(&path)
-            .map(|folder| folder.join(program))
-            .collect()
-    };
-    let starts =
-        |path: &&PathBuf| path.is_file() && access(path.as_path(), AccessFlags::X_OK).is_ok();
-    if candidates.iter().any(|path| starts(&path)) {
-        return Ok(());
-    }
-    let (code, why) = match candidates.iter().find(|path| path.exists()) {
-        Some(path) if path.is_dir() => (NOT_STARTED, "it is a directory"),
-        Some(_) => (NOT_STARTED, "it is not executable"),
-        None => (NOT_FOUND, "no such command"),
-    };
-    let message = format!("{} could not be started: {why}", quoted_command(command));
-    Err(Failure::new(Exit::Command(code), message))
-}
-
-/// Names a command as it is typed in a shell; between quotes, unless it has some of its own.
-fn quoted_command(command: &[OsString]) -> String {
-    let words: Vec<String> = command.iter().map(command_line::word).collect();
-    let typed = words.join(" ");
-    if typed.contains('"') {
-        return typed;
-    }
-    quoted(&typed)
-}
-
 /// Describes a failure that leaves the node closed without anyone working on it.
 async fn stays_closed(
     exit: Exit,
@@ -266,16 +204,14 @@ async fn stays_closed(
         .with_hint(ask::before_opening(&now, context.node).await);
     }
     let label = "Run it again, or put the mode back";
-    let back = restore_hint(
-        label,
-        &closed.before,
-        &closed.now,
-        context.node,
-        closed.status.storage(),
-    );
-    let hint = back
-        .filter(|_| closed.before.mode != closed.now.mode)
-        .unwrap_or_else(|| open_hint(context));
+    let storage = closed.status.storage();
+    let back = restore_hint(label, &closed.before, &closed.now, context.node, storage);
+    let hint = match opening(context.node).await {
+        Opening::Runs(words) | Opening::Others(words) => words,
+        Opening::Own => back
+            .filter(|_| closed.before.mode != closed.now.mode)
+            .unwrap_or_else(|| open_hint(context)),
+    };
     Failure::new(
         exit,
         format!("{why}. {node} is STILL CLOSED ({})", closed.now.mode),
@@ -307,45 +243,6 @@ async fn check_still_ours(
         format!("{command} was not run: {}", describe_later_change(&now)),
     )
     .with_hint(hint))
-}
-
-/// Runs the command with the same stdin, stdout and stderr. It handles signals itself.
-async fn run_command(
-    command: &[OsString],
-    format: Format,
-    signals: &mut Signals,
-) -> io::Result<ExitStatus> {
-    let Some((program, arguments)) = command.split_first() else {
-        return Err(ErrorKind::NotFound.into());
-    };
-    let stdout = match format {
-        Format::Table | Format::Plain => Stdio::inherit(),
-        // stdout is for the JSON object at the end.
-        Format::Json | Format::Jsonl => Stdio::from(io::stderr()),
-    };
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdout(stdout)
-        .spawn()?;
-    loop {
-        tokio::select! {
-            status = child.wait() => {
-                begin_line();
-                return status;
-            }
-            exit = signals.next() => forward_signal(exit, &child),
-        }
-    }
-}
-
-/// Forwards SIGTERM, which is sent to this process alone; a terminal sends Ctrl-C and the hang-up
-/// to the command itself.
-fn forward_signal(exit: Exit, child: &Child) {
-    let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
-    if let (Exit::Terminated, Some(pid)) = (exit, pid) {
-        // It may have ended just now.
-        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-    }
 }
 
 /// The node after a command that succeeded.

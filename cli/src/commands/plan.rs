@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::error::{Exit, Failure};
 use crate::mode_result::describe_not_ended;
 use crate::node::Node;
+use crate::opening::{Opening, opening};
 use crate::output::color::Emphasis;
 use crate::output::escape::escape;
 use crate::output::{Format, Output, Row, colored_groups, counted, counted_connections, times};
@@ -196,7 +197,7 @@ async fn cancel(
         }
         Format::Table => {
             let node = escape(status.node_name.as_str()).into_owned();
-            let next = describe_node(&node, &status.mode, context.node);
+            let next = describe_node(&node, &status.mode, context.node).await;
             output.confirm(&format!("{}. {next}", describe_cancelled(&answer)))?;
         }
     }
@@ -216,12 +217,14 @@ fn describe_cancelled(answer: &PlanCancelled) -> String {
     plan.into_iter().chain(ends).collect::<Vec<_>>().join("; ")
 }
 
-/// Describes the mode, which a cancelled plan leaves as it is, and the command that opens the node.
-fn describe_node(name: &str, mode: &ModeState, node: Node<'_>) -> String {
-    if mode.mode.is_block() {
-        let open = node.command("set normal");
-        format!("{name} stays closed ({}). Open it: {open}", mode.mode)
-    } else {
-        format!("{name} is {}", mode.mode)
+/// Describes the mode, which a cancelled plan leaves as it is, and how to open the node.
+async fn describe_node(name: &str, mode: &ModeState, node: Node<'_>) -> String {
+    if !mode.mode.is_block() {
+        return format!("{name} is {}", mode.mode);
     }
+    let how = match opening(node).await {
+        Opening::Own => format!("Open it: {}", node.command("set normal")),
+        Opening::Others(words) | Opening::Runs(words) => words,
+    };
+    format!("{name} stays closed ({}). {how}", mode.mode)
 }

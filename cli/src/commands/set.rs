@@ -12,6 +12,7 @@ use soramode_protocol::wait::{Wait, WaitFor};
 
 use super::drain::{Drain, OnTimeout, Then, confirm_drained};
 use super::mode_report::{ChangeView, report_mode};
+use crate::beside_others::{Hosts, beside_others};
 use crate::candidates;
 use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::conditions::{read_mode, read_mode_to_set};
@@ -210,6 +211,7 @@ pub(super) async fn ask_host(
         on_behalf_of: node.on_behalf_of(),
         ..args.flags.change(args.mode)?
     };
+    let change = beside_others(node, change, (Hosts::Several, args.flags.stricter)).await?;
     let result = set_mode::set(node, &change, args.flags.stricter, None).await?;
     if let Some(warning) = &result.warning {
         output.warn(&format!("{}: {warning}", result.status.name()));
@@ -244,6 +246,8 @@ async fn change_mode(
         let others = flags.cluster.check_others(context, node);
         unless_interrupted(signals.as_deref_mut(), others).await?;
     }
+    let joined = beside_others(node, change, (Hosts::One, flags.stricter));
+    let change = unless_interrupted(signals.as_deref_mut(), joined).await?;
     set_mode::set(node, &change, flags.stricter, signals).await
 }
 

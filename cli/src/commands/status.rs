@@ -6,16 +6,15 @@ use soramode_protocol::node::{GetStatus, Membership, Source, Status, StorageStat
 use soramode_protocol::plan::PlanState;
 
 use crate::api::{Detail, needs_soramoded};
-use crate::caller::{Caller, before_opening};
 use crate::cluster_status;
 use crate::context::Context;
-use crate::describe::describe_closing;
 use crate::error::{Exit, Failure};
 use crate::fleet::host_answer::HostAnswer;
 use crate::last_status::{LastStatus, SHADOW, shadow_warning};
 use crate::live;
-use crate::mode_info::{ModeInfo, closed_by, with_operator};
+use crate::mode_info::closed_by;
 use crate::node::{Feature, Node};
+use crate::opening::Closing;
 use crate::output::color::Emphasis;
 use crate::output::escape::{escape, quoted};
 use crate::output::{Cell, Column, Format, Output, Row, colored_groups, with_pending};
@@ -63,7 +62,7 @@ pub(crate) fn host_row(status: &Status, output: &Output) -> Vec<Cell<'static>> {
         status.sessions.into(),
         status.connections.into(),
         status.membership_words().into(),
-        describe_roll(status).into(),
+        describe_roll(status, |_| true).into(),
         Cell::from(warnings).colored(warnings.map(|_| Emphasis::Bad)),
     ]
 }
@@ -83,11 +82,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
     let LastStatus::Daemon(status) = context.node.status(Detail::Mode).await? else {
         return Err(needs_soramoded("status"));
     };
-    let me = if status.mode.mode.is_block() {
-        context.node.caller().await
-    } else {
-        None
-    };
+    let closing = Closing::of_closed(status.mode.mode, context.node).await;
     if status.shadow {
         context
             .output
@@ -100,10 +95,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, F
             let open = context.node.command("set normal");
             let groups = [
                 ("WARNINGS", warning_rows(&status)),
-                (
-                    "MODE",
-                    mode_rows(&status, &how_to_open(&status, me.as_ref(), &open), output),
-                ),
+                ("MODE", mode_rows(&status, &closing, &open, output)),
                 ("PLAN", plan_rows(&status, context.node, output)),
                 ("SESSIONS", session_rows(&status, output)),
                 ("SOURCES", source_rows(&status, output)),
@@ -157,10 +149,13 @@ fn warning_rows(status: &Status) -> Vec<Row> {
         .collect()
 }
 
-fn mode_rows(status: &Status, how_to_open: &str, output: &Output) -> Vec<Row> {
+fn mode_rows(status: &Status, closing: &Closing, open: &str, output: &Output) -> Vec<Row> {
     let mode = &status.mode;
     let expected_end = mode.expected_end_at.map(|time| output.time_ahead(time));
-    let to_open = mode.mode.is_block().then(|| how_to_open.to_owned());
+    let to_open = mode
+        .mode
+        .is_block()
+        .then(|| closing.how_to_open(status, open));
     vec![
         ("node", Some(status.node_name.to_string())),
         ("mode", Some(mode.mode.to_string())),
@@ -173,7 +168,10 @@ fn mode_rows(status: &Status, how_to_open: &str, output: &Output) -> Vec<Row> {
         ),
         ("expected end", expected_end),
         ("generation", Some(mode.generation.to_string())),
-        ("roll", describe_roll(status)),
+        (
+            "roll",
+            describe_roll(status, |it| closing.is_of_closing(it)),
+        ),
         ("to open", to_open),
     ]
 }
@@ -208,34 +206,6 @@ fn by(mode: &ModeState) -> String {
         Some(_) => format!("{}, {words}", mode.actor),
         None => words,
     }
-}
-
-/// Describes how to open a closed node with the command `open`, or why it cannot be opened yet.
-/// `me` is this user, if known.
-pub(crate) fn how_to_open(status: &Status, me: Option<&Caller>, open: &str) -> String {
-    let is_another =
-        me.is_some_and(|me| !me.has_set(&status.mode)) && status.mode.actor.starts_with("uid:");
-    let when = match (status.storage.state, status.membership) {
-        (StorageState::Failed, _) => {
-            "Repair the state first; if the WARNING says so, restart soramoded. Then run"
-        }
-        (_, Membership::Isolated | Membership::Fenced) => {
-            "It can be opened once it has joined its cluster. Then run"
-        }
-        (_, Membership::Standalone | Membership::Joined) if is_another => {
-            let mode = with_operator(status.mode.clone(), &[]);
-            return format!(
-                "{}. {}: {open}",
-                describe_closing(&mode),
-                before_opening(&ModeInfo::of(mode.clone()), me)
-            );
-        }
-        (_, Membership::Standalone | Membership::Joined) if status.mode.expires_at.is_some() => {
-            "It opens automatically at its expiry. To open it earlier, run"
-        }
-        (_, Membership::Standalone | Membership::Joined) => "When you are done, run",
-    };
-    format!("{when}: {open}")
 }
 
 fn session_rows(status: &Status, output: &Output) -> Vec<Row> {
@@ -424,68 +394,5 @@ mod tests {
             .map(|upstream| upstream.problem)
             .collect();
         assert_eq!(problems, [None, Some("no answer in time".to_owned())]);
-    }
-
-    #[test]
-    fn a_closed_node_says_how_it_is_opened_and_an_open_one_does_not() {
-        const OPEN: &str = "soramode --socket /s set normal";
-        let row = |mode: &str, more: &str| {
-            let status = status_of(mode, &format!(r#","sessions_complete":true{more}"#));
-            status
-                .mode
-                .mode
-                .is_block()
-                .then(|| how_to_open(&status, None, OPEN))
-        };
-        assert_eq!(row("normal", ""), None);
-        assert_eq!(row("initial", ""), None);
-        assert_eq!(
-            row("block_new_session", ""),
-            Some("When you are done, run: soramode --socket /s set normal".to_owned())
-        );
-        let expiring = row(
-            "block_new_session",
-            r#","expires_at":"2025-06-01T04:04:05Z""#,
-        );
-        assert!(
-            expiring.is_some_and(|words| words.starts_with("It opens automatically at its expiry"))
-        );
-        let closed = status_of("block_new_connection", r#","sessions_complete":true"#);
-        let mut theirs = closed.clone();
-        (theirs.mode.actor, theirs.mode.reason) = ("uid:1235".to_owned(), Some("STOP".to_owned()));
-        let me = |actor: &str| Caller {
-            actor: actor.to_owned(),
-            on_behalf_of: None,
-        };
-        let words = how_to_open(&theirs, Some(&me("uid:0(root)")), OPEN);
-        assert!(words.starts_with("uid:1235 closed it "), "{words}");
-        assert!(
-            words.ends_with(&format!(
-                " ago (\"STOP\"). Ask uid:1235 before you open it: {OPEN}"
-            )),
-            "{words}"
-        );
-        assert!(how_to_open(&theirs, Some(&me("uid:1235")), OPEN).starts_with("When you are done"));
-        let isolated = Status {
-            membership: Membership::Isolated,
-            ..closed.clone()
-        };
-        assert!(
-            how_to_open(&isolated, None, OPEN).starts_with("It can be opened once it has joined")
-        );
-        let mut full = closed;
-        full.storage.state = StorageState::Failed;
-        assert!(
-            how_to_open(&full, None, OPEN)
-                .starts_with("Repair the state first; if the WARNING says so, restart soramoded")
-        );
-        // The disk is free again, and the node is still closed.
-        full.storage.state = StorageState::Ok;
-        full.mode.actor = "system:storage".to_owned();
-        assert!(how_to_open(&full, None, OPEN).ends_with(OPEN));
-        assert_eq!(
-            closed_by(&full.mode),
-            "soramoded (it could not write its state)"
-        );
     }
 }

@@ -44,9 +44,9 @@ pub(crate) fn describe_not_done(
     let hint = match (plan.outcome, now.mode.is_block()) {
         (Some(PlanOutcome::Replaced), _) => see_other(node),
         (_, true) => format!(
-            "Wait until it is drained: {}. Open it: {}",
+            "Wait until it is drained: {}. See how to open it: {}",
             node.command("wait drained"),
-            node.command("set normal")
+            node.command("status")
         ),
         (_, false) => format!(
             "Clients may connect. To close the node and drain it: {}",

@@ -28,7 +28,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
 use crate::fleet::{HOSTS_AT_ONCE, join_all};
-use crate::node::{caller, mode_now};
+use crate::node::{Node, caller, mode_now};
+use crate::opening::opening_by_roll;
 use crate::output::Output;
 use crate::signals::Signals;
 use calls::Caller;
@@ -262,7 +263,10 @@ impl Driver {
         let look = async {
             let mut daemon = endpoint.connect().await.ok()?;
             let mode = mode_now(&mut daemon).await.ok()?;
-            Some((mode, caller(&mut daemon).await))
+            let me = caller(&mut daemon).await;
+            let opening =
+                opening_by_roll(Node::Daemon(endpoint), &self.request.settings.roll).await;
+            Some((mode, (me, opening)))
         };
         let looked = tokio::select! {
             looked = look, if !self.is_in_a_hurry => looked,
@@ -270,13 +274,16 @@ impl Driver {
             () = sleep(LOOK_MAX) => None,
             _ = signals.next() => None,
         };
-        let (mode, me) = looked.unzip();
+        let (mode, rest) = looked.unzip();
+        let (me, opening) = rest.unzip();
         Some(Left {
             host,
             is_looked_at: !self.is_in_a_hurry,
             mode,
             me: me.flatten(),
+            opening,
             open: endpoint.command("set normal"),
+            sessions: endpoint.command("sessions"),
         })
     }
 

@@ -14,6 +14,7 @@ use crate::caller::{Caller, before_opening};
 use crate::describe::describe_change;
 use crate::error::{Exit, Failure};
 use crate::mode_info::ModeInfo;
+use crate::opening::Opening;
 use crate::output::escape::escape;
 use crate::output::{Format, Output, counted, report_failure, times};
 
@@ -26,8 +27,12 @@ pub(super) struct Left {
     pub(super) mode: Option<ModeInfo>,
     /// This user on the node.
     pub(super) me: Option<Caller>,
+    /// The offer of the command that opens the node; `None` if that could not be read.
+    pub(super) opening: Option<Opening>,
     /// The command that opens the node.
     pub(super) open: String,
+    /// The command that lists its sessions.
+    pub(super) sessions: String,
 }
 
 impl Left {
@@ -40,7 +45,10 @@ impl Left {
                 Some(state) if state.roll.as_ref() != Some(roll) => {
                     format!(". {}", before_opening(now, self.me.as_ref()))
                 }
-                Some(_) | None => own,
+                Some(_) | None => match &self.opening {
+                    Some(Opening::Others(words) | Opening::Runs(words)) => format!(". {words}"),
+                    Some(Opening::Own) | None => own,
+                },
             },
             None => own,
         }
@@ -208,9 +216,17 @@ impl RollView {
         let opens = |_: &&Left| stop.kind != StopKind::Interrupted || stop.hint.is_none();
         let open = left.filter(opens);
         let open = open.map(|left| left.how_to_open(&request.settings.roll));
+        let drains = left.filter(|left| {
+            let host = hosts.get(left.host);
+            host.is_some_and(|it| it.step() == Some(RollStep::Draining))
+        });
+        let sessions = drains.map_or_else(String::new, |left| {
+            format!("See the sessions that are left: {}", left.sessions)
+        });
         let go_on = format!("Go on: {resume}{}", open.unwrap_or_default());
         Failure::new(exit, message)
             .with_hint(stop.hint.as_deref().unwrap_or_default())
+            .with_hint(sessions)
             .with_hint(go_on)
     }
 

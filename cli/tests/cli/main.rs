@@ -32,6 +32,7 @@ mod machines;
 mod maintenance;
 mod meanwhile;
 mod output;
+mod owners;
 mod plan_dst;
 mod plan_screens;
 mod plan_timeline;

@@ -62,7 +62,7 @@ fn the_rows_of_a_roll_go_on_and_a_stop_releases_each_node() {
         let open = "Or open the node: soramode -H sfu-01 set normal";
         assert!(words.contains(open), "{screen}");
         let status = fleet.run(&["-H", &HOSTS.join(","), "status"]);
-        let stopped = "command_ended; holds no reservation";
+        let stopped = "its command has ended (exit code 0); holds no reservation";
         assert!(status.stdout.contains(stopped), "{status:?}");
     }
 }

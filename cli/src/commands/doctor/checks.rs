@@ -11,15 +11,15 @@ use soramode_protocol::node::{
 use soramode_protocol::time::Time;
 use soramode_protocol::version::{PROTOCOL, VERSION};
 
-use super::super::status::{describe_upstream, how_to_open};
+use super::super::status::describe_upstream;
 use super::cluster;
 use super::verdict::Check;
-use crate::caller::Caller;
 use crate::command_line;
 use crate::error::Failure;
 use crate::last_status::SHADOW;
 use crate::mode_info::closed_by;
 use crate::node::Node;
+use crate::opening::Closing;
 use crate::output::escape::{escape, quoted};
 use crate::output::{Output, counted, times};
 use crate::plan::describe::{describe_future, describe_owner};
@@ -38,14 +38,11 @@ pub(super) async fn check(
         .await?
         .call_both(&GetInfo {}, &GetStatus {})
         .await?;
-    let me = info.actor.clone().map(|actor| Caller {
-        actor,
-        on_behalf_of: node.on_behalf_of(),
-    });
+    let closing = Closing::of_closed(status.mode.mode, node).await;
     let mut checks = vec![
         versions(&info),
         access(&info),
-        mode(&status, me.as_ref(), &node.command("set normal")),
+        mode(&status, &closing, &node.command("set normal")),
         state(&status),
     ];
     checks.extend(plan_check(&status, node));
@@ -125,7 +122,7 @@ fn access(info: &Info) -> Check {
     }
 }
 
-fn mode(status: &Status, me: Option<&Caller>, open: &str) -> Check {
+fn mode(status: &Status, closing: &Closing, open: &str) -> Check {
     let Status {
         mode, node_name, ..
     } = status;
@@ -141,7 +138,7 @@ fn mode(status: &Status, me: Option<&Caller>, open: &str) -> Check {
                 .map(|reason| format!(" ({})", quoted(reason)))
                 .unwrap_or_default();
             let how = format!("{how}, closed {since} ago by {}{reason}", closed_by(mode));
-            Check::note("mode", how, how_to_open(status, me, open))
+            Check::note("mode", how, closing.how_to_open(status, open))
         }
         Mode::Initial => Check::bad(
             "mode",

@@ -7,8 +7,9 @@ use soramode_protocol::wait::Wait;
 use crate::error::Exit;
 use crate::last_status::LastStatus;
 use crate::mode_info::ModeInfo;
-use crate::mode_result::{Joined, ModeResult};
+use crate::mode_result::ModeResult;
 use crate::node::{Feature, Node};
+use crate::opening::{Opening, opening};
 
 /// Work that follows a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,10 +67,12 @@ pub(super) fn with_sessions(
     let can_end = status
         .and_then(LastStatus::of_daemon)
         .is_some_and(|status| !status.no_means_to.contains(&MeansFor::End));
-    let see = format!(
-        "See the sessions that are left: {}",
-        node.command("sessions")
-    );
+    let see = if node.name_in_cluster().is_some() {
+        "See the sessions that are left, on that node or with -H HOST: soramode sessions".to_owned()
+    } else {
+        let sessions = node.command("sessions");
+        format!("See the sessions that are left: {sessions}")
+    };
     if !can_end || !node.supports(Feature::ControlSocket) {
         return vec![see];
     }
@@ -85,18 +88,18 @@ pub(super) fn with_sessions(
     ]
 }
 
-/// Returns how to open the node: the undo of this drain, or the command of each operator that has closed it. `None` for a closing that another
-/// operator changed.
-pub(super) fn open(closed: &ModeResult, now: &ModeInfo, node: Node<'_>) -> Option<String> {
+/// Returns how to open the node: the undo of this drain, or the other operators that keep it closed. `None` for a closing that another operator
+/// changed.
+pub(super) async fn open(closed: &ModeResult, now: &ModeInfo, node: Node<'_>) -> Option<String> {
     if closed.is_changed(now) || closed.is_stricter() || !now.mode.is_block() {
         return None;
     }
-    closed.undo_drain_hint(node).or_else(|| {
-        let done = match closed.joined {
-            Joined::Theirs => "all operators are",
-            Joined::Own | Joined::No => "you are",
-        };
-        let open = node.command("set normal");
-        Some(format!("When {done} done, open it: {open}"))
+    if let Some(undo) = closed.undo_drain_hint(node) {
+        return Some(undo);
+    }
+    let open = node.command("set normal");
+    Some(match opening(node).await {
+        Opening::Own => format!("When you are done, open it: {open}"),
+        Opening::Others(words) | Opening::Runs(words) => words,
     })
 }

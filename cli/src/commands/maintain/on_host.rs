@@ -54,20 +54,8 @@ pub(super) async fn run(
     signals: &mut Signals,
 ) -> Result<u8, Failure> {
     let roll = new_maintenance();
-    let endpoint = context.node.endpoint()?;
     let round = Cell::new(1);
-    let reserved = async {
-        let mut daemon = endpoint.connect().await?;
-        let record = reservation(&roll, round.get(), Some(RollStep::Command));
-        daemon.call(&record).await.map(|_| daemon)
-    };
-    let daemon = tokio::select! {
-        biased;
-        exit = signals.next() => {
-            return Err(Failure::new(exit, "interrupted before the command was started"));
-        }
-        daemon = reserved => daemon?,
-    };
+    let (daemon, endpoint) = reserve(&roll, context, signals).await?;
     let line = host.exec_line(Exec::Command(&roll, command));
     let began = Instant::now();
     let format = context.output.format();
@@ -114,7 +102,7 @@ pub(super) async fn run(
     let end = running.end(found);
     if end != CommandState::Unknown {
         // A reservation that is not released expires by itself.
-        let _ = finish((&roll, round.get() + 1), context).await;
+        let _ = finish((&roll, round.get() + 1), end, context).await;
     }
     end.exit_code()
 }
@@ -198,9 +186,30 @@ fn reservation(roll: &RollId, round: u64, step: Option<RollStep>) -> Reserve {
     }
 }
 
+/// Reserves the node for the command, unless a signal comes first.
+pub(super) async fn reserve<'a>(
+    roll: &RollId,
+    context: &Context<'a>,
+    signals: &mut Signals,
+) -> Result<(Daemon<'a>, &'a Endpoint), Failure> {
+    let endpoint = context.node.endpoint()?;
+    let reserved = async {
+        let mut daemon = endpoint.connect().await?;
+        let record = reservation(roll, 1, Some(RollStep::Command));
+        daemon.call(&record).await.map(|_| (daemon, endpoint))
+    };
+    tokio::select! {
+        biased;
+        exit = signals.next() => {
+            Err(Failure::new(exit, "interrupted before the command was started"))
+        }
+        reserved = reserved => reserved,
+    }
+}
+
 /// Renews the reservation as long as the command runs, so that no roll takes the node.
 /// The command may have the terminal: over another connection than the first, ssh asks for nothing.
-async fn renew<'a>(
+pub(super) async fn renew<'a>(
     (roll, round): (&RollId, &Cell<u64>),
     daemon: Daemon<'a>,
     endpoint: &'a Endpoint,
@@ -229,11 +238,26 @@ async fn renew<'a>(
     }
 }
 
-async fn finish((roll, round): (&RollId, u64), context: &Context<'_>) -> Result<(), Failure> {
-    let mut daemon = context.node.connect().await?;
-    daemon
-        .call(&Reserve::step(roll.clone(), RollStep::Done))
-        .await?;
+/// Records the end of the command, and ends the reservation. A command that failed stays on record, and one that may still run.
+pub(super) async fn finish(
+    (roll, round): (&RollId, u64),
+    end: CommandState,
+    context: &Context<'_>,
+) -> Result<(), Failure> {
+    let step = match end {
+        CommandState::Ended(code @ 1..) => Some(Reserve {
+            command_exit: Some(code),
+            ..Reserve::step(roll.clone(), RollStep::CommandEnded)
+        }),
+        CommandState::NotRunning | CommandState::Unknown => None,
+        CommandState::Ended(0) | CommandState::Interrupted | CommandState::NotStarted => {
+            Some(Reserve::step(roll.clone(), RollStep::Done))
+        }
+    };
+    let mut daemon = context.node.connect_again().await?;
+    if let Some(step) = step {
+        daemon.call(&step).await?;
+    }
     let release = Release {
         roll: roll.clone(),
         // A renewal that is still on its way comes too late.

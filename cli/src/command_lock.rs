@@ -1,4 +1,4 @@
-//! Lock of a roll's command on this host. The `exec-stdio` that runs the command holds it, and the kernel ends it with that process, also
+//! Lock of a roll's command on this host. The `exec-stdio` or the `maintain` that runs the command holds it, and the kernel ends it with that process, also
 //! after `kill -9`: so a lock that is free says that no end of the command will be recorded any more.
 //!
 //! It is a socket in the abstract namespace, which needs no folder. Only that of the same user counts: another user could only have it that
@@ -13,11 +13,14 @@ use soramode_protocol::id::RollId;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
+use crate::endpoint::Endpoint;
+use crate::node::Node;
+
 /// Bytes of the hash in the lock's name.
 const HASH_BYTES: usize = 8;
 
 /// State of the lock.
-pub(super) enum Lock {
+pub(crate) enum Lock {
     /// This process holds it, until this is dropped.
     Held { _holder: JoinSet<()> },
     /// Another process of this user holds it.
@@ -27,7 +30,7 @@ pub(super) enum Lock {
 }
 
 /// Takes the lock of the roll's command beside the daemon at this socket.
-pub(super) async fn take(roll: &RollId, socket: &Path) -> Lock {
+pub(crate) async fn take(roll: &RollId, socket: &Path) -> Lock {
     let name = name(roll, socket);
     if let Ok(socket) = UnixListener::bind(&name) {
         let mut holder = JoinSet::new();
@@ -38,6 +41,14 @@ pub(super) async fn take(roll: &RollId, socket: &Path) -> Lock {
     match holder.and_then(|stream| stream.peer_cred()) {
         Ok(user) if user.uid() == geteuid().as_raw() => Lock::HeldByAnother,
         Ok(_) | Err(_) => Lock::Unknown,
+    }
+}
+
+/// Returns the path of the socket of a daemon on this machine.
+pub(crate) fn socket(node: Node<'_>) -> &Path {
+    match node.endpoint() {
+        Ok(Endpoint::Local(socket)) => socket.path(),
+        Ok(Endpoint::Ssh(_)) | Err(_) => Path::new(""),
     }
 }
 
