@@ -156,7 +156,8 @@ fn a_sentence_after_the_command_begins_a_line_of_its_own() {
     let lines: Vec<&str> = screen.lines().map(str::trim_end).collect();
     let last = lines.iter().position(|line| *line == "no line feed");
     let next = lines[last.unwrap() + 1];
-    assert!(next.starts_with("soramode: "), "{screen}");
+    // On a busy machine it is "soramoded on sfu-02 does not answer".
+    assert!(next.starts_with("soramode"), "{screen}");
     remote.daemon.ok(&["open"]);
     let script = format!(
         "{PROGRAM} --socket {} maintain -- printf 'no line feed'; exec sleep 600",
