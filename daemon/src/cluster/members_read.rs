@@ -161,6 +161,9 @@ impl Etcd {
             let is_of = |value: &MemberValue| {
                 value.id == self.identity.id && value.boot_id == self.identity.boot_id
             };
+            read.members.own_of_another_boot = value.as_ref().is_some_and(|value| {
+                !value.boot_id.is_empty() && value.boot_id != self.identity.boot_id
+            });
             if value.as_ref().is_some_and(is_of) {
                 read.lease = Some(kv.lease());
                 read.members.own_of_this_boot = Some(incarnation);

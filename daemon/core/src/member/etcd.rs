@@ -290,6 +290,8 @@ pub struct MembersRead {
     pub nodes: Vec<NodeRecord>,
     /// Incarnations that an operator has purged.
     pub purged: Vec<Incarnation>,
+    /// The key under the node's own name was written on another boot of this machine, or on another machine.
+    pub own_of_another_boot: bool,
 }
 
 /// A node as it published itself.

@@ -90,6 +90,7 @@ fn own_key(read: &MembersRead) -> OwnKey {
         received: read.received,
         found: read.own,
         is_of_this_start: read.own == read.own_of_this_start,
+        is_of_another_boot: read.own_of_another_boot,
         unused: unused_key(read),
         is_full: false,
     }
@@ -177,7 +178,10 @@ impl ClusterMember {
     /// Does everything that waited for a read, since etcd answers.
     pub(crate) fn after_members_read(&mut self, ctx: &mut Ctx, node: NodeView) {
         self.check_untracked(ctx, node);
-        self.releases.retry(ctx);
+        // If its name is in use, this node may be a copy: the claims are those of the node that has the name.
+        if self.incarnation().is_some() || !self.nodes.contains_key(&self.node_name) {
+            self.releases.retry(ctx);
+        }
         self.retry_deferred_claims(ctx);
         self.retry_explaining(ctx, node);
         self.claim_unclaimed(ctx, node);

@@ -33,6 +33,8 @@ pub struct OwnKey {
     pub found: Option<Incarnation>,
     /// This start of the daemon wrote the found key.
     pub is_of_this_start: bool,
+    /// The found key was written on another boot of this machine, or on another machine.
+    pub is_of_another_boot: bool,
     /// The found key, if the node ordered it itself and serves nothing under it.
     pub unused: Option<Incarnation>,
     /// The cluster takes no more nodes.

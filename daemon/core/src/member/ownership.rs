@@ -232,6 +232,10 @@ impl Ownership {
 
     fn join(&mut self, read: &OwnKey) {
         match (how_to_join(self.previous, read.found), read.found) {
+            // The key of a restarted machine expires. One that does not is of a node that runs, and this state is a copy of that node's.
+            (Join::Adopt(holder) | Join::GiveUp(holder), _) if read.is_of_another_boot => {
+                self.steps.push_back(OwnershipStep::NameInUse(holder));
+            }
             (Join::EndSessions, _) if self.fault.is(Fault::JoinWithoutEnding) => {
                 self.previous = self.previous.map(|previous| PreviousIncarnation {
                     sessions: PreviousSessions::Ended,

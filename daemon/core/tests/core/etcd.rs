@@ -131,6 +131,7 @@ impl Etcd {
             own_of_this_start: own
                 .filter(|member| member.start == caller.start)
                 .map(|member| member.incarnation),
+            own_of_another_boot: own.is_some_and(|member| member.boot != caller.boot),
             own_of_this_boot: own
                 .filter(|member| member.boot == caller.boot)
                 .map(|member| member.incarnation),

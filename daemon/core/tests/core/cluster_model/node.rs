@@ -102,6 +102,7 @@ impl Node {
             received: Duration::ZERO,
             found: Some(incarnation),
             is_of_this_start: true,
+            is_of_another_boot: false,
             unused: None,
             is_full: false,
         };
@@ -266,6 +267,7 @@ impl Node {
             found: shown.own,
             is_of_this_start: shown.own == self.own_key,
             // No machine is started anew here.
+            is_of_another_boot: false,
             unused: shown.own,
             is_full: false,
         };

@@ -113,6 +113,7 @@ impl OwnEtcd {
             received: now.boot,
             own_of_this_start: None,
             own_of_this_boot: None,
+            own_of_another_boot: false,
             ..view
         })))
     }
