@@ -15,6 +15,9 @@ pub const RISK_OF_PURGE: &str = "still-running";
 /// The risk of making a cluster go on in an etcd that was refused.
 pub const RISK_OF_INIT: &str = "lost-claims";
 
+/// The risk of making a cluster in an etcd that has others.
+pub const RISK_OF_SECOND: &str = "second-cluster";
+
 /// A node's right to a channel, as it goes out with an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -124,9 +127,10 @@ pub struct Purged {
 #[serde(deny_unknown_fields)]
 pub struct InitCluster {
     /// [`RISK_OF_INIT`], required if this node refuses the etcd: unreachable nodes may still serve
-    /// channels with lost claims.
+    /// channels with lost claims. [`RISK_OF_SECOND`], required if the etcd has clusters of other names:
+    /// a node with a mistyped name serves channels that they serve.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    #[cfg_attr(feature = "schema", schemars(extend("const" = RISK_OF_INIT)))]
+    #[cfg_attr(feature = "schema", schemars(extend("enum" = [RISK_OF_INIT, RISK_OF_SECOND])))]
     pub accept_risk: Option<String>,
 }
 
@@ -134,10 +138,10 @@ impl InitCluster {
     /// Checks that the risk, if one is accepted, is the one that there is.
     pub fn check(&self) -> Result<(), Error> {
         match self.accept_risk.as_deref() {
-            None | Some(RISK_OF_INIT) => Ok(()),
+            None | Some(RISK_OF_INIT | RISK_OF_SECOND) => Ok(()),
             Some(other) => Err(Error::invalid_params(
                 "accept_risk",
-                format_args!("got {other:?}, takes {RISK_OF_INIT:?}"),
+                format_args!("got {other:?}, takes {RISK_OF_INIT:?} or {RISK_OF_SECOND:?}"),
             )),
         }
     }

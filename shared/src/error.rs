@@ -403,6 +403,17 @@ impl Error {
         )
     }
 
+    /// The etcd has clusters of other names, and this one may be mistyped.
+    pub fn other_names(name: &str, others: &[String]) -> Self {
+        let others = others.join(", ");
+        let message =
+            format!("etcd has no cluster {name}, and has others: {others}. Nothing was created");
+        Self::new(ErrorType::AlreadyExists, message).with_hint(
+            "To join one of them, correct cluster-name in soramoded.toml and restart soramoded. If another cluster is meant, run: \
+             soramode nodes init --accept-risk=second-cluster",
+        )
+    }
+
     /// The etcd has another cluster.
     pub fn other_cluster(problem: impl fmt::Display, remedy: &'static str) -> Self {
         Self::new(ErrorType::AlreadyExists, problem.to_string()).with_hint(remedy)

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use clap_complete::engine::ArgValueCandidates;
 use soramode_protocol::cluster::{
-    InitCluster, Initialized, PurgeClusterNode, Purged, RISK_OF_INIT, RISK_OF_PURGE,
+    InitCluster, Initialized, PurgeClusterNode, Purged, RISK_OF_INIT, RISK_OF_PURGE, RISK_OF_SECOND,
 };
 use soramode_protocol::id::NodeName;
 use soramode_protocol::node::{
@@ -36,7 +36,7 @@ enum What {
     ///
     /// Once, on one node, before any node can join.
     Init {
-        /// Continue in an etcd that was emptied, restored or replaced
+        /// Continue in an etcd that was emptied, restored or replaced, or create a cluster beside others
         #[arg(long, value_enum, value_name = "RISK")]
         accept_risk: Option<RiskOfInit>,
     },
@@ -66,6 +66,8 @@ enum RiskOfInit {
     LostClaims,
 }
 
+    /// The etcd has other clusters: a channel is served in each of them
+    SecondCluster,
 /// The columns of [`show`].
 const COLUMNS: [Column; 10] = [
     Column::id("NODE"),
@@ -275,7 +277,11 @@ fn describe_purge(node: &str, channels: u64, extent: Extent) -> String {
 }
 
 async fn init(accepted: Option<RiskOfInit>, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let accept_risk = accepted.map(|RiskOfInit::LostClaims| RISK_OF_INIT.to_owned());
+    let risk = |accepted| match accepted {
+        RiskOfInit::LostClaims => RISK_OF_INIT.to_owned(),
+        RiskOfInit::SecondCluster => RISK_OF_SECOND.to_owned(),
+    };
+    let accept_risk = accepted.map(risk);
     let made = context
         .node
         .connect()

@@ -111,6 +111,11 @@ impl Node {
             format!("--socket={}", folder.path().join("soramode.sock").display()),
             format!("--state-dir={}", folder.path().join("state").display()),
             format!("--cluster={}", etcd.url),
+        Self::start_in("default", name, etcd)
+    }
+
+    /// Starts a node of the cluster of this name, which may not exist.
+    pub(crate) fn start_in(cluster: &str, name: &str, etcd: &Etcd) -> Self {
             format!("--api-listen={}", api.trim_start_matches("http://")),
             format!("--api-url={known_api}"),
             format!("--signaling-url=wss://{name}.example.com/signaling"),
@@ -118,6 +123,7 @@ impl Node {
             "--cluster-heartbeat=200ms".to_owned(),
             "--isolated-after=2s".to_owned(),
         ];
+            format!("--cluster-name={cluster}"),
         let words = std::iter::once("soramoded".to_owned())
             .chain(words)
             .map(Into::into);

@@ -17,6 +17,9 @@ use crate::args::cluster::ClusterName;
 /// The protocol that nodes of one cluster speak with each other through etcd.
 pub(super) const CLUSTER_PROTOCOL: u32 = 1;
 
+/// The beginning of the keys of all clusters.
+const CLUSTERS: &str = "/soramode/v1/";
+
 /// Largest `/cfg`, in bytes. It is kept and compared byte for byte. Nodes write less than 1 KiB, and a later version may add fields.
 pub(super) const CONFIGURATION_BYTES_MAX: usize = 16 * 1024;
 
@@ -33,9 +36,27 @@ pub(super) struct Keys {
 impl Keys {
     pub(super) fn new(cluster: &ClusterName, node_name: NodeName) -> Self {
         Self {
-            prefix: format!("/soramode/v1/{cluster}"),
+            prefix: format!("{CLUSTERS}{cluster}"),
             node_name,
         }
+    }
+
+    /// The range of the keys of all clusters.
+    pub(super) fn clusters() -> (Vec<u8>, Vec<u8>) {
+        (
+            CLUSTERS.into(),
+            format!("{}0", CLUSTERS.trim_end_matches('/')).into(),
+        )
+    }
+
+    /// Returns the name of the cluster that a key is of, if it is not this one, and the first key that may be of the next.
+    pub(super) fn other_cluster(&self, key: &[u8]) -> Option<(Option<String>, Vec<u8>)> {
+        let name = key.strip_prefix(CLUSTERS.as_bytes())?;
+        let name = name.split(|byte| *byte == b'/').next()?;
+        let next = [CLUSTERS.as_bytes(), name, b"0"].concat();
+        let is_own = self.prefix.as_bytes() == [CLUSTERS.as_bytes(), name].concat();
+        let name = shorten(&String::from_utf8_lossy(name), PEER_TEXT_BYTES_MAX);
+        Some((Some(name).filter(|_| !is_own), next))
     }
 
     fn key(&self, kind: &str, name: &[u8]) -> Vec<u8> {
@@ -318,6 +339,23 @@ mod tests {
 
     fn keys() -> Keys {
         Keys::new(&"tokyo".parse().unwrap(), NodeName::new("a/b").unwrap())
+    }
+
+    #[test]
+    fn the_keys_of_other_clusters_name_them() {
+        let other = |key: &str| keys().other_cluster(key.as_bytes());
+        let next = |name: &str| format!("/soramode/v1/{name}0").into_bytes();
+        let osaka = Some((Some("osaka".to_owned()), next("osaka")));
+        assert_eq!(other("/soramode/v1/osaka/cfg"), osaka);
+        assert_eq!(other("/soramode/v1/osaka/n/a/b"), osaka);
+        assert_eq!(other("/soramode/v1/tokyo/cfg"), Some((None, next("tokyo"))));
+        let longer = Some((Some("tokyo2".to_owned()), next("tokyo2")));
+        assert_eq!(other("/soramode/v1/tokyo2/cfg"), longer);
+        assert_eq!(other("/elsewhere"), None);
+        let (from, to) = Keys::clusters();
+        for key in [keys().config(), next("osaka")] {
+            assert!(from <= key && key < to);
+        }
     }
 
     #[test]

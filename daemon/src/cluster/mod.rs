@@ -24,7 +24,7 @@ use std::time::Duration;
 use soramode_core::cluster::claim::ClaimReply;
 use soramode_core::cluster::history::Refusal;
 use soramode_core::input::Input;
-use soramode_core::member::etcd::{ClaimOp, EtcdRequest, EtcdResponse};
+use soramode_core::member::etcd::{ClaimOp, EtcdRequest, EtcdResponse, Init};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -187,8 +187,20 @@ impl ClusterTask {
                 reply_to,
                 found,
                 configuration,
+                may_be_second,
             } => self.spawn(async move {
-                let outcome = etcd.init(found.as_deref(), configuration).await;
+                let is_new = found.is_none() && !may_be_second;
+                let others = if is_new {
+                    etcd.other_names().await
+                } else {
+                    Ok(Vec::new())
+                };
+                let outcome = match others {
+                    Ok(others) if others.is_empty() => {
+                        etcd.init(found.as_deref(), configuration).await
+                    }
+                    others => others.map(Init::OtherNames),
+                };
                 Some(EtcdResponse::Initialized { reply_to, outcome })
             }),
             request @ (EtcdRequest::Join { .. }

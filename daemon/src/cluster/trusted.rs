@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use etcd_client::{Client, Compare, CompareOp, GetResponse, Txn, TxnOp, TxnResponse};
+use etcd_client::{Client, Compare, CompareOp, GetOptions, GetResponse, Txn, TxnOp, TxnResponse};
 use soramode_core::cluster::history::{Configuration, Refusal, Rollback, Writes, rollback};
 use soramode_core::member::etcd::Init;
 
 use super::etcd::{Etcd, TrustedEtcd};
-use super::keys::ConfigValue;
+use super::keys::{ConfigValue, Keys};
 use super::members_read::gets;
 use super::revision::{number, revision};
 use crate::lock::lock;
@@ -36,6 +36,9 @@ const CHANGED: &str = "the cluster's configuration in etcd (/cfg) was changed du
 
 /// Why an etcd was not marked.
 const NEWER: &str = "etcd has keys that are newer than the rollback: it may be the previous etcd, brought back; nothing was written";
+
+/// Other clusters that are named at most.
+const OTHER_NAMES_MAX: usize = 5;
 
 /// Result of a transaction.
 pub(super) struct Done {
@@ -266,6 +269,30 @@ impl Etcd {
                 Written::No { .. } => return Err(NEWER.to_owned()),
             }
         }
+    }
+
+    /// Returns the names of other clusters in this etcd, the first ones by name.
+    pub(super) async fn other_names(&self) -> Result<Vec<String>, String> {
+        let (mut from, to) = Keys::clusters();
+        let mut names = Vec::new();
+        // This cluster may have a key, too.
+        for _ in 0..=OTHER_NAMES_MAX {
+            let range = GetOptions::new()
+                .with_range(to.clone())
+                .with_limit(1)
+                .with_keys_only();
+            let first = TxnOp::get(from, Some(range));
+            let answer = self.txn(Txn::new().and_then([first])).await?;
+            let gets = gets(&answer);
+            let found = gets.first().and_then(|get| get.kvs().first());
+            let Some((name, next)) = found.and_then(|kv| self.keys.other_cluster(kv.key())) else {
+                break;
+            };
+            names.extend(name);
+            from = next;
+        }
+        names.truncate(OTHER_NAMES_MAX);
+        Ok(names)
     }
 
     /// Writes `/cfg` as it is planned, where it still is as it was found. Two nodes that are told to at once plan the same epoch.

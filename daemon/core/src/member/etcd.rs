@@ -44,6 +44,8 @@ pub enum EtcdRequest {
         found: Option<Vec<u8>>,
         /// The configuration to write.
         configuration: Configuration,
+        /// The etcd may have clusters of other names.
+        may_be_second: bool,
     },
     /// Read the members at once, not at the next heartbeat.
     ReadMembers,
@@ -126,6 +128,8 @@ pub enum Init {
         /// Its epoch.
         epoch: u64,
     },
+    /// It was not written, because there are clusters of these names, the first ones by name.
+    OtherNames(Vec<String>),
 }
 
 impl EtcdRequest {

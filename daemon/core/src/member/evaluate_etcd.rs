@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use soramode_protocol::cluster::{InitCluster, Initialized};
+use soramode_protocol::cluster::{InitCluster, Initialized, RISK_OF_INIT, RISK_OF_SECOND};
 use soramode_protocol::error::Error;
 use soramode_protocol::id::{ClusterId, HistoryId};
 use soramode_protocol::node::Membership;
@@ -110,7 +110,8 @@ impl ClusterMember {
             ClusterId::generate(ctx.random.bytes()),
             HistoryId::generate(ctx.random.bytes()),
         );
-        let risk = if init.accept_risk.is_some() {
+        let accepted = init.accept_risk.as_deref();
+        let risk = if accepted == Some(RISK_OF_INIT) {
             AcceptedRisk::LostClaims
         } else {
             AcceptedRisk::None
@@ -124,6 +125,7 @@ impl ClusterMember {
                     reply_to,
                     found,
                     configuration,
+                    may_be_second: accepted == Some(RISK_OF_SECOND),
                 });
                 Ok(())
             }
@@ -147,6 +149,7 @@ impl ClusterMember {
     }
 
     pub(super) fn on_initialized(
+        &self,
         ctx: &mut Ctx,
         reply_to: ReplyHandle,
         outcome: Result<Init, String>,
@@ -159,6 +162,7 @@ impl ClusterMember {
                 etcd_cluster_id: it.etcd_cluster_id.to_string(),
             })),
             Ok(Init::Exists { epoch }) => Err(Error::cluster_exists(epoch)),
+            Ok(Init::OtherNames(others)) => Err(Error::other_names(&self.settings.name, &others)),
             Err(why) => Err(Error::cluster_unavailable(why)),
         };
         ctx.answer(reply_to, answer);

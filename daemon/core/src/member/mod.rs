@@ -263,7 +263,7 @@ impl ClusterMember {
                 outcome,
             } => self.on_purged(ctx, reply_to, node_name, outcome),
             EtcdResponse::Initialized { reply_to, outcome } => {
-                Self::on_initialized(ctx, reply_to, outcome);
+                self.on_initialized(ctx, reply_to, outcome);
             }
             EtcdResponse::Counted(owned) => self.on_counted(ctx, node, owned),
         }

@@ -33,8 +33,14 @@ pub(crate) fn request(request: &EtcdRequest) -> String {
         EtcdRequest::Init {
             found,
             configuration,
+            may_be_second,
             ..
         } => {
+            let beside = if *may_be_second {
+                ", beside others"
+            } else {
+                ""
+            };
             let (there, epoch) = (
                 if found.is_some() {
                     " over what is there"
@@ -49,7 +55,7 @@ pub(crate) fn request(request: &EtcdRequest) -> String {
                 "a new cluster"
             };
             format!(
-                "init {cluster}, epoch {epoch}, in etcd {}{there}",
+                "init {cluster}, epoch {epoch}, in etcd {}{there}{beside}",
                 configuration.etcd_cluster_id
             )
         }

@@ -123,6 +123,8 @@ pub(super) fn response(
             let reply_to = reply_to(&all.next()?);
             let outcome = if let Some(why) = failed {
                 Err(why)
+            } else if let Some(other) = all.value("other")? {
+                Ok(Init::OtherNames(vec![other]))
             } else {
                 let exists = all.has("exists");
                 let configuration = shown(&mut all)?

@@ -7,7 +7,7 @@ use soramode_core::commit_failure::Refused;
 use soramode_core::handles::{ReplyHandle, SocketId, Timestamp};
 use soramode_core::input::{Input, PolledConnection, SoraInput};
 use soramode_protocol::cluster::{
-    Acknowledge, InitCluster, PurgeClusterNode, RISK_OF_INIT, RISK_OF_PURGE,
+    Acknowledge, InitCluster, PurgeClusterNode, RISK_OF_INIT, RISK_OF_PURGE, RISK_OF_SECOND,
 };
 use soramode_protocol::decision::{
     Connect, Disconnect, Explain, Lifetime, Report, ReportedConnection,
@@ -268,7 +268,10 @@ impl Speakers {
                 accept_risk: RISK_OF_PURGE.to_owned(),
             }),
             "InitCluster" => GateRequest::InitCluster(InitCluster {
-                accept_risk: all.has("lost-claims").then(|| RISK_OF_INIT.to_owned()),
+                accept_risk: [RISK_OF_INIT, RISK_OF_SECOND]
+                    .into_iter()
+                    .find(|risk| all.has(risk))
+                    .map(str::to_owned),
             }),
             "Disconnect" => GateRequest::Disconnect(Disconnect {
                 connection_id: all.id()?,
