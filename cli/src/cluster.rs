@@ -24,6 +24,9 @@ use crate::output::{Output, counted};
 /// Time for which the other nodes are checked after a closing: a mode that another node published before must have arrived by then.
 const RECHECK_TIME: Duration = Duration::from_secs(1);
 
+/// Time in which the node must have read the other nodes from etcd anew.
+const CONFIRM_TIME: Duration = Duration::from_secs(5);
+
 /// Pause between two reads.
 const READ_PAUSE: Duration = Duration::from_millis(100);
 
@@ -43,8 +46,8 @@ pub(crate) struct NodeFlag {
 pub(crate) struct ClusterFlags {
     /// Refuse (exit 5) unless at least N other nodes are open
     ///
-    /// Nothing is changed if it refuses. A node is open if it is joined and its mode is normal. After closing, the other nodes are checked again
-    /// for a second: if another closed at the same moment and too few are open, the node is opened again.
+    /// Nothing is changed if it refuses, also because etcd does not answer within 5s. A node is open if it is joined and its mode is normal. After
+    /// closing, the other nodes are checked again for a second: if another closed at the same moment and too few are open, the node is opened again.
     #[arg(long, value_name = "N", value_parser = whole_number::<usize>)]
     keep_open: Option<usize>,
     /// Fail (exit 5) if other nodes cannot be notified
@@ -164,16 +167,47 @@ impl ClusterView {
 
     fn check_membership(&self) -> Result<(), Failure> {
         match &self.by {
-            Some((name, membership @ (Membership::Isolated | Membership::Fenced))) => {
-                let why = format!(
-                    "{} is {membership}: it does not know how many other nodes are open. Nothing was changed",
-                    escape(name.as_str())
-                );
-                Err(Failure::new(Exit::Refused, why))
-            }
+            Some((name, membership @ (Membership::Isolated | Membership::Fenced))) => Err(
+                unknown_others(&escape(name.as_str()), &format!("it is {membership}")),
+            ),
             Some((_, Membership::Standalone | Membership::Joined)) | None => Ok(()),
         }
     }
+}
+
+/// Waits until the node has read the other nodes from etcd anew. While etcd hangs, nodes that have closed since its last read are open in its
+/// list: without a new read nothing may be closed that asks for open nodes.
+pub(crate) async fn wait_for_read(node: Node<'_>) -> Result<(), Failure> {
+    let began = Instant::now();
+    let mut before = None;
+    loop {
+        let status = node.status(Detail::Mode).await?;
+        let Some(status) = status.of_daemon() else {
+            return Ok(());
+        };
+        let Some(cluster) = status.cluster.as_deref() else {
+            return Ok(());
+        };
+        if *before.get_or_insert(cluster.renewed_at) != cluster.renewed_at {
+            return Ok(());
+        }
+        let why = if status.membership != Membership::Joined {
+            format!("it is {}", status.membership_words())
+        } else if began.elapsed() >= CONFIRM_TIME {
+            "etcd does not answer it".to_owned()
+        } else {
+            sleep(READ_PAUSE).await;
+            continue;
+        };
+        return Err(unknown_others(&escape(status.node_name.as_str()), &why));
+    }
+}
+
+/// Refuses a closing by a node that cannot tell how many others are open.
+fn unknown_others(name: &str, why: &str) -> Failure {
+    let message =
+        format!("{name} does not know how many other nodes are open: {why}. Nothing was changed");
+    Failure::new(Exit::Refused, message)
 }
 
 const CLEAR_HINT: &str = "Give that node's soramoded an https: --api-url. If you trust the network between and everything that writes to etcd, add --token-in-clear";
@@ -274,6 +308,7 @@ impl ClusterFlags {
         if mode.is_block() {
             return Ok(());
         }
+        wait_for_read(context.node).await?;
         let view = ClusterView::read(context).await?;
         view.check_membership()?;
         let others = view.others(node.name_in_cluster(), mode);

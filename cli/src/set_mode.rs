@@ -447,7 +447,7 @@ pub(crate) async fn restore(
     }
 }
 
-/// Puts the mode back where another node closed at the same moment, so that too few are open.
+/// Puts the mode back where another node closed at the same moment, so that too few are open, or may have.
 pub(crate) async fn give_way(
     context: &Context<'_>,
     node: Node<'_>,
@@ -458,11 +458,17 @@ pub(crate) async fn give_way(
     if closed.before.mode.is_block() || !closed.now.mode.is_block() {
         return Ok(());
     }
-    let Some(why) = flags.too_few_others(context, node).await else {
+    let why = if flags.is_given() && closed.published == Some(false) {
+        // Another node that closes now does not know of it.
+        Some("etcd has not confirmed the closing".to_owned())
+    } else {
+        flags.too_few_others(context, node).await
+    };
+    let Some(why) = why else {
         return Ok(());
     };
     let name = closed.status.name();
-    let reason = with_message(reason, "another node closed at the same moment");
+    let reason = with_message(reason, why.split(':').next().unwrap_or_default());
     let result = match restore(node, closed, &reason).await {
         Ok(Restored::Done(mode)) => format!("{name} is {mode} again"),
         Ok(Restored::Same) => return Ok(()),

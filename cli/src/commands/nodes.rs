@@ -6,8 +6,10 @@ use soramode_protocol::cluster::{
     InitCluster, Initialized, PurgeClusterNode, Purged, RISK_OF_INIT, RISK_OF_PURGE, RISK_OF_SECOND,
 };
 use soramode_protocol::id::NodeName;
+use soramode_protocol::mode::Mode;
 use soramode_protocol::node::{
-    ClusterNode, ClusterNodes, GetStatus, ListClusterNodes, Membership, OrphanedChannels, Status,
+    ClusterNode, ClusterNodes, GetStatus, ListClusterNodes, Membership, NO_OPEN_NODE,
+    OrphanedChannels, Status,
 };
 
 use crate::candidates;
@@ -64,10 +66,10 @@ enum Risk {
 enum RiskOfInit {
     /// A channel with a lost claim is served on two nodes, if its node cannot reach this etcd and still serves it
     LostClaims,
-}
-
     /// The etcd has other clusters: a channel is served in each of them
     SecondCluster,
+}
+
 /// The columns of [`show`].
 const COLUMNS: [Column; 10] = [
     Column::id("NODE"),
@@ -139,10 +141,11 @@ async fn list(context: &mut Context<'_>) -> Result<Exit, Failure> {
         .iter()
         .try_for_each(|node| show(node, own, &mut list))?;
     list.finish("no nodes")?;
-    match (
-        status.as_deref().and_then(cluster_status::stale_because),
-        problem,
-    ) {
+    let stale = status.as_deref().and_then(cluster_status::stale_because);
+    if stale.is_none() && is_none_open(&nodes) {
+        context.output.warn(NO_OPEN_NODE);
+    }
+    match (stale, problem) {
         (Some(why), _) => context
             .output
             .warn(&format!("showing the last known state: {}", escape(&why))),
@@ -153,6 +156,13 @@ async fn list(context: &mut Context<'_>) -> Result<Exit, Failure> {
         (None, None) => {}
     }
     Ok(Exit::Done)
+}
+
+/// Returns whether no node of a cluster is open. A node that is alone says so by its mode.
+fn is_none_open(nodes: &[ClusterNode]) -> bool {
+    let is_open = |node: &ClusterNode| node.connected && node.mode == Some(Mode::Normal);
+    let is_closed = |node: &ClusterNode| node.mode.is_some_and(Mode::is_block);
+    nodes.len() > 1 && nodes.iter().any(is_closed) && !nodes.iter().any(is_open)
 }
 
 fn show(node: &ClusterNode, own: Option<&Status>, list: &mut List<'_>) -> Result<(), Failure> {
@@ -329,6 +339,24 @@ mod tests {
             there,
             "Purged the earlier run of n2: its 1 orphaned channel may now open on any node. n2 itself stays in the cluster"
         );
+    }
+
+    #[test]
+    fn a_cluster_without_an_open_node_is_told_from_one_node_that_is_closed() {
+        let check = |nodes: &[(&str, bool)]| {
+            let node = |(at, (mode, connected)): (usize, &(&str, bool))| {
+                let node = serde_json::json!({"node_name": format!("n{at}"), "mode": mode, "connected": connected});
+                serde_json::from_value(node).unwrap()
+            };
+            is_none_open(&nodes.iter().enumerate().map(node).collect::<Vec<_>>())
+        };
+        let closed = ("block_new_session", true);
+        assert!(check(&[closed, closed]));
+        assert!(check(&[closed, ("normal", false)]), "gone");
+        assert!(check(&[closed, ("initial", true)]));
+        assert!(!check(&[closed, ("normal", true)]));
+        assert!(!check(&[closed]), "no other node");
+        assert!(!check(&[("initial", true), ("initial", true)]));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use soramode_protocol::plan::{
 use super::describe::describe_begun;
 use super::request::NewPlan;
 use super::steps::step_lines;
+use crate::cluster;
 use crate::context::Context;
 use crate::daemon::Daemon;
 use crate::describe::describe_origin;
@@ -43,6 +44,9 @@ pub(crate) async fn start(
         limit: Some(NEWEST),
     };
     let read = async {
+        if new.request.keep_open.is_some() && new.close_time.is_none() {
+            cluster::wait_for_read(node).await?;
+        }
         let mut daemon = node.connect().await?;
         let (status, history) = daemon.call_both(&GetStatus {}, &newest).await?;
         let before = ModeInfo::of(with_operator(status.mode, &history.changes));

@@ -57,6 +57,13 @@ impl Etcd {
         assert_eq!(deleted.code, 0, "{deleted:?}");
     }
 
+    /// Stops it without an end of its connections: nothing is answered any more.
+    pub(crate) fn hang(&self) {
+        let pid = self.child.id().to_string();
+        let ended = Command::new("kill").args(["-STOP", &pid]).ended();
+        assert_eq!(ended.code, 0, "{ended:?}");
+    }
+
     fn kill(&mut self) {
         // The process may have ended.
         self.child.kill().unwrap_or_default();
@@ -99,23 +106,28 @@ impl Node {
 
     /// Starts a node before the cluster exists.
     pub(crate) fn start_before_init(name: &str, etcd: &Etcd) -> Self {
+        Self::start_in("default", name, etcd)
+    }
+
+    /// Starts a node of the cluster of this name, which may not exist.
+    pub(crate) fn start_in(cluster: &str, name: &str, etcd: &Etcd) -> Self {
         let api = free_url();
-        Self::start_with_api(name, etcd, &api, &api)
+        Self::start_as(cluster, name, etcd, [&api, &api])
     }
 
     /// Starts a node with an API that the other nodes know by another address, before the cluster exists.
     pub(crate) fn start_with_api(name: &str, etcd: &Etcd, api: &str, known_api: &str) -> Self {
+        Self::start_as("default", name, etcd, [api, known_api])
+    }
+
+    fn start_as(cluster: &str, name: &str, etcd: &Etcd, [api, known_api]: [&str; 2]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let words = [
             format!("--node-name={name}"),
             format!("--socket={}", folder.path().join("soramode.sock").display()),
             format!("--state-dir={}", folder.path().join("state").display()),
             format!("--cluster={}", etcd.url),
-        Self::start_in("default", name, etcd)
-    }
-
-    /// Starts a node of the cluster of this name, which may not exist.
-    pub(crate) fn start_in(cluster: &str, name: &str, etcd: &Etcd) -> Self {
+            format!("--cluster-name={cluster}"),
             format!("--api-listen={}", api.trim_start_matches("http://")),
             format!("--api-url={known_api}"),
             format!("--signaling-url=wss://{name}.example.com/signaling"),
@@ -123,7 +135,6 @@ impl Node {
             "--cluster-heartbeat=200ms".to_owned(),
             "--isolated-after=2s".to_owned(),
         ];
-            format!("--cluster-name={cluster}"),
         let words = std::iter::once("soramoded".to_owned())
             .chain(words)
             .map(Into::into);

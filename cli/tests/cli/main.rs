@@ -25,6 +25,7 @@ mod exits;
 mod expected_end;
 mod faults;
 mod fleet;
+mod keep_open;
 mod lists;
 mod live;
 #[cfg(feature = "cluster")]

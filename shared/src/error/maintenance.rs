@@ -40,7 +40,7 @@ impl Error {
     pub fn plan_keeps_too_few_open(open: u64, keep_open: u64) -> Self {
         Self::plan_refused(
             PlanRefusal::KeepOpen,
-            format!("{open} other nodes are open, and keep_open asks for {keep_open}"),
+            format!("{open} other nodes are known to be open, and keep_open asks for {keep_open}"),
         )
         .with_hint("Open another node first, or ask for fewer")
     }

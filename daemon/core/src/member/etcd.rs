@@ -290,12 +290,12 @@ pub struct MembersRead {
     pub own_of_this_start: Option<Incarnation>,
     /// The key under the node's own name, if a start of the daemon wrote it, with this state, since the machine booted.
     pub own_of_this_boot: Option<Incarnation>,
+    /// The key under the node's own name was written on another boot of this machine, or on another machine.
+    pub own_of_another_boot: bool,
     /// All nodes, this one among them.
     pub nodes: Vec<NodeRecord>,
     /// Incarnations that an operator has purged.
     pub purged: Vec<Incarnation>,
-    /// The key under the node's own name was written on another boot of this machine, or on another machine.
-    pub own_of_another_boot: bool,
 }
 
 /// A node as it published itself.

@@ -168,14 +168,28 @@ impl ClusterMember {
         self.membership
     }
 
-    /// Number of other nodes that are present and open. A node that is about to close is not counted.
+    /// Number of other nodes that are present and open. A node that is about to close is not counted; what a node knows that is not joined may be
+    /// out of date, and counts for nothing.
     pub(crate) fn open_others(&self) -> usize {
+        if self.membership != Membership::Joined {
+            return 0;
+        }
         let is_open = |node: &&NodeRecord| {
             node.node_name != self.node_name
                 && node.mode == Some(Mode::Normal)
                 && !node.load.is_leaving
         };
         self.nodes.values().filter(is_open).count()
+    }
+
+    /// Returns whether no other node of this cluster is open, as far as a joined node knows. One that has always been alone has none to look after.
+    pub(crate) fn is_none_open(&self) -> bool {
+        let is_other = |node: &&NodeRecord| node.node_name != self.node_name;
+        let mut others = self.nodes.values().filter(is_other).peekable();
+        let has_others = others.peek().is_some() || !self.absent_nodes.is_empty();
+        self.membership == Membership::Joined
+            && has_others
+            && others.all(|node| node.mode != Some(Mode::Normal))
     }
 
     fn set_membership(&mut self, ctx: &Ctx, membership: Membership) {

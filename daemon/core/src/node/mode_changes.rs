@@ -73,6 +73,7 @@ impl Node {
         let warnings = [
             by_roll.filter(|_| changed),
             by_plan.filter(|_| confirms_normal),
+            self.no_open_node_warning().filter(|_| changed),
         ];
         let warning = warnings
             .into_iter()

@@ -149,9 +149,10 @@ impl Node {
 
     pub(super) fn start_plan(&mut self, ctx: &mut Ctx, start: StartPlan, actor: &str) -> Answer {
         self.storage.check_writable()?;
-        let started =
+        let mut started =
             self.with_plans(ctx, |plans, view, out| plans.start(view, start, actor, out))?;
         self.run_plans(ctx);
+        started.warning = started.warning.or_else(|| self.no_open_node_warning());
         let generation = self.mode.generation();
         self.plans
             .started(&self.plan_node_state(ctx.now), generation, started)

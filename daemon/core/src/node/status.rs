@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use soramode_protocol::cluster::Granted;
-use soramode_protocol::node::{ClusterNode, ClusterNodes, Membership, Status};
+use soramode_protocol::node::{ClusterNode, ClusterNodes, Membership, NO_OPEN_NODE, Status};
 use soramode_protocol::text::list_first;
 use soramode_protocol::version::{PROTOCOL, VERSION};
 
@@ -67,7 +67,14 @@ impl Node {
             .chain(self.failing_ends_warning())
             .chain(unasked.flatten())
             .chain(self.auth_warning())
+            .chain(self.no_open_node_warning())
             .collect()
+    }
+
+    /// Returns a warning while this node and all others of its cluster are closed.
+    pub(super) fn no_open_node_warning(&self) -> Option<String> {
+        let member = self.member.as_deref()?;
+        (self.mode.is_block() && member.is_none_open()).then(|| NO_OPEN_NODE.to_owned())
     }
 
     /// Returns a warning while sessions are still there that the SFU was asked to end: their rooms stay locked.

@@ -68,7 +68,7 @@ impl PlanView<'_> {
         self.mode.mode.is_block() && self.state.is_in_force && is_empty
     }
 
-    /// Number of other nodes of the cluster that are open; `None` without a cluster.
+    /// Number of other nodes of the cluster that are known to be open: none while the node is not joined. `None` without a cluster.
     pub(crate) fn open_others(&self) -> Option<u64> {
         self.member.map(|member| count(member.open_others()))
     }

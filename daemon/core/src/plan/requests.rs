@@ -32,7 +32,7 @@ const LONG_END: Duration = Duration::from_hours(1);
 pub(crate) struct Started {
     pub(super) created: bool,
     pub(super) closed_before_by: Option<ClosedBefore>,
-    pub(super) warning: Option<String>,
+    pub(crate) warning: Option<String>,
 }
 
 impl Plans {

@@ -173,9 +173,9 @@ fn members(all: &mut Words, now: Timestamp) -> Result<MembersRead, Problem> {
         configuration_text,
         own,
         own_of_this_start: if all.has("of-this-start") { own } else { None },
+        own_of_another_boot: all.has("of-another-boot"),
         own_of_this_boot: if all.has("of-this-boot") { own } else { None },
         nodes: all
-        own_of_another_boot: all.has("of-another-boot"),
             .take()
             .iter()
             .map(|word| node(word))
