@@ -10,7 +10,7 @@ use soramoded::args::Args;
 use soramoded::config::Config;
 use tempfile::TempDir;
 
-use crate::support::{Ended, Run, Running, program, until};
+use crate::support::{Ended, Run, program, until};
 
 /// A single etcd member, stopped at the end of the test.
 pub(crate) struct Etcd {
@@ -301,37 +301,6 @@ fn one_node_lists_and_controls_the_cluster() {
             .stderr
             .contains("0 other nodes are open, and")
     );
-}
-
-#[test]
-fn two_nodes_that_close_at_the_same_moment_do_not_both_stay_closed() {
-    let etcd = Etcd::start();
-    let nodes = ["n1", "n2"].map(|name| Node::start(name, &etcd));
-    for close in [
-        &["drain", "--keep-open", "1"][..],
-        &["close", "--keep-open", "1"],
-        &["close", "--wait", "--keep-open", "1"],
-    ] {
-        for node in &nodes {
-            node.ok(&["open"]);
-        }
-        for node in &nodes {
-            until(|| (node.nodes() == ["n1 normal joined", "n2 normal joined"]).then_some(()));
-        }
-        let running = nodes
-            .each_ref()
-            .map(|node| program(&node.socket()).args(close).running());
-        for ended in running.map(Running::ended) {
-            let words = ["is normal again", "Nothing was changed"];
-            let has_said = ended.code == 0
-                || (ended.code == 5 && words.iter().any(|word| ended.stderr.contains(word)));
-            assert!(has_said, "{ended:?}");
-        }
-        assert!(
-            nodes.iter().any(|node| node.ok(&["get"]) == "normal\n"),
-            "{close:?}"
-        );
-    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Mistakes that cost a cluster its sessions: closing its last open node, with `--keep-open` while etcd does not answer, and mistyping its name.
 
 use crate::cluster::{Etcd, Node};
-use crate::support::until;
+use crate::support::{Run, Running, program, until};
 
 const NONE_OPEN: &str = "no node of the cluster is open";
 
@@ -93,4 +93,35 @@ fn a_mistyped_cluster_name_makes_no_second_cluster() {
         "{refused:?}"
     );
     assert_eq!(first.nodes(), ["n1 normal joined"]);
+}
+
+#[test]
+fn two_nodes_that_close_at_the_same_moment_do_not_both_stay_closed() {
+    let etcd = Etcd::start();
+    let nodes = ["n1", "n2"].map(|name| Node::start(name, &etcd));
+    for close in [
+        &["drain", "--keep-open", "1"][..],
+        &["close", "--keep-open", "1"],
+        &["close", "--wait", "--keep-open", "1"],
+    ] {
+        for node in &nodes {
+            node.ok(&["open"]);
+        }
+        for node in &nodes {
+            until(|| (node.nodes() == ["n1 normal joined", "n2 normal joined"]).then_some(()));
+        }
+        let running = nodes
+            .each_ref()
+            .map(|node| program(&node.socket()).args(close).running());
+        for ended in running.map(Running::ended) {
+            let words = ["is normal again", "Nothing was changed"];
+            let has_said = ended.code == 0
+                || (ended.code == 5 && words.iter().any(|word| ended.stderr.contains(word)));
+            assert!(has_said, "{ended:?}");
+        }
+        assert!(
+            nodes.iter().any(|node| node.ok(&["get"]) == "normal\n"),
+            "{close:?}"
+        );
+    }
 }

@@ -25,40 +25,43 @@ pub(crate) fn known(known: &EtcdIdentity) -> String {
     format!("etcd at epoch {}, revision {}", known.epoch, known.revision)
 }
 
+fn init(request: &EtcdRequest) -> String {
+    let EtcdRequest::Init {
+        found,
+        configuration,
+        may_be_second,
+        ..
+    } = request
+    else {
+        return String::new();
+    };
+    let beside = if *may_be_second {
+        ", beside others"
+    } else {
+        ""
+    };
+    let there = if found.is_some() {
+        " over what is there"
+    } else {
+        ""
+    };
+    let cluster = if configuration.cluster_id.as_str() == "tokyo" {
+        "tokyo"
+    } else {
+        "a new cluster"
+    };
+    format!(
+        "init {cluster}, epoch {}, in etcd {}{there}{beside}",
+        configuration.epoch, configuration.etcd_cluster_id
+    )
+}
+
 pub(crate) fn request(request: &EtcdRequest) -> String {
     match request {
         EtcdRequest::Trust { .. } => "trust this etcd".to_owned(),
         EtcdRequest::Distrust(refusal) => format!("refuse this etcd: {refusal}"),
         EtcdRequest::NoteRollback { why, .. } => format!("note in it: {why}"),
-        EtcdRequest::Init {
-            found,
-            configuration,
-            may_be_second,
-            ..
-        } => {
-            let beside = if *may_be_second {
-                ", beside others"
-            } else {
-                ""
-            };
-            let (there, epoch) = (
-                if found.is_some() {
-                    " over what is there"
-                } else {
-                    ""
-                },
-                configuration.epoch,
-            );
-            let cluster = if configuration.cluster_id.as_str() == "tokyo" {
-                "tokyo"
-            } else {
-                "a new cluster"
-            };
-            format!(
-                "init {cluster}, epoch {epoch}, in etcd {}{there}{beside}",
-                configuration.etcd_cluster_id
-            )
-        }
+        EtcdRequest::Init { .. } => init(request),
         EtcdRequest::ReadMembers => "read members".to_owned(),
         EtcdRequest::Join {
             mode,
