@@ -279,7 +279,7 @@ impl Shared {
     }
 }
 
-/// The SFU: its APIs, the means that they are, and the tasks that hold its mode.
+/// The SFU: its APIs, the means to announce and to end sessions, and the tasks that hold its mode.
 struct Sfu {
     api: Option<SoraApi>,
     janus: Option<AdminApi>,

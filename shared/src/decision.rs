@@ -100,7 +100,7 @@ wire_enum! {
         BlockNewSession = "BLOCK-NEW-SESSION",
         /// The node holds as many connections as it may, or has as many claims under way.
         AtCapacity = "AT-CAPACITY",
-        /// The channel's owner is gone, and its ownership lease may still run.
+        /// The channel's owner is lost, and its ownership lease may still run.
         OwnerLost = "OWNER-LOST",
     }
 }

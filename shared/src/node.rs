@@ -96,7 +96,7 @@ pub struct Upstream {
     pub problem: Option<String>,
 }
 
-/// Time for which an API that fails is expected to answer again. On an open node Sora's is asked once a minute.
+/// Time within which an API that has failed is expected to answer again. On an open node Sora's is asked once a minute.
 const ANSWERED_LATELY: Duration = Duration::from_mins(3);
 
 impl Upstream {

@@ -58,7 +58,7 @@ pub(crate) struct ProgressSnapshot<'a> {
     pub(crate) pending: u64,
     /// Ended sessions, as far as reported.
     pub(crate) ended: u64,
-    /// Remaining sessions of the requests which a wait for ends is for.
+    /// Remaining sessions of the requests that a wait for `ended` is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) awaited: Option<u64>,
     /// The oldest remaining session.

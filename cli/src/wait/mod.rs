@@ -146,7 +146,7 @@ fn superseded(name: &str, now: &ModeInfo, wait_for: WaitFor, node: Node<'_>) -> 
     }
 }
 
-/// The remedy where another client opened the node, and the mode is this one now.
+/// Returns the remedy after another client opened the node; `mode` is the present one.
 fn superseded_hint(mode: Mode, node: Node<'_>) -> String {
     if mode.is_block() {
         return format!("Watch again: {}", node.command("wait drained"));

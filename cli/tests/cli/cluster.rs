@@ -455,7 +455,7 @@ fn a_lost_node_without_channels_is_removed_from_each_list() {
         until(|| node.nodes().contains(&lost).then_some(()));
     }
     let doctor = n1.run(&["doctor", "-o", "plain"]).stdout;
-    let row = "To remove a machine for good: soramode nodes purge n3 --accept-risk=still-running\n";
+    let row = "If its machine is off for good, remove it: soramode nodes purge n3 --accept-risk=still-running\n";
     assert!(doctor.contains(row), "{doctor}");
     let purged = n1.ok(&["nodes", "purge", "n3", "--accept-risk=still-running"]);
     assert!(purged.starts_with("n3 is no longer listed"), "{purged}");

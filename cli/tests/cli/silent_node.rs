@@ -41,7 +41,7 @@ impl Proxy {
     }
 }
 
-/// Forwards a connection; its requests while none is held back. Each end may have left.
+/// Forwards a connection; its requests wait while they are held back. Either end may have closed it.
 fn forward(mut client: &TcpStream, api: &str, (holds, change): &(Mutex<bool>, Condvar)) {
     let Ok(api) = TcpStream::connect(api) else {
         return;

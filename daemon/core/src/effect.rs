@@ -250,7 +250,7 @@ pub struct WaitProgress {
     pub oldest_session: Option<Session>,
     /// Sessions that ended since the wait began.
     pub ended: u64,
-    /// Sessions left of the requests which a wait for ends is for.
+    /// Sessions left of the requests that a wait for `ended` is about.
     pub awaited: Option<u64>,
     /// Plan that runs.
     pub plan: Option<Box<Plan>>,

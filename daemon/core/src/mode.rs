@@ -286,8 +286,8 @@ impl ModeControl {
         change
     }
 
-    /// Returns whether an operator has changed the mode, its reason or its timer since this generation; since this time by the wall clock,
-    /// where the generation is not known.
+    /// Returns whether an operator has changed the mode, its reason or its timer since this generation or, where that is unknown, since this
+    /// time by the wall clock.
     pub(crate) fn is_set_by_operator_since(&self, generation: Option<u64>, at: Time) -> bool {
         let is_set = |set_in: u64, set_at: Time, actor: &str| {
             let is_later = generation.map_or(set_at > at, |generation| set_in > generation);

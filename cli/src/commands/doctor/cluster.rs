@@ -159,7 +159,7 @@ fn node_check(node: &ClusterNode, command: impl Fn(&str) -> String) -> Option<Ch
                 "nodes",
                 format!("{name} is lost, {orphaned}"),
                 format!(
-                    "It joins again when its soramoded is started. To remove a machine for good: {purge}"
+                    "It joins again when its soramoded is started. If its machine is off for good, remove it: {purge}"
                 ),
             )
         }

@@ -131,7 +131,7 @@ impl Announcements {
         self.find(plan_id).map(|it| &it.stored.progress)
     }
 
-    /// Number of channels that this announcement still goes to.
+    /// Number of channels that the latest announcement of this plan still goes to.
     pub(crate) fn left(&self, plan_id: &PlanId) -> u64 {
         self.find(plan_id).map_or(0, |it| count(it.left.len()))
     }

@@ -206,7 +206,7 @@ impl EndQueue {
         stopped
     }
 
-    /// Takes note that a session has ended. Returns how.
+    /// Takes note that a session has ended. Returns whether the SFU was asked to end it, and whether the plan counts it.
     pub(crate) fn on_session_ended(&mut self, slot: SessionSlot) -> EndedSession {
         let mut ended = EndedSession {
             was_asked: false,

@@ -111,7 +111,8 @@ impl Plans {
         let cutoff = stored.progress.cutoff;
         let channels = stored.channel_id.as_ref().map(std::slice::from_ref);
         let sessions = sessions_of(view, channels, |age| age <= cutoff);
-        // Those that were asked, the oldest, are asked again. One that is not there any more has ended.
+        // Sessions that were asked are asked again. Which ones is not stored: the oldest count, as a plan asks them first. One that is not there any
+        // more has ended.
         let counted = plan.map_or(0, |plan| {
             let progress = &mut plan.progress;
             let left = progress.asked.saturating_sub(progress.ended);

@@ -254,7 +254,7 @@ impl Etcd {
         })
     }
 
-    /// Writes off the departed incarnation, and the earlier ones that own channels; with the number of these.
+    /// Purges the departed incarnation, and the earlier ones that own channels. Returns them, with the number of channels.
     fn purge(
         &mut self,
         node: &NodeName,

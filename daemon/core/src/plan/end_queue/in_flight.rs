@@ -21,7 +21,7 @@ impl EndQueue {
         request.is_some_and(|it| plan_id.is_none() || it.stored.plan_id.as_ref() == plan_id)
     }
 
-    /// Takes back a call that was never made. Returns the number of sessions that the plan has so asked less.
+    /// Takes back a call that was never made. Returns the number of sessions that the plan no longer counts as asked.
     pub(crate) fn retract_call(&mut self, id: CallId) -> u64 {
         let Some(slot) = self.calls.remove(&id) else {
             return 0;
