@@ -1,5 +1,5 @@
-//! Lock of a roll's command on this host. The `exec-stdio` or the `maintain` that runs the command holds it, and the kernel ends it with that process, also
-//! after `kill -9`: so a lock that is free says that no end of the command will be recorded any more.
+//! Lock of the command of a roll or `maintain` on this host. The `exec-stdio` or the `maintain` that runs the command holds it, and the kernel
+//! ends it with that process, also after `kill -9`: so a lock that is free says that no end of the command will be recorded any more.
 //!
 //! It is a socket in the abstract namespace, which needs no folder. Only that of the same user counts: another user could only have it that
 //! this one is not found, and nothing is then known.

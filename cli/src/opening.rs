@@ -47,7 +47,7 @@ pub(crate) enum Opening {
 }
 
 impl Closing {
-    /// Reads it if the mode is one of a closed node; nothing is known if the node does not answer at once.
+    /// Reads the history of a closed node, and this user. They stay unknown if the node is open, or does not answer within [`READ_MAX`].
     pub(crate) async fn of_closed(mode: Mode, node: Node<'_>) -> Self {
         if !mode.is_block() {
             return Self::default();
@@ -161,7 +161,7 @@ impl Closing {
     }
 }
 
-/// Reads whether the command that opens the node may be offered. What cannot be read offers nothing.
+/// Reads whether the command that opens the node may be offered; it is not if the node cannot be read.
 pub(crate) async fn opening(node: Node<'_>) -> Opening {
     read_opening(node, None).await
 }

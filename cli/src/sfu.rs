@@ -116,7 +116,7 @@ pub(crate) fn source_api(source: &Source) -> (&'static str, &'static str) {
 pub(crate) const fn awaited_end(connections: u64) -> &'static str {
     match connections {
         0 => {
-            ": it ends once --reconnect-grace is over and the SFU has reported the end (at most --session-max-linger)"
+            ": a session ends once --reconnect-grace is over and the SFU has reported the end (at most --session-max-linger)"
         }
         _ => "",
     }

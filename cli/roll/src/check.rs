@@ -17,7 +17,7 @@ use crate::{Close, ClosedNodes, HostFacts, HostIndex, Settings, Start, Stop, Sto
 pub const COMMAND_GONE: &str =
     "the command may still run there: soramode has lost it, and its end is not recorded";
 
-/// The remedy for it.
+/// Remedy for a command without a recorded end.
 pub const LOOK_FOR_COMMAND: &str = "Look on that host first whether the command still runs: ps -ef";
 
 /// Work to do, in its order.
