@@ -176,7 +176,7 @@ impl ClusterView {
 }
 
 /// Waits until the node has read the other nodes from etcd anew. While etcd hangs, nodes that have closed since its last read are open in its
-/// list: without a new read nothing may be closed that asks for open nodes.
+/// list.
 pub(crate) async fn wait_for_read(node: Node<'_>) -> Result<(), Failure> {
     let began = Instant::now();
     let mut before = None;

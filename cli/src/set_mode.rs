@@ -447,7 +447,7 @@ pub(crate) async fn restore(
     }
 }
 
-/// Puts the mode back where another node closed at the same moment, so that too few are open, or may have.
+/// Puts the mode back where another node has closed, or may have closed, at the same moment, so that too few are open.
 pub(crate) async fn give_way(
     context: &Context<'_>,
     node: Node<'_>,

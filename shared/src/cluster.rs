@@ -135,7 +135,7 @@ pub struct InitCluster {
 }
 
 impl InitCluster {
-    /// Checks that the risk, if one is accepted, is the one that there is.
+    /// Checks that an accepted risk is one of those that there are.
     pub fn check(&self) -> Result<(), Error> {
         match self.accept_risk.as_deref() {
             None | Some(RISK_OF_INIT | RISK_OF_SECOND) => Ok(()),

@@ -20,8 +20,8 @@ use crate::time::Time;
 use crate::wire_enum::wire_enum;
 
 /// Warning of each closed node of a cluster in which no node is open.
-pub const NO_OPEN_NODE: &str = "no node of the cluster is open: a client that would begin a session is rejected on every node. Open one of them, and \
-                                close the last one with --keep-open 1, which refuses that. To list the nodes, run: soramode nodes";
+pub const NO_OPEN_NODE: &str = "no node of the cluster is open: a client that would begin a session is rejected on every node. Open one of them. \
+                                --keep-open 1 refuses to close the last open node. To list the nodes, run: soramode nodes";
 
 wire_enum! {
     /// A node's place in the cluster.

@@ -352,7 +352,7 @@ mod tests {
         };
         let closed = ("block_new_session", true);
         assert!(check(&[closed, closed]));
-        assert!(check(&[closed, ("normal", false)]), "gone");
+        assert!(check(&[closed, ("normal", false)]), "lost");
         assert!(check(&[closed, ("initial", true)]));
         assert!(!check(&[closed, ("normal", true)]));
         assert!(!check(&[closed]), "no other node");

@@ -168,8 +168,8 @@ impl ClusterMember {
         self.membership
     }
 
-    /// Number of other nodes that are present and open. A node that is about to close is not counted; what a node knows that is not joined may be
-    /// out of date, and counts for nothing.
+    /// Number of other nodes that are present and open. A node that is about to close is not counted. None is while this node is
+    /// not joined: its list may be out of date.
     pub(crate) fn open_others(&self) -> usize {
         if self.membership != Membership::Joined {
             return 0;
@@ -182,7 +182,7 @@ impl ClusterMember {
         self.nodes.values().filter(is_open).count()
     }
 
-    /// Returns whether no other node of this cluster is open, as far as a joined node knows. One that has always been alone has none to look after.
+    /// Returns whether no other node of this cluster is open, as far as a joined node knows; false if it has not seen another one.
     pub(crate) fn is_none_open(&self) -> bool {
         let is_other = |node: &&NodeRecord| node.node_name != self.node_name;
         let mut others = self.nodes.values().filter(is_other).peekable();
