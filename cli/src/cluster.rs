@@ -24,8 +24,9 @@ use crate::output::{Output, counted};
 /// Time for which the other nodes are checked after a closing: a mode that another node published before must have arrived by then.
 const RECHECK_TIME: Duration = Duration::from_secs(1);
 
-/// Time in which the node must have read the other nodes from etcd anew.
-const CONFIRM_TIME: Duration = Duration::from_secs(5);
+/// Time in which the node must have read the other nodes from etcd anew: longer than the longest `--cluster-heartbeat`, since it reads them at
+/// each. A node for which etcd has not answered for `--isolated-after` is isolated before.
+const CONFIRM_TIME: Duration = Duration::from_secs(65);
 
 /// Pause between two reads.
 const READ_PAUSE: Duration = Duration::from_millis(100);
@@ -46,7 +47,7 @@ pub(crate) struct NodeFlag {
 pub(crate) struct ClusterFlags {
     /// Refuse (exit 5) unless at least N other nodes are open
     ///
-    /// Nothing is changed if it refuses, also because etcd does not answer within 5s. A node is open if it is joined and its mode is normal. After
+    /// Nothing is changed if it refuses, also because etcd does not answer. A node is open if it is joined and its mode is normal. After
     /// closing, the other nodes are checked again for a second: if another closed at the same moment and too few are open, the node is opened again.
     #[arg(long, value_name = "N", value_parser = whole_number::<usize>)]
     keep_open: Option<usize>,

@@ -24,7 +24,7 @@ use crate::signals::{Signals, unless_interrupted};
 use crate::undo::restore_change;
 
 /// Number of attempts to close a node of which other clients change the mode at the same time.
-const ATTEMPTS_MAX: u32 = 5;
+pub(crate) const ATTEMPTS_MAX: u32 = 5;
 
 /// `expires_in_seconds` of a mode without a timer.
 const NEVER: u64 = 0;
@@ -81,6 +81,7 @@ async fn tighten_by_daemon(
     loop {
         attempts += 1;
         let status = daemon.call(&GetStatus {}).await?;
+        check_timer(change, status.mode.mode)?;
         let tightened = ChangeMode {
             mode: at_least(change.mode, status.mode.mode, Some(status.membership)),
             // Only from the mode that was read: a change in between could be stricter.
@@ -95,6 +96,21 @@ async fn tighten_by_daemon(
             result => return result,
         }
     }
+}
+
+/// Refuses a timer for a mode that stays because it is stricter: it would open a node that was not to open by itself.
+fn check_timer(change: &ChangeMode, now: Mode) -> Result<(), Failure> {
+    let has_timer = change
+        .expires_in_seconds
+        .is_some_and(|seconds| seconds > NEVER);
+    if !has_timer || !now.is_block() || now <= Mode::from(change.mode) {
+        return Ok(());
+    }
+    let message = format!(
+        "the node is {now}, which is stricter and stays; --for would open it. Nothing was changed"
+    );
+    Err(Failure::new(Exit::Refused, message)
+        .with_hint("Leave out --for, or give this mode a timer by soramode set"))
 }
 
 async fn set_by_daemon(

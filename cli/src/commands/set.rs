@@ -12,7 +12,7 @@ use soramode_protocol::wait::{Wait, WaitFor};
 
 use super::drain::{Drain, OnTimeout, Then, confirm_drained};
 use super::mode_report::{ChangeView, report_mode};
-use crate::beside_others::{Hosts, beside_others};
+use crate::beside_others::{Hosts, set_beside_others};
 use crate::candidates;
 use crate::cluster::{ClusterFlags, NodeFlag};
 use crate::conditions::{read_mode, read_mode_to_set};
@@ -25,7 +25,7 @@ use crate::mode_result::ModeResult;
 use crate::node::{Feature, Node};
 use crate::output::{Column, Output, times};
 use crate::report::Report;
-use crate::set_mode::{self, Stricter};
+use crate::set_mode::Stricter;
 use crate::signals::{Signals, unless_interrupted};
 
 /// Set the mode
@@ -211,8 +211,8 @@ pub(super) async fn ask_host(
         on_behalf_of: node.on_behalf_of(),
         ..args.flags.change(args.mode)?
     };
-    let change = beside_others(node, change, (Hosts::Several, args.flags.stricter)).await?;
-    let result = set_mode::set(node, &change, args.flags.stricter, None).await?;
+    let how = (Hosts::Several, args.flags.stricter);
+    let result = set_beside_others(node, &change, how, None, output).await?;
     if let Some(warning) = &result.warning {
         output.warn(&format!("{}: {warning}", result.status.name()));
     }
@@ -246,9 +246,8 @@ async fn change_mode(
         let others = flags.cluster.check_others(context, node);
         unless_interrupted(signals.as_deref_mut(), others).await?;
     }
-    let joined = beside_others(node, change, (Hosts::One, flags.stricter));
-    let change = unless_interrupted(signals.as_deref_mut(), joined).await?;
-    set_mode::set(node, &change, flags.stricter, signals).await
+    let how = (Hosts::One, flags.stricter);
+    set_beside_others(node, &change, how, signals, &context.output).await
 }
 
 impl SetFlags {

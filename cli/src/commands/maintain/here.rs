@@ -10,6 +10,7 @@ use std::process::{ExitStatus, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{AccessFlags, Pid, access};
+use soramode_protocol::error::ErrorType;
 use soramode_roll::RENEW_PAUSE;
 use tokio::process::{Child, Command};
 
@@ -37,9 +38,22 @@ pub(super) async fn run(
     let round = Cell::new(1);
     // A look over ssh finds the command by it.
     let _lock = command_lock::take(&roll, socket(context.node)).await;
-    let (daemon, endpoint) = reserve(&roll, context, signals).await?;
+    let reserved = match reserve(&roll, context, signals).await {
+        Ok(reserved) => Some(reserved),
+        Err(refused) if cannot_reserve(&refused) => {
+            context.output.warn(&format!(
+                "the node is not reserved while the command runs: {}",
+                refused.message
+            ));
+            None
+        }
+        Err(refused) => return Err(refused),
+    };
+    let is_reserved = reserved.is_some();
     let renewing = async {
-        renew((&roll, &round), daemon, endpoint, RENEW_PAUSE).await;
+        if let Some((daemon, endpoint)) = reserved {
+            renew((&roll, &round), daemon, endpoint, RENEW_PAUSE).await;
+        }
         pending().await
     };
     let ended = tokio::select! {
@@ -50,9 +64,17 @@ pub(super) async fn run(
     let end = ended
         .as_ref()
         .map_or(CommandState::NotStarted, |code| CommandState::Ended(*code));
-    // A reservation that is not released expires by itself.
-    let _ = finish((&roll, round.get() + 1), end, context).await;
+    if is_reserved {
+        // A reservation that is not released expires by itself.
+        let _ = finish((&roll, round.get() + 1), end, context).await;
+    }
     ended.map_err(|problem| not_started(command, &problem))
+}
+
+/// Returns whether the node keeps no reservation: its state cannot be written, or its soramoded is too old. The node is drained, so the command
+/// runs all the same.
+fn cannot_reserve(refused: &Failure) -> bool {
+    refused.error_type == Some(ErrorType::StorageUnavailable) || refused.exit == Exit::Versions
 }
 
 /// Runs the command with the same stdin, stdout and stderr. It handles signals itself.
@@ -143,4 +165,19 @@ pub(super) fn quoted_command(command: &[OsString]) -> String {
         return typed;
     }
     quoted(&typed)
+}
+
+#[cfg(test)]
+mod tests {
+    use soramode_protocol::error::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_command_runs_without_a_reservation_where_the_state_cannot_be_written() {
+        let full = Failure::from(Error::storage_unavailable("No space left on device"));
+        assert!(cannot_reserve(&full));
+        assert!(cannot_reserve(&Failure::new(Exit::Versions, "too old")));
+        assert!(!cannot_reserve(&Failure::new(Exit::Refused, "is reserved")));
+    }
 }
