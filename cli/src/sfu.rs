@@ -14,7 +14,8 @@ pub(crate) struct FailingApi {
     pub(crate) name: String,
     /// Time of the last usable answer, if there was one.
     last_success: Option<Time>,
-    problem: String,
+    /// The problem of the last answer; `None` while one is awaited after an earlier one.
+    problem: Option<String>,
     /// The remedy.
     pub(crate) remedy: &'static str,
 }
@@ -26,20 +27,24 @@ impl FailingApi {
             .sources
             .iter()
             .find_map(|source| Some((source, source.problem.as_deref()?)))?;
-        Some(Self::new(source, problem, status))
+        Some(Self::new(source, Some(problem), status))
     }
 
     /// Returns the API without which the session list stays incomplete, also if it has not answered yet.
     pub(crate) fn awaited(status: &Status) -> Option<Self> {
         Self::of(status).or_else(|| {
-            api_of(status)?;
+            let is_first = api_of(status)?.last_success.is_none();
             let is_awaited = |source: &&Source| !source.complete && source.name != "socket";
             let source = status.sources.iter().find(is_awaited)?;
-            Some(Self::new(source, "no answer yet", status))
+            Some(Self::new(
+                source,
+                is_first.then_some("no answer yet"),
+                status,
+            ))
         })
     }
 
-    fn new(source: &Source, problem: &str, status: &Status) -> Self {
+    fn new(source: &Source, problem: Option<&str>, status: &Status) -> Self {
         let (api, remedy) = source_api(source);
         let upstream = api_of(status);
         let name = upstream.map_or_else(
@@ -49,7 +54,7 @@ impl FailingApi {
         Self {
             name,
             last_success: upstream.and_then(|upstream| upstream.last_success),
-            problem: escape(problem).into_owned(),
+            problem: problem.map(|it| escape(it).into_owned()),
             remedy,
         }
     }
@@ -59,9 +64,11 @@ impl FailingApi {
         let since = self
             .last_success
             .map_or_else(|| "yet".to_owned(), |at| format!("since {}", time(at)));
+        let problem = self.problem.as_ref().map(|it| format!(" ({it})"));
         format!(
-            "{} has given no usable answer {since} ({})",
-            self.name, self.problem
+            "{} has given no usable answer {since}{}",
+            self.name,
+            problem.unwrap_or_default()
         )
     }
 
@@ -160,5 +167,37 @@ pub(crate) fn describe_not_in_force(
             of(|it| it.impossible)
         )),
         InForce::No => Some("Janus's rooms cannot be listed".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::last_status::status_of;
+
+    #[test]
+    fn an_api_that_is_awaited_after_an_earlier_answer_is_not_said_to_have_given_none() {
+        const SUCCESS: &str = r#","last_success":"2026-12-01T10:02:03Z""#;
+        for (success, problem, wanted) in [
+            ("", "", "yet (no answer yet)"),
+            (SUCCESS, "", "since 10:02"),
+            (
+                SUCCESS,
+                r#","problem":"answered 503""#,
+                "since 10:02 (answered 503)",
+            ),
+        ] {
+            let mut status = status_of("block_new_session", r#","sessions_complete":false"#);
+            let source = format!(r#"[{{"name":"sora","complete":false{problem}}}]"#);
+            status.sources = serde_json::from_str(&source).unwrap();
+            let upstream =
+                format!(r#"[{{"name":"sora-api","url":"http://a/","reachable":true{success}}}]"#);
+            status.upstreams = serde_json::from_str(&upstream).unwrap();
+            let api = FailingApi::awaited(&status).unwrap();
+            assert_eq!(
+                api.describe(|_| "10:02".to_owned()),
+                format!("Sora's API at http://a/ has given no usable answer {wanted}")
+            );
+        }
     }
 }
