@@ -32,6 +32,9 @@ const NEVER: u64 = 0;
 /// The remedy where two nodes closed at the same moment.
 const GAVE_WAY: &str = "Run it again; the other node may have given way too";
 
+/// The remedy where the other nodes do not know of the closing.
+const NOT_CONFIRMED: &str = "Run it again once etcd answers";
+
 /// Treatment of a mode that is stricter than the requested one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stricter {
@@ -474,11 +477,12 @@ pub(crate) async fn give_way(
     if closed.before.mode.is_block() || !closed.now.mode.is_block() {
         return Ok(());
     }
-    let why = if flags.is_given() && closed.published == Some(false) {
+    let (why, hint) = if flags.is_given() && closed.published == Some(false) {
         // Another node that closes now does not know of it.
-        Some("etcd has not confirmed the closing".to_owned())
+        let why = "etcd has not confirmed the closing".to_owned();
+        (Some(why), NOT_CONFIRMED)
     } else {
-        flags.too_few_others(context, node).await
+        (flags.too_few_others(context, node).await, GAVE_WAY)
     };
     let Some(why) = why else {
         return Ok(());
@@ -493,5 +497,5 @@ pub(crate) async fn give_way(
         }
         Err(problem) => format!("{name} could not be reopened and is STILL CLOSED: {problem}"),
     };
-    Err(Failure::new(Exit::Refused, format!("{why}. {result}")).with_hint(GAVE_WAY))
+    Err(Failure::new(Exit::Refused, format!("{why}. {result}")).with_hint(hint))
 }
