@@ -4,7 +4,7 @@
 use soramode_protocol::actor::SystemActor;
 use soramode_protocol::id::PlanId;
 use soramode_protocol::mode::{EndsStopped, InForce, Mode, ModeState, SettableMode};
-use soramode_protocol::node::Membership;
+use soramode_protocol::node::{Membership, StorageState};
 
 use crate::ask;
 use crate::describe::{describe_expiry, describe_later_change, describe_origin};
@@ -328,13 +328,29 @@ impl ModeResult {
         })
     }
 
-    /// Returns the command that sets the requested mode where a stricter one stays; `None` if none does.
-    pub(crate) fn loosen_hint(&self, node: Node<'_>) -> Option<String> {
-        let (now, target) = (self.now.mode, self.target);
-        (now.is_block() && now > target).then(|| {
-            let set = node.command(&format!("set {target}"));
-            format!("To admit clients to channels that have a session: {set}")
-        })
+    /// Returns the command that sets the requested mode where a stricter one stays; `None` if none does, or if that is not up to this user.
+    pub(crate) async fn loosen_hint(&self, node: Node<'_>) -> Option<String> {
+        if !self.may_loosen() || opening(node).await != Opening::Own {
+            return None;
+        }
+        let set = node.command(&format!("set {}", self.target));
+        Some(format!(
+            "To admit clients to channels that have a session: {set}"
+        ))
+    }
+
+    /// Returns whether a stricter mode stays that soramoded does not need: a plan would be cancelled by a change.
+    fn may_loosen(&self) -> bool {
+        let is_of_storage = [&self.before, &self.now].into_iter().any(|it| {
+            let actor = it.state.as_ref().map(|state| state.actor.as_str());
+            actor.and_then(SystemActor::from_name) == Some(SystemActor::Storage)
+        });
+        let plan = self.status.of_daemon().and_then(|it| it.plan.as_deref());
+        self.now.mode.is_block()
+            && self.now.mode > self.target
+            && !is_of_storage
+            && self.status.storage() != StorageState::Failed
+            && plan.is_none_or(|plan| plan.outcome.is_some())
     }
 
     /// Returns the command that undoes the change; `None` if there is nothing to undo. No command sets `initial`, and a node that was in it
@@ -407,5 +423,47 @@ impl ModeResult {
     /// Returns whether the node was already in a stricter mode than the target.
     pub(crate) fn is_stricter(&self) -> bool {
         self.before.mode == self.now.mode && self.now.mode > self.target
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::last_status::status_of;
+    use crate::plan::describe::tests::plan;
+    use crate::undo::tests::state;
+
+    #[test]
+    fn a_looser_mode_is_not_offered_in_place_of_one_that_soramoded_or_a_plan_needs() {
+        const STRICT: Mode = Mode::BlockNewConnection;
+        for (mode, actor, storage, has_plan, wanted) in [
+            (STRICT, "uid:0(root)", StorageState::Ok, false, true),
+            (
+                Mode::BlockNewSession,
+                "uid:0(root)",
+                StorageState::Ok,
+                false,
+                false,
+            ),
+            (STRICT, "system:storage", StorageState::Ok, false, false),
+            (STRICT, "uid:0(root)", StorageState::Failed, false, false),
+            (STRICT, "uid:0(root)", StorageState::Ok, true, false),
+        ] {
+            let now = ModeState {
+                actor: actor.to_owned(),
+                ..state(mode, 4, None, None)
+            };
+            let mut status = status_of(mode.name(), r#","sessions_complete":true"#);
+            status.storage.state = storage;
+            status.plan = has_plan.then(|| Box::new(plan()));
+            let status = LastStatus::Daemon(Box::new(status));
+            let target = SettableMode::BlockNewSession;
+            let result = ModeResult::found(ModeInfo::of(now), status, target, Joined::Own);
+            assert_eq!(
+                result.may_loosen(),
+                wanted,
+                "{mode} {actor} {storage:?} {has_plan}"
+            );
+        }
     }
 }

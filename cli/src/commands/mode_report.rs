@@ -24,7 +24,7 @@ pub(super) async fn report_mode(
     note_change(result, node, &mut context.output);
     give_way(context, node, result, cluster, reason).await?;
     result.status.warn(&context.output);
-    print(result, node, &mut context.output)?;
+    print(result, node, &mut context.output).await?;
     cluster.check_published(
         result.published,
         &result.status,
@@ -50,7 +50,7 @@ pub(super) fn note_change(result: &ModeResult, node: Node<'_>, output: &mut Outp
     }
 }
 
-fn print(result: &ModeResult, node: Node<'_>, output: &mut Output) -> Result<(), Failure> {
+async fn print(result: &ModeResult, node: Node<'_>, output: &mut Output) -> Result<(), Failure> {
     let mode = result.now.mode;
     let previous_mode = result.before.mode;
     let node_name = result.status.node_name();
@@ -82,7 +82,7 @@ fn print(result: &ModeResult, node: Node<'_>, output: &mut Output) -> Result<(),
             }
             let undo = result.undo_hint(node);
             let parts = std::iter::once(result.describe())
-                .chain(result.loosen_hint(node))
+                .chain(result.loosen_hint(node).await)
                 .chain(result.keep_closed_hint(node))
                 .chain(undo);
             output.confirm(&parts.collect::<Vec<_>>().join(". "))

@@ -41,6 +41,29 @@ fn after_a_failed_command_the_other_operator_is_named() {
 }
 
 #[test]
+fn a_looser_mode_is_offered_only_to_the_operator_that_set_the_stricter_one() {
+    let daemon = Daemon::start();
+    by("alice", &daemon, &["set", "block_new_connection"]).ended();
+    for (operator, args, is_offered) in [
+        ("alice", &["close"] as &[&str], true),
+        ("bob", &["close"], false),
+        ("bob", &["drain", "--no-wait", "-m", "CHG-401"], false),
+        ("alice", &["close"], false),
+    ] {
+        let closed = by(operator, &daemon, args).ended();
+        assert!(
+            closed.stdout.contains("is already in a stricter mode"),
+            "{closed:?}"
+        );
+        assert_eq!(
+            closed.stdout.contains("set block_new_session"),
+            is_offered,
+            "{closed:?}"
+        );
+    }
+}
+
+#[test]
 fn a_drain_that_times_out_names_the_operator_that_closed_first() {
     let daemon = Daemon::start();
     daemon.connect("spam", "c1");
