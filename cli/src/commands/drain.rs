@@ -26,10 +26,9 @@ use crate::plan::request::{NewPlan, StartFlags};
 use crate::report::Report;
 use crate::set_mode::{Restored, close, give_way, restore};
 use crate::signals::{Signals, unless_interrupted};
-use crate::wait::{Reached, WaitRequest, describe_wait, wait};
+use crate::wait::{Reached, Then, WaitRequest, again, describe_wait, wait};
 pub(super) use flags::OnTimeout;
 pub(crate) use flags::{DrainFlags, NodeDrainFlags};
-pub(super) use next_steps::Then;
 
 /// Close the node and wait until its last session has ended
 ///
@@ -210,6 +209,7 @@ impl Drain<'_> {
             is_closed: true,
             until_closed: false,
             sessions_before: closed.status.counts().unwrap_or_default().0,
+            then: self.then,
         };
         let counts = closed.status.describe_counts();
         context.output.note(&describe_wait(&request, &counts));
@@ -248,7 +248,7 @@ impl Drain<'_> {
                 next_steps::open(closed, &now, node).await,
             )
         };
-        let again = next_steps::again(&self.wait, self.then, node);
+        let again = again(&self.wait, self.then, node);
         next_steps::with_sessions(failure.exit, status, node)
             .into_iter()
             .chain(open)

@@ -16,7 +16,7 @@ use crate::output::{Format, counted};
 use crate::plan::flags::{Risk, read_rate};
 use crate::report::Report;
 use crate::signals::Signals;
-use crate::wait::{WaitRequest, describe_limit, wait};
+use crate::wait::{Then, WaitRequest, describe_limit, wait};
 
 /// End sessions and disconnect their clients
 ///
@@ -146,6 +146,7 @@ async fn wait_and_confirm(
         is_closed: false,
         until_closed: false,
         sessions_before: sessions,
+        then: Then::Nothing,
     };
     context.output.note(&format!(
         "asked to end {}; waiting {} until each has ended",

@@ -17,7 +17,7 @@ use soramode_protocol::time::Time;
 
 use here::{check_command, quoted_command};
 
-use super::drain::{DrainFlags, Then, drain, drain_by_plan};
+use super::drain::{DrainFlags, drain, drain_by_plan};
 use super::wait_report::describe_reached;
 use crate::api::Detail;
 use crate::ask;
@@ -34,6 +34,7 @@ use crate::output::{Format, times};
 use crate::report::Report;
 use crate::signals::Signals;
 use crate::undo::{restore_change, restore_hint};
+use crate::wait::Then;
 
 /// Number of mode changes to read to find the owner of the closing.
 const HISTORY_MAX: u32 = 100;

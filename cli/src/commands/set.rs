@@ -10,7 +10,7 @@ use soramode_protocol::mode::{ChangeMode, Mode, SettableMode};
 use soramode_protocol::number::whole_number;
 use soramode_protocol::wait::{Wait, WaitFor};
 
-use super::drain::{Drain, OnTimeout, Then, confirm_drained};
+use super::drain::{Drain, OnTimeout, confirm_drained};
 use super::mode_report::{ChangeView, report_mode};
 use crate::beside_others::{Hosts, set_beside_others};
 use crate::candidates;
@@ -27,6 +27,7 @@ use crate::output::{Column, Output, times};
 use crate::report::Report;
 use crate::set_mode::Stricter;
 use crate::signals::{Signals, unless_interrupted};
+use crate::wait::Then;
 
 /// Set the mode
 ///

@@ -21,7 +21,7 @@ use crate::output::escape::escape;
 use crate::output::{Format, times};
 use crate::report::Report;
 use crate::signals::Signals;
-use crate::wait::{WaitRequest, describe_limit, remote, wait};
+use crate::wait::{Then, WaitRequest, describe_limit, remote, wait};
 
 /// Wait until the node is drained, joined or in a mode
 ///
@@ -72,6 +72,7 @@ impl Args {
             is_closed: false,
             until_closed: false,
             sessions_before: 0,
+            then: Then::Nothing,
         }
     }
 

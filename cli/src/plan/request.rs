@@ -13,6 +13,7 @@ use crate::expected_end::read_until;
 use crate::flags::{TIMEOUT_DEFAULT, WaitFlags};
 use crate::output::times;
 use crate::typed_time::TypedTime;
+use crate::wait::Then;
 
 /// Flags of `drain` that set when it closes the node and when it returns.
 #[derive(Debug, Default, clap::Args)]
@@ -119,8 +120,8 @@ pub(crate) struct NewPlan {
     /// The condition of the wait once the node is closed, if it is another than the end of the plan.
     pub(super) after_close: Option<Wait>,
     pub(super) requires_published: bool,
-    /// The command has the flag `--replace`.
-    pub(super) may_replace: bool,
+    /// Work that follows: `maintain` has no flag `--replace`.
+    pub(super) then: Then,
     /// The limit that was typed; zero is never.
     timeout: Option<Duration>,
 }
@@ -142,7 +143,10 @@ impl NewPlan {
         start: Option<&StartFlags>,
         drain: &DrainOptions<'_>,
     ) -> Result<Option<Self>, Failure> {
-        let may_replace = start.is_some();
+        let then = match start {
+            Some(_) => Then::Nothing,
+            None => Then::Command,
+        };
         let default = StartFlags::default();
         let start = start.unwrap_or(&default);
         if !flags.is_given() && start.at.is_none() && !start.replace {
@@ -184,7 +188,7 @@ impl NewPlan {
                 ..Wait::new(WaitFor::Drained)
             }),
             requires_published: drain.requires_published,
-            may_replace,
+            then,
             timeout: drain.limits.timeout(),
         };
         plan.check(drain)?;

@@ -24,6 +24,7 @@ use crate::node::{NEWEST, Node};
 use crate::output::{Format, Output};
 use crate::signals::{Signals, unless_interrupted};
 use crate::typed_time::TypedTime;
+use crate::wait::Then;
 
 /// A plan that was started, or was there already.
 pub(crate) struct Started {
@@ -157,7 +158,7 @@ fn nothing_done(failure: Failure) -> Failure {
 
 /// Names the options of this command in the remedy for a plan that is there.
 fn with_own_remedy(failure: Failure, new: &NewPlan) -> Failure {
-    if failure.error_type != Some(ErrorType::PlanRefused) || new.may_replace {
+    if failure.error_type != Some(ErrorType::PlanRefused) || new.then == Then::Nothing {
         return failure;
     }
     let hint = failure

@@ -71,6 +71,7 @@ async fn wait_for(
         is_closed: false,
         until_closed: new.after_close.is_some(),
         sessions_before: closed.status.counts().unwrap_or_default().0,
+        then: new.then,
     };
     context.output.note(&format!(
         "waiting {} until plan {} is over (now {}). Ctrl-C stops waiting; the plan goes on",

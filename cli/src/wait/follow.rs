@@ -6,13 +6,14 @@ use soramode_protocol::client::Message;
 use soramode_protocol::envelope::Notification;
 use soramode_protocol::error::ErrorType;
 use soramode_protocol::id::LogId;
-use soramode_protocol::mode::{ListModeChanges, ModeChanges};
+use soramode_protocol::mode::{ListModeChanges, Mode, ModeChanges};
 use soramode_protocol::node::{GetInfo, GetStatus, Status};
 use soramode_protocol::plan::{Plan, PlanState};
 use soramode_protocol::request::Method;
 use soramode_protocol::wait::{Outcome, Progress, Wait, WaitEnded, WaitFor};
 use tokio::time::timeout;
 
+use super::again::superseded_hint;
 use super::request::{Ended, WaitRequest, interrupted, restarted_without_state};
 use crate::daemon::{Daemon, RECONNECT_MAX};
 use crate::describe::describe_change;
@@ -20,6 +21,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Exit, Failure};
 use crate::last_status::LastStatus;
 use crate::mode_info::with_operator;
+use crate::node::Node;
 use crate::output::escape::escape;
 use crate::output::{Output, ProgressDisplay, ProgressSnapshot, times};
 use crate::session_info::SessionInfo;
@@ -92,7 +94,7 @@ impl Follower<'_> {
         loop {
             let lost = match self.follow(&mut daemon).await {
                 Err(failure) if failure.exit == Exit::Unreachable => failure,
-                Err(failure) => return Err(self.opened_meanwhile(failure)),
+                Err(failure) => return Err(self.opened_meanwhile(failure, &mut daemon).await),
                 Ok(ended) => return Ok(ended),
             };
             let is_new = self.lost_since.is_none();
@@ -122,7 +124,7 @@ impl Follower<'_> {
     }
 
     /// Restates the refusal of a wait for a drain: if the node was closed when the wait began, another client opened it meanwhile.
-    fn opened_meanwhile(&self, failure: Failure) -> Failure {
+    async fn opened_meanwhile(&self, failure: Failure, daemon: &mut Daemon<'_>) -> Failure {
         let began_closed =
             self.was_lost || self.request.is_closed || self.request.wait.generation.is_some();
         let is_open = failure.error_type == Some(ErrorType::ConditionImpossible)
@@ -130,12 +132,25 @@ impl Follower<'_> {
         if !(is_open && began_closed) {
             return failure;
         }
+        let status = daemon.call(&GetStatus {}).await;
+        let mode = status.map_or(Mode::Normal, |status| status.mode.mode);
+        let message = if mode == Mode::Initial {
+            "stopped waiting: the node is initial"
+        } else {
+            "stopped waiting: the node was opened meanwhile"
+        };
         Failure {
             exit: Exit::Superseded,
-            message: "stopped waiting: the node was opened meanwhile".to_owned(),
-            hint: None,
+            message: message.to_owned(),
+            hint: Some(self.hint_in(mode)),
             ..failure
         }
+    }
+
+    /// Returns the remedy after the node was open, for its present mode.
+    fn hint_in(&self, mode: Mode) -> String {
+        let WaitRequest { wait, then, .. } = self.request;
+        superseded_hint(mode, wait, *then, Node::Daemon(self.endpoint))
     }
 
     /// Follows one wait on one connection.
@@ -254,12 +269,12 @@ impl Follower<'_> {
         }
         let status = daemon.call(&GetStatus {}).await?;
         let node = escape(status.node_name.as_str());
-        if !status.mode.mode.is_block() {
+        let mode = status.mode.mode;
+        if !mode.is_block() {
             let message = format!(
-                "stopped waiting: soramoded was restarted without its state, and {node} is {}",
-                status.mode.mode
+                "stopped waiting: soramoded was restarted without its state, and {node} is {mode}"
             );
-            return Err(Failure::new(Exit::Superseded, message));
+            return Err(Failure::new(Exit::Superseded, message).with_hint(self.hint_in(mode)));
         }
         Err(restarted_without_state(&node))
     }

@@ -1,5 +1,6 @@
 //! Waiting until a node is drained, joined or in a mode.
 
+mod again;
 mod follow;
 mod poll;
 pub(crate) mod remote;
@@ -9,7 +10,6 @@ use std::time::Duration;
 
 use soramode_protocol::actor::SystemActor;
 use soramode_protocol::error::ErrorType;
-use soramode_protocol::mode::Mode;
 use soramode_protocol::node::Status;
 use soramode_protocol::plan::{Plan, PlanOutcome};
 use soramode_protocol::wait::{Outcome, Wait, WaitFor};
@@ -27,6 +27,8 @@ use crate::report::Report;
 use crate::session_info::SessionInfo;
 use crate::sfu::{FailingApi, awaited_end, describe_not_in_force};
 use crate::signals::Signals;
+use again::superseded_hint;
+pub(crate) use again::{Then, again};
 use request::Ended;
 pub(crate) use request::{Reached, WaitRequest, describe_limit, describe_wait, interrupted};
 
@@ -73,9 +75,7 @@ pub(crate) async fn wait(
     let sessions_ended = progress.ended(left.unwrap_or_default());
     let (outcome, result) = match (outcome, status) {
         (Err(failure), _) if failure.exit == Exit::Superseded => {
-            // The node is open.
-            let hint = superseded_hint(Mode::Normal, node);
-            (Some(Outcome::Superseded), Err(failure.with_hint(hint)))
+            (Some(Outcome::Superseded), Err(failure))
         }
         (Err(failure), _) => (None, Err(failure)),
         (Ok(Outcome::Reached), Some(status)) => {
@@ -92,7 +92,7 @@ pub(crate) async fn wait(
             let failure = match (&plan, &request.wait.plan) {
                 (Some(plan), _) => describe_not_done(plan, (&name, &now), node),
                 (None, Some(id)) => describe_replaced(id, node),
-                (None, None) => superseded(&name, &now, request.wait.wait_for, node),
+                (None, None) => superseded((&name, &now), &request.wait, request.then, node),
             };
             (outcome_of(plan.as_deref()), Err(failure))
         }
@@ -118,7 +118,8 @@ fn outcome_of(plan: Option<&Plan>) -> Option<Outcome> {
 }
 
 /// Describes a wait that another client's change ended.
-fn superseded(name: &str, now: &ModeInfo, wait_for: WaitFor, node: Node<'_>) -> Failure {
+fn superseded((name, now): (&str, &ModeInfo), wait: &Wait, then: Then, node: Node<'_>) -> Failure {
+    let wait_for = wait.wait_for;
     let change = describe_later_change(now);
     if wait_for == WaitFor::Ended {
         let message = format!(
@@ -140,21 +141,10 @@ fn superseded(name: &str, now: &ModeInfo, wait_for: WaitFor, node: Node<'_>) -> 
     let message = format!("stopped waiting on {name}: {opened}{change}");
     let failure = Failure::new(Exit::Superseded, message);
     if is_drain {
-        failure.with_hint(superseded_hint(now.mode, node))
+        failure.with_hint(superseded_hint(now.mode, wait, then, node))
     } else {
         failure
     }
-}
-
-/// Returns the remedy after another client opened the node; `mode` is the present one.
-fn superseded_hint(mode: Mode, node: Node<'_>) -> String {
-    if mode.is_block() {
-        return format!("Watch again: {}", node.command("wait drained"));
-    }
-    format!(
-        "Clients may connect again. To close the node and drain it: {}",
-        node.command("drain")
-    )
 }
 
 /// Describes a timeout. `silence` is set if the node stopped answering.
@@ -277,7 +267,7 @@ fn session_line(session: &SessionInfo) -> String {
 
 #[cfg(test)]
 mod tests {
-    use soramode_protocol::mode::ModeState;
+    use soramode_protocol::mode::{Mode, ModeState};
 
     use super::*;
     use crate::endpoint::Endpoint;
@@ -289,12 +279,13 @@ mod tests {
             "Clients may connect again. To close the node and drain it: soramode drain";
         const CLOSED: &str = "Watch again: soramode wait drained";
         let endpoint = Endpoint::local(None);
+        let wait = Wait::new(WaitFor::Drained);
         let described = |mode, actor: &str| {
             let now = ModeInfo::of(ModeState {
                 actor: actor.to_owned(),
                 ..state(mode, 4, None, None)
             });
-            let failure = superseded("n1", &now, WaitFor::Drained, Node::Daemon(&endpoint));
+            let failure = superseded(("n1", &now), &wait, Then::Nothing, Node::Daemon(&endpoint));
             (failure.message, failure.hint.unwrap())
         };
         for (mode, actor, begin, hint) in [

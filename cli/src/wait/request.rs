@@ -6,6 +6,7 @@ use soramode_protocol::error::ErrorType;
 use soramode_protocol::plan::Plan;
 use soramode_protocol::wait::{Outcome, Wait};
 
+use super::again::Then;
 use crate::error::{Exit, Failure};
 use crate::last_status::LastStatus;
 use crate::output::times;
@@ -24,6 +25,8 @@ pub(crate) struct WaitRequest {
     pub(crate) until_closed: bool,
     /// Sessions at the beginning, if their number is known.
     pub(crate) sessions_before: u64,
+    /// Work of the command that follows the wait.
+    pub(crate) then: Then,
 }
 
 impl WaitRequest {

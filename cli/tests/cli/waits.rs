@@ -253,29 +253,28 @@ fn a_few_sessions_may_be_left() {
 
 #[test]
 fn six_when_another_user_opens_the_node() {
-    let daemon = Daemon::start();
-    daemon.connect("spam", "c1");
-    let mut drain = daemon.spawn(&["drain"]);
-    drain.until_said("1 of 1 session left");
-    daemon.ok(&["set", "normal", "-m", "false alarm"]);
-    let ended = drain.ended();
-    assert_eq!(ended.code, 6, "{ended:?}");
-    assert!(
-        ended.stderr.contains("stopped waiting on node-01: uid:"),
-        "{ended:?}"
-    );
-    assert!(
-        ended
-            .stderr
-            .contains(" set normal 0 s ago (\"false alarm\")\n"),
-        "{ended:?}"
-    );
-    assert!(
-        ended.stderr.contains(
-            "hint: Clients may connect again. To close the node and drain it: soramode drain\n"
+    for (command, hint) in [
+        (&["drain"] as &[&str], "To close the node and drain it: "),
+        (
+            &["maintain", "--", "id"],
+            "Run the same command again to close",
         ),
-        "{ended:?}"
-    );
+    ] {
+        let daemon = Daemon::start();
+        daemon.connect("spam", "c1");
+        let mut drain = daemon.spawn(command);
+        drain.until_said("1 of 1 session left");
+        daemon.ok(&["set", "normal", "-m", "false alarm"]);
+        let ended = drain.ended();
+        assert_eq!(ended.code, 6, "{ended:?}");
+        for words in [
+            "stopped waiting on node-01: uid:",
+            " set normal 0 s ago (\"false alarm\")\n",
+            &format!("hint: Clients may connect again. {hint}"),
+        ] {
+            assert!(ended.stderr.contains(words), "{ended:?}");
+        }
+    }
 }
 
 #[test]
@@ -435,7 +434,7 @@ fn a_daemon_that_comes_back_without_its_sessions_is_not_trusted() {
 fn a_daemon_that_comes_back_open_supersedes_the_drain() {
     let mut daemon = Daemon::start();
     daemon.connect("spam", "c1");
-    let mut drain = daemon.spawn(&["drain", "--json"]);
+    let mut drain = daemon.spawn(&["drain", "--settle", "1s", "--json"]);
     drain.until_said("1 of 1 session left");
     daemon.stop();
     drain.until_said("connection to soramoded lost");
@@ -443,6 +442,8 @@ fn a_daemon_that_comes_back_open_supersedes_the_drain() {
     let ended = drain.ended();
     assert_eq!(ended.code, 6, "{ended:?}");
     assert_eq!(ended.json()["outcome"], "superseded");
+    let hint = "connect again. To close the node and drain it: soramode drain --settle 1s\n";
+    assert!(ended.stderr.contains(hint), "{ended:?}");
 }
 
 #[test]

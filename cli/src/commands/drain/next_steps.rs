@@ -1,8 +1,7 @@
-//! Next steps after a drain that did not reach its goal: to wait again, to end the sessions that are left, and to open the node.
+//! Next steps after a drain that did not reach its goal: to end the sessions that are left, and to open the node.
 
 use soramode_protocol::node::MeansFor;
 use soramode_protocol::plan::RISK_OF_END;
-use soramode_protocol::wait::Wait;
 
 use crate::error::Exit;
 use crate::last_status::LastStatus;
@@ -10,47 +9,6 @@ use crate::mode_info::ModeInfo;
 use crate::mode_result::ModeResult;
 use crate::node::{Feature, Node};
 use crate::opening::{Opening, opening};
-
-/// Work that follows a drain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Then {
-    Nothing,
-    /// The command of `maintain`.
-    Command,
-}
-
-/// Returns how to wait again.
-pub(super) fn again(wait: &Wait, then: Then, node: Node<'_>) -> String {
-    let watch = node.command(&wait_command(wait));
-    match then {
-        Then::Nothing => format!("Watch again: {watch}"),
-        Then::Command => {
-            format!(
-                "Run the same command again to wait and then run its command. Only watch: {watch}"
-            )
-        }
-    }
-}
-
-/// Returns the command that waits on the same conditions: `wait drained --max-sessions 1`.
-fn wait_command(wait: &Wait) -> String {
-    let most = wait
-        .max_sessions
-        .map(|most| format!(" --max-sessions {most}"));
-    let settle = wait
-        .settle_seconds
-        .map(|settle| format!(" --settle {settle}s"));
-    let flags = [
-        most,
-        settle,
-        wait.assume_complete
-            .then(|| " --assume-complete".to_owned()),
-        wait.assume_in_force
-            .then(|| " --assume-in-force".to_owned()),
-    ];
-    let flags: String = flags.into_iter().flatten().collect();
-    format!("wait drained{flags}")
-}
 
 /// Returns how to go on with the sessions that are left after a timeout.
 pub(super) fn with_sessions(
