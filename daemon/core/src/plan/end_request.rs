@@ -126,6 +126,15 @@ impl EndRequest {
         is_of_plan && self.counted.insert(slot)
     }
 
+    /// Takes note that a session that is left was not asked after all. Returns whether the request took it for asked.
+    pub(super) fn give_back(&mut self, slot: SessionSlot) -> bool {
+        let is_new = self.left.contains(&slot) && self.unasked.insert(slot);
+        if is_new {
+            self.waiting.push_front(slot);
+        }
+        is_new
+    }
+
     /// Takes the oldest session that was not asked yet.
     pub(super) fn next_unasked(&mut self) -> Option<SessionSlot> {
         while let Some(slot) = self.waiting.pop_front() {

@@ -1,5 +1,7 @@
 //! Calls that have no outcome yet.
 
+use std::time::Duration;
+
 use soramode_protocol::id::PlanId;
 
 use super::super::asked::{Asked, AskedState};
@@ -21,7 +23,8 @@ impl EndQueue {
         request.is_some_and(|it| plan_id.is_none() || it.stored.plan_id.as_ref() == plan_id)
     }
 
-    /// Takes back a call that was never made. Returns the number of sessions that the plan no longer counts as asked.
+    /// Takes back a call that was never made: each request that had turned to the session asks it anew. Returns the number of sessions that the
+    /// plan no longer counts as asked.
     pub(crate) fn retract_call(&mut self, id: CallId) -> u64 {
         let Some(slot) = self.calls.remove(&id) else {
             return 0;
@@ -29,19 +32,33 @@ impl EndQueue {
         self.limiter.on_retracted();
         if let Some(asked) = self.calls_of_gone.remove(&id) {
             if let Some(request) = self.requests.get_mut(&asked.request) {
-                request.counts.in_flight = request.counts.in_flight.saturating_sub(1);
+                let in_flight = &mut request.counts.in_flight;
+                *in_flight = in_flight.saturating_sub(u64::from(asked.tries == 1));
             }
             return 0;
         }
-        let Some(asked) = self.asked.remove(&slot) else {
+        let Some(mut asked) = self.asked.remove(&slot) else {
             return 0;
         };
         let is_first = asked.tries == 1;
-        if let Some(request) = self.requests.get_mut(&asked.request) {
-            let in_flight = &mut request.counts.in_flight;
-            *in_flight = in_flight.saturating_sub(u64::from(is_first));
-            request.unasked.insert(slot);
-            request.waiting.push_front(slot);
+        if !is_first && self.requests.contains_key(&asked.request) {
+            // It was asked before: it counts as asked, and only the retry is made anew.
+            asked.tries -= 1;
+            asked.state = AskedState::RetryAt(Duration::ZERO);
+            self.retries.insert((Duration::ZERO, slot));
+            self.asked.insert(slot, asked);
+            return 0;
+        }
+        for (number, request) in &mut self.requests {
+            if request.give_back(slot) {
+                let counts = &mut request.counts;
+                let counted = match (*number == asked.request, asked.is_failed) {
+                    (true, _) => &mut counts.in_flight,
+                    (false, true) => &mut counts.failed,
+                    (false, false) => &mut counts.asked,
+                };
+                *counted = counted.saturating_sub(1);
+            }
         }
         let requests = self.requests.values_mut().filter(|_| is_first);
         count(requests.filter_map(|it| it.counted.take(&slot)).count())
