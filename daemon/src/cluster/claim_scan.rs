@@ -83,6 +83,8 @@ impl Trusted {
         self.write_purged(node, &incarnations, actor).await?;
         if channels > 0 {
             tracing::warn!(%node, actor, channels, "purged: the node's orphaned channels may now open on any node");
+        } else {
+            tracing::info!(%node, actor, "purged: the node had no orphaned channels");
         }
         Ok(PurgedIncarnations {
             incarnations: incarnations.into_iter().collect(),
