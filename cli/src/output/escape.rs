@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::cells;
+
 /// Characters that Rust's escapes would change needlessly: quotes, and the ideographic space of
 /// Japanese.
 const KEPT: [char; 3] = ['\'', '"', '\u{3000}'];
@@ -71,6 +73,12 @@ fn is_hidden(character: char) -> bool {
     !is_plain && escape(word) != word
 }
 
+/// Returns an id in quotes, cut to a part of the line.
+pub(crate) fn shortened(id: &str) -> String {
+    const CELLS_MAX: usize = 32;
+    cells::cut_middle(&quoted(id), CELLS_MAX).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,5 +124,11 @@ mod tests {
         let message = format!("no session on channel {:?}", "a\u{1b}b");
         assert_eq!(neutralised(&message), message);
         assert_eq!(neutralised("raw \u{1b}[2J"), "raw \\u{1b}[2J");
+    }
+
+    #[test]
+    fn long_ids_are_cut_by_their_middle() {
+        assert_eq!(shortened("spam"), "\"spam\"");
+        assert_eq!(cells::width(&shortened(&"会".repeat(40))), 31);
     }
 }

@@ -132,6 +132,14 @@ impl ProgressDisplay {
         self.total = self.total.max(sessions);
     }
 
+    /// Counts the sessions of a progress as seen. Returns the number of those that ended.
+    fn count(&mut self, progress: &ProgressSnapshot<'_>) -> u64 {
+        let of_node = progress.sessions.saturating_add(progress.ended);
+        // Sessions that another client adds to the request are awaited too.
+        self.add_seen(progress.awaited.unwrap_or(of_node));
+        self.ended(progress.awaited.unwrap_or(progress.sessions))
+    }
+
     /// Shows the progress.
     pub(crate) fn show(
         &mut self,
@@ -139,10 +147,7 @@ impl ProgressDisplay {
         progress: &ProgressSnapshot<'_>,
     ) -> Result<(), Failure> {
         let elapsed = self.elapsed();
-        if progress.awaited.is_none() {
-            self.add_seen(progress.sessions.saturating_add(progress.ended));
-        }
-        let ended = self.ended(progress.awaited.unwrap_or(progress.sessions));
+        let ended = self.count(progress);
         self.rate.add(elapsed, ended);
         let parts = self.describe(progress, elapsed);
         match &self.bar {
@@ -224,7 +229,7 @@ impl ProgressDisplay {
         let oldest = progress.oldest.map(|it| {
             format!(
                 "oldest {}{}",
-                shortened(it.channel_id()),
+                escape::shortened(it.channel_id()),
                 age(it.created_at())
             )
         });
@@ -329,12 +334,6 @@ fn width_of_bar() -> usize {
     terminal::columns(io::stderr()) - 1
 }
 
-/// Returns an id in quotes, cut to a part of the line.
-fn shortened(id: &str) -> String {
-    const CELLS_MAX: usize = 32;
-    cells::cut_middle(&escape::quoted(id), CELLS_MAX).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use soramode_protocol::id::ChannelId;
@@ -419,7 +418,7 @@ mod tests {
 
     #[test]
     fn ends_are_counted_by_their_request() {
-        let display = display(WaitFor::Ended);
+        let mut display = display(WaitFor::Ended);
         let mut progress = half_drained(None);
         assert_eq!(
             line(&display, &progress, 5),
@@ -429,6 +428,13 @@ mod tests {
         assert_eq!(
             line(&display, &progress, 5),
             "2 of 30 sessions left; 5 s of 30 min"
+        );
+        progress.awaited = Some(37);
+        assert_eq!(display.count(&progress), 0);
+        assert_eq!(
+            line(&display, &progress, 5),
+            "37 of 37 sessions left; 5 s of 30 min",
+            "another client's request has joined"
         );
     }
 
@@ -490,11 +496,5 @@ mod tests {
             created_at: Some(times::now()),
             connections: 1,
         })
-    }
-
-    #[test]
-    fn long_ids_are_cut_by_their_middle() {
-        assert_eq!(shortened("spam"), "\"spam\"");
-        assert_eq!(cells::width(&shortened(&"会".repeat(40))), 31);
     }
 }
