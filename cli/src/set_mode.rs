@@ -103,17 +103,14 @@ async fn tighten_by_daemon(
 
 /// Refuses a timer for a mode that stays because it is stricter: it would open a node that was not to open by itself.
 fn check_timer(change: &ChangeMode, now: Mode) -> Result<(), Failure> {
-    let has_timer = change
-        .expires_in_seconds
-        .is_some_and(|seconds| seconds > NEVER);
+    let has_timer = change.expires_in_seconds.is_some_and(|it| it > NEVER);
     if !has_timer || !now.is_block() || now <= Mode::from(change.mode) {
         return Ok(());
     }
-    let message = format!(
-        "the node is {now}, which is stricter and stays; --for would open it. Nothing was changed"
-    );
-    Err(Failure::new(Exit::Refused, message)
-        .with_hint("Leave out --for, or give this mode a timer by soramode set"))
+    let message =
+        format!("the node is {now}, which stays; --for would open it. Nothing was changed");
+    let hint = "Leave out --for, or give this mode a timer by soramode set";
+    Err(Failure::new(Exit::Refused, message).with_hint(hint))
 }
 
 async fn set_by_daemon(

@@ -126,8 +126,8 @@ pub struct Purged {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InitCluster {
-    /// [`RISK_OF_INIT`], required if this node refuses the etcd: unreachable nodes may still serve
-    /// channels with lost claims. [`RISK_OF_SECOND`], required if the etcd has clusters of other names:
+    /// `lost-claims`, required if this node refuses the etcd: unreachable nodes may still serve
+    /// channels with lost claims. `second-cluster`, required if the etcd has clusters of other names:
     /// a node with a mistyped name serves channels that they serve.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "schema", schemars(extend("enum" = [RISK_OF_INIT, RISK_OF_SECOND])))]

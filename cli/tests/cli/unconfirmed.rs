@@ -11,7 +11,9 @@ fn beside(sora: &Sora) -> Daemon {
     });
     until(|| {
         let (_, status) = daemon.json(&["status"]);
-        (status["sessions_complete"] == true).then_some(())
+        let mut upstreams = status["upstreams"].as_array()?.iter();
+        let has_answered = upstreams.any(|upstream| upstream["last_success"].is_string());
+        (status["sessions_complete"] == true && has_answered).then_some(())
     });
     daemon
 }

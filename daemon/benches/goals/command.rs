@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use soramode_benches::{cargo, program};
+use soramode_benches::{build_soramode, cargo, program};
 
 use super::harness::Profile;
 use super::harness::baselines::{self, Aof};
@@ -35,7 +35,7 @@ struct Contender {
 }
 
 pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
-    cargo(&["-p", "soramode", "--bin", "soramode"]);
+    build_soramode();
     cargo(&["-p", "soramoded", "--example", "bare-client"]);
     pin_load(Core::Second);
     let server = baselines::volatile(profile.folder.join("gate"), &["--api-listen", API])

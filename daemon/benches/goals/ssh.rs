@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use soramode_benches::{cargo, program};
+use soramode_benches::{build_soramode, program};
 
 use super::harness::Profile;
 use super::harness::baselines;
@@ -23,7 +23,7 @@ const ADDRESS: &str = "127.0.0.1:19581";
 pub(crate) const SSHD: &str = "/usr/sbin/sshd";
 
 pub(crate) fn measure(profile: Profile<'_>, sheet: &mut Sheet) {
-    cargo(&["-p", "soramode", "--bin", "soramode"]);
+    build_soramode();
     pin_load(Core::Second);
     let daemon = baselines::volatile(profile.folder.join("gate"), &[]);
     let folder = profile.folder.join("ssh");

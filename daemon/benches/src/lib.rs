@@ -26,6 +26,12 @@ pub fn build_soramoded() {
     cargo(&[&["-p", "soramoded"], features].concat());
 }
 
+/// Builds `soramode` as the package has it.
+pub fn build_soramode() {
+    let flags = ["-p", "soramode", "--bin", "soramode"];
+    cargo(&[&flags[..], &["--config", "profile.release.opt-level=\"z\""]].concat());
+}
+
 /// Runs `cargo build --release` with these flags.
 ///
 /// # Panics
